@@ -1,0 +1,85 @@
+//! An event that has passed the rules.
+
+use crate::fields::{EventError, EventFields, UnknownFields};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How far ahead of the clock an event's time may lie.
+pub const MAX_AHEAD_MS: i64 = 5 * 60 * 1000;
+
+/// The value of a property.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// true or false.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// Any other number.
+    Float(f64),
+    /// Text.
+    Text(String),
+}
+
+/// Something that somebody did. Valid by construction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// With `actor_id` the idempotency key.
+    pub event_id: Box<str>,
+    /// What was done: like, view, …
+    pub event_type: Box<str>,
+    /// Who did it.
+    pub actor_id: Arc<str>,
+    /// What it was done to: `kind:id`.
+    pub subject_id: Arc<str>,
+    /// Milliseconds since 1970.
+    pub occurred_at_ms: i64,
+    /// From where.
+    pub ip: Option<Box<str>>,
+    /// With what.
+    pub user_agent: Option<Box<str>>,
+    /// How long.
+    pub duration_ms: Option<i64>,
+    /// At most 16 scalars.
+    pub properties: BTreeMap<String, Scalar>,
+}
+
+impl Event {
+    /// Reads an event from the log. An event without a time happened when the log took it.
+    pub fn from_log(json: &[u8], append_time_ms: i64) -> Result<Self, EventError> {
+        let fields = EventFields::parse(json, UnknownFields::Ignore)?;
+        fields.check(append_time_ms)?;
+        Self::from_fields(&fields, append_time_ms)
+    }
+
+    /// Takes fields that have passed [`EventFields::check`]; what is missing all the same is an error.
+    pub fn from_fields(fields: &EventFields<'_>, now_ms: i64) -> Result<Self, EventError> {
+        let required = |name: &'static str| move || EventError::field(name, "is required");
+        Ok(Self {
+            event_id: fields.event_id.as_deref().ok_or_else(required("event_id"))?.into(),
+            event_type: fields.event_type.as_deref().ok_or_else(required("type"))?.into(),
+            actor_id: fields.actor_id.as_deref().ok_or_else(required("actor_id"))?.into(),
+            subject_id: fields.subject_id.as_deref().ok_or_else(required("subject_id"))?.into(),
+            occurred_at_ms: fields.occurred_at_ms.unwrap_or(now_ms),
+            ip: fields.ip.as_deref().map(Into::into),
+            user_agent: fields.user_agent.as_deref().map(Into::into),
+            duration_ms: fields.duration_ms,
+            properties: fields.parse_properties()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_without_a_time_happened_when_the_log_took_it() {
+        let json = br#"{"event_id":"e","type":"view","actor_id":"u","subject_id":"a:1","properties":{"n":1,"x":"y","b":true}}"#;
+        let event = Event::from_log(json, 77).unwrap();
+        assert_eq!(event.occurred_at_ms, 77);
+        assert_eq!(event.properties["n"], Scalar::Int(1));
+        assert_eq!(event.properties["b"], Scalar::Bool(true));
+    }
+}

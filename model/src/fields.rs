@@ -1,0 +1,383 @@
+//! An event as somebody sent it: borrowed fields, parsed and checked by one set of rules.
+
+use crate::event::{MAX_AHEAD_MS, Scalar};
+use crate::{check_actor_id, check_event_id, check_event_type, check_subject_id, parse_ms};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+/// The longest stay on a page: a day.
+const DURATION_MS_MAX: i64 = 86_400_000;
+const PROPERTIES_MAX: usize = 16;
+const PROPERTIES_BYTES_MAX: usize = 2 << 10;
+const USER_AGENT_BYTES_MAX: usize = 1 << 10;
+const FIELDS: &[&str] =
+    &["event_id", "type", "actor_id", "subject_id", "occurred_at", "ip", "user_agent", "duration_ms", "properties"];
+
+/// Why something is no event.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum EventError {
+    /// Not JSON, or not of the right shape.
+    #[error("{0}")]
+    Shape(String),
+    /// One field breaks its rule.
+    #[error("`{field}` {reason}")]
+    Field {
+        /// The field's name.
+        field: &'static str,
+        /// What the rule is.
+        reason: Cow<'static, str>,
+    },
+}
+
+impl EventError {
+    /// A field that breaks its rule.
+    pub fn field(field: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Field { field, reason: reason.into() }
+    }
+}
+
+/// What to do with fields that no rule names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// At the door: most are spelling mistakes.
+    Refuse,
+    /// Behind it: a newer door may write them.
+    Ignore,
+}
+
+/// The fields of an event before they are checked.
+#[derive(Debug, Default)]
+pub struct EventFields<'a> {
+    /// See the contract for each field's rule.
+    pub event_id: Option<Cow<'a, str>>,
+    /// The field `type`.
+    pub event_type: Option<Cow<'a, str>>,
+    /// Who did it.
+    pub actor_id: Option<Cow<'a, str>>,
+    /// What it was done to.
+    pub subject_id: Option<Cow<'a, str>>,
+    /// Milliseconds since 1970.
+    pub occurred_at_ms: Option<i64>,
+    /// From where.
+    pub ip: Option<Cow<'a, str>>,
+    /// With what.
+    pub user_agent: Option<Cow<'a, str>>,
+    /// How long.
+    pub duration_ms: Option<i64>,
+    /// Scalars by name, as sent.
+    pub properties: Option<&'a RawValue>,
+}
+
+impl<'a> EventFields<'a> {
+    /// Parses one JSON object. Only the shape is checked here.
+    pub fn parse(json: &'a [u8], unknown: UnknownFields) -> Result<Self, EventError> {
+        let mut de = serde_json::Deserializer::from_slice(json);
+        let fields = Fields(unknown).deserialize(&mut de).map_err(|e| EventError::Shape(e.to_string()))?;
+        de.end().map_err(|e| EventError::Shape(e.to_string()))?;
+        Ok(fields)
+    }
+
+    /// Checks every rule of the contract that needs no topology. `now_ms` is the clock of whoever takes the event:
+    /// the door's, or the append time behind it.
+    pub fn check(&self, now_ms: i64) -> Result<(), EventError> {
+        required("event_id", &self.event_id, check_event_id)?;
+        required("type", &self.event_type, check_event_type)?;
+        required("actor_id", &self.actor_id, check_actor_id)?;
+        required("subject_id", &self.subject_id, check_subject_id)?;
+        if let Some(time_ms) = self.occurred_at_ms {
+            if time_ms < 0 {
+                return Err(EventError::field("occurred_at", "must not lie before 1970"));
+            }
+            if time_ms > now_ms.saturating_add(MAX_AHEAD_MS) {
+                return Err(EventError::field("occurred_at", "lies more than 5 minutes ahead of the server's clock"));
+            }
+        }
+        if self.ip.as_deref().is_some_and(|ip| ip.parse::<IpAddr>().is_err()) {
+            return Err(EventError::field("ip", "must be an IPv4 or IPv6 address"));
+        }
+        if self.user_agent.as_deref().is_some_and(|agent| agent.len() > USER_AGENT_BYTES_MAX) {
+            return Err(EventError::field("user_agent", "must have at most 1,024 bytes"));
+        }
+        match self.duration_ms {
+            Some(duration) if !(0..=DURATION_MS_MAX).contains(&duration) => {
+                return Err(EventError::field("duration_ms", "must be 0 to 86,400,000"));
+            }
+            None if self.event_type.as_deref() == Some("read") => {
+                return Err(EventError::field("duration_ms", "is required for `read`"));
+            }
+            _ => {}
+        }
+        self.parse_properties().map(drop)
+    }
+
+    /// The properties, checked.
+    pub fn parse_properties(&self) -> Result<BTreeMap<String, Scalar>, EventError> {
+        let Some(raw) = self.properties else { return Ok(BTreeMap::new()) };
+        let wrong = |reason| EventError::field("properties", reason);
+        if raw.get().len() > PROPERTIES_BYTES_MAX {
+            return Err(wrong("must have at most 2,048 bytes"));
+        }
+        let map: BTreeMap<String, Scalar> = serde_json::from_str(raw.get())
+            .map_err(|_| wrong("must be an object of strings, numbers, true and false"))?;
+        match map.len() > PROPERTIES_MAX {
+            true => Err(wrong("must have at most 16 entries")),
+            false => Ok(map),
+        }
+    }
+
+    /// Writes the event as the log keeps it: fixed field order, the time as milliseconds.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let mut separator = b'{';
+        let mut name = |out: &mut Vec<u8>, field: &str| {
+            out.push(std::mem::replace(&mut separator, b','));
+            out.push(b'"');
+            out.extend_from_slice(field.as_bytes());
+            out.extend_from_slice(b"\":");
+        };
+        let texts = [
+            ("event_id", &self.event_id),
+            ("type", &self.event_type),
+            ("actor_id", &self.actor_id),
+            ("subject_id", &self.subject_id),
+            ("ip", &self.ip),
+            ("user_agent", &self.user_agent),
+        ];
+        for (field, value) in texts {
+            if let Some(value) = value {
+                name(out, field);
+                write_text(value, out);
+            }
+        }
+        for (field, value) in [("occurred_at", self.occurred_at_ms), ("duration_ms", self.duration_ms)] {
+            if let Some(value) = value {
+                name(out, field);
+                out.extend_from_slice(value.to_string().as_bytes());
+            }
+        }
+        if let Some(raw) = self.properties {
+            name(out, "properties");
+            out.extend_from_slice(raw.get().as_bytes());
+        }
+        if separator == b'{' {
+            out.push(b'{');
+        }
+        out.push(b'}');
+    }
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+    }
+}
+
+fn required(
+    field: &'static str,
+    value: &Option<Cow<'_, str>>,
+    check: fn(&str) -> Result<(), &'static str>,
+) -> Result<(), EventError> {
+    let value = value.as_deref().ok_or_else(|| EventError::field(field, "is required"))?;
+    check(value).map_err(|reason| EventError::field(field, reason))
+}
+
+struct Fields(UnknownFields);
+
+impl<'de> DeserializeSeed<'de> for Fields {
+    type Value = EventFields<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<Self::Value, D::Error> {
+        de.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = EventFields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event: a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = EventFields::default();
+        while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
+            match name.as_ref() {
+                "event_id" => set(&mut map, &mut fields.event_id, "event_id", |Text(t)| t)?,
+                "type" => set(&mut map, &mut fields.event_type, "type", |Text(t)| t)?,
+                "actor_id" => set(&mut map, &mut fields.actor_id, "actor_id", |Text(t)| t)?,
+                "subject_id" => set(&mut map, &mut fields.subject_id, "subject_id", |Text(t)| t)?,
+                "occurred_at" => set(&mut map, &mut fields.occurred_at_ms, "occurred_at", |Moment(t)| t)?,
+                "ip" => set(&mut map, &mut fields.ip, "ip", |Text(t)| t)?,
+                "user_agent" => set(&mut map, &mut fields.user_agent, "user_agent", |Text(t)| t)?,
+                "duration_ms" => set(&mut map, &mut fields.duration_ms, "duration_ms", |Whole(t)| t)?,
+                "properties" => set(&mut map, &mut fields.properties, "properties", |raw: &RawValue| raw)?,
+                other if self.0 == UnknownFields::Refuse => return Err(de::Error::unknown_field(other, FIELDS)),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(fields)
+    }
+}
+
+fn set<'de, A: MapAccess<'de>, T: de::Deserialize<'de>, U>(
+    map: &mut A,
+    slot: &mut Option<U>,
+    field: &'static str,
+    unwrap: fn(T) -> U,
+) -> Result<(), A::Error> {
+    if slot.is_some() {
+        return Err(de::Error::duplicate_field(field));
+    }
+    let value = map.next_value::<T>().map_err(|e| de::Error::custom(format_args!("`{field}`: {e}")))?;
+    *slot = Some(unwrap(value));
+    Ok(())
+}
+
+/// Text, borrowed where it holds no escapes. (serde's own `Cow` never borrows.)
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> de::Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        struct AnyText;
+        impl<'de> Visitor<'de> for AnyText {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        de.deserialize_str(AnyText)
+    }
+}
+
+/// RFC 3339 or whole milliseconds.
+struct Moment(i64);
+
+impl<'de> de::Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        struct AnyMoment;
+        impl Visitor<'_> for AnyMoment {
+            type Value = Moment;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("RFC 3339 or whole milliseconds since 1970")
+            }
+            fn visit_i64<E: de::Error>(self, ms: i64) -> Result<Moment, E> {
+                Ok(Moment(ms))
+            }
+            fn visit_u64<E: de::Error>(self, ms: u64) -> Result<Moment, E> {
+                Ok(Moment(i64::try_from(ms).unwrap_or(i64::MAX)))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Moment, E> {
+                parse_ms(text).map(Moment).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        de.deserialize_any(AnyMoment)
+    }
+}
+
+/// A whole number.
+struct Whole(i64);
+
+impl<'de> de::Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        i64::deserialize(de).map(Whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_MS: i64 = 1_795_248_000_000;
+    const GOOD: &str =
+        r#"{"event_id":"e1","type":"like","actor_id":"u1","subject_id":"article:7","occurred_at":1795247999000}"#;
+
+    fn check(json: &str) -> Result<(), String> {
+        let fields = EventFields::parse(json.as_bytes(), UnknownFields::Refuse).map_err(|e| e.to_string())?;
+        fields.check(NOW_MS).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_good_event_passes_and_is_written_as_it_was() {
+        assert_eq!(check(GOOD), Ok(()));
+        let fields = EventFields::parse(GOOD.as_bytes(), UnknownFields::Refuse).unwrap();
+        let mut out = Vec::new();
+        fields.write_json(&mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), GOOD);
+    }
+
+    #[test]
+    fn each_rule_is_named_when_broken() {
+        let cases = [
+            ("[]", "an event: a JSON object"),
+            ("{", "EOF"),
+            ("{}", "`event_id` is required"),
+            (&GOOD.replace("\"e1\"", "\"e 1\""), "`event_id` may hold only"),
+            (&GOOD.replace("\"e1\"", "1"), "`event_id`: invalid type: integer `1`, expected a string"),
+            (&GOOD.replace("\"u1\"", "\"\""), "`actor_id` must have"),
+            (&GOOD.replace("article:7", "article"), "`subject_id` must be `kind:id`"),
+            (&GOOD.replace("like", "LIKE"), "`type` must be"),
+            (&GOOD.replace("1795247999000", "1795249999000"), "`occurred_at` lies more than 5 minutes ahead"),
+            (&GOOD.replace("1795247999000", "-1"), "`occurred_at` must not lie before 1970"),
+            (&GOOD.replace("1795247999000", "\"soon\""), "`occurred_at`: invalid value"),
+            (&GOOD.replace("1795247999000", "1.5"), "`occurred_at`: invalid type"),
+            (&GOOD.replace("like", "read"), "`duration_ms` is required"),
+            (&GOOD.replace("}", ",\"duration_ms\":-1}"), "`duration_ms` must be"),
+            (&GOOD.replace("}", ",\"duration_ms\":86400001}"), "`duration_ms` must be"),
+            (&GOOD.replace("}", ",\"ip\":\"1.2.3\"}"), "`ip` must be"),
+            (&GOOD.replace("}", ",\"actor\":\"x\"}"), "unknown field `actor`, expected one of"),
+            (&GOOD.replace("}", ",\"type\":\"like\"}"), "duplicate field `type`"),
+            (&GOOD.replace("}", ",\"properties\":[]}"), "`properties` must be an object"),
+            (&GOOD.replace("}", ",\"properties\":{\"a\":{}}}"), "`properties` must be an object"),
+            (&format!("{GOOD} x"), "trailing characters"),
+        ];
+        for (json, expected) in cases {
+            let error = check(json).expect_err(json);
+            assert!(error.contains(expected), "{json}\n  said: {error}\n  not:  {expected}");
+        }
+    }
+
+    #[test]
+    fn behind_the_door_unknown_fields_are_ignored() {
+        let json = GOOD.replace('}', ",\"next_year\":{\"a\":[1]}}");
+        assert!(EventFields::parse(json.as_bytes(), UnknownFields::Ignore).is_ok());
+    }
+
+    #[test]
+    fn properties_have_limits() {
+        let many: Vec<_> = (0..17).map(|i| format!("\"p{i}\":{i}")).collect();
+        let json = GOOD.replace('}', &format!(",\"properties\":{{{}}}}}", many.join(",")));
+        assert!(check(&json).unwrap_err().contains("at most 16"));
+        let json = GOOD.replace('}', &format!(",\"properties\":{{\"a\":\"{}\"}}}}", "x".repeat(2048)));
+        assert!(check(&json).unwrap_err().contains("2,048 bytes"));
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_not_a_crash() {
+        let json = GOOD.replace('}', &format!(",\"properties\":{}}}", "[".repeat(30_000)));
+        assert!(check(&json).is_err());
+    }
+
+    #[test]
+    fn escapes_survive_the_way_through_the_log() {
+        let json = r#"{"event_id":"e1","type":"view","actor_id":"u\"1\\","subject_id":"a:\u00e9"}"#;
+        let fields = EventFields::parse(json.as_bytes(), UnknownFields::Refuse).unwrap();
+        let mut out = Vec::new();
+        fields.write_json(&mut out);
+        let again = EventFields::parse(&out, UnknownFields::Refuse).unwrap();
+        assert_eq!(again.actor_id.as_deref(), Some("u\"1\\"));
+        assert_eq!(again.subject_id.as_deref(), Some("a:é"));
+    }
+}

@@ -1,0 +1,37 @@
+//! What travels through tally: events, changes, counters, reactions, verdicts, receipts and progress marks, their
+//! wire formats and their limits. No I/O, no clock; everything a stranger sent is checked here, by one set of rules
+//! for the door and for those who write to the topic themselves.
+
+mod change;
+mod counters;
+mod event;
+mod fields;
+mod ids;
+mod problem;
+mod progress;
+mod reaction;
+mod receipt;
+mod time;
+mod verdict;
+
+pub use change::{
+    Change, ChangeBody, ChangesEncoder, Delta, Minute, SubjectChanges, Visitors, WireError, decode_changes,
+};
+pub use counters::{CounterWindow, Counters};
+pub use event::{Event, MAX_AHEAD_MS, Scalar};
+pub use fields::{EventError, EventFields, UnknownFields};
+pub use ids::{check_actor_id, check_event_id, check_event_type, check_subject_id, subject_kind};
+pub use problem::Problem;
+pub use progress::{PROGRESS_KEY_PREFIX, ProgressMark, RootPosition};
+pub use reaction::Reaction;
+pub use receipt::{Receipt, ReceiptError, ReceiptKey};
+pub use time::{format_ms, parse_ms};
+pub use verdict::{Verdict, VerdictKind};
+
+/// Joins the parts of a multi-part key by NUL.
+pub fn join_key(parts: &[&str]) -> Vec<u8> {
+    parts.join("\0").into_bytes()
+}
+
+/// The name of the record header that carries the 16 random bytes of a request at the door.
+pub const REQUEST_HEADER: &str = "b";

@@ -1,0 +1,57 @@
+//! What the topic `verdicts` says: which events were not counted, and why.
+
+use serde::{Deserialize, Serialize};
+
+/// Why an event was not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerdictKind {
+    /// Counted before.
+    Duplicate,
+    /// Refused by a rate rule.
+    Limited,
+    /// Came too long after its time.
+    Late,
+    /// No valid event, or one that a processor cannot take: a dead letter.
+    Dead,
+}
+
+impl VerdictKind {
+    /// As written outside.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Duplicate => "duplicate",
+            Self::Limited => "limited",
+            Self::Late => "late",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// One event that was not counted: the value of topic `verdicts`, key actor_id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Partition of the event in `user-actions`.
+    pub partition: u32,
+    /// Offset of the event there.
+    pub offset: u64,
+    /// The request that brought it through the door, hexadecimal; absent for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// The event's id; absent where nobody could read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
+    /// Who; absent where nobody could read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor_id: Option<String>,
+    /// Why.
+    pub verdict: VerdictKind,
+    /// For people: the rule's name, or the error.
+    pub reason: String,
+    /// The node that decided.
+    pub node: String,
+    /// When the log took the event, milliseconds since 1970.
+    pub appended_at_ms: i64,
+    /// See [`crate::Counters::version`].
+    pub version: i64,
+}

@@ -1,0 +1,27 @@
+//! What a topic is asked to be.
+
+use std::time::Duration;
+
+/// How a topic forgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cleanup {
+    /// Old records go, by retention.
+    Delete,
+    /// Only the newest record of a key stays.
+    Compact,
+    /// Both.
+    CompactAndDelete,
+}
+
+/// A topic to be created or verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// 1-249 of `A-Za-z0-9._-`.
+    pub name: String,
+    /// At least 1.
+    pub partitions: u32,
+    /// How it forgets.
+    pub cleanup: Cleanup,
+    /// How long records are kept at least; None is for ever.
+    pub retention: Option<Duration>,
+}
