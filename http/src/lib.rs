@@ -1,1 +1,25 @@
-//! placeholder
+//! What every HTTP surface of tally shares: the accept loop that no slow client can hold, errors as
+//! `application/problem+json`, metrics per route, request ids, and who is calling.
+//!
+//! A surface builds a [`axum::Router`], [`Edge::wrap`]s it and hands it to [`Server::serve`].
+
+mod body;
+mod connection;
+mod edge;
+mod media;
+mod observe;
+mod page;
+mod peer;
+mod problem;
+mod request_id;
+mod server;
+mod stall;
+
+pub use body::{BodyTimeout, read_body};
+pub use edge::Edge;
+pub use media::{MediaType, MediaTypeError};
+pub use page::{metrics_page, openapi_page};
+pub use peer::{TrustedProxies, TrustedProxyError};
+pub use problem::ApiProblem;
+pub use request_id::{REQUEST_ID_HEADER, RequestId};
+pub use server::{Server, ServerConfig, Stopped};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct Counters {
     /// The subject.
     pub subject_id: String,
-    /// Metric -> value, every metric that was ever touched.
+    /// Metric -> value. A metric that is missing is 0.
     pub counters: BTreeMap<String, i64>,
     /// The metrics that changed since the record before.
     pub changed: Vec<String>,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The body of every answer that is an error (`application/problem+json`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
-    /// A stable name of the kind of problem: `about:blank#<slug>`.
+    /// A stable name of the kind of problem: `urn:tally:problem:<slug>`.
     #[serde(rename = "type")]
     pub kind: String,
     /// For people, the same for every problem of this kind.

@@ -1,1 +1,23 @@
-//! placeholder
+//! The processors: what counts, and what does not. One file each: parameters, processor, tests.
+//!
+//! All of them are pure: the same records in the same partitions give the same results, whatever threads, commits and
+//! crashes happen in between.
+
+mod count;
+mod decode;
+mod dedupe;
+mod expression;
+mod hop;
+mod item;
+mod metric;
+mod rate_check;
+mod registry;
+mod sketch;
+mod toggle;
+mod total;
+mod unique;
+
+pub use item::{Action, Actions, Item};
+pub use metric::{MetricKind, MetricSpec, event_types, metrics};
+pub use registry::{REGISTRY, SINK_TYPES};
+pub use sketch::Sketch;

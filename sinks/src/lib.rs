@@ -1,1 +1,28 @@
-//! placeholder
+//! The sinks: what carries the output topics into places that answer questions, a database and a cache.
+//!
+//! A [`SinkTask`] reads committed records, folds them by key and writes them into a [`Target`] as upserts guarded by
+//! their version. Its positions live in the target, in the same transaction as the rows, so a crash at any step
+//! neither loses nor repeats anything that can be seen, and a restored backup or an emptied cache refills itself.
+
+mod backoff;
+mod batch;
+mod cache;
+mod config;
+mod database;
+mod metrics;
+mod partition;
+mod reading;
+mod roots;
+mod runner;
+mod target;
+mod thread;
+
+pub use batch::{Batch, CounterRow, DeadLetter, Fold, Move, Newest, ReactionRow, RecordError};
+pub use cache::{CacheLimits, CachedCounters, MemoryCache, MemoryTarget};
+pub use config::{SinkConfig, SinkKind, ValueType};
+pub use database::{Database, DatabaseError, Retention, Rows};
+pub use metrics::SinkMetrics;
+pub use roots::Roots;
+pub use runner::{SinkError, SinkTask, Step};
+pub use target::{StoredPosition, Target, TargetError};
+pub use thread::SinkThread;

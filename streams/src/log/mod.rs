@@ -12,16 +12,33 @@
 //! - A producer that takes over a transactional id fences the former holder: nothing the former sends afterwards
 //!   becomes visible.
 
+mod appender;
+mod batch;
+mod clock;
+mod consumer;
 pub mod contract;
 pub mod embedded;
+mod engine;
+mod group;
+mod handle;
+mod keys;
 pub mod memory;
 mod murmur2;
+mod partition;
+mod producer;
+mod registry;
+mod request;
+mod retention;
+mod storage;
 mod topic;
+mod varint;
+mod view;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use clock::{Clock, system_clock};
 pub use murmur2::{murmur2, partition_of};
 pub use topic::{Cleanup, TopicSpec};
 
@@ -75,7 +92,7 @@ impl<'a> Headers<'a> {
     /// Encodes headers. Names are at most 255 bytes and values at most 65,535: longer ones are cut.
     pub fn encode(headers: &[Header<'_>], out: &mut Vec<u8>) {
         for (name, value) in headers {
-            let (name, value) = (&name.as_bytes()[..name.len().min(255)], &value[..value.len().min(65_535)]);
+            let (name, value) = (&name.as_bytes()[..name.floor_char_boundary(255)], &value[..value.len().min(65_535)]);
             out.push(name.len() as u8);
             out.extend_from_slice(name);
             out.extend_from_slice(&(value.len() as u16).to_le_bytes());
@@ -151,6 +168,7 @@ pub enum Polled<'a> {
         next_offset: u64,
     },
     /// Partitions of the driver topic given to this member. The caller assigns with [`Consumer::assign`] what it wants to read.
+    /// Possibly none: then only the membership is new (any rebalance ends the generation before, for all members).
     Assigned(Vec<u32>),
     /// Partitions of the driver topic taken from this member. The caller commits what is in flight, then polls again:
     /// that poll tells the group that they are free. `lost` means they are gone already: nothing may be committed for them.
@@ -166,7 +184,7 @@ pub enum Polled<'a> {
 pub trait Consumer: Send {
     /// Joins the group named at creation and asks for partitions of `driver`; answers come from `poll`.
     fn subscribe(&mut self, driver: &str) -> Result<(), LogError>;
-    /// Leaves the group: `poll` until `Revoked` came (or `Nothing`), then drop.
+    /// Stops all reading and leaves the group: `poll` until `Revoked` came, commit, and `poll` until `Nothing`; then drop.
     fn unsubscribe(&mut self) -> Result<(), LogError>;
     /// Starts (or, where it is read already, moves) reading a partition at an offset. An offset below the log's start
     /// or beyond its end makes a later poll fail with [`LogError::OutOfRange`].
@@ -183,12 +201,18 @@ pub trait Consumer: Send {
 
 /// Writes in transactions. Owned by one thread. Created fenced: whoever held the id before is out.
 pub trait TransactionalProducer: Send {
-    /// Adds a record to the open transaction (opens one where there is none).
+    /// Adds a record to the open transaction (opens one where there is none). A record that is refused for what it is
+    /// (`UnknownTopic`, too large) leaves the transaction as it was.
     fn send(&mut self, record: ProducerRecord<'_>) -> Result<(), LogError>;
     /// Adds committed offsets to the open transaction (opens one where there is none).
-    fn send_offsets(&mut self, group: &GroupMetadata, offsets: &[(TopicPartition, CommittedOffset)]) -> Result<(), LogError>;
+    fn send_offsets(
+        &mut self,
+        group: &GroupMetadata,
+        offsets: &[(TopicPartition, CommittedOffset)],
+    ) -> Result<(), LogError>;
     /// Makes the transaction durable and visible; without an open one, does nothing.
-    /// [`LogError::Uncertain`]: nobody knows whether it took effect; ask the log.
+    /// After an error the transaction is gone: `abort` (a formality in some engines), then do it again where the error
+    /// allows. [`LogError::Uncertain`]: nobody knows whether it took effect; ask the log.
     fn commit(&mut self) -> Result<(), LogError>;
     /// Drops the open transaction.
     fn abort(&mut self) -> Result<(), LogError>;
@@ -232,6 +256,12 @@ impl AppendBatch {
     /// Adds a record.
     pub fn push(&mut self, record: OwnedRecord) {
         self.records.push(record);
+    }
+
+    /// What the records take in a queue, about.
+    pub fn len_bytes(&self) -> usize {
+        let part = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
+        self.records.iter().map(|r| 16 + part(&r.key) + part(&r.value) + r.headers.len()).sum()
     }
 }
 

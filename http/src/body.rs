@@ -1,0 +1,156 @@
+//! Request bodies that end: in bytes and in time.
+
+use crate::problem::ApiProblem;
+use axum::BoxError;
+use axum::body::{Body, HttpBody};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, Incoming, SizeHint};
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The body did not arrive in time.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyTimeout;
+
+impl std::fmt::Display for BodyTimeout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the body did not arrive in time")
+    }
+}
+
+impl Error for BodyTimeout {}
+
+/// A body from the network that fails with [`BodyTimeout`] unless all of it comes before the deadline.
+pub(crate) struct DeadlineBody {
+    inner: Incoming,
+    deadline: Instant,
+    /// Made when the body first has to be waited for: most have arrived together with the head.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl DeadlineBody {
+    pub(crate) fn new(inner: Incoming, timeout: Duration) -> Self {
+        Self { inner, deadline: Instant::now() + timeout, sleep: None }
+    }
+}
+
+impl HttpBody for DeadlineBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let deadline = self.deadline;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        sleep.as_mut().poll(cx).map(|()| Some(Err(BodyTimeout.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Reads a whole body of at most `bytes_max`; longer is 413, slower than the server's body timeout 408.
+///
+/// `admit` is told of bytes as they come, before they are kept, and may refuse them.
+pub async fn read_body(
+    mut body: Body,
+    bytes_max: usize,
+    mut admit: impl FnMut(usize) -> Result<(), ApiProblem>,
+) -> Result<Bytes, ApiProblem> {
+    let too_large = || ApiProblem::payload_too_large(format!("A body may have at most {bytes_max} bytes."));
+    let announced = body.size_hint().lower();
+    if announced > bytes_max as u64 {
+        return Err(too_large());
+    }
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(problem_of)?.into_data() else { continue };
+        if first.len() + whole.len() + data.len() > bytes_max {
+            return Err(too_large());
+        }
+        admit(data.len())?;
+        // A body that came in one piece is passed on without a copy.
+        if first.is_empty() && whole.is_empty() {
+            first = data;
+            continue;
+        }
+        if whole.is_empty() {
+            // What a client announces is not believed beyond what it has begun to send.
+            whole.reserve((announced as usize).min(8 * (first.len() + data.len())));
+            whole.extend_from_slice(&std::mem::take(&mut first));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+fn problem_of(error: axum::Error) -> ApiProblem {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if error.is::<BodyTimeout>() {
+            return ApiProblem::body_timeout();
+        }
+        cause = error.source();
+    }
+    ApiProblem::bad_request(format!("The body broke off: {error}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+
+    async fn read(body: Body) -> Result<Bytes, u16> {
+        read_body(body, 10, |_| Ok(())).await.map_err(|problem| problem.status().as_u16())
+    }
+
+    #[tokio::test]
+    async fn reads_up_to_the_limit_whole_or_in_pieces() {
+        assert_eq!(read(Body::from("0123456789")).await, Ok("0123456789".into()));
+        assert_eq!(read(Body::from("0123456789a")).await, Err(413));
+        assert_eq!(read(Body::empty()).await, Ok(Bytes::new()));
+        assert_eq!(read(pieces(&["01", "23", "", "456"])).await, Ok("0123456".into()));
+        assert_eq!(read(pieces(&["01234", "56789a"])).await, Err(413));
+    }
+
+    #[tokio::test]
+    async fn bytes_are_admitted_before_they_are_kept() {
+        let mut seen = Vec::new();
+        let refuse_second = |n| {
+            seen.push(n);
+            if seen.len() == 2 { Err(ApiProblem::too_many_requests("full", 1)) } else { Ok(()) }
+        };
+        let answer = read_body(pieces(&["012", "3", "4"]), 10, refuse_second).await;
+        assert_eq!(answer.unwrap_err().status(), 429);
+        assert_eq!(seen, [3, 1]);
+    }
+
+    fn pieces(pieces: &[&'static str]) -> Body {
+        Body::new(Pieces(pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect()))
+    }
+
+    /// A body that comes in pieces and does not announce its length.
+    struct Pieces(VecDeque<Bytes>);
+
+    impl HttpBody for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! One connection, from its first byte to its last.
+
+use crate::body::DeadlineBody;
+use crate::problem::{ApiProblem, PROBLEM_JSON};
+use crate::request_id::RequestId;
+use crate::server::ServerConfig;
+use crate::stall::StallGuard;
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+/// hyper refuses to work with less.
+const BUFFER_BYTES_MIN: usize = 8 << 10;
+/// Bodies are read in pieces of up to this.
+const BUFFER_BYTES: usize = 256 << 10;
+/// How long a refused client gets to read why.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a connection has to know of the server's limits.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    header_timeout: Duration,
+    body_timeout: Duration,
+    write_timeout: Duration,
+    header_bytes_max: usize,
+}
+
+impl Limits {
+    pub(crate) fn of(config: &ServerConfig) -> Self {
+        let &ServerConfig { header_timeout, body_timeout, write_timeout, header_bytes_max, .. } = config;
+        Self { header_timeout, body_timeout, write_timeout, header_bytes_max }
+    }
+}
+
+/// Serves requests until the client leaves, is too slow, or `shutdown` is cancelled and the request in flight is done.
+pub(crate) async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    // Answers are written whole; waiting for more to send only delays them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+    }
+    let routes = TowerToHyperService::new(router);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(|body| match body.is_end_stream() {
+            true => Body::empty(),
+            false => Body::new(DeadlineBody::new(body, limits.body_timeout)),
+        });
+        request.extensions_mut().insert(ConnectInfo(peer));
+        hyper::service::Service::call(&routes, request)
+    });
+    let mut protocol = http1::Builder::new();
+    protocol
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(BUFFER_BYTES.max(limits.header_bytes_max))
+        .max_header_size(limits.header_bytes_max.max(BUFFER_BYTES_MIN));
+    let io = TokioIo::new(StallGuard::new(stream, limits.write_timeout));
+    let mut connection = pin!(protocol.serve_connection(io, service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+}
+
+/// Answers 503 to a connection beyond the limit, without reading its request.
+pub(crate) async fn refuse(mut stream: TcpStream) {
+    let problem = ApiProblem::unavailable("All connections of this server are taken.", 1);
+    let body = problem.to_json(RequestId::new().as_str());
+    let mut answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {}\r\n\
+         retry-after: 1\r\nconnection: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    answer.extend_from_slice(&body);
+    let goodbye = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await?;
+        // Closing with the request unread would reset the connection, and the client might never see the answer.
+        let mut unread = [0; 4096];
+        while stream.read(&mut unread).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(REFUSAL_TIMEOUT, goodbye).await;
+}

@@ -1,0 +1,169 @@
+//! Who is calling, seen through proxies that are trusted to say so.
+
+use axum::http::HeaderMap;
+use axum::http::header::FORWARDED;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+/// Longer chains are somebody's joke.
+const HOPS_MAX: usize = 32;
+
+/// The proxies whose word on who called them is taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Vec<Network>);
+
+/// A text that is neither an address nor a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedProxyError(String);
+
+impl std::fmt::Display for TrustedProxyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` is neither an IP address nor a network like 10.0.0.0/8 or fd00::/8", self.0)
+    }
+}
+
+impl std::error::Error for TrustedProxyError {}
+
+impl TrustedProxies {
+    /// Reads addresses and networks: `10.0.0.0/8`, `192.0.2.1`, `fd00::/8`.
+    pub fn parse<T: AsRef<str>>(list: impl IntoIterator<Item = T>) -> Result<Self, TrustedProxyError> {
+        list.into_iter().map(|item| item.as_ref().parse()).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Who called: the peer, or, where the peer is trusted, the right-most address of `X-Forwarded-For` that is not.
+    ///
+    /// `Forwarded` (RFC 7239) is looked at only where there is no `X-Forwarded-For`: a proxy that writes the latter
+    /// passes the former on as its client made it up.
+    pub fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut caller = peer.to_canonical();
+        if self.0.is_empty() || !self.trusts(caller) {
+            return caller;
+        }
+        for hop in hops(headers).iter().rev() {
+            // `unknown` and made-up names end the chain: the last address that is vouched for counts.
+            let Some(address) = hop else { break };
+            caller = *address;
+            if !self.trusts(caller) {
+                break;
+            }
+        }
+        caller
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(address))
+    }
+}
+
+/// The addresses that proxies wrote down, in the order of the way; None for what is no address.
+fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let all = |name: &str| -> Vec<&str> {
+        headers.get_all(name).iter().flat_map(|line| line.to_str().unwrap_or("?").split(',')).collect()
+    };
+    let mut texts = all(X_FORWARDED_FOR);
+    if texts.is_empty() {
+        texts = all(FORWARDED.as_str()).into_iter().map(forwarded_for).collect();
+    }
+    let skipped = texts.len().saturating_sub(HOPS_MAX);
+    texts[skipped..].iter().map(|text| address(text.trim())).collect()
+}
+
+/// The node of one element of `Forwarded`, like `for="[2001:db8::1]:80";proto=https`.
+fn forwarded_for(element: &str) -> &str {
+    let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    let mut nodes = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for")).map(|(_, node)| node.trim());
+    nodes.next().unwrap_or_default().trim_matches('"')
+}
+
+/// An address with or without a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let parsed = bare.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
+    parsed.ok().map(|address| address.to_canonical())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Network {
+    address: IpAddr,
+    prefix_bits: u8,
+}
+
+impl Network {
+    fn contains(&self, other: IpAddr) -> bool {
+        match (self.address, other) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                (a.to_bits() ^ b.to_bits()).leading_zeros() >= u32::from(self.prefix_bits)
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                (a.to_bits() ^ b.to_bits()).leading_zeros() >= u32::from(self.prefix_bits)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = TrustedProxyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || TrustedProxyError(text.to_owned());
+        let (address, prefix) = text.trim().split_once('/').map_or((text.trim(), None), |(a, p)| (a, Some(p)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let bits_max = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits = prefix.map_or(Ok(bits_max), str::parse).map_err(|_| wrong())?;
+        match prefix_bits <= bits_max {
+            true => Ok(Self { address, prefix_bits }),
+            false => Err(wrong()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(peer: &str, lines: &[(&'static str, &str)]) -> String {
+        let proxies = TrustedProxies::parse(["10.0.0.0/8", "192.0.2.1", "fd00::/8"]).unwrap();
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        proxies.caller(peer.parse().unwrap(), &headers).to_string()
+    }
+
+    #[test]
+    fn the_rightmost_address_that_is_not_trusted_counts() {
+        let forged = "1.1.1.1, 203.0.113.9, 10.0.0.7";
+        let cases: &[(&str, &[(&'static str, &str)], &str)] = &[
+            ("198.51.100.1", &[("x-forwarded-for", forged)], "198.51.100.1"),
+            ("10.0.0.1", &[("x-forwarded-for", forged)], "203.0.113.9"),
+            ("192.0.2.1", &[("x-forwarded-for", forged)], "203.0.113.9"),
+            ("192.0.2.2", &[("x-forwarded-for", forged)], "192.0.2.2"),
+            ("::ffff:10.0.0.1", &[("x-forwarded-for", forged)], "203.0.113.9"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "10.0.0.2, 10.0.0.3")], "10.0.0.2"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")], "2.2.2.2"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, nonsense, 10.9.9.9")], "10.9.9.9"),
+            ("10.0.0.1", &[("x-forwarded-for", "")], "10.0.0.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "203.0.113.9:4711")], "203.0.113.9"),
+            ("10.0.0.1", &[("x-forwarded-for", "[2001:db8::1]:80")], "2001:db8::1"),
+            ("fd00::1", &[("x-forwarded-for", "2001:db8::2")], "2001:db8::2"),
+            ("10.0.0.1", &[("forwarded", "for=1.1.1.1, for=\"[2001:db8::3]:1\";proto=https")], "2001:db8::3"),
+            ("10.0.0.1", &[("forwarded", "proto=https;For=203.0.113.9;by=10.0.0.1")], "203.0.113.9"),
+            ("10.0.0.1", &[("forwarded", "for=unknown")], "10.0.0.1"),
+            ("10.0.0.1", &[("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "203.0.113.9")], "203.0.113.9"),
+        ];
+        for (peer, lines, expected) in cases {
+            assert_eq!(caller(peer, lines), *expected, "{peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn nonsense_in_the_list_is_named() {
+        for wrong in ["", "10.0.0.0/33", "10.0.0.0/", "fd00::/129", "example.com", "10.0.0.0/-1"] {
+            let error = TrustedProxies::parse([wrong]).unwrap_err();
+            assert!(error.to_string().contains(wrong), "{error}");
+        }
+    }
+}

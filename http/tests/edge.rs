@@ -1,0 +1,135 @@
+//! What every route gets: errors as problems, request ids, metrics.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Query;
+use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use prometheus::Registry;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::future::pending;
+use std::time::Duration;
+use tally_http::{ApiProblem, Edge, MediaType, RequestId, metrics_page, openapi_page, read_body};
+use tower::ServiceExt;
+
+fn surface(registry: &Registry) -> Router {
+    let routes = Router::new()
+        .route("/things/{id}", get(async || "a thing").put(async || "put"))
+        .route("/numbers", get(async |Query(_): Query<HashMap<String, u8>>| "numbers"))
+        .route("/panic", get(async || -> &'static str { panic!("as the test wants") }))
+        .route("/silence", get(async || pending::<&'static str>().await))
+        .route("/id", get(async |id: axum::Extension<RequestId>| id.as_str().to_owned()))
+        .route("/teapot", get(async || (StatusCode::IM_A_TEAPOT, [("x-pot", "brown")], "short and stout")))
+        .route("/body", post(async |body: Body| read_body(body, 10, |_| Ok(())).await.map(|b| b.len().to_string())))
+        .route("/typed", post(typed))
+        .route("/json", post(async |_: Json<Value>| "json"))
+        .merge(metrics_page(registry.clone()))
+        .merge(openapi_page(&utoipa::openapi::OpenApi::default()).unwrap());
+    Edge::new(registry, Duration::from_millis(50)).unwrap().wrap(routes)
+}
+
+async fn typed(headers: HeaderMap) -> Result<String, ApiProblem> {
+    let accepted = ["application/json"];
+    let media = MediaType::of(&headers).map_err(|e| ApiProblem::unsupported_media_type(e, &accepted))?;
+    Ok(media.as_str().to_owned())
+}
+
+async fn call(router: &Router, request: Request<Body>) -> (Response, Vec<u8>) {
+    let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
+    (Response::from_parts(parts, Body::empty()), to_bytes(body, usize::MAX).await.unwrap().to_vec())
+}
+
+fn request(method: &str, path: &str, body: &'static str) -> Request<Body> {
+    Request::builder().method(method).uri(path).body(Body::from(body)).unwrap()
+}
+
+#[tokio::test]
+async fn every_error_is_a_problem_with_a_request_id() {
+    let router = surface(&Registry::new());
+    let cases = [
+        (request("GET", "/nowhere", ""), 404, "not-found", "No route is at /nowhere."),
+        (request("POST", "/things/1", ""), 405, "method-not-allowed", "does not answer to POST"),
+        (request("GET", "/numbers?a=300", ""), 400, "bad-request", "number too large"),
+        (request("GET", "/panic", ""), 500, "internal", "The log has the cause"),
+        (request("GET", "/silence", ""), 503, "request-timeout", "no answer within 50ms"),
+        (request("GET", "/teapot", ""), 418, "refused", "short and stout"),
+        (request("POST", "/body", "0123456789a"), 413, "payload-too-large", "at most 10 bytes"),
+        (request("POST", "/typed", "x"), 415, "unsupported-media-type", "missing; accepted here: application/json."),
+        (request("POST", "/json", "x"), 415, "unsupported-media-type", "Content-Type"),
+    ];
+    for (request, status, slug, detail) in cases {
+        let name = format!("{} {}", request.method(), request.uri());
+        let (response, body) = call(&router, request).await;
+        assert_eq!(response.status().as_u16(), status, "{name}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{name}");
+        let problem: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["type"], format!("urn:tally:problem:{slug}"), "{name}");
+        assert_eq!(problem["status"], status, "{name}");
+        assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()), "{name}");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{name}: {problem}");
+        assert_eq!(problem["request_id"], response.headers()["x-request-id"].to_str().unwrap(), "{name}");
+        assert_ne!(problem["request_id"], "", "{name}");
+        assert_eq!(response.headers().contains_key("retry-after"), status == 503, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn other_headers_of_an_error_stay() {
+    let router = surface(&Registry::new());
+    let (response, _) = call(&router, request("GET", "/teapot", "")).await;
+    assert_eq!(response.headers()["x-pot"], "brown");
+    let (response, body) = call(&router, request("POST", "/things/1", "")).await;
+    let allow = response.headers()["allow"].to_str().unwrap();
+    assert!(allow.contains("GET") && allow.contains("PUT"), "{allow}");
+    assert!(body.len() > 2);
+}
+
+#[tokio::test]
+async fn a_sane_request_id_is_taken_over() {
+    let router = surface(&Registry::new());
+    let with_id = |id: &str| Request::builder().uri("/id").header("x-request-id", id).body(Body::empty()).unwrap();
+    let (response, body) = call(&router, with_id("order-66.b")).await;
+    assert_eq!(response.headers()["x-request-id"], "order-66.b");
+    assert_eq!(body, b"order-66.b");
+    let (response, body) = call(&router, with_id("<script>")).await;
+    assert_eq!(response.headers()["x-request-id"].as_bytes(), body);
+    assert_eq!(body.len(), 16);
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_and_not_by_path() {
+    let router = surface(&Registry::new());
+    for path in ["/things/1", "/things/2", "/nowhere/3", "/panic"] {
+        call(&router, request("GET", path, "")).await;
+    }
+    call(&router, request("BREW", "/things/1", "")).await;
+    // A client that leaves before the answer.
+    let left = router.clone().oneshot(request("GET", "/silence", ""));
+    assert!(tokio::time::timeout(Duration::from_millis(5), left).await.is_err());
+
+    let (response, text) = call(&router, request("GET", "/metrics", "")).await;
+    assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    let text = String::from_utf8(text).unwrap();
+    for line in [
+        "tally_http_requests_total{method=\"GET\",route=\"/things/{id}\",status=\"200\"} 2",
+        "tally_http_requests_total{method=\"other\",route=\"/things/{id}\",status=\"405\"} 1",
+        "tally_http_requests_total{method=\"GET\",route=\"unmatched\",status=\"404\"} 1",
+        "tally_http_requests_total{method=\"GET\",route=\"/panic\",status=\"500\"} 1",
+        "tally_http_requests_total{method=\"GET\",route=\"/silence\",status=\"499\"} 1",
+        "tally_http_request_seconds_count{method=\"GET\",route=\"/things/{id}\"} 2",
+        "tally_http_requests_in_flight 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("things/1"), "{text}");
+}
+
+#[tokio::test]
+async fn the_description_is_served() {
+    let (response, body) = call(&surface(&Registry::new()), request("GET", "/openapi.json", "")).await;
+    assert_eq!(response.status(), 200);
+    let description: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(description["paths"], json!({}));
+}

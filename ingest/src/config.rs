@@ -1,0 +1,86 @@
+//! How a door is set up.
+
+use crate::types::EventTypes;
+use std::time::Duration;
+use tally_http::TrustedProxies;
+
+/// The settings of a door.
+#[derive(Clone, Debug)]
+pub struct DoorConfig {
+    /// The topic that events are appended to.
+    pub topic: String,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// The types that the topology names.
+    pub types: EventTypes,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
+    /// What the names of anonymous actors are derived from: the same at every door of an application, and secret.
+    pub anonymous_secret: [u8; 32],
+    /// How long to wait for the log before the outcome is called unknown.
+    pub append_timeout: Duration,
+    /// Requests between their last byte and the log's word; one more gets 429.
+    pub requests_max: usize,
+    /// Bytes of bodies that are being read or wait for the log; more get 429.
+    pub bytes_max: usize,
+}
+
+impl DoorConfig {
+    /// Settings for a topic, with the limits that suit a small machine.
+    pub fn new(topic: impl Into<String>, partitions: u32, types: EventTypes, anonymous_secret: [u8; 32]) -> Self {
+        Self {
+            topic: topic.into(),
+            partitions,
+            types,
+            trusted_proxies: TrustedProxies::default(),
+            anonymous_secret,
+            append_timeout: Duration::from_secs(3),
+            requests_max: 4096,
+            bytes_max: 128 << 20,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        match () {
+            () if self.partitions == 0 => Err(ConfigError::NoPartitions),
+            () if self.requests_max == 0 || self.bytes_max < crate::BODY_BYTES_MAX => Err(ConfigError::NoRoom),
+            () => Ok(()),
+        }
+    }
+}
+
+/// Settings under which a door could not work.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// A topic has at least one partition.
+    NoPartitions,
+    /// The limits would refuse every request, or every large one.
+    NoRoom,
+    /// The registry has metrics of the same name.
+    Metrics(prometheus::Error),
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoPartitions => f.write_str("a topic has at least one partition"),
+            Self::NoRoom => write!(f, "requests_max must be 1 and bytes_max {} at least", crate::BODY_BYTES_MAX),
+            Self::Metrics(error) => write!(f, "the door's metrics cannot be registered: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Metrics(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<prometheus::Error> for ConfigError {
+    fn from(error: prometheus::Error) -> Self {
+        Self::Metrics(error)
+    }
+}

@@ -1,0 +1,149 @@
+//! The hot path: events checked one by one and written as records, all records of a request in one buffer.
+
+use crate::anonymous::AnonymousActors;
+use crate::answer::Rejected;
+use crate::caller::Caller;
+use crate::cloud_event;
+use crate::config::DoorConfig;
+use crate::refusal::{Refusal, shorten};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use tally_model::{EventFields, REQUEST_HEADER, UnknownFields};
+use tally_streams::log::{AppendBatch, Headers, OwnedRecord, partition_of};
+
+/// How much of an id that is none is repeated.
+const EVENT_ID_BYTES_MAX: usize = 64;
+/// A short event; more of them than the buffer was made for only make it grow.
+const EVENT_BYTES_TYPICAL: usize = 160;
+
+/// Takes the events of one request.
+pub(crate) struct Intake<'a> {
+    config: &'a DoorConfig,
+    caller: &'a Caller,
+    cloud: bool,
+    now_ms: i64,
+    anonymous: AnonymousActors<'a>,
+    buffer: Vec<u8>,
+    header_bytes: usize,
+    spans: Vec<Span>,
+    seen: usize,
+    rejected: Vec<Rejected>,
+}
+
+/// A record's places in the buffer: its key ends where its value begins.
+struct Span {
+    partition: u32,
+    key: usize,
+    value: usize,
+    end: usize,
+}
+
+impl<'a> Intake<'a> {
+    /// `request` goes into the header of every record; `body_bytes` says how much is to come.
+    pub(crate) fn new(
+        config: &'a DoorConfig,
+        caller: &'a Caller,
+        cloud: bool,
+        now_ms: i64,
+        request: &[u8; 16],
+        body_bytes: usize,
+    ) -> Self {
+        let events = body_bytes / EVENT_BYTES_TYPICAL + 1;
+        // Besides what was sent: the key, the time, and what the caller's fields add.
+        let mut buffer = Vec::with_capacity(body_bytes + 64 + events * (40 + caller.size_bytes()));
+        Headers::encode(&[(REQUEST_HEADER, request)], &mut buffer);
+        let (header_bytes, anonymous) = (buffer.len(), AnonymousActors::new(&config.anonymous_secret));
+        let (spans, rejected) = (Vec::with_capacity(events), Vec::new());
+        Self { config, caller, cloud, now_ms, anonymous, buffer, header_bytes, spans, seen: 0, rejected }
+    }
+
+    /// Takes one event, or notes why not.
+    pub(crate) fn take(&mut self, json: &[u8]) {
+        let index = self.seen;
+        self.seen += 1;
+        if let Err(refusal) = self.admit(json) {
+            let refusal = if self.cloud { refusal.renamed(cloud_event::attribute) } else { refusal };
+            self.rejected.push(Rejected { index, event_id: event_id_of(json), error: refusal.to_string() });
+        }
+    }
+
+    fn admit(&mut self, json: &[u8]) -> Result<(), Refusal> {
+        let mut fields = match self.cloud {
+            true => cloud_event::parse(json)?,
+            false => EventFields::parse(json, UnknownFields::Refuse)?,
+        };
+        self.fill(&mut fields)?;
+        fields.check(self.now_ms)?;
+        self.write(&fields);
+        Ok(())
+    }
+
+    /// What the sender may leave out.
+    fn fill<'b>(&mut self, fields: &mut EventFields<'b>) -> Result<(), Refusal>
+    where
+        'a: 'b,
+    {
+        let occurred_at_ms = *fields.occurred_at_ms.get_or_insert(self.now_ms);
+        if fields.ip.is_none() {
+            fields.ip = self.caller.ip.as_deref().map(Cow::Borrowed);
+        }
+        if fields.user_agent.is_none() {
+            fields.user_agent = self.caller.user_agent.as_deref().map(Cow::Borrowed);
+        }
+        // Without a type the check that follows says what is missing.
+        let Some(event_type) = fields.event_type.as_deref() else { return Ok(()) };
+        let may_be_anonymous = self.config.types.allows_anonymous(event_type)?;
+        if fields.actor_id.is_none() && may_be_anonymous {
+            let name = self.anonymous.name(occurred_at_ms, fields.ip.as_deref(), fields.user_agent.as_deref());
+            fields.actor_id = Some(Cow::Owned(name));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, fields: &EventFields<'_>) {
+        let actor_id = fields.actor_id.as_deref().unwrap_or_default().as_bytes();
+        let key = self.buffer.len();
+        self.buffer.extend_from_slice(actor_id);
+        let value = self.buffer.len();
+        fields.write_json(&mut self.buffer);
+        let partition = partition_of(actor_id, self.config.partitions);
+        self.spans.push(Span { partition, key, value, end: self.buffer.len() });
+    }
+
+    /// How many events there were so far.
+    pub(crate) fn seen(&self) -> usize {
+        self.seen
+    }
+
+    /// Whether some were refused so far.
+    pub(crate) fn has_rejected(&self) -> bool {
+        !self.rejected.is_empty()
+    }
+
+    /// The records in the order of their events, and the events that became none.
+    pub(crate) fn finish(self) -> (AppendBatch, Vec<Rejected>) {
+        let buffer = Bytes::from(self.buffer);
+        let headers = buffer.slice(..self.header_bytes);
+        let record = |span: Span| OwnedRecord {
+            partition: span.partition,
+            key: Some(buffer.slice(span.key..span.value)),
+            value: Some(buffer.slice(span.value..span.end)),
+            headers: headers.clone(),
+        };
+        (AppendBatch { records: self.spans.into_iter().map(record).collect() }, self.rejected)
+    }
+}
+
+/// The id of something that is no event, so that its sender can find it.
+fn event_id_of(json: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow, alias = "id")]
+        event_id: Option<&'a RawValue>,
+    }
+    let named: Named<'_> = serde_json::from_slice(json).ok()?;
+    let id: String = serde_json::from_str(named.event_id?.get()).ok()?;
+    Some(shorten(&id, EVENT_ID_BYTES_MAX).into_owned())
+}

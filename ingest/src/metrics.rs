@@ -1,0 +1,36 @@
+//! What the door counts.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// From a memory log's answer to the append time-out.
+const SECONDS: &[f64] = &[0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0];
+
+/// The door's metrics.
+pub(crate) struct DoorMetrics {
+    pub(crate) accepted: IntCounter,
+    pub(crate) rejected: IntCounter,
+    pub(crate) in_flight: IntGauge,
+    pub(crate) append_seconds: Histogram,
+    pub(crate) unavailable: IntCounterVec,
+}
+
+impl DoorMetrics {
+    pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let events = Opts::new("tally_ingest_events_total", "Events that the log has, and events that were refused");
+        let events = IntCounterVec::new(events, &["outcome"])?;
+        let append = HistogramOpts::new("tally_ingest_append_seconds", "Seconds until the log had a request's events");
+        let unavailable = Opts::new("tally_ingest_unavailable_total", "Requests turned away without a fault of theirs");
+        let metrics = Self {
+            accepted: events.with_label_values(&["accepted"]),
+            rejected: events.with_label_values(&["rejected"]),
+            in_flight: IntGauge::new("tally_ingest_requests_in_flight", "Requests whose events wait for the log")?,
+            append_seconds: Histogram::with_opts(append.buckets(SECONDS.to_vec()))?,
+            unavailable: IntCounterVec::new(unavailable, &["reason"])?,
+        };
+        registry.register(Box::new(events))?;
+        registry.register(Box::new(metrics.in_flight.clone()))?;
+        registry.register(Box::new(metrics.append_seconds.clone()))?;
+        registry.register(Box::new(metrics.unavailable.clone()))?;
+        Ok(metrics)
+    }
+}

@@ -1,0 +1,95 @@
+//! The event types that this door knows.
+
+use crate::refusal::{Refusal, closest};
+
+/// What the door does with the types that the topology names. Anything else is refused.
+#[derive(Clone, Debug, Default)]
+pub struct EventTypes(
+    /// Sorted by name.
+    Vec<(Box<str>, Admittance)>,
+);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Admittance {
+    /// Somebody did it.
+    Named,
+    /// Anybody may have done it.
+    Anonymous,
+    /// It is written elsewhere: the text says where.
+    Elsewhere(Box<str>),
+}
+
+impl EventTypes {
+    /// Types that need an `actor_id`.
+    pub fn named<T: AsRef<str>>(self, names: impl IntoIterator<Item = T>) -> Self {
+        names.into_iter().fold(self, |types, name| types.set(name.as_ref(), Admittance::Named))
+    }
+
+    /// Types whose `actor_id` may be absent, like view, read, api_call.
+    pub fn anonymous<T: AsRef<str>>(self, names: impl IntoIterator<Item = T>) -> Self {
+        names.into_iter().fold(self, |types, name| types.set(name.as_ref(), Admittance::Anonymous))
+    }
+
+    /// A toggle that the database owns: `on` and `off` are refused with the way to write it instead.
+    pub fn owned_by_database(self, metric: &str, on: &str, off: &str) -> Self {
+        let way = |method: &str| {
+            let way = format!("is not taken here: use {method} /v1/subjects/{{subject_id}}/{metric}/{{actor_id}}");
+            Admittance::Elsewhere(way.into())
+        };
+        self.set(on, way("PUT")).set(off, way("DELETE"))
+    }
+
+    fn set(mut self, name: &str, admittance: Admittance) -> Self {
+        match self.find(name) {
+            Ok(at) => self.0[at].1 = admittance,
+            Err(at) => self.0.insert(at, (name.into(), admittance)),
+        }
+        self
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| (**known).cmp(name))
+    }
+
+    /// Whether an event of this type may come without an actor; or why it may not come at all.
+    pub(crate) fn allows_anonymous(&self, name: &str) -> Result<bool, Refusal> {
+        match self.find(name).map(|at| &self.0[at].1) {
+            Ok(Admittance::Named) => Ok(false),
+            Ok(Admittance::Anonymous) => Ok(true),
+            Ok(Admittance::Elsewhere(way)) => Err(Refusal::field("type", format!("`{name}` {way}"))),
+            Err(_) => Err(Refusal::field("type", self.unknown(name))),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let taken = || self.0.iter().filter(|(_, admittance)| !matches!(admittance, Admittance::Elsewhere(_)));
+        match closest(name, self.0.iter().map(|(known, _)| &**known)) {
+            Some(known) => format!("`{name}` is not known here; did you mean `{known}`?"),
+            None => {
+                let known: Vec<_> = taken().map(|(known, _)| &**known).collect();
+                format!("`{name}` is not known here; known are {}", known.join(", "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_known_or_refused_with_a_way_out() {
+        let types = EventTypes::default().named(["unlike", "like"]).anonymous(["view"]).owned_by_database(
+            "collects",
+            "collect",
+            "uncollect",
+        );
+        assert_eq!(types.allows_anonymous("like").ok(), Some(false));
+        assert_eq!(types.allows_anonymous("view").ok(), Some(true));
+        let said = |name| types.allows_anonymous(name).unwrap_err().to_string();
+        assert_eq!(said("lik"), "`type` `lik` is not known here; did you mean `like`?");
+        assert_eq!(said("purchase"), "`type` `purchase` is not known here; known are like, unlike, view");
+        assert!(said("collect").ends_with("use PUT /v1/subjects/{subject_id}/collects/{actor_id}"));
+        assert!(said("uncollect").contains("use DELETE /v1"));
+    }
+}

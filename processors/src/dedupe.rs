@@ -1,0 +1,97 @@
+//! `type: dedupe`: an event counts once. The key is (actor_id, event_id).
+//!
+//! Invariant: an id is forgotten only once every repeat of it is late. So an event that carries its time counts once,
+//! for ever. What comes more than `late_after` after its time gets the verdict `late`; a repeat gets `duplicate`.
+
+use crate::item::{Actions, Item};
+use serde::Deserialize;
+use std::any::Any;
+use tally_model::VerdictKind;
+use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
+use tally_streams::store::{Hash128, StoreHandle, WindowStore};
+use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// Ids that were seen, each kept until repeats are late.
+type Seen = WindowStore<Hash128, (), HOUR_MS>;
+
+/// No parameters: ids are kept for the application's `late_after`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DedupeParams {}
+
+/// A checked `dedupe` node.
+pub struct Dedupe {
+    node: String,
+}
+
+/// For the registry.
+pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
+    params.parse::<DedupeParams>()?;
+    Ok(Box::new(Dedupe { node: node.to_owned() }))
+}
+
+impl Blueprint<Actions> for Dedupe {
+    fn stores(&self) -> Vec<StoreSpec> {
+        vec![StoreSpec {
+            name: self.node.clone(),
+            kind: "window",
+            schema_version: 1,
+            windows: vec!["late_after".to_owned()],
+            make: Seen::make,
+        }]
+    }
+
+    fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
+        Box::new(DedupeProcessor {
+            node: self.node.clone(),
+            seen: site.store(&self.node),
+            late_after_ms: site.settings.late_after.as_millis() as i64,
+            hash_seed: site.hash_seed,
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+struct DedupeProcessor {
+    node: String,
+    seen: StoreHandle<Seen>,
+    late_after_ms: i64,
+    hash_seed: u64,
+}
+
+impl Processor<Actions> for DedupeProcessor {
+    fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
+        let Item::Event(action) = item else { return Ok(()) };
+        let event = &action.event;
+        let keep_until_ms = event.occurred_at_ms + self.late_after_ms;
+        if context.origin().append_time_ms > keep_until_ms {
+            let late_ms = context.origin().append_time_ms - event.occurred_at_ms;
+            let reason = format!("came {} s after its time", late_ms / 1000);
+            let verdict = action.verdict(context, VerdictKind::Late, &self.node, reason);
+            context.forward(verdict);
+            return Ok(());
+        }
+        let id = Hash128::of(self.hash_seed, &[event.actor_id.as_bytes(), event.event_id.as_bytes()]);
+        if context.store(self.seen).insert(&id, keep_until_ms, ()) {
+            context.pass();
+        } else {
+            let reason = "counted before".to_owned();
+            let verdict = action.verdict(context, VerdictKind::Duplicate, &self.node, reason);
+            context.forward(verdict);
+        }
+        Ok(())
+    }
+
+    fn schedules(&self) -> Vec<Schedule> {
+        vec![Schedule { kind: PunctuationType::Clock, interval_ms: HOUR_MS }]
+    }
+
+    fn punctuate(&mut self, context: &mut Context<'_, Actions>, _kind: PunctuationType, time_ms: i64) {
+        context.store(self.seen).expire(time_ms);
+    }
+}

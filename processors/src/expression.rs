@@ -1,0 +1,116 @@
+//! CEL expressions over the fields of an event.
+
+use cel::{Context, Env, Program, Value};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tally_model::{Event, Scalar};
+
+/// The fields of an event that an expression may name.
+pub const FIELDS: &[&str] =
+    &["event_id", "type", "actor_id", "subject_id", "occurred_at", "ip", "user_agent", "duration_ms", "properties"];
+
+/// A compiled expression.
+#[derive(Clone)]
+pub struct Expression {
+    program: Arc<Program>,
+    env: Arc<Env>,
+    /// The fields that it names: only these are set.
+    fields: Vec<&'static str>,
+}
+
+impl Expression {
+    /// Compiles it; it may name only `allowed` fields of an event.
+    pub fn compile(source: &str, allowed: &[&'static str]) -> Result<Self, String> {
+        let env = Arc::new(Env::stdlib());
+        let program = env.compile(source).map_err(|e| format!("does not compile: {e}"))?;
+        let mut fields = Vec::new();
+        for variable in program.references().variables() {
+            match allowed.iter().find(|field| **field == variable) {
+                Some(field) => fields.push(*field),
+                None => return Err(format!("names `{variable}`; it may name {}", allowed.join(", "))),
+            }
+        }
+        Ok(Self { program: Arc::new(program), env, fields })
+    }
+
+    /// True or false for an event.
+    pub fn test(&self, event: &Event) -> Result<bool, String> {
+        match self.evaluate(event)? {
+            Value::Bool(answer) => Ok(answer),
+            other => Err(format!("gave {other:?}, and true or false is needed")),
+        }
+    }
+
+    /// A text for an event.
+    pub fn text(&self, event: &Event) -> Result<String, String> {
+        match self.evaluate(event)? {
+            Value::String(text) => Ok(text.to_string()),
+            other => Err(format!("gave {other:?}, and a text is needed")),
+        }
+    }
+
+    fn evaluate(&self, event: &Event) -> Result<Value, String> {
+        let mut context = Context::with_env(self.env.clone());
+        for field in &self.fields {
+            context.add_variable_from_value(*field, value_of(event, field));
+        }
+        self.program.execute(&context).map_err(|e| e.to_string())
+    }
+}
+
+fn value_of(event: &Event, field: &str) -> Value {
+    let optional = |text: &Option<Box<str>>| text.as_deref().map_or(Value::Null, Value::from);
+    match field {
+        "event_id" => Value::from(&*event.event_id),
+        "type" => Value::from(&*event.event_type),
+        "actor_id" => Value::from(&*event.actor_id),
+        "subject_id" => Value::from(&*event.subject_id),
+        "occurred_at" => Value::Int(event.occurred_at_ms),
+        "ip" => optional(&event.ip),
+        "user_agent" => optional(&event.user_agent),
+        "duration_ms" => event.duration_ms.map_or(Value::Null, Value::Int),
+        _ => {
+            let scalar = |scalar: &Scalar| match scalar {
+                Scalar::Bool(b) => Value::Bool(*b),
+                Scalar::Int(i) => Value::Int(*i),
+                Scalar::Float(f) => Value::Float(*f),
+                Scalar::Text(t) => Value::from(t.as_str()),
+            };
+            let entries = event.properties.iter().map(|(name, value)| (name.clone(), scalar(value)));
+            Value::from(entries.collect::<HashMap<String, Value>>())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        let json = br#"{"event_id":"e","type":"read","actor_id":"u1","subject_id":"article:7","duration_ms":6000,
+                        "properties":{"source":"feed","depth":3}}"#;
+        Event::from_log(json, 0).unwrap()
+    }
+
+    fn test(source: &str) -> Result<bool, String> {
+        Expression::compile(source, FIELDS)?.test(&event())
+    }
+
+    #[test]
+    fn sees_the_fields_of_the_event() {
+        assert_eq!(test("duration_ms >= 5000"), Ok(true));
+        assert_eq!(test("duration_ms >= 7000 || type == 'view'"), Ok(false));
+        assert_eq!(test("properties.source == 'feed' && properties.depth > 2"), Ok(true));
+        assert_eq!(test("has(properties.missing)"), Ok(false));
+        let subject = Expression::compile("'user:' + actor_id", FIELDS).unwrap();
+        assert_eq!(subject.text(&event()), Ok("user:u1".to_owned()));
+    }
+
+    #[test]
+    fn mistakes_are_told_at_the_earliest() {
+        assert!(test("duration_ms >=").unwrap_err().starts_with("does not compile"));
+        assert!(test("duration >= 5").unwrap_err().starts_with("names `duration`; it may name event_id, type"));
+        assert!(test("duration_ms + 1").unwrap_err().contains("true or false is needed"));
+        assert!(test("properties.missing == 1").is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! What flows along the edges, and how it leaves a task.
+
+use crate::hop::ChangeHop;
+use tally_model::{
+    Change, CounterWindow, Counters, Event, ProgressMark, Reaction, RootPosition, SubjectChanges, Verdict, VerdictKind,
+};
+use tally_streams::processor::{Context, Dataflow, Origin, OutputRecord, RootProgress};
+
+/// The dataflow of tally.
+pub enum Actions {}
+
+/// A value on an edge.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// Edge type `event`.
+    Event(Action),
+    /// Edge type `change`, before the hop.
+    Change(Change),
+    /// Edge type `change`, behind the hop: combined.
+    Changes(SubjectChanges),
+    /// Edge type `reaction`.
+    Reaction(Reaction),
+    /// Edge type `counters`.
+    Counters(Counters),
+    /// Edge type `counter`.
+    Counter(CounterWindow),
+    /// Edge type `verdict`.
+    Verdict(Verdict),
+}
+
+/// An event and the time that it counts at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Action {
+    /// The event.
+    pub event: Event,
+    /// The smaller of its own time and the log's: chooses windows and minutes, and orders toggles.
+    pub effective_ms: i64,
+}
+
+impl Action {
+    /// What to tell those who wait for this event.
+    pub fn verdict(&self, context: &Context<'_, Actions>, kind: VerdictKind, node: &str, reason: String) -> Item {
+        let Event { event_id, actor_id, .. } = &self.event;
+        verdict(context.origin(), context.version(), kind, node, reason, Some(event_id), Some(actor_id))
+    }
+}
+
+/// A verdict on a record, perhaps of unknown ids.
+pub(crate) fn verdict(
+    origin: &Origin,
+    version: i64,
+    kind: VerdictKind,
+    node: &str,
+    reason: String,
+    event_id: Option<&str>,
+    actor_id: Option<&str>,
+) -> Item {
+    Item::Verdict(Verdict {
+        partition: origin.partition,
+        offset: origin.offset,
+        request: origin.request.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+        event_id: event_id.map(Into::into),
+        actor_id: actor_id.map(Into::into),
+        verdict: kind,
+        reason,
+        node: node.to_owned(),
+        appended_at_ms: origin.append_time_ms,
+        version,
+    })
+}
+
+impl Dataflow for Actions {
+    const EDGE_TYPES: &'static [&'static str] =
+        &["raw", "event", "change", "reaction", "counters", "counter", "verdict"];
+    type Value = Item;
+    type Hop = ChangeHop;
+
+    fn edge_type(item: &Item) -> usize {
+        match item {
+            Item::Event(_) => 1,
+            Item::Change(_) | Item::Changes(_) => 2,
+            Item::Reaction(_) => 3,
+            Item::Counters(_) => 4,
+            Item::Counter(_) => 5,
+            Item::Verdict(_) => 6,
+        }
+    }
+
+    fn write(item: &Item, out: &mut OutputRecord) {
+        let json = match item {
+            Item::Reaction(reaction) => {
+                out.key = reaction.key();
+                out.partition_key.extend_from_slice(reaction.actor_id.as_bytes());
+                serde_json::to_writer(&mut out.value, reaction)
+            }
+            Item::Counters(counters) => {
+                out.key.extend_from_slice(counters.subject_id.as_bytes());
+                serde_json::to_writer(&mut out.value, counters)
+            }
+            Item::Counter(counter) => {
+                out.key = counter.key();
+                out.partition_key.extend_from_slice(counter.subject_id.as_bytes());
+                serde_json::to_writer(&mut out.value, counter)
+            }
+            Item::Verdict(verdict) => {
+                out.key.extend_from_slice(verdict.actor_id.as_deref().unwrap_or_default().as_bytes());
+                serde_json::to_writer(&mut out.value, verdict)
+            }
+            // The topology's check lets no topic take these.
+            Item::Event(_) | Item::Change(_) | Item::Changes(_) => Ok(()),
+        };
+        // Only a failing writer fails here, and a vector does not.
+        debug_assert!(json.is_ok());
+    }
+
+    fn write_progress(task: &str, generation: u16, roots: &[RootProgress], version: i64, out: &mut OutputRecord) {
+        let root = |root: &RootProgress| RootPosition {
+            partition: root.partition,
+            next_offset: root.next_offset,
+            clock_ms: root.clock_ms,
+        };
+        let mark = ProgressMark { task: task.to_owned(), generation, roots: roots.iter().map(root).collect(), version };
+        out.key = ProgressMark::key(task);
+        let json = serde_json::to_writer(&mut out.value, &mark);
+        debug_assert!(json.is_ok());
+    }
+}

@@ -1,0 +1,70 @@
+//! What the nodes of a topology count: seen from totals, from the door and from the read side.
+
+use crate::count::Count;
+use crate::item::Actions;
+use crate::toggle::Toggle;
+use crate::unique::Unique;
+use std::collections::BTreeSet;
+use tally_streams::topology::{Blueprint, Topology};
+
+/// How a metric comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// A sum of changes.
+    Sum,
+    /// Distinct actors: exact up to 256, an estimate above.
+    Unique,
+}
+
+/// A metric of subjects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricSpec {
+    /// Its name.
+    pub name: String,
+    /// How it comes about.
+    pub kind: MetricKind,
+    /// The windows it is counted in besides all time, in ms.
+    pub windows_ms: Vec<i64>,
+}
+
+/// What a node counts; nothing where it does not.
+pub(crate) fn metrics_of(blueprint: &dyn Blueprint<Actions>) -> Vec<MetricSpec> {
+    let any = blueprint.as_any();
+    if let Some(toggle) = any.downcast_ref::<Toggle>() {
+        toggle.metrics()
+    } else if let Some(count) = any.downcast_ref::<Count>() {
+        vec![count.metric()]
+    } else if let Some(unique) = any.downcast_ref::<Unique>() {
+        vec![unique.metric()]
+    } else {
+        Vec::new()
+    }
+}
+
+/// The types of events that a node names.
+pub(crate) fn event_types_of(blueprint: &dyn Blueprint<Actions>) -> Vec<String> {
+    let any = blueprint.as_any();
+    if let Some(toggle) = any.downcast_ref::<Toggle>() {
+        toggle.event_types()
+    } else if let Some(count) = any.downcast_ref::<Count>() {
+        vec![count.event_type()]
+    } else if let Some(unique) = any.downcast_ref::<Unique>() {
+        vec![unique.event_type()]
+    } else {
+        Vec::new()
+    }
+}
+
+/// Every metric of a topology, by name.
+pub fn metrics(topology: &Topology<Actions>) -> Vec<MetricSpec> {
+    let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
+    let mut metrics: Vec<_> = nodes.flat_map(|node| metrics_of(node.blueprint.as_ref())).collect();
+    metrics.sort_by(|a, b| a.name.cmp(&b.name));
+    metrics
+}
+
+/// Every type of event that a topology counts.
+pub fn event_types(topology: &Topology<Actions>) -> BTreeSet<String> {
+    let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
+    nodes.flat_map(|node| event_types_of(node.blueprint.as_ref())).collect()
+}

@@ -1,0 +1,220 @@
+//! `type: rate_check`: rules of at most so many events per key and fixed window.
+//!
+//! An event's window is chosen by the later of its effective time and (append time - `grace`): with the default grace of
+//! 0 nobody escapes by forging times. The first `max` of a window in log order pass, the rest get the verdict `limited`.
+//! An event counts towards its rules only if all of them let it pass.
+
+use crate::item::{Action, Actions, Item};
+use serde::Deserialize;
+use std::any::Any;
+use tally_model::{Event, VerdictKind};
+use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
+use tally_streams::store::{Hash128, StoreHandle, WindowStore};
+use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, ParamError, Params, StoreSpec};
+
+const MINUTE_MS: i64 = 60_000;
+
+/// How many passed, by rule, key and window.
+type Passed = WindowStore<Hash128, u32, MINUTE_MS>;
+
+/// The rules, in the order they are asked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateCheckParams {
+    /// At least one.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Named in verdicts; unique within the node.
+    pub name: String,
+    /// What is counted by: one or more of actor_id, subject_id, ip, type. An event without one of them is free of the rule.
+    pub by: Vec<KeyField>,
+    /// The types of events that it counts.
+    pub events: Vec<String>,
+    /// How many pass, 1 or more.
+    pub max: u32,
+    /// The length of the window, from 1s to 24h.
+    pub per: ConfigDuration,
+    /// What happens to the rest.
+    #[serde(default)]
+    pub excess: Excess,
+    /// How far back an event's own time may choose its window; 0s by default, `late_after` at most.
+    #[serde(default)]
+    pub grace: Option<ConfigDuration>,
+}
+
+/// A field that a rule counts by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyField {
+    /// Who.
+    ActorId,
+    /// What.
+    SubjectId,
+    /// From where.
+    Ip,
+    /// The type of the event.
+    Type,
+}
+
+/// What happens to events over the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Excess {
+    /// They are not counted.
+    #[default]
+    Drop,
+}
+
+impl KeyField {
+    fn of(self, event: &Event) -> Option<&str> {
+        match self {
+            Self::ActorId => Some(&event.actor_id),
+            Self::SubjectId => Some(&event.subject_id),
+            Self::Ip => event.ip.as_deref(),
+            Self::Type => Some(&event.event_type),
+        }
+    }
+}
+
+/// A checked `rate_check` node.
+pub struct RateCheck {
+    node: String,
+    rules: Vec<Rule>,
+}
+
+/// For the registry.
+pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
+    let RateCheckParams { rules } = params.parse()?;
+    let mut errors = Vec::new();
+    if rules.is_empty() {
+        errors.push(ParamError::new("rules", "needs at least one rule"));
+    }
+    for (i, rule) in rules.iter().enumerate() {
+        let mut wrong =
+            |field: &str, message: &str| errors.push(ParamError::new(format!("rules[{i}].{field}"), message));
+        if rules[..i].iter().any(|earlier| earlier.name == rule.name) {
+            wrong("name", "is the name of an earlier rule too");
+        }
+        if rule.by.is_empty() {
+            wrong("by", "needs at least one field");
+        }
+        if rule.events.is_empty() {
+            wrong("events", "needs at least one type of event");
+        }
+        if rule.max == 0 {
+            wrong("max", "must be at least 1");
+        }
+        if !(1_000..=86_400_000).contains(&rule.per.0.as_millis()) {
+            wrong("per", "must be 1s to 24h");
+        }
+    }
+    match errors.is_empty() {
+        true => Ok(Box::new(RateCheck { node: node.to_owned(), rules })),
+        false => Err(errors),
+    }
+}
+
+impl Blueprint<Actions> for RateCheck {
+    fn stores(&self) -> Vec<StoreSpec> {
+        vec![StoreSpec {
+            name: self.node.clone(),
+            kind: "window",
+            schema_version: 1,
+            windows: Vec::new(),
+            make: Passed::make,
+        }]
+    }
+
+    fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
+        let known: Vec<_> = site.nodes.iter().flat_map(|(_, node)| crate::metric::event_types_of(*node)).collect();
+        let mut errors = Vec::new();
+        for (i, rule) in self.rules.iter().enumerate() {
+            if rule.grace.is_some_and(|grace| grace.0 > site.settings.late_after) {
+                errors.push(ParamError::new(format!("rules[{i}].grace"), "must be at most `late_after`"));
+            }
+            for (j, event) in rule.events.iter().enumerate().filter(|(_, event)| !known.contains(event)) {
+                let message = format!("no processor counts events of type `{event}`");
+                errors.push(ParamError::new(format!("rules[{i}].events[{j}]"), message));
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
+        Box::new(RateCheckProcessor {
+            node: self.node.clone(),
+            rules: self.rules.clone(),
+            passed: site.store(&self.node),
+            hash_seed: site.hash_seed,
+            windows: Vec::new(),
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+struct RateCheckProcessor {
+    node: String,
+    rules: Vec<Rule>,
+    passed: StoreHandle<Passed>,
+    hash_seed: u64,
+    /// The windows of the event at hand: key, and until when it is kept.
+    windows: Vec<(Hash128, i64)>,
+}
+
+/// The window of an event under a rule: its key, and when it ends for the last event that may choose it.
+fn window(rule: &Rule, action: &Action, append_time_ms: i64, hash_seed: u64) -> Option<(Hash128, i64)> {
+    if !rule.events.iter().any(|event_type| **event_type == *action.event.event_type) {
+        return None;
+    }
+    let grace_ms = rule.grace.map_or(0, |grace| grace.0.as_millis() as i64);
+    let per_ms = rule.per.0.as_millis() as i64;
+    let window = action.effective_ms.max(append_time_ms - grace_ms).div_euclid(per_ms);
+    let window_bytes = window.to_le_bytes();
+    let mut parts: [&[u8]; 6] = [rule.name.as_bytes(), &window_bytes, &[], &[], &[], &[]];
+    for (part, field) in parts[2..].iter_mut().zip(&rule.by) {
+        *part = field.of(&action.event)?.as_bytes();
+    }
+    Some((Hash128::of(hash_seed, &parts), (window + 1) * per_ms + grace_ms))
+}
+
+impl Processor<Actions> for RateCheckProcessor {
+    fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
+        let Item::Event(action) = item else { return Ok(()) };
+        let append_time_ms = context.origin().append_time_ms;
+        self.windows.clear();
+        for rule in &self.rules {
+            let Some((key, keep_until_ms)) = window(rule, action, append_time_ms, self.hash_seed) else { continue };
+            if context.store(self.passed).get(&key).is_some_and(|passed| *passed >= rule.max) {
+                match rule.excess {
+                    Excess::Drop => {
+                        let verdict = action.verdict(context, VerdictKind::Limited, &self.node, rule.name.clone());
+                        context.forward(verdict);
+                    }
+                }
+                return Ok(());
+            }
+            self.windows.push((key, keep_until_ms));
+        }
+        for (key, keep_until_ms) in &self.windows {
+            context.store(self.passed).upsert(key, *keep_until_ms, 1, |passed| *passed += 1);
+        }
+        context.pass();
+        Ok(())
+    }
+
+    fn schedules(&self) -> Vec<Schedule> {
+        vec![Schedule { kind: PunctuationType::Clock, interval_ms: MINUTE_MS }]
+    }
+
+    fn punctuate(&mut self, context: &mut Context<'_, Actions>, _kind: PunctuationType, time_ms: i64) {
+        context.store(self.passed).expire(time_ms);
+    }
+}

@@ -1,0 +1,68 @@
+//! The one table of node types.
+
+use crate::item::Actions;
+use crate::{count, decode, dedupe, rate_check, toggle, total, unique};
+use tally_streams::topology::NodeType;
+
+/// The types of sinks that the binary can make.
+pub const SINK_TYPES: &[&str] = &["database", "cache"];
+
+/// Every node type.
+pub const REGISTRY: &[NodeType<Actions>] = &[
+    NodeType {
+        name: "decode",
+        about: "raw records become events; what is no valid event becomes a dead letter",
+        input: "raw",
+        outputs: &["event", "verdict"],
+        key: None,
+        parse: decode::parse,
+    },
+    NodeType {
+        name: "dedupe",
+        about: "an event counts once; late ones not at all",
+        input: "event",
+        outputs: &["event", "verdict"],
+        key: None,
+        parse: dedupe::parse,
+    },
+    NodeType {
+        name: "rate_check",
+        about: "at most so many events per key and window",
+        input: "event",
+        outputs: &["event", "verdict"],
+        key: None,
+        parse: rate_check::parse,
+    },
+    NodeType {
+        name: "toggle",
+        about: "like and unlike: the latest effective time wins, only a change counts",
+        input: "event",
+        outputs: &["change", "reaction", "verdict"],
+        key: None,
+        parse: toggle::parse,
+    },
+    NodeType {
+        name: "count",
+        about: "every event of a type counts one",
+        input: "event",
+        outputs: &["change", "verdict"],
+        key: None,
+        parse: count::parse,
+    },
+    NodeType {
+        name: "unique",
+        about: "distinct actors per subject",
+        input: "event",
+        outputs: &["change"],
+        key: None,
+        parse: unique::parse,
+    },
+    NodeType {
+        name: "total",
+        about: "adds changes up per subject, for all time and in windows",
+        input: "change",
+        outputs: &["counters", "counter"],
+        key: Some("subject_id"),
+        parse: total::parse,
+    },
+];

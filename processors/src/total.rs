@@ -1,0 +1,300 @@
+//! `type: total`: adds changes up, per subject and metric, for all time and in windows.
+//!
+//! What changed is sent on once per commit: one record with all totals of the subject, one per window that changed.
+
+use crate::item::{Actions, Item};
+use crate::metric::{MetricKind, MetricSpec, metrics_of};
+use crate::sketch::{EXACT_MAX, Sketch};
+use hashbrown::{HashMap, HashSet};
+use serde::Deserialize;
+use std::any::Any;
+use std::sync::Arc;
+use tally_model::{CounterWindow, Counters, Delta, SubjectChanges, Visitors};
+use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
+use tally_streams::store::{AccumulatorStore, Hash128, KeyValueStore, StoreHandle, StoreValue, WindowStore};
+use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
+use xxhash_rust::xxh3::xxh3_64;
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// No parameters: what is counted and in which windows is said by the nodes that it reads.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TotalParams {}
+
+/// A checked `total` node.
+pub struct Total {
+    node: String,
+}
+
+/// For the registry.
+pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
+    params.parse::<TotalParams>()?;
+    Ok(Box::new(Total { node: node.to_owned() }))
+}
+
+/// All totals of a subject, by metric.
+type Totals = KeyValueStore<Arc<str>, SubjectTotals>;
+/// Counts by (subject, metric, window, start), each kept until its window is closed.
+type Windows = WindowStore<Hash128, i64, HOUR_MS>;
+/// Visitors by (subject, metric).
+type Sketches = AccumulatorStore<Hash128, Sketch>;
+
+/// Metrics are told by a hash of their name, so that a stored total needs no table of names.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct SubjectTotals(Vec<(u32, i64)>);
+
+fn metric_id(name: &str) -> u32 {
+    xxh3_64(name.as_bytes()) as u32
+}
+
+impl SubjectTotals {
+    fn get(&self, metric: u32) -> Option<i64> {
+        self.0.iter().find(|(known, _)| *known == metric).map(|(_, value)| *value)
+    }
+
+    fn entry(&mut self, metric: u32) -> &mut i64 {
+        let at = self.0.iter().position(|(known, _)| *known == metric).unwrap_or_else(|| {
+            self.0.push((metric, 0));
+            self.0.len() - 1
+        });
+        &mut self.0[at].1
+    }
+}
+
+impl StoreValue for SubjectTotals {
+    /// Metric (u32 LE) and value (i64 LE) each.
+    fn encode(&self, out: &mut Vec<u8>) {
+        for (metric, value) in &self.0 {
+            out.extend_from_slice(&metric.to_le_bytes());
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (entries, rest) = bytes.as_chunks::<12>();
+        let entry = |bytes: &[u8; 12]| {
+            let (metric, value) = bytes.split_first_chunk::<4>()?;
+            Some((u32::from_le_bytes(*metric), i64::from_le_bytes(value.try_into().ok()?)))
+        };
+        rest.is_empty().then(|| entries.iter().map(entry).collect::<Option<_>>()).flatten().map(Self)
+    }
+}
+
+impl Total {
+    fn store_name(&self, what: &str) -> String {
+        format!("{}-{what}", self.node)
+    }
+
+    fn metrics(&self, site: &BuildSite<'_, Actions>) -> Vec<(String, MetricSpec)> {
+        let inputs = site.inputs.iter();
+        inputs.flat_map(|(node, input)| metrics_of(*input).into_iter().map(|m| ((*node).to_owned(), m))).collect()
+    }
+}
+
+impl Blueprint<Actions> for Total {
+    fn stores(&self) -> Vec<StoreSpec> {
+        let store = |name, kind, make| StoreSpec { name, kind, schema_version: 1, windows: Vec::new(), make };
+        vec![
+            store(self.node.clone(), "key-value", Totals::make),
+            store(self.store_name("windows"), "window", Windows::make),
+            store(self.store_name("sketches"), "accumulator", Sketches::make),
+        ]
+    }
+
+    fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
+        let metrics = self.metrics(site);
+        let mut errors = Vec::new();
+        for (i, (node, metric)) in metrics.iter().enumerate() {
+            let same = |(_, earlier): &&(String, MetricSpec)| metric_id(&earlier.name) == metric_id(&metric.name);
+            if let Some((other, earlier)) = metrics[..i].iter().find(same) {
+                let message = match earlier.name == metric.name {
+                    true => format!("`{other}` and `{node}` both count the metric `{}`", metric.name),
+                    false => format!("the metrics `{}` and `{}` share a hash: rename one", earlier.name, metric.name),
+                };
+                errors.push(ParamError::new("", message));
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
+        let metric = |(_, spec): (String, MetricSpec)| (spec.name.clone(), Metric { id: metric_id(&spec.name), spec });
+        Box::new(TotalProcessor {
+            metrics: self.metrics(site).into_iter().map(metric).collect(),
+            totals: site.store(&self.node),
+            windows: site.store(&self.store_name("windows")),
+            sketches: site.store(&self.store_name("sketches")),
+            hash_seed: site.hash_seed,
+            grace_ms: site.settings.late_after.as_millis() as i64,
+            changed: Vec::new(),
+            changed_index: HashMap::default(),
+            changed_windows: Vec::new(),
+            seen_windows: HashSet::default(),
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+struct Metric {
+    id: u32,
+    spec: MetricSpec,
+}
+
+/// A window that changed since the last commit.
+struct ChangedWindow {
+    key: Hash128,
+    subject_id: Arc<str>,
+    metric: Arc<str>,
+    window_ms: i64,
+    window_start_ms: i64,
+}
+
+struct TotalProcessor {
+    metrics: HashMap<String, Metric, ahash::RandomState>,
+    totals: StoreHandle<Totals>,
+    windows: StoreHandle<Windows>,
+    sketches: StoreHandle<Sketches>,
+    hash_seed: u64,
+    grace_ms: i64,
+    /// Subjects that changed since the last commit, and their metrics; in order of first change.
+    changed: Vec<(Arc<str>, Vec<Arc<str>>)>,
+    changed_index: HashMap<Arc<str>, usize, ahash::RandomState>,
+    changed_windows: Vec<ChangedWindow>,
+    seen_windows: HashSet<Hash128, ahash::RandomState>,
+}
+
+impl TotalProcessor {
+    fn mark(&mut self, subject_id: &Arc<str>, metric: &Arc<str>) {
+        let at = match self.changed_index.get(subject_id) {
+            Some(at) => *at,
+            None => {
+                self.changed_index.insert(subject_id.clone(), self.changed.len());
+                self.changed.push((subject_id.clone(), Vec::new()));
+                self.changed.len() - 1
+            }
+        };
+        let metrics = &mut self.changed[at].1;
+        if !metrics.contains(metric) {
+            metrics.push(metric.clone());
+        }
+    }
+
+    fn add_delta(&mut self, context: &mut Context<'_, Actions>, subject_id: &Arc<str>, delta: &Delta) {
+        let Some(metric) = self.metrics.get(&*delta.metric) else { return };
+        let totals = context.store(self.totals).modify(subject_id).get_or_insert_default();
+        *totals.entry(metric.id) += delta.delta;
+        if !delta.total_only {
+            for window_ms in &metric.spec.windows_ms {
+                let window_start_ms = (delta.minute * 60_000).div_euclid(*window_ms) * window_ms;
+                let key = Hash128::of(
+                    self.hash_seed,
+                    &[
+                        subject_id.as_bytes(),
+                        delta.metric.as_bytes(),
+                        &window_ms.to_le_bytes(),
+                        &window_start_ms.to_le_bytes(),
+                    ],
+                );
+                let keep_until_ms = window_start_ms + window_ms + self.grace_ms;
+                context.store(self.windows).upsert(&key, keep_until_ms, delta.delta, |value| *value += delta.delta);
+                if self.seen_windows.insert(key) {
+                    self.changed_windows.push(ChangedWindow {
+                        key,
+                        subject_id: subject_id.clone(),
+                        metric: delta.metric.clone(),
+                        window_ms: *window_ms,
+                        window_start_ms,
+                    });
+                }
+            }
+        }
+        self.mark(subject_id, &delta.metric);
+    }
+
+    fn add_visitors(&mut self, context: &mut Context<'_, Actions>, subject_id: &Arc<str>, visitors: &Visitors) {
+        let Some(metric) = self.metrics.get(&*visitors.metric) else { return };
+        // Windows of visitors come with their own entries; only all time is kept here yet.
+        if visitors.window.is_some() {
+            return;
+        }
+        let key = Hash128::of(self.hash_seed, &[subject_id.as_bytes(), visitors.metric.as_bytes()]);
+        let Some(sketch) = context.store(self.sketches).add(&key, &visitors.hashes) else { return };
+        let count = sketch.count();
+        let totals = context.store(self.totals).modify(subject_id).get_or_insert_default();
+        *totals.entry(metric.id) = count;
+        self.mark(subject_id, &visitors.metric);
+    }
+
+    fn counters(&self, context: &mut Context<'_, Actions>, subject_id: &Arc<str>, changed: &[Arc<str>]) -> Counters {
+        let (as_of_ms, version) = (context.clock_ms().max(0), context.version());
+        let totals = context.store(self.totals).get(subject_id);
+        let known = self.metrics.iter().filter_map(|(name, metric)| Some((name, metric, totals?.get(metric.id)?)));
+        let (mut counters, mut approximate) = (std::collections::BTreeMap::new(), Vec::new());
+        for (name, metric, value) in known {
+            if metric.spec.kind == MetricKind::Unique && value > EXACT_MAX as i64 {
+                approximate.push(name.clone());
+            }
+            counters.insert(name.clone(), value);
+        }
+        approximate.sort();
+        let changed = changed.iter().map(|metric| metric.to_string()).collect();
+        Counters { subject_id: subject_id.to_string(), counters, changed, approximate, as_of_ms, version }
+    }
+}
+
+impl Processor<Actions> for TotalProcessor {
+    fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
+        let Item::Changes(SubjectChanges { subject_id, deltas, visitors }) = item else { return Ok(()) };
+        deltas.iter().for_each(|delta| self.add_delta(context, subject_id, delta));
+        visitors.iter().for_each(|visitors| self.add_visitors(context, subject_id, visitors));
+        Ok(())
+    }
+
+    fn schedules(&self) -> Vec<Schedule> {
+        vec![Schedule { kind: PunctuationType::Clock, interval_ms: HOUR_MS }]
+    }
+
+    fn punctuate(&mut self, context: &mut Context<'_, Actions>, _kind: PunctuationType, time_ms: i64) {
+        // What changed in windows that close now is still unsent.
+        self.flush_windows(context);
+        context.store(self.windows).expire(time_ms);
+    }
+
+    fn flush(&mut self, context: &mut Context<'_, Actions>) {
+        for (subject_id, changed) in std::mem::take(&mut self.changed) {
+            let counters = self.counters(context, &subject_id, &changed);
+            context.forward(Item::Counters(counters));
+        }
+        self.changed_index.clear();
+        self.flush_windows(context);
+    }
+
+    fn discard(&mut self) {
+        self.changed.clear();
+        self.changed_index.clear();
+        self.changed_windows.clear();
+        self.seen_windows.clear();
+    }
+}
+
+impl TotalProcessor {
+    fn flush_windows(&mut self, context: &mut Context<'_, Actions>) {
+        let version = context.version();
+        for changed in self.changed_windows.drain(..) {
+            let Some(value) = context.store(self.windows).get(&changed.key).copied() else { continue };
+            context.forward(Item::Counter(CounterWindow {
+                subject_id: changed.subject_id.to_string(),
+                metric: changed.metric.to_string(),
+                window_ms: changed.window_ms,
+                window_start_ms: changed.window_start_ms,
+                value,
+                version,
+            }));
+        }
+        self.seen_windows.clear();
+    }
+}

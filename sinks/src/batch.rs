@@ -1,0 +1,258 @@
+//! Records on their way into a target, folded: the newest of each key wins.
+
+use crate::config::ValueType;
+use crate::roots::Roots;
+use hashbrown::HashMap;
+use tally_model::{CounterWindow, Counters, Reaction, Verdict};
+use tally_streams::log::{Record, TopicPartition};
+
+/// What a target writes at once.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Totals by subject.
+    pub counters: Fold<CounterRow>,
+    /// Windows by subject, metric, length and start.
+    pub windows: Fold<CounterWindow>,
+    /// Toggles by actor, metric and subject.
+    pub reactions: Fold<ReactionRow>,
+    /// Each has its own key.
+    pub verdicts: Vec<Verdict>,
+    /// Each has its own key.
+    pub dead_letters: Vec<DeadLetter>,
+    /// The positions after this batch, of the partitions where they move.
+    pub positions: Vec<Move>,
+    records: usize,
+}
+
+/// A step of a position.
+#[derive(Clone, Debug)]
+pub struct Move {
+    /// Of an output topic.
+    pub partition: TopicPartition,
+    /// The position stored now; None where there is none. Nothing is written where this is not so.
+    pub expected: Option<u64>,
+    /// The position after the batch.
+    pub next_offset: u64,
+    /// How far the input is contained after the batch.
+    pub roots: Roots,
+    /// The greatest version among what is contained after the batch.
+    pub version: i64,
+}
+
+/// Rows of which a newer one replaces an older one of the same key.
+#[derive(Debug)]
+pub struct Fold<R> {
+    rows: Vec<R>,
+    index: HashMap<Box<[u8]>, usize, ahash::RandomState>,
+}
+
+/// The totals of a subject, and which of them to write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CounterRow {
+    /// The newest totals; `changed` is the union of what the folded records name.
+    pub counters: Counters,
+    /// Write all totals: a record that named some of them may have been compacted away before it was read.
+    pub whole: bool,
+}
+
+/// The newest state of a toggle, and when it was first seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReactionRow {
+    /// The newest state.
+    pub reaction: Reaction,
+    /// The least append time among the folded records.
+    pub created_at_ms: i64,
+}
+
+/// A record that could not be processed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// Where the letter itself lies.
+    pub letter: TopicPartition,
+    /// Where the letter itself lies.
+    pub letter_offset: u64,
+    /// Why.
+    pub reason: Option<String>,
+    /// Which node refused it.
+    pub node: Option<String>,
+    /// Where the record came from.
+    pub topic: Option<String>,
+    /// Where the record came from.
+    pub partition: Option<i64>,
+    /// Where the record came from.
+    pub offset: Option<i64>,
+    /// The record's key, byte by byte.
+    pub key: Option<Vec<u8>>,
+    /// The record's value, byte by byte.
+    pub value: Option<Vec<u8>>,
+    /// When the letter was written, milliseconds since 1970.
+    pub appended_at_ms: i64,
+}
+
+/// A row that folds.
+pub trait Newest {
+    /// Takes in what `later` in the log says. It wins unless its version is smaller.
+    fn merge(&mut self, later: Self);
+}
+
+impl Newest for CounterRow {
+    fn merge(&mut self, mut later: Self) {
+        if later.counters.version >= self.counters.version {
+            std::mem::swap(self, &mut later);
+        }
+        // The newest totals contain what the other record changed as well.
+        let other = later;
+        self.whole |= other.whole;
+        for metric in other.counters.changed {
+            if !self.counters.changed.contains(&metric) {
+                self.counters.changed.push(metric);
+            }
+        }
+    }
+}
+
+impl Newest for ReactionRow {
+    fn merge(&mut self, mut later: Self) {
+        if later.reaction.version >= self.reaction.version {
+            std::mem::swap(self, &mut later);
+        }
+        self.created_at_ms = self.created_at_ms.min(later.created_at_ms);
+    }
+}
+
+impl Newest for CounterWindow {
+    fn merge(&mut self, later: Self) {
+        if later.version >= self.version {
+            *self = later;
+        }
+    }
+}
+
+impl<R> Default for Fold<R> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), index: HashMap::default() }
+    }
+}
+
+impl<R: Newest> Fold<R> {
+    /// The rows, one a key, in order of first appearance.
+    pub fn rows(&self) -> &[R] {
+        &self.rows
+    }
+
+    fn add(&mut self, key: &[u8], row: R) {
+        match self.index.get(key) {
+            Some(&at) => self.rows[at].merge(row),
+            None => {
+                self.index.insert(key.into(), self.rows.len());
+                self.rows.push(row);
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.index.clear();
+    }
+}
+
+impl Batch {
+    /// Takes in a data record of an output topic. A tombstone says nothing that a guard could judge, so it is passed
+    /// over; rows that are too old leave by [`crate::Target::expire`].
+    pub fn add(
+        &mut self,
+        from: &TopicPartition,
+        value_type: ValueType,
+        record: &Record<'_>,
+        whole: bool,
+    ) -> Result<i64, RecordError> {
+        self.records += 1;
+        let value = match (value_type, record.value) {
+            (ValueType::Raw, _) => {
+                self.dead_letters.push(DeadLetter::read(from, record));
+                return Ok(0);
+            }
+            (_, None) => return Ok(0),
+            (_, Some(value)) => value,
+        };
+        let key = record.key.ok_or(RecordError::NoKey)?;
+        Ok(match value_type {
+            ValueType::Counters => {
+                let counters = serde_json::from_slice::<Counters>(value)?;
+                let version = counters.version;
+                self.counters.add(key, CounterRow { counters, whole });
+                version
+            }
+            ValueType::CounterWindow => {
+                let window = serde_json::from_slice::<CounterWindow>(value)?;
+                let version = window.version;
+                self.windows.add(key, window);
+                version
+            }
+            ValueType::Reaction => {
+                let reaction = serde_json::from_slice::<Reaction>(value)?;
+                let (version, created_at_ms) = (reaction.version, reaction.appended_at_ms);
+                self.reactions.add(key, ReactionRow { reaction, created_at_ms });
+                version
+            }
+            ValueType::Verdict => {
+                let verdict = serde_json::from_slice::<Verdict>(value)?;
+                let version = verdict.version;
+                self.verdicts.push(verdict);
+                version
+            }
+            ValueType::Raw => 0,
+        })
+    }
+
+    /// Counts a record that has no row: it fills a batch all the same.
+    pub fn add_mark(&mut self) {
+        self.records += 1;
+    }
+
+    /// How many records were taken in.
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Empties it; keeps its memory.
+    pub fn clear(&mut self) {
+        self.counters.clear();
+        self.windows.clear();
+        self.reactions.clear();
+        self.verdicts.clear();
+        self.dead_letters.clear();
+        self.positions.clear();
+        self.records = 0;
+    }
+}
+
+impl DeadLetter {
+    fn read(letter: &TopicPartition, record: &Record<'_>) -> Self {
+        let text = |name| record.headers.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
+        let number = |name| text(name).and_then(|value| value.parse().ok());
+        Self {
+            letter: letter.clone(),
+            letter_offset: record.offset,
+            reason: text("reason"),
+            node: text("node"),
+            topic: text("topic"),
+            partition: number("partition"),
+            offset: number("offset"),
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            appended_at_ms: record.append_time_ms,
+        }
+    }
+}
+
+/// Why a record of an output topic cannot be taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Rows are folded by key.
+    #[error("it has no key")]
+    NoKey,
+    /// The value is not what the topic's type says.
+    #[error("{0}")]
+    Value(#[from] serde_json::Error),
+}

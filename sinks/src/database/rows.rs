@@ -1,0 +1,140 @@
+//! Batches as rows: the values of each table's columns, in the order that [`super::table`] gives.
+
+use super::table::{COUNTER_WINDOWS, COUNTERS, DEAD_LETTERS, REACTIONS, SINK_PROGRESS, VERDICTS};
+use crate::batch::Batch;
+
+/// A value on its way into a column.
+pub enum Value<'a> {
+    Null,
+    Int(i64),
+    Text(&'a str),
+    Owned(String),
+    Blob(&'a [u8]),
+}
+
+/// Rows of one table, one after the other, without separators.
+pub struct Rows<'a> {
+    /// A place in [`super::table::TABLES`].
+    pub table: usize,
+    pub values: Vec<Value<'a>>,
+}
+
+fn text(value: &Option<String>) -> Value<'_> {
+    value.as_deref().map_or(Value::Null, Value::Text)
+}
+
+fn int(value: Option<i64>) -> Value<'static> {
+    value.map_or(Value::Null, Value::Int)
+}
+
+fn blob(value: &Option<Vec<u8>>) -> Value<'_> {
+    value.as_deref().map_or(Value::Null, Value::Blob)
+}
+
+/// All rows of a batch. Those of large tables are sorted by key: neighbours share pages.
+pub fn rows_of(batch: &Batch) -> Vec<Rows<'_>> {
+    let all =
+        [counters(batch), windows(batch), reactions(batch), verdicts(batch), dead_letters(batch), progress(batch)];
+    all.into_iter().filter(|rows| !rows.values.is_empty()).collect()
+}
+
+fn counters(batch: &Batch) -> Rows<'_> {
+    let mut rows: Vec<_> = batch.counters.rows().iter().collect();
+    rows.sort_unstable_by(|a, b| a.counters.subject_id.cmp(&b.counters.subject_id));
+    let mut values = Vec::new();
+    for row in rows {
+        let counters = &row.counters;
+        for (metric, value) in &counters.counters {
+            if row.whole || counters.changed.contains(metric) {
+                values.push(Value::Text(&counters.subject_id));
+                values.push(Value::Text(metric));
+                values.push(Value::Int(*value));
+                values.push(Value::Int(counters.version));
+            }
+        }
+    }
+    Rows { table: COUNTERS, values }
+}
+
+fn windows(batch: &Batch) -> Rows<'_> {
+    let mut rows: Vec<_> = batch.windows.rows().iter().collect();
+    rows.sort_unstable_by_key(|w| (w.subject_id.as_str(), w.metric.as_str(), w.window_ms, w.window_start_ms));
+    let mut values = Vec::new();
+    for row in rows {
+        values.push(Value::Text(&row.subject_id));
+        values.push(Value::Text(&row.metric));
+        values.push(Value::Int(row.window_ms));
+        values.push(Value::Int(row.window_start_ms));
+        values.push(Value::Int(row.value));
+        values.push(Value::Int(row.version));
+    }
+    Rows { table: COUNTER_WINDOWS, values }
+}
+
+fn reactions(batch: &Batch) -> Rows<'_> {
+    let mut rows: Vec<_> = batch.reactions.rows().iter().collect();
+    rows.sort_unstable_by_key(|row| {
+        (row.reaction.actor_id.as_str(), row.reaction.metric.as_str(), row.reaction.subject_id.as_str())
+    });
+    let mut values = Vec::new();
+    for row in rows {
+        let reaction = &row.reaction;
+        values.push(Value::Text(&reaction.actor_id));
+        values.push(Value::Text(&reaction.metric));
+        values.push(Value::Text(&reaction.subject_id));
+        values.push(Value::Int(reaction.active.into()));
+        values.push(Value::Int(reaction.occurred_at_ms));
+        values.push(Value::Int(row.created_at_ms));
+        values.push(Value::Int(reaction.appended_at_ms));
+        values.push(Value::Int(reaction.version));
+    }
+    Rows { table: REACTIONS, values }
+}
+
+fn verdicts(batch: &Batch) -> Rows<'_> {
+    let mut values = Vec::new();
+    for row in &batch.verdicts {
+        values.push(Value::Int(row.partition.into()));
+        values.push(Value::Int(row.offset as i64));
+        values.push(text(&row.request));
+        values.push(text(&row.event_id));
+        values.push(text(&row.actor_id));
+        values.push(Value::Text(row.verdict.as_str()));
+        values.push(Value::Text(&row.reason));
+        values.push(Value::Text(&row.node));
+        values.push(Value::Int(row.appended_at_ms));
+        values.push(Value::Int(row.version));
+    }
+    Rows { table: VERDICTS, values }
+}
+
+fn dead_letters(batch: &Batch) -> Rows<'_> {
+    let mut values = Vec::new();
+    for row in &batch.dead_letters {
+        values.push(Value::Text(&row.letter.topic));
+        values.push(Value::Int(row.letter.partition.into()));
+        values.push(Value::Int(row.letter_offset as i64));
+        values.push(text(&row.reason));
+        values.push(text(&row.node));
+        values.push(text(&row.topic));
+        values.push(int(row.partition));
+        values.push(int(row.offset));
+        values.push(blob(&row.key));
+        values.push(blob(&row.value));
+        values.push(Value::Int(row.appended_at_ms));
+    }
+    Rows { table: DEAD_LETTERS, values }
+}
+
+fn progress(batch: &Batch) -> Rows<'_> {
+    let mut values = Vec::new();
+    for step in &batch.positions {
+        values.push(Value::Text(&step.partition.topic));
+        values.push(Value::Int(step.partition.partition.into()));
+        values.push(Value::Int(step.version >> 48));
+        values.push(Value::Int(step.next_offset as i64));
+        values.push(Value::Owned(step.roots.to_json()));
+        values.push(Value::Int(step.version));
+    }
+    Rows { table: SINK_PROGRESS, values }
+}

@@ -1,0 +1,89 @@
+//! What a sink tells about itself.
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
+
+/// The metrics of all sinks of a process; register once.
+#[derive(Clone)]
+pub struct SinkMetrics {
+    records: IntCounterVec,
+    batches: IntCounterVec,
+    write_seconds: HistogramVec,
+    errors: IntCounterVec,
+    lag_records: IntGaugeVec,
+    position_resets: IntCounterVec,
+    clock_lag_seconds: GaugeVec,
+}
+
+/// The metrics of one sink, with their labels looked up.
+pub(crate) struct Handles {
+    sink: String,
+    all: SinkMetrics,
+    pub batches: IntCounter,
+    pub write_seconds: Histogram,
+    pub errors: IntCounter,
+    pub position_resets: IntCounter,
+    pub clock_lag_seconds: Gauge,
+}
+
+impl SinkMetrics {
+    /// Makes the metrics known to a registry.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let metrics = Self {
+            records: counter("tally_sink_records_total", "Records read from the topics.", &["sink", "topic"])?,
+            batches: counter("tally_sink_batches_total", "Batches written.", &["sink"])?,
+            write_seconds: HistogramVec::new(
+                HistogramOpts::new("tally_sink_write_seconds", "How long a batch took to write.")
+                    .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0]),
+                &["sink"],
+            )?,
+            errors: counter("tally_sink_errors_total", "Failures; each is tried again.", &["sink"])?,
+            lag_records: IntGaugeVec::new(
+                Opts::new("tally_sink_lag_records", "Records of the log that are not in the target yet."),
+                &["sink", "topic", "partition"],
+            )?,
+            position_resets: counter(
+                "tally_sink_position_reset_total",
+                "Positions that lay outside their topic and went to its start.",
+                &["sink"],
+            )?,
+            clock_lag_seconds: GaugeVec::new(
+                Opts::new("tally_sink_clock_lag_seconds", "How far the clock of what is in the target is behind."),
+                &["sink"],
+            )?,
+        };
+        registry.register(Box::new(metrics.write_seconds.clone()))?;
+        registry.register(Box::new(metrics.lag_records.clone()))?;
+        registry.register(Box::new(metrics.clock_lag_seconds.clone()))?;
+        Ok(metrics)
+    }
+
+    pub(crate) fn of(&self, sink: &str) -> Handles {
+        Handles {
+            sink: sink.to_owned(),
+            all: self.clone(),
+            batches: self.batches.with_label_values(&[sink]),
+            write_seconds: self.write_seconds.with_label_values(&[sink]),
+            errors: self.errors.with_label_values(&[sink]),
+            position_resets: self.position_resets.with_label_values(&[sink]),
+            clock_lag_seconds: self.clock_lag_seconds.with_label_values(&[sink]),
+        }
+    }
+}
+
+impl Handles {
+    pub fn records(&self, topic: &str) -> IntCounter {
+        self.all.records.with_label_values(&[self.sink.as_str(), topic])
+    }
+
+    pub fn lag_records(&self, topic: &str, partition: u32) -> IntGauge {
+        self.all.lag_records.with_label_values(&[self.sink.as_str(), topic, &partition.to_string()])
+    }
+}

@@ -1,0 +1,64 @@
+//! Where a sink writes to.
+
+use crate::batch::Batch;
+use crate::roots::Roots;
+use std::sync::Arc;
+use tally_streams::log::TopicPartition;
+
+/// A place that holds rows and, with them, how far they go.
+///
+/// What every target promises (`tests/targets.rs`):
+/// - A write takes effect as a whole, rows and positions, or not at all.
+/// - No row is replaced by one of a smaller version.
+/// - A position changes only where it still is what the writer believes it to be.
+pub trait Target: Send {
+    /// The positions stored for the partitions of these topics.
+    fn positions(&mut self, topics: &[Arc<str>]) -> Result<Vec<StoredPosition>, TargetError>;
+
+    /// Told at the start: until each of these partitions has reached the offset, what is read from here is older than
+    /// what the log held when the sink started. Only a target that starts empty cares.
+    fn begin(&mut self, goals: &[(TopicPartition, u64)]) {
+        let _ = goals;
+    }
+
+    /// Writes rows and positions. After an error other than [`TargetError::Moved`] the same batch may be written again.
+    fn write(&mut self, batch: &Batch) -> Result<(), TargetError>;
+
+    /// Drops some of what is too old to be kept; says whether there is more.
+    fn expire(&mut self, now_ms: i64) -> Result<bool, TargetError> {
+        let _ = now_ms;
+        Ok(false)
+    }
+}
+
+/// How far a topic partition is contained in a target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredPosition {
+    /// Of an output topic.
+    pub partition: TopicPartition,
+    /// Everything below is contained.
+    pub next_offset: u64,
+    /// How far the input is contained.
+    pub roots: Roots,
+    /// The greatest version among what is contained.
+    pub version: i64,
+}
+
+/// What can go wrong with a target.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// It cannot be written to now: try again.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Somebody else has moved this position: another sink on the same target, or a reset. Nothing was written.
+    /// Read the positions again.
+    #[error("{partition}: somebody else moved the position from {expected:?} to {found:?}")]
+    Moved {
+        /// Which position.
+        partition: TopicPartition,
+        /// What the writer believed; None is no position.
+        expected: Option<u64>,
+        /// What is there.
+        found: Option<u64>,
+    },
+}

@@ -1,0 +1,392 @@
+//! A sink over a log: it resumes after a crash at any step, waits out failures, and never passes anything over.
+
+mod fixture;
+
+use fixture::*;
+use prometheus::Registry;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tally_model::{Counters, ProgressMark};
+use tally_sinks::*;
+use tally_streams::log::memory::MemoryLog;
+use tally_streams::log::{
+    Cleanup, Log, LogError, ProducerRecord, TopicPartition, TopicSpec, TransactionalProducer, partition_of,
+};
+
+const PARTITIONS: u32 = 2;
+
+/// A log with the topic `counters`, what writes to it, and its clock.
+struct World {
+    log: Arc<MemoryLog>,
+    producer: Box<dyn TransactionalProducer>,
+    now_ms: Arc<AtomicI64>,
+    registry: Registry,
+    metrics: SinkMetrics,
+}
+
+impl World {
+    fn new() -> Self {
+        let now_ms = Arc::new(AtomicI64::new(NOW_MS));
+        let clock = now_ms.clone();
+        let log = Arc::new(MemoryLog::new(Arc::new(move || clock.load(Ordering::Relaxed))));
+        let cleanup = Cleanup::Delete;
+        log.ensure_topics(&[TopicSpec { name: "counters".into(), partitions: PARTITIONS, cleanup, retention: None }])
+            .unwrap();
+        let producer = log.producer("by-subject_id/0").unwrap();
+        let registry = Registry::new();
+        let metrics = SinkMetrics::register(&registry).unwrap();
+        Self { log, producer, now_ms, registry, metrics }
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    fn pass(&self, ms: i64) {
+        self.now_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    fn put(&mut self, partition: u32, key: &[u8], value: &[u8]) {
+        let record = ProducerRecord { topic: "counters", partition, key: Some(key), value: Some(value), headers: &[] };
+        self.producer.send(record).unwrap();
+    }
+
+    fn counters(&mut self, record: &Counters) {
+        let key = record.subject_id.clone();
+        let partition = partition_of(key.as_bytes(), PARTITIONS);
+        self.put(partition, key.as_bytes(), &serde_json::to_vec(record).unwrap());
+    }
+
+    fn mark(&mut self, partition: u32, mark: &ProgressMark) {
+        self.put(partition, &ProgressMark::key(&mark.task), &serde_json::to_vec(mark).unwrap());
+    }
+
+    /// `commits` commits: each raises one of ten subjects, with a mark in each partition.
+    fn history(&mut self, commits: i64) {
+        for version in 1..=commits {
+            let (subject, round) = (version % 10, version / 10);
+            let (metric, other) = if round % 2 == 0 { ("likes", "views") } else { ("views", "likes") };
+            let totals = [(metric, round * 100 + subject), (other, (round - 1).max(0) * 100 + subject)];
+            self.counters(&counters(&format!("article:{subject}"), &totals, &[metric], version));
+            for partition in 0..PARTITIONS {
+                self.mark(partition, &mark(&format!("by-subject_id/{partition}"), &[(0, version as u64)], version));
+            }
+            self.producer.commit().unwrap();
+        }
+    }
+
+    fn task(&self, target: Box<dyn Target>) -> SinkTask {
+        let config = SinkConfig { records_max: 7, ..config(SinkKind::Database) };
+        SinkTask::new(config, self.log.clone(), target, &self.metrics)
+    }
+
+    /// Steps until some seconds have passed in which there was nothing to do.
+    fn drain(&self, task: &mut SinkTask) {
+        let mut idle = 0;
+        while idle < 250 {
+            self.pass(10);
+            match task.poll_once(self.now_ms(), 0.0, Duration::ZERO).unwrap() {
+                Step::Idle => idle += 1,
+                Step::Waiting(wait_ms) => self.pass(wait_ms),
+                Step::Read(_) | Step::Wrote(_) => idle = 0,
+            }
+        }
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        let of = |m: &prometheus::proto::Metric| m.get_counter().get_value() + m.get_gauge().get_value();
+        family.get_metric().iter().map(of).sum()
+    }
+}
+
+fn all_rows(place: &DatabasePlace) -> (Vec<String>, Vec<String>) {
+    let counters = place.rows("SELECT subject_id, metric, value FROM counters ORDER BY 1, 2");
+    (counters, place.rows("SELECT topic, `partition`, next_offset, roots, version FROM sink_progress ORDER BY 1, 2"))
+}
+
+fn expected(commits: i64) -> (Vec<String>, Vec<String>) {
+    let (mut world, place) = (World::new(), DatabasePlace::new());
+    world.history(commits);
+    world.drain(&mut world.task(Box::new(place.open())));
+    all_rows(&place)
+}
+
+/// Fails on purpose, before or after the write has taken effect.
+struct Flaky {
+    inner: Box<dyn Target>,
+    plan: Arc<Mutex<Vec<Fault>>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    Before,
+    After,
+}
+
+impl Target for Flaky {
+    fn positions(&mut self, topics: &[Arc<str>]) -> Result<Vec<StoredPosition>, TargetError> {
+        self.inner.positions(topics)
+    }
+
+    fn begin(&mut self, goals: &[(TopicPartition, u64)]) {
+        self.inner.begin(goals);
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
+        let fault = self.plan.lock().unwrap().pop().unwrap_or(Fault::None);
+        if fault != Fault::Before {
+            self.inner.write(batch)?;
+        }
+        match fault {
+            Fault::None => Ok(()),
+            Fault::Before | Fault::After => Err(TargetError::Unavailable("on purpose".into())),
+        }
+    }
+}
+
+#[test]
+fn the_history_ends_in_these_rows() {
+    let (counters, progress) = expected(40);
+    assert_eq!(counters.len(), 20);
+    assert_eq!(counters[..2], ["article:0|likes|400", "article:0|views|300"]);
+    assert!(progress[0].ends_with("|40") && progress[0].contains(r#""next_offset":40"#), "{progress:?}");
+}
+
+#[test]
+fn a_crash_at_any_step_changes_nothing() {
+    let expected = expected(40);
+    for steps in 0..60 {
+        let (mut world, place) = (World::new(), DatabasePlace::new());
+        world.history(40);
+        let mut task = world.task(Box::new(place.open()));
+        for _ in 0..steps {
+            world.pass(3);
+            task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+        }
+        drop(task);
+        world.drain(&mut world.task(Box::new(place.open())));
+        assert_eq!(all_rows(&place), expected, "after {steps} steps");
+    }
+}
+
+#[test]
+fn failures_are_waited_out_whether_or_not_the_write_took_effect() {
+    let expected = expected(40);
+    let plans = [[Fault::Before; 3], [Fault::After; 3], [Fault::None, Fault::After, Fault::Before]];
+    for plan in plans {
+        let (mut world, place) = (World::new(), DatabasePlace::new());
+        world.history(40);
+        let plan = Arc::new(Mutex::new(plan.to_vec()));
+        let mut task = world.task(Box::new(Flaky { inner: Box::new(place.open()), plan: plan.clone() }));
+        world.drain(&mut task);
+        assert!(plan.lock().unwrap().is_empty());
+        assert_eq!(all_rows(&place), expected);
+        assert!(world.metric("tally_sink_errors_total") >= 2.0);
+    }
+}
+
+#[test]
+fn two_sinks_on_one_database_end_in_the_same_rows() {
+    let expected = expected(40);
+    for pattern in [0b0101_0101u64, 0b0011_0111, 0b0001_0001] {
+        let (mut world, place) = (World::new(), DatabasePlace::new());
+        world.history(40);
+        let mut tasks = [world.task(Box::new(place.open())), world.task(Box::new(place.open()))];
+        for step in 0..300 {
+            world.pass(20);
+            let task = &mut tasks[(pattern >> (step % 8) & 1) as usize];
+            task.poll_once(world.now_ms(), 0.5, Duration::ZERO).unwrap();
+        }
+        world.drain(&mut tasks[0]);
+        assert_eq!(all_rows(&place), expected);
+    }
+}
+
+#[test]
+fn a_reset_is_noticed_by_the_sink_that_runs() {
+    let (mut world, place) = (World::new(), DatabasePlace::new());
+    world.history(40);
+    let mut task = world.task(Box::new(place.open()));
+    world.drain(&mut task);
+    let before = all_rows(&place);
+    place.open().reset(&[("counters".into(), ValueType::Counters)], Rows::Delete).unwrap();
+    assert_eq!(all_rows(&place), (vec![], vec![]));
+    world.history(1);
+    world.drain(&mut task);
+    assert_eq!(all_rows(&place).0.len(), before.0.len());
+    assert_eq!(all_rows(&place).0[4..], before.0[4..], "beside article:1, which the last commit named");
+}
+
+#[test]
+fn a_position_beyond_the_end_goes_to_the_start_and_claims_nothing() {
+    let place = DatabasePlace::new();
+    let mut old = World::new();
+    old.history(40);
+    old.drain(&mut old.task(Box::new(place.open())));
+    let mut new = World::new();
+    new.counters(&counters("article:1", &[("likes", 1)], &["likes"], 1 << 48));
+    new.producer.commit().unwrap();
+    new.drain(&mut new.task(Box::new(place.open())));
+    assert_eq!(new.metric("tally_sink_position_reset_total"), f64::from(PARTITIONS));
+    let progress = place.rows("SELECT roots FROM sink_progress");
+    assert_eq!(progress, ["[]", "[]"], "what the old log's marks said is not true of this one");
+    assert_eq!(place.rows("SELECT value FROM counters WHERE subject_id = 'article:1' AND metric = 'likes'"), ["1"]);
+}
+
+#[test]
+fn a_position_below_the_start_goes_to_the_start_and_is_counted() {
+    let place = DatabasePlace::new();
+    let mut world = World::new();
+    world.history(10);
+    let mut task = world.task(Box::new(place.open()));
+    world.drain(&mut task);
+    drop(task);
+    world.history(10);
+    for partition in 0..PARTITIONS {
+        let address = TopicPartition::new("counters", partition);
+        let end = world.log.bounds(&address).unwrap().1;
+        world.log.delete_records(&address, end).unwrap();
+    }
+    world.history(3);
+    world.drain(&mut world.task(Box::new(place.open())));
+    assert_eq!(world.metric("tally_sink_position_reset_total"), f64::from(PARTITIONS));
+    assert_eq!(world.metric("tally_sink_lag_records"), 0.0);
+}
+
+#[test]
+fn records_that_vanish_under_a_running_sink_are_jumped_and_counted() {
+    let place = DatabasePlace::new();
+    let mut world = World::new();
+    world.history(4);
+    let mut task = world.task(Box::new(place.open()));
+    world.drain(&mut task);
+    world.history(10);
+    for partition in 0..PARTITIONS {
+        let address = TopicPartition::new("counters", partition);
+        let end = world.log.bounds(&address).unwrap().1;
+        world.log.delete_records(&address, end).unwrap();
+    }
+    world.drain(&mut task);
+    assert_eq!(world.metric("tally_sink_position_reset_total"), f64::from(PARTITIONS));
+    assert_eq!(world.metric("tally_sink_lag_records"), 0.0);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_stops_the_sink_with_its_address() {
+    let place = DatabasePlace::new();
+    let mut world = World::new();
+    world.history(2);
+    world.put(1, b"article:1", b"{\"subject_id\":");
+    world.producer.commit().unwrap();
+    let mut task = world.task(Box::new(place.open()));
+    for _ in 0..2 {
+        let error = loop {
+            world.pass(10);
+            match task.poll_once(world.now_ms(), 0.0, Duration::ZERO) {
+                Ok(_) => continue,
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(error.starts_with("sink `test`: counters/1: offset "), "{error}");
+        assert!(error.contains("cannot be read as Counters: EOF"), "{error}");
+    }
+}
+
+#[test]
+fn what_may_have_been_compacted_behind_a_reader_that_lags_is_written_whole() {
+    let place = DatabasePlace::new();
+    let mut world = World::new();
+    let subject = |version, total| counters("article:7", &[("likes", total), ("views", 1)], &["views"], version);
+    let likes = || place.rows("SELECT value FROM counters WHERE metric = 'likes'");
+    let mut task = world.task(Box::new(place.open()));
+    world.drain(&mut task);
+    world.counters(&subject(1, 1));
+    world.producer.commit().unwrap();
+    world.drain(&mut task);
+    assert_eq!(likes(), Vec::<String>::new(), "a reader that keeps up writes what changed");
+    world.counters(&subject(2, 2));
+    world.producer.commit().unwrap();
+    world.pass(60_001);
+    world.drain(&mut task);
+    assert_eq!(likes(), ["2"]);
+    for (version, written) in [(3, "3"), (4, "3")] {
+        world.counters(&subject(version, version));
+        world.producer.commit().unwrap();
+        world.drain(&mut task);
+        assert_eq!(likes(), [written], "the first shows that it has caught up");
+    }
+    drop(task);
+    world.counters(&subject(5, 5));
+    world.producer.commit().unwrap();
+    world.drain(&mut world.task(Box::new(place.open())));
+    assert_eq!(likes(), ["5"], "what was there at the start may have been compacted before");
+}
+
+#[test]
+fn the_cache_is_ready_when_it_has_read_what_the_log_held_at_the_start() {
+    let place = CachePlace::new();
+    let mut world = World::new();
+    world.history(40);
+    let mut task = world.task(place.target());
+    let mut progress = place.cache.subscribe();
+    let mut steps = 0;
+    while !place.cache.ready() {
+        assert!(place.cache.get("article:9").is_none_or(|found| found.version <= 39));
+        world.pass(3);
+        task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+        steps += 1;
+    }
+    assert!(steps > 2, "it takes several steps");
+    assert!(progress.has_changed().unwrap());
+    progress.mark_unchanged();
+    assert_eq!(place.cache.get("article:9").unwrap().version, 39);
+    assert_eq!(place.cache.roots("counters", 1)[0].next_offset, 40);
+    assert!(place.cache.get("article:77").is_none() && place.cache.roots("counters", 9).is_empty());
+    world.history(1);
+    world.drain(&mut task);
+    assert!(place.cache.ready() && progress.has_changed().unwrap());
+}
+
+#[test]
+fn an_empty_log_makes_a_cache_ready_at_once() {
+    let (world, place) = (World::new(), CachePlace::new());
+    world.task(place.target()).poll_once(NOW_MS, 0.0, Duration::ZERO).unwrap();
+    assert!(place.cache.ready());
+}
+
+#[test]
+fn a_topic_that_is_missing_is_waited_for() {
+    let (world, place) = (World::new(), CachePlace::new());
+    let mut config = config(SinkKind::Cache);
+    config.topics.push(("reactions".into(), ValueType::Reaction));
+    let mut task = SinkTask::new(config, world.log.clone(), place.target(), &world.metrics);
+    let step = task.poll_once(NOW_MS, 0.0, Duration::ZERO).unwrap();
+    assert_eq!(step, Step::Waiting(100));
+    assert_eq!(task.poll_once(NOW_MS + 40, 0.0, Duration::ZERO).unwrap(), Step::Waiting(60));
+    let cleanup = Cleanup::Compact;
+    let topic = TopicSpec { name: "reactions".into(), partitions: 1, cleanup, retention: None };
+    world.log.ensure_topics(&[topic]).unwrap();
+    assert_eq!(task.poll_once(NOW_MS + 100, 0.0, Duration::ZERO).unwrap(), Step::Idle);
+    assert!(matches!(world.log.partitions("nothing"), Err(LogError::UnknownTopic(_))));
+}
+
+#[test]
+fn a_thread_writes_what_it_has_read_before_it_stops() {
+    let place = DatabasePlace::new();
+    let mut world = World::new();
+    world.history(40);
+    let thread = SinkThread::spawn(world.task(Box::new(place.open()))).unwrap();
+    let expected = expected(40);
+    while all_rows(&place) != expected {
+        assert!(!thread.is_finished());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    thread.stop();
+    thread.join().unwrap();
+    assert!(world.metric("tally_sink_batches_total") > 1.0);
+    assert_eq!(world.metric("tally_sink_records_total"), 120.0);
+}

@@ -1,0 +1,224 @@
+//! What every target promises, asked of both.
+
+mod fixture;
+
+use fixture::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tally_sinks::{Batch, SinkKind, StoredPosition, Target, TargetError, ValueType};
+use tally_streams::log::TopicPartition;
+
+fn totals(pairs: &[(&str, i64)]) -> BTreeMap<String, i64> {
+    pairs.iter().map(|(metric, value)| ((*metric).to_owned(), *value)).collect()
+}
+
+fn position(target: &mut dyn Target) -> Option<StoredPosition> {
+    target.positions(&[Arc::from("counters")]).unwrap().pop()
+}
+
+fn batch(records: &[(&[(&str, i64)], &[&str], i64)], step: tally_sinks::Move) -> Batch {
+    let mut batch = Batch::default();
+    for (totals, changed, version) in records {
+        add_counters(&mut batch, &counters("article:7", totals, changed, *version), false);
+    }
+    batch.positions.push(step);
+    batch
+}
+
+fn suite(place: &dyn Place) {
+    let mut target = place.target();
+    assert_eq!(position(&mut *target), None, "an empty target has no positions");
+    assert_eq!(place.totals("article:7"), totals(&[]));
+
+    // Rows and position together; the newest of a key wins, and takes along what the older one changed.
+    let first = batch(
+        &[(&[("likes", 1)], &["likes"], 1), (&[("likes", 1), ("views", 2)], &["views"], 2)],
+        step(None, 2, &[(0, 10)], 2),
+    );
+    target.write(&first).unwrap();
+    assert_eq!(place.totals("article:7"), totals(&[("likes", 1), ("views", 2)]));
+    let stored = position(&mut *target).unwrap();
+    assert_eq!((stored.next_offset, stored.version), (2, 2));
+    assert_eq!(stored.roots.merged()[0].next_offset, 10);
+
+    // The same batch again: the position is no longer what it expects, and nothing changes.
+    let again = target.write(&first);
+    assert!(matches!(again, Err(TargetError::Moved { expected: None, found: Some(2), .. })), "{again:?}");
+    assert_eq!(position(&mut *target).unwrap(), stored);
+
+    // A replay over the same rows, with the right position, changes nothing either.
+    let replay = batch(&[(&[("likes", 1)], &["likes"], 1)], step(Some(2), 3, &[(0, 10)], 2));
+    target.write(&replay).unwrap();
+    assert_eq!(place.totals("article:7"), totals(&[("likes", 1), ("views", 2)]));
+
+    // Versions out of order: the smaller is refused, the equal one is taken.
+    let newer = batch(&[(&[("likes", 9), ("views", 2)], &["likes"], 9)], step(Some(3), 4, &[(0, 12)], 9));
+    target.write(&newer).unwrap();
+    let older = batch(&[(&[("likes", 4), ("views", 2)], &["likes"], 4)], step(Some(4), 5, &[(0, 12)], 9));
+    target.write(&older).unwrap();
+    assert_eq!(place.totals("article:7")["likes"], 9);
+    let equal = batch(&[(&[("likes", 10), ("views", 2)], &["likes"], 9)], step(Some(5), 6, &[(0, 12)], 9));
+    target.write(&equal).unwrap();
+    assert_eq!(place.totals("article:7")["likes"], 10);
+
+    // A zombie goes on from where it once was: nothing of it is written, and the position stays.
+    let stored = position(&mut *target).unwrap();
+    let zombie = batch(&[(&[("likes", 99)], &["likes"], 99)], step(Some(4), 5, &[(0, 11)], 99));
+    let refused = target.write(&zombie);
+    assert!(matches!(refused, Err(TargetError::Moved { expected: Some(4), found: Some(6), .. })), "{refused:?}");
+    assert_eq!(position(&mut *target).unwrap(), stored);
+    assert_eq!(place.totals("article:7")["likes"], 10, "all or nothing");
+
+    // One position of several that is wrong is enough.
+    let mut half = batch(&[(&[("likes", 98)], &["likes"], 98)], step(Some(6), 7, &[(0, 13)], 98));
+    half.positions
+        .push(tally_sinks::Move { partition: TopicPartition::new("counters", 1), ..step(Some(3), 4, &[], 98) });
+    assert!(matches!(target.write(&half), Err(TargetError::Moved { found: None, .. })));
+    assert_eq!((place.totals("article:7")["likes"], position(&mut *target).unwrap()), (10, stored));
+
+    // A position may be moved back on purpose (a log that was replaced).
+    target.write(&batch(&[], step(Some(6), 0, &[], 0))).unwrap();
+    assert_eq!(position(&mut *target).unwrap().next_offset, 0);
+    assert_eq!(position(&mut *target).unwrap().roots.merged(), []);
+
+    if place.survives() {
+        drop(target);
+        let mut target = place.target();
+        assert_eq!(position(&mut *target).unwrap().next_offset, 0);
+        assert_eq!(place.totals("article:7"), totals(&[("likes", 10), ("views", 2)]));
+    }
+}
+
+#[test]
+fn the_database_keeps_its_promises() {
+    suite(&DatabasePlace::new());
+}
+
+#[test]
+fn the_cache_keeps_its_promises() {
+    suite(&CachePlace::new());
+}
+
+#[test]
+fn positions_of_other_topics_are_not_told() {
+    for place in [&DatabasePlace::new() as &dyn Place, &CachePlace::new()] {
+        let mut target = place.target();
+        target.write(&batch(&[], step(None, 2, &[], 0))).unwrap();
+        assert_eq!(target.positions(&[Arc::from("reactions")]).unwrap(), []);
+    }
+}
+
+#[test]
+fn the_database_writes_only_what_changed_and_everything_when_it_refills() {
+    let place = DatabasePlace::new();
+    let mut target = place.target();
+    let record = counters("article:7", &[("likes", 3), ("views", 9)], &["views"], 5);
+    let mut changed = Batch::default();
+    add_counters(&mut changed, &record, false);
+    target.write(&changed).unwrap();
+    assert_eq!(place.totals("article:7"), totals(&[("views", 9)]));
+    let mut whole = Batch::default();
+    add_counters(&mut whole, &record, true);
+    target.write(&whole).unwrap();
+    assert_eq!(place.totals("article:7"), totals(&[("likes", 3), ("views", 9)]));
+}
+
+#[test]
+fn a_reaction_keeps_when_it_was_first_seen() {
+    let place = DatabasePlace::new();
+    let mut target = place.target();
+    let from = TopicPartition::new("reactions", 0);
+    for batch_of in [vec![(true, 100, 1), (false, 200, 2)], vec![(true, 300, 3)], vec![(false, 50, 2)]] {
+        let mut batch = Batch::default();
+        for (active, appended_at_ms, version) in batch_of {
+            let reaction = reaction("u1", active, appended_at_ms, version);
+            let value = serde_json::to_vec(&reaction).unwrap();
+            add(&mut batch, &from, ValueType::Reaction, &reaction.key(), &value, false);
+        }
+        assert_eq!(batch.reactions.rows().len(), 1);
+        target.write(&batch).unwrap();
+    }
+    let rows = place.rows("SELECT * FROM reactions");
+    assert_eq!(rows, ["u1|likes|article:7|1|295|100|300|3"]);
+}
+
+#[test]
+fn every_table_takes_its_rows_in_chunks_of_every_size() {
+    let place = DatabasePlace::new();
+    let mut target = place.target();
+    let mut batch = Batch::default();
+    let rows = 256 + 32 + 32 + 1 + 1;
+    for i in 0..rows {
+        let id = format!("article:{i}");
+        add_counters(&mut batch, &counters(&id, &[("likes", i)], &["likes"], 1), false);
+        let of = |topic: &str| TopicPartition::new(topic, 0);
+        let window = window(i * 3_600_000, i, 1);
+        let value = serde_json::to_vec(&window).unwrap();
+        add(&mut batch, &of("windows"), ValueType::CounterWindow, &window.key(), &value, false);
+        let verdict = verdict(3, i as u64, Some("0a"), NOW_MS);
+        let value = serde_json::to_vec(&verdict).unwrap();
+        add(&mut batch, &of("verdicts"), ValueType::Verdict, b"u1", &value, false);
+    }
+    target.write(&batch).unwrap();
+    for (table, sum) in [("counters", "value"), ("counter_windows", "value"), ("verdicts", "`offset`")] {
+        let found = place.rows(&format!("SELECT COUNT(*), SUM({sum}) FROM {table}"));
+        assert_eq!(found, [format!("{rows}|{}", rows * (rows - 1) / 2)], "{table}");
+    }
+    assert_eq!(
+        place.rows("SELECT * FROM verdicts WHERE `offset` = 5"),
+        ["3|5|0a|e5|-|duplicate|counted before|fresh|1795248000000|1"]
+    );
+    assert_eq!(
+        place.rows("SELECT * FROM subject_totals WHERE subject_id = 'article:5'"),
+        [r#"article:5|{"likes":5}|1"#]
+    );
+}
+
+#[test]
+fn old_rows_leave_and_the_rest_stays() {
+    const DAY_MS: i64 = 86_400_000;
+    let place = DatabasePlace::new();
+    let mut target = place.target();
+    let mut batch = Batch::default();
+    for i in 0..2_500u64 {
+        batch.verdicts.push(verdict(0, i, None, NOW_MS - DAY_MS - 1));
+    }
+    batch.verdicts.push(verdict(0, 9_999, None, NOW_MS - DAY_MS));
+    let from = TopicPartition::new("windows", 0);
+    for window in [window(NOW_MS - 90 * DAY_MS - 3_600_001, 1, 1), window(NOW_MS - 90 * DAY_MS - 3_600_000, 2, 1)] {
+        add(&mut batch, &from, ValueType::CounterWindow, &window.key(), &serde_json::to_vec(&window).unwrap(), false);
+    }
+    target.write(&batch).unwrap();
+    assert!(target.expire(NOW_MS).unwrap());
+    assert!(target.expire(NOW_MS).unwrap());
+    assert!(!target.expire(NOW_MS).unwrap());
+    assert_eq!(place.rows("SELECT `offset` FROM verdicts"), ["9999"]);
+    assert_eq!(place.rows("SELECT value FROM counter_windows"), ["2"]);
+}
+
+#[test]
+fn a_database_that_is_locked_is_an_error_and_writes_nothing() {
+    use sqlx::{Connection, SqliteConnection};
+    let place = DatabasePlace::new();
+    let mut target = place.target();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut other = runtime.block_on(SqliteConnection::connect(&place.url())).unwrap();
+    runtime.block_on(sqlx::query("BEGIN IMMEDIATE").execute(&mut other)).unwrap();
+    let write = batch(&[(&[("likes", 1)], &["likes"], 1)], step(None, 1, &[], 1));
+    assert!(matches!(target.write(&write), Err(TargetError::Unavailable(_))));
+    runtime.block_on(sqlx::query("ROLLBACK").execute(&mut other)).unwrap();
+    assert_eq!(position(&mut *target), None);
+    target.write(&write).unwrap();
+    assert_eq!(place.totals("article:7"), totals(&[("likes", 1)]));
+}
+
+#[test]
+fn a_database_that_cannot_be_opened_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", directory.path().display());
+    let error = tally_sinks::Database::open(&url, Default::default()).err().unwrap().to_string();
+    assert!(error.contains("unable to open database file"), "{error}");
+    let error = tally_sinks::Database::open("mysql://u:secret@h/db", Default::default()).err().unwrap().to_string();
+    assert!(error.contains("mysql://u:…@h/db") && !error.contains("secret"), "{error}");
+    let _ = SinkKind::Database;
+}

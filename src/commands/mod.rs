@@ -1,0 +1,79 @@
+//! The subcommands. Exit codes: 0 well, 1 the answer is no, 2 wrong usage or configuration.
+
+mod addresses;
+mod check;
+mod demo;
+mod describe;
+mod run;
+mod send;
+
+pub use addresses::Addresses;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Counts what people do, ranks what is hot, and is right to the last event.
+#[derive(Parser)]
+#[command(name = "tally", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything in one process: door, processors, sinks and API
+    Run(run::RunArgs),
+    /// Say whether the topology is well formed, and what is wrong with it
+    Check(check::CheckArgs),
+    /// Draw the topology: subtopologies, nodes, stores, topics
+    Describe(describe::DescribeArgs),
+    /// Feed a file of events through the door
+    Send(send::SendArgs),
+    /// Send seeded synthetic traffic to a running door
+    Demo(demo::DemoArgs),
+}
+
+/// Why a command failed, and with which exit code.
+#[derive(Debug)]
+pub enum Failure {
+    /// The answer is no: exit code 1.
+    No(String),
+    /// Wrong usage or configuration: exit code 2.
+    Usage(String),
+}
+
+impl Failure {
+    /// The answer is no.
+    pub fn no(reason: impl std::fmt::Display) -> Self {
+        Self::No(reason.to_string())
+    }
+
+    /// Wrong usage or configuration.
+    pub fn usage(reason: impl std::fmt::Display) -> Self {
+        Self::Usage(reason.to_string())
+    }
+}
+
+/// Parses the command line and runs.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Describe(args) => describe::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Demo(args) => demo::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::No(reason)) => fail(&reason, 1),
+        Err(Failure::Usage(reason)) => fail(&reason, 2),
+    }
+}
+
+fn fail(reason: &str, code: u8) -> ExitCode {
+    if !reason.is_empty() {
+        eprintln!("{reason}");
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,4 @@
+//! Ties the parts together: one file a subcommand in [`commands`].
+
+pub mod commands;
+pub mod workload;

@@ -1,0 +1,90 @@
+//! The sinks of a process.
+
+use super::Site;
+use crate::commands::{Addresses, Failure};
+use std::sync::Arc;
+use std::time::Duration;
+use tally_sinks::{
+    CacheLimits, Database, MemoryCache, MemoryTarget, Retention, SinkConfig, SinkKind, SinkMetrics, SinkTask,
+    SinkThread, Target, ValueType,
+};
+use tally_streams::topology::Sink;
+use tokio_util::sync::CancellationToken;
+
+/// How often the sinks are looked after.
+const WATCH: Duration = Duration::from_millis(200);
+
+/// The running sinks.
+pub struct SinkSide {
+    threads: Vec<SinkThread>,
+    /// What the cache sinks fill.
+    pub cache: Arc<MemoryCache>,
+}
+
+/// Starts every sink of the topology.
+pub fn sinks(site: &Site, addresses: &Addresses) -> Result<SinkSide, Failure> {
+    let metrics = SinkMetrics::register(&site.registry).map_err(Failure::no)?;
+    let cache = MemoryCache::new(CacheLimits::default());
+    let mut threads = Vec::new();
+    for sink in &site.topology.sinks {
+        let config = config(site, sink)?;
+        let target: Box<dyn Target> = match config.kind {
+            SinkKind::Database => {
+                Box::new(Database::open(&addresses.database, retention(site)).map_err(Failure::usage)?)
+            }
+            SinkKind::Cache => Box::new(MemoryTarget::new(cache.clone())),
+        };
+        let task = SinkTask::new(config, site.log.clone(), target, &metrics);
+        threads.push(SinkThread::spawn(task).map_err(Failure::no)?);
+    }
+    Ok(SinkSide { threads, cache })
+}
+
+fn config(site: &Site, sink: &Sink) -> Result<SinkConfig, Failure> {
+    let topic = |name: &String| {
+        let value = site.topology.topics.get(name).map_or("", |topic| topic.value.as_str());
+        let value_type = ValueType::from_name(value);
+        let value_type = value_type.ok_or_else(|| Failure::usage(format!("sink `{}` cannot read `{name}`", sink.name)));
+        Ok((name.clone(), value_type?))
+    };
+    Ok(SinkConfig {
+        name: sink.name.clone(),
+        kind: if sink.kind == "cache" { SinkKind::Cache } else { SinkKind::Database },
+        topics: sink.from.iter().map(topic).collect::<Result<_, Failure>>()?,
+        records_max: sink.records_max,
+        linger: sink.linger,
+    })
+}
+
+/// Rows are kept for as long as their topics say.
+fn retention(site: &Site) -> Retention {
+    let default = Retention::default();
+    let of = |value: &str, default: Duration| {
+        let topic = site.topology.topics.values().find(|topic| topic.value == value);
+        topic.and_then(|topic| topic.spec.retention).unwrap_or(default)
+    };
+    Retention {
+        verdicts: of("verdict", default.verdicts),
+        dead_letters: of("raw", default.dead_letters),
+        counter_windows: of("counter", default.counter_windows),
+    }
+}
+
+impl SinkSide {
+    /// Returns when a sink has ended by itself: it cannot go on.
+    pub async fn watch(&self, stopping: &CancellationToken) {
+        while !self.threads.iter().any(SinkThread::is_finished) {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = tokio::time::sleep(WATCH) => {}
+            }
+        }
+    }
+
+    /// Writes what has been read, and ends.
+    pub fn stop(self) -> Result<(), Failure> {
+        self.threads.iter().for_each(SinkThread::stop);
+        let outcomes: Vec<_> = self.threads.into_iter().map(SinkThread::join).collect();
+        outcomes.into_iter().collect::<Result<(), _>>().map_err(Failure::no)
+    }
+}

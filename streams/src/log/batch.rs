@@ -1,0 +1,270 @@
+//! One stored value: records of one partition that were committed together.
+//!
+//! ```text
+//! crc      u32   CRC32C of the base offset (u64) and of everything after this field
+//! format   u8    1
+//! count    u32   records, at least 1
+//! time     i64   append time of the first record, ms since 1970
+//! span     u32   newest append time - time, ms
+//! records  count times:
+//!     time delta, key length + 1, value length + 1, header length   varints; 0 is "none" for key and value
+//!     key, value, headers                                           headers as in `Headers`
+//! ```
+//! Integers are little-endian, varints unsigned LEB128. Record i has the offset base + i; the base is the value's key.
+//! The base is part of the checksum, so that a value found under another's key is noticed.
+
+use super::varint::{self, VARINT_BYTES_MAX};
+use super::{Headers, LogError, Record};
+
+/// Where the records begin.
+pub(super) const HEAD_BYTES: usize = 21;
+
+/// A value is cut when it would grow beyond this; a single record may be larger. 64 pages of LMDB less their header.
+pub(super) const BATCH_BYTES_MAX: usize = 64 * 4096 - 16;
+
+/// The largest record: key, value and headers together.
+pub(super) const RECORD_BYTES_MAX: usize = 64 << 20;
+
+const FORMAT: u8 = 1;
+
+/// What a batch says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Records in it.
+    pub count: u32,
+    /// Append time of the first record, ms since 1970.
+    pub time_ms: i64,
+    /// How much newer the newest record is, ms.
+    pub span_ms: u32,
+}
+
+impl Head {
+    /// Reads a head without checking the batch. None where the bytes cannot be one.
+    pub fn decode(value: &[u8]) -> Option<Self> {
+        let head = value.first_chunk::<HEAD_BYTES>()?;
+        let (count, rest) = head[5..].split_first_chunk::<4>()?;
+        let (time, rest) = rest.split_first_chunk::<8>()?;
+        let span = rest.first_chunk::<4>()?;
+        let head = Self {
+            count: u32::from_le_bytes(*count),
+            time_ms: i64::from_le_bytes(*time),
+            span_ms: u32::from_le_bytes(*span),
+        };
+        (value[4] == FORMAT && head.count > 0).then_some(head)
+    }
+
+    /// The newest append time in the batch, ms since 1970.
+    pub fn newest_ms(&self) -> i64 {
+        self.time_ms.saturating_add(i64::from(self.span_ms))
+    }
+}
+
+/// Checks a stored value against its checksum. `Err` says what is wrong.
+pub(super) fn check(base: u64, value: &[u8]) -> Result<Head, &'static str> {
+    let Some((crc, body)) = value.split_first_chunk::<4>() else {
+        return Err("a batch is shorter than its head");
+    };
+    if checksum(base, body) != u32::from_le_bytes(*crc) {
+        return Err("the checksum of a batch does not match");
+    }
+    Head::decode(value).ok_or("a batch is of a format that this version does not know")
+}
+
+fn checksum(base: u64, body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&base.to_le_bytes()), body)
+}
+
+/// Refuses what is too large for any batch.
+pub(super) fn check_size(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[u8]) -> Result<(), LogError> {
+    let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + headers.len();
+    if bytes > RECORD_BYTES_MAX {
+        return Err(LogError::Fatal(format!("a record of {bytes} bytes; at most {RECORD_BYTES_MAX} are taken")));
+    }
+    Ok(())
+}
+
+/// A batch that is being written. Its head is filled in last, in place.
+pub(super) struct BatchBuilder {
+    bytes: Vec<u8>,
+    count: u32,
+    span_ms: u32,
+}
+
+impl BatchBuilder {
+    /// An empty batch with room for `capacity` bytes of records.
+    pub fn with_capacity(capacity: usize) -> Self {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + capacity);
+        bytes.resize(HEAD_BYTES, 0);
+        Self { bytes, count: 0, span_ms: 0 }
+    }
+
+    /// Records so far.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Bytes so far, the head included.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Adds a record whose append time is `time_delta_ms` after the batch's. Key, value and headers together stay
+    /// below [`RECORD_BYTES_MAX`].
+    #[inline]
+    pub fn push(&mut self, time_delta_ms: u32, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[u8]) {
+        let mut lengths = [0; 4 * VARINT_BYTES_MAX];
+        let mut at = varint::put(&mut lengths, time_delta_ms);
+        at += varint::put(&mut lengths[at..], key.map_or(0, |k| k.len() as u32 + 1));
+        at += varint::put(&mut lengths[at..], value.map_or(0, |v| v.len() as u32 + 1));
+        at += varint::put(&mut lengths[at..], headers.len() as u32);
+        let (key, value) = (key.unwrap_or_default(), value.unwrap_or_default());
+        self.bytes.reserve(at + key.len() + value.len() + headers.len());
+        self.bytes.extend_from_slice(&lengths[..at]);
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(headers);
+        self.count += 1;
+        self.span_ms = self.span_ms.max(time_delta_ms);
+    }
+
+    /// What is stored, once sealed.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Puts the records of `other` behind its own.
+    fn extend(&mut self, other: &Self) {
+        self.bytes.extend_from_slice(&other.bytes[HEAD_BYTES..]);
+        self.count += other.count;
+        self.span_ms = self.span_ms.max(other.span_ms);
+    }
+
+    /// Fills in the head. From here on the batch is a stored value for the key `base`.
+    pub fn seal(&mut self, base: u64, time_ms: i64) {
+        debug_assert!(self.count > 0);
+        self.bytes[4] = FORMAT;
+        self.bytes[5..9].copy_from_slice(&self.count.to_le_bytes());
+        self.bytes[9..17].copy_from_slice(&time_ms.to_le_bytes());
+        self.bytes[17..HEAD_BYTES].copy_from_slice(&self.span_ms.to_le_bytes());
+        let crc = checksum(base, &self.bytes[4..]);
+        self.bytes[..4].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// Records on their way to one partition, cut into batches of a bearable size.
+#[derive(Default)]
+pub(super) struct Batches {
+    list: Vec<BatchBuilder>,
+}
+
+impl Batches {
+    /// Adds a record; its append time will be the commit's.
+    #[inline]
+    pub fn push(&mut self, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[u8]) {
+        let bytes = 4 * VARINT_BYTES_MAX + key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + headers.len();
+        match self.list.last_mut() {
+            Some(last) if last.len_bytes() + bytes <= BATCH_BYTES_MAX => last.push(0, key, value, headers),
+            _ => {
+                let mut batch = BatchBuilder::with_capacity(bytes);
+                batch.push(0, key, value, headers);
+                self.list.push(batch);
+            }
+        }
+    }
+
+    /// Puts the records of `other` behind its own.
+    pub fn append(&mut self, other: Self) {
+        for batch in other.list {
+            match self.list.last_mut() {
+                Some(last) if last.len_bytes() + batch.len_bytes() <= BATCH_BYTES_MAX => last.extend(&batch),
+                _ => self.list.push(batch),
+            }
+        }
+    }
+
+    /// Records in all batches.
+    pub fn count(&self) -> u64 {
+        self.list.iter().map(|batch| u64::from(batch.count())).sum()
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The batches in order.
+    pub fn iter(&self) -> impl Iterator<Item = &BatchBuilder> {
+        self.list.iter()
+    }
+
+    /// The batches, to be sealed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut BatchBuilder> {
+        self.list.iter_mut()
+    }
+}
+
+/// The records of a batch that was checked.
+pub(super) struct BatchRecords<'a> {
+    rest: &'a [u8],
+    offset: u64,
+    left: u32,
+    time_ms: i64,
+}
+
+impl<'a> BatchRecords<'a> {
+    /// `head` is what [`check`] returned for `value`.
+    pub fn new(base: u64, head: Head, value: &'a [u8]) -> Self {
+        Self { rest: &value[HEAD_BYTES..], offset: base, left: head.count, time_ms: head.time_ms }
+    }
+
+    #[inline]
+    fn decode(&mut self) -> Option<Record<'a>> {
+        let mut rest = self.rest;
+        let time_delta = varint::take(&mut rest)?;
+        let key = varint::take(&mut rest)?;
+        let value = varint::take(&mut rest)?;
+        let headers = varint::take(&mut rest)?;
+        let mut part = |len_plus_1: u32| -> Option<Option<&'a [u8]>> {
+            let Some(len) = len_plus_1.checked_sub(1) else {
+                return Some(None);
+            };
+            let (bytes, tail) = rest.split_at_checked(len as usize)?;
+            rest = tail;
+            Some(Some(bytes))
+        };
+        let (key, value) = (part(key)?, part(value)?);
+        let (headers, rest) = rest.split_at_checked(headers as usize)?;
+        self.rest = rest;
+        let record = Record {
+            offset: self.offset,
+            append_time_ms: self.time_ms.saturating_add(i64::from(time_delta)),
+            key,
+            value,
+            headers: Headers(headers),
+        };
+        self.offset += 1;
+        Some(record)
+    }
+}
+
+impl<'a> Iterator for BatchRecords<'a> {
+    /// `Err` is the offset that cannot be read; nothing comes after it.
+    type Item = Result<Record<'a>, u64>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let record = self.decode().ok_or(self.offset);
+        if record.is_err() {
+            self.left = 0;
+        }
+        Some(record)
+    }
+}
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

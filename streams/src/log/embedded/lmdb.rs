@@ -1,0 +1,297 @@
+//! The storage on LMDB: durable commits, short read transactions, no writable map (a full disk must be an error, not
+//! a signal).
+
+use std::io;
+use std::ops::Bound::{Included, Unbounded};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use heed::types::Bytes;
+use heed::{
+    CommitOrAbort, CommitToken, Database, Env, EnvOpenOptions, MdbError, OnCommit, PutFlags, RoTxn, RwTxn, WithoutTls,
+};
+
+use super::EmbeddedOptions;
+use super::directory::Directory;
+use super::room::{Room, Usage};
+use crate::log::LogError;
+use crate::log::batch::Head;
+use crate::log::storage::{Op, PartitionId, Storage, push_frame, reaches};
+
+/// Concurrent read transactions; each lasts as long as one copy.
+const READERS_MAX: u32 = 512;
+
+/// The least that is worth trying as a map.
+const MAP_BYTES_MIN: u64 = 1 << 20;
+
+type Db = Database<'static, Bytes, Bytes>;
+
+/// See the module's text. The directory is freed last.
+pub(super) struct LmdbStorage {
+    env: Env<WithoutTls>,
+    keys: Db,
+    /// By partition number.
+    partitions: RwLock<Vec<Db>>,
+    page_bytes: u64,
+    room: Room,
+    /// There was a commit since the last [`LmdbStorage::turn`].
+    freed: AtomicBool,
+    _directory: Directory,
+}
+
+impl LmdbStorage {
+    /// Opens what is in `dir`, or begins it.
+    pub fn open(dir: &Path, options: &EmbeddedOptions) -> Result<Self, LogError> {
+        let directory = Directory::lock(dir)?;
+        let env = open_env(dir, options)?;
+        let room = Room::open(dir, options);
+        let room = room.map_err(|e| LogError::Fatal(format!("cannot use {}: {e}", dir.display())))?;
+        let page_bytes = u64::from(env.unnamed_database_stat().page_size);
+        room.check_length(usage(&env, page_bytes))?;
+        let mut partitions = open_databases(&env)?;
+        let keys = partitions.remove(0);
+        Directory::sync(dir)?;
+        let (partitions, freed) = (partitions.into(), AtomicBool::new(true));
+        Ok(Self { env, keys, partitions, page_bytes, room, freed, _directory: directory })
+    }
+
+    fn partition(&self, id: PartitionId) -> Db {
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner)[id as usize]
+    }
+
+    fn write(&self, ops: &[Op<'_>]) -> Result<(), LogError> {
+        let mut txn = self.env.write_txn().map_err(|e| unwritten(&e))?;
+        let done = if ops.iter().any(|op| matches!(op, Op::Create(_))) {
+            self.create(txn, ops)
+        } else {
+            self.apply(&mut txn, ops).map_err(|e| unwritten(&e))?;
+            txn.commit()
+        };
+        done.map_err(|e| self.failed(&e))?;
+        self.freed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A commit of nothing. LMDB uses the pages that a commit has freed only in the one after the next; where that next
+    /// one fails for want of room, they would never become free.
+    fn turn(&self) -> Result<(), LogError> {
+        let mut txn = self.env.write_txn().map_err(|e| unwritten(&e))?;
+        self.keys.put(&mut txn, b"turn", &[]).map_err(|e| unwritten(&e))?;
+        txn.commit().map_err(|e| self.failed(&e))
+    }
+
+    fn apply(&self, txn: &mut RwTxn<'_>, ops: &[Op<'_>]) -> heed::Result<()> {
+        for op in ops {
+            match op {
+                Op::Create(_) => {}
+                Op::Append { partition, base, value } => {
+                    self.partition(*partition).put_with_flags(txn, PutFlags::APPEND, &base.to_be_bytes(), value)?;
+                }
+                Op::Trim { partition, before } => {
+                    let before = before.to_be_bytes();
+                    let below = (Unbounded, std::ops::Bound::Excluded(before.as_slice()));
+                    self.partition(*partition).delete_range(txn, &below)?;
+                }
+                Op::Put { key, value } => self.keys.put(txn, key, value)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates partitions and applies the rest, in one transaction.
+    fn create(&self, txn: RwTxn<'_>, ops: &[Op<'_>]) -> heed::Result<()> {
+        let created = self.env.create_databases_and_commit(txn, |opener, txn| {
+            let mut created = Vec::new();
+            for op in ops {
+                if let Op::Create(id) = op {
+                    created.push(opener.create_database::<Bytes, Bytes>(txn, Some(&name(*id)))?);
+                }
+            }
+            self.apply(txn, ops)?;
+            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(Opened(created)))
+        })?;
+        if let CommitOrAbort::Commit(created) = created {
+            self.partitions.write().unwrap_or_else(PoisonError::into_inner).extend(created);
+        }
+        Ok(())
+    }
+
+    /// Whether an environment that failed to commit can be used any more.
+    fn failed(&self, error: &heed::Error) -> LogError {
+        match self.env.write_txn() {
+            Err(heed::Error::Mdb(MdbError::Panic)) => {
+                LogError::Uncertain(format!("the log's last page could not be written ({error}): restart"))
+            }
+            _ => unwritten(error),
+        }
+    }
+
+    /// Bytes of the file's pages that hold nothing at present, about.
+    fn free_inside(&self) -> Result<u64, LogError> {
+        let txn = self.env.read_txn().map_err(|e| unwritten(&e))?;
+        let pages = |db: heed::DatabaseStat| (db.branch_pages + db.leaf_pages + db.overflow_pages) as u64;
+        let mut held =
+            pages(self.env.unnamed_database_stat()) + pages(self.keys.stat(&txn).map_err(|e| unwritten(&e))?);
+        for db in self.partitions.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            held += pages(db.stat(&txn).map_err(|e| unwritten(&e))?);
+        }
+        Ok(usage(&self.env, self.page_bytes).used_bytes.saturating_sub(held * self.page_bytes))
+    }
+
+    /// Calls `each` with the batch that holds `from`, or else the next one, and those after it until it says false.
+    fn scan(&self, id: PartitionId, from: u64, mut each: impl FnMut(u64, &[u8]) -> bool) -> Result<(), LogError> {
+        let mut scan = |txn: &RoTxn<'_, WithoutTls>| -> heed::Result<()> {
+            let (db, key) = (self.partition(id), from.to_be_bytes());
+            let first =
+                db.get_lower_than_or_equal_to(txn, &key)?.filter(|(at, value)| reaches(offset(at), value, from));
+            let first = first.map_or(key.as_slice(), |(at, _)| at);
+            for batch in db.range(txn, &(Included(first), Unbounded))? {
+                let (at, value) = batch?;
+                if !each(offset(at), value) {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        self.env.read_txn().and_then(|txn| scan(&txn)).map_err(|e| unread(&e))
+    }
+}
+
+impl Storage for LmdbStorage {
+    fn commit(&self, ops: &[Op<'_>]) -> Result<(), LogError> {
+        let usage = usage(&self.env, self.page_bytes);
+        self.room.check(ops, usage, || self.free_inside())?;
+        self.room.grow(ops, usage)?;
+        match self.write(ops) {
+            Err(LogError::Full(_)) if self.freed.swap(false, Ordering::Relaxed) => {
+                self.turn()?;
+                self.write(ops)
+            }
+            done => done,
+        }
+    }
+
+    fn read(&self, partition: PartitionId, from: u64, bytes_max: usize, out: &mut Vec<u8>) -> Result<(), LogError> {
+        let empty = out.len();
+        self.scan(partition, from, |base, value| {
+            if out.len() > empty && out.len() - empty + value.len() > bytes_max {
+                return false;
+            }
+            push_frame(out, base, value);
+            true
+        })
+    }
+
+    fn heads(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        count_max: usize,
+        out: &mut Vec<(u64, Head)>,
+    ) -> Result<(), LogError> {
+        let full = out.len() + count_max;
+        self.scan(partition, from, |base, value| {
+            out.extend(Head::decode(value).map(|head| (base, head)));
+            out.len() < full
+        })
+    }
+
+    fn bounds(&self, partition: PartitionId) -> Result<Option<(u64, u64)>, LogError> {
+        let bounds = |txn: &RoTxn<'_, WithoutTls>| -> heed::Result<_> {
+            let db = self.partition(partition);
+            Ok(db.first(txn)?.zip(db.last(txn)?).map(|((first, _), (last, _))| (offset(first), offset(last))))
+        };
+        self.env.read_txn().and_then(|txn| bounds(&txn)).map_err(|e| unread(&e))
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
+        let get = |txn: &RoTxn<'_, WithoutTls>| Ok(self.keys.get(txn, key)?.map(<[u8]>::to_vec));
+        self.env.read_txn().and_then(|txn| get(&txn)).map_err(|e| unread(&e))
+    }
+}
+
+fn open_env(dir: &Path, options: &EmbeddedOptions) -> Result<Env<WithoutTls>, LogError> {
+    let mut map_bytes = options.map_size_bytes.max(MAP_BYTES_MIN) & !0xffff;
+    loop {
+        let mut open = EnvOpenOptions::new().read_txn_without_tls();
+        // `keys` is one more.
+        open.map_size(usize::try_from(map_bytes).unwrap_or(usize::MAX & !0xffff))
+            .max_dbs(options.partitions_max.saturating_add(1))
+            .max_readers(READERS_MAX);
+        // SAFETY: the directory is locked, so that nobody else maps or changes its files while this environment
+        // lives, and no flag is set that gives up LMDB's own guarantees.
+        match unsafe { open.open(dir) } {
+            Ok(env) => return Ok(env),
+            // The address space is limited.
+            Err(heed::Error::Io(e)) if e.kind() == io::ErrorKind::OutOfMemory && map_bytes > MAP_BYTES_MIN => {
+                map_bytes = (map_bytes / 2).max(MAP_BYTES_MIN) & !0xffff;
+            }
+            Err(e) => return Err(LogError::Fatal(format!("cannot open the log in {}: {e}", dir.display()))),
+        }
+    }
+}
+
+/// Databases that become usable when the transaction that opened them is committed.
+struct Opened<'e>(Vec<Database<'e, Bytes, Bytes>>);
+
+impl OnCommit for Opened<'_> {
+    type Committed = Vec<Db>;
+
+    fn on_commit(self, token: &CommitToken) -> Self::Committed {
+        self.0.into_iter().map(|db| db.on_commit(token)).collect()
+    }
+}
+
+/// `keys` and then the partitions.
+fn open_databases(env: &Env<WithoutTls>) -> Result<Vec<Db>, LogError> {
+    let opened = env.write_txn().and_then(|txn| {
+        env.create_databases_and_commit(txn, |opener, txn| {
+            let mut opened = vec![opener.create_database::<Bytes, Bytes>(txn, Some("keys"))?];
+            while let Some(db) = opener.open_database(txn, Some(&name(opened.len() as u32 - 1)))? {
+                opened.push(db);
+            }
+            Ok(CommitOrAbort::<_, ()>::Commit(Opened(opened)))
+        })
+    });
+    match opened.map_err(|e| unwritten(&e))? {
+        CommitOrAbort::Commit(opened) => Ok(opened),
+        CommitOrAbort::Abort(()) => Err(LogError::Fatal("the log's databases were not opened".into())),
+    }
+}
+
+/// A partition's database.
+fn name(id: PartitionId) -> String {
+    format!("{id:08}")
+}
+
+fn usage(env: &Env<WithoutTls>, page_bytes: u64) -> Usage {
+    let info = env.info();
+    Usage { used_bytes: (info.last_page_number as u64 + 1) * page_bytes, map_bytes: info.map_size as u64 }
+}
+
+/// The offset in a key. A key that is none sorts before everything.
+fn offset(key: &[u8]) -> u64 {
+    key.try_into().map_or(0, u64::from_be_bytes)
+}
+
+/// An error after which nothing was written.
+fn unwritten(error: &heed::Error) -> LogError {
+    match error {
+        heed::Error::Mdb(MdbError::MapFull) => LogError::Full("the log has reached its size limit".into()),
+        heed::Error::Mdb(MdbError::DbsFull) => {
+            LogError::Fatal("the log has as many partitions as it was opened for: raise `partitions_max`".into())
+        }
+        // A short write is reported as EIO.
+        heed::Error::Io(e) if e.raw_os_error().is_some_and(|code| FULL.contains(&code)) => {
+            LogError::Full(e.to_string())
+        }
+        _ => LogError::Fatal(format!("the log cannot be written: {error}")),
+    }
+}
+
+const FULL: [i32; 4] = [libc::ENOSPC, libc::EDQUOT, libc::EFBIG, libc::EIO];
+
+fn unread(error: &heed::Error) -> LogError {
+    LogError::Fatal(format!("the log cannot be read: {error}"))
+}

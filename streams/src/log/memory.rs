@@ -1,0 +1,159 @@
+//! The log in memory: the embedded log's twin for tests. Commits are applied at once, on the caller's thread.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::LogError;
+use super::batch::Head;
+use super::clock::Clock;
+use super::engine::Writer;
+use super::handle::{Handle, log_by_handle};
+use super::request::{Request, Submit};
+use super::storage::{Op, PartitionId, Storage, push_frame, reaches};
+
+/// How often retention looks, by the log's clock. There is no thread: it looks when something is written.
+const SWEEP_INTERVAL_MS: i64 = 1_000;
+
+/// Everything is gone with the last handle.
+pub struct MemoryLog {
+    handle: Handle,
+}
+
+impl MemoryLog {
+    /// An empty log.
+    pub fn new(clock: Clock) -> Self {
+        let swept_ms = clock();
+        // Nothing is stored yet, so there is nothing that could be damaged.
+        let writer = Writer::new(Box::new(MemoryStorage::default()), clock);
+        let view = writer.view();
+        let inline = Inline(Mutex::new(InlineWriter { writer, swept_ms }));
+        Self { handle: Handle { view, submit: Arc::new(inline) } }
+    }
+}
+
+log_by_handle!(MemoryLog);
+
+/// Runs the writer where it is asked.
+struct Inline(Mutex<InlineWriter>);
+
+struct InlineWriter {
+    writer: Writer,
+    swept_ms: i64,
+}
+
+impl Submit for Inline {
+    fn submit(&self, request: Request) {
+        let answers = {
+            let mut inline = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let answers = inline.writer.run(vec![request]);
+            inline.sweep();
+            answers
+        };
+        for answer in answers {
+            answer.deliver();
+        }
+    }
+
+    fn admit(&self, _bytes: usize) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn release(&self, _bytes: usize) {}
+}
+
+impl InlineWriter {
+    fn sweep(&mut self) {
+        let now = (self.writer.clock)();
+        if (self.swept_ms..self.swept_ms.saturating_add(SWEEP_INTERVAL_MS)).contains(&now) {
+            return;
+        }
+        self.swept_ms = now;
+        // Memory refuses nothing, so that this ends when all is done.
+        while matches!(self.writer.sweep(), Ok(true)) {}
+    }
+}
+
+/// Batches by base offset, and the log's keys.
+#[derive(Default)]
+struct MemoryStorage(RwLock<Stored>);
+
+#[derive(Default)]
+struct Stored {
+    partitions: Vec<BTreeMap<u64, Box<[u8]>>>,
+    keys: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl MemoryStorage {
+    /// Calls `each` with the batch that holds `from`, or else the next one, and those after it until it says false.
+    fn scan(&self, partition: PartitionId, from: u64, mut each: impl FnMut(u64, &[u8]) -> bool) {
+        let stored = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let batches = &stored.partitions[partition as usize];
+        let first = batches.range(..=from).next_back().filter(|(base, value)| reaches(**base, value, from));
+        let first = first.map_or(from, |(base, _)| *base);
+        for (base, value) in batches.range(first..) {
+            if !each(*base, value) {
+                return;
+            }
+        }
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn commit(&self, ops: &[Op<'_>]) -> Result<(), LogError> {
+        let mut stored = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for op in ops {
+            match op {
+                Op::Create(_) => stored.partitions.push(BTreeMap::new()),
+                Op::Append { partition, base, value } => {
+                    stored.partitions[*partition as usize].insert(*base, (*value).into());
+                }
+                Op::Trim { partition, before } => {
+                    let batches = &mut stored.partitions[*partition as usize];
+                    *batches = batches.split_off(before);
+                }
+                Op::Put { key, value } => {
+                    stored.keys.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, partition: PartitionId, from: u64, bytes_max: usize, out: &mut Vec<u8>) -> Result<(), LogError> {
+        let empty = out.len();
+        self.scan(partition, from, |base, value| {
+            if out.len() > empty && out.len() - empty + value.len() > bytes_max {
+                return false;
+            }
+            push_frame(out, base, value);
+            true
+        });
+        Ok(())
+    }
+
+    fn heads(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        count_max: usize,
+        out: &mut Vec<(u64, Head)>,
+    ) -> Result<(), LogError> {
+        let full = out.len() + count_max;
+        self.scan(partition, from, |base, value| {
+            out.extend(Head::decode(value).map(|head| (base, head)));
+            out.len() < full
+        });
+        Ok(())
+    }
+
+    fn bounds(&self, partition: PartitionId) -> Result<Option<(u64, u64)>, LogError> {
+        let stored = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let batches = &stored.partitions[partition as usize];
+        Ok(batches.first_key_value().zip(batches.last_key_value()).map(|((first, _), (last, _))| (*first, *last)))
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
+        let stored = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(stored.keys.get(key).cloned())
+    }
+}

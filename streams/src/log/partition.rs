@@ -1,0 +1,74 @@
+//! What the writer knows of one partition.
+
+use super::LogError;
+use super::batch::{self, Head};
+use super::keys::{self, Start};
+use super::registry::Topic;
+use super::storage::{PartitionId, Storage, frames};
+use super::view::Bounds;
+
+/// A partition as the writer sees it: ahead of what is published by at most the commit under way.
+pub(super) struct PartitionState {
+    /// The oldest offset kept.
+    pub start: u64,
+    /// The next record's offset.
+    pub next: u64,
+    /// No record to come is older, ms since 1970.
+    pub time_ms: i64,
+    /// Age after which batches may be removed.
+    pub retention_ms: Option<i64>,
+    /// The oldest stored batch, where that is known.
+    pub oldest: Option<(u64, Head)>,
+    /// There may be batches below the start that are still to be removed.
+    pub debt: bool,
+}
+
+impl Default for PartitionState {
+    /// Without any record.
+    fn default() -> Self {
+        Self { start: 0, next: 0, time_ms: i64::MIN, retention_ms: None, oldest: None, debt: false }
+    }
+}
+
+impl PartitionState {
+    /// Finds out what is stored. The last batch is read and checked: from it the next offset follows.
+    pub fn recover(storage: &dyn Storage, id: PartitionId, topic: &Topic) -> Result<Self, LogError> {
+        let mut state = Self { retention_ms: topic.retention_ms(), ..Self::default() };
+        let key = keys::start(id);
+        if let Some(value) = storage.get(&key)? {
+            let start = Start::decode(&key, &value)?;
+            (state.start, state.next, state.time_ms) = (start.offset, start.offset, start.time_ms);
+        }
+        if let Some((first, last)) = storage.bounds(id)? {
+            let head = last_head(storage, id, last).map_err(|detail| match detail {
+                Ok(detail) => LogError::Corrupt {
+                    address: format!("{}/{} offset {last}", topic.name, id - topic.first),
+                    detail: detail.to_owned(),
+                },
+                Err(error) => error,
+            })?;
+            state.next = state.next.max(last + u64::from(head.count));
+            state.time_ms = state.time_ms.max(head.newest_ms());
+            state.debt = first < state.start;
+        }
+        Ok(state)
+    }
+
+    /// What readers may know of it.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { start: self.start, end: self.next }
+    }
+
+    /// Its start as it is to be stored.
+    pub fn stored_start(&self, offset: u64) -> Start {
+        Start { offset, time_ms: self.time_ms }
+    }
+}
+
+/// `Err(Ok(_))` is damage, `Err(Err(_))` anything else.
+fn last_head(storage: &dyn Storage, id: PartitionId, base: u64) -> Result<Head, Result<&'static str, LogError>> {
+    let mut buffer = Vec::new();
+    storage.read(id, base, 1, &mut buffer).map_err(Err)?;
+    let (found, value) = frames(&buffer).next().ok_or(Ok("the last batch vanished"))?;
+    batch::check(found, value).map_err(Ok)
+}

@@ -1,0 +1,201 @@
+//! Which topics exist, and which numbers their partitions have.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::keys;
+use super::storage::PartitionId;
+use super::{Cleanup, LogError, TopicPartition, TopicSpec};
+
+const FORMAT: u8 = 1;
+
+/// A topic that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Topic {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The number of its partition 0; the others follow.
+    pub first: PartitionId,
+    /// How many partitions.
+    pub partitions: u32,
+    /// How it forgets.
+    pub cleanup: Cleanup,
+    /// How long records are kept at least.
+    pub retention: Option<Duration>,
+}
+
+impl Topic {
+    /// The number of one of its partitions.
+    pub fn id(&self, partition: u32) -> Result<PartitionId, LogError> {
+        if partition < self.partitions {
+            return Ok(self.first + partition);
+        }
+        let Self { name, partitions, .. } = self;
+        Err(LogError::UnknownTopic(format!("{name}/{partition} (the topic has {partitions} partitions)")))
+    }
+
+    /// Age in ms after which batches may be removed.
+    pub fn retention_ms(&self) -> Option<i64> {
+        match self.cleanup {
+            Cleanup::Compact => None,
+            Cleanup::Delete | Cleanup::CompactAndDelete => {
+                self.retention.map(|kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
+            }
+        }
+    }
+}
+
+/// All topics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Registry {
+    topics: BTreeMap<Arc<str>, Arc<Topic>>,
+    partitions: u32,
+}
+
+impl Registry {
+    /// Partitions of all topics.
+    pub fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.topics.values()
+    }
+
+    /// A topic by name.
+    pub fn topic(&self, name: &str) -> Result<&Arc<Topic>, LogError> {
+        self.topics.get(name).ok_or_else(|| LogError::UnknownTopic(name.to_owned()))
+    }
+
+    /// A partition's number.
+    pub fn id(&self, at: &TopicPartition) -> Result<PartitionId, LogError> {
+        self.topic(&at.topic)?.id(at.partition)
+    }
+
+    /// The registry that also has `specs`. Another retention is taken over; other differences are refused.
+    pub fn with(&self, specs: &[TopicSpec]) -> Result<Self, LogError> {
+        let mut new = self.clone();
+        for spec in specs {
+            check(spec)?;
+            let name: Arc<str> = spec.name.as_str().into();
+            let topic = match new.topics.get(&name) {
+                Some(topic) => {
+                    verify(topic, spec)?;
+                    Topic { retention: spec.retention, ..Topic::clone(topic) }
+                }
+                None => new.add(name.clone(), spec.partitions, spec.cleanup, spec.retention)?,
+            };
+            new.topics.insert(name, topic.into());
+        }
+        Ok(new)
+    }
+
+    fn add(
+        &mut self,
+        name: Arc<str>,
+        partitions: u32,
+        cleanup: Cleanup,
+        retention: Option<Duration>,
+    ) -> Result<Topic, LogError> {
+        let first = self.partitions;
+        let all = first.checked_add(partitions);
+        self.partitions =
+            all.ok_or_else(|| mismatch(&name, "would bring the log's partitions beyond 32 bits".into()))?;
+        Ok(Topic { name, first, partitions, cleanup, retention })
+    }
+
+    /// The value under [`keys::TOPICS`].
+    pub fn encode(&self) -> Result<Vec<u8>, LogError> {
+        let mut topics: Vec<_> = self.topics.values().collect();
+        topics.sort_by_key(|topic| topic.first);
+        let stored: Vec<_> = topics.iter().map(|topic| StoredTopic::of(topic)).collect();
+        let body = postcard::to_extend(&stored, vec![FORMAT]);
+        let body = body.map_err(|e| LogError::Fatal(format!("cannot encode the topics: {e}")))?;
+        Ok(keys::seal(keys::TOPICS, &body))
+    }
+
+    /// Reads what [`Registry::encode`] wrote.
+    pub fn decode(value: &[u8]) -> Result<Self, LogError> {
+        let damaged = |detail: &str| keys::corrupt(keys::TOPICS, detail);
+        let stored: Vec<StoredTopic> = match keys::open(keys::TOPICS, value)?.split_first() {
+            Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(|e| damaged(&e.to_string()))?,
+            _ => return Err(damaged("a format that this version does not know")),
+        };
+        let mut registry = Self::default();
+        for topic in stored {
+            let cleanup = topic.cleanup().ok_or_else(|| damaged("an unknown cleanup"))?;
+            let retention = topic.retention_ms.map(Duration::from_millis);
+            let name: Arc<str> = topic.name.into();
+            let topic = registry.add(name.clone(), topic.partitions, cleanup, retention)?;
+            registry.topics.insert(name, topic.into());
+        }
+        Ok(registry)
+    }
+}
+
+/// A topic as it is stored; their order says which numbers the partitions have.
+#[derive(Serialize, Deserialize)]
+struct StoredTopic {
+    name: String,
+    partitions: u32,
+    cleanup: u8,
+    retention_ms: Option<u64>,
+}
+
+impl StoredTopic {
+    fn of(topic: &Topic) -> Self {
+        let cleanup = match topic.cleanup {
+            Cleanup::Delete => 0,
+            Cleanup::Compact => 1,
+            Cleanup::CompactAndDelete => 2,
+        };
+        let retention_ms = topic.retention.map(|kept| u64::try_from(kept.as_millis()).unwrap_or(u64::MAX));
+        Self { name: topic.name.to_string(), partitions: topic.partitions, cleanup, retention_ms }
+    }
+
+    fn cleanup(&self) -> Option<Cleanup> {
+        [Cleanup::Delete, Cleanup::Compact, Cleanup::CompactAndDelete].get(usize::from(self.cleanup)).copied()
+    }
+}
+
+fn mismatch(topic: &str, detail: String) -> LogError {
+    LogError::Mismatch { topic: topic.to_owned(), detail }
+}
+
+/// Refuses what cannot be a topic anywhere.
+fn check(spec: &TopicSpec) -> Result<(), LogError> {
+    let legal = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    if !(1..=249).contains(&spec.name.len()) || !spec.name.bytes().all(legal) {
+        return Err(mismatch(&spec.name, "has a name that is not 1 to 249 of A-Za-z0-9._-: choose another".into()));
+    }
+    if spec.partitions == 0 {
+        return Err(mismatch(&spec.name, "is asked for with 0 partitions: ask for at least 1".into()));
+    }
+    Ok(())
+}
+
+fn verify(topic: &Topic, spec: &TopicSpec) -> Result<(), LogError> {
+    if topic.partitions != spec.partitions {
+        let (has, wants) = (topic.partitions, spec.partitions);
+        let detail = format!(
+            "has {has} partitions and is asked for with {wants}: ask for {has}, or use another topic \
+             (a key's partition would change)"
+        );
+        return Err(mismatch(&spec.name, detail));
+    }
+    if topic.cleanup != spec.cleanup {
+        let (has, wants) = (topic.cleanup, spec.cleanup);
+        let detail =
+            format!("has the cleanup {has:?} and is asked for with {wants:?}: ask for {has:?}, or use another topic");
+        return Err(mismatch(&spec.name, detail));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

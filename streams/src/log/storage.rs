@@ -1,0 +1,103 @@
+//! What the log keeps, and the little it asks of whatever keeps it.
+//!
+//! One thread at a time calls `commit`; any thread calls the rest.
+
+use super::LogError;
+use super::batch::Head;
+
+/// A partition's number within the log, counted over all topics in the order of their creation.
+pub(super) type PartitionId = u32;
+
+/// One change. A commit applies many of them or none.
+pub(super) enum Op<'a> {
+    /// A partition comes into being; they come in order, without gaps.
+    Create(PartitionId),
+    /// Adds a stored value behind all others of its partition.
+    Append {
+        /// Which partition.
+        partition: PartitionId,
+        /// The first record's offset; greater than all before.
+        base: u64,
+        /// A sealed batch.
+        value: &'a [u8],
+    },
+    /// Removes the batches that begin below `before`.
+    Trim {
+        /// Which partition.
+        partition: PartitionId,
+        /// An offset.
+        before: u64,
+    },
+    /// Sets a key of the log itself (not of a partition).
+    Put {
+        /// At most [`KEY_BYTES_MAX`].
+        key: Vec<u8>,
+        /// Any bytes.
+        value: Vec<u8>,
+    },
+}
+
+/// The longest key that every storage takes.
+pub(super) const KEY_BYTES_MAX: usize = 500;
+
+/// Durable or not: that is the storage's affair.
+pub(super) trait Storage: Send + Sync {
+    /// Applies all of `ops` or none; what it keeps durably is durable when it returns.
+    fn commit(&self, ops: &[Op<'_>]) -> Result<(), LogError>;
+    /// Appends whole batches to `out` as frames ([`frames`]): the one that holds `from` or else the next one, then
+    /// as many as fit `bytes_max` altogether, but at least one where there is one.
+    fn read(&self, partition: PartitionId, from: u64, bytes_max: usize, out: &mut Vec<u8>) -> Result<(), LogError>;
+    /// Appends the base offsets and (unchecked) heads of at most `count_max` batches, beginning as `read` does.
+    fn heads(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        count_max: usize,
+        out: &mut Vec<(u64, Head)>,
+    ) -> Result<(), LogError>;
+    /// The base offsets of the first and the last batch; None without any.
+    fn bounds(&self, partition: PartitionId) -> Result<Option<(u64, u64)>, LogError>;
+    /// What `Op::Put` set.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError>;
+}
+
+/// Whether a batch reaches `from`. One whose head cannot be read does, so that its damage is noticed.
+pub(super) fn reaches(base: u64, value: &[u8], from: u64) -> bool {
+    Head::decode(value).is_none_or(|head| base + u64::from(head.count) > from)
+}
+
+const FRAME_BYTES: usize = 12;
+
+/// Appends a frame: base offset, length, value.
+pub(super) fn push_frame(out: &mut Vec<u8>, base: u64, value: &[u8]) {
+    out.reserve(FRAME_BYTES + value.len());
+    out.extend_from_slice(&base.to_le_bytes());
+    out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+    out.extend_from_slice(value);
+}
+
+/// Takes the frames in `bytes` apart: base offset and value.
+pub(super) fn frames(bytes: &[u8]) -> Frames<'_> {
+    Frames(bytes)
+}
+
+/// See [`frames`].
+#[derive(Clone)]
+pub(super) struct Frames<'a>(&'a [u8]);
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = (u64, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (base, rest) = self.0.split_first_chunk::<8>()?;
+        let (len, rest) = rest.split_first_chunk::<4>()?;
+        let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        self.0 = rest;
+        Some((u64::from_le_bytes(*base), value))
+    }
+}
+
+/// Bytes that a frame with this value takes.
+pub(super) fn frame_len(value: &[u8]) -> usize {
+    FRAME_BYTES + value.len()
+}

@@ -1,0 +1,199 @@
+//! The processor API: what a node of the topology is made of.
+
+use crate::log::Record;
+use crate::store::{StateStore, StoreHandle, Stores};
+use std::fmt;
+
+/// What flows through a topology: the values on its edges, and how they leave a task.
+pub trait Dataflow: Sized + 'static {
+    /// The names of the edge types, as `topology.yaml` and the registry of node types use them.
+    /// An edge type is an index into this list.
+    const EDGE_TYPES: &'static [&'static str];
+    /// A value on an edge.
+    type Value: Clone + fmt::Debug;
+    /// Values on their way through one repartition topic, combined until the commit.
+    type Hop: Hop<Self::Value>;
+
+    /// The edge type of a value.
+    fn edge_type(value: &Self::Value) -> usize;
+
+    /// Turns a value into a record of an output topic.
+    fn write(value: &Self::Value, out: &mut OutputRecord);
+
+    /// Turns progress into a record of an output topic, under a key that no value has.
+    fn write_progress(task: &str, generation: u16, roots: &[RootProgress], version: i64, out: &mut OutputRecord);
+}
+
+/// Values on their way through a repartition topic.
+pub trait Hop<V>: Default + Send {
+    /// Takes a value in, combining it with what is there.
+    fn add(&mut self, value: &V);
+    /// Whether there is nothing to send.
+    fn is_empty(&self) -> bool;
+    /// Roughly how much memory it holds, in bytes.
+    fn size_bytes(&self) -> usize;
+    /// Gives out bodies of about `body_bytes_max` each for the partitions they belong to, and is empty afterwards.
+    fn drain(&mut self, partitions: u32, body_bytes_max: usize, emit: &mut dyn FnMut(u32, Vec<u8>));
+    /// Forgets everything.
+    fn clear(&mut self);
+    /// Reads a body back into values.
+    fn decode(body: &[u8], each: &mut dyn FnMut(V)) -> Result<(), String>;
+}
+
+/// A record for an output topic, reused from value to value.
+#[derive(Debug, Default)]
+pub struct OutputRecord {
+    /// The key.
+    pub key: Vec<u8>,
+    /// What the partition is computed from; the key where it is empty.
+    pub partition_key: Vec<u8>,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+impl OutputRecord {
+    /// Empties it for the next value.
+    pub fn clear(&mut self) {
+        self.key.clear();
+        self.partition_key.clear();
+        self.value.clear();
+    }
+}
+
+/// How far a partition of the root topic has been taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RootProgress {
+    /// Partition of the root topic.
+    pub partition: u32,
+    /// Everything below it is contained.
+    pub next_offset: u64,
+    /// The clock there: no decision will be taken again as of an earlier time. Milliseconds since 1970.
+    pub clock_ms: i64,
+}
+
+/// A value that a node cannot take. Nothing that it forwarded for this value goes out.
+#[derive(Debug)]
+pub struct Reject<V> {
+    /// For people: what is wrong and what to do.
+    pub reason: String,
+    /// What to tell those who wait for this record, if anybody can.
+    pub verdict: Option<V>,
+}
+
+impl<V> Reject<V> {
+    /// Without a verdict.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), verdict: None }
+    }
+}
+
+/// Which time a punctuator goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PunctuationType {
+    /// The task's clock: append times, so a function of the log.
+    Clock,
+    /// Wall time: for what must not change results.
+    WallClock,
+}
+
+/// A punctuator fires whenever its time passes a multiple of `interval_ms`; once, however many it passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Which time.
+    pub kind: PunctuationType,
+    /// At least 1.
+    pub interval_ms: i64,
+}
+
+/// One node at work within one task. Pure: no I/O, no clock, no randomness but what the context gives.
+pub trait Processor<D: Dataflow>: Send {
+    /// Takes a value from upstream.
+    fn process(&mut self, context: &mut Context<'_, D>, value: &D::Value) -> Result<(), Reject<D::Value>>;
+
+    /// Takes a record of an outside topic; only nodes whose input is `raw` are given any.
+    fn process_record(&mut self, _context: &mut Context<'_, D>, record: &Record<'_>) -> Result<(), Reject<D::Value>> {
+        Err(Reject::new(format!("offset {}: this node takes no raw records", record.offset)))
+    }
+
+    /// When [`Processor::punctuate`] is to be called.
+    fn schedules(&self) -> Vec<Schedule> {
+        Vec::new()
+    }
+
+    /// A punctuator fired: the time of its kind is now `time_ms`. By clock it fires before the record that moved the clock.
+    fn punctuate(&mut self, _context: &mut Context<'_, D>, _kind: PunctuationType, _time_ms: i64) {}
+
+    /// The commit is near: forward what was held back to combine it.
+    fn flush(&mut self, _context: &mut Context<'_, D>) {}
+
+    /// The transaction was rolled back: forget what was held back.
+    fn discard(&mut self) {}
+}
+
+/// What a node sends on.
+pub(crate) enum Sent<V> {
+    /// What came in, as it was.
+    Input,
+    /// Something new.
+    Value(V),
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Origin {
+    /// Partition of the task's source topic.
+    pub partition: u32,
+    /// Offset there.
+    pub offset: u64,
+    /// When the log took the record, never before the task's clock at that time. Milliseconds since 1970.
+    pub append_time_ms: i64,
+    /// The 16 bytes in the record's header `b`: the request that brought it.
+    pub request: Option<[u8; 16]>,
+}
+
+/// What a processor sees of its task.
+pub struct Context<'a, D: Dataflow> {
+    pub(crate) origin: Origin,
+    pub(crate) clock_ms: i64,
+    pub(crate) partitions: u32,
+    pub(crate) version: i64,
+    pub(crate) stores: &'a mut Stores,
+    pub(crate) sent: &'a mut Vec<Sent<D::Value>>,
+}
+
+impl<D: Dataflow> Context<'_, D> {
+    /// Sends a value to whatever takes its edge type: nodes that name this one in `from`, topics named in `to`.
+    pub fn forward(&mut self, value: D::Value) {
+        self.sent.push(Sent::Value(value));
+    }
+
+    /// Sends on what came in, without a copy.
+    pub fn pass(&mut self) {
+        self.sent.push(Sent::Input);
+    }
+
+    /// The record that is being processed; behind a hop, the record that carried the value. Zeros in `flush` and `punctuate`.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The task's clock, milliseconds since 1970; `i64::MIN` until every upstream task has spoken.
+    pub fn clock_ms(&self) -> i64 {
+        self.clock_ms
+    }
+
+    /// Orders records of the same key: generation << 48 | the number that the open transaction will commit under.
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// How many partitions the task's source has.
+    pub fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    /// A store of this node.
+    pub fn store<S: StateStore>(&mut self, handle: StoreHandle<S>) -> &mut S {
+        self.stores.get(handle)
+    }
+}

@@ -1,0 +1,11 @@
+//! Stream threads, and what they share.
+
+mod control;
+mod metrics;
+mod state_dir;
+mod thread;
+
+pub use control::{Control, ControlError, establish};
+pub use metrics::StreamMetrics;
+pub use state_dir::{StateDir, boot_id};
+pub use thread::{Limits, Polling, StreamThread};

@@ -1,0 +1,405 @@
+//! A stream thread: one consumer, one transactional producer, and the tasks of the partitions it was given.
+//!
+//! It is a state machine. Whoever owns it calls [`StreamThread::poll_once`] in a loop and tells it the time; a real
+//! thread does that, and so does a simulation.
+
+use super::metrics::StreamMetrics;
+use crate::log::{Consumer, Log, LogError, Polled, TopicPartition, TransactionalProducer};
+use crate::processor::Dataflow;
+use crate::task::{Task, TaskError, TaskSite};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a thread may hold before it must act.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// A checkpoint is written at this much changelog, in bytes, …
+    pub checkpoint_bytes: usize,
+    /// … or at this age.
+    pub checkpoint_age: Duration,
+    /// An open transaction that holds more is committed at once.
+    pub transaction_bytes_max: usize,
+    /// How often records below the committed offsets of repartition topics are deleted.
+    pub purge_interval: Duration,
+    /// Entries loaded from checkpoints per poll, until all are in memory.
+    pub hydrate_entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            checkpoint_bytes: 8 << 20,
+            checkpoint_age: Duration::from_secs(10),
+            transaction_bytes_max: 32 << 20,
+            purge_interval: Duration::from_secs(5),
+            hydrate_entries: 20_000,
+        }
+    }
+}
+
+/// What a poll did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polling {
+    /// There was nothing to do.
+    Idle,
+    /// Something was taken in or committed.
+    Worked,
+    /// It is waiting out a failure, and did not wait in this poll.
+    Paused,
+    /// The thread has left its group and holds nothing any more.
+    Left,
+}
+
+/// See the module.
+pub struct StreamThread<D: Dataflow> {
+    log: Arc<dyn Log>,
+    site: TaskSite<D>,
+    limits: Limits,
+    metrics: StreamMetrics,
+    consumer: Box<dyn Consumer>,
+    producer: Option<Box<dyn TransactionalProducer>>,
+    /// By source topic and partition.
+    tasks: BTreeMap<TopicPartition, Task<D>>,
+    /// Partitions of the driver that are ours.
+    assigned: Vec<u32>,
+    leaving: bool,
+    committed_at_ms: i64,
+    purged_at_ms: i64,
+    /// Until when nothing is tried after a failure, and how long the next pause is.
+    pause_until_ms: i64,
+    pause_ms: i64,
+    hydrating: bool,
+}
+
+/// What a poll of the consumer brought, once its records have been taken in.
+enum Taken {
+    Nothing,
+    Records,
+    Assigned(Vec<u32>),
+    Revoked { partitions: Vec<u32>, lost: bool },
+}
+
+const PAUSE_FIRST_MS: i64 = 20;
+const PAUSE_LAST_MS: i64 = 5_000;
+
+impl<D: Dataflow> StreamThread<D> {
+    /// Joins the group. `site.owner` is the transactional id: it must be this thread's alone.
+    pub fn new(
+        log: Arc<dyn Log>,
+        site: TaskSite<D>,
+        limits: Limits,
+        metrics: StreamMetrics,
+    ) -> Result<Self, TaskError> {
+        let mut consumer = log.consumer(&site.topology.settings.application)?;
+        consumer.subscribe(&site.topology.root)?;
+        Ok(Self {
+            log,
+            site,
+            limits,
+            metrics,
+            consumer,
+            producer: None,
+            tasks: BTreeMap::new(),
+            assigned: Vec::new(),
+            leaving: false,
+            committed_at_ms: 0,
+            purged_at_ms: 0,
+            pause_until_ms: 0,
+            pause_ms: PAUSE_FIRST_MS,
+            hydrating: false,
+        })
+    }
+
+    /// The tasks that it has now.
+    pub fn tasks(&mut self) -> impl Iterator<Item = &mut Task<D>> {
+        self.tasks.values_mut()
+    }
+
+    /// Commits, gives up its tasks and leaves the group; poll until [`Polling::Left`].
+    pub fn leave(&mut self) -> Result<(), TaskError> {
+        self.leaving = true;
+        Ok(self.consumer.unsubscribe()?)
+    }
+
+    /// One step: waits up to `wait` for records, takes them in, commits when it is time. `now_ms` is wall time.
+    /// An error is final: something that a person must look at.
+    pub fn poll_once(&mut self, now_ms: i64, wait: Duration) -> Result<Polling, TaskError> {
+        if now_ms < self.pause_until_ms {
+            return Ok(Polling::Paused);
+        }
+        match self.step(now_ms, wait) {
+            Ok(polling) => Ok(polling),
+            Err(error) => self.recover(error, now_ms).map(|()| Polling::Worked),
+        }
+    }
+
+    fn step(&mut self, now_ms: i64, wait: Duration) -> Result<Polling, TaskError> {
+        if self.producer.is_none() {
+            self.producer = Some(self.log.producer(&self.site.owner)?);
+            self.open_tasks(now_ms)?;
+        }
+        let wait = wait.min(self.until_commit(now_ms));
+        let polling = match self.take_in(if self.hydrating { Duration::ZERO } else { wait })? {
+            Taken::Records => Polling::Worked,
+            Taken::Nothing if self.leaving => {
+                self.close_all(now_ms)?;
+                return Ok(Polling::Left);
+            }
+            Taken::Nothing => {
+                self.idle(now_ms)?;
+                Polling::Idle
+            }
+            Taken::Assigned(partitions) => {
+                self.assigned.extend(partitions);
+                self.open_tasks(now_ms)?;
+                Polling::Worked
+            }
+            Taken::Revoked { partitions, lost } => {
+                self.revoke(&partitions, lost, now_ms)?;
+                Polling::Worked
+            }
+        };
+        let due = now_ms - self.committed_at_ms >= self.commit_interval_ms();
+        let full = self.tasks.values().map(Task::open_bytes).sum::<usize>() > self.limits.transaction_bytes_max;
+        if (due || full) && self.tasks.values().any(|task| task.wants_commit(now_ms)) {
+            self.commit(now_ms)?;
+        }
+        self.hydrate()?;
+        self.purge(now_ms)?;
+        Ok(polling)
+    }
+
+    /// Polls, and runs the records of one batch through their task.
+    fn take_in(&mut self, wait: Duration) -> Result<Taken, TaskError> {
+        match self.consumer.poll(wait)? {
+            Polled::Records { from, records, next_offset } => {
+                if let (Some(task), Some(producer)) = (self.tasks.get_mut(from), self.producer.as_mut()) {
+                    for record in records {
+                        task.process(&record?, producer.as_mut())?;
+                    }
+                    task.skip_to(next_offset);
+                }
+                Ok(Taken::Records)
+            }
+            Polled::Nothing => Ok(Taken::Nothing),
+            Polled::Assigned(partitions) => Ok(Taken::Assigned(partitions)),
+            Polled::Revoked { partitions, lost } => Ok(Taken::Revoked { partitions, lost }),
+        }
+    }
+
+    fn commit_interval_ms(&self) -> i64 {
+        self.site.topology.settings.commit_interval.as_millis() as i64
+    }
+
+    fn until_commit(&self, now_ms: i64) -> Duration {
+        let due_ms = self.committed_at_ms + self.commit_interval_ms();
+        match self.tasks.values().any(|task| task.wants_commit(now_ms)) {
+            true => Duration::from_millis((due_ms - now_ms).clamp(0, 10_000) as u64),
+            // Progress that is still owed comes due within this time.
+            false => Duration::from_millis(100),
+        }
+    }
+
+    /// One transaction for all tasks: they stand or fall together.
+    fn commit(&mut self, now_ms: i64) -> Result<(), TaskError> {
+        let started = Instant::now();
+        let Some(producer) = self.producer.as_mut() else { return Ok(()) };
+        let (mut offsets, mut committing) = (Vec::new(), Vec::new());
+        for (source, task) in self.tasks.iter_mut().filter(|(_, task)| task.wants_commit(now_ms)) {
+            offsets.push(task.prepare_commit(now_ms, producer.as_mut())?);
+            committing.push(source.clone());
+        }
+        producer.send_offsets(&self.consumer.group_metadata(), &offsets)?;
+        producer.commit()?;
+        for source in &committing {
+            if let Some(task) = self.tasks.get_mut(source) {
+                task.committed(now_ms);
+            }
+        }
+        self.committed_at_ms = now_ms;
+        self.pause_ms = PAUSE_FIRST_MS;
+        self.metrics.commits.inc();
+        self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        self.report();
+        self.checkpoint(now_ms, false)
+    }
+
+    fn checkpoint(&mut self, now_ms: i64, all: bool) -> Result<(), TaskError> {
+        let (bytes, age_ms) = (self.limits.checkpoint_bytes, self.limits.checkpoint_age.as_millis() as i64);
+        for task in self.tasks.values_mut() {
+            if all || task.wants_checkpoint(now_ms, bytes, age_ms) {
+                let started = Instant::now();
+                let changelog = TopicPartition::new(task.subtopology().changelog.clone(), task.source().partition);
+                let (_, next) = self.log.bounds(&changelog)?;
+                task.write_checkpoint(now_ms, next)?;
+                self.metrics.checkpoint_seconds.observe(started.elapsed().as_secs_f64());
+            }
+        }
+        Ok(())
+    }
+
+    /// Time passes for root tasks that have read everything.
+    fn idle(&mut self, now_ms: i64) -> Result<(), TaskError> {
+        let Some(producer) = self.producer.as_mut() else { return Ok(()) };
+        for (source, task) in &mut self.tasks {
+            if task.subtopology().upstream.is_none() && self.log.bounds(source)?.1 <= task.position().input_next {
+                task.idle(now_ms, producer.as_mut())?;
+            }
+            task.punctuate_wall(now_ms, producer.as_mut())?;
+        }
+        Ok(())
+    }
+
+    /// Opens the tasks of assigned partitions that are not open yet, and reads on where they stand.
+    fn open_tasks(&mut self, now_ms: i64) -> Result<(), TaskError> {
+        let topology = self.site.topology.clone();
+        for (index, subtopology) in topology.subtopologies.iter().enumerate() {
+            for partition in self.assigned.iter().filter(|partition| **partition < subtopology.partitions) {
+                let source = TopicPartition::new(subtopology.source.clone(), *partition);
+                if self.tasks.contains_key(&source) {
+                    continue;
+                }
+                let started = Instant::now();
+                let task = Task::open(&self.site, self.log.as_ref(), index, *partition, now_ms)?;
+                self.consumer.assign(&source, task.position().input_next)?;
+                self.tasks.insert(source, task);
+                self.metrics.restore_seconds.observe(started.elapsed().as_secs_f64());
+                self.hydrating = true;
+            }
+        }
+        self.report();
+        Ok(())
+    }
+
+    fn revoke(&mut self, partitions: &[u32], lost: bool, now_ms: i64) -> Result<(), TaskError> {
+        if lost {
+            self.rollback()?;
+        } else if self.tasks.values().any(|task| task.wants_commit(now_ms)) {
+            self.commit(now_ms)?;
+        }
+        self.assigned.retain(|partition| !partitions.contains(partition));
+        let sources: Vec<_> =
+            self.tasks.keys().filter(|source| partitions.contains(&source.partition)).cloned().collect();
+        for source in sources {
+            self.consumer.unassign(&source);
+            if let Some(mut task) = self.tasks.remove(&source)
+                && !lost
+            {
+                self.close(&mut task, now_ms)?;
+            }
+        }
+        self.report();
+        Ok(())
+    }
+
+    fn close_all(&mut self, now_ms: i64) -> Result<(), TaskError> {
+        for (_, mut task) in std::mem::take(&mut self.tasks) {
+            self.close(&mut task, now_ms)?;
+        }
+        self.producer = None;
+        Ok(())
+    }
+
+    fn close(&mut self, task: &mut Task<D>, now_ms: i64) -> Result<(), TaskError> {
+        let changelog = TopicPartition::new(task.subtopology().changelog.clone(), task.source().partition);
+        let (_, next) = self.log.bounds(&changelog)?;
+        task.write_checkpoint(now_ms, next)?;
+        task.close()
+    }
+
+    /// Takes the open transaction back, in memory and in the log, and reads on from the last commit.
+    fn rollback(&mut self) -> Result<(), TaskError> {
+        if let Some(producer) = self.producer.as_mut() {
+            producer.abort()?;
+        }
+        for (source, task) in &mut self.tasks {
+            task.rollback();
+            self.consumer.assign(source, task.position().input_next)?;
+        }
+        self.metrics.aborts.inc();
+        Ok(())
+    }
+
+    /// What to do about an error: go back, rebuild, or give up.
+    fn recover(&mut self, error: TaskError, now_ms: i64) -> Result<(), TaskError> {
+        let again = match &error {
+            TaskError::Halt { .. } => return Err(error),
+            TaskError::Log(LogError::Aborted(_) | LogError::Busy | LogError::Full(_)) => self.rollback(),
+            TaskError::Log(LogError::Uncertain(_) | LogError::Fenced(_)) | TaskError::Store(_) => {
+                self.forget();
+                Ok(())
+            }
+            TaskError::Log(_) => return Err(error),
+        };
+        self.pause_until_ms = now_ms + self.pause_ms;
+        self.pause_ms = (self.pause_ms * 2).min(PAUSE_LAST_MS);
+        tracing::warn!(%error, owner = %self.site.owner, pause_ms = self.pause_ms, "a transaction failed; doing it again");
+        if let Err(error) = again {
+            tracing::warn!(%error, owner = %self.site.owner, "it could not be taken back; rebuilding from the log");
+            self.forget();
+        }
+        Ok(())
+    }
+
+    /// Drops everything that memory holds: the next poll rebuilds it from the log.
+    fn forget(&mut self) {
+        for (source, _) in std::mem::take(&mut self.tasks) {
+            self.consumer.unassign(&source);
+        }
+        self.producer = None;
+        self.metrics.rebuilds.inc();
+    }
+
+    fn hydrate(&mut self) -> Result<(), TaskError> {
+        if !self.hydrating {
+            return Ok(());
+        }
+        for task in self.tasks.values_mut() {
+            if task.hydrate(self.limits.hydrate_entries)? {
+                return Ok(());
+            }
+        }
+        self.hydrating = false;
+        Ok(())
+    }
+
+    /// Records of repartition topics that are committed are not needed any more.
+    fn purge(&mut self, now_ms: i64) -> Result<(), TaskError> {
+        if now_ms - self.purged_at_ms < self.limits.purge_interval.as_millis() as i64 {
+            return Ok(());
+        }
+        self.purged_at_ms = now_ms;
+        for (source, task) in self.tasks.iter().filter(|(_, task)| task.subtopology().upstream.is_some()) {
+            self.log.delete_records(source, task.committed_next())?;
+        }
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        let mut tasks: BTreeMap<Arc<str>, i64> = BTreeMap::new();
+        let mut entries: BTreeMap<String, i64> = BTreeMap::new();
+        for task in self.tasks.values_mut() {
+            *tasks.entry(task.subtopology().name.clone()).or_default() += 1;
+            for (name, count) in task.store_entries() {
+                *entries.entry(name).or_default() += count as i64;
+            }
+            self.metrics.task_clock.with_label_values(&[task.name()]).set(task.position().clock_ms);
+            for (node, counts) in task.take_counts() {
+                if counts.processed > 0 {
+                    self.metrics.node_processed.with_label_values(&[node]).inc_by(counts.processed);
+                }
+                if counts.rejected > 0 {
+                    self.metrics.node_rejected.with_label_values(&[node]).inc_by(counts.rejected);
+                }
+            }
+        }
+        let owner = &self.site.owner;
+        for (subtopology, count) in tasks {
+            self.metrics.tasks.with_label_values(&[owner.as_ref(), subtopology.as_ref()]).set(count);
+        }
+        for (store, count) in entries {
+            self.metrics.store_entries.with_label_values(&[owner.as_ref(), store.as_str()]).set(count);
+        }
+    }
+}

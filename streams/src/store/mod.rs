@@ -1,0 +1,120 @@
+//! State stores: a working set in maps, a checkpoint in LMDB behind it, the truth in the changelog.
+//!
+//! A store's entry is checkpointed, committed, or of the open transaction. [`StateStore::rollback`] takes an open
+//! transaction back exactly; [`StateStore::write_changes`] gives it to the changelog; [`StateStore::commit`] makes it
+//! stand. A checkpoint is only ever written between transactions.
+
+mod accumulator;
+mod changelog;
+mod checkpoint;
+mod codec;
+mod key_value;
+mod table;
+mod window;
+
+pub use accumulator::{Accumulator, AccumulatorStore};
+pub use changelog::{ChangelogEntry, ChangelogReader, ChangelogWriter};
+pub use checkpoint::{Checkpoint, CheckpointMeta, CheckpointWriter};
+pub use codec::{Hash128, StoreKey, StoreValue};
+pub use key_value::KeyValueStore;
+pub use window::WindowStore;
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// A store that cannot go on: its task is rebuilt from the changelog.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum StoreError {
+    /// The checkpoint's files cannot be read or written.
+    #[error("checkpoint: {0}")]
+    Checkpoint(String),
+    /// Bytes that do not check out.
+    #[error("damaged entry in store `{store}`: {detail}")]
+    Corrupt {
+        /// The store's name.
+        store: String,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// What a task asks of every store.
+pub trait StateStore: Any + Send {
+    /// Takes its name, and the checkpoint to read through, at `index` among its databases.
+    fn open(&mut self, name: &str, checkpoint: Option<(Arc<Checkpoint>, usize)>) -> Result<(), StoreError>;
+    /// Writes what the open transaction changed.
+    fn write_changes(&mut self, out: &mut ChangelogWriter);
+    /// Whether the open transaction changed anything.
+    fn has_changes(&self) -> bool;
+    /// The open transaction stands.
+    fn commit(&mut self);
+    /// The open transaction never was.
+    fn rollback(&mut self);
+    /// Takes an entry of the changelog, as committed.
+    fn restore(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError>;
+    /// Writes what was committed since the last checkpoint. There is no open transaction.
+    fn checkpoint(&mut self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError>;
+    /// Loads up to `entries_max` from the checkpoint into memory; false when all is there.
+    fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError>;
+    /// A fault met while reading, once.
+    fn take_fault(&mut self) -> Option<StoreError>;
+    /// How many entries are in memory.
+    fn len(&self) -> usize;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// For [`Stores::get`].
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+}
+
+/// Where a store of type `S` stands among its task's.
+pub struct StoreHandle<S> {
+    index: usize,
+    store: PhantomData<fn() -> S>,
+}
+
+impl<S> StoreHandle<S> {
+    pub(crate) fn at(index: usize) -> Self {
+        Self { index, store: PhantomData }
+    }
+}
+
+impl<S> Clone for StoreHandle<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for StoreHandle<S> {}
+
+/// The stores of a task, in the order of its subtopology's specs.
+#[derive(Default)]
+pub struct Stores {
+    stores: Vec<Box<dyn StateStore>>,
+}
+
+impl Stores {
+    pub(crate) fn new(stores: Vec<Box<dyn StateStore>>) -> Self {
+        Self { stores }
+    }
+
+    /// The store behind a handle.
+    ///
+    /// # Panics
+    /// When the handle was made for a store that its node type did not declare, or for another type of store: a
+    /// mistake in the node type, which its first test meets.
+    pub fn get<S: StateStore>(&mut self, handle: StoreHandle<S>) -> &mut S {
+        let store = self.stores.get_mut(handle.index).and_then(|store| store.as_any_mut().downcast_mut());
+        store.expect("a processor uses only stores that its blueprint declares, with their types")
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn StateStore>> {
+        self.stores.iter_mut()
+    }
+
+    pub(crate) fn at(&mut self, index: usize) -> Option<&mut Box<dyn StateStore>> {
+        self.stores.get_mut(index)
+    }
+}

@@ -1,0 +1,211 @@
+//! The map at the heart of every store, with its undo log.
+
+use super::codec::StoreKey;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+/// A value, or the knowledge that there is none, and the transaction that wrote it last.
+#[derive(Clone)]
+struct Slot<V> {
+    value: Option<V>,
+    transaction: u32,
+}
+
+/// What a slot was before the open transaction touched it.
+struct Undo<K, V> {
+    key: K,
+    before: Option<Slot<V>>,
+}
+
+/// A map whose entries know whether they are checkpointed, committed, or of the open transaction: by the number of the
+/// transaction that wrote them last, so that a commit costs nothing per entry.
+pub(super) struct Table<K: StoreKey, V> {
+    map: HashMap<K, Slot<V>, K::Hasher>,
+    undo: Vec<Undo<K, V>>,
+    /// Keys written since the last checkpoint; some may have been rolled back since.
+    dirty: Vec<K>,
+    /// The open transaction. Entries of smaller numbers are committed.
+    transaction: u32,
+    /// Entries up to this number are checkpointed.
+    checkpointed: u32,
+}
+
+impl<K: StoreKey, V: Clone> Default for Table<K, V> {
+    fn default() -> Self {
+        Self { map: HashMap::default(), undo: Vec::new(), dirty: Vec::new(), transaction: 1, checkpointed: 0 }
+    }
+}
+
+impl<K: StoreKey, V: Clone> Table<K, V> {
+    /// None: not in memory. `Some(None)`: known to be absent.
+    pub fn get(&self, key: &K) -> Option<Option<&V>> {
+        self.map.get(key).map(|slot| slot.value.as_ref())
+    }
+
+    /// Entries in memory.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Takes in what the checkpoint has, unless memory knows better.
+    pub fn load(&mut self, key: K, value: V) {
+        let transaction = self.checkpointed;
+        self.map.entry(key).or_insert(Slot { value: Some(value), transaction });
+    }
+
+    /// The value to be changed in the open transaction. What it was is kept once per key and transaction.
+    pub fn write(&mut self, key: &K) -> &mut Option<V> {
+        let (transaction, checkpointed) = (self.transaction, self.checkpointed);
+        match self.map.entry(key.clone()) {
+            Entry::Occupied(entry) => {
+                let slot = entry.into_mut();
+                if slot.transaction != transaction {
+                    if slot.transaction <= checkpointed {
+                        self.dirty.push(key.clone());
+                    }
+                    self.undo.push(Undo { key: key.clone(), before: Some(slot.clone()) });
+                    slot.transaction = transaction;
+                }
+                &mut slot.value
+            }
+            Entry::Vacant(entry) => {
+                self.dirty.push(key.clone());
+                self.undo.push(Undo { key: key.clone(), before: None });
+                &mut entry.insert(Slot { value: None, transaction }).value
+            }
+        }
+    }
+
+    /// What the open transaction changed, in the order of first change.
+    pub fn changes(&self) -> impl Iterator<Item = (&K, Option<&V>)> {
+        self.undo.iter().map(|undo| (&undo.key, self.get(&undo.key).flatten()))
+    }
+
+    pub fn has_changes(&self) -> bool {
+        !self.undo.is_empty()
+    }
+
+    pub fn commit(&mut self) {
+        self.undo.clear();
+        self.transaction += 1;
+    }
+
+    pub fn rollback(&mut self) {
+        for Undo { key, before } in self.undo.drain(..) {
+            match before {
+                Some(slot) => self.map.insert(key, slot),
+                None => self.map.remove(&key),
+            };
+        }
+    }
+
+    /// Hands over what was committed since the last checkpoint, sorted by `sort_key`, and marks it checkpointed.
+    /// Where `write` fails, everything stays as it was.
+    pub fn checkpoint<E>(
+        &mut self,
+        stored_key: impl Fn(&K, Option<&V>) -> Vec<u8>,
+        mut write: impl FnMut(&[u8], Option<&V>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let dirty = self.dirty.iter().filter_map(|key| {
+            let slot = self.map.get(key)?;
+            (slot.transaction > self.checkpointed).then(|| (stored_key(key, slot.value.as_ref()), slot.value.as_ref()))
+        });
+        let mut sorted: Vec<_> = dirty.collect();
+        sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        for (key, value) in sorted {
+            write(&key, value)?;
+        }
+        for key in self.dirty.drain(..) {
+            if self.map.get(&key).is_some_and(|slot| slot.value.is_none()) {
+                self.map.remove(&key);
+            }
+        }
+        self.checkpointed = self.transaction - 1;
+        Ok(())
+    }
+
+    /// Forgets entries outright: they have expired, and the checkpoint drops them by range.
+    pub fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
+        self.map.retain(|_, slot| slot.value.as_ref().is_none_or(&mut keep));
+        if self.map.capacity() > 1024 && self.map.len() < self.map.capacity() / 4 {
+            self.map.shrink_to(self.map.len() * 2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put(u8, i64),
+        Delete(u8),
+        Commit,
+        Rollback,
+        Checkpoint,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..8u8, any::<i64>()).prop_map(|(k, v)| Step::Put(k, v)),
+            2 => (0..8u8).prop_map(Step::Delete),
+            1 => Just(Step::Commit),
+            1 => Just(Step::Rollback),
+            1 => Just(Step::Checkpoint),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_rolled_back_transaction_never_was_and_checkpoints_miss_nothing(
+            steps in prop::collection::vec(step(), 0..80)
+        ) {
+            let mut table: Table<Arc<str>, i64> = Table::default();
+            let (mut open, mut committed) = (BTreeMap::new(), BTreeMap::new());
+            let mut disk: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Put(k, v) => {
+                        let key: Arc<str> = k.to_string().into();
+                        *table.write(&key) = Some(v);
+                        open.insert(key, v);
+                    }
+                    Step::Delete(k) => {
+                        let key: Arc<str> = k.to_string().into();
+                        *table.write(&key) = None;
+                        open.remove(&key);
+                    }
+                    Step::Commit => {
+                        table.commit();
+                        committed = open.clone();
+                    }
+                    Step::Rollback | Step::Checkpoint => {
+                        table.rollback();
+                        open = committed.clone();
+                    }
+                }
+                if matches!(step, Step::Checkpoint) {
+                    let write = |key: &[u8], value: Option<&i64>| -> Result<(), ()> {
+                        match value {
+                            Some(value) => disk.insert(key.to_vec(), *value),
+                            None => disk.remove(key),
+                        };
+                        Ok(())
+                    };
+                    table.checkpoint(|key, _| key.as_bytes().to_vec(), write).unwrap();
+                    let on_disk: Vec<_> = disk.iter().map(|(k, v)| (k.clone(), *v)).collect();
+                    let expected: Vec<_> = committed.iter().map(|(k, v)| (k.as_bytes().to_vec(), *v)).collect();
+                    prop_assert_eq!(on_disk, expected);
+                }
+                for k in 0..8u8 {
+                    let key: Arc<str> = k.to_string().into();
+                    prop_assert_eq!(table.get(&key).flatten(), open.get(&key));
+                }
+            }
+        }
+    }
+}

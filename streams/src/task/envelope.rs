@@ -1,0 +1,122 @@
+//! The envelope of every record that a task writes for another task (hop) or for itself (changelog).
+//!
+//! Bytes: wire version (1 byte), header (postcard), body. A commit writes one record per destination partition, or
+//! several parts where it is large; positions and progress count from the last part only.
+
+use crate::processor::RootProgress;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The version written. Readers take this one and all before it.
+pub const WIRE_VERSION: u8 = 1;
+/// Parts are cut at about this size.
+pub const PART_BYTES_MAX: usize = 512 << 10;
+
+/// The header.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Envelope<'a> {
+    /// Which consistent set of state it belongs to.
+    pub generation: u16,
+    /// The partition of the task that wrote it; its subtopology is told by the topic.
+    pub task: u32,
+    /// The transactional id of the writer.
+    pub owner: &'a str,
+    /// The task's commit number.
+    pub commit: u64,
+    /// From 0.
+    pub part: u32,
+    /// At least 1.
+    pub parts: u32,
+    /// The writer's source is contained below this offset.
+    pub input_next: u64,
+    /// How far the root topic is contained: the minimum over all upstream tasks.
+    pub progress: Vec<RootProgress>,
+    /// In changelogs: the progress of each upstream task. Empty in hops.
+    pub upstream: Vec<Vec<RootProgress>>,
+}
+
+/// A record that is no envelope of ours.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EnvelopeError {
+    /// Written by a newer version.
+    Version(u8),
+    /// Damaged.
+    Damaged(String),
+}
+
+impl fmt::Display for EnvelopeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => write!(
+                f,
+                "written in wire version {version}, and this program reads up to {WIRE_VERSION}: run a newer one"
+            ),
+            Self::Damaged(detail) => write!(f, "damaged envelope: {detail}"),
+        }
+    }
+}
+
+impl<'a> Envelope<'a> {
+    /// Appends header and body.
+    pub fn encode(&self, body: &[u8], out: &mut Vec<u8>) {
+        out.push(WIRE_VERSION);
+        // Only a failing writer fails here, and a vector does not.
+        if let Ok(with_header) = postcard::to_extend(self, std::mem::take(out)) {
+            *out = with_header;
+        }
+        out.extend_from_slice(body);
+    }
+
+    /// Reads the header; the rest is the body.
+    pub fn decode(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), EnvelopeError> {
+        match bytes.split_first() {
+            Some((&WIRE_VERSION, rest)) => {
+                let damaged = |e: postcard::Error| EnvelopeError::Damaged(e.to_string());
+                postcard::take_from_bytes(rest).map_err(damaged)
+            }
+            Some((version, _)) => Err(EnvelopeError::Version(*version)),
+            None => Err(EnvelopeError::Damaged("empty record".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope() -> Envelope<'static> {
+        let root = RootProgress { partition: 3, next_offset: 300, clock_ms: 1_000 };
+        Envelope {
+            generation: 1,
+            task: 3,
+            owner: "tally-a-0",
+            commit: 200,
+            part: 0,
+            parts: 1,
+            input_next: 300,
+            progress: vec![root],
+            upstream: vec![vec![root]],
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_what_they_have_always_been() {
+        let mut bytes = Vec::new();
+        envelope().encode(b"body", &mut bytes);
+        let golden = [
+            b"\x01\x01\x03\x09tally-a-0\xc8\x01\x00\x01\xac\x02".as_slice(),
+            b"\x01\x03\xac\x02\xd0\x0f",
+            b"\x01\x01\x03\xac\x02\xd0\x0f",
+            b"body",
+        ];
+        assert_eq!(bytes, golden.concat());
+        assert_eq!(Envelope::decode(&bytes), Ok((envelope(), b"body".as_slice())));
+    }
+
+    #[test]
+    fn newer_and_damaged_records_are_told_apart() {
+        assert_eq!(Envelope::decode(b"\x02abc"), Err(EnvelopeError::Version(2)));
+        assert!(matches!(Envelope::decode(b"\x01\x01"), Err(EnvelopeError::Damaged(_))));
+        assert!(matches!(Envelope::decode(b""), Err(EnvelopeError::Damaged(_))));
+    }
+}

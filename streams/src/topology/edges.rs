@@ -1,0 +1,174 @@
+//! Whether what flows along each edge is what the other end takes, and whether every topic has an end.
+
+use super::graph::{Graph, Input, input_name};
+use super::node_section::NodeSection;
+use super::report::Report;
+use super::sections::Sections;
+use super::topic_section::TopicSection;
+use super::{OnError, suggestion};
+use crate::processor::Dataflow;
+use std::collections::BTreeSet;
+
+/// The edge type of records as they lie in a topic.
+pub(super) const RAW: &str = "raw";
+/// The topic of values that nodes give besides their results, and the edge type of these values.
+pub(super) const VERDICTS: &str = "verdicts";
+pub(super) const VERDICT: &str = "verdict";
+/// The topic of records that nodes cannot take.
+pub(super) const DEAD_LETTERS: &str = "dead-letters";
+
+/// Whether a node gives what a reader of it takes, as far as their types are known.
+pub(super) fn fits<D: Dataflow>(reader: &NodeSection<'_, D>, read: &NodeSection<'_, D>) -> bool {
+    match (reader.input(), read.outputs()) {
+        (Some(input), Some(outputs)) => outputs.contains(&input),
+        _ => true,
+    }
+}
+
+/// Reports edges whose ends do not fit.
+pub(super) fn check<D: Dataflow>(sections: &Sections<'_, D>, graph: &Graph, report: &mut Report<'_>) {
+    let mut meant = BTreeSet::new();
+    for (i, node) in sections.nodes.iter().enumerate() {
+        match &graph.inputs[i] {
+            Some(Input::Topic(topic)) if graph.root == Some(*topic) => check_topic_input(node, sections, report),
+            Some(Input::Nodes(reads)) => check_node_inputs(node, reads, sections, report),
+            // It reads nothing, or a topic that it cannot read whatever its type.
+            _ => {}
+        }
+        check_outputs(node, &graph.writes[i], sections, graph, &mut meant, report);
+        if let (Some(span), OnError::DeadLetter) = (node.on_error_given, node.on_error)
+            && sections.complete
+            && !sections.names.contains_key(DEAD_LETTERS)
+        {
+            let help = "declare it: `dead-letters: { key: raw, value: raw }`";
+            report.add_with_help(span, "there is no topic `dead-letters`", help);
+        }
+    }
+    check_reserved(sections, report);
+    check_unused(sections, graph, &meant, report);
+}
+
+/// "`a` or `b`".
+fn alternatives(types: &[&str]) -> String {
+    match types {
+        [] => "nothing".into(),
+        types => types.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or "),
+    }
+}
+
+fn check_topic_input<D: Dataflow>(node: &NodeSection<'_, D>, sections: &Sections<'_, D>, report: &mut Report<'_>) {
+    let (Some(input), Some(name)) = (node.input(), input_name(node, 0)) else { return };
+    if input != RAW {
+        let message = format!(
+            "node `{}` takes `{input}`, but topic `{}` gives records as they are (`{RAW}`)",
+            node.name.text, name.text
+        );
+        report.add(name.span, message, givers(node, input, sections));
+    }
+}
+
+fn check_node_inputs<D: Dataflow>(
+    node: &NodeSection<'_, D>,
+    reads: &[usize],
+    sections: &Sections<'_, D>,
+    report: &mut Report<'_>,
+) {
+    let Some(input) = node.input() else { return };
+    for (at, read) in reads.iter().enumerate() {
+        let read = &sections.nodes[*read];
+        let (Some(outputs), Some(name)) = (read.outputs(), input_name(node, at)) else { continue };
+        if !fits(node, read) && read.name.text != node.name.text {
+            let gives = alternatives(outputs);
+            let message = format!("node `{}` takes `{input}`, but `{}` gives {gives}", node.name.text, read.name.text);
+            report.add(name.span, message, givers(node, input, sections));
+        }
+    }
+}
+
+/// Help for a node whose input gives something else.
+fn givers<D: Dataflow>(node: &NodeSection<'_, D>, input: &str, sections: &Sections<'_, D>) -> Option<String> {
+    if input == RAW {
+        return Some("records as they are come from a topic".into());
+    }
+    let others = sections.nodes.iter().filter(|other| other.name.text != node.name.text);
+    let givers: Vec<&str> = others
+        .filter(|other| other.outputs().is_some_and(|outputs| outputs.contains(&input)))
+        .map(|other| other.name.text.as_str())
+        .take(8)
+        .collect();
+    (!givers.is_empty()).then(|| format!("nodes that give `{input}`: {}", givers.join(", ")))
+}
+
+/// Names in `meant` the topics that a node with a wrong `to` could write instead.
+fn check_outputs<D: Dataflow>(
+    node: &NodeSection<'_, D>,
+    writes: &[usize],
+    sections: &Sections<'_, D>,
+    graph: &Graph,
+    meant: &mut BTreeSet<usize>,
+    report: &mut Report<'_>,
+) {
+    let Some(outputs) = node.outputs() else { return };
+    let fits = |topic: usize| sections.topics[topic].value.as_deref().is_none_or(|value| outputs.contains(&value));
+    let others: Vec<usize> = (0..sections.topics.len()).filter(|topic| fits(*topic)).collect();
+    for topic in writes.iter().copied().filter(|topic| !fits(*topic) || graph.root == Some(*topic)) {
+        meant.extend(others.iter().copied());
+        let TopicSection { name, value, .. } = &sections.topics[topic];
+        let to = node.to.iter().flatten().find(|to| to.text == name.text);
+        let (Some(to), Some(value)) = (to, value.as_deref().filter(|_| graph.root != Some(topic))) else { continue };
+        let gives = alternatives(outputs);
+        let message = format!("topic `{}` holds `{value}`, but node `{}` gives {gives}", name.text, node.name.text);
+        let names: Vec<&str> = others.iter().map(|topic| sections.topics[*topic].name.text.as_str()).take(8).collect();
+        let help = (!names.is_empty()).then(|| format!("topics for what it gives: {}", names.join(", ")));
+        report.add(to.span, message, help);
+    }
+}
+
+/// Topics that are written without a `to` must hold what is written there.
+fn check_reserved<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>) {
+    for (reserved, wanted) in [(VERDICTS, VERDICT), (DEAD_LETTERS, RAW)] {
+        let topic = sections.topics.iter().find(|topic| topic.name.text == reserved);
+        let value = topic.and_then(|topic| topic.value.as_deref());
+        if let (Some(topic), Some(value)) = (topic, value.filter(|value| *value != wanted)) {
+            let message = format!("topic `{reserved}` takes `{wanted}` from every node, so it cannot hold `{value}`");
+            report.add_with_help(topic.name.span, message, format!("`value: {wanted}`, or another name"));
+        }
+    }
+}
+
+/// A topic that nobody writes nor reads, unless it may be what a wrong name stands for.
+fn check_unused<D: Dataflow>(
+    sections: &Sections<'_, D>,
+    graph: &Graph,
+    meant: &BTreeSet<usize>,
+    report: &mut Report<'_>,
+) {
+    let topics = || sections.topics.iter().map(|topic| topic.name.text.as_str());
+    let close: Vec<&str> = graph.unknown.iter().filter_map(|name| suggestion::closest(name, topics())).collect();
+    // Without a suggestion it may stand for any topic; a node without `from` or `to` may use any as well.
+    let vague = graph.unknown.len() > close.len()
+        || !sections.complete
+        || sections.nodes.iter().any(|node| node.from.is_none() || node.to.is_none());
+    if vague {
+        return;
+    }
+    let named: BTreeSet<&str> = (sections.nodes.iter())
+        .flat_map(|node| node.from.iter().flatten().chain(node.to.iter().flatten()))
+        .map(|name| name.text.as_str())
+        .collect();
+    let gives_verdicts = |node: &NodeSection<'_, D>| node.outputs().is_none_or(|outputs| outputs.contains(&VERDICT));
+    for (i, topic) in sections.topics.iter().enumerate() {
+        let name = topic.name.text.as_str();
+        let implicit = name == DEAD_LETTERS || name == VERDICTS && sections.nodes.iter().any(gives_verdicts);
+        let excused = meant.contains(&i) || close.contains(&name) || topic.value.is_none();
+        if implicit || excused || named.contains(name) {
+            continue;
+        }
+        let message = format!("nobody reads or writes topic `{name}`");
+        let help = match name {
+            VERDICTS => "no node gives verdicts; remove the topic".into(),
+            _ => format!("write it (`to: {name}` at a node), or remove it"),
+        };
+        report.add_with_help(topic.name.span, message, help);
+    }
+}

@@ -1,0 +1,145 @@
+//! What of a topology its state was made with.
+
+use super::Topology;
+use super::fields::count;
+use crate::processor::Dataflow;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Everything that the state, the internal topics and the output tables of a generation depend on.
+///
+/// Rules, limits, conditions, weights, sinks and the commit interval are not in it: a change there applies from now on.
+/// Its JSON is ordered by name, so the same for the same topology however the file is arranged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    subtopologies: BTreeMap<String, SubtopologyPrint>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SubtopologyPrint {
+    source: String,
+    key: String,
+    partitions: u32,
+    stores: BTreeMap<String, StorePrint>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct StorePrint {
+    kind: String,
+    schema_version: u32,
+    windows: Vec<String>,
+}
+
+/// How a topology differs from the one that the state was made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// Not at all.
+    Same,
+    /// Only by what is new and would start empty: each with what to do.
+    Added(Vec<String>),
+    /// By something that the state does not fit: each with what to do. What is also new is not listed.
+    Changed(Vec<String>),
+}
+
+impl<D: Dataflow> Topology<D> {
+    /// What of this topology its state depends on.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let subtopologies = self.subtopologies.iter().map(|subtopology| {
+            let stores = subtopology.stores.iter().map(|store| {
+                // The order in which somebody listed the windows decides nothing.
+                let mut windows = store.windows.clone();
+                windows.sort_unstable();
+                let print = StorePrint { kind: store.kind.into(), schema_version: store.schema_version, windows };
+                (store.name.clone(), print)
+            });
+            let print = SubtopologyPrint {
+                source: subtopology.source.to_string(),
+                key: subtopology.key.clone(),
+                partitions: subtopology.partitions,
+                stores: stores.collect(),
+            };
+            (subtopology.name.to_string(), print)
+        });
+        Fingerprint { subtopologies: subtopologies.collect() }
+    }
+}
+
+impl Fingerprint {
+    /// How this topology differs from the running one.
+    pub fn compare(&self, running: &Self) -> Difference {
+        let mut differences = Differences::default();
+        for (name, was) in &running.subtopologies {
+            match self.subtopologies.get(name) {
+                Some(is) => is.compare(was, name, &mut differences),
+                None => differences.changed(format!("subtopology `{name}` is gone")),
+            }
+        }
+        for name in self.subtopologies.keys().filter(|name| !running.subtopologies.contains_key(*name)) {
+            differences.added(format!("subtopology `{name}` is new"));
+        }
+        differences.finish()
+    }
+}
+
+impl SubtopologyPrint {
+    fn compare(&self, was: &Self, name: &str, differences: &mut Differences) {
+        let mut differ = |what: &str, is: &str, was: &str| {
+            if is != was {
+                differences.changed(format!("{what} of subtopology `{name}` was {was} and is now {is}"));
+            }
+        };
+        differ("the source", &format!("`{}`", self.source), &format!("`{}`", was.source));
+        differ("the key", &format!("`{}`", self.key), &format!("`{}`", was.key));
+        differ("the source", &count(self.partitions, "partition"), &count(was.partitions, "partition"));
+        for (store, was) in &was.stores {
+            match self.stores.get(store) {
+                Some(is) => is.compare(was, &format!("store `{store}` of subtopology `{name}`"), differences),
+                None => differences.changed(format!("store `{store}` of subtopology `{name}` is gone")),
+            }
+        }
+        for store in self.stores.keys().filter(|store| !was.stores.contains_key(*store)) {
+            differences.added(format!("store `{store}` of subtopology `{name}` is new"));
+        }
+    }
+}
+
+impl StorePrint {
+    fn compare(&self, was: &Self, whose: &str, differences: &mut Differences) {
+        let mut differ = |what: &str, is: String, was: String| {
+            if is != was {
+                differences.changed(format!("{what} of {whose} was {was} and is now {is}"));
+            }
+        };
+        differ("the kind", format!("`{}`", self.kind), format!("`{}`", was.kind));
+        differ("the schema version", self.schema_version.to_string(), was.schema_version.to_string());
+        differ("the list of windows", list(&self.windows), list(&was.windows));
+    }
+}
+
+fn list(windows: &[String]) -> String {
+    if windows.is_empty() { "empty".into() } else { format!("[{}]", windows.join(", ")) }
+}
+
+#[derive(Default)]
+struct Differences {
+    added: Vec<String>,
+    changed: Vec<String>,
+}
+
+impl Differences {
+    fn added(&mut self, what: String) {
+        self.added.push(format!("{what}: accept it with `--accept-added`; it starts empty"));
+    }
+
+    fn changed(&mut self, what: String) {
+        self.changed.push(format!("{what}: take that back, or start a new generation (`tally replay`)"));
+    }
+
+    fn finish(self) -> Difference {
+        match (self.changed.is_empty(), self.added.is_empty()) {
+            (false, _) => Difference::Changed(self.changed),
+            (true, false) => Difference::Added(self.added),
+            (true, true) => Difference::Same,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! From the text of a file to a topology.
+
+use super::cut::{Cut, changelog};
+use super::document::Yaml;
+use super::edges;
+use super::graph::Graph;
+use super::report::Report;
+use super::routing::{Router, Routing, partitions_of, root_partitions};
+use super::sections::{Declared, Sections};
+use super::{
+    Blueprint, BuildSite, Diagnostics, Node, NodeType, Sink, StoreSpec, Subtopology, Topic, Topology, suggestion,
+};
+use crate::log::TopicSpec;
+use crate::processor::Dataflow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl<D: Dataflow> Topology<D> {
+    /// Reads and checks a file. `file_name` is for messages only.
+    ///
+    /// Reports everything that is wrong at once, but nothing that only follows from something else: a node with an
+    /// unknown type does not make its readers complain.
+    pub fn load(
+        file_name: &str,
+        text: &str,
+        registry: &[NodeType<D>],
+        sink_types: &[&str],
+    ) -> Result<Self, Diagnostics> {
+        let mut report = Report::new(file_name, text);
+        let loaded = Self::load_into(text, registry, sink_types, &mut report);
+        match loaded {
+            Some(topology) if report.is_empty() => Ok(topology),
+            _ => Err(report.finish()),
+        }
+    }
+
+    fn load_into(text: &str, registry: &[NodeType<D>], sink_types: &[&str], report: &mut Report<'_>) -> Option<Self> {
+        let yaml = Yaml::parse(text, report)?;
+        if yaml.is_empty() {
+            let help = "a topology has the keys application, topics, processors and sinks";
+            report.add_with_help(yaml.span, "the file is empty", help);
+            return None;
+        }
+        let sections = Sections::read(&yaml, registry, sink_types, report)?;
+        let graph = Graph::resolve(&sections, report);
+        edges::check(&sections, &graph, report);
+        check_sinks(&sections, report);
+        let cut = Cut::new(&sections, &graph, report);
+        let partitions = graph.root.and_then(|root| root_partitions(&sections, root));
+        let (cut, partitions) = (cut?, partitions?);
+        let router = Router { sections: &sections, graph: &graph, cut: &cut, partitions };
+        let routings: Vec<Routing> = (0..cut.parts.len()).map(|part| router.route(part, report)).collect();
+        let stores: Vec<Vec<StoreSpec>> =
+            (0..cut.parts.len()).map(|part| stores(part, &cut, &sections, report)).collect();
+        check_blueprints(&sections, &graph, &cut, &stores, report);
+        if report.is_empty() { assemble(sections, cut, routings, stores, partitions) } else { None }
+    }
+}
+
+fn check_sinks<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>) {
+    for name in sections.sinks.iter().flat_map(|sink| &sink.from) {
+        match sections.names.get(&name.text) {
+            Some(Declared::Topic(_) | Declared::Ambiguous) => {}
+            Some(_) => {
+                let message = format!("`{}` is no topic; a sink reads topics", name.text);
+                report.add_with_help(name.span, message, "let the node write a topic, and read that");
+            }
+            None if !sections.complete => {}
+            None => {
+                let topics = sections.topics.iter().map(|topic| topic.name.text.as_str());
+                let help = suggestion::help(&name.text, topics, "topics");
+                report.add(name.span, format!("unknown topic `{}`", name.text), help);
+            }
+        }
+    }
+}
+
+/// The stores of a subtopology, by name.
+fn stores<D: Dataflow>(part: usize, cut: &Cut, sections: &Sections<'_, D>, report: &mut Report<'_>) -> Vec<StoreSpec> {
+    let mut stores: BTreeMap<String, (StoreSpec, &str)> = BTreeMap::new();
+    for node in cut.parts[part].nodes.iter().map(|node| &sections.nodes[*node]) {
+        for store in node.blueprint.iter().flat_map(|blueprint| blueprint.stores()) {
+            if let Some((_, other)) = stores.get(&store.name) {
+                let message = format!("nodes `{other}` and `{}` both have a store `{}`", node.name.text, store.name);
+                report.add_with_help(node.name.span, message, "give this node another name");
+                continue;
+            }
+            stores.insert(store.name.clone(), (store, &node.name.text));
+        }
+    }
+    stores.into_values().map(|(store, _)| store).collect()
+}
+
+/// Asks every node's type about the graph around it. Only where all of that stands: a type that misses a node which is
+/// merely wrong would complain of a mistake that nobody made.
+fn check_blueprints<D: Dataflow>(
+    sections: &Sections<'_, D>,
+    graph: &Graph,
+    cut: &Cut,
+    stores: &[Vec<StoreSpec>],
+    report: &mut Report<'_>,
+) {
+    let blueprint = |node: usize| {
+        let section = &sections.nodes[node];
+        Some((section.name.text.as_str(), section.blueprint.as_deref()?))
+    };
+    let in_flow: Vec<usize> = cut.parts.iter().flat_map(|part| part.nodes.iter().copied()).collect();
+    let all: Option<Vec<(&str, &dyn Blueprint<D>)>> = in_flow.iter().map(|node| blueprint(*node)).collect();
+    let Some(all) = all.filter(|all| all.len() == sections.nodes.len()) else { return };
+    for ((node, (name, own)), home) in in_flow.iter().zip(&all).zip(in_flow.iter().map(|node| cut.homes[*node])) {
+        let stores_here = home.map_or(&[][..], |home| &stores[home]);
+        let handles = own.stores().into_iter().filter_map(|store| {
+            let at = stores_here.iter().position(|other| other.name == store.name)?;
+            Some((store.name, at))
+        });
+        let site = BuildSite {
+            node: name,
+            settings: &sections.settings,
+            inputs: graph.nodes_read(*node).iter().filter_map(|read| blueprint(*read)).collect(),
+            nodes: all.clone(),
+            stores: handles.collect(),
+            // Hashes are a matter of running.
+            hash_seed: 0,
+        };
+        if let Err(errors) = own.check(&site) {
+            sections.nodes[*node].report_params(errors, report);
+        }
+    }
+}
+
+/// Puts together what has been checked; None if a check has let something through.
+fn assemble<D: Dataflow>(
+    sections: Sections<'_, D>,
+    cut: Cut,
+    routings: Vec<Routing>,
+    stores: Vec<Vec<StoreSpec>>,
+    partitions: u32,
+) -> Option<Topology<D>> {
+    let application = &sections.settings.application;
+    let mut nodes: Vec<_> = sections.nodes.into_iter().map(Some).collect();
+    let mut subtopologies = Vec::new();
+    let root: Arc<str> = cut.parts.first()?.source.as_str().into();
+    for ((part, routing), stores) in cut.parts.into_iter().zip(routings).zip(stores) {
+        let mut here = Vec::new();
+        for (node, routes) in part.nodes.into_iter().zip(routing.routes) {
+            let section = nodes.get_mut(node)?.take()?;
+            let node_type = section.node_type?;
+            here.push(Node {
+                name: section.name.text.into(),
+                type_name: node_type.name,
+                input: node_type.input,
+                blueprint: section.blueprint?,
+                from: section.from?.into_iter().map(|name| name.text).collect(),
+                routes,
+                on_error: section.on_error,
+            });
+        }
+        subtopologies.push(Arc::new(Subtopology {
+            changelog: changelog(application, &part.name).into(),
+            name: part.name.into(),
+            source: part.source.into(),
+            key: part.key,
+            upstream: part.upstream,
+            partitions,
+            nodes: here,
+            entries: routing.entries,
+            hops: routing.hops,
+            outputs: routing.outputs,
+            dead_letters: routing.dead_letters,
+            stores,
+        }));
+    }
+    let mut topics = BTreeMap::new();
+    for topic in sections.topics {
+        let spec = TopicSpec {
+            name: topic.name.text.clone(),
+            partitions: partitions_of(&topic, partitions)?,
+            cleanup: topic.cleanup,
+            retention: topic.retention,
+        };
+        let (key, partition_by, value) = (topic.key, topic.partition_by, topic.value?);
+        topics.insert(topic.name.text, Topic { spec, key, partition_by, value });
+    }
+    let mut sinks = Vec::new();
+    for sink in sections.sinks {
+        sinks.push(Sink {
+            name: sink.name.text,
+            kind: sink.kind?,
+            from: sink.from.into_iter().map(|name| name.text).collect(),
+            records_max: sink.records_max as usize,
+            linger: sink.linger,
+        });
+    }
+    Some(Topology { settings: sections.settings, topics, root, subtopologies, sinks })
+}

@@ -1,0 +1,280 @@
+//! `topology.yaml` -> a checked graph.
+//!
+//! [`Topology::load`] reads the whole file and reports everything that is wrong with it at once. What it returns can be
+//! run as it is: edge types fit, names are unique, subtopologies are cut where the key changes.
+
+mod cut;
+mod describe;
+mod deserializer;
+mod diagnostics;
+mod document;
+mod duration;
+mod edges;
+mod fault;
+mod fields;
+mod fingerprint;
+mod graph;
+mod internal_topics;
+mod load;
+mod mermaid;
+mod node_section;
+mod params;
+mod parse;
+mod report;
+mod routing;
+mod sections;
+mod sink_section;
+mod suggestion;
+mod topic_section;
+
+pub use diagnostics::{Diagnostic, Diagnostics};
+pub use duration::{ConfigDuration, parse_duration};
+pub use fingerprint::{Difference, Fingerprint};
+pub use params::{ParamError, Params};
+
+use crate::log::TopicSpec;
+use crate::processor::{Dataflow, Processor};
+use crate::store::{StateStore, StoreHandle};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A node type of the registry: one row per type, one table for all.
+pub struct NodeType<D: Dataflow> {
+    /// As in `type: dedupe`.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// The edge type it takes; `raw` for records of an outside topic.
+    pub input: &'static str,
+    /// The edge types it forwards.
+    pub outputs: &'static [&'static str],
+    /// The key its input must be partitioned by when the file does not say `by`; None keeps the upstream's.
+    /// A node with a key other than its upstream's starts a new subtopology, behind a repartition topic.
+    pub key: Option<&'static str>,
+    /// Parses and checks the node's own parameters (everything but type, from, to, on_error; `by` only where `key` is set).
+    pub parse: fn(node: &str, params: &Params) -> Result<Box<dyn Blueprint<D>>, Vec<ParamError>>,
+}
+
+/// A node's checked parameters: what processors are made from, one per task.
+pub trait Blueprint<D: Dataflow>: Send + Sync {
+    /// The stores that its processors need.
+    fn stores(&self) -> Vec<StoreSpec>;
+    /// Checks that need the rest of the graph. An error's path is empty or within the node's parameters.
+    fn check(&self, _site: &BuildSite<'_, D>) -> Result<(), Vec<ParamError>> {
+        Ok(())
+    }
+    /// Makes the processor of one task.
+    fn build(&self, site: &BuildSite<'_, D>) -> Box<dyn Processor<D>>;
+    /// For blueprints that look at each other, and for the application.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// What a store is. Name (unique within the subtopology, `<node>` or `<node>-<what>`), kind, schema version and windows
+/// are part of the fingerprint.
+#[derive(Clone)]
+pub struct StoreSpec {
+    /// See above.
+    pub name: String,
+    /// Like `key-value` or `window`.
+    pub kind: &'static str,
+    /// Raised when the encoding of keys or values changes.
+    pub schema_version: u32,
+    /// What else decides the content, like window lengths; part of the fingerprint.
+    pub windows: Vec<String>,
+    /// Makes it, empty.
+    pub make: fn() -> Box<dyn StateStore>,
+}
+
+/// What a blueprint can see when it builds.
+pub struct BuildSite<'a, D: Dataflow> {
+    /// The node's name.
+    pub node: &'a str,
+    /// The application's settings.
+    pub settings: &'a Settings,
+    /// The nodes named in `from`, in that order.
+    pub inputs: Vec<(&'a str, &'a dyn Blueprint<D>)>,
+    /// All nodes of the topology, in the order records flow.
+    pub nodes: Vec<(&'a str, &'a dyn Blueprint<D>)>,
+    /// Where this node's stores stand among the task's, by name.
+    pub stores: BTreeMap<String, usize>,
+    /// Secret seed for hashes, the same for the whole life of a generation.
+    pub hash_seed: u64,
+}
+
+impl<D: Dataflow> BuildSite<'_, D> {
+    /// The handle of a store declared in [`Blueprint::stores`] under this name.
+    pub fn store<S: StateStore>(&self, name: &str) -> StoreHandle<S> {
+        // A name that was not declared is a mistake in the node type, found by its first test.
+        StoreHandle::at(self.stores.get(name).copied().unwrap_or(usize::MAX))
+    }
+}
+
+/// The application's settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Prefix of consumer groups, changelogs and repartition topics.
+    pub application: String,
+    /// How often a thread commits at most.
+    pub commit_interval: Duration,
+    /// What comes longer after its time is late.
+    pub late_after: Duration,
+}
+
+/// What a node does with a value that it cannot take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// Write the record to the topic `dead-letters` (the default).
+    #[default]
+    DeadLetter,
+    /// Count it, go on.
+    Skip,
+    /// Stop the thread.
+    Halt,
+}
+
+/// A checked topology.
+pub struct Topology<D: Dataflow> {
+    /// The application's settings.
+    pub settings: Settings,
+    /// Every topic of the file, by name.
+    pub topics: BTreeMap<String, Topic>,
+    /// The topic that is read from outside. All its partitions are the driver's.
+    pub root: Arc<str>,
+    /// In the order records flow: the root's first.
+    pub subtopologies: Vec<Arc<Subtopology<D>>>,
+    /// Sinks, in the order of the file.
+    pub sinks: Vec<Sink>,
+}
+
+impl<D: Dataflow> Topology<D> {
+    /// What the blueprint of a node can see.
+    pub fn build_site<'a>(&'a self, subtopology: &'a Subtopology<D>, node: usize, hash_seed: u64) -> BuildSite<'a, D> {
+        let this = &subtopology.nodes[node];
+        let all = || self.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
+        let inputs = this.from.iter().filter_map(|name| {
+            let node = all().find(|node| *node.name == **name)?;
+            Some((name.as_str(), node.blueprint.as_ref()))
+        });
+        let stores = this.blueprint.stores().into_iter().filter_map(|store| {
+            let index = subtopology.stores.iter().position(|known| known.name == store.name)?;
+            Some((store.name, index))
+        });
+        BuildSite {
+            node: &this.name,
+            settings: &self.settings,
+            inputs: inputs.collect(),
+            nodes: all().map(|node| (&*node.name, node.blueprint.as_ref())).collect(),
+            stores: stores.collect(),
+            hash_seed,
+        }
+    }
+}
+
+/// A topic of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topic {
+    /// What the log is asked for.
+    pub spec: TopicSpec,
+    /// The parts of the key, as written.
+    pub key: Vec<String>,
+    /// What the partition is computed from: `partition_by`, or the whole key.
+    pub partition_by: Vec<String>,
+    /// The edge type of its values.
+    pub value: String,
+}
+
+/// A part of the topology without a hop inside: one task per partition of its source.
+pub struct Subtopology<D: Dataflow> {
+    /// After what it reads: `user-actions`, `by-subject_id`.
+    pub name: Arc<str>,
+    /// The topic it reads.
+    pub source: Arc<str>,
+    /// What its source is partitioned by: the root topic's key, or the key of the hop.
+    pub key: String,
+    /// None for the root; otherwise the index of the subtopology that writes `source`.
+    pub upstream: Option<usize>,
+    /// Partitions of the source, so the number of tasks.
+    pub partitions: u32,
+    /// `<application>-<name>-changelog`.
+    pub changelog: Arc<str>,
+    /// In the order records flow.
+    pub nodes: Vec<Node<D>>,
+    /// Nodes that read the source.
+    pub entries: Vec<usize>,
+    /// Repartition topics it writes.
+    pub hops: Vec<Repartition>,
+    /// Output topics it writes.
+    pub outputs: Vec<Output>,
+    /// The output that takes dead letters, if the file declares the topic `dead-letters`.
+    pub dead_letters: Option<usize>,
+    /// All stores of its nodes: sorted by name, so that an index means the same in every build of the same file.
+    pub stores: Vec<StoreSpec>,
+}
+
+/// A repartition topic: `<application>-<source subtopology>-by-<key>-repartition`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Repartition {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The key.
+    pub by: String,
+    /// How many.
+    pub partitions: u32,
+}
+
+/// An output topic of a subtopology.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// How many.
+    pub partitions: u32,
+    /// Whether its partitions are those of the task, so that progress marks mean something there.
+    pub co_partitioned: bool,
+}
+
+/// A node of the graph.
+pub struct Node<D: Dataflow> {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Its type in the registry.
+    pub type_name: &'static str,
+    /// The edge type it takes. Several nodes may read one hop and take different types; each is given its own only.
+    pub input: &'static str,
+    /// Its parameters.
+    pub blueprint: Box<dyn Blueprint<D>>,
+    /// Names of the nodes or topics it reads.
+    pub from: Vec<String>,
+    /// Per edge type: where such values go.
+    pub routes: Vec<Vec<Target>>,
+    /// What happens to values it cannot take.
+    pub on_error: OnError,
+}
+
+/// Where a value goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Another node of the subtopology.
+    Node(usize),
+    /// [`Subtopology::hops`].
+    Hop(usize),
+    /// [`Subtopology::outputs`].
+    Output(usize),
+}
+
+/// A sink of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sink {
+    /// Its name.
+    pub name: String,
+    /// `database` or `cache`.
+    pub kind: String,
+    /// The topics it reads.
+    pub from: Vec<String>,
+    /// The most records of a batch.
+    pub records_max: usize,
+    /// How long a batch waits for more.
+    pub linger: Duration,
+}

@@ -1,0 +1,136 @@
+//! The nodes of a file, as written.
+
+use super::document::{Entry, Mapping, Span};
+use super::fields::{Fields, Name};
+use super::params::Params;
+use super::report::Report;
+use super::topic_section::check_key;
+use super::{Blueprint, NodeType, OnError, ParamError, suggestion};
+use crate::processor::Dataflow;
+
+const KEYS: &[&str] = &["type", "from", "to", "on_error"];
+const KEYS_WITH_BY: &[&str] = &["type", "from", "to", "on_error", "by"];
+const ON_ERROR: &[(&str, OnError)] =
+    &[("dead-letter", OnError::DeadLetter), ("skip", OnError::Skip), ("halt", OnError::Halt)];
+
+/// A node of the file.
+pub(super) struct NodeSection<'r, D: Dataflow> {
+    pub name: Name,
+    /// None where the file is wrong about it.
+    pub node_type: Option<&'r NodeType<D>>,
+    /// Nodes or a topic; None where the file is wrong about it.
+    pub from: Option<Vec<Name>>,
+    /// Topics; None where the file is wrong about it.
+    pub to: Option<Vec<Name>>,
+    /// What it wants its input to be keyed by, if not just as it comes.
+    pub key: Option<String>,
+    pub on_error: OnError,
+    /// Where the file says so.
+    pub on_error_given: Option<Span>,
+    pub params: Params,
+    /// None where the file is wrong about its parameters.
+    pub blueprint: Option<Box<dyn Blueprint<D>>>,
+}
+
+impl<'r, D: Dataflow> NodeSection<'r, D> {
+    pub fn read(entry: &Entry, registry: &'r [NodeType<D>], report: &mut Report<'_>) -> Self {
+        let name = Name { text: entry.key.clone(), span: entry.key_span };
+        let mut section = Self {
+            params: Params::new(entry.value.span, Mapping::default(), KEYS),
+            name,
+            node_type: None,
+            from: None,
+            to: None,
+            key: None,
+            on_error: OnError::default(),
+            on_error_given: None,
+            blueprint: None,
+        };
+        let (owner, span) = (format!("node `{}`", section.name.text), section.name.span);
+        let Some(fields) = Fields::open(owner, span, &entry.value, report) else {
+            return section;
+        };
+        // A misspelt `type` or `from` would otherwise be a parameter of whatever type this is.
+        let misspelt: Vec<(&str, &'static str)> = (["type", "from"].into_iter())
+            .filter(|key| fields.get(key).is_none())
+            .filter_map(|key| {
+                let mut others = fields.entries().iter().map(|entry| entry.key.as_str());
+                others
+                    .find(|other| suggestion::closest(other, KEYS_WITH_BY.iter().copied()) == Some(key))
+                    .map(|other| (other, key))
+            })
+            .collect();
+        for entry in fields.entries() {
+            if let Some((other, key)) = misspelt.iter().find(|(other, _)| *other == entry.key) {
+                let help = format!("did you mean `{key}`?");
+                report.add_with_help(entry.key_span, format!("unknown key `{other}`"), help);
+            }
+        }
+        let mut required = |key: &'static str, help: &str| match misspelt.iter().any(|(_, meant)| *meant == key) {
+            true => None,
+            false => fields.require(key, help, report),
+        };
+        let kind = required("type", &format!("one of: {}", type_names(registry).collect::<Vec<_>>().join(", ")));
+        let from = required("from", "what it reads: a topic, a node or a list of nodes");
+        section.node_type = kind.and_then(|kind| kind.text(report)).and_then(|kind| {
+            let found = registry.iter().find(|node_type| node_type.name == kind.text);
+            if found.is_none() {
+                let help = suggestion::help(&kind.text, type_names(registry), "node types");
+                report.add(kind.span, format!("unknown node type `{}`", kind.text), help);
+            }
+            found
+        });
+        section.from = from.and_then(|from| from.names(report));
+        section.to = fields.get("to").map_or(Some(Vec::new()), |to| to.names(report));
+        if let Some(yaml) = fields.get("on_error") {
+            section.on_error = yaml.choice(ON_ERROR, report).unwrap_or_default();
+            section.on_error_given = Some(yaml.span);
+        }
+
+        let type_key = section.node_type.and_then(|node_type| node_type.key);
+        let by = fields.get("by").filter(|_| type_key.is_some()).and_then(|by| by.text(report));
+        let by = by.filter(|by| check_key(by, report)).map(|by| by.text);
+        section.key = by.or(type_key.map(str::to_owned));
+        let node_keys = if type_key.is_some() { KEYS_WITH_BY } else { KEYS };
+        let own = |entry: &&Entry| {
+            !node_keys.contains(&entry.key.as_str()) && misspelt.iter().all(|(other, _)| *other != entry.key)
+        };
+        let mapping = Mapping::of(fields.entries().iter().filter(own).cloned().collect());
+        section.params = Params::new(entry.value.span, mapping, node_keys);
+        section.parse_params(report);
+        section
+    }
+
+    fn parse_params(&mut self, report: &mut Report<'_>) {
+        let Some(node_type) = self.node_type else { return };
+        match (node_type.parse)(&self.name.text, &self.params) {
+            Ok(blueprint) => self.blueprint = Some(blueprint),
+            Err(errors) if errors.is_empty() => {
+                let message = format!("type `{}` refuses the parameters of this node without a reason", node_type.name);
+                report.add(self.name.span, message, None);
+            }
+            Err(errors) => self.report_params(errors, report),
+        }
+    }
+
+    /// Reports what the node's type says about its parameters.
+    pub fn report_params(&self, errors: Vec<ParamError>, report: &mut Report<'_>) {
+        for error in errors {
+            self.params.report(error, &self.name, report);
+        }
+    }
+
+    /// The edge type it takes, if its type is known.
+    pub fn input(&self) -> Option<&'static str> {
+        self.node_type.map(|node_type| node_type.input)
+    }
+
+    /// The edge types it gives, if its type is known.
+    pub fn outputs(&self) -> Option<&'static [&'static str]> {
+        self.node_type.map(|node_type| node_type.outputs)
+    }
+}
+
+fn type_names<D: Dataflow>(registry: &[NodeType<D>]) -> impl Iterator<Item = &'static str> {
+    registry.iter().map(|node_type| node_type.name)
+}

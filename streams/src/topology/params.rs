@@ -1,0 +1,196 @@
+//! A node's own parameters, checked against a struct of the node type.
+
+use super::Diagnostics;
+use super::deserializer::TreeDeserializer;
+use super::fault::{Fault, FaultKind, Step};
+use super::document::{Mapping, Span, Value, Yaml};
+use super::fields::Name;
+use super::report::Report;
+use super::suggestion;
+use serde::de::DeserializeOwned;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+/// How many mistakes of one node are looked for.
+const FAULTS_MAX: usize = 50;
+
+/// A node's own parameters: everything but the keys that every node has.
+#[derive(Clone, Debug)]
+pub struct Params {
+    yaml: Yaml,
+    /// Keys that every node may have; here only because one of them may be misspelt.
+    node_keys: &'static [&'static str],
+    /// Paths of keys that no struct knew: the caret belongs under the key then, not under its value.
+    unknown: RefCell<BTreeSet<String>>,
+}
+
+/// What is wrong with one parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamError {
+    /// Where: like `rules[0].per`; empty for the node as a whole.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl ParamError {
+    /// Without help.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into(), help: None }
+    }
+
+    /// With help.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl Params {
+    pub(super) fn new(span: Span, mapping: Mapping, node_keys: &'static [&'static str]) -> Self {
+        Self { yaml: Yaml { span, value: Value::Map(mapping) }, node_keys, unknown: RefCell::default() }
+    }
+
+    /// From a snippet like `{ max: 3, per: 5s }`, for the tests of a node type.
+    pub fn from_yaml(text: &str) -> Result<Self, Diagnostics> {
+        let mut report = Report::new("params", text);
+        let yaml = Yaml::parse(text, &mut report);
+        let start = Span { line: 1, column: 1, length: 1 };
+        let mapping = match yaml.map(|yaml| yaml.value) {
+            Some(Value::Map(mapping)) => mapping,
+            Some(Value::Null) => Mapping::default(),
+            Some(value) => {
+                report.add(start, format!("expected a mapping of parameters, found {value}"), None);
+                Mapping::default()
+            }
+            None => Mapping::default(),
+        };
+        if report.is_empty() { Ok(Self::new(start, mapping, &[])) } else { Err(report.finish()) }
+    }
+
+    /// Makes the struct of a node type; with `deny_unknown_fields` it finds misspelt keys, nested ones too.
+    ///
+    /// serde stops at the first mistake. What is wrong is set aside then and the rest tried again, so that the error
+    /// holds every mistake that does not follow from another.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Vec<ParamError>> {
+        let mut fault = match T::deserialize(TreeDeserializer(&self.yaml)) {
+            Ok(params) => return Ok(params),
+            Err(fault) => fault,
+        };
+        let mut rest = self.yaml.clone();
+        let mut set_aside: Vec<SetAside> = Vec::new();
+        let mut errors = Vec::new();
+        for _ in 0..FAULTS_MAX {
+            let path = fault.path();
+            let meant = self.meant(&fault, &path);
+            if !set_aside.iter().any(|earlier| earlier.explains(&fault, &path)) {
+                errors.push(self.error(&fault, &path));
+            }
+            if path.is_empty() || !rest.remove(&path) {
+                break;
+            }
+            let unknown = matches!(fault.kind, FaultKind::UnknownKey { .. });
+            set_aside.push(SetAside { path, unknown, meant });
+            fault = match T::deserialize(TreeDeserializer(&rest)) {
+                Ok(_) => break,
+                Err(fault) => fault,
+            };
+        }
+        Err(errors)
+    }
+
+    /// Reports an error of these parameters, of the node with this name.
+    pub(super) fn report(&self, error: ParamError, node: &Name, report: &mut Report<'_>) {
+        let ParamError { path, message, help } = error;
+        let unknown = self.unknown.borrow().contains(&path);
+        let span = if path.is_empty() { None } else { locate(&self.yaml, &path, unknown) };
+        let message = match path.as_str() {
+            _ if unknown => message,
+            "" => format!("node `{}`: {message}", node.text),
+            _ => format!("`{path}`: {message}"),
+        };
+        report.add(span.unwrap_or(node.span), message, help);
+    }
+
+    /// The key that a misspelt one stands for.
+    fn meant(&self, fault: &Fault, path: &[Step]) -> Option<&'static str> {
+        match (&fault.kind, path.last()) {
+            (FaultKind::UnknownKey { known }, Some(Step::Key(key))) => suggestion::closest(key, known.iter().copied()),
+            _ => None,
+        }
+    }
+
+    fn error(&self, fault: &Fault, path: &[Step]) -> ParamError {
+        let rendered = render(path);
+        let (message, help) = match (&fault.kind, path.last()) {
+            (FaultKind::UnknownKey { known }, Some(Step::Key(key))) => {
+                self.unknown.borrow_mut().insert(rendered.clone());
+                let node_keys = if path.len() == 1 { self.node_keys } else { &[] };
+                let known = known.iter().chain(node_keys).copied();
+                (format!("unknown key `{key}`"), suggestion::help(key, known, "keys"))
+            }
+            _ => (fault.message.clone(), fault.help.clone()),
+        };
+        ParamError { path: rendered, message, help }
+    }
+}
+
+/// A part of the tree that was taken out, to look for mistakes in the rest.
+struct SetAside {
+    path: Vec<Step>,
+    unknown: bool,
+    meant: Option<&'static str>,
+}
+
+impl SetAside {
+    /// Whether a fault at `path` may be nothing but the consequence of this part's absence.
+    fn explains(&self, fault: &Fault, path: &[Step]) -> bool {
+        let Some((Step::Key(key), parent)) = self.path.split_last() else {
+            return self.path.starts_with(path);
+        };
+        match &fault.kind {
+            FaultKind::MissingKey(missing) if parent == path => key == missing || self.meant == Some(missing),
+            // An unknown key was no part of the struct: nothing can miss it.
+            _ => !self.unknown && self.path.starts_with(path),
+        }
+    }
+}
+
+fn render(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Key(key) if text.is_empty() => text.push_str(key),
+            Step::Key(key) => text.extend([".", key]),
+            Step::Index(index) => text.push_str(&format!("[{index}]")),
+        }
+    }
+    text
+}
+
+/// Finds a rendered path in the tree. A key may itself have dots in it, so the keys that exist decide how to read it.
+fn locate(yaml: &Yaml, path: &str, key_itself: bool) -> Option<Span> {
+    if path.is_empty() {
+        return Some(yaml.span);
+    }
+    match &yaml.value {
+        Value::Map(mapping) => mapping.entries.iter().find_map(|entry| {
+            let rest = path.strip_prefix(entry.key.as_str())?;
+            match rest.strip_prefix('.') {
+                _ if rest.is_empty() && key_itself => Some(entry.key_span),
+                Some(rest) if !rest.is_empty() => locate(&entry.value, rest, key_itself),
+                None if rest.is_empty() || rest.starts_with('[') => locate(&entry.value, rest, key_itself),
+                _ => None,
+            }
+        }),
+        Value::List(items) => {
+            let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
+            let item = items.get(index.parse::<usize>().ok()?)?;
+            locate(item, rest.strip_prefix('.').unwrap_or(rest), key_itself)
+        }
+        _ => None,
+    }
+}

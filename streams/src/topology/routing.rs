@@ -1,0 +1,164 @@
+//! Where the values of each node go, and what a subtopology writes.
+
+use super::cut::{Cut, Part};
+use super::document::Span;
+use super::edges::{DEAD_LETTERS, RAW, VERDICT, VERDICTS};
+use super::fields::count;
+use super::graph::Graph;
+use super::node_section::NodeSection;
+use super::report::Report;
+use super::sections::Sections;
+use super::topic_section::{Partitions, TopicSection};
+use super::{Output, Repartition, Target};
+use crate::processor::Dataflow;
+
+/// What the root has where the file does not say.
+const PARTITIONS_DEFAULT: u32 = 16;
+
+/// What a subtopology writes, and per node (in its order) and edge type who takes it.
+pub(super) struct Routing {
+    pub hops: Vec<Repartition>,
+    pub outputs: Vec<Output>,
+    pub dead_letters: Option<usize>,
+    /// Nodes, in its order, that read its source.
+    pub entries: Vec<usize>,
+    pub routes: Vec<Vec<Vec<Target>>>,
+}
+
+/// What routes are made from.
+pub(super) struct Router<'a, 'r, D: Dataflow> {
+    pub sections: &'a Sections<'r, D>,
+    pub graph: &'a Graph,
+    pub cut: &'a Cut,
+    /// Of the root, so of every task's source.
+    pub partitions: u32,
+}
+
+/// How many partitions the root has; None where the file is wrong about it.
+pub(super) fn root_partitions<D: Dataflow>(sections: &Sections<'_, D>, root: usize) -> Option<u32> {
+    partitions_of(&sections.topics[root], PARTITIONS_DEFAULT)
+}
+
+/// How many partitions a topic has.
+pub(super) fn partitions_of(topic: &TopicSection, of_root: u32) -> Option<u32> {
+    match topic.partitions {
+        Partitions::AsRoot => Some(of_root),
+        Partitions::Given(partitions, _) => Some(partitions),
+        Partitions::Wrong => None,
+    }
+}
+
+impl<D: Dataflow> Router<'_, '_, D> {
+    /// Routes one subtopology; reports topics that it cannot write because of their partitions.
+    pub fn route(&self, part: usize, report: &mut Report<'_>) -> Routing {
+        let here = &self.cut.parts[part];
+        let hops = (self.cut.parts.iter().filter(|other| other.upstream == Some(part)))
+            .map(|other| Repartition {
+                topic: other.source.as_str().into(),
+                by: other.key.clone(),
+                partitions: self.partitions,
+            })
+            .collect();
+        let mut routing =
+            Routing { hops, outputs: Vec::new(), dead_letters: None, entries: Vec::new(), routes: Vec::new() };
+        for (at, node) in here.nodes.iter().enumerate() {
+            if !self.graph.nodes_read(*node).iter().any(|read| self.cut.homes[*read] == Some(part)) {
+                routing.entries.push(at);
+            }
+            let mut routes = self.routes_to_nodes(*node, part, &routing);
+            for topic in self.topics_of(*node) {
+                let output = self.output(topic, here, &mut routing, report);
+                let edge_type = edge_type_of::<D>(topic.value.as_deref());
+                if let Some(targets) = edge_type.and_then(|edge_type| routes.get_mut(edge_type)) {
+                    targets.push(Target::Output(output));
+                }
+            }
+            routing.routes.push(routes);
+        }
+        if let Some(topic) = self.topic(DEAD_LETTERS, RAW) {
+            routing.dead_letters = Some(self.output(topic, here, &mut routing, report));
+        }
+        routing
+    }
+
+    fn routes_to_nodes(&self, node: usize, part: usize, routing: &Routing) -> Vec<Vec<Target>> {
+        let mut routes = vec![Vec::new(); D::EDGE_TYPES.len()];
+        let outputs = self.sections.nodes[node].outputs().unwrap_or_default();
+        for (reader, section) in self.sections.nodes.iter().enumerate() {
+            if !self.graph.nodes_read(reader).contains(&node) {
+                continue;
+            }
+            let takes = section.input().filter(|input| outputs.contains(input));
+            let (Some(edge_type), Some(home)) = (edge_type_of::<D>(takes), self.cut.homes[reader]) else { continue };
+            let target = if home == part {
+                let at = self.cut.parts[part].nodes.iter().position(|other| *other == reader);
+                at.map(Target::Node)
+            } else {
+                let source = &self.cut.parts[home].source;
+                routing.hops.iter().position(|hop| *hop.topic == **source).map(Target::Hop)
+            };
+            // Readers behind the same hop share it.
+            if let Some(target) = target.filter(|target| !routes[edge_type].contains(target)) {
+                routes[edge_type].push(target);
+            }
+        }
+        routes
+    }
+
+    /// Topics that a node writes: those of its `to`, and the verdicts.
+    fn topics_of(&self, node: usize) -> Vec<&TopicSection> {
+        let section: &NodeSection<'_, D> = &self.sections.nodes[node];
+        let mut topics: Vec<&TopicSection> =
+            self.graph.writes[node].iter().map(|topic| &self.sections.topics[*topic]).collect();
+        let gives_verdicts = section.outputs().is_some_and(|outputs| outputs.contains(&VERDICT));
+        if let Some(verdicts) = self.topic(VERDICTS, VERDICT).filter(|_| gives_verdicts)
+            && !topics.iter().any(|topic| topic.name == verdicts.name)
+        {
+            topics.push(verdicts);
+        }
+        topics
+    }
+
+    fn topic(&self, name: &str, value: &str) -> Option<&TopicSection> {
+        let mut topics = self.sections.topics.iter();
+        topics.find(|topic| topic.name.text == name && topic.value.as_deref() == Some(value))
+    }
+
+    /// The output for a topic, one per subtopology.
+    fn output(&self, topic: &TopicSection, here: &Part, routing: &mut Routing, report: &mut Report<'_>) -> usize {
+        let name = topic.name.text.as_str();
+        if let Some(at) = routing.outputs.iter().position(|output| *output.topic == *name) {
+            return at;
+        }
+        let partitions = partitions_of(topic, self.partitions).unwrap_or(self.partitions);
+        let same_number = partitions == self.partitions;
+        let raw = topic.value.as_deref() == Some(RAW);
+        if !same_number && !raw {
+            self.report_partitions(topic, partitions, here, report);
+        }
+        // A verdict is keyed like the root: behind a hop it leaves a task for some other partition.
+        let elsewhere = name == VERDICTS && here.key != self.cut.parts[0].key;
+        let co_partitioned = same_number && !elsewhere;
+        routing.outputs.push(Output { topic: name.into(), partitions, co_partitioned });
+        routing.outputs.len() - 1
+    }
+
+    fn report_partitions(&self, topic: &TopicSection, partitions: u32, here: &Part, report: &mut Report<'_>) {
+        let span: Span = match topic.partitions {
+            Partitions::Given(_, span) => span,
+            _ => topic.name.span,
+        };
+        let message = format!(
+            "topic `{}` has {}, but subtopology `{}`, which writes it, reads {}: progress is kept per partition",
+            topic.name.text,
+            count(partitions, "partition"),
+            here.name,
+            self.partitions
+        );
+        report.add_with_help(span, message, format!("`partitions: {}`", self.partitions));
+    }
+}
+
+fn edge_type_of<D: Dataflow>(name: Option<&str>) -> Option<usize> {
+    D::EDGE_TYPES.iter().position(|edge_type| Some(*edge_type) == name)
+}

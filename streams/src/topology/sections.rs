@@ -1,0 +1,145 @@
+//! The sections of a file, as written, and who has which name.
+
+use super::document::{Entry, Yaml};
+use super::fields::{Fields, Name, is_name};
+use super::node_section::NodeSection;
+use super::report::Report;
+use super::sink_section::SinkSection;
+use super::topic_section::TopicSection;
+use super::{NodeType, Settings};
+use crate::processor::Dataflow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const KEYS: &[&str] = &["application", "commit_interval", "late_after", "topics", "processors", "sinks"];
+const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(1);
+const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(10);
+const COMMIT_INTERVAL_DEFAULT: Duration = Duration::from_millis(50);
+const LATE_AFTER_MIN: Duration = Duration::from_secs(60);
+const LATE_AFTER_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A file's sections. What the file is wrong about is missing or None, and reported.
+pub(super) struct Sections<'r, D: Dataflow> {
+    pub settings: Settings,
+    pub topics: Vec<TopicSection>,
+    pub nodes: Vec<NodeSection<'r, D>>,
+    pub sinks: Vec<SinkSection>,
+    /// All three share their names.
+    pub names: BTreeMap<String, Declared>,
+    /// Whether topics and nodes could be read: otherwise an unknown name is nobody's mistake.
+    pub complete: bool,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Declared {
+    /// By its place in [`Sections::topics`].
+    Topic(usize),
+    /// By its place in [`Sections::nodes`].
+    Node(usize),
+    Sink,
+    /// Several things, which is reported; whoever uses it may mean any of them.
+    Ambiguous,
+}
+
+impl<'r, D: Dataflow> Sections<'r, D> {
+    /// None where the file is no mapping at all.
+    pub fn read(
+        yaml: &Yaml,
+        registry: &'r [NodeType<D>],
+        sink_types: &[&str],
+        report: &mut Report<'_>,
+    ) -> Option<Self> {
+        let fields = Fields::read("the file", yaml.span, yaml, KEYS, report)?;
+        let settings = settings(&fields, report);
+        let topics = fields.require("topics", "what is read and written: `topics:` with a name and a key each", report);
+        let processors = fields.require("processors", "the nodes: `processors:` with a name and a type each", report);
+        let topics = entries("topics", topics, report);
+        let processors = entries("processors", processors, report);
+        let complete = topics.is_some() && processors.is_some();
+        let topics = topics.unwrap_or_default().iter();
+        let topics = topics.map(|entry| TopicSection::read(entry, D::EDGE_TYPES, report)).collect();
+        let nodes = processors.unwrap_or_default().iter();
+        let nodes = nodes.map(|entry| NodeSection::read(entry, registry, report)).collect();
+        let sinks = fields.get("sinks").filter(|sinks| !sinks.is_empty());
+        let sinks = entries("sinks", sinks, report).unwrap_or_default().iter();
+        let sinks = sinks.map(|entry| SinkSection::read(entry, sink_types, report)).collect();
+        let mut sections = Self { settings, topics, nodes, sinks, names: BTreeMap::new(), complete };
+        sections.name_all(report);
+        Some(sections)
+    }
+
+    /// Everything that a node could read.
+    pub fn inputs(&self) -> impl Iterator<Item = &str> {
+        let nodes = self.nodes.iter().map(|node| node.name.text.as_str());
+        nodes.chain(self.topics.iter().map(|topic| topic.name.text.as_str()))
+    }
+
+    fn name_all(&mut self, report: &mut Report<'_>) {
+        let topics = self.topics.iter().enumerate().map(|(i, topic)| (&topic.name, Declared::Topic(i)));
+        let nodes = self.nodes.iter().enumerate().map(|(i, node)| (&node.name, Declared::Node(i)));
+        let sinks = self.sinks.iter().map(|sink| (&sink.name, Declared::Sink));
+        let mut first: BTreeMap<&str, (&str, u32)> = BTreeMap::new();
+        for (name, declared) in topics.chain(nodes).chain(sinks) {
+            let what = declared.what();
+            if !matches!(declared, Declared::Topic(_)) && !is_name(&name.text, "_-") {
+                let message = format!("`{}` cannot be the name of a {what}", name.text);
+                report.add_with_help(name.span, message, "a lower case letter, then up to 63 of `a-z 0-9 _ -`");
+            }
+            match first.get(name.text.as_str()) {
+                Some((earlier, line)) => {
+                    report_twice(name, what, earlier, *line, report);
+                    self.names.insert(name.text.clone(), Declared::Ambiguous);
+                }
+                None => {
+                    self.names.insert(name.text.clone(), declared);
+                    first.insert(&name.text, (what, name.span.line));
+                }
+            }
+        }
+    }
+}
+
+impl Declared {
+    fn what(self) -> &'static str {
+        match self {
+            Declared::Topic(_) => "topic",
+            Declared::Node(_) => "node",
+            Declared::Sink => "sink",
+            Declared::Ambiguous => "name",
+        }
+    }
+}
+
+fn report_twice(name: &Name, what: &str, earlier: &str, line: u32, report: &mut Report<'_>) {
+    let message = format!("a {what} cannot be named `{}`: that is the {earlier} of line {line}", name.text);
+    report.add_with_help(name.span, message, "topics, nodes and sinks share their names");
+}
+
+fn settings(fields: &Fields<'_>, report: &mut Report<'_>) -> Settings {
+    let help = "the prefix of its consumer groups and internal topics: `application: tally`";
+    let application = fields.require("application", help, report).and_then(|yaml| yaml.text(report));
+    if let Some(name) = application.as_ref().filter(|name| !is_name(&name.text, "-")) {
+        let message = format!("`{}` cannot be the name of an application", name.text);
+        report.add_with_help(name.span, message, "a lower case letter, then up to 63 of `a-z 0-9 -`");
+    }
+    let commit_interval = fields.get("commit_interval");
+    let commit_interval =
+        commit_interval.and_then(|yaml| yaml.duration(COMMIT_INTERVAL_MIN..=COMMIT_INTERVAL_MAX, report));
+    let late_after = fields.get("late_after").and_then(|yaml| yaml.duration(LATE_AFTER_MIN..=Duration::MAX, report));
+    Settings {
+        application: application.map(|name| name.text).unwrap_or_default(),
+        commit_interval: commit_interval.unwrap_or(COMMIT_INTERVAL_DEFAULT),
+        late_after: late_after.unwrap_or(LATE_AFTER_DEFAULT),
+    }
+}
+
+/// What a section declares; it must declare something.
+fn entries<'y>(section: &str, yaml: Option<&'y Yaml>, report: &mut Report<'_>) -> Option<&'y [Entry]> {
+    let yaml = yaml?;
+    if yaml.is_empty() {
+        report.add(yaml.span, format!("`{section}` is empty"), None);
+        return None;
+    }
+    Fields::open(format!("`{section}`"), yaml.span, yaml, report).map(|fields| fields.entries())
+}

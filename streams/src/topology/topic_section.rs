@@ -1,0 +1,135 @@
+//! The topics of a file, as written.
+
+use super::document::{Entry, Span};
+use super::fields::{Fields, Name, is_name};
+use super::report::Report;
+use super::suggestion;
+use crate::log::Cleanup;
+use std::time::Duration;
+
+const KEYS: &[&str] = &["key", "value", "partitions", "partition_by", "cleanup", "retention"];
+const PARTITIONS_MAX: u32 = 1024;
+const CLEANUPS: &[(&str, Cleanup)] =
+    &[("delete", Cleanup::Delete), ("compact", Cleanup::Compact), ("compact_and_delete", Cleanup::CompactAndDelete)];
+
+/// A topic of the file.
+pub(super) struct TopicSection {
+    pub name: Name,
+    /// The parts of the key; empty where the file is wrong about it.
+    pub key: Vec<String>,
+    /// What partitions are computed from.
+    pub partition_by: Vec<String>,
+    /// The edge type of its values; None where the file is wrong about it.
+    pub value: Option<String>,
+    pub partitions: Partitions,
+    pub cleanup: Cleanup,
+    pub retention: Option<Duration>,
+}
+
+/// What the file says about a topic's partitions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Partitions {
+    /// Nothing: as many as the root has.
+    AsRoot,
+    /// A number, and where it stands.
+    Given(u32, Span),
+    /// Something that is no number of partitions, already reported.
+    Wrong,
+}
+
+impl TopicSection {
+    pub fn read(entry: &Entry, edge_types: &[&'static str], report: &mut Report<'_>) -> Self {
+        let name = Name { text: entry.key.clone(), span: entry.key_span };
+        if !is_topic_name(&name.text) {
+            let message = format!("`{}` cannot be the name of a topic", name.text);
+            report.add_with_help(name.span, message, "1 to 249 of `A-Z a-z 0-9 . _ -`, and neither `.` nor `..`");
+        }
+        let owner = format!("topic `{}`", name.text);
+        let Some(fields) = Fields::read(owner, name.span, &entry.value, KEYS, report) else {
+            // Its name is known all the same: nobody who reads or writes it is wrong.
+            return Self {
+                name,
+                key: Vec::new(),
+                partition_by: Vec::new(),
+                value: None,
+                partitions: Partitions::Wrong,
+                cleanup: Cleanup::Delete,
+                retention: None,
+            };
+        };
+
+        let help = "what its records are keyed by: `key: actor_id`, or a list of parts";
+        let key = fields.require("key", help, report).and_then(|key| key.names(report));
+        let key = key.map(|key| key_parts(key, report)).unwrap_or_default();
+        let partition_by = match fields.get("partition_by").map(|names| names.names(report)) {
+            None => key.clone(),
+            Some(names) => names.map(|names| parts_of(&names, &key, report)).unwrap_or_default(),
+        };
+        let help = format!("the edge type of its values, one of: {}", edge_types.join(", "));
+        let value = fields.require("value", &help, report).and_then(|value| value.text(report));
+        let value = value.and_then(|value| {
+            let known = edge_types.contains(&value.text.as_str()) || value.text == "raw";
+            if !known {
+                let help = suggestion::help(&value.text, edge_types.iter().copied(), "edge types");
+                report.add(value.span, format!("unknown edge type `{}`", value.text), help);
+            }
+            known.then_some(value.text)
+        });
+        let partitions = match fields.get("partitions") {
+            None => Partitions::AsRoot,
+            Some(yaml) => match yaml.integer(1..=PARTITIONS_MAX, report) {
+                Some(number) => Partitions::Given(number, yaml.span),
+                None => Partitions::Wrong,
+            },
+        };
+        let cleanup = fields.get("cleanup").map(|cleanup| cleanup.choice(CLEANUPS, report));
+        let any = Duration::from_millis(1)..=Duration::MAX;
+        let retention = fields.get("retention").and_then(|retention| retention.duration(any, report));
+        if let (Some(Some(Cleanup::Compact)), Some(yaml)) = (cleanup, fields.get("retention")) {
+            let message = "`retention` has no effect: a topic with `cleanup: compact` keeps the newest record of a key";
+            report.add_with_help(yaml.span, message, "`cleanup: compact_and_delete`, or no `retention`");
+        }
+        let cleanup = cleanup.flatten().unwrap_or(Cleanup::Delete);
+        Self { name, key, partition_by, value, partitions, cleanup, retention }
+    }
+
+    /// What subtopologies call its key.
+    pub fn key_text(&self) -> String {
+        self.partition_by.join(",")
+    }
+}
+
+/// As Kafka has it.
+pub(super) fn is_topic_name(text: &str) -> bool {
+    (1..=249).contains(&text.len())
+        && text != "."
+        && text != ".."
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
+fn key_parts(key: Vec<Name>, report: &mut Report<'_>) -> Vec<String> {
+    let mut parts = Vec::new();
+    for part in key {
+        check_key(&part, report);
+        parts.push(part.text);
+    }
+    parts
+}
+
+fn parts_of(names: &[Name], key: &[String], report: &mut Report<'_>) -> Vec<String> {
+    for name in names.iter().filter(|name| !key.is_empty() && !key.contains(&name.text)) {
+        let help = suggestion::help(&name.text, key.iter().map(String::as_str), "parts");
+        report.add(name.span, format!("`{}` is no part of the key", name.text), help);
+    }
+    names.iter().map(|name| name.text.clone()).collect()
+}
+
+/// The names of keys become part of the names of subtopologies and topics. Without a `-` these can be told apart.
+pub(super) fn check_key(name: &Name, report: &mut Report<'_>) -> bool {
+    let sound = is_name(&name.text, "_");
+    if !sound {
+        let message = format!("`{}` cannot be the name of a key", name.text);
+        report.add_with_help(name.span, message, "a lower case letter, then up to 63 of `a-z 0-9 _`");
+    }
+    sound
+}

@@ -1,0 +1,180 @@
+//! kill -9: what was acknowledged is there, and nothing is torn.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
+use tally_streams::log::{
+    AppendBatch, Cleanup, CommittedOffset, GroupMetadata, Log, OwnedRecord, Polled, ProducerRecord, TopicPartition, TopicSpec,
+};
+
+const DIRECTORY: &str = "TALLY_LOG_KILL_DIRECTORY";
+const KILLS: u32 = 10;
+
+fn open(dir: &Path) -> EmbeddedLog {
+    let log = EmbeddedLog::open(dir, EmbeddedOptions::default()).unwrap();
+    let spec = |name: &str| TopicSpec { name: name.into(), partitions: 2, cleanup: Cleanup::Delete, retention: None };
+    log.ensure_topics(&[spec("appended"), spec("one"), spec("two")]).unwrap();
+    log
+}
+
+/// A value that says where it is, of a length that varies from a few bytes to several pages.
+fn value(offset: u64) -> String {
+    format!("{offset} {}", "#".repeat((offset * offset % 9_000) as usize))
+}
+
+fn metadata(offset: u64) -> String {
+    value(offset).chars().take(1_000).collect()
+}
+
+fn end(log: &EmbeddedLog, topic: &str, partition: u32) -> u64 {
+    log.bounds(&TopicPartition::new(topic, partition)).unwrap().1
+}
+
+/// The child: writes as fast as it can and says what was acknowledged. Does nothing in an ordinary run.
+#[test]
+fn child_that_writes() {
+    let Ok(dir) = std::env::var(DIRECTORY) else { return };
+    // A panic of one thread ends all: the parent notices.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+    let log = open(dir.as_ref());
+    thread::scope(|scope| {
+        scope.spawn(|| write_transactions(&log));
+        append_singly(&log);
+    });
+}
+
+fn say(line: String) {
+    // One call, so that lines of two threads do not mix. The parent may be gone.
+    let _ = std::io::stdout().write_all(format!("\n{line}\n").as_bytes());
+}
+
+fn append_singly(log: &EmbeddedLog) {
+    let appender = log.appender().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let mut next = [end(log, "appended", 0), end(log, "appended", 1)];
+    loop {
+        for _ in 0..50 {
+            let partition = (next[0] + next[1]) as u32 % 2;
+            let value = value(next[partition as usize]).into();
+            next[partition as usize] += 1;
+            let record = OwnedRecord { partition, key: None, value: Some(value), headers: bytes::Bytes::new() };
+            let sender = sender.clone();
+            let done = Box::new(move |outcome: Result<_, _>| sender.send(outcome).unwrap());
+            appender.append("appended", AppendBatch { records: vec![record] }, done);
+        }
+        for _ in 0..50 {
+            for (partition, offset) in receiver.recv().unwrap().unwrap() {
+                say(format!("appended {partition} {offset}"));
+            }
+        }
+    }
+}
+
+fn write_transactions(log: &EmbeddedLog) {
+    let mut producer = log.producer("id").unwrap();
+    let at = TopicPartition::new("one", 0);
+    let group = GroupMetadata { group: "group".into(), ..GroupMetadata::default() };
+    loop {
+        let next = end(log, "one", 0);
+        for offset in next..next + 5 {
+            for (topic, partition) in [("one", 0), ("two", 1)] {
+                let value = value(offset);
+                producer.send(ProducerRecord { topic, partition, key: None, value: Some(value.as_bytes()), headers: &[] }).unwrap();
+            }
+        }
+        let committed = CommittedOffset { offset: next + 5, metadata: metadata(next + 5) };
+        producer.send_offsets(&group, &[(at.clone(), committed)]).unwrap();
+        producer.commit().unwrap();
+        say(format!("committed 0 {}", next + 4));
+    }
+}
+
+/// Reads a partition and checks every value; returns how many there are.
+fn check(log: &EmbeddedLog, topic: &str, partition: u32) -> u64 {
+    let at = TopicPartition::new(topic, partition);
+    let mut consumer = log.consumer("").unwrap();
+    consumer.assign(&at, 0).unwrap();
+    let mut next = 0;
+    while let Polled::Records { records, .. } = consumer.poll(Duration::ZERO).unwrap() {
+        for record in records {
+            let record = record.unwrap();
+            assert_eq!(record.offset, next);
+            assert!(record.value == Some(value(next).as_bytes()), "{at} offset {next} is torn");
+            next += 1;
+        }
+    }
+    assert_eq!(log.bounds(&at), Ok((0, next)));
+    next
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_and_nothing_is_torn() {
+    let dir = tempfile::tempdir().unwrap();
+    // By "appended 0", "appended 1" and "committed 0": the least number of records that must be there.
+    let mut acknowledged = [0u64; 3];
+    let mut seed = std::process::id();
+    for kill in 0..KILLS {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_writes", "--nocapture"])
+            .env(DIRECTORY, dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let listener = thread::spawn(move || {
+            BufReader::new(stdout).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
+        });
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let life = Duration::from_millis(20 + u64::from(seed >> 16) % 250);
+        let mut heard = Vec::new();
+        let mut kill_at = None;
+        while kill_at.is_none_or(|at| Instant::now() < at) {
+            if let Ok(line) = lines.recv_timeout(Duration::from_millis(5)) {
+                // Its life begins with the first word.
+                if ["appended", "committed"].iter().any(|word| line.starts_with(word)) {
+                    kill_at.get_or_insert_with(|| Instant::now() + life);
+                }
+                heard.push(line);
+            } else {
+                assert_eq!(child.try_wait().unwrap(), None, "the child ended by itself");
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        listener.join().unwrap();
+        heard.extend(lines.try_iter());
+        for line in &heard {
+            let mut words = line.split(' ');
+            let which = match (words.next(), words.next()) {
+                (Some("appended"), Some("0")) => 0,
+                (Some("appended"), Some("1")) => 1,
+                (Some("committed"), Some("0")) => 2,
+                _ => continue,
+            };
+            // A line that the kill has cut may name a smaller number, never a greater one.
+            let Some(Ok(offset)) = words.next().map(str::parse::<u64>) else { continue };
+            acknowledged[which] = acknowledged[which].max(offset + 1);
+        }
+
+        let log = open(dir.path());
+        let there = [check(&log, "appended", 0), check(&log, "appended", 1), check(&log, "one", 0)];
+        for (acknowledged, there) in acknowledged.iter().zip(there) {
+            assert!(*acknowledged <= there, "kill {kill}: {acknowledged} were acknowledged, {there} are there");
+        }
+        assert_eq!(check(&log, "two", 1), there[2], "transactions are whole");
+        let committed = log.committed("group", &TopicPartition::new("one", 0)).unwrap();
+        assert_eq!(committed.as_ref().map_or(0, |c| c.offset), there[2], "with their offsets");
+        assert!(committed.is_none_or(|c| c.metadata == metadata(c.offset)));
+    }
+    assert!(acknowledged.iter().all(|count| *count > 0), "the children wrote: {acknowledged:?}");
+}
