@@ -1,4 +1,5 @@
 //! Ties the parts together: one file a subcommand in [`commands`].
 
 pub mod commands;
+pub mod process;
 pub mod workload;

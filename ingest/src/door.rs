@@ -17,11 +17,8 @@ use std::sync::Arc;
 use std::time::Instant;
 use tally_http::{ApiProblem, read_body};
 use tally_model::{Receipt, ReceiptKey};
-use tally_streams::log::{AppendBatch, AppendedOffsets, Appender, LogError};
+use tally_streams::log::{AppendBatch, AppendedOffsets, Appender, Clock, LogError};
 use tokio::sync::oneshot;
-
-/// The time in milliseconds since 1970.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// Seconds after which a full disk may have room again.
 const FULL_RETRY_AFTER_S: u32 = 30;
@@ -77,13 +74,15 @@ impl Door {
         let intake = Intake::new(&door.config, &caller, format.is_cloud(), (door.clock)(), &request, body.len());
         let (records, rejected) = take_all(intake, format, &body)?;
         drop(body);
-        door.metrics.rejected.inc_by(rejected.len() as u64);
         let accepted = records.records.len();
         if accepted == 0 {
+            door.metrics.rejected.inc_by(rejected.len() as u64);
             return Err(all_invalid(rejected));
         }
         let offsets = self.append(records, place).await?;
+        // Both only now: what failed will be sent again, with its invalid events.
         door.metrics.accepted.inc_by(accepted as u64);
+        door.metrics.rejected.inc_by(rejected.len() as u64);
         let receipt = Receipt { request, offsets }.encode(&door.receipt_key);
         Ok(Accepted { accepted, rejected, receipt })
     }

@@ -21,7 +21,7 @@ mod types;
 
 pub use answer::{Accepted, EventDocument, Rejected};
 pub use config::{ConfigError, DoorConfig};
-pub use door::{Clock, Door};
+pub use door::Door;
 pub use route::router;
 pub use types::EventTypes;
 

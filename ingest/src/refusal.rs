@@ -45,12 +45,11 @@ impl Refusal {
     /// Out of serde's message, which has no other form. `fields` are those that could have been meant.
     pub(crate) fn shape(message: &str, fields: &[&'static str]) -> Self {
         let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once("`, expected"));
-        Self::Shape(match unknown.or_else(|| message.strip_prefix("unknown field `")?.split_once("`, there are")) {
-            None => message.to_owned(),
-            Some((name, _)) => match meant(name, fields) {
-                Some(field) => format!("unknown field `{name}`; did you mean `{field}`?"),
-                None => format!("unknown field `{}`; known are {}", shorten(name, NAME_BYTES_MAX), fields.join(", ")),
-            },
+        let Some((name, _)) = unknown else { return Self::Shape(message.to_owned()) };
+        let said = shorten(name, NAME_BYTES_MAX);
+        Self::Shape(match meant(name, fields) {
+            Some(field) => format!("unknown field `{said}`; did you mean `{field}`?"),
+            None => format!("unknown field `{said}`; known are {}", fields.join(", ")),
         })
     }
 

@@ -5,7 +5,7 @@ mod fixture;
 use fixture::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tally_sinks::{Batch, SinkKind, StoredPosition, Target, TargetError, ValueType};
+use tally_sinks::{Batch, StoredPosition, Target, TargetError, ValueType};
 use tally_streams::log::TopicPartition;
 
 fn totals(pairs: &[(&str, i64)]) -> BTreeMap<String, i64> {
@@ -16,7 +16,10 @@ fn position(target: &mut dyn Target) -> Option<StoredPosition> {
     target.positions(&[Arc::from("counters")]).unwrap().pop()
 }
 
-fn batch(records: &[(&[(&str, i64)], &[&str], i64)], step: tally_sinks::Move) -> Batch {
+/// Totals, the names of those that changed, and the version.
+type Written<'a> = (&'a [(&'a str, i64)], &'a [&'a str], i64);
+
+fn batch(records: &[Written<'_>], step: tally_sinks::Move) -> Batch {
     let mut batch = Batch::default();
     for (totals, changed, version) in records {
         add_counters(&mut batch, &counters("article:7", totals, changed, *version), false);
@@ -220,5 +223,4 @@ fn a_database_that_cannot_be_opened_says_why() {
     assert!(error.contains("unable to open database file"), "{error}");
     let error = tally_sinks::Database::open("mysql://u:secret@h/db", Default::default()).err().unwrap().to_string();
     assert!(error.contains("mysql://u:…@h/db") && !error.contains("secret"), "{error}");
-    let _ = SinkKind::Database;
 }

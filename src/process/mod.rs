@@ -1,12 +1,14 @@
 //! A process of tally: its parts, how they start, and how they end well.
 
 mod door;
+pub mod logging;
+pub mod page;
 mod read_side;
 mod sinking;
 mod streaming;
 
 pub use door::door;
-pub use read_side::{CacheReader, read_side};
+pub use read_side::read_side;
 pub use sinking::{SinkSide, sinks};
 pub use streaming::{StreamSide, stream_threads};
 

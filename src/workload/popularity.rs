@@ -23,7 +23,7 @@ impl Popularity {
 
     /// A rank, from 0: the lower, the more often.
     pub fn pick(&self, random: &mut Random) -> u32 {
-        let drawn = random.next();
+        let drawn = random.draw();
         // The last threshold may have been rounded to just below the end of the range.
         self.0.partition_point(|threshold| *threshold <= drawn).min(self.0.len() - 1) as u32
     }

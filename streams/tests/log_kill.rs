@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_streams::log::{
-    AppendBatch, Cleanup, CommittedOffset, GroupMetadata, Log, OwnedRecord, Polled, ProducerRecord, TopicPartition, TopicSpec,
+    AppendBatch, Cleanup, CommittedOffset, GroupMetadata, Log, OwnedRecord, Polled, ProducerRecord, TopicPartition,
+    TopicSpec,
 };
 
 const DIRECTORY: &str = "TALLY_LOG_KILL_DIRECTORY";
@@ -88,7 +89,9 @@ fn write_transactions(log: &EmbeddedLog) {
         for offset in next..next + 5 {
             for (topic, partition) in [("one", 0), ("two", 1)] {
                 let value = value(offset);
-                producer.send(ProducerRecord { topic, partition, key: None, value: Some(value.as_bytes()), headers: &[] }).unwrap();
+                producer
+                    .send(ProducerRecord { topic, partition, key: None, value: Some(value.as_bytes()), headers: &[] })
+                    .unwrap();
             }
         }
         let committed = CommittedOffset { offset: next + 5, metadata: metadata(next + 5) };

@@ -143,7 +143,8 @@ impl Run {
             }
             Step::Append(records) => {
                 for (topic, _) in TOPICS {
-                    let here: Vec<_> = records.iter().filter(|(place, _)| *self.places[*place].topic == *topic).collect();
+                    let here: Vec<_> =
+                        records.iter().filter(|(place, _)| *self.places[*place].topic == *topic).collect();
                     self.append(topic, &here);
                 }
             }

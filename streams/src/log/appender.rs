@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use super::batch::{self, Batches};
 use super::registry::Topic;
-use super::request::{self, Reply, Request, Submit};
+use super::request::{self, PartitionWrites, Reply, Request, Submit};
 use super::view::View;
 use super::{AppendBatch, Appender, Completion, LogError};
+
+/// What a request takes in the queue beside its records.
+const REQUEST_BYTES: usize = 256;
 
 /// See [`Appender`]. Records are encoded on the caller's thread.
 pub(super) struct EngineAppender {
@@ -21,7 +24,7 @@ impl EngineAppender {
         Self { view, submit }
     }
 
-    fn encode(&self, topic: &str, records: AppendBatch) -> Result<(Arc<Topic>, Vec<(u32, Batches)>), LogError> {
+    fn encode(&self, topic: &str, records: AppendBatch) -> Result<(Arc<Topic>, PartitionWrites), LogError> {
         let topic = self.view.registry().topic(topic)?.clone();
         let mut writes: BTreeMap<u32, Batches> = BTreeMap::new();
         for record in &records.records {
@@ -36,7 +39,7 @@ impl EngineAppender {
 
 impl Appender for EngineAppender {
     fn append(&self, topic: &str, records: AppendBatch, done: Completion) {
-        let bytes = records.len_bytes();
+        let bytes = REQUEST_BYTES + records.len_bytes();
         // Admitted before the work of encoding: an overloaded log says so cheaply.
         if let Err(error) = self.submit.admit(bytes) {
             return done(Err(error));

@@ -118,7 +118,12 @@ impl BatchBuilder {
         at += varint::put(&mut lengths[at..], value.map_or(0, |v| v.len() as u32 + 1));
         at += varint::put(&mut lengths[at..], headers.len() as u32);
         let (key, value) = (key.unwrap_or_default(), value.unwrap_or_default());
-        self.bytes.reserve(at + key.len() + value.len() + headers.len());
+        let more = at + key.len() + value.len() + headers.len();
+        if self.bytes.capacity() - self.bytes.len() < more {
+            // Exact for the first record, since many batches stay that small; then in large steps.
+            let step = if self.count == 0 { 0 } else { 3 * self.bytes.len() };
+            self.bytes.reserve_exact(more.max(step));
+        }
         self.bytes.extend_from_slice(&lengths[..at]);
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);

@@ -63,6 +63,7 @@ impl Writer {
     }
 
     /// Does what is asked, in order, in as few commits as that allows. The answers are to be delivered afterwards.
+    #[must_use]
     pub fn run(&mut self, requests: Vec<Request>) -> Vec<Answer> {
         let mut answers = Vec::with_capacity(requests.len());
         let mut round = Round::default();
@@ -248,3 +249,7 @@ impl Waiting {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -75,7 +75,7 @@ impl InlineWriter {
 
 /// Batches by base offset, and the log's keys.
 #[derive(Default)]
-struct MemoryStorage(RwLock<Stored>);
+pub(super) struct MemoryStorage(RwLock<Stored>);
 
 #[derive(Default)]
 struct Stored {

@@ -52,12 +52,15 @@ impl Request {
     }
 }
 
+/// Records by partition within a topic.
+pub(super) type PartitionWrites = Vec<(u32, Batches)>;
+
 /// See [`Request::Append`].
 pub(super) struct Append {
     /// Where to.
     pub topic: Arc<Topic>,
-    /// By partition within the topic, ascending.
-    pub writes: Vec<(u32, Batches)>,
+    /// Ascending by partition.
+    pub writes: PartitionWrites,
     /// What was admitted.
     pub bytes: usize,
     /// The last offsets.
@@ -103,7 +106,9 @@ impl Holder {
 }
 
 /// Called exactly once: where nobody answers (the writer died), dropping it does.
-pub(super) struct Reply<T>(Option<Box<dyn FnOnce(Result<T, LogError>) + Send>>);
+pub(super) struct Reply<T>(Option<Done<T>>);
+
+type Done<T> = Box<dyn FnOnce(Result<T, LogError>) + Send>;
 
 impl<T> Reply<T> {
     /// Calls `done` with the answer.

@@ -221,7 +221,9 @@ impl<D: Dataflow> Task<D> {
         D::Hop::decode(body, &mut |value| values.push(value)).map_err(|e| self.halt(record.offset, e))?;
         let subtopology = self.subtopology.clone();
         for value in &values {
-            for entry in &subtopology.entries {
+            // One hop serves all its readers, and they need not take the same type.
+            let edge_type = D::EDGE_TYPES[D::edge_type(value)];
+            for entry in subtopology.entries.iter().filter(|entry| subtopology.nodes[**entry].input == edge_type) {
                 self.dispatch(*entry, Input::Value(value), &origin, None, producer)?;
             }
         }

@@ -168,8 +168,8 @@ impl Cut {
             let message = format!("`{}` is the name of an internal topic", topic.name.text);
             report.add_with_help(topic.name.span, message, format!("choose one without the prefix `{application}-`"));
         }
-        let too_long = internal.iter().find(|name| name.len() > 249 && is_topic_name(&self.parts[0].name));
-        if let (Some(name), Some(root)) = (too_long, root) {
+        let too_long = internal.iter().filter(|name| name.len() > 249).max_by_key(|name| name.len());
+        if let (Some(name), Some(root)) = (too_long, root.filter(|root| is_topic_name(&root.name.text))) {
             let message = format!("an internal topic named after this one would have a name of {} bytes", name.len());
             report.add_with_help(root.name.span, message, "topics have names of at most 249; choose a shorter one");
         }

@@ -49,6 +49,10 @@ impl<'de> Deserializer<'de> for TreeDeserializer<'de> {
     ) -> Result<V::Value, Fault> {
         match &self.0.value {
             Value::String(variant) => visitor.visit_enum(Variant { variant, content: None }),
+            // What it holds was set aside, which leaves nothing to choose by.
+            Value::Map(Mapping { entries, .. }) if entries.iter().any(|entry| entry.value.is_removed()) => {
+                Err(Fault::custom("a part of this is wrong"))
+            }
             Value::Map(Mapping { entries, .. }) if entries.len() == 1 => {
                 visitor.visit_enum(Variant { variant: &entries[0].key, content: Some(&entries[0].value) })
             }
@@ -73,7 +77,7 @@ impl<'de> SeqAccess<'de> for Items<'de> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
         while let Some(item) = self.items.get(self.index) {
             self.index += 1;
-            if !matches!(item.value, Value::Removed) {
+            if !item.is_removed() {
                 let step = Step::Index(self.index - 1);
                 return seed.deserialize(TreeDeserializer(item)).map(Some).map_err(|fault| fault.within(step));
             }
@@ -93,7 +97,7 @@ impl<'de> MapAccess<'de> for Entries<'de> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
         while let Some((entry, rest)) = self.entries.split_first() {
             self.entries = rest;
-            if !matches!(entry.value.value, Value::Removed) {
+            if !entry.value.is_removed() {
                 self.value = Some(entry);
                 let key = seed.deserialize(Key(&entry.key));
                 return key.map(Some).map_err(|fault| fault.within(Step::Key(entry.key.clone())));

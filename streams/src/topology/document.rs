@@ -112,6 +112,11 @@ impl Mapping {
 }
 
 impl Yaml {
+    /// Whether it was set aside.
+    pub fn is_removed(&self) -> bool {
+        matches!(self.value, Value::Removed)
+    }
+
     /// Nothing, or a mapping of nothing.
     pub fn is_empty(&self) -> bool {
         match &self.value {
@@ -131,7 +136,7 @@ impl Yaml {
             _ => None,
         });
         match part {
-            Some(part) if !matches!(part.value, Value::Removed) => {
+            Some(part) if !part.is_removed() => {
                 part.value = Value::Removed;
                 true
             }

@@ -1,6 +1,6 @@
 //! Who reads whom: names of the file resolved to nodes and topics, and put in the order records flow.
 
-use super::edges::{fits, DEAD_LETTERS, VERDICTS};
+use super::edges::{DEAD_LETTERS, VERDICTS, fits};
 use super::fields::Name;
 use super::node_section::NodeSection;
 use super::report::Report;

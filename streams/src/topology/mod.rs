@@ -54,8 +54,11 @@ pub struct NodeType<D: Dataflow> {
     /// A node with a key other than its upstream's starts a new subtopology, behind a repartition topic.
     pub key: Option<&'static str>,
     /// Parses and checks the node's own parameters (everything but type, from, to, on_error; `by` only where `key` is set).
-    pub parse: fn(node: &str, params: &Params) -> Result<Box<dyn Blueprint<D>>, Vec<ParamError>>,
+    pub parse: fn(node: &str, params: &Params) -> Parsed<D>,
 }
+
+/// A node's parameters, checked, or everything that is wrong with them.
+pub type Parsed<D> = Result<Box<dyn Blueprint<D>>, Vec<ParamError>>;
 
 /// A node's checked parameters: what processors are made from, one per task.
 pub trait Blueprint<D: Dataflow>: Send + Sync {

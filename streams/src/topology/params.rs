@@ -2,8 +2,8 @@
 
 use super::Diagnostics;
 use super::deserializer::TreeDeserializer;
-use super::fault::{Fault, FaultKind, Step};
 use super::document::{Mapping, Span, Value, Yaml};
+use super::fault::{Fault, FaultKind, Step};
 use super::fields::Name;
 use super::report::Report;
 use super::suggestion;

@@ -42,6 +42,8 @@ fn options() -> Options {
             max_nodes: NODES_MAX,
             max_events: 4 * NODES_MAX,
             max_merge_keys: 1_000,
+            // One anchor may serve every node; what aliases write out is limited below.
+            enforce_alias_anchor_ratio: false,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: NODES_MAX,
@@ -59,7 +61,7 @@ fn options() -> Options {
 }
 
 fn place(location: serde_saphyr::Location) -> Span {
-    let [line, column, length] = [location.line(), location.column(), location.span().len() as u64]
+    let [line, column, length] = [location.line(), location.column(), location.span().len()]
         .map(|number| u32::try_from(number).unwrap_or(u32::MAX));
     Span { line, column, length }
 }

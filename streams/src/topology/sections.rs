@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 const KEYS: &[&str] = &["application", "commit_interval", "late_after", "topics", "processors", "sinks"];
+/// Every entry is held against every other.
+const ENTRIES_MAX: usize = 1_000;
 const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(1);
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(10);
 const COMMIT_INTERVAL_DEFAULT: Duration = Duration::from_millis(50);
@@ -141,5 +143,11 @@ fn entries<'y>(section: &str, yaml: Option<&'y Yaml>, report: &mut Report<'_>) -
         report.add(yaml.span, format!("`{section}` is empty"), None);
         return None;
     }
-    Fields::open(format!("`{section}`"), yaml.span, yaml, report).map(|fields| fields.entries())
+    let entries = Fields::open(format!("`{section}`"), yaml.span, yaml, report)?.entries();
+    if entries.len() > ENTRIES_MAX {
+        let message = format!("`{section}` has {} entries; at most {ENTRIES_MAX} are read", entries.len());
+        report.add(yaml.span, message, None);
+        return None;
+    }
+    Some(entries)
 }

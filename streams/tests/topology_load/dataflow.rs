@@ -133,7 +133,7 @@ fn store(name: String, schema_version: u32, windows: Vec<String>) -> StoreSpec {
     StoreSpec { name, kind: "key-value", schema_version, windows, make: || unreachable!("nothing runs here") }
 }
 
-type Parsed = Result<Box<dyn Blueprint<Test>>, Vec<ParamError>>;
+type Parsed = tally_streams::topology::Parsed<Test>;
 
 fn plain(_: &str, params: &Params) -> Parsed {
     params.parse::<NoParams>()?;

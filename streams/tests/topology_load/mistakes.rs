@@ -27,7 +27,12 @@ fn every_mistake_is_named_once_and_nothing_else_is() {
             wrong.push(format!("{}\n{}\n", inputs.join("\n"), found.join("\n")));
         }
     }
-    assert!(wrong.is_empty(), "{} blocks differ. They should be, or the loader is wrong:\n\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} blocks differ. They should be, or the loader is wrong:\n\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// One blank behind the key is not part of the value.

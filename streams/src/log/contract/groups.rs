@@ -13,7 +13,7 @@ fn all(partitions: u32) -> BTreeSet<u32> {
 /// Polls everybody until they own all partitions in equal shares.
 fn settle(harness: &Harness, members: &mut [&mut Member], partitions: u32) {
     harness.until("the group has settled", || {
-        let moved = members.iter_mut().map(|member| member.poll()).fold(false, |a, b| a || b);
+        let moved = members.iter_mut().filter_map(|member| member.poll().then_some(())).count() > 0;
         let owned: Vec<_> = members.iter().map(|member| member.owned.len()).collect();
         let (least, most) = (owned.iter().min().copied(), owned.iter().max().copied());
         !moved && owned.iter().sum::<usize>() == partitions as usize && most <= least.map(|least| least + 1)
@@ -137,6 +137,30 @@ pub fn offsets_of_a_former_generation_are_refused(factory: Factory<'_>) {
     assert!(matches!(commit(&foreign, 5), Err(LogError::Aborted(_))));
     assert_eq!(harness.log.committed(&group, &at).unwrap().map(|c| c.offset), Some(3));
     harness.until("what passed shows", || harness.read_all(&at).len() == 2);
+}
+
+/// Those who keep what they have, and those who get nothing.
+pub fn everybody_is_told_of_a_rebalance(factory: Factory<'_>) {
+    let harness = factory();
+    let (topic, group) = (harness.topic("driver", 1), harness.name("group"));
+    let mut first = Member::join(&harness, &group, &topic);
+    settle(&harness, &mut [&mut first], 1);
+    let before = first.consumer.group_metadata().generation;
+    let mut second = Member::join(&harness, &group, &topic);
+    harness.until("both know the generation", || {
+        first.poll();
+        second.poll();
+        let (one, two) = (first.consumer.group_metadata(), second.consumer.group_metadata());
+        one.generation > before && one.generation == two.generation
+    });
+    settle(&harness, &mut [&mut first, &mut second], 1);
+    assert_eq!((first.owned.len(), second.owned.len()), (1, 0), "nothing moved for nothing");
+    let mut producer = harness.log.producer(&harness.name("told")).unwrap();
+    let committed = CommittedOffset { offset: 1, metadata: String::new() };
+    producer
+        .send_offsets(&first.consumer.group_metadata(), &[(TopicPartition::new(topic.as_str(), 0), committed)])
+        .unwrap();
+    producer.commit().unwrap();
 }
 
 /// A tool may set a group's offsets.

@@ -26,6 +26,7 @@ macro_rules! log_contract {
             groups: whoever_unsubscribes_gives_back_in_good_order,
             groups: offsets_of_a_former_generation_are_refused,
             groups: offsets_without_a_member_are_not_checked,
+            groups: everybody_is_told_of_a_rebalance,
             groups: no_partition_ever_has_two_owners,
             reading: reading_begins_where_it_is_told_to,
             reading: assigning_again_moves_and_unassigning_stops,

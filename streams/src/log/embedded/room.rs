@@ -4,8 +4,7 @@ use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::EmbeddedOptions;
 use crate::log::LogError;
@@ -100,7 +99,7 @@ impl Room {
         Ok(())
     }
 
-    fn len(&self) -> std::sync::MutexGuard<'_, u64> {
+    fn len(&self) -> MutexGuard<'_, u64> {
         self.len_bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -129,5 +128,7 @@ fn free_on_disk(dir: &Path) -> Result<u64, LogError> {
     }
     // SAFETY: the call succeeded, so that it has filled in all of `stat`.
     let stat = unsafe { stat.assume_init() };
+    // The fields are narrower on other systems.
+    #[allow(clippy::useless_conversion)]
     Ok(u64::from(stat.f_bavail).saturating_mul(u64::from(stat.f_frsize)))
 }

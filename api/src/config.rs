@@ -1,0 +1,43 @@
+//! What the API has to know of the topology.
+
+/// Names and numbers of the topology.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiConfig {
+    /// The root topic.
+    pub input_topic: String,
+    /// Its number of partitions.
+    pub input_partitions: u32,
+    /// The consumer group that reads it.
+    pub group: String,
+    /// The topic of totals, partitioned by subject.
+    pub counters_topic: String,
+    /// Its number of partitions.
+    pub counters_partitions: u32,
+    /// The topics that the database sink takes and that carry progress marks, `counters` among them. A receipt is
+    /// applied when all of them have passed it.
+    pub outputs: Vec<OutputTopic>,
+    /// Every metric: a subject that nobody touched has zeros.
+    pub metrics: Vec<String>,
+    /// Those among them that are estimates above 256.
+    pub unique_metrics: Vec<String>,
+}
+
+/// An output topic with progress marks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputTopic {
+    /// Its name.
+    pub name: String,
+    /// Its number of partitions.
+    pub partitions: u32,
+    /// Of what its marks speak.
+    pub marks: Marks,
+}
+
+/// Of which root partitions the marks of an output partition speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marks {
+    /// Partition p is written by the task of root partition p and speaks for that one: `reactions`, `verdicts`.
+    Own,
+    /// Every partition speaks for all of them: `counters`, `counter-windows`.
+    All,
+}

@@ -1,0 +1,219 @@
+//! The database as the API reads it: a small pool, statements at run time, and one view of the sinks' progress that
+//! all readers share.
+
+use crate::roots::merged;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use sqlx::{ConnectOptions, QueryBuilder, Row, Sqlite};
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tally_http::ApiProblem;
+use tally_model::RootPosition;
+use tokio::sync::watch;
+
+/// Readers at the same time; a point read takes some 50 us.
+const CONNECTIONS: u32 = 4;
+/// How long a read waits for a connection, or for a lock.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often progress is read while somebody waits for it.
+const POLL: Duration = Duration::from_millis(15);
+/// How old the progress behind an `as_of` may be.
+const PROGRESS_AGE_MAX: Duration = Duration::from_millis(100);
+
+/// The database, for reading.
+pub struct ReadDatabase {
+    pool: SqlitePool,
+    progress: RwLock<Arc<DatabaseProgress>>,
+    /// Only one reads progress at a time, whoever wants it.
+    refreshing: tokio::sync::Mutex<()>,
+    /// Counts the times that progress was read. Its receivers are those who wait.
+    refreshed: watch::Sender<u64>,
+    polling: AtomicBool,
+}
+
+/// `sink_progress` at one moment.
+#[derive(Default)]
+pub struct DatabaseProgress {
+    read_at: Option<Instant>,
+    roots: HashMap<String, HashMap<u32, Stored>>,
+}
+
+struct Stored {
+    text: String,
+    roots: Arc<[RootPosition]>,
+}
+
+/// An event that was not counted.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, utoipa::ToSchema)]
+pub struct NotCounted {
+    /// Null where nobody could read it.
+    pub event_id: Option<String>,
+    /// `duplicate`, `limited`, `late` or `dead`.
+    pub verdict: String,
+    /// For people.
+    pub reason: String,
+}
+
+impl DatabaseProgress {
+    /// How far the input is contained in what came from a partition of an output topic.
+    pub fn roots(&self, topic: &str, partition: u32) -> Arc<[RootPosition]> {
+        let stored = self.roots.get(topic).and_then(|partitions| partitions.get(&partition));
+        stored.map_or_else(|| Arc::from([]), |stored| stored.roots.clone())
+    }
+}
+
+impl ReadDatabase {
+    /// A handle; connects when first asked, so the database may come later. `url` is `sqlite:<file>`. Call it within a
+    /// tokio runtime.
+    pub fn open(url: &str) -> Result<Arc<Self>, sqlx::Error> {
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(false)
+            .busy_timeout(PATIENCE)
+            .pragma("query_only", "ON")
+            .disable_statement_logging();
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(PATIENCE)
+            .test_before_acquire(false)
+            .connect_lazy_with(options);
+        Ok(Arc::new(Self {
+            pool,
+            progress: RwLock::default(),
+            refreshing: tokio::sync::Mutex::default(),
+            refreshed: watch::Sender::new(0),
+            polling: AtomicBool::new(false),
+        }))
+    }
+
+    /// The totals of subjects; those without rows are missing.
+    pub async fn totals(&self, ids: &[&str]) -> Result<HashMap<String, Vec<(Arc<str>, i64)>>, ApiProblem> {
+        let mut query =
+            QueryBuilder::<Sqlite>::new("SELECT subject_id, metric, value FROM counters WHERE subject_id IN (");
+        let mut list = query.separated(", ");
+        for id in ids {
+            list.push_bind(*id);
+        }
+        query.push(")");
+        let rows = query.build().fetch_all(&self.pool).await.map_err(unavailable)?;
+        let mut totals = HashMap::<String, Vec<(Arc<str>, i64)>>::new();
+        for row in rows {
+            let (id, metric) = (row.try_get::<String, _>(0), row.try_get::<String, _>(1));
+            let (id, metric) = (id.map_err(unavailable)?, metric.map_err(unavailable)?);
+            totals.entry(id).or_default().push((metric.into(), row.try_get(2).map_err(unavailable)?));
+        }
+        Ok(totals)
+    }
+
+    /// What became of the events of a request that were not counted, in the order of the log.
+    pub async fn not_counted(&self, request: &str) -> Result<Vec<NotCounted>, ApiProblem> {
+        let sql = "SELECT event_id, verdict, reason FROM verdicts WHERE request = ? ORDER BY `partition`, `offset`";
+        let rows = sqlx::query(sql).bind(request).fetch_all(&self.pool).await.map_err(unavailable)?;
+        let read = |row: &sqlx::sqlite::SqliteRow| {
+            Ok(NotCounted { event_id: row.try_get(0)?, verdict: row.try_get(1)?, reason: row.try_get(2)? })
+        };
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(unavailable)
+    }
+
+    /// Progress that is at most a tenth of a second old. Rows read afterwards are at least as new.
+    pub async fn progress(&self) -> Result<Arc<DatabaseProgress>, ApiProblem> {
+        self.progress_within(PROGRESS_AGE_MAX).await.map_err(unavailable)
+    }
+
+    /// Progress as of now.
+    pub async fn progress_now(&self) -> Result<Arc<DatabaseProgress>, ApiProblem> {
+        self.progress_within(Duration::ZERO).await.map_err(unavailable)
+    }
+
+    /// Waits until progress satisfies, or the deadline. Whoever waits shares one reader.
+    pub async fn wait(
+        self: &Arc<Self>,
+        deadline: Instant,
+        satisfied: impl Fn(&DatabaseProgress) -> bool,
+    ) -> Result<bool, ApiProblem> {
+        if satisfied(&*self.progress_within(POLL).await.map_err(unavailable)?) {
+            return Ok(true);
+        }
+        let mut refreshed = self.refreshed.subscribe();
+        while Instant::now() < deadline {
+            self.poll_progress();
+            let changed = tokio::time::timeout_at(deadline.into(), refreshed.changed()).await;
+            if satisfied(&self.last()) {
+                return Ok(true);
+            }
+            if changed.is_err() {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Starts the reader that serves all who wait, unless it runs. It ends when nobody waits any more.
+    fn poll_progress(self: &Arc<Self>) {
+        if self.polling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let database = self.clone();
+        tokio::spawn(async move {
+            while database.refreshed.receiver_count() > 0 {
+                tokio::time::sleep(POLL).await;
+                // A failure is told by the next read; whoever waits goes on waiting.
+                if let Err(error) = database.progress_within(Duration::ZERO).await {
+                    tracing::warn!("sink_progress: {error}");
+                    database.refreshed.send_modify(|times| *times += 1);
+                }
+            }
+            // Whoever came in between has seen it running: the next change, or its own time-out, wakes it.
+            database.polling.store(false, Ordering::Release);
+            if database.refreshed.receiver_count() > 0 {
+                database.refreshed.send_modify(|times| *times += 1);
+            }
+        });
+    }
+
+    fn last(&self) -> Arc<DatabaseProgress> {
+        self.progress.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn progress_within(&self, age_max: Duration) -> Result<Arc<DatabaseProgress>, sqlx::Error> {
+        let fresh = |progress: &Arc<DatabaseProgress>| progress.read_at.is_some_and(|at| at.elapsed() < age_max);
+        let last = self.last();
+        if fresh(&last) {
+            return Ok(last);
+        }
+        let asked_at = Instant::now();
+        let _one = self.refreshing.lock().await;
+        let last = self.last();
+        // What somebody else began to read after the question was asked answers it as well.
+        if fresh(&last) || last.read_at.is_some_and(|read_at| read_at >= asked_at) {
+            return Ok(last);
+        }
+        let next = Arc::new(self.read_progress(&last).await?);
+        *self.progress.write().unwrap_or_else(PoisonError::into_inner) = next.clone();
+        self.refreshed.send_modify(|times| *times += 1);
+        Ok(next)
+    }
+
+    async fn read_progress(&self, last: &DatabaseProgress) -> Result<DatabaseProgress, sqlx::Error> {
+        let mut progress = DatabaseProgress { read_at: Some(Instant::now()), roots: HashMap::new() };
+        let rows = sqlx::query("SELECT topic, `partition`, roots FROM sink_progress").fetch_all(&self.pool).await?;
+        for row in rows {
+            let (topic, partition, text) = (row.try_get::<String, _>(0)?, row.try_get::<u32, _>(1)?, row.try_get(2)?);
+            let text: String = text;
+            let known = last.roots.get(&topic).and_then(|partitions| partitions.get(&partition));
+            let roots = match known.filter(|known| known.text == text) {
+                Some(known) => known.roots.clone(),
+                None => merged(serde_json::from_str(&text).map_err(|e| sqlx::Error::Decode(e.into()))?),
+            };
+            progress.roots.entry(topic).or_default().insert(partition, Stored { text, roots });
+        }
+        Ok(progress)
+    }
+}
+
+/// 503: the cause goes to the log, not to whoever asked.
+fn unavailable(error: sqlx::Error) -> ApiProblem {
+    tracing::warn!("database: {error}");
+    ApiProblem::unavailable("The database does not answer. Try again.", 1)
+}

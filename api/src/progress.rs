@@ -1,0 +1,106 @@
+//! `GET /v1/progress`: how far everything has come.
+
+use crate::api::Api;
+use crate::config::{Marks, OutputTopic};
+use crate::query::Query;
+use crate::roots::applied;
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tally_http::ApiProblem;
+use tally_model::RootPosition;
+use tally_streams::log::{LogError, TopicPartition};
+use utoipa::ToSchema;
+
+/// How far everything has come, by partition of the root topic.
+#[derive(Serialize, ToSchema)]
+pub struct ProgressAnswer {
+    /// The root topic.
+    topic: String,
+    /// Ascending.
+    partitions: Vec<PartitionProgress>,
+}
+
+/// How far the events of one partition have come.
+#[derive(Serialize, ToSchema)]
+pub struct PartitionProgress {
+    partition: u32,
+    /// The offset after the last event.
+    end: u64,
+    /// The offset up to which events are processed; null where none was.
+    committed: Option<u64>,
+    /// By sink: the offset up to which everything that follows from the events is in its store; null before the first.
+    #[schema(value_type = HashMap<String, Option<u64>>)]
+    applied: BTreeMap<&'static str, Option<u64>>,
+    /// Events that are not in every store yet.
+    lag_records: u64,
+    /// How long ago the last store was up to date; 0 where nothing is missing, null where nothing was ever stored.
+    lag_seconds: Option<f64>,
+}
+
+/// How far everything has come.
+#[utoipa::path(
+    get,
+    path = "/v1/progress",
+    tag = "operations",
+    responses(
+        (status = 200, description = "By partition of the root topic", body = ProgressAnswer),
+        (status = 503, description = "The database or the log does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn progress(
+    State(api): State<Arc<Api>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<ProgressAnswer>, ApiProblem> {
+    Query::parse(query.as_deref(), &[])?;
+    let asked = api.clone();
+    let positions = tokio::task::spawn_blocking(move || positions(&asked)).await.map_err(|_| ApiProblem::internal())?;
+    let positions = positions.map_err(|error| {
+        tracing::warn!("log: {error}");
+        ApiProblem::unavailable("The log does not answer. Try again.", 1)
+    })?;
+    let stored = api.database.progress_now().await?;
+    let partitions = positions.into_iter().enumerate().map(|(partition, (start, end, committed))| {
+        let partition = partition as u32;
+        let database =
+            api.config.outputs.iter().map(|topic| applied(topic, partition, |p| stored.roots(&topic.name, p)));
+        let mut stores = vec![("database", least(database))];
+        if let Some(cache) = &api.cache {
+            let (name, partitions) = (api.config.counters_topic.clone(), api.config.counters_partitions);
+            let topic = OutputTopic { name, partitions, marks: Marks::All };
+            stores.push(("cache", applied(&topic, partition, |p| cache.roots(p))));
+        }
+        let all = least(stores.iter().map(|(_, root)| *root));
+        let lag_records = end.saturating_sub(all.map_or(start, |root| root.next_offset));
+        let behind = |root: RootPosition| ((api.clock)().saturating_sub(root.clock_ms)).max(0) as f64 / 1_000.0;
+        let lag_seconds = if lag_records == 0 { Some(0.0) } else { all.map(behind) };
+        let applied = stores.into_iter().map(|(store, root)| (store, root.map(|root| root.next_offset))).collect();
+        PartitionProgress { partition, end, committed, applied, lag_records, lag_seconds }
+    });
+    Ok(Json(ProgressAnswer { topic: api.config.input_topic.clone(), partitions: partitions.collect() }))
+}
+
+/// Start, end and committed offset of every input partition. Blocks.
+fn positions(api: &Api) -> Result<Vec<(u64, u64, Option<u64>)>, LogError> {
+    let position = |number| {
+        let address = TopicPartition::new(api.config.input_topic.as_str(), number);
+        // The committed offset first, so that it never lies beyond the end told.
+        let committed = api.log.committed(&api.config.group, &address)?;
+        let (start, end) = api.log.bounds(&address)?;
+        Ok((start, end, committed.map(|committed| committed.offset)))
+    };
+    (0..api.config.input_partitions).map(position).collect()
+}
+
+/// What all contain; None while one contains nothing.
+fn least(all: impl Iterator<Item = Option<RootPosition>>) -> Option<RootPosition> {
+    let all = all.collect::<Option<Vec<_>>>()?;
+    let least = |a: RootPosition, b: RootPosition| RootPosition {
+        next_offset: a.next_offset.min(b.next_offset),
+        clock_ms: a.clock_ms.min(b.clock_ms),
+        ..a
+    };
+    all.into_iter().reduce(least)
+}

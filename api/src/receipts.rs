@@ -1,0 +1,87 @@
+//! `GET /v1/receipts/{receipt}`: what became of the events of a request.
+
+use crate::after::parse_receipt;
+use crate::api::Api;
+use crate::database::{DatabaseProgress, NotCounted};
+use crate::query::{Query, refused};
+use crate::roots::applied;
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use serde::Serialize;
+use std::sync::Arc;
+use tally_http::ApiProblem;
+use tally_model::Receipt;
+use utoipa::ToSchema;
+
+/// Receipts forget after this what was not counted, as the rows behind it go.
+const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// What became of the events that a receipt covers.
+#[derive(Serialize, ToSchema)]
+pub struct ReceiptAnswer {
+    /// `applied` when everything it covers is in the database, else `pending`.
+    state: &'static str,
+    /// Ids of events that a rate rule holds back until its window ends.
+    held: Vec<String>,
+    /// Events that were not counted. While pending there may be more to come; null after 24 h.
+    not_counted: Option<Vec<NotCounted>>,
+}
+
+/// What became of the events of a request.
+#[utoipa::path(
+    get,
+    path = "/v1/receipts/{receipt}",
+    tag = "events",
+    params(("receipt" = String, Path, description = "As `POST /v1/events` gave it out")),
+    responses(
+        (status = 200, description = "How far it has come", body = ReceiptAnswer),
+        (status = 400, description = "Not a receipt of this service", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database or the log does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn receipt(
+    State(api): State<Arc<Api>>,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<ReceiptAnswer>, ApiProblem> {
+    Query::parse(query.as_deref(), &[])?;
+    let Path(text) = path.map_err(|_| refused("The receipt", "is not percent-encoded UTF-8"))?;
+    let receipt = parse_receipt(&api, "The receipt", &text)?;
+    // Progress before rows: what it claims to contain is found.
+    let progress = api.database.progress_now().await?;
+    let state = if is_applied(&api, &progress, &receipt) { "applied" } else { "pending" };
+    let not_counted = match is_forgotten(&api, &receipt).await? {
+        true => None,
+        false => Some(api.database.not_counted(&hex(&receipt.request)).await?),
+    };
+    Ok(Json(ReceiptAnswer { state, held: Vec::new(), not_counted }))
+}
+
+fn is_applied(api: &Api, progress: &DatabaseProgress, receipt: &Receipt) -> bool {
+    let passed = |topic: &crate::OutputTopic, partition: u32, offset: u64| {
+        let applied = applied(topic, partition, |p| progress.roots(&topic.name, p));
+        applied.is_some_and(|root| root.next_offset > offset)
+    };
+    let offsets = &receipt.offsets;
+    api.config.outputs.iter().all(|topic| offsets.iter().all(|(partition, offset)| passed(topic, *partition, *offset)))
+}
+
+/// Whether the log took the events so long ago that rows about them may be gone. A log that no longer has them counts
+/// as long ago: an empty list would claim that all of them were counted.
+async fn is_forgotten(api: &Arc<Api>, receipt: &Receipt) -> Result<bool, ApiProblem> {
+    let Some((partition, offset)) = receipt.offsets.first().copied() else { return Ok(false) };
+    let asked = api.clone();
+    let found = tokio::task::spawn_blocking(move || asked.append_times.find(partition, offset)).await;
+    let found = found.map_err(|_| ApiProblem::internal())?;
+    let appended_at_ms = found.map_err(|error| {
+        tracing::warn!("log: {error}");
+        ApiProblem::unavailable("The log does not answer. Try again.", 1)
+    })?;
+    Ok(appended_at_ms.is_none_or(|appended_at_ms| (api.clock)() - appended_at_ms > REMEMBERED_MS))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|d| char::from_digit(d.into(), 16)).collect()
+}

@@ -1,0 +1,90 @@
+//! Requests that are refused, and what the answers say.
+
+mod fixture;
+
+use axum::http::StatusCode;
+use fixture::*;
+use tally_model::{Receipt, ReceiptKey};
+
+#[tokio::test]
+async fn what_is_wrong_is_said() {
+    let world = World::new().await;
+    let good = receipt(&[(0, 1)]);
+    let other_log = Receipt { request: [1; 16], offsets: vec![] }.encode(&ReceiptKey { log_id: [1; 8], ..key() });
+    let forged = Receipt { request: [1; 16], offsets: vec![] }.encode(&ReceiptKey { secret: [1; 32], ..key() });
+    let strange = receipt(&[(0, 1), (2, 5)]);
+    let many = "subject_id=a:1&".repeat(101);
+    let long = "x".repeat(130);
+    let one = "/v1/subjects/article:7/counters";
+    let gone = "This receipt belongs to a log that was replaced: nobody can say any more what became of its events.";
+    let no_receipt = "is no receipt that this service gave out.";
+    let cases = [
+        ("/v1/subjects/article/counters".into(), 400, "`subject_id` \"article\" must be `kind:id`, like `article:7`.".into()),
+        ("/v1/subjects/Article:7/counters".into(), 400, "`subject_id` \"Article:7\" must begin with a kind: a lower-case letter, then up to 31 of `a-z0-9_-`, then `:`.".into()),
+        ("/v1/subjects/article:/counters".into(), 400, "`subject_id` \"article:\" needs an id after the colon.".into()),
+        ("/v1/subjects/article:a%20b/counters".into(), 400, "`subject_id` \"article:a b\" must not hold braces, white space or control characters.".into()),
+        ("/v1/subjects/article:%7Bx%7D/counters".into(), 400, "`subject_id` \"article:{x}\" must not hold braces, white space or control characters.".into()),
+        ("/v1/subjects/article:%ff/counters".into(), 400, "`subject_id` is not percent-encoded UTF-8.".into()),
+        (format!("/v1/subjects/a:{long}/counters"), 400, format!("`subject_id` \"a:{long}\" must have at most 128 bytes.")),
+        (format!("{one}?window=1d"), 400, "Unknown query parameter `window`; known here: `after`, `wait_ms`.".into()),
+        (format!("{one}?subject_id=a:1"), 400, "Unknown query parameter `subject_id`; known here: `after`, `wait_ms`.".into()),
+        (format!("{one}?wait_ms=soon"), 400, "`wait_ms` must be a number of milliseconds from 0 to 10000.".into()),
+        (format!("{one}?wait_ms=10001"), 400, "`wait_ms` must be a number of milliseconds from 0 to 10000.".into()),
+        (format!("{one}?wait_ms=-1&after={good}"), 400, "`wait_ms` must be a number of milliseconds from 0 to 10000.".into()),
+        (format!("{one}?after={good}&after={good}"), 400, "`after` may be given only once.".into()),
+        (format!("{one}?after="), 400, format!("`after` {no_receipt}")),
+        (format!("{one}?after=%zz"), 400, "`after` is not percent-encoded UTF-8.".into()),
+        (format!("{one}?after={forged}"), 400, format!("`after` {no_receipt}")),
+        (format!("{one}?after={other_log}"), 410, gone.into()),
+        (format!("{one}?after={strange}"), 400, "`after` names partition 2, but `user-actions` has only 2.".into()),
+        ("/v1/counters".into(), 400, "`subject_id` must be given 1 to 100 times, not 0.".into()),
+        (format!("/v1/counters?{many}"), 400, "`subject_id` must be given 1 to 100 times, not 101.".into()),
+        ("/v1/counters?subject_id=a:1&subject_id=b".into(), 400, "`subject_id` \"b\" must be `kind:id`, like `article:7`.".into()),
+        ("/v1/counters?subject_id=a:1+2".into(), 400, "`subject_id` \"a:1 2\" must not hold braces, white space or control characters.".into()),
+        ("/v1/counters?actor_id=u1&subject_id=a:1".into(), 400, "Unknown query parameter `actor_id`; known here: `subject_id`, `after`, `wait_ms`.".into()),
+        (format!("/v1/receipts/{forged}"), 400, format!("The receipt {no_receipt}")),
+        (format!("/v1/receipts/{}", &good[1..]), 400, format!("The receipt {no_receipt}")),
+        (format!("/v1/receipts/{other_log}"), 410, gone.into()),
+        (format!("/v1/receipts/{strange}"), 400, "The receipt names partition 2, but `user-actions` has only 2.".into()),
+        (format!("/v1/receipts/{good}?x=1"), 400, "Unknown query parameter `x`; known here: none.".into()),
+        ("/v1/progress?partition=0".into(), 400, "Unknown query parameter `partition`; known here: none.".into()),
+    ];
+    for (uri, status, detail) in cases {
+        let answer = world.get(&uri).await;
+        assert_eq!(answer.status.as_u16(), status, "{uri}: {}", answer.body);
+        assert_eq!(answer.content_type, "application/problem+json", "{uri}");
+        assert_eq!(answer.body["detail"], detail, "{uri}");
+        assert_eq!(answer.body["status"], status, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn probes() {
+    let world = World::new().await;
+    world.expect("/livez", serde_json::json!({"status": "ok"})).await;
+    world.expect("/readyz", serde_json::json!({"status": "ok"})).await;
+    sqlx::query("DROP TABLE sink_progress").execute(&world.pool).await.unwrap();
+    let started = std::time::Instant::now();
+    while world.get("/readyz").await.status != StatusCode::SERVICE_UNAVAILABLE {
+        assert!(started.elapsed() < std::time::Duration::from_secs(5));
+    }
+    assert_eq!(world.get("/livez").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn every_route_is_described() {
+    let world = World::new().await;
+    let (_, document) = tally_api::router(world.api.clone()).split_for_parts();
+    let paths: Vec<&str> = document.paths.paths.keys().map(String::as_str).collect();
+    assert_eq!(
+        paths,
+        [
+            "/livez",
+            "/readyz",
+            "/v1/counters",
+            "/v1/progress",
+            "/v1/receipts/{receipt}",
+            "/v1/subjects/{subject_id}/counters"
+        ]
+    );
+}

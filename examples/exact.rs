@@ -1,0 +1,71 @@
+//! A large run, checked to the last event: `cargo run --release --example exact -- --events 2000000 --kills 50`.
+//!
+//! It writes a workload, sends it through the door of a real process, kills that process as often as told, restarts it
+//! on the same data, and compares every count, reaction and verdict with a naive model that reads the log. The last line
+//! begins with `exact:`, or there are differences and the exit code is 1.
+
+#[path = "../tests/exactness/mod.rs"]
+mod exactness;
+#[path = "../tests/naive/mod.rs"]
+mod naive;
+#[path = "../tests/process/mod.rs"]
+mod process;
+
+use clap::Parser;
+use exactness::ExactRun;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+// As in the binary: this process is the binary too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Sends a workload through a real process and compares everything with a naive model.
+#[derive(Parser)]
+struct Args {
+    /// Lines of the workload
+    #[arg(long, default_value_t = 2_000_000)]
+    events: u64,
+    /// Of the workload and of the moments of the kills
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// SIGKILLs while the file is sent
+    #[arg(long, default_value_t = 0)]
+    kills: u32,
+    /// Events a second; by default as fast as it goes, or with kills so that there is one a second
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Where everything is kept afterwards; by default it is thrown away
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    // Started under this name by itself: `cargo run --example` builds no binaries, and this way none can be out of date.
+    if std::env::args().next().as_deref() == Some("tally") {
+        return tally::commands::main();
+    }
+    let args = Args::parse();
+    let scratch = tempfile::tempdir().expect("a directory for the run");
+    let dir = args.dir.unwrap_or_else(|| scratch.path().to_owned());
+    std::fs::create_dir_all(&dir).expect("the directory can be made");
+    let begun = Instant::now();
+    let binary = std::env::current_exe().expect("the path of this program");
+    let run = ExactRun {
+        binary: &binary,
+        dir: &dir,
+        events: args.events,
+        seed: args.seed,
+        kills: args.kills,
+        rate: args.rate.or_else(|| (args.kills > 0).then(|| (args.events / u64::from(args.kills)).max(1))),
+        say: &|line| println!("{:>6.1} s  {line}", begun.elapsed().as_secs_f64()),
+    };
+    let differences = run.run();
+    if differences.is_empty() {
+        println!("exact: {differences}");
+        return ExitCode::SUCCESS;
+    }
+    println!("NOT exact: {differences}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,312 @@
+//! Stream threads over a log, with faults: whatever happens between two commits, the outputs are those of a run in
+//! which nothing happened.
+//!
+//! Everything is driven from a seed: which thread polls, when time passes, when a commit fails and how, when a thread
+//! dies. The reference is the same input, in the same partitions and at the same append times, through the test driver.
+
+use prometheus::Registry;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tally_processors::{Actions, REGISTRY, SINK_TYPES};
+use tally_streams::log::memory::MemoryLog;
+use tally_streams::log::*;
+use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
+use tally_streams::task::TaskSite;
+use tally_streams::testkit::TopologyTestDriver;
+use tally_streams::topology::Topology;
+
+const NOON: i64 = 1_795_248_000_000;
+const SHIPPED: &str = include_str!("../../topology.yaml");
+
+fn topology() -> Topology<Actions> {
+    Topology::load("topology.yaml", SHIPPED, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A log whose commits fail as told: 1 = aborted, 2 = uncertain and not done, 3 = uncertain and done.
+struct FaultyLog {
+    inner: MemoryLog,
+    next_fault: Arc<AtomicU32>,
+}
+
+struct FaultyProducer {
+    inner: Box<dyn TransactionalProducer>,
+    next_fault: Arc<AtomicU32>,
+}
+
+impl TransactionalProducer for FaultyProducer {
+    fn send(&mut self, record: ProducerRecord<'_>) -> Result<(), LogError> {
+        self.inner.send(record)
+    }
+    fn send_offsets(&mut self, g: &GroupMetadata, o: &[(TopicPartition, CommittedOffset)]) -> Result<(), LogError> {
+        self.inner.send_offsets(g, o)
+    }
+    fn commit(&mut self) -> Result<(), LogError> {
+        match self.next_fault.swap(0, Ordering::Relaxed) {
+            1 => self.inner.abort().and(Err(LogError::Aborted("injected".into()))),
+            2 => self.inner.abort().and(Err(LogError::Uncertain("injected, not done".into()))),
+            3 => self.inner.commit().and(Err(LogError::Uncertain("injected, done".into()))),
+            _ => self.inner.commit(),
+        }
+    }
+    fn abort(&mut self) -> Result<(), LogError> {
+        self.inner.abort()
+    }
+}
+
+impl Log for FaultyLog {
+    fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), LogError> {
+        self.inner.ensure_topics(topics)
+    }
+    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.inner.partitions(topic)
+    }
+    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64), LogError> {
+        self.inner.bounds(partition)
+    }
+    fn committed(&self, group: &str, partition: &TopicPartition) -> Result<Option<CommittedOffset>, LogError> {
+        self.inner.committed(group, partition)
+    }
+    fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError> {
+        self.inner.delete_records(partition, before)
+    }
+    fn consumer(&self, group: &str) -> Result<Box<dyn Consumer>, LogError> {
+        self.inner.consumer(group)
+    }
+    fn producer(&self, id: &str) -> Result<Box<dyn TransactionalProducer>, LogError> {
+        Ok(Box::new(FaultyProducer { inner: self.inner.producer(id)?, next_fault: self.next_fault.clone() }))
+    }
+    fn appender(&self) -> Result<Arc<dyn Appender>, LogError> {
+        self.inner.appender()
+    }
+}
+
+/// What a reader of the outputs sees in the end: the newest value of each key, and all verdicts.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    counters: BTreeMap<String, BTreeMap<String, i64>>,
+    windows: BTreeMap<String, i64>,
+    reactions: BTreeMap<String, bool>,
+    verdicts: BTreeMap<(u64, u64), String>,
+    dead: usize,
+}
+
+impl Seen {
+    fn of(mut read: impl FnMut(&str) -> Vec<(Vec<u8>, serde_json::Value)>) -> Self {
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let mut seen = Self {
+            counters: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            reactions: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            dead: 0,
+        };
+        for (_, record) in read("counters") {
+            let values = record["counters"].as_object().unwrap().iter();
+            let values = values.filter(|(_, v)| **v != 0).map(|(k, v)| (k.clone(), v.as_i64().unwrap()));
+            seen.counters.insert(text(&record["subject_id"]), values.collect());
+        }
+        for (key, record) in read("counter-windows") {
+            seen.windows.insert(String::from_utf8(key).unwrap(), record["value"].as_i64().unwrap());
+        }
+        for (key, record) in read("reactions") {
+            seen.reactions.insert(String::from_utf8(key).unwrap(), record["active"].as_bool().unwrap());
+        }
+        for (_, record) in read("verdicts") {
+            let place = (record["partition"].as_u64().unwrap(), record["offset"].as_u64().unwrap());
+            let before = seen.verdicts.insert(place, text(&record["verdict"]));
+            assert_eq!(before, None, "two verdicts on {place:?}");
+        }
+        seen.dead = read("dead-letters").len();
+        seen
+    }
+}
+
+/// Everything of a topic but progress marks, by partition and offset.
+fn read_topic(log: &dyn Log, topic: &str) -> Vec<(u32, u64, i64, Vec<u8>, Vec<u8>)> {
+    let mut records_read = Vec::new();
+    for partition in 0..log.partitions(topic).unwrap() {
+        let partition = TopicPartition::new(topic, partition);
+        let (mut next, end) = log.bounds(&partition).unwrap();
+        let mut consumer = log.consumer("").unwrap();
+        consumer.assign(&partition, next).unwrap();
+        while next < end {
+            let Polled::Records { records, next_offset, .. } = consumer.poll(Duration::from_secs(5)).unwrap() else {
+                panic!("{partition} ends early");
+            };
+            for record in records.map(Result::unwrap).filter(|record| record.key.and_then(<[u8]>::first) != Some(&0)) {
+                let (key, value) = (record.key.unwrap().to_vec(), record.value.unwrap().to_vec());
+                records_read.push((partition.partition, record.offset, record.append_time_ms, key, value));
+            }
+            next = next_offset;
+        }
+    }
+    records_read
+}
+
+fn event(random: &mut StdRng, i: usize) -> (String, Vec<u8>) {
+    let actor = format!("u{}", random.random_range(0..40));
+    if random.random_bool(0.01) {
+        return (actor, b"garbage".to_vec());
+    }
+    let kind = ["view", "like", "unlike", "follow", "share"][random.random_range(0..5)];
+    let id = if random.random_bool(0.05) { i / 2 } else { i };
+    let subject = format!("article:{}", random.random_range(0..12));
+    let occurred_at = NOON + i as i64 - random.random_range(0..5_000);
+    let json = format!(
+        r#"{{"event_id":"e{id}","type":"{kind}","actor_id":"{actor}","subject_id":"{subject}","occurred_at":{occurred_at}}}"#
+    );
+    (actor, json.into_bytes())
+}
+
+struct World {
+    log: Arc<FaultyLog>,
+    time_ms: Arc<AtomicI64>,
+    metrics: StreamMetrics,
+}
+
+impl World {
+    fn new() -> Self {
+        let time_ms = Arc::new(AtomicI64::new(NOON));
+        let clock = time_ms.clone();
+        let inner = MemoryLog::new(Arc::new(move || clock.load(Ordering::Relaxed)));
+        inner.ensure_topics(&topology().topic_specs()).unwrap();
+        let log = Arc::new(FaultyLog { inner, next_fault: Arc::default() });
+        Self { log, time_ms, metrics: StreamMetrics::new(&Registry::new()).unwrap() }
+    }
+
+    fn thread(&self, index: usize, state_dir: &Path) -> StreamThread<Actions> {
+        let site = TaskSite {
+            topology: Arc::new(topology()),
+            generation: 1,
+            hash_seed: 7,
+            owner: format!("tally-{index}").into(),
+            // Each thread's checkpoints are apart, as they would be on two machines.
+            state_dir: Some(state_dir.join(index.to_string())),
+            boot_id: "boot".to_owned(),
+        };
+        let limits = Limits {
+            checkpoint_bytes: 2_000,
+            checkpoint_age: Duration::from_millis(500),
+            purge_interval: Duration::from_millis(300),
+            hydrate_entries: 3,
+            ..Limits::default()
+        };
+        StreamThread::new(self.log.clone(), site, limits, self.metrics.clone()).unwrap()
+    }
+
+    fn append(&self, key: &str, value: Vec<u8>) {
+        let done = Arc::new(Mutex::new(None));
+        let outcome = done.clone();
+        let record = OwnedRecord {
+            partition: partition_of(key.as_bytes(), 8),
+            key: Some(key.as_bytes().to_vec().into()),
+            value: Some(value.into()),
+            headers: bytes::Bytes::new(),
+        };
+        let batch = AppendBatch { records: vec![record] };
+        self.log.appender().unwrap().append("user-actions", batch, Box::new(move |r| *outcome.lock().unwrap() = Some(r)));
+        assert!(matches!(*done.lock().unwrap(), Some(Ok(_))));
+    }
+
+    /// Whether everything appended is committed and everything sent over the hop taken in.
+    fn at_rest(&self) -> bool {
+        let at_end = |topic: &str| {
+            (0..8).all(|p| {
+                let partition = TopicPartition::new(topic, p);
+                let committed = self.log.committed("tally", &partition).unwrap().map_or(0, |c| c.offset);
+                committed == self.log.bounds(&partition).unwrap().1
+            })
+        };
+        at_end("user-actions") && at_end("tally-user-actions-by-subject_id-repartition")
+    }
+}
+
+fn reference(log: &dyn Log) -> Seen {
+    let mut driver = TopologyTestDriver::new(topology());
+    driver.hold();
+    let mut input = Vec::new();
+    for (partition, offset, append_time_ms, key, value) in read_topic(log, "user-actions") {
+        input.push((append_time_ms, partition, offset, key, value));
+    }
+    input.sort();
+    for (append_time_ms, partition, _, key, value) in input {
+        driver.pipe_to(partition, Some(&key), &value, &[], append_time_ms).unwrap();
+    }
+    driver.commit().unwrap();
+    Seen::of(|topic| {
+        let written = driver.read(topic).into_iter();
+        written.map(|w| { let json = w.json(); (w.key, json) }).collect()
+    })
+}
+
+fn run(seed: u64, faults: bool) {
+    let (world, dir) = (World::new(), tempfile::tempdir().unwrap());
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut threads: Vec<_> = (0..2).map(|i| Some(world.thread(i, dir.path()))).collect();
+    let mut sent = 0;
+    let mut steps = 0;
+    while sent < 3_000 || !world.at_rest() {
+        steps += 1;
+        assert!(steps < 400_000, "seed {seed}: does not come to rest");
+        match random.random_range(0..1_000) {
+            0..300 if sent < 3_000 => {
+                for _ in 0..random.random_range(1..20) {
+                    let (key, value) = event(&mut random, sent);
+                    world.append(&key, value);
+                    sent += 1;
+                }
+            }
+            300..500 => _ = world.time_ms.fetch_add(random.random_range(1..60), Ordering::Relaxed),
+            500..506 if faults => world.log.next_fault.store(random.random_range(1..4), Ordering::Relaxed),
+            // Dies in the middle of whatever it was doing.
+            506..510 if faults => threads[random.random_range(0..2)] = None,
+            // Comes back, with its old checkpoints or without.
+            510..530 => {
+                let i = random.random_range(0..2);
+                if threads[i].is_none() {
+                    if random.random_bool(0.3) {
+                        let _ = std::fs::remove_dir_all(dir.path().join(i.to_string()));
+                    }
+                    threads[i] = Some(world.thread(i, dir.path()));
+                }
+            }
+            _ => {
+                let i = random.random_range(0..2);
+                if let Some(thread) = &mut threads[i] {
+                    let polling = thread.poll_once(world.time_ms.load(Ordering::Relaxed), Duration::ZERO);
+                    polling.unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+                }
+            }
+        }
+    }
+    // One more life: what is committed is all there is.
+    for thread in threads.iter_mut().flatten() {
+        thread.leave().unwrap();
+        while thread.poll_once(world.time_ms.load(Ordering::Relaxed), Duration::ZERO).unwrap() != Polling::Left {
+            world.time_ms.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let log = world.log.as_ref();
+    let seen = Seen::of(|topic| {
+        let records = read_topic(log, topic).into_iter();
+        records.map(|(.., key, value)| (key, serde_json::from_slice(&value).unwrap_or_default())).collect()
+    });
+    assert_eq!(seen, reference(log), "seed {seed}");
+}
+
+#[test]
+fn without_faults_the_outputs_are_those_of_one_task() {
+    run(1, false);
+}
+
+#[test]
+fn with_aborts_lost_answers_and_deaths_the_outputs_are_the_same() {
+    for seed in 2..14 {
+        run(seed, true);
+    }
+}

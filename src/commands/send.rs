@@ -1,0 +1,167 @@
+//! `tally send`: a file of events through the door.
+//!
+//! One thread reads, one cuts lines and deals them to lanes by their actor, and each lane has one request in flight: so
+//! an actor's events arrive in the order of the file. Every queue between them is bounded. What was not acknowledged is
+//! sent again; that is safe, because an event counts once.
+
+mod delivery;
+mod door;
+mod input;
+mod lanes;
+mod report;
+
+pub(super) use delivery::{Batch, Delivery};
+pub(super) use door::RemoteDoor;
+pub(super) use report::Report;
+
+use super::Failure;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use input::Input;
+use lanes::{Dealer, Pace};
+use std::fs::OpenOptions;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Batches that may wait in front of a lane.
+const LANE_QUEUE: usize = 2;
+/// How often the progress bar is drawn anew.
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Arguments of `tally send`.
+#[derive(Args)]
+#[command(after_help = "\
+Events that the door rejects are counted and the first few are shown; they do not change the exit code, unless --strict
+is given. Exit codes: 0 everything was delivered, 1 it was not, 2 wrong usage.")]
+pub struct SendArgs {
+    /// One event a line (NDJSON); `-` reads standard input
+    #[arg(value_name = "FILE.ndjson")]
+    file: PathBuf,
+    #[command(flatten)]
+    target: DoorArgs,
+    /// Events a second at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
+    /// Requests in flight at most; an actor's events all go through one of them
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    lanes: u16,
+    /// Events in a request at most
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    batch: u16,
+    /// Append the numbers of the lines that are dealt with, a request a line
+    #[arg(long, value_name = "FILE")]
+    ack_file: Option<PathBuf>,
+    /// Rejected events make the exit code 1
+    #[arg(long)]
+    strict: bool,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where events go, and how patiently.
+#[derive(Args, Clone)]
+pub(super) struct DoorArgs {
+    /// The door
+    #[arg(long, env = "TALLY_TO", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(super) to: String,
+    /// Sent as `Authorization: Bearer …`
+    #[arg(long, env = "TALLY_API_KEY", value_name = "KEY", hide_env_values = true)]
+    pub(super) api_key: Option<String>,
+    /// Give up when nothing was acknowledged for so long
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub(super) give_up: humantime::Duration,
+}
+
+impl DoorArgs {
+    pub(super) fn door(&self) -> Result<RemoteDoor, Failure> {
+        RemoteDoor::new(&self.to, self.api_key.as_deref())
+    }
+}
+
+/// Sends the file; fails where not all of it was delivered.
+pub fn run(args: SendArgs) -> Result<(), Failure> {
+    let mut report = Report::new(args.target.give_up.into());
+    if let Some(path) = &args.ack_file {
+        let wrong = |e| Failure::usage(format!("{}: {e}: choose another --ack-file", path.display()));
+        report = report.with_acks(OpenOptions::new().create(true).append(true).open(path).map_err(wrong)?);
+    }
+    let report = Arc::new(report);
+    let (door, input) = (args.target.door()?, Input::open(&args.file)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::no)?;
+    let outcome = runtime.block_on(send(&args, door, input, &report));
+    report.print(args.json);
+    outcome?;
+    match args.strict && report.rejected() > 0 {
+        true => Err(Failure::no("")),
+        false => Ok(()),
+    }
+}
+
+async fn send(args: &SendArgs, door: RemoteDoor, input: Input, report: &Arc<Report>) -> Result<(), Failure> {
+    let (door, stop) = (Arc::new(door), CancellationToken::new());
+    let (mut senders, mut lanes) = (Vec::new(), JoinSet::new());
+    for _ in 0..args.lanes {
+        let (sender, mut batches) = mpsc::channel::<Batch>(LANE_QUEUE);
+        senders.push(sender);
+        let mut delivery = Delivery::new(door.clone(), report.clone(), stop.clone());
+        lanes.spawn(async move {
+            while let Some(batch) = batches.recv().await {
+                delivery.deliver(batch).await?;
+            }
+            Ok::<_, Failure>(())
+        });
+    }
+    let bar = progress_bar(input.size_bytes());
+    let dealer = Dealer::new(senders, args.batch.into(), args.rate.map(Pace::new), report.clone(), stop.clone());
+    let dealing = std::thread::spawn(move || dealer.deal(input));
+    let mut draw = tokio::time::interval(DRAW_INTERVAL);
+    let mut interrupt = std::pin::pin!(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Then Ctrl-C ends the process, as it does by default.
+            std::future::pending::<()>().await;
+        }
+    });
+    let mut outcome = Ok(());
+    loop {
+        tokio::select! {
+            ended = lanes.join_next() => match ended {
+                None => break,
+                Some(Ok(Ok(()))) => {}
+                // The first failure says why; those of the other lanes follow from it.
+                Some(Ok(Err(failure))) if !stop.is_cancelled() => {
+                    stop.cancel();
+                    outcome = Err(failure);
+                }
+                Some(Ok(Err(_))) => {}
+                Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            },
+            _ = draw.tick() => bar.set_position(report.bytes()),
+            () = &mut interrupt, if !stop.is_cancelled() => {
+                stop.cancel();
+                outcome = Err(Failure::no("interrupted"));
+            }
+        }
+    }
+    bar.finish_and_clear();
+    let outcome = match stop.is_cancelled() {
+        // The reader may be waiting for a terminal; the process ends without it.
+        true => outcome,
+        false => dealing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+    };
+    outcome.map_err(|failure| report.how_to_resume(failure))
+}
+
+fn progress_bar(size_bytes: Option<u64>) -> ProgressBar {
+    let (bar, template) = match size_bytes {
+        Some(size) => (ProgressBar::new(size), "{bar:32} {percent:>3} %  {bytes} of {total_bytes}, {eta} left"),
+        None => (ProgressBar::new_spinner(), "{spinner} {bytes}, {bytes_per_sec}"),
+    };
+    // A template that does not parse is a mistake of ours; a plain bar is no reason to stop.
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}

@@ -1,0 +1,145 @@
+//! A batch is sent until the door has answered for every line of it.
+
+use super::door::{Answer, RemoteDoor};
+use super::report::Report;
+use crate::commands::Failure;
+use crate::workload::Random;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The first pause after a failure; each further one is twice as long.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest pause that the door did not ask for.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long an answer is still waited for once sending is to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Lines that are sent together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Each with its end.
+    pub lines: Vec<u8>,
+    /// The number of each line in its file, from 1.
+    pub numbers: Vec<u64>,
+}
+
+impl Batch {
+    /// The lines up to the middle, and the rest.
+    fn halves(self) -> (Self, Self) {
+        let (first, second) = self.numbers.split_at(self.numbers.len() / 2);
+        let ends = self.lines.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let middle = ends.map(|(at, _)| at + 1).take(first.len()).last().unwrap_or(0);
+        let (head, tail) = self.lines.split_at(middle);
+        (
+            Self { lines: head.to_vec(), numbers: first.to_vec() },
+            Self { lines: tail.to_vec(), numbers: second.to_vec() },
+        )
+    }
+}
+
+/// Delivers one batch after the other.
+pub struct Delivery {
+    door: Arc<RemoteDoor>,
+    report: Arc<Report>,
+    stop: CancellationToken,
+    /// So that many senders do not come back at the same moment.
+    jitter: Random,
+}
+
+impl Delivery {
+    /// `stop` ends it with an error after the request in flight.
+    pub fn new(door: Arc<RemoteDoor>, report: Arc<Report>, stop: CancellationToken) -> Self {
+        let mut seed = [0; 8];
+        // Without randomness the pauses are merely the same everywhere.
+        let _ = getrandom::fill(&mut seed);
+        Self { door, report, stop, jitter: Random::new(u64::from_le_bytes(seed)) }
+    }
+
+    /// Sends until every line is taken or rejected.
+    pub async fn deliver(&mut self, batch: Batch) -> Result<(), Failure> {
+        let mut left = VecDeque::from([batch]);
+        while let Some(batch) = left.pop_front() {
+            if let Some((first, second)) = self.deliver_whole(batch).await? {
+                left.push_front(second);
+                left.push_front(first);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the halves back where the batch is too large for the door.
+    async fn deliver_whole(&mut self, batch: Batch) -> Result<Option<(Batch, Batch)>, Failure> {
+        let Batch { lines, numbers } = batch;
+        let lines = Bytes::from(lines);
+        let mut pause = PAUSE_MIN;
+        loop {
+            match self.post(lines.clone()).await? {
+                Answer::Taken { accepted, rejected } => {
+                    let answered = accepted + rejected.len() as u64;
+                    if answered != numbers.len() as u64 || rejected.iter().any(|r| r.index >= numbers.len()) {
+                        let sent = numbers.len();
+                        return Err(self.failed(&format!("answered for {answered} events where {sent} were sent")));
+                    }
+                    self.report.taken(&numbers, lines.len(), &rejected).map_err(Failure::no)?;
+                    return Ok(None);
+                }
+                Answer::TooLarge(reason) if numbers.len() == 1 => {
+                    self.report.reject(numbers[0], &reason);
+                    return Ok(None);
+                }
+                Answer::TooLarge(_) => return Ok(Some(Batch { lines: lines.to_vec(), numbers }.halves())),
+                Answer::Refused(reason) => return Err(self.failed(&reason)),
+                Answer::Again { reason, after } => {
+                    self.report.again();
+                    let waited = pause.max(after.unwrap_or_default()).min(self.report.patience());
+                    if waited.is_zero() {
+                        let given_up = self.report.give_up();
+                        return Err(self.failed(&format!("nothing was acknowledged for {given_up:?}; {reason}")));
+                    }
+                    self.pause(waited).await?;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    async fn post(&self, lines: Bytes) -> Result<Answer, Failure> {
+        let too_long = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(STOP_PATIENCE).await;
+        };
+        tokio::select! {
+            answer = self.door.post(lines) => Ok(answer),
+            () = too_long => Err(Failure::no("stopped")),
+        }
+    }
+
+    /// Between the whole of the time and half as much again.
+    async fn pause(&mut self, time: Duration) -> Result<(), Failure> {
+        let time = time.mul_f64(1.0 + self.jitter.below(1_000) as f64 / 2_000.0);
+        match self.stop.run_until_cancelled(tokio::time::sleep(time)).await {
+            Some(()) => Ok(()),
+            None => Err(Failure::no("stopped")),
+        }
+    }
+
+    fn failed(&self, reason: &str) -> Failure {
+        Failure::no(format!("{}: {reason}", self.door.uri()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_cut_between_lines() {
+        let batch = Batch { lines: b"a\nbb\nccc\n".to_vec(), numbers: vec![4, 7, 9] };
+        let (first, second) = batch.halves();
+        assert_eq!((first.lines.as_slice(), first.numbers.as_slice()), (b"a\n".as_slice(), [4].as_slice()));
+        assert_eq!((second.lines.as_slice(), second.numbers.as_slice()), (b"bb\nccc\n".as_slice(), [7, 9].as_slice()));
+    }
+}

@@ -1,0 +1,215 @@
+//! A door at the other end of a connection: one request, and what its answer means.
+
+use crate::commands::Failure;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// A door answers within 3 s or says so; more is a network that lost something.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest answer rejects 1,000 events with long reasons.
+const ANSWER_BYTES_MAX: usize = 2 << 20;
+
+/// Sends batches to `POST /v1/events`.
+pub struct RemoteDoor {
+    client: Client<HttpConnector, Full<Bytes>>,
+    uri: Uri,
+    authorization: Option<HeaderValue>,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Answer {
+    /// The log has what is not rejected.
+    Taken { accepted: u64, rejected: Vec<Rejected> },
+    /// The request was too large: send less at once.
+    TooLarge(String),
+    /// Perhaps taken, perhaps not: send it again, not before `after`.
+    Again { reason: String, after: Option<Duration> },
+    /// Sending it again would help nobody.
+    Refused(String),
+}
+
+/// An event that was not taken.
+#[derive(Debug, Deserialize)]
+pub struct Rejected {
+    /// Its place in the request, from 0.
+    pub index: usize,
+    /// What is wrong with it.
+    pub error: String,
+}
+
+#[derive(Deserialize)]
+struct Accepted {
+    accepted: u64,
+    rejected: Vec<Rejected>,
+}
+
+/// `application/problem+json`, as far as it matters here.
+#[derive(Deserialize)]
+struct Refusal {
+    title: String,
+    #[serde(default)]
+    detail: String,
+    #[serde(default)]
+    rejected: Option<Vec<Rejected>>,
+}
+
+impl RemoteDoor {
+    /// `to` is `http://host:port`, perhaps with a path in front of `/v1`.
+    pub fn new(to: &str, api_key: Option<&str>) -> Result<Self, Failure> {
+        let uri = events_uri(to).map_err(|why| Failure::usage(format!("--to {to}: {why}")))?;
+        let authorization = api_key.map(|key| HeaderValue::try_from(format!("Bearer {key}")));
+        let mut authorization = authorization
+            .transpose()
+            .map_err(|_| Failure::usage("--api-key: holds characters that no header may hold"))?;
+        if let Some(value) = &mut authorization {
+            value.set_sensitive(true);
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
+        Ok(Self { client, uri, authorization })
+    }
+
+    /// Where events go.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Sends lines of NDJSON once.
+    pub async fn post(&self, lines: Bytes) -> Answer {
+        let mut request = Request::post(self.uri.clone()).header(CONTENT_TYPE, "application/x-ndjson");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = match request.body(Full::new(lines)) {
+            Ok(request) => request,
+            Err(error) => return Answer::Refused(error.to_string()),
+        };
+        let exchange = async {
+            let response = self.client.request(request).await.map_err(|error| causes(&error))?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| causes(&*error))?;
+            Ok(Response::from_parts(head, body.to_bytes()))
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
+            Ok(Ok(response)) => Answer::of(&response),
+            Ok(Err(reason)) => Answer::Again { reason, after: None },
+            Err(_) => Answer::Again { reason: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()), after: None },
+        }
+    }
+}
+
+impl Answer {
+    fn of(response: &Response<Bytes>) -> Self {
+        let (status, body) = (response.status(), response.body());
+        let refusal = || serde_json::from_slice::<Refusal>(body).ok();
+        let reason = || match refusal() {
+            Some(Refusal { title, detail, .. }) => format!("{}: {title}: {detail}", status.as_u16()),
+            None => status.to_string(),
+        };
+        match status {
+            StatusCode::ACCEPTED => match serde_json::from_slice::<Accepted>(body) {
+                Ok(Accepted { accepted, rejected }) => Self::Taken { accepted, rejected },
+                Err(error) => Self::Refused(format!("the answer is not one of a door: {error}")),
+            },
+            StatusCode::UNPROCESSABLE_ENTITY => match refusal().and_then(|refusal| refusal.rejected) {
+                Some(rejected) => Self::Taken { accepted: 0, rejected },
+                None => Self::Refused(reason()),
+            },
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge(reason()),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+                Self::Again { reason: reason(), after: retry_after(response) }
+            }
+            _ if status.is_server_error() => Self::Again { reason: reason(), after: retry_after(response) },
+            _ => Self::Refused(reason()),
+        }
+    }
+}
+
+fn retry_after(response: &Response<Bytes>) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn events_uri(to: &str) -> Result<Uri, String> {
+    let form = "needs the form http://host:port";
+    if to.starts_with("https://") {
+        return Err("https is not spoken here yet: send to an http:// address, for example of a proxy on this machine \
+                    that speaks TLS with the other side"
+            .to_owned());
+    }
+    let base = to.strip_suffix('/').unwrap_or(to);
+    let uri: Uri = format!("{base}/v1/events").parse().map_err(|_| form.to_owned())?;
+    match (uri.scheme_str(), uri.host(), uri.query()) {
+        (Some("http"), Some(host), None) if !host.is_empty() => Ok(uri),
+        _ => Err(form.to_owned()),
+    }
+}
+
+/// An error and what it came from: hyper's own text alone says little.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = chain.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (to, expected) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1/events"),
+            ("http://example.org/", "http://example.org/v1/events"),
+            ("http://[::1]:80/tally", "http://[::1]:80/tally/v1/events"),
+        ] {
+            assert_eq!(events_uri(to).unwrap().to_string(), expected);
+        }
+        for to in ["", "127.0.0.1:8080", "localhost", "ftp://x", "http://", "http://a b", "http://x?y=1"] {
+            assert_eq!(events_uri(to).unwrap_err(), "needs the form http://host:port", "{to}");
+        }
+        assert!(events_uri("https://example.org").unwrap_err().contains("https is not spoken"));
+    }
+
+    fn answer(status: u16, headers: &[(&str, &str)], body: &'static str) -> Answer {
+        let mut response = Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        Answer::of(&response.body(Bytes::from_static(body.as_bytes())).unwrap())
+    }
+
+    #[test]
+    fn answers_mean_what_the_contract_says() {
+        let taken = answer(202, &[], r#"{"accepted":2,"rejected":[{"index":1,"event_id":null,"error":"e"}],"receipt":"r"}"#);
+        assert!(matches!(taken, Answer::Taken { accepted: 2, rejected } if rejected[0].index == 1));
+        let none = r#"{"type":"t","title":"No valid event","status":422,"detail":"d","rejected":[{"index":0,"error":"e"}]}"#;
+        assert!(matches!(answer(422, &[], none), Answer::Taken { accepted: 0, rejected } if rejected.len() == 1));
+        let problem = r#"{"type":"t","title":"Busy","status":503,"detail":"wait"}"#;
+        for status in [408, 429, 500, 502, 503, 504, 507] {
+            let Answer::Again { reason, after } = answer(status, &[("retry-after", "7")], problem) else {
+                panic!("{status}")
+            };
+            assert_eq!((reason, after), (format!("{status}: Busy: wait"), Some(Duration::from_secs(7))));
+        }
+        assert!(matches!(answer(413, &[], problem), Answer::TooLarge(_)));
+        for status in [200, 204, 301, 400, 401, 403, 404, 405, 415] {
+            assert!(matches!(answer(status, &[], "x"), Answer::Refused(_)), "{status}");
+        }
+        assert!(matches!(answer(202, &[], "hello"), Answer::Refused(_)));
+        assert!(matches!(answer(422, &[], "hello"), Answer::Refused(_)));
+        assert!(matches!(answer(503, &[("retry-after", "soon")], ""), Answer::Again { after: None, .. }));
+    }
+}

@@ -1,0 +1,165 @@
+//! A workload through the real binary, perhaps with SIGKILLs on the way, and everything that came of it held against the
+//! naive model. What the short runs of the tests and the large ones of `examples/exact.rs` share.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use crate::naive::{Differences, Model, Stored, compare_counters, compare_stored, read_history};
+use crate::process::{Client, Sender, Service, Site};
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tally::workload::{LineKind, Plan, Random};
+
+/// A process that is asked to stop has so long.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// A run, and how it is told of.
+pub struct ExactRun<'a> {
+    pub binary: &'a Path,
+    pub dir: &'a Path,
+    pub events: u64,
+    pub seed: u64,
+    /// SIGKILLs at random moments while the file is sent.
+    pub kills: u32,
+    /// Events a second; None is as fast as it goes.
+    pub rate: Option<u64>,
+    pub say: &'a dyn Fn(String),
+}
+
+/// A workload as a file, and what is known of it.
+pub struct WorkloadFile {
+    pub path: PathBuf,
+    /// (actor, event) by the number of its line; garbage has none.
+    pub ids: HashMap<u64, (String, String)>,
+    pub lines: u64,
+}
+
+#[derive(Deserialize)]
+struct Ids {
+    actor_id: String,
+    event_id: String,
+}
+
+impl WorkloadFile {
+    /// Times end now.
+    pub fn write(dir: &Path, events: u64, seed: u64) -> Self {
+        let path = dir.join("workload.ndjson");
+        let mut file = BufWriter::new(File::create(&path).unwrap());
+        let (mut ids, mut lines) = (HashMap::new(), 0);
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+        let Ok(()) = Plan::full(events, seed, now_ms).for_each(|kind, line| {
+            file.write_all(line).and_then(|()| file.write_all(b"\n")).unwrap();
+            lines += 1;
+            if kind != LineKind::Garbage {
+                let Ids { actor_id, event_id } = serde_json::from_slice(line).unwrap();
+                ids.insert(lines, (actor_id, event_id));
+            }
+            Ok::<_, Infallible>(())
+        });
+        file.flush().unwrap();
+        Self { path, ids, lines }
+    }
+}
+
+impl ExactRun<'_> {
+    /// Runs, and compares. Panics where something fails that is no difference.
+    pub fn run(&self) -> Differences {
+        let file = WorkloadFile::write(self.dir, self.events, self.seed);
+        (self.say)(format!("workload: {} lines of seed {}, {} of them valid", file.lines, self.seed, file.ids.len()));
+        let site = Site::new(self.binary, self.dir);
+        let begun = Instant::now();
+        let service = self.send(&site, &file);
+        let client = Client(site.listen.clone());
+        client.wait_until_applied();
+        let seconds = begun.elapsed().as_secs_f64();
+        (self.say)(format!("applied after {seconds:.1} s: {:.0} events/s", file.lines as f64 / seconds));
+        (self.say)(format!("the service used {}", service.usage()));
+        let served = client.counters(&self.sample());
+        stop(service);
+        let mut differences = Differences::default();
+        let model = compare(&site, &mut differences);
+        compare_counters(&model, &served, &mut differences);
+        let valid: HashSet<_> = file.ids.values().collect();
+        for lost in valid.iter().filter(|id| !model.ids.contains(**id)) {
+            differences.add(format!("{lost:?} was acknowledged and is not in the log"));
+        }
+        for foreign in model.ids.iter().filter(|id| !valid.contains(id)) {
+            differences.add(format!("{foreign:?} is in the log and is no valid event of the file"));
+        }
+        differences
+    }
+
+    /// Sends the file to the end, with a kill now and then.
+    fn send(&self, site: &Site, file: &WorkloadFile) -> Service {
+        let mut service = site.start();
+        let rate = self.rate.map(|rate| rate.to_string());
+        let flags: Vec<&str> = rate.iter().flat_map(|rate| ["--rate", rate]).collect();
+        let mut sender = Sender::spawn(self.binary, &file.path, &site.listen, &flags);
+        let mut random = Random::new(self.seed);
+        for kill in 1..=self.kills {
+            service = self.kill(site, service, &mut random, kill);
+            assert!(sender.is_running(), "everything was sent before kill {kill}: choose a lower rate");
+        }
+        let sent = sender.finish();
+        (self.say)(format!("sent: {}", sent.outcome));
+        assert_eq!(sent.status.code(), Some(0), "{}", sent.messages);
+        let (valid, garbage) = (file.ids.len() as u64, file.lines - file.ids.len() as u64);
+        assert_eq!((&sent.outcome["accepted"], &sent.outcome["rejected"]), (&valid.into(), &garbage.into()));
+        assert_eq!(sent.acknowledged.len() as u64, file.lines, "every line is acknowledged");
+        assert!(self.kills == 0 || sent.outcome["requests_sent_again"] != 0, "the kills were not felt");
+        service.wait_until_ready();
+        service
+    }
+
+    /// At a random moment: mostly while it serves, at times before that.
+    fn kill(&self, site: &Site, mut service: Service, random: &mut Random, kill: u32) -> Service {
+        let sending_s = self.events as f64 / self.rate.unwrap_or(100_000) as f64;
+        let pause_max_ms = (1_500.0 * sending_s / f64::from(self.kills)) as u64 + 1;
+        let early = random.chance(2_000);
+        let pause_ms = if early { random.below(150) } else { random.below(pause_max_ms) };
+        if !early {
+            service.wait_until_ready();
+        }
+        // The moment is what is tried out here; nothing is waited for.
+        std::thread::sleep(Duration::from_millis(pause_ms));
+        let when = if early { "its start" } else { "it was ready" };
+        (self.say)(format!("kill {kill} of {}: process {}, {pause_ms} ms after {when}", self.kills, service.id()));
+        service.kill();
+        site.spawn()
+    }
+
+    /// The busiest subjects, some others, and some that nobody ever touched.
+    fn sample(&self) -> Vec<String> {
+        let mut random = Random::new(self.seed);
+        let mut sample: Vec<_> = (1..=60).map(|n| format!("article:{n}")).collect();
+        sample.extend((0..35).map(|_| format!("article:{}", 61 + random.below(19_940))));
+        sample.extend(["article:0", "article:20001", "user:u1", "x:y"].map(str::to_owned));
+        sample
+    }
+}
+
+/// SIGTERM, and what is promised of it.
+pub fn stop(service: Service) {
+    let (status, took) = service.terminate();
+    assert_eq!(status.code(), Some(0), "after SIGTERM");
+    assert!(took < STOP_MAX, "stopping took {took:?}");
+}
+
+/// The model of what the log holds, with everything in the database compared to it. No process may run.
+pub fn compare(site: &Site, differences: &mut Differences) -> Model {
+    let mut model = Model::default();
+    read_history(&site.log_dir(), |record| model.take(record));
+    compare_stored(&model, &Stored::read(&site.database_file()), differences);
+    model
+}
+
+/// How many verdicts there are of each kind.
+pub fn verdict_kinds(model: &Model) -> BTreeMap<&str, usize> {
+    let mut kinds = BTreeMap::new();
+    model.verdicts.values().for_each(|verdict| *kinds.entry(verdict.kind.as_str()).or_insert(0) += 1);
+    kinds
+}

@@ -1,0 +1,49 @@
+//! The topic `user-actions` as it lies in the directory of an embedded log that no process has open.
+
+use std::path::Path;
+use std::time::Duration;
+use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
+use tally_streams::log::{Log, Polled, TopicPartition};
+
+const TOPIC: &str = "user-actions";
+
+/// A record as stored.
+pub struct LogRecord<'a> {
+    pub partition: u32,
+    pub offset: u64,
+    pub append_time_ms: i64,
+    pub key: &'a [u8],
+    pub value: &'a [u8],
+}
+
+/// Hands over every record, partition by partition, in the order of the offsets.
+pub fn read_history(log_dir: &Path, mut each: impl FnMut(&LogRecord<'_>)) {
+    let log = EmbeddedLog::open(log_dir, EmbeddedOptions::default()).expect("the log opens: nobody else has it open");
+    for partition in 0..log.partitions(TOPIC).expect("the topic is there") {
+        let address = TopicPartition::new(TOPIC, partition);
+        let (mut next, end) = log.bounds(&address).expect("the partition is there");
+        let mut consumer = log.consumer("the-model").expect("a consumer");
+        consumer.assign(&address, next).expect("the partition can be read");
+        let mut time_ms = i64::MIN;
+        while next < end {
+            let Polled::Records { records, next_offset, .. } =
+                consumer.poll(Duration::from_secs(10)).expect("records can be read")
+            else {
+                panic!("{address}: nothing at {next}, although the end is {end}");
+            };
+            for record in records {
+                let record = record.expect("a whole record");
+                assert!(record.append_time_ms >= time_ms, "{address}/{}: append times run backwards", record.offset);
+                time_ms = record.append_time_ms;
+                each(&LogRecord {
+                    partition,
+                    offset: record.offset,
+                    append_time_ms: record.append_time_ms,
+                    key: record.key.unwrap_or_default(),
+                    value: record.value.unwrap_or_default(),
+                });
+            }
+            next = next_offset;
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What the pipeline must have counted, computed in the plainest way: hash maps, one pass over the log, nothing of the
+//! processors. It counts what the shipped `topology.yaml` says; a change there is a change here.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+mod comparison;
+mod history;
+mod stored;
+
+pub use comparison::{Differences, compare_counters, compare_stored};
+pub use history::{LogRecord, read_history};
+pub use stored::Stored;
+
+use serde::Deserialize;
+use std::collections::{HashMap, HashSet};
+
+const LATE_AFTER_MS: i64 = 24 * 60 * 60 * 1_000;
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+/// Rule `burst`.
+const BURST_EVENTS: [&str; 7] = ["view", "read", "like", "unlike", "follow", "unfollow", "share"];
+const BURST_MAX: u32 = 60;
+const BURST_WINDOW_MS: i64 = 10_000;
+
+/// (subject, metric)
+pub type CounterKey = (String, &'static str);
+/// (subject, metric, length, start)
+pub type WindowKey = (String, &'static str, i64, i64);
+/// (actor, metric, subject)
+pub type ReactionKey = (String, &'static str, String);
+/// (partition, offset)
+pub type Place = (u32, u64);
+
+/// Everything that follows from the log.
+#[derive(Default)]
+pub struct Model {
+    pub counters: HashMap<CounterKey, i64>,
+    pub windows: HashMap<WindowKey, i64>,
+    pub visitors: HashMap<String, HashSet<String>>,
+    pub reactions: HashMap<ReactionKey, Reaction>,
+    pub verdicts: HashMap<Place, Verdict>,
+    /// Every (actor, event) of a valid event in the log, counted or not.
+    pub ids: HashSet<(String, String)>,
+    pub records: u64,
+    clocks: HashMap<u32, i64>,
+    seen: HashSet<(String, String)>,
+    /// (actor, number of the window)
+    passed: HashMap<(String, i64), u32>,
+    switches: HashMap<ReactionKey, Switch>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reaction {
+    pub active: bool,
+    pub occurred_at_ms: i64,
+    pub created_at_ms: i64,
+    pub updated_at_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    pub kind: String,
+    pub event_id: Option<String>,
+    pub actor_id: Option<String>,
+    pub appended_at_ms: i64,
+}
+
+struct Switch {
+    active: bool,
+    time_ms: i64,
+}
+
+/// As the door writes it: times are milliseconds.
+#[derive(Deserialize)]
+struct Event {
+    event_id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    actor_id: String,
+    subject_id: String,
+    occurred_at: Option<i64>,
+    duration_ms: Option<i64>,
+}
+
+impl Model {
+    /// Takes the next record of its partition.
+    pub fn take(&mut self, record: &LogRecord<'_>) {
+        self.records += 1;
+        let clock = self.clocks.entry(record.partition).or_insert(i64::MIN);
+        *clock = record.append_time_ms.max(*clock);
+        let appended_ms = *clock;
+        let place = (record.partition, record.offset);
+        let Ok(event) = serde_json::from_slice::<Event>(record.value) else {
+            self.verdict(place, "dead", None, appended_ms);
+            return;
+        };
+        if record.key != event.actor_id.as_bytes() {
+            self.verdict(place, "dead", Some(&event), appended_ms);
+            return;
+        }
+        let id = (event.actor_id.clone(), event.event_id.clone());
+        self.ids.insert(id.clone());
+        let occurred_ms = event.occurred_at.unwrap_or(appended_ms);
+        if appended_ms - occurred_ms > LATE_AFTER_MS {
+            self.verdict(place, "late", Some(&event), appended_ms);
+        } else if !self.seen.insert(id) {
+            self.verdict(place, "duplicate", Some(&event), appended_ms);
+        } else if !self.passes_burst(&event, appended_ms) {
+            self.verdict(place, "limited", Some(&event), appended_ms);
+        } else {
+            self.count(&event, occurred_ms.min(appended_ms), appended_ms);
+        }
+    }
+
+    fn verdict(&mut self, place: Place, kind: &str, event: Option<&Event>, appended_at_ms: i64) {
+        let (event_id, actor_id) =
+            event.map(|event| (event.event_id.clone(), event.actor_id.clone())).unzip();
+        let verdict = Verdict { kind: kind.to_owned(), event_id, actor_id, appended_at_ms };
+        assert!(self.verdicts.insert(place, verdict).is_none(), "{place:?} was read twice");
+    }
+
+    fn passes_burst(&mut self, event: &Event, appended_ms: i64) -> bool {
+        if !BURST_EVENTS.contains(&event.kind.as_str()) {
+            return true;
+        }
+        let window = appended_ms.div_euclid(BURST_WINDOW_MS);
+        let passed = self.passed.entry((event.actor_id.clone(), window)).or_default();
+        if *passed == BURST_MAX {
+            return false;
+        }
+        *passed += 1;
+        true
+    }
+
+    fn count(&mut self, event: &Event, time_ms: i64, appended_ms: i64) {
+        let subject = &event.subject_id;
+        match event.kind.as_str() {
+            "view" => {
+                self.add(subject, "views", 1);
+                self.add_window(subject, "views", HOUR_MS, time_ms);
+                self.add_window(subject, "views", DAY_MS, time_ms);
+                self.visitors.entry(subject.clone()).or_default().insert(event.actor_id.clone());
+            }
+            "read" if event.duration_ms.is_some_and(|duration| duration >= 5_000) => {
+                self.add(subject, "reads", 1);
+                self.add_window(subject, "reads", DAY_MS, time_ms);
+            }
+            "share" => self.add(subject, "shares", 1),
+            "api_call" => {
+                self.add(subject, "calls", 1);
+                self.add_window(subject, "calls", HOUR_MS, time_ms);
+            }
+            "like" | "unlike" => {
+                let change = self.switch("likes", event, event.kind == "like", time_ms, appended_ms);
+                self.add(subject, "likes", change);
+            }
+            "follow" | "unfollow" => {
+                let change = self.switch("follows", event, event.kind == "follow", time_ms, appended_ms);
+                self.add(subject, "followers", change);
+                self.add(&format!("user:{}", event.actor_id), "following", change);
+            }
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, subject: &str, metric: &'static str, change: i64) {
+        *self.counters.entry((subject.to_owned(), metric)).or_default() += change;
+    }
+
+    fn add_window(&mut self, subject: &str, metric: &'static str, length_ms: i64, time_ms: i64) {
+        let start_ms = time_ms.div_euclid(length_ms) * length_ms;
+        *self.windows.entry((subject.to_owned(), metric, length_ms, start_ms)).or_default() += 1;
+    }
+
+    /// The greatest time wins, the later one in the log wins a tie. Says by how much the count changes.
+    fn switch(&mut self, metric: &'static str, event: &Event, active: bool, time_ms: i64, appended_ms: i64) -> i64 {
+        let key = (event.actor_id.clone(), metric, event.subject_id.clone());
+        let switch = self.switches.entry(key.clone()).or_insert(Switch { active: false, time_ms });
+        if time_ms < switch.time_ms {
+            return 0;
+        }
+        let changed = switch.active != active;
+        *switch = Switch { active, time_ms };
+        if !changed {
+            return 0;
+        }
+        let created_at_ms = self.reactions.get(&key).map_or(appended_ms, |reaction| reaction.created_at_ms);
+        let reaction = Reaction { active, occurred_at_ms: time_ms, created_at_ms, updated_at_ms: appended_ms };
+        self.reactions.insert(key, reaction);
+        if active { 1 } else { -1 }
+    }
+}

@@ -1,0 +1,72 @@
+//! `tally send`.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// A running `tally send`; killed when dropped.
+pub struct Sender {
+    child: Child,
+    acks: PathBuf,
+    messages: PathBuf,
+    outcome: PathBuf,
+}
+
+/// How a sender ended.
+pub struct Sent {
+    pub status: ExitStatus,
+    /// What `--json` printed.
+    pub outcome: serde_json::Value,
+    /// Standard error.
+    pub messages: String,
+    /// The numbers of the lines that the door has answered for.
+    pub acknowledged: HashSet<u64>,
+}
+
+impl Sender {
+    /// Begins to send a file.
+    pub fn spawn(binary: &Path, file: &Path, address: &str, flags: &[&str]) -> Self {
+        let at = |name: &str| file.with_extension(name);
+        let (acks, messages, outcome) = (at("acks"), at("stderr"), at("outcome"));
+        let create = |path: &Path| fs::File::create(path).unwrap();
+        let mut command = Command::new(binary);
+        // See `Site::command`.
+        command.arg0("tally");
+        command.arg("send").arg(file).args(["--to", &format!("http://{address}"), "--json"]).args(flags);
+        command.arg("--ack-file").arg(&acks);
+        command.stdin(Stdio::null()).stdout(create(&outcome)).stderr(create(&messages));
+        Self { child: command.spawn().unwrap(), acks, messages, outcome }
+    }
+
+    /// Whether it goes on.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// The lines that the door has answered for so far.
+    pub fn acknowledged(&self) -> HashSet<u64> {
+        let text = fs::read_to_string(&self.acks).unwrap_or_default();
+        text.split_ascii_whitespace().map(|number| number.parse().unwrap()).collect()
+    }
+
+    /// Waits for the end.
+    pub fn finish(mut self) -> Sent {
+        let status = self.child.wait().unwrap();
+        let outcome = fs::read(&self.outcome).unwrap();
+        Sent {
+            status,
+            outcome: serde_json::from_slice(&outcome).unwrap_or_default(),
+            messages: fs::read_to_string(&self.messages).unwrap(),
+            acknowledged: self.acknowledged(),
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

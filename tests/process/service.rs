@@ -1,0 +1,168 @@
+//! `tally run`.
+
+use super::{Client, PATIENCE, quiet_port, wait_until};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// A directory with everything that a service keeps, and the address it serves.
+pub struct Site {
+    pub binary: PathBuf,
+    pub dir: PathBuf,
+    pub listen: String,
+    /// More flags.
+    pub flags: Vec<String>,
+}
+
+impl Site {
+    pub fn new(binary: impl Into<PathBuf>, dir: &Path) -> Self {
+        let listen = format!("127.0.0.1:{}", quiet_port());
+        Self { binary: binary.into(), dir: dir.to_owned(), listen, flags: Vec::new() }
+    }
+
+    pub fn log_dir(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    pub fn database_file(&self) -> PathBuf {
+        self.dir.join("tally.db")
+    }
+
+    /// What the service said so far.
+    pub fn messages(&self) -> String {
+        fs::read_to_string(self.messages_file()).unwrap_or_default()
+    }
+
+    fn messages_file(&self) -> PathBuf {
+        self.dir.join("messages.jsonl")
+    }
+
+    /// The command line, with the topology that is shipped.
+    pub fn command(&self) -> Command {
+        let topology = concat!(env!("CARGO_MANIFEST_DIR"), "/topology.yaml");
+        let mut command = Command::new(&self.binary);
+        // `examples/exact.rs` is `tally` under this name.
+        command.arg0("tally");
+        command.env_remove("RUST_LOG").args(["run", "--topology", topology, "--listen", &self.listen]);
+        command.arg("--log").arg(format!("embedded:{}", self.log_dir().display()));
+        command.arg("--database").arg(format!("sqlite:{}", self.database_file().display()));
+        command.arg("--state").arg(self.dir.join("state")).args(&self.flags);
+        command
+    }
+
+    /// Starts the service, without waiting for anything.
+    pub fn spawn(&self) -> Service {
+        let messages = OpenOptions::new().create(true).append(true).open(self.messages_file()).unwrap();
+        let mut child = self.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(messages).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let (tell, address) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(address) = line.strip_prefix("listening on http://") {
+                    let _ = tell.send(address.to_owned());
+                }
+            }
+        });
+        Service { child, address, messages_file: self.messages_file() }
+    }
+
+    /// Starts the service and waits until it serves.
+    pub fn start(&self) -> Service {
+        let mut service = self.spawn();
+        service.wait_until_ready();
+        service
+    }
+}
+
+/// A running `tally run`; killed when dropped.
+pub struct Service {
+    child: Child,
+    address: mpsc::Receiver<String>,
+    messages_file: PathBuf,
+}
+
+impl Service {
+    /// Waits for the line that says where it listens.
+    pub fn wait_until_ready(&mut self) -> String {
+        match self.address.recv_timeout(PATIENCE) {
+            Ok(address) => address,
+            Err(_) => {
+                let (status, said) = (self.child.try_wait(), fs::read_to_string(&self.messages_file));
+                panic!("the service is not ready; status {status:?}; it said {}", said.unwrap_or_default())
+            }
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Processor time and memory so far, for people.
+    pub fn usage(&self) -> String {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default();
+        let (stat, status) = (read("stat"), read("status"));
+        // Behind the name in parentheses; fields 14 and 15 of proc(5), in ticks of 10 ms.
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("?").trim();
+        format!("{}.{:02} CPU-seconds, RssAnon {}, VmHWM {}", ticks / 100, ticks % 100, line("RssAnon:"), line("VmHWM:"))
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; how it ended, and how long that took.
+    pub fn terminate(mut self) -> (ExitStatus, Duration) {
+        let begun = Instant::now();
+        let sent = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+        (wait_until("the service to end", || self.child.try_wait().unwrap()), begun.elapsed())
+    }
+
+    /// Whether it ended by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Client {
+    /// Waits until every store contains what follows from everything in the log.
+    pub fn wait_until_applied(&self) {
+        wait_until("everything to be applied", || {
+            let progress = self.get("/v1/progress").ok().filter(|answer| answer.status == 200)?.json();
+            let partitions = progress["partitions"].as_array()?;
+            assert!(!partitions.is_empty());
+            partitions.iter().all(|partition| partition["lag_records"] == 0).then_some(())
+        });
+    }
+
+    /// The totals of up to 100 subjects.
+    pub fn counters(&self, subjects: &[String]) -> HashMap<String, BTreeMap<String, i64>> {
+        let query: Vec<_> = subjects.iter().map(|subject| format!("subject_id={subject}")).collect();
+        let answer = self.get(&format!("/v1/counters?{}", query.join("&"))).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let answer = answer.json();
+        let items = answer["items"].as_array().unwrap().iter();
+        items
+            .map(|item| {
+                let counters = serde_json::from_value(item["counters"].clone()).unwrap();
+                (item["subject_id"].as_str().unwrap().to_owned(), counters)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,153 @@
+//! The whole pipeline from outside: the real binary, its own directory and port each, compared with a naive model.
+
+mod exactness;
+mod naive;
+mod process;
+
+use exactness::{ExactRun, WorkloadFile, compare, stop, verdict_kinds};
+use naive::{Differences, Model, read_history};
+use process::{Client, Sender, Site, wait_until};
+use serde_json::{Value, json};
+use std::path::Path;
+
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_tally"))
+}
+
+#[track_caller]
+fn assert_exact(differences: &Differences) {
+    assert!(differences.is_empty(), "{differences}");
+}
+
+#[test]
+fn a_workload_is_counted_to_the_last_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let say = |line| println!("{line}");
+    let run = ExactRun { binary: binary(), dir: dir.path(), events: 200_000, seed: 20, kills: 0, rate: None, say: &say };
+    let differences = run.run();
+    assert_exact(&differences);
+    for (what, at_least) in
+        [("counters", 20_000), ("windows", 20_000), ("reactions", 20_000), ("verdicts", 3_000), ("visitors", 8_000)]
+    {
+        assert!(differences.compared[what] >= at_least, "{what}: {differences}");
+    }
+    assert!(differences.compared["visitors that are estimates"] > 20, "{differences}");
+}
+
+#[test]
+fn kills_lose_nothing_and_count_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let say = |line| println!("{line}");
+    let rate = Some(8_000);
+    let run = ExactRun { binary: binary(), dir: dir.path(), events: 40_000, seed: 6, kills: 6, rate, say: &say };
+    assert_exact(&run.run());
+}
+
+#[test]
+fn a_stop_under_load_is_quick_and_keeps_what_was_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = WorkloadFile::write(dir.path(), 400_000, 5);
+    let site = Site::new(binary(), dir.path());
+    let service = site.start();
+    let sender = Sender::spawn(binary(), &file.path, &site.listen, &["--give-up", "500ms"]);
+    wait_until("a part to be acknowledged", || (sender.acknowledged().len() > 20_000).then_some(()));
+    stop(service);
+
+    let sent = sender.finish();
+    assert_eq!(sent.status.code(), Some(1), "{}", sent.messages);
+    assert!((20_000..400_000).contains(&sent.acknowledged.len()), "it was stopped under load");
+    let resume = format!("{} lines were acknowledged. Send the whole file again", thousands(sent.acknowledged.len()));
+    assert!(sent.messages.contains("nothing was acknowledged for 500ms; "), "{}", sent.messages);
+    assert!(sent.messages.contains(&resume), "{}", sent.messages);
+    let mut model = Model::default();
+    read_history(&site.log_dir(), |record| model.take(record));
+    let acknowledged = sent.acknowledged.iter().filter_map(|line| file.ids.get(line));
+    let lost: Vec<_> = acknowledged.filter(|id| !model.ids.contains(*id)).collect();
+    assert!(lost.is_empty(), "{} acknowledged events are lost: {:?}", lost.len(), &lost[..lost.len().min(10)]);
+
+    let service = site.start();
+    Client(site.listen.clone()).wait_until_applied();
+    stop(service);
+    let mut differences = Differences::default();
+    compare(&site, &mut differences);
+    assert_exact(&differences);
+}
+
+fn thousands(number: usize) -> String {
+    indicatif::HumanCount(number as u64).to_string()
+}
+
+fn post(client: &Client, events: &Value) -> Value {
+    let answer = client.post("/v1/events", "application/json", events.to_string().as_bytes()).unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.json());
+    answer.json()
+}
+
+fn event(id: &str, kind: &str, actor: &str, subject: &str) -> Value {
+    json!({"event_id": id, "type": kind, "actor_id": actor, "subject_id": subject})
+}
+
+fn read_after(client: &Client, subject: &str, receipt: &Value) -> Value {
+    let receipt = receipt["receipt"].as_str().unwrap();
+    let path = format!("/v1/subjects/{subject}/counters?wait_ms=10000&after={receipt}");
+    let answer = client.get(&path).unwrap().json();
+    assert_eq!(answer["after"], "applied", "{answer}");
+    answer["counters"].clone()
+}
+
+#[test]
+fn a_restart_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = Site::new(binary(), dir.path());
+    let client = Client(site.listen.clone());
+    let first = json!([
+        event("e1", "like", "u1", "article:7"),
+        event("e2", "view", "u1", "article:7"),
+        event("e3", "share", "u1", "article:7"),
+        event("e4", "follow", "u1", "user:u2"),
+        event("e5", "api_call", "u1", "api:search"),
+        event("e6", "like", "u2", "article:7"),
+    ]);
+    let second = json!([
+        event("e1", "like", "u1", "article:7"),
+        event("e7", "unlike", "u1", "article:7"),
+        event("e8", "view", "u3", "article:7"),
+        event("e9", "unfollow", "u1", "user:u2"),
+    ]);
+    let mut receipts = Vec::new();
+    for round in 0..2 {
+        let service = site.start();
+        if round == 0 {
+            receipts.push(post(&client, &first));
+        }
+        let counters = read_after(&client, "article:7", &receipts[0]);
+        assert_eq!(
+            counters,
+            json!({"likes": 2, "views": 1, "visitors": 1, "shares": 1, "reads": 0, "calls": 0, "followers": 0, "following": 0})
+        );
+        assert_eq!(read_after(&client, "user:u2", &receipts[0])["followers"], 1);
+        assert_eq!(read_after(&client, "user:u1", &receipts[0])["following"], 1);
+        assert_eq!(read_after(&client, "api:search", &receipts[0])["calls"], 1);
+        stop(service);
+    }
+
+    let service = site.start();
+    receipts.push(post(&client, &second));
+    let counters = read_after(&client, "article:7", &receipts[1]);
+    assert_eq!((&counters["likes"], &counters["views"], &counters["visitors"]), (&json!(1), &json!(2), &json!(2)));
+    assert_eq!(read_after(&client, "user:u2", &receipts[1])["followers"], 0);
+    let receipt = wait_until("the receipt to be applied", || {
+        let path = format!("/v1/receipts/{}", receipts[1]["receipt"].as_str().unwrap());
+        Some(client.get(&path).unwrap().json()).filter(|receipt| receipt["state"] == "applied")
+    });
+    let not_counted = receipt["not_counted"].as_array().unwrap();
+    assert_eq!(not_counted.len(), 1, "{receipt}");
+    assert_eq!((&not_counted[0]["event_id"], &not_counted[0]["verdict"]), (&json!("e1"), &json!("duplicate")));
+    client.wait_until_applied();
+    stop(service);
+
+    let mut differences = Differences::default();
+    let model = compare(&site, &mut differences);
+    assert_exact(&differences);
+    assert_eq!(verdict_kinds(&model), [("duplicate", 1)].into());
+}
