@@ -17,6 +17,8 @@ pub struct TopologyFile {
 /// Everything that a running process needs.
 #[derive(Args, Clone, Debug)]
 pub struct Addresses {
+    // No doc comment: clap would print it as the help of every subcommand.
+    #[allow(missing_docs)]
     #[command(flatten)]
     pub file: TopologyFile,
     /// The log: embedded:DIR

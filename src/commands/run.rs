@@ -2,7 +2,7 @@
 
 use super::addresses::Addresses;
 use super::{Failure, demo};
-use crate::process::{Site, door, logging, page, read_side, sinks, stream_threads};
+use crate::process::{SinkSide, Site, StreamSide, door, logging, page, read_side, sinks, stream_threads};
 use axum::Router;
 use clap::Args;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(4);
 
 /// Arguments of `tally run`.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct RunArgs {
     #[command(flatten)]
     addresses: Addresses,
@@ -58,15 +58,12 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
         Failure::usage(format!("--listen {}: {e}: name a free address with --listen", args.addresses.listen))
     })?;
     let address = listener.local_addr().map_err(Failure::no)?;
-    let addresses = args.addresses.clone();
-    let site = tokio::task::spawn_blocking(move || Site::open(&addresses, args.accept_added));
-    let site = site.await.map_err(Failure::no)??;
-
     let (stopping, failed) = (CancellationToken::new(), CancellationToken::new());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.map_or(cores, usize::from).min(site.topology.subtopologies[0].partitions as usize);
-    let sinks = sinks(&site, &args.addresses)?;
-    let streams = stream_threads(&site, threads, &failed)?;
+    let started = tokio::task::spawn_blocking({
+        let (args, failed) = (args.clone(), failed.clone());
+        move || start(&args, &failed)
+    });
+    let (site, sinks, streams) = started.await.map_err(Failure::no)??;
     let router = routes(&site, &args.addresses, &sinks)?;
     let server = Server::new(
         ServerConfig { shutdown_deadline: SHUTDOWN_DEADLINE, ..ServerConfig::default() },
@@ -103,6 +100,16 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
     if ended_well { Ok(()) } else { Err(Failure::no("a part of the process could not go on")) }
 }
 
+/// Opens the log and starts what runs on threads of its own. Blocks.
+fn start(args: &RunArgs, failed: &CancellationToken) -> Result<(Site, SinkSide, StreamSide), Failure> {
+    let site = Site::open(&args.addresses, args.accept_added)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.map_or(cores, usize::from).min(site.topology.subtopologies[0].partitions as usize);
+    let sinks = sinks(&site, &args.addresses)?;
+    let streams = stream_threads(&site, threads, failed)?;
+    Ok((site, sinks, streams))
+}
+
 fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
     signal(kind).map_err(Failure::no)
 }
@@ -113,7 +120,7 @@ fn announce(address: SocketAddr) {
 }
 
 /// Every route of the process, described in one document.
-fn routes(site: &Site, addresses: &Addresses, sinks: &crate::process::SinkSide) -> Result<Router, Failure> {
+fn routes(site: &Site, addresses: &Addresses, sinks: &SinkSide) -> Result<Router, Failure> {
     let door = tally_ingest::router(door(site)?);
     let reads = read_side(site, addresses, sinks)?;
     let (router, description) =

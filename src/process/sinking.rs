@@ -23,6 +23,10 @@ pub struct SinkSide {
 
 /// Starts every sink of the topology.
 pub fn sinks(site: &Site, addresses: &Addresses) -> Result<SinkSide, Failure> {
+    let file = addresses.database_file()?;
+    if let Some(dir) = file.parent() {
+        std::fs::create_dir_all(dir).map_err(|e| Failure::usage(format!("--database {}: {e}", addresses.database)))?;
+    }
     let metrics = SinkMetrics::register(&site.registry).map_err(Failure::no)?;
     let cache = MemoryCache::new(CacheLimits::default());
     let mut threads = Vec::new();
