@@ -9,6 +9,8 @@ use naive::{Differences, Model, read_history};
 use process::{Client, Sender, Site, wait_until};
 use serde_json::{Value, json};
 use std::path::Path;
+use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
+use tally_streams::log::{AppendBatch, Log, OwnedRecord, partition_of};
 
 fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_tally"))
@@ -23,7 +25,8 @@ fn assert_exact(differences: &Differences) {
 fn a_workload_is_counted_to_the_last_event() {
     let dir = tempfile::tempdir().unwrap();
     let say = |line| println!("{line}");
-    let run = ExactRun { binary: binary(), dir: dir.path(), events: 200_000, seed: 20, kills: 0, rate: None, say: &say };
+    let run =
+        ExactRun { binary: binary(), dir: dir.path(), events: 200_000, seed: 20, kills: 0, rate: None, say: &say };
     let differences = run.run();
     assert_exact(&differences);
     for (what, at_least) in
@@ -93,6 +96,63 @@ fn read_after(client: &Client, subject: &str, receipt: &Value) -> Value {
     let answer = client.get(&path).unwrap().json();
     assert_eq!(answer["after"], "applied", "{answer}");
     answer["counters"].clone()
+}
+
+/// Services may write to the topic themselves; what they get wrong must not stop the rest.
+#[test]
+fn what_is_wrong_behind_the_door_becomes_a_dead_letter_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = Site::new(binary(), dir.path());
+    stop(site.start());
+    let home = partition_of(b"u1", 8);
+    let view = |id: &str, rest: &str| {
+        format!(r#"{{"event_id":"{id}","type":"view","actor_id":"u1","subject_id":"article:7"{rest}}}"#)
+    };
+    let far_ahead = format!(r#","occurred_at":{}"#, i64::MAX / 2);
+    let records = [
+        (home, Some("u1"), Some(view("good", ""))),
+        (home, Some("u1"), Some(view("newer", r#","a_field_of_next_year":{"a":[1]}"#))),
+        (home, Some("u2"), Some(view("wrong-key", ""))),
+        (home, None, Some(view("no-key", ""))),
+        ((home + 1) % 8, Some("u1"), Some(view("wrong-partition", ""))),
+        (home, Some("u1"), Some(view("ahead", &far_ahead))),
+        (home, Some("u1"), Some(view("unknown-type", "").replace("view", "clap"))),
+        (home, Some("u1"), Some(view("read-without-duration", "").replace("view", "read"))),
+        (home, Some("u1"), Some("no JSON".to_owned())),
+        (home, Some("u1"), Some("null".to_owned())),
+        (home, Some("u1"), Some("\u{fffd}\0".to_owned())),
+        (home, Some("u1"), None),
+        (home, Some("u1"), Some(view("good", ""))),
+        (home, Some("u1"), Some(view("last", ""))),
+    ];
+    append(&site, &records);
+
+    let service = site.start();
+    let client = Client(site.listen.clone());
+    client.wait_until_applied();
+    assert_eq!(client.counters(&["article:7".to_owned()])["article:7"]["views"], 3);
+    stop(service);
+    let mut differences = Differences::default();
+    let model = compare(&site, &mut differences);
+    assert_exact(&differences);
+    assert_eq!(verdict_kinds(&model), [("dead", 6), ("duplicate", 1)].into());
+    assert_eq!(model.dead_letters.len(), 10);
+}
+
+type Written<'a> = (u32, Option<&'a str>, Option<String>);
+
+/// Writes to the log of a service that does not run.
+fn append(site: &Site, records: &[Written<'_>]) {
+    let log = EmbeddedLog::open(site.log_dir(), EmbeddedOptions::default()).unwrap();
+    let mut batch = AppendBatch::default();
+    for (partition, key, value) in records {
+        let bytes = |text: &str| text.as_bytes().to_vec().into();
+        let (key, value) = (key.map(bytes), value.as_deref().map(bytes));
+        batch.push(OwnedRecord { partition: *partition, key, value, headers: Default::default() });
+    }
+    let (tell, told) = std::sync::mpsc::channel();
+    log.appender().unwrap().append("user-actions", batch, Box::new(move |outcome| drop(tell.send(outcome))));
+    told.recv().unwrap().unwrap();
 }
 
 #[test]

@@ -97,5 +97,7 @@ mod tests {
         let silent = |partition: u32| if partition == 0 { Arc::from([root(0, 7)]) } else { Arc::from([]) };
         assert_eq!(applied(&topic(Marks::Own), 0, silent), Some(root(0, 7)));
         assert_eq!(applied(&topic(Marks::Own), 1, silent), None);
+        let hearsay = |partition: u32| if partition == 0 { Arc::from([root(1, 7)]) } else { Arc::from([]) };
+        assert_eq!(applied(&topic(Marks::Own), 1, hearsay), None, "partition 1 itself has not spoken");
     }
 }

@@ -109,8 +109,12 @@ pub fn compare_stored(model: &Model, stored: &Stored, differences: &mut Differen
     let expected = model.counters.iter().filter(|(_, value)| **value != 0);
     let expected: HashMap<_, _> = expected.map(|((s, m), v)| ((s.clone(), (*m).to_owned()), *v)).collect();
     // A like that was taken back within one commit leaves no row: zero and nothing are the same.
-    let (visitors, found): (HashMap<_, _>, HashMap<_, _>) =
-        stored.counters.iter().filter(|(_, v)| **v != 0).map(|(k, v)| (k.clone(), *v)).partition(|((_, m), _)| m == "visitors");
+    let (visitors, found): (HashMap<_, _>, HashMap<_, _>) = stored
+        .counters
+        .iter()
+        .filter(|(_, v)| **v != 0)
+        .map(|(k, v)| (k.clone(), *v))
+        .partition(|((_, m), _)| m == "visitors");
     differences.compare("counters", &expected, &found);
 
     let windows = model.windows.iter().map(|((s, m, l, b), v)| ((s.clone(), (*m).to_owned(), *l, *b), *v)).collect();
@@ -127,8 +131,7 @@ pub fn compare_stored(model: &Model, stored: &Stored, differences: &mut Differen
         places.for_each(|place| *counts.entry(place).or_insert(0) += 1);
         counts
     };
-    let dead = model.verdicts.iter().filter(|(_, verdict)| verdict.kind == "dead");
-    let dead = letters(&mut dead.map(|(place, _)| *place));
+    let dead = letters(&mut model.dead_letters.iter().copied());
     differences.compare("dead letters", &dead, &letters(&mut stored.dead_letters.iter().copied()));
 
     let visitors = visitors.into_iter().map(|((subject, _), value)| (subject, value)).collect();
@@ -137,11 +140,7 @@ pub fn compare_stored(model: &Model, stored: &Stored, differences: &mut Differen
 }
 
 /// What the API says of some subjects: every metric it names, and none missing that was counted.
-pub fn compare_counters(
-    model: &Model,
-    served: &HashMap<String, BTreeMap<String, i64>>,
-    differences: &mut Differences,
-) {
+pub fn compare_counters(model: &Model, served: &HashMap<String, BTreeMap<String, i64>>, differences: &mut Differences) {
     differences.compared("subjects served", served.len());
     for (subject, counters) in served {
         let mut expected: BTreeMap<String, i64> = counters.keys().map(|metric| (metric.clone(), 0)).collect();

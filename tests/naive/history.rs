@@ -10,6 +10,8 @@ const TOPIC: &str = "user-actions";
 /// A record as stored.
 pub struct LogRecord<'a> {
     pub partition: u32,
+    /// Of the topic.
+    pub partitions: u32,
     pub offset: u64,
     pub append_time_ms: i64,
     pub key: &'a [u8],
@@ -19,7 +21,8 @@ pub struct LogRecord<'a> {
 /// Hands over every record, partition by partition, in the order of the offsets.
 pub fn read_history(log_dir: &Path, mut each: impl FnMut(&LogRecord<'_>)) {
     let log = EmbeddedLog::open(log_dir, EmbeddedOptions::default()).expect("the log opens: nobody else has it open");
-    for partition in 0..log.partitions(TOPIC).expect("the topic is there") {
+    let partitions = log.partitions(TOPIC).expect("the topic is there");
+    for partition in 0..partitions {
         let address = TopicPartition::new(TOPIC, partition);
         let (mut next, end) = log.bounds(&address).expect("the partition is there");
         let mut consumer = log.consumer("the-model").expect("a consumer");
@@ -37,6 +40,7 @@ pub fn read_history(log_dir: &Path, mut each: impl FnMut(&LogRecord<'_>)) {
                 time_ms = record.append_time_ms;
                 each(&LogRecord {
                     partition,
+                    partitions,
                     offset: record.offset,
                     append_time_ms: record.append_time_ms,
                     key: record.key.unwrap_or_default(),

@@ -51,12 +51,8 @@ impl Stored {
         }
         let sql = "SELECT `partition`, `offset`, verdict, event_id, actor_id, appended_at FROM verdicts";
         for row in rows(connection, sql).await {
-            let verdict = Verdict {
-                kind: row.get(2),
-                event_id: row.get(3),
-                actor_id: row.get(4),
-                appended_at_ms: row.get(5),
-            };
+            let verdict =
+                Verdict { kind: row.get(2), event_id: row.get(3), actor_id: row.get(4), appended_at_ms: row.get(5) };
             stored.verdicts.insert(place(&row), verdict);
         }
         let sql = "SELECT `partition`, `offset` FROM dead_letters WHERE topic = 'user-actions'";

@@ -1,6 +1,6 @@
 //! Processes of the real binary, each with a directory of its own, and a plain client for what they serve.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 mod client;
 mod sender;

@@ -15,6 +15,7 @@ pub struct Site {
     pub binary: PathBuf,
     pub dir: PathBuf,
     pub listen: String,
+    pub state_dir: PathBuf,
     /// More flags.
     pub flags: Vec<String>,
 }
@@ -22,7 +23,8 @@ pub struct Site {
 impl Site {
     pub fn new(binary: impl Into<PathBuf>, dir: &Path) -> Self {
         let listen = format!("127.0.0.1:{}", quiet_port());
-        Self { binary: binary.into(), dir: dir.to_owned(), listen, flags: Vec::new() }
+        let state_dir = dir.join("state");
+        Self { binary: binary.into(), dir: dir.to_owned(), listen, state_dir, flags: Vec::new() }
     }
 
     pub fn log_dir(&self) -> PathBuf {
@@ -51,7 +53,7 @@ impl Site {
         command.env_remove("RUST_LOG").args(["run", "--topology", topology, "--listen", &self.listen]);
         command.arg("--log").arg(format!("embedded:{}", self.log_dir().display()));
         command.arg("--database").arg(format!("sqlite:{}", self.database_file().display()));
-        command.arg("--state").arg(self.dir.join("state")).args(&self.flags);
+        command.arg("--state").arg(&self.state_dir).args(&self.flags);
         command
     }
 
@@ -68,7 +70,7 @@ impl Site {
                 }
             }
         });
-        Service { child, address, messages_file: self.messages_file() }
+        Service { child, address, ready: false, messages_file: self.messages_file() }
     }
 
     /// Starts the service and waits until it serves.
@@ -83,19 +85,18 @@ impl Site {
 pub struct Service {
     child: Child,
     address: mpsc::Receiver<String>,
+    ready: bool,
     messages_file: PathBuf,
 }
 
 impl Service {
     /// Waits for the line that says where it listens.
-    pub fn wait_until_ready(&mut self) -> String {
-        match self.address.recv_timeout(PATIENCE) {
-            Ok(address) => address,
-            Err(_) => {
-                let (status, said) = (self.child.try_wait(), fs::read_to_string(&self.messages_file));
-                panic!("the service is not ready; status {status:?}; it said {}", said.unwrap_or_default())
-            }
+    pub fn wait_until_ready(&mut self) {
+        if !self.ready && self.address.recv_timeout(PATIENCE).is_err() {
+            let (status, said) = (self.child.try_wait(), fs::read_to_string(&self.messages_file));
+            panic!("the service is not ready; status {status:?}; it said {}", said.unwrap_or_default())
         }
+        self.ready = true;
     }
 
     pub fn id(&self) -> u32 {
@@ -110,7 +111,13 @@ impl Service {
         let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
         let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("?").trim();
-        format!("{}.{:02} CPU-seconds, RssAnon {}, VmHWM {}", ticks / 100, ticks % 100, line("RssAnon:"), line("VmHWM:"))
+        format!(
+            "{}.{:02} CPU-seconds, RssAnon {}, VmHWM {}",
+            ticks / 100,
+            ticks % 100,
+            line("RssAnon:"),
+            line("VmHWM:")
+        )
     }
 
     /// SIGKILL.

@@ -144,9 +144,11 @@ fn retry_after(response: &Response<Bytes>) -> Option<Duration> {
 fn events_uri(to: &str) -> Result<Uri, String> {
     let form = "needs the form http://host:port";
     if to.starts_with("https://") {
-        return Err("https is not spoken here yet: send to an http:// address, for example of a proxy on this machine \
+        return Err(
+            "https is not spoken here yet: send to an http:// address, for example of a proxy on this machine \
                     that speaks TLS with the other side"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let base = to.strip_suffix('/').unwrap_or(to);
     let uri: Uri = format!("{base}/v1/events").parse().map_err(|_| form.to_owned())?;
@@ -193,9 +195,11 @@ mod tests {
 
     #[test]
     fn answers_mean_what_the_contract_says() {
-        let taken = answer(202, &[], r#"{"accepted":2,"rejected":[{"index":1,"event_id":null,"error":"e"}],"receipt":"r"}"#);
+        let taken =
+            answer(202, &[], r#"{"accepted":2,"rejected":[{"index":1,"event_id":null,"error":"e"}],"receipt":"r"}"#);
         assert!(matches!(taken, Answer::Taken { accepted: 2, rejected } if rejected[0].index == 1));
-        let none = r#"{"type":"t","title":"No valid event","status":422,"detail":"d","rejected":[{"index":0,"error":"e"}]}"#;
+        let none =
+            r#"{"type":"t","title":"No valid event","status":422,"detail":"d","rejected":[{"index":0,"error":"e"}]}"#;
         assert!(matches!(answer(422, &[], none), Answer::Taken { accepted: 0, rejected } if rejected.len() == 1));
         let problem = r#"{"type":"t","title":"Busy","status":503,"detail":"wait"}"#;
         for status in [408, 429, 500, 502, 503, 504, 507] {

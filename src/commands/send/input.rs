@@ -90,11 +90,7 @@ pub struct Lines {
 
 impl Lines {
     /// Gives out every line that ends within this chunk, with its number from 1.
-    pub fn cut<E>(
-        &mut self,
-        mut chunk: &[u8],
-        each: &mut impl FnMut(u64, Line<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn cut<E>(&mut self, mut chunk: &[u8], each: &mut impl FnMut(u64, Line<'_>) -> Result<(), E>) -> Result<(), E> {
         while let Some(end) = chunk.iter().position(|byte| *byte == b'\n') {
             let (line, rest) = (&chunk[..end], &chunk[end + 1..]);
             chunk = rest;
@@ -138,10 +134,13 @@ mod tests {
     fn cut(chunks: &[&[u8]]) -> Vec<(u64, Option<Vec<u8>>)> {
         let (mut lines, mut found) = (Lines::default(), Vec::new());
         let mut each = |number, line: Line<'_>| {
-            found.push((number, match line {
-                Line::Whole(line) => Some(line.to_vec()),
-                Line::TooLong => None,
-            }));
+            found.push((
+                number,
+                match line {
+                    Line::Whole(line) => Some(line.to_vec()),
+                    Line::TooLong => None,
+                },
+            ));
             Ok::<_, ()>(())
         };
         chunks.iter().for_each(|chunk| lines.cut(chunk, &mut each).unwrap());
@@ -154,11 +153,7 @@ mod tests {
         let long = vec![b'x'; LINE_BYTES_MAX];
         let exact = cut(&[&long, b"\nb"]);
         assert_eq!(exact, [(1, Some(long.clone())), (2, Some(b"b".to_vec()))]);
-        assert_eq!(cut(&[b"a\n", &long, b"y\nb\n"]), [
-            (1, Some(b"a".to_vec())),
-            (2, None),
-            (3, Some(b"b".to_vec())),
-        ]);
+        assert_eq!(cut(&[b"a\n", &long, b"y\nb\n"]), [(1, Some(b"a".to_vec())), (2, None), (3, Some(b"b".to_vec())),]);
         let whole: Vec<u8> = [long.as_slice(), b"y\nb\n"].concat();
         assert_eq!(cut(&[&whole]), [(1, None), (2, Some(b"b".to_vec()))]);
         assert_eq!(cut(&[&long, &long, &long]), [(1, None)]);

@@ -183,7 +183,10 @@ mod tests {
         let lane = |line: &str| lane_of(line.as_bytes(), 64);
         let home = lane(r#"{"actor_id":"u1"}"#);
         assert_ne!(home, 0);
-        assert_eq!(home, lane(r#"{"event_id":"\"actor_id\":\"u2\"","properties":{"actor_id":"u3"},"actor_id":"\u00751"}"#));
+        assert_eq!(
+            home,
+            lane(r#"{"event_id":"\"actor_id\":\"u2\"","properties":{"actor_id":"u3"},"actor_id":"\u00751"}"#)
+        );
         for line in ["", "x", "[1]", "{}", r#"{"actor_id":7}"#, r#"{"actor_id":null}"#, r#"{"actor_id":"u1""#] {
             assert_eq!(lane(line), 0, "{line}");
         }

@@ -142,7 +142,8 @@ impl Report {
     /// Adds to a failure what was done and what to do.
     pub fn how_to_resume(&self, failure: Failure) -> Failure {
         let lines = HumanCount(self.accepted() + self.rejected());
-        let resume = format!("{lines} lines were acknowledged. Send the whole file again: what the log has counts once");
+        let resume =
+            format!("{lines} lines were acknowledged. Send the whole file again: what the log has counts once");
         match failure {
             Failure::No(reason) => Failure::No(format!("{reason}\n{resume}")),
             usage => usage,

@@ -65,7 +65,7 @@ fn a_full_log_never_stays_full() {
         log.ensure_topics(&[spec("a", 1, None)]).unwrap();
         let mut random = 7u32;
         let mut failures = 0;
-        for _ in 0..1_500 {
+        for _ in 0..700 {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let value = "r".repeat((random >> 8) as usize % [300, 6_000, 200_000][(random >> 4) as usize % 3]);
             match append(&log, "a", &[&value]) {
@@ -80,7 +80,7 @@ fn a_full_log_never_stays_full() {
                 assert!(append(&log, "a", &[&"r".repeat(500_000)]).is_ok(), "failure {failures}: all is deleted");
             }
         }
-        assert!(failures > 20, "{failures}");
+        assert!(failures > 10, "{failures}");
         let (start, end) = log.bounds(&at).unwrap();
         assert_eq!(read(&log, &at, start).0.len() as u64, end - start);
     }

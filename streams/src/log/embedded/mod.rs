@@ -30,7 +30,8 @@ pub struct EmbeddedOptions {
     /// half of it is tried, and so on.
     pub map_size_bytes: u64,
     /// Appends are refused with [`LogError::Full`] when they would leave less than this on the disk (or in the map;
-    /// there at most an eighth of it). What frees room may use it.
+    /// there at most an eighth of it). What frees room may use it, and so may appends that should fit into pages of the
+    /// file that are free: where those are too scattered the file grows nevertheless.
     pub disk_reserve_bytes: u64,
     /// Appends beyond transactions are refused with [`LogError::Busy`] while this much is waiting.
     pub queue_bytes_max: usize,

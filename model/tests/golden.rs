@@ -1,0 +1,175 @@
+//! The JSON formats of the topics, byte for byte. What has been written once must stay readable: never change a string
+//! here. A new field gets a default and a new test; an old string stays (`docs/wire.md`).
+
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt::Debug;
+use tally_model::{
+    CounterWindow, Counters, Event, EventFields, PROGRESS_KEY_PREFIX, ProgressMark, Reaction, RootPosition,
+    UnknownFields, Verdict, VerdictKind,
+};
+
+/// Generation 1, commit 42.
+const VERSION: i64 = (1 << 48) | 42;
+
+/// What is written is these bytes, and these bytes are read as what was written.
+#[track_caller]
+fn both_ways<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, json: &str) {
+    assert_eq!(serde_json::to_string(value).unwrap(), json);
+    reads(json, value);
+}
+
+/// Bytes of an older or a newer version are read as `value`.
+#[track_caller]
+fn reads<T: DeserializeOwned + PartialEq + Debug>(json: &str, value: &T) {
+    assert_eq!(serde_json::from_str::<T>(json).unwrap(), *value);
+}
+
+fn counters() -> Counters {
+    Counters {
+        subject_id: "article:7".into(),
+        counters: [("likes".to_owned(), 3), ("visitors".to_owned(), 300)].into(),
+        changed: vec!["visitors".into(), "likes".into()],
+        approximate: vec!["visitors".into()],
+        as_of_ms: 1_795_248_000_123,
+        version: VERSION,
+    }
+}
+
+#[test]
+fn counters_are_what_they_have_always_been() {
+    both_ways(
+        &counters(),
+        r#"{"subject_id":"article:7","counters":{"likes":3,"visitors":300},"changed":["visitors","likes"],"approximate":["visitors"],"as_of_ms":1795248000123,"version":281474976710698}"#,
+    );
+    let exact = Counters { approximate: Vec::new(), ..counters() };
+    both_ways(
+        &exact,
+        r#"{"subject_id":"article:7","counters":{"likes":3,"visitors":300},"changed":["visitors","likes"],"as_of_ms":1795248000123,"version":281474976710698}"#,
+    );
+}
+
+#[test]
+fn counter_windows_are_what_they_have_always_been() {
+    let window = CounterWindow {
+        subject_id: "article:7".into(),
+        metric: "views".into(),
+        window_ms: 3_600_000,
+        window_start_ms: 1_795_248_000_000,
+        value: 12,
+        version: VERSION,
+    };
+    both_ways(
+        &window,
+        r#"{"subject_id":"article:7","metric":"views","window_ms":3600000,"window_start_ms":1795248000000,"value":12,"version":281474976710698}"#,
+    );
+    assert_eq!(window.key(), b"article:7\0views\x003600000\x001795248000000");
+}
+
+#[test]
+fn reactions_are_what_they_have_always_been() {
+    let reaction = Reaction {
+        actor_id: "u42".into(),
+        metric: "likes".into(),
+        subject_id: "article:7".into(),
+        active: true,
+        occurred_at_ms: 1_795_248_000_123,
+        appended_at_ms: 1_795_248_000_456,
+        version: VERSION,
+    };
+    both_ways(
+        &reaction,
+        r#"{"actor_id":"u42","metric":"likes","subject_id":"article:7","active":true,"occurred_at_ms":1795248000123,"appended_at_ms":1795248000456,"version":281474976710698}"#,
+    );
+    assert_eq!(reaction.key(), b"u42\0likes\0article:7");
+}
+
+fn verdict(kind: VerdictKind) -> Verdict {
+    Verdict {
+        partition: 3,
+        offset: 70_000,
+        request: Some("00112233445566778899aabbccddeeff".into()),
+        event_id: Some("e1".into()),
+        actor_id: Some("u42".into()),
+        verdict: kind,
+        reason: "counted before".into(),
+        node: "fresh".into(),
+        appended_at_ms: 1_795_248_000_456,
+        version: VERSION,
+    }
+}
+
+#[test]
+fn verdicts_are_what_they_have_always_been() {
+    both_ways(
+        &verdict(VerdictKind::Duplicate),
+        r#"{"partition":3,"offset":70000,"request":"00112233445566778899aabbccddeeff","event_id":"e1","actor_id":"u42","verdict":"duplicate","reason":"counted before","node":"fresh","appended_at_ms":1795248000456,"version":281474976710698}"#,
+    );
+    let bare = Verdict { request: None, event_id: None, actor_id: None, ..verdict(VerdictKind::Dead) };
+    both_ways(
+        &bare,
+        r#"{"partition":3,"offset":70000,"verdict":"dead","reason":"counted before","node":"fresh","appended_at_ms":1795248000456,"version":281474976710698}"#,
+    );
+}
+
+#[test]
+fn kinds_of_verdicts_keep_their_names() {
+    let kinds = [
+        (VerdictKind::Duplicate, r#""duplicate""#),
+        (VerdictKind::Limited, r#""limited""#),
+        (VerdictKind::Late, r#""late""#),
+        (VerdictKind::Dead, r#""dead""#),
+    ];
+    for (kind, json) in kinds {
+        both_ways(&kind, json);
+        assert_eq!(format!("\"{}\"", kind.as_str()), json);
+    }
+}
+
+#[test]
+fn progress_marks_are_what_they_have_always_been() {
+    let mark = ProgressMark {
+        task: "user-actions/3".into(),
+        generation: 1,
+        roots: vec![
+            RootPosition { partition: 3, next_offset: 70_001, clock_ms: 1_795_248_000_456 },
+            RootPosition { partition: 4, next_offset: 0, clock_ms: i64::MIN },
+        ],
+        version: VERSION,
+    };
+    both_ways(
+        &mark,
+        r#"{"task":"user-actions/3","generation":1,"roots":[{"partition":3,"next_offset":70001,"clock_ms":1795248000456},{"partition":4,"next_offset":0,"clock_ms":-9223372036854775808}],"version":281474976710698}"#,
+    );
+    let key = ProgressMark::key("user-actions/3");
+    assert_eq!(key, b"\0progress/user-actions/3");
+    assert!(key.starts_with(PROGRESS_KEY_PREFIX));
+}
+
+#[test]
+fn fields_of_a_newer_version_and_another_order_do_not_matter() {
+    reads(
+        r#"{"version":281474976710698,"as_of_ms":1795248000123,"next_year":[{}],"approximate":["visitors"],"changed":["visitors","likes"],"counters":{"visitors":300,"likes":3},"subject_id":"article:7"}"#,
+        &counters(),
+    );
+    reads(
+        r#"{"partition":3,"offset":70000,"request":null,"verdict":"late","reason":"counted before","node":"fresh","appended_at_ms":1795248000456,"version":281474976710698,"next_year":1}"#,
+        &Verdict { request: None, event_id: None, actor_id: None, ..verdict(VerdictKind::Late) },
+    );
+}
+
+#[test]
+fn events_in_the_log_are_what_they_have_always_been() {
+    let sent = br#"{"properties":{"source":"feed","depth":3},"duration_ms":6200,"user_agent":"a","ip":"203.0.113.9",
+        "occurred_at":"2026-11-21T08:00:00.123Z","subject_id":"article:7","actor_id":"u\"42","type":"read","event_id":"e1"}"#;
+    let stored = br#"{"event_id":"e1","type":"read","actor_id":"u\"42","subject_id":"article:7","ip":"203.0.113.9","user_agent":"a","occurred_at":1795248000123,"duration_ms":6200,"properties":{"source":"feed","depth":3}}"#;
+    let mut written = Vec::new();
+    EventFields::parse(sent, UnknownFields::Refuse).unwrap().write_json(&mut written);
+    assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(stored));
+    let append_time_ms = 1_795_248_000_456;
+    let event = Event::from_log(stored, append_time_ms).unwrap();
+    assert_eq!(event, Event::from_log(sent, append_time_ms).unwrap());
+    assert_eq!((event.occurred_at_ms, event.duration_ms), (1_795_248_000_123, Some(6_200)));
+    // Who writes to the topic without the door may leave the time out: then the event happened when the log took it.
+    let timeless = br#"{"event_id":"e1","type":"view","actor_id":"u42","subject_id":"article:7"}"#;
+    assert_eq!(Event::from_log(timeless, append_time_ms).unwrap().occurred_at_ms, append_time_ms);
+}

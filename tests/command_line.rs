@@ -1,0 +1,224 @@
+//! The command line as scripts see it: exit codes and texts. 0 well, 1 the answer is no, 2 wrong usage.
+
+mod process;
+
+use process::Site;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Runs `tally` in a directory, with nothing of the caller's environment.
+fn tally(dir: &Path, line: &str) -> Output {
+    tally_with(dir, line, &[])
+}
+
+fn tally_with(dir: &Path, line: &str, environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+    command.args(line.split_ascii_whitespace()).current_dir(dir).stdin(Stdio::null());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TALLY_")) {
+        command.env_remove(name);
+    }
+    command.envs(environment.iter().copied()).output().unwrap()
+}
+
+/// A directory with a good topology and some files that are nothing of the kind.
+fn stage() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let good = include_str!("../topology.yaml");
+    let put = |name: &str, text: &[u8]| fs::write(dir.path().join(name), text).unwrap();
+    put("topology.yaml", good.as_bytes());
+    put("misspelt.yaml", good.replace("type: dedupe", "type: dedup").as_bytes());
+    put("empty.yaml", b"");
+    put("list.yaml", b"- a\n- b\n");
+    put("broken.yaml", b"application: [tally\n");
+    put("text", b"no database, no directory");
+    put("events.ndjson", b"{\"event_id\":\"e\",\"type\":\"view\",\"actor_id\":\"u\",\"subject_id\":\"a:1\"}\n");
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    dir
+}
+
+/// Command line, exit code, and what the first line of its words begins with (stdout for 0, stderr otherwise).
+type Case = (&'static str, i32, &'static str);
+
+const USAGE: &[Case] = &[
+    ("", 2, "Counts what people do"),
+    ("frobnicate", 2, "error: unrecognized subcommand 'frobnicate'"),
+    ("--version", 0, "tally "),
+    ("--help", 0, "Counts what people do"),
+    ("run --bogus", 2, "error: unexpected argument '--bogus' found"),
+    ("run --listen", 2, "error: a value is required for '--listen <ADDR>'"),
+    ("run --threads 0", 2, "error: invalid value '0' for '--threads <N>': 0 is not in 1..=256"),
+    ("run --threads many", 2, "error: invalid value 'many' for '--threads <N>'"),
+    ("check topology.yaml", 2, "error: unexpected argument 'topology.yaml' found"),
+    ("describe --format svg", 2, "error: invalid value 'svg' for '--format <FORMAT>'"),
+    ("send", 2, "error: the following required arguments were not provided"),
+    ("send events.ndjson --lanes 0", 2, "error: invalid value '0' for '--lanes <N>': 0 is not in 1..=256"),
+    ("send events.ndjson --batch 1001", 2, "error: invalid value '1001' for '--batch <N>': 1001 is not in 1..=1000"),
+    ("send events.ndjson --rate 0", 2, "error: invalid value '0' for '--rate <N>'"),
+    ("send events.ndjson --give-up soon", 2, "error: invalid value 'soon' for '--give-up <TIME>'"),
+    ("demo --rate 0", 2, "error: invalid value '0' for '--rate <N>'"),
+    ("demo --seconds soon", 2, "error: invalid value 'soon' for '--seconds <N|forever>': must be a whole number"),
+    ("demo --write x.ndjson", 2, "error: the following required arguments were not provided:"),
+    (
+        "demo --write x.ndjson --events 5 --rate 7",
+        2,
+        "error: the argument '--write <FILE>' cannot be used with '--rate",
+    ),
+    ("demo --shape huge", 2, "error: invalid value 'huge' for '--shape <SHAPE>'"),
+    ("demo --end 2026-11-21T08:00:00Z", 2, "error: the following required arguments were not provided:"),
+];
+
+const TOPOLOGIES: &[Case] = &[
+    ("check", 0, "topology.yaml: well formed: 11 processors in 2 subtopologies, 6 topics, 2 sinks"),
+    (
+        "check --topology gone.yaml",
+        2,
+        "gone.yaml: No such file or directory (os error 2): name the pipeline's file with",
+    ),
+    ("check --topology misspelt.yaml", 1, "misspelt.yaml:17:21: unknown node type `dedup`"),
+    ("check --topology empty.yaml", 1, "empty.yaml:1:1: the file is empty"),
+    ("check --topology list.yaml", 1, "list.yaml:1:1: "),
+    ("check --topology broken.yaml", 1, "broken.yaml:"),
+    ("describe --topology gone.yaml", 2, "gone.yaml: No such file or directory (os error 2): name the pipeline's file"),
+    ("describe --topology misspelt.yaml", 2, "misspelt.yaml:17:21: unknown node type `dedup`"),
+    ("describe", 0, "application tally, commits every 50ms, late after 1d"),
+    ("describe --format mermaid", 0, "flowchart LR"),
+    ("run --topology gone.yaml --listen 127.0.0.1:0", 2, "gone.yaml: No such file or directory (os error 2): name the"),
+    ("run --topology misspelt.yaml --listen 127.0.0.1:0", 2, "misspelt.yaml:17:21: unknown node type `dedup`"),
+];
+
+const ADDRESSES: &[Case] = &[
+    ("run --listen nonsense", 2, "--listen nonsense: invalid socket address"),
+    ("run --listen 127.0.0.1:65536", 2, "--listen 127.0.0.1:65536: invalid port value"),
+    ("run --listen 127.0.0.1:0 --log ftp:x", 2, "--log ftp:x: not known; this version takes `embedded:DIR`"),
+    ("run --listen 127.0.0.1:0 --log embedded:", 2, "--log embedded:: not known; this version takes `embedded:DIR`"),
+    ("run --listen 127.0.0.1:0 --log embedded:text", 2, "text: File exists"),
+    (
+        "run --listen 127.0.0.1:0 --database postgres://h/d",
+        2,
+        "--database postgres://h/d: not known; this version takes",
+    ),
+    ("run --listen 127.0.0.1:0 --database sqlite:folder", 2, "database `sqlite:folder`: "),
+    ("run --listen 127.0.0.1:0 --database sqlite:text", 2, "database `sqlite:text`: "),
+    ("run --listen 127.0.0.1:0 --cache redis://h", 2, "--cache redis://h: not known; this version takes `memory:`"),
+    ("run --listen 127.0.0.1:0 --state text", 2, "state directory text: "),
+    ("send gone.ndjson", 2, "gone.ndjson: No such file or directory"),
+    ("send folder", 2, "folder: is a directory"),
+    ("send events.ndjson --to localhost:8080", 2, "--to localhost:8080: needs the form http://host:port"),
+    (
+        "send events.ndjson --to https://localhost",
+        2,
+        "--to https://localhost: https is not spoken here yet: send to an",
+    ),
+    ("send events.ndjson --ack-file folder", 2, "folder: Is a directory (os error 21): choose another --ack-file"),
+    ("demo --to nowhere", 2, "--to nowhere: needs the form http://host:port"),
+    ("demo --write folder --events 5", 2, "folder: Is a directory (os error 21)"),
+    (
+        "demo --write x.ndjson --events 5 --end yesterday",
+        2,
+        "--end yesterday: must be a time like 2026-11-21T08:00:00Z",
+    ),
+];
+
+#[track_caller]
+fn assert_case(output: &Output, (line, code, begin): Case) {
+    let said = if code == 0 { &output.stdout } else { &output.stderr };
+    let said = String::from_utf8_lossy(said);
+    let all = format!("`tally {line}`: {:?}\n{said}", output.status.code());
+    assert_eq!(output.status.code(), Some(code), "{all}");
+    assert!(said.starts_with(begin), "{all}\n  does not begin with: {begin}");
+    assert!(!said.contains("panicked"), "{all}");
+    if code != 0 {
+        assert!(output.stdout.is_empty(), "{all}: answers and errors are kept apart");
+    }
+}
+
+fn assert_cases(cases: &[Case]) {
+    let dir = stage();
+    for case in cases {
+        assert_case(&tally(dir.path(), case.0), *case);
+    }
+}
+
+#[test]
+fn wrong_usage() {
+    assert_cases(USAGE);
+}
+
+#[test]
+fn topologies() {
+    assert_cases(TOPOLOGIES);
+}
+
+#[test]
+fn addresses_and_files() {
+    assert_cases(ADDRESSES);
+}
+
+#[test]
+fn the_environment_says_what_the_flags_do_not() {
+    let dir = stage();
+    let case = ("check", 1, "misspelt.yaml:17:21: ");
+    assert_case(&tally_with(dir.path(), case.0, &[("TALLY_TOPOLOGY", "misspelt.yaml")]), case);
+    let case = ("check --topology topology.yaml", 0, "topology.yaml: well formed");
+    assert_case(&tally_with(dir.path(), case.0, &[("TALLY_TOPOLOGY", "misspelt.yaml")]), case);
+    for (name, value, expected) in [
+        ("TALLY_LOG", "ftp:x", "--log ftp:x: not known"),
+        ("TALLY_DATABASE", "x", "--database x: not known"),
+        ("TALLY_CACHE", "x", "--cache x: not known"),
+        ("TALLY_STATE", "text", "state directory text: "),
+        ("TALLY_LISTEN", "x", "--listen x: invalid socket address"),
+    ] {
+        let environment = [("TALLY_LISTEN", "127.0.0.1:0"), (name, value)];
+        assert_case(&tally_with(dir.path(), "run", &environment), ("run", 2, expected));
+    }
+    let case = ("send events.ndjson", 2, "--to x: needs the form http://host:port");
+    assert_case(&tally_with(dir.path(), case.0, &[("TALLY_TO", "x")]), case);
+}
+
+#[test]
+fn every_subcommand_has_help() {
+    let dir = stage();
+    for command in ["run", "check", "describe", "send", "demo"] {
+        let output = tally(dir.path(), &format!("{command} --help"));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text.contains(&format!("Usage: tally {command}")), "{text}");
+    }
+}
+
+#[test]
+fn an_address_in_use_is_told() {
+    let dir = stage();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let output = tally(dir.path(), &format!("run --listen {address}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let expected =
+        format!("--listen {address}: Address already in use (os error 98): name a free address with --listen\n");
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn a_second_process_on_the_same_data_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut site = Site::new(env!("CARGO_BIN_EXE_tally"), dir.path());
+    let service = site.start();
+    site.listen = "127.0.0.1:0".to_owned();
+    let refused = |site: &Site, expected: &str| {
+        let output = site.command().output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(expected), "{said}");
+        assert!(output.stdout.is_empty());
+    };
+    let held = "another tally uses it: stop that one, or give this one its own with --state";
+    refused(&site, &format!("state directory {}: {held}", site.state_dir.display()));
+    site.state_dir = dir.path().join("another");
+    let (log, process) = (site.log_dir(), service.id());
+    refused(&site, &format!("the log in {} is in use by process {process}: stop that one, or choose", log.display()));
+    let (status, _) = service.terminate();
+    assert_eq!(status.code(), Some(0), "the first was not disturbed");
+}

@@ -1,0 +1,178 @@
+//! The naive model itself, on histories short enough to be checked by hand; and that a comparison finds what is wrong.
+
+mod naive;
+
+use naive::{Differences, LogRecord, Model, Stored, compare_counters, compare_stored};
+use std::collections::{BTreeMap, HashMap};
+
+const NOON_MS: i64 = 1_795_262_400_000;
+
+/// Takes (append time, event) in order, in partition 0. Times are relative to noon.
+fn model(records: &[(i64, &str)]) -> Model {
+    let mut model = Model::default();
+    for (offset, (append_ms, text)) in (0..).zip(records) {
+        let event: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        let key = event["actor_id"].as_str().unwrap_or_default().to_owned();
+        let mut value = event;
+        if let Some(time_ms) = value["occurred_at"].as_i64() {
+            value["occurred_at"] = (NOON_MS + time_ms).into();
+        }
+        let value = if value.is_null() { (*text).to_owned() } else { value.to_string() };
+        model.take(&LogRecord {
+            partition: 0,
+            partitions: 1,
+            offset,
+            append_time_ms: NOON_MS + append_ms,
+            key: key.as_bytes(),
+            value: value.as_bytes(),
+        });
+    }
+    model
+}
+
+fn event(id: &str, kind: &str, actor: &str, time_ms: i64) -> String {
+    format!(
+        r#"{{"event_id":"{id}","type":"{kind}","actor_id":"{actor}","subject_id":"a:1","occurred_at":{time_ms},"duration_ms":5000}}"#
+    )
+}
+
+fn count(model: &Model, metric: &'static str) -> i64 {
+    model.counters.get(&("a:1".to_owned(), metric)).copied().unwrap_or(0)
+}
+
+fn kinds(model: &Model) -> BTreeMap<u64, &str> {
+    model.verdicts.iter().map(|((_, offset), verdict)| (*offset, verdict.kind.as_str())).collect()
+}
+
+#[test]
+fn late_duplicate_and_dead_events_do_not_count() {
+    let day_ms = 86_400_000;
+    let records = [
+        (0, event("a", "view", "u1", -day_ms)),
+        (1, event("b", "view", "u1", -day_ms)),
+        (2, event("a", "view", "u1", -5)),
+        (3, event("a", "view", "u2", 0)),
+        (4, "no event".to_owned()),
+        (5, event("c", "clap", "u1", 0)),
+        (6, event("d", "view", "u1", 300_007)),
+    ];
+    let model = model(&records.each_ref().map(|(append_ms, text)| (*append_ms, text.as_str())));
+    assert_eq!(kinds(&model), [(1, "late"), (2, "duplicate"), (5, "dead"), (6, "dead")].into());
+    assert_eq!(model.dead_letters, [(0, 4), (0, 5), (0, 6)].into());
+    assert_eq!((count(&model, "views"), model.visitors["a:1"].len()), (2, 2));
+    assert_eq!(model.ids.len(), 3);
+    let (hour_ms, noon_ms) = (3_600_000, NOON_MS);
+    let window = |length_ms, start_ms| model.windows.get(&("a:1".to_owned(), "views", length_ms, start_ms)).copied();
+    assert_eq!(window(hour_ms, noon_ms), Some(1));
+    assert_eq!(window(hour_ms, noon_ms - day_ms), Some(1));
+    assert_eq!(window(day_ms, noon_ms - day_ms / 2), Some(1));
+    assert_eq!(model.windows.len(), 4);
+}
+
+#[test]
+fn a_burst_is_cut_after_sixty_in_ten_seconds_of_the_log() {
+    let events: Vec<_> = (0..130).map(|n| (n * 100, event(&n.to_string(), "read", "u1", -7_000_000))).collect();
+    let model = model(&events.iter().map(|(append_ms, text)| (*append_ms, text.as_str())).collect::<Vec<_>>());
+    // 100 in the first ten seconds, 30 in the next.
+    assert_eq!(count(&model, "reads"), 90);
+    assert_eq!(kinds(&model), (60..100).map(|offset| (offset, "limited")).collect());
+}
+
+#[test]
+fn the_latest_time_wins_and_only_changes_count() {
+    let steps =
+        [("like", 10, 1), ("like", 11, 1), ("unlike", 5, 1), ("unlike", 11, 0), ("unlike", 12, 0), ("like", 12, 1)];
+    let mut records = Vec::new();
+    for (n, (kind, time_ms, expected)) in (0..).zip(steps) {
+        records.push((100 + n, event(&n.to_string(), kind, "u1", time_ms)));
+        let model = model(&records.iter().map(|(append_ms, text)| (*append_ms, text.as_str())).collect::<Vec<_>>());
+        assert_eq!(count(&model, "likes"), expected, "after {kind} at {time_ms}");
+    }
+    let model = model(&records.iter().map(|(append_ms, text)| (*append_ms, text.as_str())).collect::<Vec<_>>());
+    let reaction = &model.reactions[&("u1".to_owned(), "likes", "a:1".to_owned())];
+    assert_eq!((reaction.active, reaction.occurred_at_ms - NOON_MS), (true, 12));
+    assert_eq!((reaction.created_at_ms - NOON_MS, reaction.updated_at_ms - NOON_MS), (100, 105));
+}
+
+/// What a database that is right holds.
+fn stored(model: &Model) -> Stored {
+    let mut counters: HashMap<_, _> =
+        model.counters.iter().map(|((s, m), v)| ((s.clone(), (*m).to_owned()), *v)).collect();
+    let visitors = model.visitors.iter();
+    counters.extend(visitors.map(|(s, actors)| ((s.clone(), "visitors".to_owned()), actors.len() as i64)));
+    Stored {
+        counters,
+        windows: model.windows.iter().map(|((s, m, l, b), v)| ((s.clone(), (*m).to_owned(), *l, *b), *v)).collect(),
+        reactions: model
+            .reactions
+            .iter()
+            .map(|((a, m, s), r)| ((a.clone(), (*m).to_owned(), s.clone()), r.clone()))
+            .collect(),
+        verdicts: model.verdicts.clone(),
+        dead_letters: model.dead_letters.iter().copied().collect(),
+    }
+}
+
+fn differences(model: &Model, change: impl FnOnce(&mut Stored)) -> String {
+    let (mut stored, mut differences) = (stored(model), Differences::default());
+    change(&mut stored);
+    compare_stored(model, &stored, &mut differences);
+    if differences.is_empty() { String::new() } else { differences.to_string() }
+}
+
+#[test]
+fn every_kind_of_difference_is_found() {
+    let records = [
+        (0, event("a", "view", "u1", 0)),
+        (1, event("b", "like", "u1", 0)),
+        (2, event("b", "like", "u1", 0)),
+        (3, event("c", "clap", "u1", 0)),
+    ];
+    let model = model(&records.each_ref().map(|(append_ms, text)| (*append_ms, text.as_str())));
+    assert_eq!(differences(&model, |_| {}), "");
+    let key = |metric: &str| ("a:1".to_owned(), metric.to_owned());
+    type Change<'a> = Box<dyn Fn(&mut Stored) + 'a>;
+    let changes: [(&str, Change<'_>); 12] = [
+        ("counters", Box::new(|s| *s.counters.get_mut(&key("views")).unwrap() += 1)),
+        ("counters", Box::new(|s| s.counters.retain(|(_, metric), _| metric != "likes"))),
+        ("counters", Box::new(|s| s.counters.extend([(key("shares"), 1)]))),
+        ("visitors of a:1", Box::new(|s| *s.counters.get_mut(&key("visitors")).unwrap() += 1)),
+        ("windows", Box::new(|s| *s.windows.values_mut().next().unwrap() -= 1)),
+        ("windows", Box::new(|s| s.windows.clear())),
+        ("reactions", Box::new(|s| s.reactions.values_mut().next().unwrap().active = false)),
+        ("reactions", Box::new(|s| s.reactions.values_mut().next().unwrap().occurred_at_ms += 1)),
+        ("reactions", Box::new(|s| s.reactions.clear())),
+        ("verdicts", Box::new(|s| s.verdicts.get_mut(&(0, 2)).unwrap().kind = "late".to_owned())),
+        ("verdicts", Box::new(|s| s.verdicts.retain(|_, verdict| verdict.kind != "dead"))),
+        ("dead letters", Box::new(|s| s.dead_letters.push((0, 3)))),
+    ];
+    for (what, change) in changes {
+        let found = differences(&model, |stored| change(stored));
+        assert!(found.starts_with(what), "{what}: {found}");
+    }
+    let mut served =
+        HashMap::from([("a:1".to_owned(), BTreeMap::from([("views".to_owned(), 1), ("likes".to_owned(), 1)]))]);
+    let compare = |served: &HashMap<String, BTreeMap<String, i64>>| {
+        let mut differences = Differences::default();
+        compare_counters(&model, served, &mut differences);
+        differences.is_empty()
+    };
+    assert!(!compare(&served), "visitors are missing");
+    let counters = served.get_mut("a:1").unwrap();
+    counters.insert("visitors".to_owned(), 1);
+    counters.insert("shares".to_owned(), 0);
+    assert!(compare(&served));
+    served.get_mut("a:1").unwrap().insert("likes".to_owned(), 2);
+    assert!(!compare(&served));
+}
+
+#[test]
+fn estimates_may_be_off_by_little() {
+    let events: Vec<_> = (0..1_000).map(|n| (n * 20, event("e", "view", &format!("u{n}"), 0))).collect();
+    let model = model(&events.iter().map(|(append_ms, text)| (*append_ms, text.as_str())).collect::<Vec<_>>());
+    let visitors = ("a:1".to_owned(), "visitors".to_owned());
+    let with = |value: i64| differences(&model, |stored| stored.counters.extend([(visitors.clone(), value)]));
+    assert_eq!(with(1_009), "");
+    assert!(with(1_011).contains("RMSE is 1.10 %"));
+    assert!(with(1_041).contains("too far off"));
+}
