@@ -273,24 +273,26 @@ impl<D: Dataflow> StreamThread<D> {
     }
 
     fn revoke(&mut self, partitions: &[u32], lost: bool, now_ms: i64) -> Result<(), TaskError> {
-        if lost {
-            self.rollback()?;
-        } else if self.tasks.values().any(|task| task.wants_commit(now_ms)) {
-            self.commit(now_ms)?;
-        }
+        // They are not ours any more whatever happens below: nothing may open their tasks again.
         self.assigned.retain(|partition| !partitions.contains(partition));
-        let sources: Vec<_> =
-            self.tasks.keys().filter(|source| partitions.contains(&source.partition)).cloned().collect();
+        let settled = match lost {
+            true => self.rollback(),
+            false if self.tasks.values().any(|task| task.wants_commit(now_ms)) => self.commit(now_ms),
+            false => Ok(()),
+        };
+        let revoked = |source: &&TopicPartition| partitions.contains(&source.partition);
+        let sources: Vec<_> = self.tasks.keys().filter(revoked).cloned().collect();
         for source in sources {
             self.consumer.unassign(&source);
             if let Some(mut task) = self.tasks.remove(&source)
+                && settled.is_ok()
                 && !lost
             {
                 self.close(&mut task, now_ms)?;
             }
         }
         self.report();
-        Ok(())
+        settled
     }
 
     fn close_all(&mut self, now_ms: i64) -> Result<(), TaskError> {

@@ -33,7 +33,7 @@ pub struct AccumulatorStore<K: StoreKey, A: Accumulator> {
     /// The open transaction: what was taken in, in order.
     open: Vec<(K, u64, A::Undo)>,
     dirty: Vec<K>,
-    behind: Option<(Arc<Checkpoint>, usize)>,
+    behind: Option<Arc<Checkpoint>>,
     hydrated: Option<Vec<u8>>,
     index: usize,
     fault: Option<StoreError>,
@@ -86,13 +86,13 @@ impl<K: StoreKey, A: Accumulator> AccumulatorStore<K, A> {
     }
 
     fn fetch(&mut self, key: &K) {
-        let Some((checkpoint, index)) = &self.behind else { return };
+        let Some(checkpoint) = &self.behind else { return };
         if self.map.contains_key(key) {
             return;
         }
         let mut bytes = Vec::new();
         key.encode(&mut bytes);
-        match checkpoint.get(*index, &bytes).map(|found| found.map(|value| A::decode(&value))) {
+        match checkpoint.get(self.index, &bytes).map(|found| found.map(|value| A::decode(&value))) {
             Ok(Some(Some(value))) => drop(self.map.insert(key.clone(), Slot { value, dirty: false })),
             Ok(Some(None)) => self.fault = Some(corrupt(&self.name, "a value")),
             Ok(None) => {}
@@ -102,10 +102,10 @@ impl<K: StoreKey, A: Accumulator> AccumulatorStore<K, A> {
 }
 
 impl<K: StoreKey, A: Accumulator> StateStore for AccumulatorStore<K, A> {
-    fn open(&mut self, name: &str, checkpoint: Option<(Arc<Checkpoint>, usize)>) -> Result<(), StoreError> {
+    fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
         self.name = name.to_owned();
-        self.index = checkpoint.as_ref().map_or(0, |(_, index)| *index);
-        self.behind = checkpoint;
+        self.index = index;
+        self.behind = behind;
         Ok(())
     }
 
@@ -166,11 +166,11 @@ impl<K: StoreKey, A: Accumulator> StateStore for AccumulatorStore<K, A> {
     }
 
     fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError> {
-        let Some((checkpoint, index)) = &self.behind else { return Ok(false) };
+        let Some(checkpoint) = &self.behind else { return Ok(false) };
         let after = self.hydrated.take();
         let after = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let (map, name, mut last) = (&mut self.map, &self.name, None);
-        let more = checkpoint.scan(*index, after, entries_max, |key, value| {
+        let more = checkpoint.scan(self.index, after, entries_max, |key, value| {
             last = Some(key.to_vec());
             let key = K::decode(key).ok_or_else(|| corrupt(name, "a key"))?;
             if !map.contains_key(&key) {

@@ -14,10 +14,10 @@ pub struct KeyValueStore<K: StoreKey, V: StoreValue> {
     name: String,
     table: Table<K, V>,
     /// Where entries may be that are not in memory; None once all are.
-    behind: Option<(Arc<Checkpoint>, usize)>,
+    behind: Option<Arc<Checkpoint>>,
     /// The last key that `hydrate` has loaded.
     hydrated: Option<Vec<u8>>,
-    /// Where checkpoints are written.
+    /// Its place among the checkpoint's databases.
     index: usize,
     fault: Option<StoreError>,
     bytes: (Vec<u8>, Vec<u8>),
@@ -67,13 +67,13 @@ impl<K: StoreKey, V: StoreValue> KeyValueStore<K, V> {
 
     /// Brings a key into memory if the checkpoint has it.
     fn fetch(&mut self, key: &K) {
-        let Some((checkpoint, index)) = &self.behind else { return };
+        let Some(checkpoint) = &self.behind else { return };
         if self.table.get(key).is_some() {
             return;
         }
         self.bytes.0.clear();
         key.encode(&mut self.bytes.0);
-        let found = checkpoint.get(*index, &self.bytes.0).and_then(|found| match found {
+        let found = checkpoint.get(self.index, &self.bytes.0).and_then(|found| match found {
             Some(bytes) => V::decode(&bytes).map(Some).ok_or_else(|| corrupt(&self.name, "a value")),
             None => Ok(None),
         });
@@ -91,10 +91,10 @@ pub(super) fn corrupt(store: &str, detail: impl Into<String>) -> StoreError {
 }
 
 impl<K: StoreKey, V: StoreValue> StateStore for KeyValueStore<K, V> {
-    fn open(&mut self, name: &str, checkpoint: Option<(Arc<Checkpoint>, usize)>) -> Result<(), StoreError> {
+    fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
         self.name = name.to_owned();
-        self.index = checkpoint.as_ref().map_or(0, |(_, index)| *index);
-        self.behind = checkpoint;
+        self.index = index;
+        self.behind = behind;
         Ok(())
     }
 
@@ -158,11 +158,11 @@ impl<K: StoreKey, V: StoreValue> StateStore for KeyValueStore<K, V> {
     }
 
     fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError> {
-        let Some((checkpoint, index)) = &self.behind else { return Ok(false) };
+        let Some(checkpoint) = &self.behind else { return Ok(false) };
         let after = self.hydrated.take();
         let after = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let (table, name, mut last) = (&mut self.table, &self.name, None);
-        let more = checkpoint.scan(*index, after, entries_max, |key, value| {
+        let more = checkpoint.scan(self.index, after, entries_max, |key, value| {
             last = Some(key.to_vec());
             let key = K::decode(key).ok_or_else(|| corrupt(name, "a key"))?;
             table.load(key, V::decode(value).ok_or_else(|| corrupt(name, "a value"))?);

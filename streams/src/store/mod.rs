@@ -41,8 +41,9 @@ pub enum StoreError {
 
 /// What a task asks of every store.
 pub trait StateStore: Any + Send {
-    /// Takes its name, and the checkpoint to read through, at `index` among its databases.
-    fn open(&mut self, name: &str, checkpoint: Option<(Arc<Checkpoint>, usize)>) -> Result<(), StoreError>;
+    /// Takes its name, its place among the checkpoint's databases, and the checkpoint to read through, if it has
+    /// anything to read.
+    fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError>;
     /// Writes what the open transaction changed.
     fn write_changes(&mut self, out: &mut ChangelogWriter);
     /// Whether the open transaction changed anything.

@@ -130,9 +130,10 @@ fn split_key<K: StoreKey>(stored: &[u8]) -> Option<(u32, K)> {
 }
 
 impl<K: StoreKey, V: StoreValue, const SEGMENT_MS: i64> StateStore for WindowStore<K, V, SEGMENT_MS> {
-    fn open(&mut self, name: &str, checkpoint: Option<(Arc<Checkpoint>, usize)>) -> Result<(), StoreError> {
+    fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
         self.name = name.to_owned();
-        let Some((checkpoint, index)) = checkpoint else { return Ok(()) };
+        self.index = index;
+        let Some(checkpoint) = behind else { return Ok(()) };
         // Seeks from segment to segment: there are few.
         let mut segments: Vec<u32> = Vec::new();
         loop {
@@ -148,7 +149,6 @@ impl<K: StoreKey, V: StoreValue, const SEGMENT_MS: i64> StateStore for WindowSto
                 None => break,
             }
         }
-        self.index = index;
         self.behind = Some((checkpoint, segments));
         Ok(())
     }

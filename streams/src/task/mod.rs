@@ -90,6 +90,9 @@ pub struct Task<D: Dataflow> {
     /// Bytes of changelog since the last checkpoint, and when that was.
     changelog_bytes: usize,
     checkpointed_at_ms: i64,
+    /// Its checkpoint is all in memory.
+    hydrated: bool,
+    /// It has committed since then: its checkpoint is not what kills it.
     proven: bool,
 
     counts: Vec<NodeCounts>,
@@ -584,7 +587,8 @@ impl<D: Dataflow> Task<D> {
             self.untold = Untold::Nothing;
             self.told_all_at_ms = now_ms;
         }
-        if !self.proven {
+        // A damaged entry shows at the latest when it is loaded.
+        if !self.proven && self.hydrated {
             self.proven = true;
             if let Some(checkpoint) = &self.checkpoint {
                 checkpoint.proven();
@@ -640,6 +644,7 @@ impl<D: Dataflow> Task<D> {
                 return Ok(true);
             }
         }
+        self.hydrated = true;
         Ok(false)
     }
 }

@@ -82,8 +82,8 @@ impl<D: Dataflow> Task<D> {
         };
         let (checkpoint, meta) = opened.map_or((None, None), |(checkpoint, meta)| (Some(checkpoint), meta));
         for (index, (store, spec)) in stores.iter_mut().zip(&spec.stores).enumerate() {
-            let behind = meta.as_ref().and(checkpoint.clone()).map(|checkpoint| (checkpoint, index));
-            store.open(&spec.name, behind)?;
+            // A checkpoint without a meta record is empty: there is nothing to read through to, only to write to.
+            store.open(&spec.name, index, meta.as_ref().and(checkpoint.clone()))?;
         }
         let mut task = Self::assemble(site, spec, partition, stores, checkpoint, now_ms);
         let Some(meta) = meta else { return Ok((task, None)) };
@@ -138,6 +138,7 @@ impl<D: Dataflow> Task<D> {
             written: vec![false; subtopology.outputs.len()],
             changelog_bytes: 0,
             checkpointed_at_ms: now_ms,
+            hydrated: false,
             proven: false,
             counts: vec![NodeCounts::default(); subtopology.nodes.len()],
             pool: Vec::new(),
