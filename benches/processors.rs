@@ -65,7 +65,7 @@ fn filled(topology: &Topology<Actions>, events: u64, seed: u64) -> Arc<MemoryLog
     let appender = log.appender().expect("an appender");
     let now_ms = system_clock()();
     let mut batch = AppendBatch::default();
-    let mut flush = |batch: &mut AppendBatch| {
+    let flush = |batch: &mut AppendBatch| {
         let (sender, receiver) = channel();
         let done = Box::new(move |outcome| drop(sender.send(outcome)));
         appender.append("user-actions", std::mem::take(batch), done);
@@ -111,7 +111,9 @@ fn processors(log: &Arc<MemoryLog>, topology: Topology<Actions>, state: Option<&
     let seconds = cpu_seconds() - started;
     let log = log.as_ref();
     let records = |topic: &str| -> u64 {
-        (0..log.partitions(topic).unwrap_or(0)).map(|p| log.bounds(&TopicPartition::new(topic, p)).map_or(0, |b| b.1)).sum()
+        (0..log.partitions(topic).unwrap_or(0))
+            .map(|p| log.bounds(&TopicPartition::new(topic, p)).map_or(0, |b| b.1))
+            .sum()
     };
     eprintln!(
         "  {:.2} s CPU, {:.2} s wall, {} counters records, {} hop records, {} changelog records",
@@ -153,7 +155,8 @@ fn plain_loop(log: &MemoryLog) -> f64 {
     }
     let mut out = Vec::new();
     for ((subject, kind), count) in &counts {
-        serde_json::to_writer(&mut out, &serde_json::json!({"subject": subject, "type": kind, "count": count})).expect("json");
+        serde_json::to_writer(&mut out, &serde_json::json!({"subject": subject, "type": kind, "count": count}))
+            .expect("json");
     }
     assert!(!std::hint::black_box(out).is_empty());
     cpu_seconds() - started

@@ -93,13 +93,16 @@ struct Head<'a> {
     subjects: u32,
 }
 
+/// Length and start in ms; none is all time.
+type Window = Option<(i64, i64)>;
+
 #[derive(Serialize, Deserialize)]
 struct Subject<'a> {
     subject_id: &'a str,
     /// (metric, minute, total_only, delta)
     deltas: Vec<(u16, Minute, bool, i64)>,
     /// (metric, window, hashes)
-    visitors: Vec<(u16, Option<(i64, i64)>, Cow<'a, [u64]>)>,
+    visitors: Vec<(u16, Window, Cow<'a, [u64]>)>,
 }
 
 impl SubjectChanges {

@@ -112,7 +112,7 @@ impl Processor<Actions> for CountProcessor {
                 Err(e) => {
                     let reason = format!("`where` {e}");
                     let verdict = action.verdict(context, VerdictKind::Dead, &self.metric, reason.clone());
-                    return Err(Reject { reason, verdict: Some(verdict) });
+                    return Err(Reject { reason, verdict: Some(Box::new(verdict)) });
                 }
             }
         }

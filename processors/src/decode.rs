@@ -86,7 +86,7 @@ impl Processor<Actions> for DecodeProcessor {
                 let (event_id, actor_id) = (fields.event_id.as_deref(), fields.actor_id.as_deref());
                 let kind = VerdictKind::Dead;
                 let item = verdict(origin, context.version(), kind, &self.node, reason.clone(), event_id, actor_id);
-                Err(Reject { reason, verdict: known.then_some(item) })
+                Err(Reject { reason, verdict: known.then(|| Box::new(item)) })
             }
         }
     }

@@ -190,7 +190,7 @@ impl ToggleProcessor {
                 subject(counted).map_err(|reason| {
                     let reason = format!("count `{}`: {reason}", counted.metric);
                     let verdict = action.verdict(context, VerdictKind::Dead, &self.node, reason.clone());
-                    Reject { reason, verdict: Some(verdict) }
+                    Reject { reason, verdict: Some(Box::new(verdict)) }
                 })
             })
             .collect()

@@ -8,6 +8,7 @@ use crate::sketch::{EXACT_MAX, Sketch};
 use hashbrown::{HashMap, HashSet};
 use serde::Deserialize;
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_model::{CounterWindow, Counters, Delta, SubjectChanges, Visitors};
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
@@ -116,6 +117,14 @@ impl Blueprint<Actions> for Total {
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn store_windows(&self, site: &BuildSite<'_, Actions>) -> BTreeMap<String, Vec<String>> {
+        let windows = self.metrics(site).into_iter().flat_map(|(_, metric)| {
+            let MetricSpec { name, windows_ms, .. } = metric;
+            windows_ms.into_iter().map(move |window_ms| format!("{name}/{} min", window_ms / 60_000))
+        });
+        BTreeMap::from([(self.store_name("windows"), windows.collect())])
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
@@ -233,7 +242,7 @@ impl TotalProcessor {
         let (as_of_ms, version) = (context.clock_ms().max(0), context.version());
         let totals = context.store(self.totals).get(subject_id);
         let known = self.metrics.iter().filter_map(|(name, metric)| Some((name, metric, totals?.get(metric.id)?)));
-        let (mut counters, mut approximate) = (std::collections::BTreeMap::new(), Vec::new());
+        let (mut counters, mut approximate) = (BTreeMap::new(), Vec::new());
         for (name, metric, value) in known {
             if metric.spec.kind == MetricKind::Unique && value > EXACT_MAX as i64 {
                 approximate.push(name.clone());

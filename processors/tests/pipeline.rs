@@ -116,7 +116,7 @@ fn a_follow_counts_for_both_and_an_impossible_subject_is_a_dead_letter_before_an
 
     // `user:` and 124 bytes are one byte too many for a subject.
     let actor = "x".repeat(120);
-    pipe(&mut driver, event("e2", "follow", &format!("{actor}"), "user:u2", NOON), NOON);
+    pipe(&mut driver, event("e2", "follow", &actor, "user:u2", NOON), NOON);
     assert_eq!(driver.read("counters").len(), 2, "120 bytes still fit");
     let topology = SHIPPED.replace("'user:' + actor_id", "'follower-of-somebody:' + actor_id");
     let topology = Topology::load("t", &topology, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"));
@@ -146,7 +146,9 @@ fn what_is_no_event_becomes_a_dead_letter_with_its_reason_and_disturbs_nothing()
     let good = event("e1", "view", "u1", "article:7", NOON).to_string();
     let ahead = event("e2", "view", "u1", "article:7", NOON + HOUR).to_string();
     let unknown = event("e3", "dance", "u1", "article:7", NOON).to_string();
-    let cases: &[(u32, Option<&[u8]>, &[u8], &str)] = &[
+    /// Partition, key, value, and what the reason says.
+    type Case<'a> = (u32, Option<&'a [u8]>, &'a [u8], &'a str);
+    let cases: &[Case<'_>] = &[
         (0, Some(b"u1"), b"not json", "expected"),
         (0, Some(b"u1"), b"", "EOF"),
         (0, Some(b"u2"), good.as_bytes(), "the record's key is not its actor_id"),
@@ -159,7 +161,8 @@ fn what_is_no_event_becomes_a_dead_letter_with_its_reason_and_disturbs_nothing()
     for (i, (partition, key, value, expected)) in cases.iter().enumerate() {
         driver.pipe_to(*partition, *key, value, &[("b", &[7; 16])], NOON).unwrap();
         let letters = driver.read("dead-letters");
-        let headers: Vec<_> = letters[0].headers.iter().map(|(n, v)| (n.as_str(), String::from_utf8_lossy(v))).collect();
+        let headers: Vec<_> =
+            letters[0].headers.iter().map(|(n, v)| (n.as_str(), String::from_utf8_lossy(v))).collect();
         assert_eq!(letters.len(), 1, "case {i}");
         assert!(headers[0].1.contains(expected), "case {i}: {headers:?}");
         let address: Vec<_> = headers[2..5].iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -263,7 +266,8 @@ fn combined_commits_give_the_same_totals_as_single_ones() {
 fn progress_says_what_is_contained() {
     let mut driver = driver();
     pipe(&mut driver, event("e1", "view", "u1", "article:7", NOON), NOON);
-    let marks: Vec<_> = driver.read_all("counters").iter().filter(|r| r.key.first() == Some(&0)).map(Written::json).collect();
+    let marks: Vec<_> =
+        driver.read_all("counters").iter().filter(|r| r.key.first() == Some(&0)).map(Written::json).collect();
     let of_u1 = |mark: &Value| mark["roots"].as_array().unwrap().iter().find(|root| root["partition"] == 0).cloned();
     let last = marks.last().unwrap();
     assert_eq!(last["generation"], 1);

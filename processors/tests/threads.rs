@@ -133,8 +133,11 @@ impl Seen {
     }
 }
 
+/// Partition, offset, append time, key and value of a record.
+type Stored = (u32, u64, i64, Vec<u8>, Vec<u8>);
+
 /// Everything of a topic but progress marks, by partition and offset.
-fn read_topic(log: &dyn Log, topic: &str) -> Vec<(u32, u64, i64, Vec<u8>, Vec<u8>)> {
+fn read_topic(log: &dyn Log, topic: &str) -> Vec<Stored> {
     let mut records_read = Vec::new();
     for partition in 0..log.partitions(topic).unwrap() {
         let partition = TopicPartition::new(topic, partition);
@@ -216,7 +219,11 @@ impl World {
             headers: bytes::Bytes::new(),
         };
         let batch = AppendBatch { records: vec![record] };
-        self.log.appender().unwrap().append("user-actions", batch, Box::new(move |r| *outcome.lock().unwrap() = Some(r)));
+        self.log.appender().unwrap().append(
+            "user-actions",
+            batch,
+            Box::new(move |r| *outcome.lock().unwrap() = Some(r)),
+        );
         assert!(matches!(*done.lock().unwrap(), Some(Ok(_))));
     }
 
@@ -247,7 +254,12 @@ fn reference(log: &dyn Log) -> Seen {
     driver.commit().unwrap();
     Seen::of(|topic| {
         let written = driver.read(topic).into_iter();
-        written.map(|w| { let json = w.json(); (w.key, json) }).collect()
+        written
+            .map(|w| {
+                let json = w.json();
+                (w.key, json)
+            })
+            .collect()
     })
 }
 

@@ -141,6 +141,7 @@ impl SinkPartition {
 
     /// The clock of what is in the target; None where no mark was seen.
     pub fn clock_ms(&self) -> Option<i64> {
-        self.roots.merged().iter().map(|root| root.clock_ms).min()
+        // A task that has read nothing yet has no clock.
+        self.roots.merged().iter().map(|root| root.clock_ms).filter(|clock_ms| *clock_ms > i64::MIN).min()
     }
 }

@@ -64,7 +64,10 @@ impl Addresses {
     pub fn check_cache(&self) -> Result<(), Failure> {
         match self.cache.as_str() {
             "memory:" => Ok(()),
-            other => Err(Failure::usage(format!("--cache {other}: not known; this version takes `memory:`"))),
+            other => {
+                let shown = other.split_once("//").map_or(other, |(scheme, _)| scheme);
+                Err(Failure::usage(format!("--cache {shown}: not known; this version takes `memory:`")))
+            }
         }
     }
 }
@@ -72,6 +75,10 @@ impl Addresses {
 fn address(value: &str, scheme: &str, flag: &str, form: &str) -> Result<PathBuf, Failure> {
     match value.strip_prefix(scheme) {
         Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => Err(Failure::usage(format!("{flag} {value}: not known; this version takes `{form}`"))),
+        _ => {
+            // What follows the scheme may hold a password.
+            let shown = value.split_once("//").map_or(value, |(scheme, _)| scheme);
+            Err(Failure::usage(format!("{flag} {shown}: not known; this version takes `{form}`")))
+        }
     }
 }

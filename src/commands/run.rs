@@ -30,16 +30,16 @@ pub struct RunArgs {
     /// Accept stores and subtopologies that the running generation does not have: they start empty
     #[arg(long)]
     accept_added: bool,
+    /// Proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas
+    #[arg(long, env = "TALLY_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
+    trusted_proxy: Vec<String>,
     /// Send sample traffic to this process's own door, this many events per second
     #[arg(long, value_name = "RATE", num_args = 0..=1, default_missing_value = "200")]
     demo: Option<u32>,
 }
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "tally",
-    description = "Events in, exact counts out. Errors are application/problem+json."
-))]
+#[openapi(info(title = "tally", description = "Events in, exact counts out. Errors are application/problem+json."))]
 struct Description;
 
 /// Runs until SIGTERM or SIGINT, or until a part cannot go on.
@@ -64,18 +64,17 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
         move || start(&args, &failed)
     });
     let (site, sinks, streams) = started.await.map_err(Failure::no)??;
-    let router = routes(&site, &args.addresses, &sinks)?;
-    let server = Server::new(
-        ServerConfig { shutdown_deadline: SHUTDOWN_DEADLINE, ..ServerConfig::default() },
-        &site.registry,
-    );
+    let router = routes(&site, &args, &sinks)?;
+    let server =
+        Server::new(ServerConfig { shutdown_deadline: SHUTDOWN_DEADLINE, ..ServerConfig::default() }, &site.registry);
     let server = server.map_err(Failure::no)?;
     let serving = tokio::spawn({
         let stopping = stopping.clone();
         async move { server.serve(listener, router, stopping).await }
     });
     announce(address);
-    let demo = args.demo.map(|rate| tokio::spawn(demo::traffic(format!("http://{address}"), rate, 1, stopping.clone())));
+    let demo =
+        args.demo.map(|rate| tokio::spawn(demo::traffic(format!("http://{address}"), rate, 1, stopping.clone())));
 
     let ended_well = tokio::select! {
         _ = terminate.recv() => true,
@@ -120,9 +119,9 @@ fn announce(address: SocketAddr) {
 }
 
 /// Every route of the process, described in one document.
-fn routes(site: &Site, addresses: &Addresses, sinks: &SinkSide) -> Result<Router, Failure> {
-    let door = tally_ingest::router(door(site)?);
-    let reads = read_side(site, addresses, sinks)?;
+fn routes(site: &Site, args: &RunArgs, sinks: &SinkSide) -> Result<Router, Failure> {
+    let door = tally_ingest::router(door(site, &args.trusted_proxy)?);
+    let reads = read_side(site, &args.addresses, sinks)?;
     let (router, description) =
         OpenApiRouter::with_openapi(Description::openapi()).merge(door).merge(reads).split_for_parts();
     let router = router

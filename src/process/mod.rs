@@ -47,7 +47,8 @@ impl Site {
         std::fs::create_dir_all(&log_dir).map_err(|e| Failure::usage(format!("{}: {e}", log_dir.display())))?;
         let log = EmbeddedLog::open(&log_dir, EmbeddedOptions::default())
             .map_err(|e| Failure::usage(format!("log {}: {e}", addresses.log)))?;
-        log.ensure_topics(&topology.topic_specs()).map_err(|e| Failure::usage(format!("log {}: {e}", addresses.log)))?;
+        log.ensure_topics(&topology.topic_specs())
+            .map_err(|e| Failure::usage(format!("log {}: {e}", addresses.log)))?;
         let mut random = [0; 40];
         getrandom::fill(&mut random).map_err(|e| Failure::no(format!("the system gives no random bytes: {e}")))?;
         let application = &topology.settings.application;

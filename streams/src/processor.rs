@@ -77,7 +77,7 @@ pub struct Reject<V> {
     /// For people: what is wrong and what to do.
     pub reason: String,
     /// What to tell those who wait for this record, if anybody can.
-    pub verdict: Option<V>,
+    pub verdict: Option<Box<V>>,
 }
 
 impl<V> Reject<V> {

@@ -45,9 +45,14 @@ impl<D: Dataflow> Topology<D> {
     /// What of this topology its state depends on.
     pub fn fingerprint(&self) -> Fingerprint {
         let subtopologies = self.subtopologies.iter().map(|subtopology| {
+            let nodes = subtopology.nodes.iter().enumerate();
+            let mut windows_of: BTreeMap<String, Vec<String>> = nodes
+                .flat_map(|(index, node)| node.blueprint.store_windows(&self.build_site(subtopology, index, 0)))
+                .collect();
             let stores = subtopology.stores.iter().map(|store| {
                 // The order in which somebody listed the windows decides nothing.
                 let mut windows = store.windows.clone();
+                windows.extend(windows_of.remove(&store.name).unwrap_or_default());
                 windows.sort_unstable();
                 let print = StorePrint { kind: store.kind.into(), schema_version: store.schema_version, windows };
                 (store.name.clone(), print)
@@ -132,7 +137,7 @@ impl Differences {
     }
 
     fn changed(&mut self, what: String) {
-        self.changed.push(format!("{what}: take that back, or start a new generation (`tally replay`)"));
+        self.changed.push(format!("{what}: take that back, or begin anew with an empty log, database and state"));
     }
 
     fn finish(self) -> Difference {

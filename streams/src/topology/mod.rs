@@ -68,6 +68,10 @@ pub trait Blueprint<D: Dataflow>: Send + Sync {
     fn check(&self, _site: &BuildSite<'_, D>) -> Result<(), Vec<ParamError>> {
         Ok(())
     }
+    /// The windows of its stores that other nodes decide, by store; part of the fingerprint beside [`StoreSpec::windows`].
+    fn store_windows(&self, _site: &BuildSite<'_, D>) -> BTreeMap<String, Vec<String>> {
+        BTreeMap::new()
+    }
     /// Makes the processor of one task.
     fn build(&self, site: &BuildSite<'_, D>) -> Box<dyn Processor<D>>;
     /// For blueprints that look at each other, and for the application.

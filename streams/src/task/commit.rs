@@ -1,0 +1,218 @@
+//! How what a task did becomes part of a transaction, and how it stands or falls with it.
+
+use super::envelope::{Envelope, PART_BYTES_MAX};
+use super::{Task, TaskError, Untold};
+use crate::log::{CommittedOffset, ProducerRecord, TopicPartition, TransactionalProducer};
+use crate::processor::{Dataflow, Hop, RootProgress};
+use crate::store::{ChangelogWriter, CheckpointMeta};
+
+/// Progress goes to destinations without data within this time after positions moved.
+const PROGRESS_MOVED_MS: i64 = 200;
+/// Progress goes to all destinations at least this often.
+const PROGRESS_ALWAYS_MS: i64 = 5_000;
+
+impl<D: Dataflow> Task<D> {
+    /// Whether there is something to commit.
+    pub fn wants_commit(&self, now_ms: i64) -> bool {
+        self.moved || self.owes_progress(now_ms)
+    }
+
+    fn owes_progress(&self, now_ms: i64) -> bool {
+        let since_ms = now_ms - self.told_all_at_ms;
+        match self.untold {
+            Untold::Nothing => false,
+            Untold::Positions => since_ms >= PROGRESS_MOVED_MS,
+            Untold::Clock => since_ms >= PROGRESS_ALWAYS_MS && self.position.clock_ms > i64::MIN,
+        }
+    }
+
+    /// Roughly how much memory the open transaction holds, in bytes.
+    pub fn open_bytes(&self) -> usize {
+        self.hops.iter().map(Hop::size_bytes).sum()
+    }
+
+    /// Writes everything that the open transaction still owes: what nodes held back, hops, progress, changelog.
+    /// Returns the offset to commit with it.
+    pub fn prepare_commit(
+        &mut self,
+        now_ms: i64,
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(TopicPartition, CommittedOffset), TaskError> {
+        for node in 0..self.processors.len() {
+            self.call(node, producer, |processor, context| processor.flush(context))?;
+        }
+        if let Some(fault) = self.stores.iter_mut().find_map(|store| store.take_fault()) {
+            return Err(fault.into());
+        }
+        self.told_all = self.owes_progress(now_ms);
+        let own = self.subtopology.upstream.is_none();
+        let progress = self.position.progress(own || self.upstream_is_root, self.root_partitions);
+        let envelope = Envelope {
+            generation: self.generation,
+            task: self.partition,
+            owner: &self.owner.clone(),
+            commit: self.commit + 1,
+            part: 0,
+            parts: 1,
+            input_next: self.position.input_next,
+            progress: progress.clone(),
+            upstream: Vec::new(),
+        };
+        self.send_hops(&envelope, producer)?;
+        self.send_progress(&progress, producer)?;
+        self.send_changelog(envelope, producer)?;
+        let metadata = self.owner.to_string();
+        Ok((self.source(), CommittedOffset { offset: self.position.input_next, metadata }))
+    }
+
+    fn send_hops(
+        &mut self,
+        envelope: &Envelope<'_>,
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(), TaskError> {
+        let subtopology = self.subtopology.clone();
+        for (hop, repartition) in self.hops.iter_mut().zip(&subtopology.hops) {
+            let mut bodies: Vec<Vec<Vec<u8>>> = vec![Vec::new(); repartition.partitions as usize];
+            hop.drain(repartition.partitions, PART_BYTES_MAX, &mut |partition, body| {
+                if let Some(bodies) = bodies.get_mut(partition as usize) {
+                    bodies.push(body);
+                }
+            });
+            for (partition, mut bodies) in (0..).zip(bodies) {
+                if bodies.is_empty() && self.told_all {
+                    bodies.push(Vec::new());
+                }
+                send_parts(&repartition.topic, partition, envelope, &bodies, &mut self.bytes, producer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_progress(
+        &mut self,
+        progress: &[RootProgress],
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(), TaskError> {
+        for output in 0..self.written.len() {
+            let written = std::mem::take(&mut self.written[output]);
+            if self.subtopology.outputs[output].co_partitioned && (written || self.told_all) {
+                self.record.clear();
+                D::write_progress(&self.name, self.generation, progress, self.next_version(), &mut self.record);
+                self.send_output(output, &[], producer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_changelog(
+        &mut self,
+        mut envelope: Envelope<'_>,
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(), TaskError> {
+        let mut writer = ChangelogWriter::new(PART_BYTES_MAX);
+        self.stores.iter_mut().filter(|store| store.has_changes()).for_each(|store| store.write_changes(&mut writer));
+        let mut bodies = writer.finish();
+        self.changelog_bytes += bodies.iter().map(Vec::len).sum::<usize>();
+        if bodies.is_empty() {
+            // The changelog is authoritative for positions, so it hears of them even where no store changed.
+            bodies.push(Vec::new());
+        }
+        envelope.upstream = self.position.upstream.clone();
+        send_parts(&self.subtopology.changelog, self.partition, &envelope, &bodies, &mut self.bytes, producer)
+    }
+
+    /// The log has committed the transaction.
+    pub fn committed(&mut self, now_ms: i64) {
+        self.stores.iter_mut().for_each(|store| store.commit());
+        self.committed = self.position.clone();
+        self.commit += 1;
+        self.moved = false;
+        if self.told_all {
+            self.untold = Untold::Nothing;
+            self.told_all_at_ms = now_ms;
+        }
+        // A damaged entry shows at the latest when it is loaded.
+        if !self.proven && self.hydrated {
+            self.proven = true;
+            if let Some(checkpoint) = &self.checkpoint {
+                checkpoint.proven();
+            }
+        }
+    }
+
+    /// The log has aborted the transaction: everything is as after the last commit.
+    pub fn rollback(&mut self) {
+        self.stores.iter_mut().for_each(|store| store.rollback());
+        self.hops.iter_mut().for_each(Hop::clear);
+        self.processors.iter_mut().for_each(|processor| processor.discard());
+        self.written.fill(false);
+        self.position = self.committed.clone();
+        self.moved = false;
+    }
+
+    /// Whether a checkpoint is worth its cost: 8 MiB of changelog, or 10 s with any.
+    pub fn wants_checkpoint(&self, now_ms: i64, bytes_max: usize, age_ms_max: i64) -> bool {
+        self.checkpoint.is_some()
+            && (self.changelog_bytes >= bytes_max
+                || (self.changelog_bytes > 0 && now_ms - self.checkpointed_at_ms >= age_ms_max))
+    }
+
+    /// Writes a checkpoint. There is no open transaction, and the changelog is contained below `changelog_next`.
+    pub fn write_checkpoint(&mut self, now_ms: i64, changelog_next: u64) -> Result<(), TaskError> {
+        let Some(checkpoint) = self.checkpoint.clone() else { return Ok(()) };
+        let meta = CheckpointMeta {
+            generation: self.generation,
+            changelog_next,
+            input_next: self.committed.input_next,
+            commit: self.commit,
+            upstream: self.committed.upstream.clone(),
+        };
+        checkpoint.write(&meta, |out| self.stores.iter_mut().try_for_each(|store| store.checkpoint(out)))?;
+        self.changelog_bytes = 0;
+        self.checkpointed_at_ms = now_ms;
+        Ok(())
+    }
+
+    /// Makes the checkpoint survive a crash of the operating system: the last thing before a task is dropped.
+    pub fn close(&mut self) -> Result<(), TaskError> {
+        match &self.checkpoint {
+            Some(checkpoint) => Ok(checkpoint.close()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Loads part of the checkpoint into memory; false when all is there.
+    pub fn hydrate(&mut self, entries_max: usize) -> Result<bool, TaskError> {
+        for store in self.stores.iter_mut() {
+            if store.hydrate(entries_max)? {
+                return Ok(true);
+            }
+        }
+        self.hydrated = true;
+        Ok(false)
+    }
+}
+
+/// Writes the bodies of a commit for one partition, each in its envelope.
+fn send_parts(
+    topic: &str,
+    partition: u32,
+    envelope: &Envelope<'_>,
+    bodies: &[Vec<u8>],
+    bytes: &mut Vec<u8>,
+    producer: &mut dyn TransactionalProducer,
+) -> Result<(), TaskError> {
+    let parts = bodies.len() as u32;
+    for (part, body) in (0..).zip(bodies) {
+        let last = part + 1 == parts;
+        let mut header = Envelope { part, parts, ..envelope.clone() };
+        if !last {
+            // Positions count from the last part only.
+            (header.progress, header.upstream) = (Vec::new(), Vec::new());
+        }
+        bytes.clear();
+        header.encode(body, bytes);
+        producer.send(ProducerRecord { topic, partition, key: None, value: Some(bytes), headers: &[] })?;
+    }
+    Ok(())
+}

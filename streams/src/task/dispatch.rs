@@ -1,0 +1,178 @@
+//! How a value runs through the nodes of a task.
+
+use super::{Input, Task, TaskError};
+use crate::log::{Header, ProducerRecord, Record, TransactionalProducer, partition_of};
+use crate::processor::{Context, Dataflow, Hop, Origin, Processor, Reject, Sent};
+use crate::topology::{OnError, Target};
+
+impl<D: Dataflow> Task<D> {
+    /// Lets a node forward something outside of a record.
+    pub(super) fn call(
+        &mut self,
+        node: usize,
+        producer: &mut dyn TransactionalProducer,
+        f: impl FnOnce(&mut Box<dyn Processor<D>>, &mut Context<'_, D>),
+    ) -> Result<(), TaskError> {
+        let mut sent = self.pool.pop().unwrap_or_default();
+        let version = self.next_version();
+        let origin = Origin { partition: self.partition, append_time_ms: self.position.clock_ms, ..Origin::default() };
+        let mut context = Context {
+            origin,
+            clock_ms: self.position.clock_ms,
+            partitions: self.subtopology.partitions,
+            version,
+            stores: &mut self.stores,
+            sent: &mut sent,
+        };
+        f(&mut self.processors[node], &mut context);
+        for sent in sent.drain(..) {
+            if let Sent::Value(value) = sent {
+                self.route(node, &value, &origin, None, producer)?;
+            }
+        }
+        self.pool.push(sent);
+        Ok(())
+    }
+
+    /// Runs a node and everything downstream of it, depth first.
+    pub(super) fn dispatch(
+        &mut self,
+        node: usize,
+        input: Input<'_, D::Value>,
+        origin: &Origin,
+        source: Option<&Record<'_>>,
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(), TaskError> {
+        let mut sent = self.pool.pop().unwrap_or_default();
+        let version = self.next_version();
+        let mut context = Context {
+            origin: *origin,
+            clock_ms: self.position.clock_ms,
+            partitions: self.subtopology.partitions,
+            version,
+            stores: &mut self.stores,
+            sent: &mut sent,
+        };
+        self.counts[node].processed += 1;
+        let processor = &mut self.processors[node];
+        let outcome = match (&input, source) {
+            (Input::Value(value), _) => processor.process(&mut context, value),
+            (Input::Record, Some(record)) => processor.process_record(&mut context, record),
+            (Input::Record, None) => Ok(()),
+        };
+        match outcome {
+            Ok(()) => {
+                for sent in sent.drain(..) {
+                    match (&sent, &input) {
+                        (Sent::Value(value), _) => self.route(node, value, origin, source, producer)?,
+                        (Sent::Input, Input::Value(value)) => self.route(node, value, origin, source, producer)?,
+                        (Sent::Input, Input::Record) => {}
+                    }
+                }
+            }
+            Err(reject) => {
+                sent.clear();
+                self.reject(node, reject, origin, source, producer)?;
+            }
+        }
+        self.pool.push(sent);
+        Ok(())
+    }
+
+    pub(super) fn route(
+        &mut self,
+        node: usize,
+        value: &D::Value,
+        origin: &Origin,
+        source: Option<&Record<'_>>,
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(), TaskError> {
+        let subtopology = self.subtopology.clone();
+        let targets = subtopology.nodes[node].routes.get(D::edge_type(value)).map_or(&[][..], Vec::as_slice);
+        for target in targets {
+            match target {
+                Target::Node(next) => {
+                    self.dispatch(*next, Input::Value(value), origin, source, producer)?;
+                }
+                Target::Hop(hop) => self.hops[*hop].add(value),
+                Target::Output(output) => {
+                    self.record.clear();
+                    D::write(value, &mut self.record);
+                    self.send_output(*output, &[], producer)?;
+                    self.written[*output] = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// generation << 48 | the number that the open transaction will commit under.
+    pub(super) fn next_version(&self) -> i64 {
+        (i64::from(self.generation) << 48) | (self.commit + 1) as i64
+    }
+
+    pub(super) fn send_output(
+        &mut self,
+        output: usize,
+        headers: &[Header<'_>],
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(), TaskError> {
+        let output = &self.subtopology.outputs[output];
+        let partition = if output.co_partitioned {
+            self.partition
+        } else if self.record.partition_key.is_empty() {
+            partition_of(&self.record.key, output.partitions)
+        } else {
+            partition_of(&self.record.partition_key, output.partitions)
+        };
+        Ok(producer.send(ProducerRecord {
+            topic: &output.topic,
+            partition,
+            key: Some(&self.record.key),
+            value: Some(&self.record.value),
+            headers,
+        })?)
+    }
+
+    /// A node cannot take a value: its policy decides.
+    pub(super) fn reject(
+        &mut self,
+        node: usize,
+        reject: Reject<D::Value>,
+        origin: &Origin,
+        source: Option<&Record<'_>>,
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(), TaskError> {
+        self.counts[node].rejected += 1;
+        let subtopology = self.subtopology.clone();
+        let (name, policy) = (&subtopology.nodes[node].name, subtopology.nodes[node].on_error);
+        let halt = |reason| Err(TaskError::Halt { address: format!("{}@{}", self.source(), origin.offset), reason });
+        // What another task wrote is never put aside: it would be missing from the counts without a trace.
+        let Some(record) = source else {
+            return halt(format!("node `{name}` cannot take an internal record: {}", reject.reason));
+        };
+        if policy == OnError::Halt {
+            return halt(format!("node `{name}` (on_error: halt): {}", reject.reason));
+        }
+        if let (OnError::DeadLetter, Some(output)) = (policy, subtopology.dead_letters) {
+            self.record.clear();
+            self.record.key.extend_from_slice(record.key.unwrap_or_default());
+            self.record.value.extend_from_slice(record.value.unwrap_or_default());
+            let (partition, offset) = (origin.partition.to_string(), origin.offset.to_string());
+            let mut headers: Vec<Header<'_>> = vec![
+                ("reason", reject.reason.as_bytes()),
+                ("node", name.as_bytes()),
+                ("topic", subtopology.source.as_bytes()),
+                ("partition", partition.as_bytes()),
+                ("offset", offset.as_bytes()),
+            ];
+            headers.extend(record.headers.iter());
+            self.send_output(output, &headers, producer)?;
+            self.written[output] = true;
+        }
+        match reject.verdict {
+            Some(verdict) => self.route(node, &verdict, origin, source, producer),
+            None => Ok(()),
+        }
+    }
+}
