@@ -65,7 +65,7 @@ impl Addresses {
         match self.cache.as_str() {
             "memory:" => Ok(()),
             other => {
-                let shown = other.split_once("//").map_or(other, |(scheme, _)| scheme);
+                let shown = other.split_once("//").map_or(other, |(scheme, _)| scheme.trim_end_matches(':'));
                 Err(Failure::usage(format!("--cache {shown}: not known; this version takes `memory:`")))
             }
         }
@@ -77,7 +77,7 @@ fn address(value: &str, scheme: &str, flag: &str, form: &str) -> Result<PathBuf,
         Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
         _ => {
             // What follows the scheme may hold a password.
-            let shown = value.split_once("//").map_or(value, |(scheme, _)| scheme);
+            let shown = value.split_once("//").map_or(value, |(scheme, _)| scheme.trim_end_matches(':'));
             Err(Failure::usage(format!("{flag} {shown}: not known; this version takes `{form}`")))
         }
     }

@@ -151,6 +151,10 @@ fn events_uri(to: &str) -> Result<Uri, String> {
         );
     }
     let base = to.strip_suffix('/').unwrap_or(to);
+    // Otherwise the path would be taken for the host.
+    if base.len() <= "http://".len() {
+        return Err(form.to_owned());
+    }
     let uri: Uri = format!("{base}/v1/events").parse().map_err(|_| form.to_owned())?;
     match (uri.scheme_str(), uri.host(), uri.query()) {
         (Some("http"), Some(host), None) if !host.is_empty() => Ok(uri),

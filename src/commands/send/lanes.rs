@@ -167,7 +167,7 @@ impl Pace {
             return Some((due - elapsed).max(WAIT_MIN));
         }
         if elapsed > due + LAG_MAX {
-            self.begun += elapsed - due;
+            self.begun += elapsed - due - LAG_MAX;
         }
         self.lines += 1;
         None

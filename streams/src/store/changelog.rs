@@ -299,7 +299,7 @@ mod tests {
         (0..50u8).for_each(|i| writer.put(&[i], b"0123456789"));
         let bodies = writer.finish();
         assert!(bodies.len() > 3);
-        let keys: Vec<_> = bodies.iter().flat_map(|b| ChangelogReader::new(b)).map(|entry| match entry {
+        let keys = bodies.iter().flat_map(|b| ChangelogReader::new(b)).map(|entry| match entry {
             Ok(("fresh", ChangelogEntry::Put { key, .. })) => key[0],
             other => panic!("{other:?}"),
         });

@@ -263,7 +263,11 @@ mod tests {
         assert_eq!(checkpoint.get(1, b"k").unwrap(), Some(b"v".to_vec()));
         assert_eq!(checkpoint.get(0, b"k").unwrap(), None);
         let mut keys = Vec::new();
-        let more = checkpoint.scan(1, Bound::Unbounded, 1, |key, _| Ok(keys.push(key.to_vec()))).unwrap();
+        let more = checkpoint.scan(1, Bound::Unbounded, 1, |key, _| {
+            keys.push(key.to_vec());
+            Ok(())
+        });
+        let more = more.unwrap();
         assert_eq!((more, keys), (true, vec![b"k".to_vec()]));
     }
 
