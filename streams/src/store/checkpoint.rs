@@ -137,6 +137,11 @@ impl Checkpoint {
         let _ = std::fs::remove_file(self.dir.join("deaths"));
     }
 
+    /// Something in it is damaged: the next open discards it.
+    pub fn distrust(&self) {
+        let _ = write_file(&self.dir, "deaths", &DEATHS_MAX.to_string());
+    }
+
     /// Makes it survive a crash of the operating system as well.
     pub fn close(&self) -> Result<(), StoreError> {
         self.env.force_sync().map_err(|e| wrong(&self.dir, &e))?;
@@ -298,6 +303,17 @@ mod tests {
         for _ in 0..DEATHS_MAX {
             assert_eq!(open().1, Some(META(9)));
         }
+        assert_eq!(open().1, None);
+    }
+
+    #[test]
+    fn it_is_discarded_when_something_in_it_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Checkpoint::open(dir.path(), &["a", "b"], "boot").unwrap();
+        let (checkpoint, _) = open();
+        write(&checkpoint, &[(b"k", b"v")]);
+        checkpoint.distrust();
+        drop(checkpoint);
         assert_eq!(open().1, None);
     }
 

@@ -4,7 +4,7 @@ use super::envelope::{Envelope, PART_BYTES_MAX};
 use super::{Task, TaskError, Untold};
 use crate::log::{CommittedOffset, ProducerRecord, TopicPartition, TransactionalProducer};
 use crate::processor::{Dataflow, Hop, RootProgress};
-use crate::store::{ChangelogWriter, CheckpointMeta};
+use crate::store::{ChangelogWriter, Checkpoint, CheckpointMeta, StoreError};
 
 /// Progress goes to destinations without data within this time after positions moved.
 const PROGRESS_MOVED_MS: i64 = 200;
@@ -42,7 +42,7 @@ impl<D: Dataflow> Task<D> {
             self.call(node, producer, |processor, context| processor.flush(context))?;
         }
         if let Some(fault) = self.stores.iter_mut().find_map(|store| store.take_fault()) {
-            return Err(fault.into());
+            return Err(distrust(self.checkpoint.as_deref(), fault));
         }
         self.told_all = self.owes_progress(now_ms);
         let own = self.subtopology.upstream.is_none();
@@ -131,8 +131,7 @@ impl<D: Dataflow> Task<D> {
             self.untold = Untold::Nothing;
             self.told_all_at_ms = now_ms;
         }
-        // A damaged entry shows at the latest when it is loaded.
-        if !self.proven && self.hydrated {
+        if !self.proven {
             self.proven = true;
             if let Some(checkpoint) = &self.checkpoint {
                 checkpoint.proven();
@@ -167,7 +166,9 @@ impl<D: Dataflow> Task<D> {
             commit: self.commit,
             upstream: self.committed.upstream.clone(),
         };
-        checkpoint.write(&meta, |out| self.stores.iter_mut().try_for_each(|store| store.checkpoint(out)))?;
+        let written = checkpoint.write(&meta, |out| self.stores.iter_mut().try_for_each(|store| store.checkpoint(out)));
+        // The stores take for written what they have handed over, so after a failure only the changelog knows better.
+        written.map_err(|fault| distrust(Some(&checkpoint), fault))?;
         self.changelog_bytes = 0;
         self.checkpointed_at_ms = now_ms;
         Ok(())
@@ -184,13 +185,22 @@ impl<D: Dataflow> Task<D> {
     /// Loads part of the checkpoint into memory; false when all is there.
     pub fn hydrate(&mut self, entries_max: usize) -> Result<bool, TaskError> {
         for store in self.stores.iter_mut() {
-            if store.hydrate(entries_max)? {
-                return Ok(true);
+            match store.hydrate(entries_max) {
+                Ok(false) => {}
+                Ok(true) => return Ok(true),
+                Err(fault) => return Err(distrust(self.checkpoint.as_deref(), fault)),
             }
         }
-        self.hydrated = true;
         Ok(false)
     }
+}
+
+/// A checkpoint that cannot be read is not read again: the rebuilt task starts from the changelog.
+fn distrust(checkpoint: Option<&Checkpoint>, fault: StoreError) -> TaskError {
+    if let Some(checkpoint) = checkpoint {
+        checkpoint.distrust();
+    }
+    fault.into()
 }
 
 /// Writes the bodies of a commit for one partition, each in its envelope.

@@ -87,9 +87,7 @@ pub struct Task<D: Dataflow> {
     /// Bytes of changelog since the last checkpoint, and when that was.
     changelog_bytes: usize,
     checkpointed_at_ms: i64,
-    /// Its checkpoint is all in memory.
-    hydrated: bool,
-    /// It has committed since then: its checkpoint is not what kills it.
+    /// It has committed: its checkpoint is not what kills it.
     proven: bool,
 
     counts: Vec<NodeCounts>,

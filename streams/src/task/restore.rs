@@ -138,7 +138,6 @@ impl<D: Dataflow> Task<D> {
             written: vec![false; subtopology.outputs.len()],
             changelog_bytes: 0,
             checkpointed_at_ms: now_ms,
-            hydrated: false,
             proven: false,
             counts: vec![NodeCounts::default(); subtopology.nodes.len()],
             pool: Vec::new(),
