@@ -132,6 +132,7 @@ impl Failure {
             Self::Timeout => "timeout",
             Self::Log(LogError::Busy) => "busy",
             Self::Log(LogError::Full(_)) => "full",
+            Self::Log(LogError::Unavailable(_)) => "unavailable",
             Self::Log(_) => "failed",
         }
     }
@@ -151,6 +152,9 @@ impl From<Failure> for ApiProblem {
         match failure {
             Failure::Log(LogError::Busy) => {
                 Self::unavailable("The log has too much to do. Nothing was taken; send it again.", 1)
+            }
+            Failure::Log(LogError::Unavailable(_)) => {
+                Self::unavailable("The log does not answer. Nothing was taken; send it again.", 1)
             }
             Failure::Log(LogError::Full(_)) => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,

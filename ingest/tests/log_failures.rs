@@ -34,6 +34,7 @@ async fn failures_are_told_apart() {
     let text = || "deep inside".to_owned();
     let cases = [
         (LogError::Busy, 503, "1", "unavailable", "Nothing was taken", "busy"),
+        (LogError::Unavailable(text()), 503, "1", "unavailable", "Nothing was taken", "unavailable"),
         (LogError::Full(text()), 507, "30", "log-full", "disk is full", "full"),
         (LogError::Uncertain(text()), 503, "1", "outcome-unknown", "with the same event_id", "failed"),
         (LogError::Fatal(text()), 503, "1", "outcome-unknown", "outcome is unknown", "failed"),

@@ -158,7 +158,7 @@ fn check_frames(at: &TopicPartition, buffer: &[u8], position: u64, end: u64) -> 
 }
 
 impl Consumer for EngineConsumer {
-    fn subscribe(&mut self, driver: &str) -> Result<(), LogError> {
+    fn subscribe(&mut self, driver: &str, _member: &str) -> Result<(), LogError> {
         let partitions = self.view.registry().topic(driver)?.partitions;
         self.leave();
         self.member = Some(self.view.groups().join(&self.group, driver, partitions)?);

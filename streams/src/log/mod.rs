@@ -183,7 +183,9 @@ pub enum Polled<'a> {
 /// Reads committed records. Owned by one thread.
 pub trait Consumer: Send {
     /// Joins the group named at creation and asks for partitions of `driver`; answers come from `poll`.
-    fn subscribe(&mut self, driver: &str) -> Result<(), LogError>;
+    /// `member` is a name that is this member's alone and survives restarts: whoever comes back under it in time is
+    /// given what it had, without a rebalance; one that still holds it elsewhere is fenced.
+    fn subscribe(&mut self, driver: &str, member: &str) -> Result<(), LogError>;
     /// Stops all reading and leaves the group: `poll` until `Revoked` came, commit, and `poll` until `Nothing`; then drop.
     fn unsubscribe(&mut self) -> Result<(), LogError>;
     /// Starts (or, where it is read already, moves) reading a partition at an offset. An offset below the log's start
@@ -274,7 +276,22 @@ pub trait Log: Send + Sync {
     fn partitions(&self, topic: &str) -> Result<u32, LogError>;
     /// `(start, end)`: the oldest offset kept, and the offset after the last committed record.
     fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64), LogError>;
-    /// What the group has committed.
+    /// The ends of [`Log::bounds`] for many partitions at once, in their order. None of them was seen before the call.
+    fn ends(&self, partitions: &[TopicPartition]) -> Result<Vec<u64>, LogError> {
+        partitions.iter().map(|partition| self.bounds(partition).map(|(_, end)| end)).collect()
+    }
+    /// The offset after everything written, open transactions included; at least the end of [`Log::bounds`]. What a
+    /// producer committed is below it once its `commit` has returned, even where readers do not see it yet.
+    fn written_end(&self, partition: &TopicPartition) -> Result<u64, LogError> {
+        self.bounds(partition).map(|(_, end)| end)
+    }
+    /// The values between the end of [`Log::bounds`] and [`Log::written_end`]: of transactions that are open, or whose
+    /// outcome has not reached this partition, or that were aborted. Empty where a log has no such thing.
+    fn unsettled(&self, partition: &TopicPartition) -> Result<Vec<Vec<u8>>, LogError> {
+        let _ = partition;
+        Ok(Vec::new())
+    }
+    /// What the group has committed. Open transactions do not count, and are not waited for.
     fn committed(&self, group: &str, partition: &TopicPartition) -> Result<Option<CommittedOffset>, LogError>;
     /// Forgets records below `before`; lower than the start or beyond the end is clamped.
     fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError>;
@@ -298,6 +315,9 @@ pub enum LogError {
     /// Somebody else holds this transactional id now: drop the producer and what it wrote for.
     #[error("fenced: another producer took over `{0}`")]
     Fenced(String),
+    /// The log does not answer at present, or not yet: try again later. Nothing was done.
+    #[error("the log does not answer: {0}")]
+    Unavailable(String),
     /// Too much is under way: try again later. Nothing was written.
     #[error("the log's queue is full")]
     Busy,

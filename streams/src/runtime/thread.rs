@@ -92,7 +92,7 @@ impl<D: Dataflow> StreamThread<D> {
         metrics: StreamMetrics,
     ) -> Result<Self, TaskError> {
         let mut consumer = log.consumer(&site.topology.settings.application)?;
-        consumer.subscribe(&site.topology.root)?;
+        consumer.subscribe(&site.topology.root, &site.owner)?;
         Ok(Self {
             log,
             site,
@@ -327,7 +327,9 @@ impl<D: Dataflow> StreamThread<D> {
     fn recover(&mut self, error: TaskError, now_ms: i64) -> Result<(), TaskError> {
         let again = match &error {
             TaskError::Halt { .. } => return Err(error),
-            TaskError::Log(LogError::Aborted(_) | LogError::Busy | LogError::Full(_)) => self.rollback(),
+            TaskError::Log(LogError::Aborted(_) | LogError::Busy | LogError::Full(_) | LogError::Unavailable(_)) => {
+                self.rollback()
+            }
             TaskError::Log(LogError::Uncertain(_) | LogError::Fenced(_)) | TaskError::Store(_) => {
                 self.forget();
                 Ok(())

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -170,8 +171,10 @@ pub struct Member {
 impl Member {
     /// A new member that asks for partitions of a topic.
     pub fn join(harness: &Harness, group: &str, driver: &str) -> Self {
+        static MEMBERS: AtomicU32 = AtomicU32::new(0);
+        let name = harness.name(&format!("member-{}", MEMBERS.fetch_add(1, Ordering::Relaxed)));
         let mut consumer = harness.log.consumer(group).expect("a consumer");
-        consumer.subscribe(driver).expect("the subscription");
+        consumer.subscribe(driver, &name).expect("the subscription");
         Self { consumer, owned: BTreeSet::new(), revoked: BTreeSet::new() }
     }
 

@@ -65,7 +65,7 @@ pub fn unknown_topics_are_refused_everywhere(factory: Factory<'_>) {
     let unknown = harness.name("unknown");
     assert!(matches!(log.partitions(&unknown), Err(LogError::UnknownTopic(_))));
     assert!(matches!(
-        log.consumer(&harness.name("group")).unwrap().subscribe(&unknown),
+        log.consumer(&harness.name("group")).unwrap().subscribe(&unknown, "member"),
         Err(LogError::UnknownTopic(_))
     ));
     let mut producer = log.producer(&harness.name("unknown")).unwrap();
