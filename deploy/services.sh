@@ -297,7 +297,7 @@ apt_install() {
 
 # All or nothing: a directory that is there is whole.
 install_kafka() {
-  local jars temporary
+  local jars temporary output
   jars=$(kafka_jars)
   [[ ! -d $jars ]] || return 0
   mkdir -p "$(dirname "$jars")"
@@ -305,8 +305,8 @@ install_kafka() {
   # shellcheck disable=SC2064
   trap "rm -rf '$temporary'" EXIT
   say "Maven fetches Kafka 4.3.0 into $jars"
-  mvn -q -B -Dstyle.color=never -f "$here/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
-    -DoutputDirectory="$temporary" >&2
+  output=$(mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+    -DoutputDirectory="$temporary" 2>&1) || die "Maven failed: $output"
   # Whoever came first has the same.
   mv -T "$temporary" "$jars" 2>/dev/null || [[ -d $jars ]]
 }
