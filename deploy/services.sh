@@ -15,11 +15,12 @@
 # redis-cluster-1, -2 or -3. DIR/NAME.log has the output of a process, DIR/NAME.pid its id.
 # Exit codes: 0 well, 1 something did not start or is not there, 2 wrong usage; `run`: the command's own.
 set -euo pipefail
-umask 077
 PATH=$PATH:/usr/local/sbin:/usr/sbin
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-all_services=(kafka mariadb redis redis-cluster)
+kafka_version=4.3.0
+# The slowest first.
+all_services=(kafka redis-cluster mariadb redis)
 # Generous: a busy machine, or a database that repairs itself after a kill.
 ready_s=90
 stop_s=20
@@ -93,7 +94,7 @@ wait_for() {
   shift
   until "$@"; do
     ((SECONDS < until)) || return 1
-    sleep 0.02
+    sleep 0.05
   done
 }
 
@@ -151,7 +152,8 @@ port_of() { ports_of "$1" | cut -d ' ' -f "$2"; }
 
 # --- services: launch_X starts what does not run, ready_X says whether it may be used ------------------------------------
 
-kafka_jars() { echo "${TALLY_KAFKA_DIR:-$HOME/.cache/tally/kafka-4.3.0}"; }
+kafka_jars() { echo "${TALLY_KAFKA_DIR:-$HOME/.cache/tally/kafka-$kafka_version}"; }
+has_kafka() { [[ -f $(kafka_jars)/kafka_2.13-$kafka_version.jar ]]; }
 
 launch_kafka() {
   local jars port controller_port uuid
@@ -223,7 +225,7 @@ redis_cli() {
 
 is_redis() {
   local info
-  info=$(redis_cli "$2" info server) && [[ $info == *process_id:"$(cat "$dir/$1.pid")"* ]]
+  info=$(redis_cli "$2" info server) && [[ $info == *process_id:"$(cat "$dir/$1.pid")"$'\r'* ]]
 }
 
 launch_redis() {
@@ -276,52 +278,56 @@ has_redis_7() { [[ $(redis-server --version) =~ v=([0-9]+) ]] && ((BASH_REMATCH[
 
 # Kafka needs Java 17; the default of a distribution may be older.
 java_package() {
-  local newest=openjdk-17-jre-headless
-  if apt-cache show "$newest" >/dev/null 2>&1; then echo "$newest"; else echo default-jre-headless; fi
+  if apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
+    echo openjdk-17-jre-headless
+  else
+    echo default-jre-headless
+  fi
 }
 
-# The distribution may start what it installs. That does no harm: it has other ports and directories.
+# Installs packages; `java` is the one that `java_package` names. The distribution may start what it installs. That does
+# no harm: it has other ports and directories.
 apt_install() {
-  local as_root=() packages=("$@")
-  has apt-get || die "install what has the commands of these Debian packages: ${packages[*]}"
+  local as_root=() packages=("$@") install=(apt-get install -y --no-install-recommends)
+  has apt-get || die "install what these packages of Debian have: ${packages[*]}"
   if ((EUID)); then
     if [[ ${CI:-} != true ]] || ! has sudo; then
-      die "run: sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages[*]}"
+      die "run: sudo apt-get update && sudo ${install[*]} ${packages[*]/#java/$(java_package)}"
     fi
     as_root=(sudo -n)
   fi
   say "apt-get installs ${packages[*]}"
-  "${as_root[@]}" apt-get update -q >/dev/null
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}" >/dev/null
+  "${as_root[@]}" apt-get update >/dev/null
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}" "${packages[@]/#java/$(java_package)}" >/dev/null
 }
 
 # All or nothing: a directory that is there is whole.
 install_kafka() {
   local jars temporary output
+  ! has_kafka || return 0
   jars=$(kafka_jars)
-  [[ ! -d $jars ]] || return 0
   mkdir -p "$(dirname "$jars")"
-  temporary=$(mktemp -d "$jars.XXXXXX")
+  temporary=$(mktemp -d -p "$(dirname "$jars")")
   # shellcheck disable=SC2064
   trap "rm -rf '$temporary'" EXIT
-  say "Maven fetches Kafka 4.3.0 into $jars"
+  say "Maven fetches Kafka $kafka_version into $jars"
   output=$(mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
     -DoutputDirectory="$temporary" 2>&1) || die "Maven failed: $output"
   # Whoever came first has the same.
-  mv -T "$temporary" "$jars" 2>/dev/null || [[ -d $jars ]]
+  mv -T "$temporary" "$jars" 2>/dev/null || has_kafka || die "cannot make $jars"
 }
 
 install() {
   local packages=()
   has mariadbd && has mariadb-install-db && has mariadb || packages+=(mariadb-server)
   has redis-server && has redis-cli || packages+=(redis-server)
-  has_java || packages+=("$(java_package)")
-  [[ -d $(kafka_jars) ]] || has mvn || packages+=(maven)
+  has_java || packages+=(java)
+  has_kafka || has mvn || packages+=(maven)
   ((${#packages[@]} == 0)) || apt_install "${packages[@]}"
   has_java || die "$(java -version 2>&1 | head -n 1) is too old for Kafka: it needs Java 17"
   has_redis_7 || die "too old: $(redis-server --version); the settings here need Redis 7"
   install_kafka
-  say "Kafka 4.3.0, MariaDB and Redis are there"
+  say "Kafka $kafka_version, MariaDB and Redis are there"
 }
 
 # --- commands --------------------------------------------------------------------------------------------------------
@@ -336,10 +342,11 @@ enter() {
 # Sets `dir`, and makes it where it is not there.
 enter_or_make() {
   (($#)) || usage
-  mkdir -p "$1"
-  enter "$1"
   # Where it stands in configuration files nothing is quoted.
-  [[ $dir =~ ^[A-Za-z0-9._/+@~-]+$ ]] || die "services need a directory without white space, quotes and commas: $dir"
+  [[ $(realpath -m -- "$1") =~ ^[A-Za-z0-9._/+@~-]+$ ]] ||
+    die "services need a directory without white space, quotes and commas: $1"
+  [[ -d $1 ]] || { mkdir -p "$1" && chmod 700 "$1"; }
+  enter "$1"
 }
 
 # Two commands that start or stop in the same directory do it one after the other.
@@ -362,7 +369,7 @@ check_installed() {
     redis*) needed=(redis-server redis-cli) ;;
   esac
   for needed in "${needed[@]}"; do has "$needed" || die "no $needed: make setup"; done
-  [[ $1 != kafka || -d $(kafka_jars) ]] || die "no Kafka in $(kafka_jars): make setup"
+  [[ $1 != kafka ]] || has_kafka || die "no Kafka in $(kafka_jars): make setup"
 }
 
 # From nothing: whatever is left of a first start that did not come to its end goes.
@@ -440,7 +447,7 @@ write_env() {
 }
 
 start() {
-  local services=("$@") service
+  local services=("$@") service at
   ((${#services[@]})) || services=("${all_services[@]}")
   for service in "${services[@]}"; do
     [[ " ${all_services[*]} " == *" $service "* ]] || { say "no such service: $service"; usage; }
@@ -448,20 +455,27 @@ start() {
   done
   take_turn
   for service in "${services[@]}"; do begin "$service"; done
-  for service in "${services[@]}"; do finish "$service"; done
+  # The slowest last, so that what the others still need is done meanwhile.
+  for ((at = ${#services[@]} - 1; at >= 0; at--)); do finish "${services[at]}"; done
   write_env
   let_next
 }
 
-all_names() {
-  local service
+# Sets `names` to the processes of the services and nodes that are given, or of all services.
+resolve() {
+  local name some
   (($#)) || set -- "${all_services[@]}"
-  for service in "$@"; do names_of "$service" | tr ' ' '\n'; done
+  names=()
+  for name in "$@"; do
+    some=$(names_of "$name") || exit
+    # shellcheck disable=SC2206
+    names+=($some)
+  done
 }
 
 stop() {
   local names name
-  mapfile -t names < <(all_names "$@")
+  resolve "$@"
   take_turn
   for name in "${names[@]}"; do
     # A paused process would not see the signal.
@@ -478,16 +492,16 @@ signal_all() {
   local signal=$1 names name
   shift
   (($#)) || usage
-  mapfile -t names < <(all_names "$@")
+  resolve "$@"
   for name in "${names[@]}"; do signal "$name" "$signal" || die "$name does not run in $dir"; done
   [[ $signal != KILL ]] || kill_now "${names[@]}"
 }
 
-# What `run` does when it is told to end: so does the command, and the trap of `run` stops the services.
+# When `run` is told to end, so is its command.
 pass_on() {
-  local signal=$1 child=$2
   trap '' INT TERM HUP
-  kill -s "$signal" -- "-$child" 2>/dev/null || true
+  [[ -n $child ]] || return 0
+  kill -s "$1" -- "-$child" 2>/dev/null || true
   wait_for "$stop_s" has_ended "$child" || true
   kill -s KILL -- "-$child" 2>/dev/null || true
 }
@@ -495,10 +509,10 @@ pass_on() {
 has_ended() { ! kill -0 "$1" 2>/dev/null; }
 
 run() {
-  local child=
+  child=
   trap 'trap "" INT TERM HUP; stop' EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM HUP
+  trap 'pass_on INT; exit 130' INT
+  trap 'pass_on TERM; exit 143' TERM HUP
   start
   set -a
   # shellcheck disable=SC1091
@@ -510,11 +524,6 @@ run() {
   "$@" &
   child=$!
   set +m
-  # shellcheck disable=SC2064
-  {
-    trap "pass_on INT $child; exit 130" INT
-    trap "pass_on TERM $child; exit 143" TERM HUP
-  }
   wait "$child"
 }
 
