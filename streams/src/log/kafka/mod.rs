@@ -25,13 +25,15 @@ use lookup::{Lookup, Which};
 pub(super) use native::NativeHeaders;
 pub use options::KafkaOptions;
 use producer::KafkaProducer;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use topics::Topics;
 
 /// A Kafka cluster as a log.
 pub struct KafkaLog {
     lookup: Arc<Lookup>,
     topics: Topics,
+    /// One producer serves all threads: what they send at the same time goes in one request.
+    appender: Mutex<Option<Arc<KafkaAppender>>>,
 }
 
 impl KafkaLog {
@@ -40,7 +42,7 @@ impl KafkaLog {
         let lookup = Arc::new(Lookup::new(options)?);
         let topics = Topics::new(lookup.clone())?;
         topics.check_brokers()?;
-        Ok(Self { lookup, topics })
+        Ok(Self { lookup, topics, appender: Mutex::default() })
     }
 }
 
@@ -89,6 +91,12 @@ impl Log for KafkaLog {
     }
 
     fn appender(&self) -> Result<Arc<dyn Appender>, LogError> {
-        Ok(Arc::new(KafkaAppender::new(self.lookup.clone())?))
+        let mut held = self.appender.lock().unwrap_or_else(PoisonError::into_inner);
+        let appender = match held.take() {
+            Some(appender) => appender,
+            None => Arc::new(KafkaAppender::new(self.lookup.clone())?),
+        };
+        *held = Some(appender.clone());
+        Ok(appender)
     }
 }
