@@ -57,6 +57,7 @@ impl<D: Dataflow> TopologyTestDriver<D> {
             generation: 1,
             hash_seed: 7,
             owner: "test".into(),
+            siblings: ["test".into()].into(),
             state_dir: None,
             boot_id: String::new(),
         };

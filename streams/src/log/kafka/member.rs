@@ -112,10 +112,14 @@ impl Member {
         }
         if let Some((code, reason)) = lock(&self.client.context().failed).take() {
             let group = &self.metadata.group;
-            return Err(match code {
-                Code::Fatal | Code::FencedInstanceId => LogError::Fenced(format!("{group}: {reason}")),
-                _ => LogError::Fatal(format!("group `{group}`: {reason}")),
-            });
+            let code = self.client.client().fatal_error().map_or(code, |(code, _)| code);
+            return Err(LogError::Fatal(match code {
+                Code::FencedInstanceId => format!(
+                    "group `{group}`: another process has joined under this member's name: give each process a state \
+                     directory of its own (--state), never a copy of another's"
+                ),
+                _ => format!("group `{group}`: {reason}"),
+            }));
         }
         let Some((told, metadata)) = lock(&self.client.context().queue).pop_front() else { return Ok(None) };
         if let Some(metadata) = metadata {

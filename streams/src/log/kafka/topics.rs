@@ -174,17 +174,23 @@ impl Topics {
     /// See [`Log::delete_records`](super::super::Log::delete_records).
     pub fn delete_records(&self, at: &TopicPartition, before: u64) -> Result<(), LogError> {
         self.lookup.check(at)?;
-        let end = self.lookup.offsets(std::slice::from_ref(at), Which::CommittedEnd)?[0];
+        match self.delete_below(at, before) {
+            Err(error) if error.rdkafka_error_code() == Some(Code::OffsetOutOfRange) => {
+                let end = self.lookup.offsets(std::slice::from_ref(at), Which::CommittedEnd)?[0];
+                self.lookup.ask(|_| self.delete_below(at, before.min(end)))
+            }
+            Err(_) => self.lookup.ask(|_| self.delete_below(at, before)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn delete_below(&self, at: &TopicPartition, before: u64) -> Result<(), KafkaError> {
         let mut list = TopicPartitionList::with_capacity(1);
-        let fatal = |e: KafkaError| LogError::Fatal(format!("{at}: {e}"));
-        list.add_partition_offset(&at.topic, at.partition as i32, Offset::Offset(before.min(end) as i64))
-            .map_err(fatal)?;
+        list.add_partition_offset(&at.topic, at.partition as i32, Offset::Offset(before as i64))?;
         let options = AdminOptions::new().request_timeout(Some(self.lookup.options.patience));
-        self.lookup.ask(|_| {
-            let deleted = pollster::block_on(self.admin.delete_records(&list, &options))?;
-            // The call succeeds also where a partition refuses.
-            deleted.elements().iter().try_for_each(|element| element.error())
-        })
+        let deleted = pollster::block_on(self.admin.delete_records(&list, &options))?;
+        // The call succeeds also where a partition refuses.
+        deleted.elements().iter().try_for_each(|element| element.error())
     }
 }
 
