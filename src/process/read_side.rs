@@ -38,10 +38,12 @@ impl CountersCache for CacheReader {
 pub fn read_side(site: &Site, addresses: &Addresses, sinks: &SinkSide) -> Result<OpenApiRouter, Failure> {
     let cached = site.topology.sinks.iter().any(|sink| sink.kind == "cache" && sink.from.iter().any(|t| t == COUNTERS));
     let cache = cached.then(|| Arc::new(CacheReader(sinks.cache.clone())) as Arc<dyn CountersCache>);
+    let database = ReadDatabase::open(addresses.database_read()?)
+        .map_err(|e| Failure::usage(format!("the database that the API reads: {e}")))?;
     let parts = Parts {
         config: config(site)?,
         log: site.log.clone(),
-        database: ReadDatabase::open(&addresses.database).map_err(Failure::usage)?,
+        database,
         cache,
         receipt_key: site.receipt_key(),
         clock: Arc::new(now_ms),
