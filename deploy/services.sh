@@ -164,6 +164,8 @@ launch_kafka() {
     echo "log.dirs=$dir/kafka/data"
     echo "listeners=BROKER://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port"
     echo "controller.quorum.voters=1@127.0.0.1:$controller_port"
+    # Where clients are sent to: a test may put a proxy between.
+    [[ -z ${TALLY_KAFKA_ADVERTISED:-} ]] || echo "advertised.listeners=BROKER://$TALLY_KAFKA_ADVERTISED"
   } >"$dir/kafka/server.properties"
   cp "$here/kafka/log4j2.properties" "$dir/kafka/"
   uuid=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d =)

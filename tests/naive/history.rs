@@ -1,4 +1,5 @@
-//! The topic `user-actions` as it lies in the directory of an embedded log that no process has open.
+//! Topics as they lie in a log: `user-actions` in the directory of an embedded one that no process has open, and any
+//! topic of a log that is open.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,11 +20,16 @@ pub struct LogRecord<'a> {
 }
 
 /// Hands over every record, partition by partition, in the order of the offsets.
-pub fn read_history(log_dir: &Path, mut each: impl FnMut(&LogRecord<'_>)) {
+pub fn read_history(log_dir: &Path, each: impl FnMut(&LogRecord<'_>)) {
     let log = EmbeddedLog::open(log_dir, EmbeddedOptions::default()).expect("the log opens: nobody else has it open");
-    let partitions = log.partitions(TOPIC).expect("the topic is there");
+    read_topic(&log, TOPIC, each);
+}
+
+/// The same of any topic of any log.
+pub fn read_topic(log: &dyn Log, topic: &str, mut each: impl FnMut(&LogRecord<'_>)) {
+    let partitions = log.partitions(topic).expect("the topic is there");
     for partition in 0..partitions {
-        let address = TopicPartition::new(TOPIC, partition);
+        let address = TopicPartition::new(topic, partition);
         let (mut next, end) = log.bounds(&address).expect("the partition is there");
         let mut consumer = log.consumer("the-model").expect("a consumer");
         consumer.assign(&address, next).expect("the partition can be read");

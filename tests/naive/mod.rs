@@ -5,10 +5,11 @@
 
 mod comparison;
 mod history;
+mod mysql;
 mod stored;
 
 pub use comparison::{Differences, compare_counters, compare_stored};
-pub use history::{LogRecord, read_history};
+pub use history::{LogRecord, read_history, read_topic};
 pub use stored::Stored;
 
 use serde::Deserialize;

@@ -18,13 +18,16 @@ pub struct Site {
     pub state_dir: PathBuf,
     /// More flags.
     pub flags: Vec<String>,
+    /// A role on services of its own, with all of its flags but `--topology` and `--listen`; None is `run` on the
+    /// embedded default.
+    pub role: Option<Vec<String>>,
 }
 
 impl Site {
     pub fn new(binary: impl Into<PathBuf>, dir: &Path) -> Self {
         let listen = format!("127.0.0.1:{}", quiet_port());
         let state_dir = dir.join("state");
-        Self { binary: binary.into(), dir: dir.to_owned(), listen, state_dir, flags: Vec::new() }
+        Self { binary: binary.into(), dir: dir.to_owned(), listen, state_dir, flags: Vec::new(), role: None }
     }
 
     pub fn log_dir(&self) -> PathBuf {
@@ -50,7 +53,12 @@ impl Site {
         let mut command = Command::new(&self.binary);
         // `examples/exact.rs` is `tally` under this name.
         command.arg0("tally");
-        command.env_remove("RUST_LOG").args(["run", "--topology", topology, "--listen", &self.listen]);
+        command.env_remove("RUST_LOG");
+        if let Some(role) = &self.role {
+            command.args(role).args(["--topology", topology, "--listen", &self.listen]).args(&self.flags);
+            return command;
+        }
+        command.args(["run", "--topology", topology, "--listen", &self.listen]);
         command.arg("--log").arg(format!("embedded:{}", self.log_dir().display()));
         command.arg("--database").arg(format!("sqlite:{}", self.database_file().display()));
         command.arg("--state").arg(&self.state_dir).args(&self.flags);
@@ -126,11 +134,16 @@ impl Service {
         self.child.wait().unwrap();
     }
 
+    /// SIGSTOP or SIGCONT, as `kill` names them.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// SIGTERM; how it ended, and how long that took.
     pub fn terminate(mut self) -> (ExitStatus, Duration) {
         let begun = Instant::now();
-        let sent = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
-        assert!(sent.success());
+        self.signal("-TERM");
         (wait_until("the service to end", || self.child.try_wait().unwrap()), begun.elapsed())
     }
 

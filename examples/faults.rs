@@ -1,0 +1,79 @@
+//! Faults of all kinds on real Kafka, MariaDB and Redis, with roles apart, checked to the last event:
+//! `cargo run --release --example faults -- --events 2000000 --kills 100 --seed 1`.
+//!
+//! It starts services of its own (`deploy/services.sh`), sends a workload through the door of real processes, and does
+//! harm meanwhile: SIGKILL of roles, SIGSTOP for longer than a session lasts, restarts of Kafka, MariaDB and Redis,
+//! FLUSHALL, connections cut at chosen requests. Then every count in topic, tables, hashes and API is compared with a
+//! naive model that reads the log. The last line begins with `exact:`, or there are differences and the exit code is 1.
+
+#[path = "../tests/faults/mod.rs"]
+mod cluster;
+#[path = "../tests/exactness/mod.rs"]
+mod exactness;
+#[path = "../tests/naive/mod.rs"]
+mod naive;
+#[path = "../tests/process/mod.rs"]
+mod process;
+
+use clap::Parser;
+use cluster::FaultRun;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+// As in the binary: this process is the binary too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Sends a workload through roles apart on real services, does harm, and compares everything with a naive model.
+#[derive(Parser)]
+struct Args {
+    /// Lines of the workload
+    #[arg(long, default_value_t = 500_000)]
+    events: u64,
+    /// Of the workload and of the faults
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// SIGKILLs while the file is sent; other faults come with them
+    #[arg(long, default_value_t = 100)]
+    kills: u32,
+    /// How long a stopped process is stopped
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "30s")]
+    zombie: Duration,
+    /// Events a second; by default as fast as it goes, or with kills so that there is one every three seconds
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Where everything is kept afterwards; by default it is thrown away
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    // Started under this name by itself: `cargo run --example` builds no binaries, and this way none can be out of date.
+    if std::env::args().next().as_deref() == Some("tally") {
+        return tally::commands::main();
+    }
+    let args = Args::parse();
+    let scratch = tempfile::tempdir().expect("a directory for the run");
+    let dir = args.dir.unwrap_or_else(|| scratch.path().to_owned());
+    std::fs::create_dir_all(&dir).expect("the directory can be made");
+    let begun = Instant::now();
+    let binary = std::env::current_exe().expect("the path of this program");
+    let run = FaultRun {
+        binary: &binary,
+        dir: &dir,
+        events: args.events,
+        seed: args.seed,
+        kills: args.kills,
+        zombie: args.zombie,
+        rate: args.rate.or_else(|| (args.kills > 0).then(|| (args.events / u64::from(args.kills) / 3).max(1))),
+        say: &|line| println!("{:>6.1} s  {line}", begun.elapsed().as_secs_f64()),
+    };
+    let differences = run.run();
+    if differences.is_empty() {
+        println!("exact: {differences}");
+        return ExitCode::SUCCESS;
+    }
+    println!("NOT exact: {differences}");
+    ExitCode::FAILURE
+}

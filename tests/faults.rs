@@ -1,0 +1,57 @@
+//! The pipeline as roles apart on real Kafka, MariaDB and Redis, each test with services of its own: they are killed,
+//! stopped, emptied and cut off. `examples/faults.rs` runs the same for longer.
+
+#[path = "faults/mod.rs"]
+mod cluster;
+mod exactness;
+mod naive;
+mod process;
+
+use cluster::FaultRun;
+use naive::Differences;
+use std::path::Path;
+use std::time::Duration;
+
+/// Whether services can be started here.
+fn services() -> bool {
+    let present = std::env::var("TALLY_TEST_KAFKA").is_ok();
+    if !present {
+        let required = std::env::var("TALLY_TEST_SERVICES").is_ok_and(|what| what == "required");
+        assert!(!required, "Kafka, MariaDB and Redis are needed: run the tests with `make test`");
+        eprintln!("skipped: faults on real services (run `make test`)");
+    }
+    present
+}
+
+fn run(events: u64, seed: u64, kills: u32, rate: Option<u64>) -> Differences {
+    let dir = tempfile::tempdir().unwrap();
+    let run = FaultRun {
+        binary: Path::new(env!("CARGO_BIN_EXE_tally")),
+        dir: dir.path(),
+        events,
+        seed,
+        kills,
+        zombie: Duration::from_secs(8),
+        rate,
+        say: &|line| println!("{line}"),
+    };
+    run.run()
+}
+
+#[test]
+fn a_workload_is_the_same_in_topic_table_and_hash() {
+    if services() {
+        let differences = run(200_000, 21, 0, None);
+        assert!(differences.is_empty(), "{differences}");
+        assert!(differences.compared["counters"] >= 20_000, "{differences}");
+        assert!(differences.compared["subjects served"] >= 20_000, "{differences}");
+    }
+}
+
+#[test]
+fn kills_zombies_restarts_and_cuts_lose_nothing_and_count_nothing_twice() {
+    if services() {
+        let differences = run(90_000, 7, 10, Some(2_500));
+        assert!(differences.is_empty(), "{differences}");
+    }
+}

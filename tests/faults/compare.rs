@@ -1,0 +1,94 @@
+//! What the log, the tables, the hashes and the API say, held against the naive model of the topic `user-actions`.
+
+use super::Cluster;
+use crate::exactness::WorkloadFile;
+use crate::naive::{Differences, Model, Stored, compare_counters, compare_stored, read_topic};
+use crate::process::{Client, wait_until};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use tally::workload::Random;
+use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
+
+/// Totals by subject, as one of the stores has them.
+type Served = HashMap<String, BTreeMap<String, i64>>;
+
+/// Compares everything, and stops the roles.
+pub fn everything(seed: u64, cluster: &mut Cluster, client: &Client, file: &WorkloadFile) -> Differences {
+    let served = client.counters(&sample(seed));
+    let log = KafkaLog::open(KafkaOptions::new(cluster.services.direct.kafka.clone())).expect("the broker is there");
+    let mut model = Model::default();
+    read_topic(&log, "user-actions", |record| model.take(record));
+    let topic = totals_of_topic(&log);
+    // The cache catches up on its own.
+    let in_redis = |wanted: &Served| {
+        let found = hashes(&cluster.services.direct.redis, wanted.keys());
+        wanted.iter().all(|(subject, totals)| found.get(subject) == Some(totals)).then_some(found)
+    };
+    let hashed = wait_until("Redis to hold what the topic holds", || in_redis(&topic));
+    cluster.stop();
+
+    let mut differences = Differences::default();
+    compare_stored(&model, &Stored::read_mysql(&cluster.services.direct.mariadb), &mut differences);
+    compare_counters(&model, &served, &mut differences);
+    compare_counters(&model, &topic, &mut differences);
+    compare_counters(&model, &hashed, &mut differences);
+    // What is missing there is missing in the hashes as well, since they are held against it.
+    for (subject, metric) in model.counters.iter().filter(|(_, value)| **value != 0).map(|(key, _)| key) {
+        if !topic.contains_key(subject) {
+            differences.add(format!("{metric} of {subject} are not in the topic"));
+        }
+    }
+    let valid: HashSet<_> = file.ids.values().collect();
+    for lost in valid.iter().filter(|id| !model.ids.contains(**id)) {
+        differences.add(format!("{lost:?} was acknowledged and is not in the log"));
+    }
+    for foreign in model.ids.iter().filter(|id| !valid.contains(id)) {
+        differences.add(format!("{foreign:?} is in the log and is no valid event of the file"));
+    }
+    differences
+}
+
+/// The busiest subjects, some others, and some that nobody ever touched.
+pub fn sample(seed: u64) -> Vec<String> {
+    let mut random = Random::new(seed);
+    let mut sample: Vec<_> = (1..=60).map(|n| format!("article:{n}")).collect();
+    sample.extend((0..35).map(|_| format!("article:{}", 61 + random.below(19_940))));
+    sample.extend(["article:0", "article:20001", "user:u1", "x:y"].map(str::to_owned));
+    sample
+}
+
+/// The last record of every subject in the topic `counters`.
+fn totals_of_topic(log: &KafkaLog) -> Served {
+    let mut totals = Served::new();
+    read_topic(log, "counters", |record| {
+        if record.key.starts_with(b"\0") {
+            return;
+        }
+        let subject = String::from_utf8(record.key.to_vec()).expect("subjects are UTF-8");
+        let json: serde_json::Value = serde_json::from_slice(record.value).expect("counters are JSON");
+        let counters = json["counters"].as_object().expect("totals by metric");
+        let counters = counters.iter().map(|(metric, value)| (metric.clone(), value.as_i64().expect("a total")));
+        totals.insert(subject, counters.collect());
+    });
+    totals
+}
+
+/// The hashes of subjects, without the fields that are no metric.
+fn hashes<'a>(url: &str, subjects: impl Iterator<Item = &'a String>) -> Served {
+    let mut connection = redis::Client::open(url).and_then(|client| client.get_connection()).expect("Redis is there");
+    let subjects: Vec<_> = subjects.cloned().collect();
+    let mut found = Served::new();
+    for chunk in subjects.chunks(500) {
+        let mut pipeline = redis::pipe();
+        for subject in chunk {
+            pipeline.cmd("HGETALL").arg(format!("tally:{{{subject}}}:counters"));
+        }
+        let hashes: Vec<BTreeMap<String, String>> = pipeline.query(&mut connection).expect("hashes");
+        for (subject, hash) in chunk.iter().zip(hashes) {
+            let is_metric = |name: &String| name.starts_with(|c: char| c.is_ascii_lowercase());
+            let totals = hash.into_iter().filter(|(name, _)| is_metric(name));
+            let totals = totals.filter_map(|(name, value)| Some((name, value.parse().ok()?)));
+            found.insert(subject.clone(), totals.collect());
+        }
+    }
+    found
+}

@@ -1,0 +1,263 @@
+//! The pipeline as roles apart on real Kafka, MariaDB and Redis, with faults on the way, and everything that came of it
+//! held against the naive model: the topic, the tables, the hashes and what is served.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub mod compare;
+pub mod proxy;
+pub mod services;
+
+use crate::exactness::WorkloadFile;
+use crate::naive::Differences;
+use crate::process::{Client, Sender, Service, Site, wait_until};
+use proxy::{Cut, REQUESTS};
+use services::Services;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tally::workload::Random;
+
+/// A run, and how it is told of.
+pub struct FaultRun<'a> {
+    pub binary: &'a Path,
+    pub dir: &'a Path,
+    pub events: u64,
+    pub seed: u64,
+    /// SIGKILLs over all roles; about half as many other faults come with them.
+    pub kills: u32,
+    /// How long a process is stopped that others take for dead.
+    pub zombie: Duration,
+    /// Events a second; None is as fast as it goes.
+    pub rate: Option<u64>,
+    pub say: &'a dyn Fn(String),
+}
+
+/// The processes: their names say their role.
+const ROLES: [(&str, &str); 6] = [
+    ("ingest", "ingest"),
+    ("process-1", "process"),
+    ("process-2", "process"),
+    ("sink-1", "sink"),
+    ("sink-2", "sink"),
+    ("api", "api"),
+];
+
+/// A role that runs, or is to be started again.
+struct Running {
+    name: &'static str,
+    site: Site,
+    service: Option<Service>,
+}
+
+/// Services and roles.
+pub struct Cluster {
+    pub services: Services,
+    roles: Vec<Running>,
+    zombies: Vec<(usize, Instant)>,
+}
+
+impl Cluster {
+    /// Starts everything, and waits until it is ready.
+    pub fn start(binary: &Path, dir: &Path) -> Self {
+        let services = Services::start(dir);
+        let roles = ROLES.map(|(name, role)| {
+            let home = dir.join(name);
+            std::fs::create_dir_all(&home).unwrap();
+            let mut site = Site::new(binary, &home);
+            let mut flags = vec![role.to_owned(), "--log".to_owned(), services.log_url()];
+            if matches!(role, "sink" | "api") {
+                flags.extend(["--database".to_owned(), services.database_url()]);
+                flags.extend(["--cache".to_owned(), services.cache_url()]);
+            }
+            if matches!(role, "process" | "sink") {
+                flags.extend(["--state".to_owned(), site.state_dir.display().to_string()]);
+            }
+            site.role = Some(flags);
+            Running { name, site, service: None }
+        });
+        let mut cluster = Self { services, roles: roles.into(), zombies: Vec::new() };
+        for running in &mut cluster.roles {
+            running.service = Some(running.site.spawn());
+        }
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    fn wait_until_ready(&mut self) {
+        for running in &mut self.roles {
+            running.service.as_mut().expect("it runs").wait_until_ready();
+        }
+    }
+
+    /// Where a role serves, `host:port`.
+    pub fn address(&self, name: &str) -> String {
+        let running = self.roles.iter().find(|running| running.name == name);
+        running.unwrap_or_else(|| panic!("no role {name}")).site.listen.clone()
+    }
+
+    /// SIGKILL, and started again at once.
+    pub fn kill(&mut self, name: &str) {
+        let running = self.roles.iter_mut().find(|running| running.name == name).expect("a role");
+        if let Some(service) = running.service.take() {
+            service.kill();
+        }
+        running.service = Some(running.site.spawn());
+    }
+
+    /// Processor time and memory of each role, for people.
+    pub fn usage(&self) -> String {
+        let of = |running: &Running| {
+            format!("{}: {}", running.name, running.service.as_ref().map(Service::usage).unwrap_or_default())
+        };
+        self.roles.iter().map(of).collect::<Vec<_>>().join("; ")
+    }
+
+    /// SIGTERM to all, in the order that events flow.
+    pub fn stop(&mut self) {
+        for running in &mut self.roles {
+            if let Some(service) = running.service.take() {
+                let (status, took) = service.terminate();
+                assert_eq!(status.code(), Some(0), "{} after SIGTERM: {}", running.name, running.site.messages());
+                assert!(took < Duration::from_secs(10), "{} took {took:?} to stop", running.name);
+            }
+        }
+    }
+
+    /// A role that ended by itself is a failure, whatever the fault.
+    fn check(&mut self) {
+        for running in &mut self.roles {
+            if let Some(status) = running.service.as_mut().and_then(Service::ended) {
+                panic!("{} ended by itself, {status}: {}", running.name, last(&running.site.messages()));
+            }
+        }
+    }
+
+    fn wake_zombies(&mut self, all: bool) {
+        let roles = &self.roles;
+        self.zombies.retain(|(index, until)| {
+            let over = all || Instant::now() >= *until;
+            if over && let Some(service) = &roles[*index].service {
+                service.signal("-CONT");
+            }
+            !over
+        });
+    }
+}
+
+fn last(text: &str) -> &str {
+    &text[text.floor_char_boundary(text.len().saturating_sub(3_000))..]
+}
+
+impl FaultRun<'_> {
+    /// Runs, and compares. Panics where something fails that is no difference.
+    pub fn run(&self) -> Differences {
+        let file = WorkloadFile::write(self.dir, self.events, self.seed);
+        (self.say)(format!("workload: {} lines of seed {}, {} of them valid", file.lines, self.seed, file.ids.len()));
+        let mut cluster = Cluster::start(self.binary, self.dir);
+        (self.say)("everything is ready".to_owned());
+        let begun = Instant::now();
+        let rate = self.rate.map(|rate| rate.to_string());
+        let flags: Vec<&str> = rate.iter().flat_map(|rate| ["--rate", rate]).chain(["--give-up", "5m"]).collect();
+        let mut sender = Sender::spawn(self.binary, &file.path, &cluster.address("ingest"), &flags);
+        let done = self.do_harm(&mut cluster, &mut sender);
+        let sent = sender.finish();
+        cluster.wake_zombies(true);
+        (self.say)(format!("sent: {}", sent.outcome));
+        assert_eq!(sent.status.code(), Some(0), "{}", sent.messages);
+        assert_eq!(sent.acknowledged.len() as u64, file.lines, "every line is acknowledged");
+        cluster.wait_until_ready();
+        let client = Client(cluster.address("api"));
+        client.wait_until_applied();
+        let seconds = begun.elapsed().as_secs_f64();
+        (self.say)(format!("applied after {seconds:.1} s: {:.0} events/s", file.lines as f64 / seconds));
+        (self.say)(format!("used: {}", cluster.usage()));
+        (self.say)(format!("faults: {done:?}"));
+        cluster.check();
+        compare::everything(self.seed, &mut cluster, &client, &file)
+    }
+
+    /// Faults of all kinds at random moments, until all kills are done.
+    fn do_harm(&self, cluster: &mut Cluster, sender: &mut Sender) -> BTreeMap<String, u32> {
+        let mut random = Random::new(self.seed ^ 0x5eed);
+        let mut done = BTreeMap::new();
+        let mut kills = 0;
+        let sending_ms = self.events * 1_000 / self.rate.unwrap_or(50_000).max(1);
+        let pause_max_ms = sending_ms * 4 / 3 / u64::from(self.kills.max(1)) + 1;
+        while kills < self.kills {
+            // The moment is what is tried out here; nothing is waited for.
+            std::thread::sleep(Duration::from_millis(random.below(pause_max_ms)));
+            cluster.wake_zombies(false);
+            cluster.check();
+            assert!(sender.is_running(), "everything was sent after {kills} kills: choose a lower rate");
+            let fault = if random.chance(6_500) {
+                kills += 1;
+                self.kill_one(cluster, &mut random)
+            } else {
+                self.disturb(cluster, &mut random)
+            };
+            (self.say)(format!("kills {kills} of {}: {fault}", self.kills));
+            *done.entry(fault.split(':').next().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+        done
+    }
+
+    fn kill_one(&self, cluster: &mut Cluster, random: &mut Random) -> String {
+        let (index, name) = loop {
+            let index = random.below(ROLES.len() as u64) as usize;
+            // A process that is stopped is left to come back as a zombie.
+            if !cluster.zombies.iter().any(|(zombie, _)| *zombie == index) {
+                break (index, ROLES[index].0);
+            }
+        };
+        // A process that has not begun to serve may be killed as well.
+        cluster.kill(ROLES[index].0);
+        format!("SIGKILL: {name}")
+    }
+
+    fn disturb(&self, cluster: &mut Cluster, random: &mut Random) -> String {
+        match random.below(100) {
+            0..20 if cluster.zombies.is_empty() => {
+                let index = 1 + random.below(4) as usize;
+                if let Some(service) = &cluster.roles[index].service {
+                    service.signal("-STOP");
+                }
+                cluster.zombies.push((index, Instant::now() + self.zombie));
+                format!("SIGSTOP: {} for {:?}", ROLES[index].0, self.zombie)
+            }
+            0..60 => {
+                let (protocol, requests) = REQUESTS[random.below(REQUESTS.len() as u64) as usize];
+                let request = requests[random.below(requests.len() as u64) as usize];
+                let cut = Cut { request, answer_only: random.chance(5_000) };
+                let services = &cluster.services;
+                let proxy = match protocol {
+                    proxy::Protocol::Kafka => &services.kafka,
+                    proxy::Protocol::MySql => &services.mariadb,
+                    proxy::Protocol::Redis => &services.redis,
+                };
+                proxy.arm(cut);
+                format!("cut: {protocol:?} {cut:?}")
+            }
+            60..70 => {
+                cluster.services.restart("kafka");
+                "restart: kafka".to_owned()
+            }
+            70..80 => {
+                cluster.services.restart("mariadb");
+                "restart: mariadb".to_owned()
+            }
+            80..90 => {
+                cluster.services.restart("redis");
+                "restart: redis".to_owned()
+            }
+            _ => {
+                cluster.services.empty_redis();
+                "FLUSHALL: redis".to_owned()
+            }
+        }
+    }
+}
+
+/// Waits for a condition of a cluster.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_until(what, || condition().then_some(()));
+}

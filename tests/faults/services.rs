@@ -1,0 +1,117 @@
+//! Kafka, MariaDB and Redis of one's own, behind proxies: to be killed, stopped, emptied and cut off.
+
+use super::proxy::{Protocol, Proxy};
+use crate::process::quiet_port;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A private set of services; ended when dropped.
+pub struct Services {
+    dir: PathBuf,
+    pub kafka: Proxy,
+    pub mariadb: Proxy,
+    pub redis: Proxy,
+    /// Without the proxies: for whoever compares at the end.
+    pub direct: Addresses,
+}
+
+/// Where the services are.
+pub struct Addresses {
+    pub kafka: String,
+    pub mariadb: String,
+    pub redis: String,
+}
+
+impl Services {
+    /// Starts them in a directory; they are ready when this returns.
+    pub fn start(dir: &Path) -> Self {
+        let dir = dir.join("services");
+        let listen = || TcpListener::bind(("127.0.0.1", quiet_port())).unwrap();
+        let kafka = listen();
+        // A client of Kafka goes where the broker says that it is, so the broker says that it is the proxy.
+        let advertised = kafka.local_addr().unwrap().to_string();
+        let env = script(&dir, &["start"], &["kafka", "mariadb", "redis"], Some(&advertised));
+        let value = |name: &str| {
+            let line = env.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.unwrap_or_else(|| panic!("{name} is missing in {env}")).to_owned()
+        };
+        let direct = Addresses {
+            kafka: value("TALLY_TEST_KAFKA"),
+            mariadb: value("TALLY_TEST_MARIADB"),
+            redis: value("TALLY_TEST_REDIS"),
+        };
+        let host = |url: &str| {
+            let rest = url.rsplit('@').next().unwrap_or(url).trim_start_matches("redis://");
+            rest.split('/').next().unwrap_or(rest).to_owned()
+        };
+        Self {
+            kafka: Proxy::start(kafka, direct.kafka.clone(), Protocol::Kafka),
+            mariadb: Proxy::start(listen(), host(&direct.mariadb), Protocol::MySql),
+            redis: Proxy::start(listen(), host(&direct.redis), Protocol::Redis),
+            dir,
+            direct,
+        }
+    }
+
+    /// The addresses that tally is given.
+    pub fn log_url(&self) -> String {
+        format!("kafka://{}", self.kafka.address)
+    }
+
+    pub fn database_url(&self) -> String {
+        let (before, _) = self.direct.mariadb.split_once('@').unwrap();
+        format!("{before}@{}/tally", self.mariadb.address)
+    }
+
+    pub fn cache_url(&self) -> String {
+        format!("redis://{}", self.redis.address)
+    }
+
+    /// SIGKILL, and back on the same port with the same data.
+    pub fn restart(&self, service: &str) {
+        script(&self.dir, &["kill"], &[service], None);
+        let advertised = self.kafka.address.to_string();
+        script(&self.dir, &["start"], &[service], Some(&advertised));
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&self, service: &str) {
+        script(&self.dir, &["pause"], &[service], None);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self, service: &str) {
+        script(&self.dir, &["resume"], &[service], None);
+    }
+
+    /// FLUSHALL.
+    pub fn empty_redis(&self) {
+        let client = redis::Client::open(self.direct.redis.as_str()).unwrap();
+        let emptied: redis::RedisResult<()> =
+            client.get_connection().and_then(|mut connection| redis::cmd("FLUSHALL").query(&mut connection));
+        emptied.expect("Redis is emptied");
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        let _ = Command::new("bash").arg(script_file()).arg("stop").arg(&self.dir).stderr(Stdio::null()).status();
+    }
+}
+
+fn script_file() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/services.sh")
+}
+
+fn script(dir: &Path, verb: &[&str], services: &[&str], advertised: Option<&str>) -> String {
+    let mut command = Command::new("bash");
+    command.arg(script_file()).args(verb).arg(dir).args(services).stdin(Stdio::null());
+    if let Some(advertised) = advertised {
+        command.env("TALLY_KAFKA_ADVERTISED", advertised);
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "deploy/services.sh {verb:?} {services:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
