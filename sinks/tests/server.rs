@@ -148,6 +148,33 @@ fn of_two_writers_that_expect_the_same_position_one_moves_it() {
 }
 
 #[test]
+fn a_position_that_is_not_there_is_made_by_one_of_two_writers() {
+    for database in server_databases() {
+        let place = DatabasePlace::Server(database);
+        let DatabasePlace::Server(database) = &place else { continue };
+        let [mut first, mut second] = [place.open(), place.open()];
+        let mut other = database.connect();
+        other.rows("INSERT INTO counters VALUES ('article:00000', 'likes', 0, 0)");
+        other.rows("START TRANSACTION");
+        other.rows("UPDATE counters SET value = 7");
+        // The first has found no position, and waits for a row. The second comes, and needs no such row.
+        let outcomes = thread::scope(|scope| {
+            let slow = scope.spawn(move || first.write(&batch(1, 1, None, 1)));
+            waiting(&mut database.connect(), database, "INSERT INTO counters");
+            let mut empty = Batch::default();
+            empty.positions.push(step(None, 9, &[], 9));
+            let quick = scope.spawn(move || second.write(&empty));
+            thread::sleep(Duration::from_millis(300));
+            other.rows("ROLLBACK");
+            [slow.join().unwrap(), quick.join().unwrap()]
+        });
+        assert!(outcomes[0].is_ok(), "{outcomes:?}");
+        assert!(matches!(outcomes[1], Err(TargetError::Moved { expected: None, found: Some(1), .. })), "{outcomes:?}");
+        assert_eq!(place.rows("SELECT next_offset FROM sink_progress"), ["1"]);
+    }
+}
+
+#[test]
 fn a_row_that_does_not_fit_is_refused_with_its_key_and_stops_the_sink() {
     for database in server_databases() {
         let place = DatabasePlace::Server(database);
