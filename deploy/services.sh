@@ -1,0 +1,468 @@
+#!/usr/bin/env bash
+# Kafka, MariaDB, Redis and a Redis Cluster as plain processes on loopback, for tests: no Docker, no root, no service
+# manager. Everything of one set of services (data, logs, ports, pids) is in one directory; sets do not disturb each other.
+#
+#   services.sh install                    what is missing: Kafka's jars by Maven, the rest by apt
+#   services.sh start DIR [SERVICE…]       starts and waits until they are ready; writes and prints DIR/env
+#   services.sh stop DIR [NAME…]           ends them; the data stay, and `start` takes them up on the same ports
+#   services.sh kill DIR NAME…             SIGKILL
+#   services.sh pause | resume DIR NAME…   SIGSTOP | SIGCONT
+#   services.sh env DIR                    the addresses again
+#   services.sh run DIR -- COMMAND…        starts all, runs the command with the addresses in its environment, stops all
+#
+# SERVICE is one of kafka mariadb redis redis-cluster; without any: all. NAME may also be one node of the cluster:
+# redis-cluster-1, -2 or -3. DIR/NAME.log has the output of a process, DIR/NAME.pid its id.
+# Exit codes: 0 well, 1 something did not start or is not there, 2 wrong usage; `run`: the command's own.
+set -euo pipefail
+umask 077
+PATH=$PATH:/usr/local/sbin:/usr/sbin
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+all_services=(kafka mariadb redis redis-cluster)
+# Generous: a busy machine, or a database that repairs itself after a kill.
+ready_s=90
+stop_s=20
+port_tries=5
+
+say() { printf 'services: %s\n' "$*" >&2; }
+die() {
+  say "$*"
+  exit 1
+}
+usage() {
+  sed -n '/^#   services.sh/,/^# Exit/s/^# \{0,3\}//p' "${BASH_SOURCE[0]}" >&2
+  exit 2
+}
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# The processes of a service.
+names_of() {
+  case $1 in
+    redis-cluster) echo redis-cluster-1 redis-cluster-2 redis-cluster-3 ;;
+    redis-cluster-[123] | kafka | mariadb | redis) echo "$1" ;;
+    *)
+      say "no such service: $1; there are ${all_services[*]}"
+      exit 2
+      ;;
+  esac
+}
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+# The argument that only this process has: its own file or directory in $dir.
+mark_of() {
+  case $1 in
+    kafka) echo "$dir/kafka/server.properties" ;;
+    mariadb) echo "--datadir=$dir/mariadb/data" ;;
+    redis) echo "$dir/redis/redis.conf" ;;
+    redis-cluster-*) echo "$dir/redis-cluster/${1##*-}/redis.conf" ;;
+  esac
+}
+
+# The id in the pid file, if that process is still this service and not a later one that was given the same id.
+pid_of() {
+  local pid
+  pid=$(cat "$dir/$1.pid" 2>/dev/null) && [[ $pid =~ ^[0-9]+$ ]] || return 1
+  grep -qzxF -- "$(mark_of "$1")" "/proc/$pid/cmdline" 2>/dev/null && echo "$pid"
+}
+
+# Whether nothing is left of a process. A dying one loses its command line first, and its port and file locks later.
+is_gone() {
+  local pid state threads
+  pid=$(cat "$dir/$1.pid" 2>/dev/null) && [[ $pid =~ ^[0-9]+$ && -d /proc/$pid ]] || return 0
+  if [[ -n $(tr -d '\0' 2>/dev/null <"/proc/$pid/cmdline") ]]; then
+    ! pid_of "$1" >/dev/null
+    return
+  fi
+  state=$(awk '/^State:/ { print $2 }' "/proc/$pid/status" 2>/dev/null) || return 0
+  threads=("/proc/$pid/task/"*)
+  [[ $state == Z && ${#threads[@]} -eq 1 ]] # only its parent has not asked yet
+}
+
+# Each process leads a group of its own; the group also has what it forked, such as the formatting of Kafka's directory.
+signal() {
+  local name=$1 signal=$2 pid
+  pid=$(pid_of "$name") || return 1
+  kill -s "$signal" -- "-$pid" 2>/dev/null || kill -s "$signal" "$pid" 2>/dev/null
+}
+
+# Waits for a condition; 1 when it does not come.
+wait_for() {
+  local until=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    ((SECONDS < until)) || return 1
+    sleep 0.02
+  done
+}
+
+# Starts a process that outlives this script, its terminal, and whatever waits for the caller's files to be closed.
+launch() {
+  local name=$1 fd
+  shift
+  printf '=== start %(%FT%T)T\n' -1 >>"$dir/$name.log"
+  (
+    for fd in /proc/self/fd/*; do
+      fd=${fd##*/}
+      ((fd < 3)) || eval "exec $fd>&-"
+    done
+    cd "$dir"
+    echo "$BASHPID" >"$dir/$name.pid"
+    exec setsid "$@"
+  ) </dev/null >>"$dir/$name.log" 2>&1 &
+  # From here on it is known by its mark, or it has ended.
+  until pid_of "$name" >/dev/null || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
+}
+
+# Whether the log has a text since the last start.
+logged() { awk -v text="$2" '/^=== start/ { found = 0 } index($0, text) { found = 1 } END { exit !found }' "$dir/$1.log"; }
+
+kill_now() {
+  local name
+  for name in "$@"; do signal "$name" KILL || true; done
+  for name in "$@"; do wait_for "$stop_s" is_gone "$name" || die "$name does not end: process $(cat "$dir/$name.pid")"; done
+}
+
+# --- ports -----------------------------------------------------------------------------------------------------------
+
+# Prints N ports of 127.0.0.1 that nobody has. They are not taken from where the kernel takes them for port 0 and for
+# outgoing connections: a port must still be free after its service was killed. Somebody may be quicker all the same;
+# whoever starts something looks for `address already in use` and chooses again.
+free_ports() {
+  perl -MIO::Socket::INET -e '
+    my ($low) = do { open my $f, "<", "/proc/sys/net/ipv4/ip_local_port_range"; $f ? split " ", <$f> : () };
+    $low = 32768 unless $low && $low > 12000;
+    my (@held, $tries);
+    while (@held < $ARGV[0] && $tries++ < 1000) {
+      my $port = 10000 + int rand($low - 10000);
+      my $held = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => $port, Proto => "tcp", Listen => 1);
+      push @held, $held if $held;
+    }
+    die "no free port\n" if @held < $ARGV[0];
+    print join(" ", map { $_->sockport } @held), "\n";' "$1"
+}
+
+# DIR/SERVICE/ports appears when the service has been ready for the first time. Without it nothing in there is worth keeping.
+is_new() { [[ ! -f $dir/$1/ports ]]; }
+ports_of() { cat "$dir/$1/ports" 2>/dev/null || cat "$dir/$1/ports.new"; }
+port_of() { ports_of "$1" | cut -d ' ' -f "$2"; }
+
+# --- services: launch_X starts what does not run, ready_X says whether it may be used ------------------------------------
+
+kafka_jars() { echo "${TALLY_KAFKA_DIR:-$HOME/.cache/tally/kafka-4.3.0}"; }
+
+launch_kafka() {
+  local jars uuid port controller_port
+  jars=$(kafka_jars)
+  [[ -d $jars ]] || die "no Kafka in $jars: make setup"
+  read -r port controller_port < <(ports_of kafka)
+  # A broker that was killed may register again only when its former session is over: 9 s by default.
+  cat >"$dir/kafka/server.properties" <<END
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller_port
+listeners=BROKER://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=BROKER
+controller.listener.names=CONTROLLER
+log.dirs=$dir/kafka/data
+num.network.threads=2
+num.io.threads=2
+auto.create.topics.enable=false
+message.max.bytes=2097152
+min.insync.replicas=1
+default.replication.factor=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=10
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=10
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+broker.heartbeat.interval.ms=300
+broker.session.timeout.ms=2000
+log.cleaner.enable=true
+log.cleaner.dedupe.buffer.size=16777216
+END
+  cat >"$dir/kafka/log4j2.properties" <<'END'
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = out
+# "Kafka Server started", which is what `start` waits for.
+logger.server.name = kafka.server.KafkaRaftServer
+logger.server.level = info
+END
+  uuid=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d =)
+  # shellcheck disable=SC2016
+  launch kafka bash -euc '
+    java=(java "-Dlog4j2.configurationFile=${0%/*}/log4j2.properties" -cp "$1/*")
+    [[ -f ${0%/*}/data/meta.properties ]] ||
+      "${java[@]}" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format -t "$2" -c "$0"
+    exec "${java[@]}" -Xms256m -Xmx512m kafka.Kafka "$0"' "$dir/kafka/server.properties" "$jars" "$uuid"
+}
+
+ready_kafka() { logged kafka 'Kafka Server started'; }
+
+launch_mariadb() {
+  local data=$dir/mariadb/data
+  if is_new mariadb; then
+    mariadb-install-db --no-defaults --datadir="$data" --auth-root-authentication-method=normal --skip-test-db \
+      --user="$(id -un)" >>"$dir/mariadb.log" 2>&1 || die "no database in $data: $(tail -n 5 "$dir/mariadb.log")"
+    cat >"$dir/mariadb/init.sql" <<'END'
+CREATE DATABASE IF NOT EXISTS tally;
+CREATE USER IF NOT EXISTS tally@'127.0.0.1' IDENTIFIED BY 'tally';
+GRANT ALL ON *.* TO tally@'127.0.0.1' WITH GRANT OPTION;
+END
+  fi
+  # A relative socket lies in the data directory: a long DIR would not fit the address of a socket.
+  launch mariadb mariadbd --no-defaults --datadir="$data" --user="$(id -un)" --bind-address=127.0.0.1 \
+    --port="$(port_of mariadb 1)" --socket=mariadb.sock --pid-file="$dir/mariadb/mariadbd.pid" \
+    --init-file="$dir/mariadb/init.sql" --skip-name-resolve --max-connections=500 --character-set-server=utf8mb4 \
+    --innodb-buffer-pool-size=256M --innodb-flush-log-at-trx-commit=2
+}
+
+# Whoever else may listen on that port has another data directory.
+ready_mariadb() {
+  local found
+  found=$(timeout 5 mariadb --no-defaults -h127.0.0.1 -P"$(port_of mariadb 1)" -utally -ptally tally \
+    -BNe 'SELECT @@datadir' 2>/dev/null) && [[ $found == "$dir/mariadb/data/" ]]
+}
+
+# Acknowledged writes survive a kill: they are handed to the kernel before the answer, as in Kafka and in MariaDB here.
+redis_settings() {
+  cat <<END
+bind 127.0.0.1
+port $1
+dir $2
+save ""
+appendonly yes
+appendfsync no
+daemonize no
+set-proc-title no
+END
+}
+
+# redis_cli PORT ARGUMENT…
+redis_cli() {
+  local port=$1
+  shift
+  timeout 5 redis-cli -h 127.0.0.1 -p "$port" "$@" 2>/dev/null
+}
+
+is_redis() {
+  local info
+  info=$(redis_cli "$2" info server) && [[ $info == *process_id:"$(cat "$dir/$1.pid")"* ]]
+}
+
+launch_redis() {
+  redis_settings "$(port_of redis 1)" "$dir/redis" >"$dir/redis/redis.conf"
+  launch redis redis-server "$dir/redis/redis.conf"
+}
+
+ready_redis() { is_redis redis "$(port_of redis 1)" && [[ $(redis_cli "$(port_of redis 1)" ping) == PONG ]]; }
+
+# Three masters; each has a port for clients and one for the other nodes.
+launch_redis-cluster() {
+  local ports node home
+  read -ra ports < <(ports_of redis-cluster)
+  for node in 1 2 3; do
+    ! pid_of "redis-cluster-$node" >/dev/null || continue
+    home=$dir/redis-cluster/$node
+    mkdir -p "$home"
+    {
+      redis_settings "${ports[node - 1]}" "$home"
+      printf '%s\n' "cluster-enabled yes" "cluster-port ${ports[node + 2]}" "cluster-announce-ip 127.0.0.1" \
+        "cluster-node-timeout 2000"
+    } >"$home/redis.conf"
+    launch "redis-cluster-$node" redis-server "$home/redis.conf"
+  done
+}
+
+ready_redis-cluster() {
+  local ports node info
+  read -ra ports < <(ports_of redis-cluster)
+  for node in 1 2 3; do is_redis "redis-cluster-$node" "${ports[node - 1]}" || return 1; done
+  if is_new redis-cluster && [[ ! -f $dir/redis-cluster/met ]]; then
+    for node in 1 2 3; do
+      redis_cli "${ports[node - 1]}" cluster addslotsrange $((16384 * (node - 1) / 3)) $((16384 * node / 3 - 1))
+      redis_cli "${ports[node - 1]}" cluster set-config-epoch "$node"
+      redis_cli "${ports[0]}" cluster meet 127.0.0.1 "${ports[node - 1]}" "${ports[node + 2]}"
+    done >/dev/null
+    touch "$dir/redis-cluster/met"
+  fi
+  for node in 1 2 3; do
+    info=$(redis_cli "${ports[node - 1]}" cluster info) || return 1
+    [[ $info == *cluster_state:ok* && $info == *cluster_known_nodes:3* && $info == *cluster_slots_ok:16384* ]] || return 1
+  done
+}
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+# Sets `dir`. Two commands that start or stop in the same directory take turns.
+enter() {
+  (($# >= 1)) || usage
+  [[ $1 =~ ^[A-Za-z0-9._/+@-]+$ ]] || die "services need a directory without white space, quotes and commas: $1"
+  mkdir -p "$1"
+  dir=$(cd "$1" && pwd -P)
+}
+
+take_turn() {
+  [[ -n ${lock:-} ]] || exec {lock}>"$dir/lock"
+  flock "$lock"
+}
+
+let_next() { flock -u "$lock"; }
+
+# From nothing: whatever is left of a first start that did not come to its end goes.
+renew() {
+  local service=$1 ports_needed=1 names
+  case $service in
+    kafka) ports_needed=2 ;;
+    redis-cluster) ports_needed=6 ;;
+  esac
+  read -ra names < <(names_of "$service")
+  kill_now "${names[@]}"
+  rm -rf "${dir:?}/$service"
+  mkdir -p "$dir/$service"
+  free_ports "$ports_needed" >"$dir/$service/ports.new"
+}
+
+runs() {
+  local name names
+  read -ra names < <(names_of "$1")
+  for name in "${names[@]}"; do pid_of "$name" >/dev/null || return 1; done
+}
+
+begin() {
+  local service=$1 name names
+  if ! is_new "$service" && runs "$service"; then
+    read -ra names < <(names_of "$service")
+    for name in "${names[@]}"; do signal "$name" CONT; done
+    return
+  fi
+  ! is_new "$service" || renew "$service"
+  "launch_$service"
+}
+
+# Ready, or not to be expected any more.
+settled() { "ready_$1" || ! runs "$1"; }
+
+finish() {
+  local service=$1 tries name names
+  read -ra names < <(names_of "$service")
+  for ((tries = 1; ; tries++)); do
+    wait_for "$ready_s" settled "$service" && "ready_$service" && break
+    if is_new "$service" && ((tries < port_tries)) && port_was_taken "${names[@]}"; then
+      begin "$service"
+      continue
+    fi
+    for name in "${names[@]}"; do
+      say "the end of $dir/$name.log:"
+      tail -n 20 "$dir/$name.log" >&2
+    done
+    die "$service did not get ready on 127.0.0.1, ports $(ports_of "$service")"
+  done
+  ! is_new "$service" || mv "$dir/$service/ports.new" "$dir/$service/ports"
+}
+
+port_was_taken() {
+  local name
+  for name in "$@"; do
+    ! logged "$name" 'ddress already in use' || return 0
+  done
+  return 1
+}
+
+write_env() {
+  local ports
+  {
+    is_new kafka || echo "TALLY_TEST_KAFKA=127.0.0.1:$(port_of kafka 1)"
+    is_new mariadb || echo "TALLY_TEST_MARIADB=mysql://tally:tally@127.0.0.1:$(port_of mariadb 1)/tally"
+    is_new redis || echo "TALLY_TEST_REDIS=redis://127.0.0.1:$(port_of redis 1)"
+    if ! is_new redis-cluster; then
+      read -ra ports < <(ports_of redis-cluster)
+      printf 'TALLY_TEST_REDIS_CLUSTER=redis+cluster://127.0.0.1:%s,127.0.0.1:%s,127.0.0.1:%s\n' "${ports[@]:0:3}"
+    fi
+  } >"$dir/env.new"
+  mv "$dir/env.new" "$dir/env"
+}
+
+start() {
+  local services=("$@") service
+  ((${#services[@]})) || services=("${all_services[@]}")
+  for service in "${services[@]}"; do
+    [[ " ${all_services[*]} " == *" $service "* ]] || { say "no such service: $service"; usage; }
+  done
+  take_turn
+  for service in "${services[@]}"; do begin "$service"; done
+  for service in "${services[@]}"; do finish "$service"; done
+  write_env
+  let_next
+}
+
+all_names() {
+  local service
+  (($#)) || set -- "${all_services[@]}"
+  for service in "$@"; do names_of "$service" | tr ' ' '\n'; done
+}
+
+stop() {
+  local names name
+  mapfile -t names < <(all_names "$@")
+  take_turn
+  for name in "${names[@]}"; do
+    # A paused process would not see the signal.
+    signal "$name" TERM && signal "$name" CONT || true
+  done
+  for name in "${names[@]}"; do
+    wait_for "$stop_s" is_gone "$name" || { say "$name does not stop in $stop_s s: SIGKILL" && kill_now "$name"; }
+    rm -f "$dir/$name.pid"
+  done
+  let_next
+}
+
+signal_all() {
+  local signal=$1 names name
+  shift
+  (($#)) || usage
+  mapfile -t names < <(all_names "$@")
+  for name in "${names[@]}"; do signal "$name" "$signal" || die "$name does not run in $dir"; done
+  [[ $signal != KILL ]] || kill_now "${names[@]}"
+}
+
+(($#)) || usage
+command=$1
+shift
+case $command in
+  start)
+    enter "$@"
+    start "${@:2}"
+    cat "$dir/env"
+    ;;
+  stop)
+    enter "$@"
+    stop "${@:2}"
+    ;;
+  kill)
+    enter "$@"
+    signal_all KILL "${@:2}"
+    ;;
+  pause)
+    enter "$@"
+    signal_all STOP "${@:2}"
+    ;;
+  resume)
+    enter "$@"
+    signal_all CONT "${@:2}"
+    ;;
+  env)
+    enter "$@"
+    cat "$dir/env"
+    ;;
+  *) usage ;;
+esac
