@@ -12,17 +12,15 @@ mod database;
 mod metrics;
 mod partition;
 mod reading;
-mod roots;
 mod runner;
 mod target;
 mod thread;
 
 pub use batch::{Batch, CounterRow, DeadLetter, Fold, Move, Newest, ReactionRow, RecordError};
-pub use cache::{CacheLimits, CachedCounters, MemoryCache, MemoryTarget};
+pub use cache::MemoryTarget;
 pub use config::{SinkConfig, SinkKind, ValueType};
 pub use database::{Database, DatabaseError, Retention, Rows};
 pub use metrics::SinkMetrics;
-pub use roots::Roots;
 pub use runner::{SinkError, SinkTask, Step};
 pub use target::{StoredPosition, Target, TargetError};
 pub use thread::SinkThread;

@@ -1,8 +1,8 @@
 //! Where a sink writes to.
 
 use crate::batch::Batch;
-use crate::roots::Roots;
 use std::sync::Arc;
+use tally_model::Roots;
 use tally_streams::log::TopicPartition;
 
 /// A place that holds rows and, with them, how far they go.

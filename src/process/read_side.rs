@@ -4,9 +4,9 @@ use super::{SinkSide, Site, now_ms};
 use crate::commands::{Addresses, Failure};
 use std::sync::Arc;
 use tally_api::{Api, ApiConfig, CountersCache, Marks, OutputTopic, Parts, ReadDatabase, Totals, router};
+use tally_cache::MemoryCache;
 use tally_model::RootPosition;
 use tally_processors::{MetricKind, metrics};
-use tally_sinks::MemoryCache;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 

@@ -4,9 +4,9 @@ use super::Site;
 use crate::commands::{Addresses, Failure};
 use std::sync::Arc;
 use std::time::Duration;
+use tally_cache::{CacheLimits, MemoryCache};
 use tally_sinks::{
-    CacheLimits, Database, MemoryCache, MemoryTarget, Retention, SinkConfig, SinkKind, SinkMetrics, SinkTask,
-    SinkThread, Target, ValueType,
+    Database, MemoryTarget, Retention, SinkConfig, SinkKind, SinkMetrics, SinkTask, SinkThread, Target, ValueType,
 };
 use tally_streams::topology::Sink;
 use tokio_util::sync::CancellationToken;

@@ -9,12 +9,12 @@ mod table;
 
 use crate::batch::{Batch, Move};
 use crate::config::ValueType;
-use crate::roots::Roots;
 use crate::target::{StoredPosition, Target, TargetError};
 use hashbrown::HashMap;
 use rows::{Value, rows_of};
 use sqlite::SqliteEngine;
 use std::sync::Arc;
+use tally_model::Roots;
 use tokio::runtime::{Builder, Runtime};
 
 pub use expiry::Retention;
