@@ -17,7 +17,7 @@ mod target;
 mod thread;
 
 pub use batch::{Batch, CounterRow, DeadLetter, Fold, Move, Newest, ReactionRow, RecordError};
-pub use cache::MemoryTarget;
+pub use cache::{MemoryTarget, RedisTarget};
 pub use config::{SinkConfig, SinkKind, ValueType};
 pub use database::{Database, DatabaseError, Retention, Rows};
 pub use metrics::SinkMetrics;

@@ -20,6 +20,8 @@ const LAG_EVERY_MS: i64 = 2_000;
 /// How often old rows are looked for; sooner where there are more.
 const EXPIRE_EVERY_MS: i64 = 60_000;
 const EXPIRE_AGAIN_MS: i64 = 500;
+/// How often the target is asked whether it still has what it had.
+const CHECK_EVERY_MS: i64 = 1_000;
 
 /// A sink at work.
 pub struct SinkTask {
@@ -37,6 +39,7 @@ pub struct SinkTask {
     backoff: Backoff,
     lag_at_ms: i64,
     expire_at_ms: i64,
+    checked_at_ms: i64,
 }
 
 /// What a call of [`SinkTask::poll_once`] did.
@@ -102,7 +105,7 @@ impl From<ReadError> for Failure {
 impl From<TargetError> for Failure {
     fn from(error: TargetError) -> Self {
         match error {
-            TargetError::Moved { .. } => Self::Restart(error.to_string()),
+            TargetError::Moved { .. } | TargetError::Lost(_) => Self::Restart(error.to_string()),
             TargetError::Unavailable(_) => Self::Rewrite(error.to_string()),
         }
     }
@@ -124,6 +127,7 @@ impl SinkTask {
             backoff: Backoff::default(),
             lag_at_ms: i64::MIN,
             expire_at_ms: i64::MIN,
+            checked_at_ms: i64::MIN,
         }
     }
 
@@ -174,6 +178,7 @@ impl SinkTask {
             return self.write(now_ms);
         }
         self.expire(now_ms)?;
+        self.check(now_ms)?;
         let step = self.read(now_ms, timeout)?;
         self.measure_lag(now_ms)?;
         if self.batch_since_ms.is_none() {
@@ -276,6 +281,14 @@ impl SinkTask {
             self.metrics.clock_lag_seconds.set(now_ms.saturating_sub(clock_ms).max(0) as f64 / 1_000.0);
         }
         Ok(())
+    }
+
+    fn check(&mut self, now_ms: i64) -> Result<(), Failure> {
+        if now_ms >= self.checked_at_ms && now_ms.saturating_sub(self.checked_at_ms) < CHECK_EVERY_MS {
+            return Ok(());
+        }
+        self.checked_at_ms = now_ms;
+        Ok(self.target.check()?)
     }
 
     fn expire(&mut self, now_ms: i64) -> Result<(), Failure> {

@@ -21,8 +21,14 @@ pub trait Target: Send {
         let _ = goals;
     }
 
-    /// Writes rows and positions. After an error other than [`TargetError::Moved`] the same batch may be written again.
+    /// Writes rows and positions. After [`TargetError::Unavailable`] the same batch may be written again.
     fn write(&mut self, batch: &Batch) -> Result<(), TargetError>;
+
+    /// Asked about every second, whether or not there is something to write: is all that the positions claim still
+    /// there? Only a target that can lose what it has while it is written to has to look.
+    fn check(&mut self) -> Result<(), TargetError> {
+        Ok(())
+    }
 
     /// Drops some of what is too old to be kept; says whether there is more.
     fn expire(&mut self, now_ms: i64) -> Result<bool, TargetError> {
@@ -50,6 +56,9 @@ pub enum TargetError {
     /// It cannot be written to now: try again.
     #[error("{0}")]
     Unavailable(String),
+    /// It no longer has what its positions claimed, and claims it no more. Read the positions again.
+    #[error("{0}")]
+    Lost(String),
     /// Somebody else has moved this position: another sink on the same target, or a reset. Nothing was written.
     /// Read the positions again.
     #[error("{partition}: somebody else moved the position from {expected:?} to {found:?}")]

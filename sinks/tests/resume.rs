@@ -3,104 +3,10 @@
 mod fixture;
 
 use fixture::*;
-use prometheus::Registry;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tally_model::{Counters, ProgressMark};
 use tally_sinks::*;
-use tally_streams::log::memory::MemoryLog;
-use tally_streams::log::{
-    Cleanup, Log, LogError, ProducerRecord, TopicPartition, TopicSpec, TransactionalProducer, partition_of,
-};
-
-const PARTITIONS: u32 = 2;
-
-/// A log with the topic `counters`, what writes to it, and its clock.
-struct World {
-    log: Arc<MemoryLog>,
-    producer: Box<dyn TransactionalProducer>,
-    now_ms: Arc<AtomicI64>,
-    registry: Registry,
-    metrics: SinkMetrics,
-}
-
-impl World {
-    fn new() -> Self {
-        let now_ms = Arc::new(AtomicI64::new(NOW_MS));
-        let clock = now_ms.clone();
-        let log = Arc::new(MemoryLog::new(Arc::new(move || clock.load(Ordering::Relaxed))));
-        let cleanup = Cleanup::Delete;
-        log.ensure_topics(&[TopicSpec { name: "counters".into(), partitions: PARTITIONS, cleanup, retention: None }])
-            .unwrap();
-        let producer = log.producer("by-subject_id/0").unwrap();
-        let registry = Registry::new();
-        let metrics = SinkMetrics::register(&registry).unwrap();
-        Self { log, producer, now_ms, registry, metrics }
-    }
-
-    fn now_ms(&self) -> i64 {
-        self.now_ms.load(Ordering::Relaxed)
-    }
-
-    fn pass(&self, ms: i64) {
-        self.now_ms.fetch_add(ms, Ordering::Relaxed);
-    }
-
-    fn put(&mut self, partition: u32, key: &[u8], value: &[u8]) {
-        let record = ProducerRecord { topic: "counters", partition, key: Some(key), value: Some(value), headers: &[] };
-        self.producer.send(record).unwrap();
-    }
-
-    fn counters(&mut self, record: &Counters) {
-        let key = record.subject_id.clone();
-        let partition = partition_of(key.as_bytes(), PARTITIONS);
-        self.put(partition, key.as_bytes(), &serde_json::to_vec(record).unwrap());
-    }
-
-    fn mark(&mut self, partition: u32, mark: &ProgressMark) {
-        self.put(partition, &ProgressMark::key(&mark.task), &serde_json::to_vec(mark).unwrap());
-    }
-
-    /// `commits` commits: each raises one of ten subjects, with a mark in each partition.
-    fn history(&mut self, commits: i64) {
-        for version in 1..=commits {
-            let (subject, round) = (version % 10, version / 10);
-            let (metric, other) = if round % 2 == 0 { ("likes", "views") } else { ("views", "likes") };
-            let totals = [(metric, round * 100 + subject), (other, (round - 1).max(0) * 100 + subject)];
-            self.counters(&counters(&format!("article:{subject}"), &totals, &[metric], version));
-            for partition in 0..PARTITIONS {
-                self.mark(partition, &mark(&format!("by-subject_id/{partition}"), &[(0, version as u64)], version));
-            }
-            self.producer.commit().unwrap();
-        }
-    }
-
-    fn task(&self, target: Box<dyn Target>) -> SinkTask {
-        let config = SinkConfig { records_max: 7, ..config(SinkKind::Database) };
-        SinkTask::new(config, self.log.clone(), target, &self.metrics)
-    }
-
-    /// Steps until some seconds have passed in which there was nothing to do.
-    fn drain(&self, task: &mut SinkTask) {
-        let mut idle = 0;
-        while idle < 250 {
-            self.pass(10);
-            match task.poll_once(self.now_ms(), 0.0, Duration::ZERO).unwrap() {
-                Step::Idle => idle += 1,
-                Step::Waiting(wait_ms) => self.pass(wait_ms),
-                Step::Read(_) | Step::Wrote(_) => idle = 0,
-            }
-        }
-    }
-
-    fn metric(&self, name: &str) -> f64 {
-        let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == name).unwrap();
-        let of = |m: &prometheus::proto::Metric| m.get_counter().get_value() + m.get_gauge().get_value();
-        family.get_metric().iter().map(of).sum()
-    }
-}
+use tally_streams::log::{Cleanup, Log, LogError, TopicPartition, TopicSpec};
 
 fn all_rows(place: &DatabasePlace) -> (Vec<String>, Vec<String>) {
     let counters = place.rows("SELECT subject_id, metric, value FROM counters ORDER BY 1, 2");
@@ -134,6 +40,10 @@ impl Target for Flaky {
 
     fn begin(&mut self, goals: &[(TopicPartition, u64)]) {
         self.inner.begin(goals);
+    }
+
+    fn check(&mut self) -> Result<(), TargetError> {
+        self.inner.check()
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
