@@ -1,8 +1,10 @@
 # Everything that is needed is installed or named: see README.md.
 SHELL := /bin/bash
 CARGO ?= cargo
+# Data, logs and addresses of the services that `make services` starts.
+SERVICES := $(or $(TALLY_SERVICES_DIR),target/services)
 
-.PHONY: run test check setup bench fmt
+.PHONY: run test check setup services services-stop bench fmt
 
 ## run: the whole pipeline with sample traffic; prints the page's address
 run:
@@ -20,11 +22,26 @@ check:
 test:
 	bash deploy/test.sh
 
-## setup: what the tests need beyond Rust and a C compiler (nothing yet)
+## setup: names what the build needs, and fetches what the tests need: Kafka, MariaDB, Redis
 setup:
 	@command -v $(CARGO) >/dev/null || { echo "install Rust (1.95 or newer) first: the tests need cargo"; exit 1; }
 	@command -v cc >/dev/null || { echo "install a C compiler first: LMDB and SQLite are built from source"; exit 1; }
-	@echo "nothing else is needed"
+	@command -v c++ >/dev/null || { echo "install a C++ compiler first: librdkafka is built from source"; exit 1; }
+	@perl -MIPC::Cmd -MFindBin -e 1 2>/dev/null || { echo "install perl first, with its standard modules: OpenSSL is built from source"; exit 1; }
+	@deploy/services.sh install
+
+## services: Kafka, MariaDB, Redis and a Redis Cluster on free ports of loopback, for a person
+services:
+	@deploy/services.sh start $(SERVICES)
+	@eval "$$(deploy/services.sh env $(SERVICES))"; printf '%s\n' "" "tally against them:" \
+	  "  tally run --log kafka://$$TALLY_TEST_KAFKA --database $$TALLY_TEST_MARIADB --cache $$TALLY_TEST_REDIS" \
+	  "tests against them:" \
+	  "  env \$$(deploy/services.sh env $(SERVICES)) $(CARGO) test" \
+	  "stop them: make services-stop; what they hold is in $(SERVICES)"
+
+## services-stop: ends what `make services` started; its data stay
+services-stop:
+	@deploy/services.sh stop $(SERVICES)
 
 ## bench: CPU per million events of the processors and of the whole process, each beside a plain loop
 bench:

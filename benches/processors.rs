@@ -100,6 +100,7 @@ fn processors(log: &Arc<MemoryLog>, topology: Topology<Actions>, state: Option<&
         generation: 1,
         hash_seed: 7,
         owner: "bench".into(),
+        siblings: ["bench".into()].into(),
         state_dir: state.map(Into::into),
         boot_id: "boot".to_owned(),
     };

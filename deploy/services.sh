@@ -8,21 +8,24 @@
 #   services.sh kill DIR NAME…             SIGKILL
 #   services.sh pause | resume DIR NAME…   SIGSTOP | SIGCONT
 #   services.sh env DIR                    the addresses again
-#   services.sh run DIR -- COMMAND…        starts all, runs the command with the addresses in its environment, stops all
+#   services.sh run DIR -- COMMAND…        starts all, runs the command with the addresses in its environment, stops all;
+#                                          the command has a process group of its own and cannot read from a terminal
 #
 # SERVICE is one of kafka mariadb redis redis-cluster; without any: all. NAME may also be one node of the cluster:
 # redis-cluster-1, -2 or -3. DIR/NAME.log has the output of a process, DIR/NAME.pid its id.
 # Exit codes: 0 well, 1 something did not start or is not there, 2 wrong usage; `run`: the command's own.
 set -euo pipefail
-umask 077
 PATH=$PATH:/usr/local/sbin:/usr/sbin
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-all_services=(kafka mariadb redis redis-cluster)
+kafka_version=4.3.0
+# The slowest first.
+all_services=(kafka redis-cluster mariadb redis)
 # Generous: a busy machine, or a database that repairs itself after a kill.
 ready_s=90
 stop_s=20
 port_tries=5
+lock=
 
 say() { printf 'services: %s\n' "$*" >&2; }
 die() {
@@ -71,8 +74,7 @@ is_gone() {
   local pid state threads
   pid=$(cat "$dir/$1.pid" 2>/dev/null) && [[ $pid =~ ^[0-9]+$ && -d /proc/$pid ]] || return 0
   if [[ -n $(tr -d '\0' 2>/dev/null <"/proc/$pid/cmdline") ]]; then
-    ! pid_of "$1" >/dev/null
-    return
+    if pid_of "$1" >/dev/null; then return 1; else return 0; fi
   fi
   state=$(awk '/^State:/ { print $2 }' "/proc/$pid/status" 2>/dev/null) || return 0
   threads=("/proc/$pid/task/"*)
@@ -92,7 +94,7 @@ wait_for() {
   shift
   until "$@"; do
     ((SECONDS < until)) || return 1
-    sleep 0.02
+    sleep 0.05
   done
 }
 
@@ -112,6 +114,7 @@ launch() {
   ) </dev/null >>"$dir/$name.log" 2>&1 &
   # From here on it is known by its mark, or it has ended.
   until pid_of "$name" >/dev/null || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
+  disown $! # the shell need not report how it ended
 }
 
 # Whether the log has a text since the last start.
@@ -149,54 +152,20 @@ port_of() { ports_of "$1" | cut -d ' ' -f "$2"; }
 
 # --- services: launch_X starts what does not run, ready_X says whether it may be used ------------------------------------
 
-kafka_jars() { echo "${TALLY_KAFKA_DIR:-$HOME/.cache/tally/kafka-4.3.0}"; }
+kafka_jars() { echo "${TALLY_KAFKA_DIR:-$HOME/.cache/tally/kafka-$kafka_version}"; }
+has_kafka() { [[ -f $(kafka_jars)/kafka_2.13-$kafka_version.jar ]]; }
 
 launch_kafka() {
-  local jars uuid port controller_port
+  local jars port controller_port uuid
   jars=$(kafka_jars)
-  [[ -d $jars ]] || die "no Kafka in $jars: make setup"
   read -r port controller_port < <(ports_of kafka)
-  # A broker that was killed may register again only when its former session is over: 9 s by default.
-  cat >"$dir/kafka/server.properties" <<END
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$controller_port
-listeners=BROKER://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=BROKER
-controller.listener.names=CONTROLLER
-log.dirs=$dir/kafka/data
-num.network.threads=2
-num.io.threads=2
-auto.create.topics.enable=false
-message.max.bytes=2097152
-min.insync.replicas=1
-default.replication.factor=1
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=10
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=10
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-broker.heartbeat.interval.ms=300
-broker.session.timeout.ms=2000
-log.cleaner.enable=true
-log.cleaner.dedupe.buffer.size=16777216
-END
-  cat >"$dir/kafka/log4j2.properties" <<'END'
-appender.out.type = Console
-appender.out.name = out
-appender.out.layout.type = PatternLayout
-appender.out.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
-rootLogger.level = warn
-rootLogger.appenderRef.out.ref = out
-# "Kafka Server started", which is what `start` waits for.
-logger.server.name = kafka.server.KafkaRaftServer
-logger.server.level = info
-END
+  {
+    cat "$here/kafka/server.properties"
+    echo "log.dirs=$dir/kafka/data"
+    echo "listeners=BROKER://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port"
+    echo "controller.quorum.voters=1@127.0.0.1:$controller_port"
+  } >"$dir/kafka/server.properties"
+  cp "$here/kafka/log4j2.properties" "$dir/kafka/"
   uuid=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d =)
   # shellcheck disable=SC2016
   launch kafka bash -euc '
@@ -229,7 +198,7 @@ END
 # Whoever else may listen on that port has another data directory.
 ready_mariadb() {
   local found
-  found=$(timeout 5 mariadb --no-defaults -h127.0.0.1 -P"$(port_of mariadb 1)" -utally -ptally tally \
+  found=$(timeout 2 mariadb --no-defaults -h127.0.0.1 -P"$(port_of mariadb 1)" -utally -ptally tally \
     -BNe 'SELECT @@datadir' 2>/dev/null) && [[ $found == "$dir/mariadb/data/" ]]
 }
 
@@ -251,12 +220,12 @@ END
 redis_cli() {
   local port=$1
   shift
-  timeout 5 redis-cli -h 127.0.0.1 -p "$port" "$@" 2>/dev/null
+  timeout 2 redis-cli -h 127.0.0.1 -p "$port" "$@" 2>/dev/null
 }
 
 is_redis() {
   local info
-  info=$(redis_cli "$2" info server) && [[ $info == *process_id:"$(cat "$dir/$1.pid")"* ]]
+  info=$(redis_cli "$2" info server) && [[ $info == *process_id:"$(cat "$dir/$1.pid")"$'\r'* ]]
 }
 
 launch_redis() {
@@ -301,22 +270,107 @@ ready_redis-cluster() {
   done
 }
 
+# --- install ---------------------------------------------------------------------------------------------------------
+
+has_java() { has java && [[ $(java -version 2>&1) =~ version\ \"([0-9]+) ]] && ((BASH_REMATCH[1] >= 17)); }
+
+has_redis_7() { [[ $(redis-server --version) =~ v=([0-9]+) ]] && ((BASH_REMATCH[1] >= 7)); }
+
+# Kafka needs Java 17; the default of a distribution may be older.
+java_package() {
+  if apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
+    echo openjdk-17-jre-headless
+  else
+    echo default-jre-headless
+  fi
+}
+
+# Installs packages; `java` is the one that `java_package` names. The distribution may start what it installs. That does
+# no harm: it has other ports and directories.
+apt_install() {
+  local as_root=() packages=("$@") install=(apt-get install -y --no-install-recommends)
+  has apt-get || die "install what these packages of Debian have: ${packages[*]}"
+  if ((EUID)); then
+    if [[ ${CI:-} != true ]] || ! has sudo; then
+      die "run: sudo apt-get update && sudo ${install[*]} ${packages[*]/#java/$(java_package)}"
+    fi
+    as_root=(sudo -n)
+  fi
+  say "apt-get installs ${packages[*]}"
+  "${as_root[@]}" apt-get update >/dev/null
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}" "${packages[@]/#java/$(java_package)}" >/dev/null
+}
+
+# All or nothing: a directory that is there is whole.
+install_kafka() {
+  local jars temporary output
+  ! has_kafka || return 0
+  jars=$(kafka_jars)
+  mkdir -p "$(dirname "$jars")"
+  temporary=$(mktemp -d -p "$(dirname "$jars")")
+  # shellcheck disable=SC2064
+  trap "rm -rf '$temporary'" EXIT
+  say "Maven fetches Kafka $kafka_version into $jars"
+  output=$(mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+    -DoutputDirectory="$temporary" 2>&1) || die "Maven failed: $output"
+  # Whoever came first has the same.
+  mv -T "$temporary" "$jars" 2>/dev/null || has_kafka || die "cannot make $jars"
+}
+
+install() {
+  local packages=()
+  has mariadbd && has mariadb-install-db && has mariadb || packages+=(mariadb-server)
+  has redis-server && has redis-cli || packages+=(redis-server)
+  has_java || packages+=(java)
+  has_kafka || has mvn || packages+=(maven)
+  ((${#packages[@]} == 0)) || apt_install "${packages[@]}"
+  has_java || die "$(java -version 2>&1 | head -n 1) is too old for Kafka: it needs Java 17"
+  has_redis_7 || die "too old: $(redis-server --version); the settings here need Redis 7"
+  install_kafka
+  say "Kafka $kafka_version, MariaDB and Redis are there"
+}
+
 # --- commands --------------------------------------------------------------------------------------------------------
 
-# Sets `dir`. Two commands that start or stop in the same directory take turns.
+# Sets `dir`.
 enter() {
-  (($# >= 1)) || usage
-  [[ $1 =~ ^[A-Za-z0-9._/+@-]+$ ]] || die "services need a directory without white space, quotes and commas: $1"
-  mkdir -p "$1"
+  (($#)) || usage
+  [[ -d $1 ]] || die "no services in $1"
   dir=$(cd "$1" && pwd -P)
 }
 
+# Sets `dir`, and makes it where it is not there.
+enter_or_make() {
+  (($#)) || usage
+  # Where it stands in configuration files nothing is quoted.
+  [[ $(realpath -m -- "$1") =~ ^[A-Za-z0-9._/+@~-]+$ ]] ||
+    die "services need a directory without white space, quotes and commas: $1"
+  [[ -d $1 ]] || { mkdir -p "$1" && chmod 700 "$1"; }
+  enter "$1"
+}
+
+# Two commands that start or stop in the same directory do it one after the other.
 take_turn() {
-  [[ -n ${lock:-} ]] || exec {lock}>"$dir/lock"
+  [[ -n $lock ]] || exec {lock}>"$dir/lock"
   flock "$lock"
 }
 
-let_next() { flock -u "$lock"; }
+let_next() {
+  exec {lock}>&-
+  lock=
+}
+
+# What `start` cannot do without.
+check_installed() {
+  local needed
+  case $1 in
+    kafka) needed=(java) ;;
+    mariadb) needed=(mariadbd mariadb-install-db mariadb) ;;
+    redis*) needed=(redis-server redis-cli) ;;
+  esac
+  for needed in "${needed[@]}"; do has "$needed" || die "no $needed: make setup"; done
+  [[ $1 != kafka ]] || has_kafka || die "no Kafka in $(kafka_jars): make setup"
+}
 
 # From nothing: whatever is left of a first start that did not come to its end goes.
 renew() {
@@ -340,17 +394,17 @@ runs() {
 
 begin() {
   local service=$1 name names
-  if ! is_new "$service" && runs "$service"; then
+  if is_new "$service"; then
+    renew "$service"
+  else
     read -ra names < <(names_of "$service")
-    for name in "${names[@]}"; do signal "$name" CONT; done
-    return
+    for name in "${names[@]}"; do signal "$name" CONT || true; done
   fi
-  ! is_new "$service" || renew "$service"
-  "launch_$service"
+  runs "$service" || "launch_$service"
 }
 
-# Ready, or not to be expected any more.
-settled() { "ready_$1" || ! runs "$1"; }
+# Not to be expected any more, or ready.
+settled() { ! runs "$1" || "ready_$1"; }
 
 finish() {
   local service=$1 tries name names
@@ -365,7 +419,7 @@ finish() {
       say "the end of $dir/$name.log:"
       tail -n 20 "$dir/$name.log" >&2
     done
-    die "$service did not get ready on 127.0.0.1, ports $(ports_of "$service")"
+    die "$service did not get ready on 127.0.0.1, port $(ports_of "$service")"
   done
   ! is_new "$service" || mv "$dir/$service/ports.new" "$dir/$service/ports"
 }
@@ -393,27 +447,35 @@ write_env() {
 }
 
 start() {
-  local services=("$@") service
+  local services=("$@") service at
   ((${#services[@]})) || services=("${all_services[@]}")
   for service in "${services[@]}"; do
     [[ " ${all_services[*]} " == *" $service "* ]] || { say "no such service: $service"; usage; }
+    check_installed "$service"
   done
   take_turn
   for service in "${services[@]}"; do begin "$service"; done
-  for service in "${services[@]}"; do finish "$service"; done
+  # The slowest last, so that what the others still need is done meanwhile.
+  for ((at = ${#services[@]} - 1; at >= 0; at--)); do finish "${services[at]}"; done
   write_env
   let_next
 }
 
-all_names() {
-  local service
+# Sets `names` to the processes of the services and nodes that are given, or of all services.
+resolve() {
+  local name some
   (($#)) || set -- "${all_services[@]}"
-  for service in "$@"; do names_of "$service" | tr ' ' '\n'; done
+  names=()
+  for name in "$@"; do
+    some=$(names_of "$name") || exit
+    # shellcheck disable=SC2206
+    names+=($some)
+  done
 }
 
 stop() {
   local names name
-  mapfile -t names < <(all_names "$@")
+  resolve "$@"
   take_turn
   for name in "${names[@]}"; do
     # A paused process would not see the signal.
@@ -430,17 +492,48 @@ signal_all() {
   local signal=$1 names name
   shift
   (($#)) || usage
-  mapfile -t names < <(all_names "$@")
+  resolve "$@"
   for name in "${names[@]}"; do signal "$name" "$signal" || die "$name does not run in $dir"; done
   [[ $signal != KILL ]] || kill_now "${names[@]}"
+}
+
+# When `run` is told to end, so is its command.
+pass_on() {
+  trap '' INT TERM HUP
+  [[ -n $child ]] || return 0
+  kill -s "$1" -- "-$child" 2>/dev/null || true
+  wait_for "$stop_s" has_ended "$child" || true
+  kill -s KILL -- "-$child" 2>/dev/null || true
+}
+
+has_ended() { ! kill -0 "$1" 2>/dev/null; }
+
+run() {
+  child=
+  trap 'trap "" INT TERM HUP; stop' EXIT
+  trap 'pass_on INT; exit 130' INT
+  trap 'pass_on TERM; exit 143' TERM HUP
+  start
+  set -a
+  # shellcheck disable=SC1091
+  source "$dir/env"
+  set +a
+  [[ ! -t 0 ]] || exec </dev/null
+  # With job control the command is the leader of a process group, so that all of it can be told to end.
+  set -m
+  "$@" &
+  child=$!
+  set +m
+  wait "$child"
 }
 
 (($#)) || usage
 command=$1
 shift
 case $command in
+  install) install ;;
   start)
-    enter "$@"
+    enter_or_make "$@"
     start "${@:2}"
     cat "$dir/env"
     ;;
@@ -462,7 +555,13 @@ case $command in
     ;;
   env)
     enter "$@"
+    [[ -f $dir/env ]] || die "no services in $dir"
     cat "$dir/env"
+    ;;
+  run)
+    (($# >= 3)) && [[ $2 == -- ]] || usage
+    enter_or_make "$@"
+    run "${@:3}"
     ;;
   *) usage ;;
 esac

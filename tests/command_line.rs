@@ -94,7 +94,7 @@ const ADDRESSES: &[Case] = &[
     ("run --listen 127.0.0.1:0 --log ftp:x", 2, "--log ftp:x: not known; this version takes `embedded:DIR`"),
     ("run --listen 127.0.0.1:0 --log embedded:", 2, "--log embedded:: not known; this version takes `embedded:DIR`"),
     ("run --listen 127.0.0.1:0 --log embedded:text", 2, "text: File exists"),
-    ("run --listen 127.0.0.1:0 --database postgres://h/d", 2, "--database postgres: not known; this version takes"),
+    ("run --listen 127.0.0.1:0 --database postgres://h/d", 2, "--database postgres: not known; use"),
     ("run --listen 127.0.0.1:0 --database sqlite:folder", 2, "database `sqlite:folder`: "),
     ("run --listen 127.0.0.1:0 --database sqlite:text", 2, "database `sqlite:text`: "),
     (

@@ -31,7 +31,7 @@ const TEST_SUITES: &[&str] = &["streams/src/log/contract/"];
 /// How many lines above an `unsafe` block its reason may begin.
 const REASON_LINES: usize = 6;
 /// What the README must name, and the Makefile must have.
-const COMMANDS: &[&str] = &["run", "test", "check", "setup", "bench"];
+const COMMANDS: &[&str] = &["run", "test", "check", "setup", "services", "bench"];
 
 /// A text file of the repository.
 struct Source {
@@ -47,6 +47,10 @@ impl Source {
 
     fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
+    }
+
+    fn is_script(&self) -> bool {
+        self.text.starts_with("#!")
     }
 
     /// Tests, benchmarks and examples: a panic is their way to say no.
@@ -241,7 +245,7 @@ fn nothing_is_left_for_later() {
     let macros = [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("dbg", "!(")];
     let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
     let mut offenders = Offenders::default();
-    for source in rust_sources() {
+    for source in sources().into_iter().filter(|source| source.is_rust() || source.is_script()) {
         for (number, line) in source.lines() {
             let found = macros.iter().find(|text| line.contains(**text));
             if let Some(found) = found.or_else(|| words.iter().find(|word| has_word(line, word))) {
@@ -250,6 +254,20 @@ fn nothing_is_left_for_later() {
         }
     }
     offenders.check("Finish it, or write an issue:");
+}
+
+#[test]
+fn scripts_say_what_they_do_and_stop_at_the_first_error() {
+    let mut offenders = Offenders::default();
+    for source in sources().into_iter().filter(Source::is_script) {
+        if !source.text.starts_with("#!/usr/bin/env bash\n# ") {
+            offenders.add(&source.path, 1, "does not begin with `#!/usr/bin/env bash` and what it does");
+        }
+        if !source.lines().any(|(_, line)| line == "set -euo pipefail") {
+            offenders.add(&source.path, 1, "no `set -euo pipefail`");
+        }
+    }
+    offenders.check("Scripts:");
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn text(record: &OwnedRecord) -> &str {
 }
 
 fn request_of(record: &OwnedRecord) -> [u8; 16] {
-    let headers = Headers(&record.headers);
+    let headers = Headers::encoded(&record.headers);
     assert_eq!(headers.iter().count(), 1);
     headers.get(REQUEST_HEADER).unwrap().try_into().unwrap()
 }

@@ -47,6 +47,10 @@ pub struct SinkConfig {
     pub name: String,
     /// What it writes to.
     pub kind: SinkKind,
+    /// The consumer group of all processes that write to the same target: `<application>-sink-<name>`.
+    pub group: String,
+    /// This sink's name within the group: nobody else's, and the same after a restart.
+    pub member: String,
     /// The topics it reads, each with the type of its values.
     pub topics: Vec<(String, ValueType)>,
     /// A batch is written when it holds this many records (a poll's worth may come on top) …

@@ -4,8 +4,8 @@
 //! their version. Its positions live in the target, in the same transaction as the rows, so a crash at any step
 //! neither loses nor repeats anything that can be seen, and a restored backup or an emptied cache refills itself.
 
-mod backoff;
 mod batch;
+mod breaker;
 mod cache;
 mod config;
 mod database;
@@ -13,6 +13,7 @@ mod metrics;
 mod partition;
 mod reading;
 mod runner;
+mod share;
 mod target;
 mod thread;
 

@@ -16,6 +16,8 @@ pub struct SinkMetrics {
     position_resets: IntCounterVec,
     clock_lag_seconds: GaugeVec,
     refills: IntCounterVec,
+    partitions: IntGaugeVec,
+    breaker_state: IntGaugeVec,
 }
 
 /// The metrics of one sink, with their labels looked up.
@@ -27,6 +29,8 @@ pub(crate) struct Handles {
     pub errors: IntCounter,
     pub position_resets: IntCounter,
     pub clock_lag_seconds: Gauge,
+    pub partitions: IntGauge,
+    pub breaker_state: IntGauge,
 }
 
 impl SinkMetrics {
@@ -37,6 +41,11 @@ impl SinkMetrics {
             registry.register(Box::new(counter.clone()))?;
             Ok::<_, prometheus::Error>(counter)
         };
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
         let metrics = Self {
             records: counter("tally_sink_records_total", "Records read from the topics.", &["sink", "topic"])?,
             batches: counter("tally_sink_batches_total", "Batches written.", &["sink"])?,
@@ -46,8 +55,9 @@ impl SinkMetrics {
                 &["sink"],
             )?,
             errors: counter("tally_sink_errors_total", "Failures; each is tried again.", &["sink"])?,
-            lag_records: IntGaugeVec::new(
-                Opts::new("tally_sink_lag_records", "Records of the log that are not in the target yet."),
+            lag_records: gauge(
+                "tally_sink_lag_records",
+                "Records of the log that are not in the target yet.",
                 &["sink", "topic", "partition"],
             )?,
             position_resets: counter(
@@ -64,9 +74,14 @@ impl SinkMetrics {
                 "Times that an emptied cache began to be filled anew.",
                 &["sink"],
             )?,
+            partitions: gauge("tally_sink_partitions", "Partitions that this process reads.", &["sink"])?,
+            breaker_state: gauge(
+                "tally_sink_breaker_state",
+                "0 closed: it works; 1 half open: one attempt decides; 2 open: only probes are sent.",
+                &["sink"],
+            )?,
         };
         registry.register(Box::new(metrics.write_seconds.clone()))?;
-        registry.register(Box::new(metrics.lag_records.clone()))?;
         registry.register(Box::new(metrics.clock_lag_seconds.clone()))?;
         Ok(metrics)
     }
@@ -85,6 +100,8 @@ impl SinkMetrics {
             errors: self.errors.with_label_values(&[sink]),
             position_resets: self.position_resets.with_label_values(&[sink]),
             clock_lag_seconds: self.clock_lag_seconds.with_label_values(&[sink]),
+            partitions: self.partitions.with_label_values(&[sink]),
+            breaker_state: self.breaker_state.with_label_values(&[sink]),
         }
     }
 }
@@ -96,5 +113,12 @@ impl Handles {
 
     pub fn lag_records(&self, topic: &str, partition: u32) -> IntGauge {
         self.all.lag_records.with_label_values(&[self.sink.as_str(), topic, &partition.to_string()])
+    }
+
+    /// Ends the series of a partition that somebody else reads now.
+    pub fn forget_lag(&self, topic: &str, partition: u32) {
+        let labels = [self.sink.as_str(), topic, &partition.to_string()];
+        // It may not have been there.
+        let _ = self.all.lag_records.remove_label_values(&labels);
     }
 }

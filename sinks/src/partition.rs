@@ -134,6 +134,11 @@ impl SinkPartition {
         }
     }
 
+    /// What the target has to have stored; None is no position.
+    pub fn stored(&self) -> Option<u64> {
+        self.stored
+    }
+
     /// The position in the target.
     pub fn written_to(&self) -> u64 {
         self.stored.unwrap_or(self.origin)

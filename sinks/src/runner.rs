@@ -2,12 +2,12 @@
 //!
 //! A state machine that [`SinkTask::poll_once`] moves: no clock, no thread and no chance inside.
 
-use crate::backoff::Backoff;
 use crate::batch::Batch;
+use crate::breaker::{Breaker, Permit};
 use crate::config::SinkConfig;
 use crate::metrics::{Handles, SinkMetrics};
 use crate::partition::SinkPartition;
-use crate::reading::{ReadError, Reading};
+use crate::reading::{Read, ReadError, Reading};
 use crate::target::{Target, TargetError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,8 @@ const EXPIRE_EVERY_MS: i64 = 60_000;
 const EXPIRE_AGAIN_MS: i64 = 500;
 /// How often the target is asked whether it still has what it had.
 const CHECK_EVERY_MS: i64 = 1_000;
+/// How long a target may go without a write before its positions are looked at: a backup may have been restored.
+const VERIFY_EVERY_MS: i64 = 10_000;
 
 /// A sink at work.
 pub struct SinkTask {
@@ -29,17 +31,20 @@ pub struct SinkTask {
     log: Arc<dyn Log>,
     target: Box<dyn Target>,
     metrics: Handles,
-    /// None before the start, and after a failure of the log: then everything starts from the target's positions.
+    topics: Vec<Arc<str>>,
+    /// None before the start, and after a failure that only a new consumer can mend.
     reading: Option<Reading>,
     batch: Batch,
     /// When the batch's first record came.
     batch_since_ms: Option<i64>,
     /// When a position first moved without a record.
     empty_step_since_ms: Option<i64>,
-    backoff: Backoff,
+    breaker: Breaker,
     lag_at_ms: i64,
     expire_at_ms: i64,
     checked_at_ms: i64,
+    /// When the target's positions were last known to be what this sink believes.
+    verified_at_ms: i64,
 }
 
 /// What a call of [`SinkTask::poll_once`] did.
@@ -75,12 +80,26 @@ pub enum SinkError {
         /// Why it cannot be read.
         cause: String,
     },
+    /// A row that the target will never take. Passing over it would lose what it says.
+    #[error("sink `{sink}`: {row}: cannot be stored: {cause}")]
+    Row {
+        /// The sink's name.
+        sink: String,
+        /// Its table and key.
+        row: String,
+        /// Why, and what to do.
+        cause: String,
+    },
 }
 
 /// Why a step did not get done.
 enum Failure {
     /// For good.
     Stop(SinkError),
+    /// A row that the target will never take: for good.
+    Refused { row: String, cause: String },
+    /// The consumer is of no use any more: make a new one.
+    Rejoin(String),
     /// The log failed, or the positions are not what they were: start again from the target's positions.
     Restart(String),
     /// The target failed: write the same batch again.
@@ -89,7 +108,12 @@ enum Failure {
 
 impl From<LogError> for Failure {
     fn from(error: LogError) -> Self {
-        Self::Restart(format!("log: {error}"))
+        let cause = format!("log: {error}");
+        match error {
+            LogError::Fatal(_) | LogError::Fenced(_) => Self::Rejoin(cause),
+            // All others go away: with time, or by reading again from where the target says.
+            _ => Self::Restart(cause),
+        }
     }
 }
 
@@ -107,6 +131,7 @@ impl From<TargetError> for Failure {
         match error {
             TargetError::Moved { .. } | TargetError::Lost(_) => Self::Restart(error.to_string()),
             TargetError::Unavailable(_) => Self::Rewrite(error.to_string()),
+            TargetError::Refused { row, cause } => Self::Refused { row, cause },
         }
     }
 }
@@ -115,19 +140,22 @@ impl SinkTask {
     /// A sink that has not started. Its first step reads the positions from the target.
     pub fn new(config: SinkConfig, log: Arc<dyn Log>, target: Box<dyn Target>, metrics: &SinkMetrics) -> Self {
         let metrics = metrics.of(&config.name);
+        let topics = config.topics.iter().map(|(topic, _)| topic.as_str().into()).collect();
         Self {
             config,
             log,
             target,
             metrics,
+            topics,
             reading: None,
             batch: Batch::default(),
             batch_since_ms: None,
             empty_step_since_ms: None,
-            backoff: Backoff::default(),
+            breaker: Breaker::default(),
             lag_at_ms: i64::MIN,
             expire_at_ms: i64::MIN,
             checked_at_ms: i64::MIN,
+            verified_at_ms: i64::MIN,
         }
     }
 
@@ -139,67 +167,135 @@ impl SinkTask {
     /// Takes a step: starts, reads for at most `timeout`, or writes. `now_ms` is the time since 1970, `jitter` a random
     /// number from 0 to 1. Failures of the log and the target are waited out; nothing is ever passed over.
     pub fn poll_once(&mut self, now_ms: i64, jitter: f64, timeout: Duration) -> Result<Step, SinkError> {
-        let wait_ms = self.backoff.remaining_ms(now_ms);
-        if wait_ms > 0 {
-            return Ok(Step::Waiting(wait_ms));
-        }
-        let cause = match self.advance(now_ms, timeout) {
-            Ok(step) => return Ok(step),
-            Err(Failure::Stop(error)) => {
-                // Whoever calls again meets the same record again.
-                self.restart();
-                return Err(error);
+        let outcome = match self.breaker.permit(now_ms) {
+            Permit::Wait(wait_ms) => {
+                self.attend();
+                return Ok(Step::Waiting(wait_ms));
             }
-            Err(Failure::Rewrite(cause)) => cause,
-            Err(Failure::Restart(cause)) => {
-                self.restart();
-                cause
-            }
+            Permit::Probe => self.probe().and_then(|()| self.advance(now_ms, timeout)),
+            Permit::Go => self.advance(now_ms, timeout),
         };
-        self.metrics.errors.inc();
-        let wait_ms = self.backoff.fail(now_ms, jitter);
-        tracing::warn!(sink = self.config.name, wait_ms, "{cause}");
-        Ok(Step::Waiting(wait_ms))
+        let outcome = match outcome {
+            Ok(step) => Ok(step),
+            Err(failure) => self.give_way(failure).map(|cause| {
+                self.metrics.errors.inc();
+                let wait_ms = self.breaker.fail(now_ms, jitter);
+                tracing::warn!(sink = self.config.name, wait_ms, "{cause}");
+                Step::Waiting(wait_ms)
+            }),
+        };
+        self.metrics.breaker_state.set(self.breaker.state() as i64);
+        outcome
     }
 
-    /// Writes what has been read, whether or not it is due: before a stop. A failure leaves it to the next start.
+    /// Writes what has been read, whether or not it is due, and leaves the group: before a stop. What is not written
+    /// is left to the next start.
     pub fn finish(&mut self, now_ms: i64) {
-        let written = if self.batch_since_ms.is_some() { self.write(now_ms).map(drop) } else { Ok(()) };
-        if let Err(Failure::Rewrite(cause) | Failure::Restart(cause)) = written {
+        if self.breaker.is_failing() {
+            tracing::warn!(sink = self.config.name, "the target fails; what was read last will be read again");
+        } else if self.has_news()
+            && let Err(failure) = self.write(now_ms)
+        {
+            let cause = self.give_way(failure).unwrap_or_else(|error| error.to_string());
             tracing::warn!(sink = self.config.name, "the last batch was not written and will be read again: {cause}");
+        }
+        if let Some(mut reading) = self.reading.take()
+            && let Err(error) = reading.leave()
+        {
+            tracing::warn!(sink = self.config.name, "others may wait for what this sink has read: {error}");
+        }
+        self.discard_batch();
+    }
+
+    /// Prepares for another attempt, and says why one is needed.
+    fn give_way(&mut self, failure: Failure) -> Result<String, SinkError> {
+        match failure {
+            Failure::Stop(error) => {
+                // Whoever calls again meets the same record again.
+                self.restart();
+                Err(error)
+            }
+            Failure::Refused { row, cause } => {
+                self.restart();
+                Err(SinkError::Row { sink: self.config.name.clone(), row, cause })
+            }
+            Failure::Rewrite(cause) => {
+                // Nothing more is read than what waits already.
+                self.reading.iter_mut().for_each(Reading::pause);
+                Ok(cause)
+            }
+            Failure::Restart(cause) => {
+                self.restart();
+                Ok(cause)
+            }
+            Failure::Rejoin(cause) => {
+                self.restart();
+                self.reading = None;
+                Ok(cause)
+            }
+        }
+    }
+
+    /// Asks the target whether it is back, before it gets a whole batch.
+    fn probe(&mut self) -> Result<(), Failure> {
+        self.target.probe()?;
+        self.breaker.probed();
+        Ok(())
+    }
+
+    /// Between two attempts: whoever does not poll is thrown out of the group.
+    fn attend(&mut self) {
+        let Some(reading) = &mut self.reading else { return };
+        match reading.attend() {
+            Ok(Read::Revoked { partitions, .. }) => {
+                // It cannot be written now: whoever gets them reads them again, and so does this sink the rest.
+                self.restart();
+                self.release(&partitions);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(sink = self.config.name, "log: {error}");
+                // What it was about has an outcome when reading begins again.
+                let _ = self.give_way(error.into());
+            }
         }
     }
 
     fn advance(&mut self, now_ms: i64, timeout: Duration) -> Result<Step, Failure> {
-        if self.reading.is_none() {
-            self.start(now_ms)?;
-        }
+        self.open(now_ms)?;
         if self.is_due(now_ms) {
             return self.write(now_ms);
         }
         self.expire(now_ms)?;
         self.check(now_ms)?;
+        self.verify(now_ms)?;
         let step = self.read(now_ms, timeout)?;
-        self.measure_lag(now_ms)?;
+        self.measure_lag(now_ms);
         if self.batch_since_ms.is_none() {
             // With a batch at hand only a write proves that the target is back.
-            self.backoff.succeed();
+            self.breaker.succeed();
         }
         Ok(step)
     }
 
-    fn start(&mut self, now_ms: i64) -> Result<(), Failure> {
-        self.discard_batch();
-        let topics: Vec<Arc<str>> = self.config.topics.iter().map(|(topic, _)| topic.as_str().into()).collect();
-        let stored = self.target.positions(&topics).map_err(|e| Failure::Restart(e.to_string()))?;
-        let reading = Reading::open(&*self.log, &self.config, stored, &self.metrics)?;
+    /// Joins, and opens what is not open of its share, where the target says.
+    fn open(&mut self, now_ms: i64) -> Result<(), Failure> {
+        let reading = match &mut self.reading {
+            Some(reading) => reading,
+            None => self.reading.insert(Reading::join(&*self.log, &self.config, self.target.is_shared())?),
+        };
+        if !reading.is_incomplete() {
+            return Ok(());
+        }
+        let stored = self.target.positions(&self.topics).map_err(|e| Failure::Restart(e.to_string()))?;
+        reading.open(&*self.log, stored, &self.metrics)?;
+        self.verified_at_ms = now_ms;
         let goals: Vec<_> = reading.partitions.iter().filter_map(SinkPartition::goal).collect();
         self.target.begin(&goals);
-        if reading.partitions.iter().any(|partition| partition.pending().is_some()) {
+        if reading.partitions.iter().any(|partition| partition.pending().is_some()) && !self.has_news() {
             // A position was reset: what the target claims is wrong until it knows.
             self.batch_since_ms = Some(now_ms.saturating_sub(self.linger_ms()));
         }
-        self.reading = Some(reading);
         Ok(())
     }
 
@@ -222,13 +318,64 @@ impl SinkTask {
             Some(since) => timeout.min(Duration::from_millis(linger_left_ms(since))),
             None => timeout,
         };
-        let read = reading.poll(&*self.log, &self.config.name, &mut self.batch, now_ms, timeout)?;
-        if read.records > 0 {
-            self.batch_since_ms.get_or_insert(now_ms);
-        } else if read.moved {
-            self.empty_step_since_ms.get_or_insert(now_ms);
+        match reading.poll(&*self.log, &self.config.name, &mut self.batch, now_ms, timeout)? {
+            Read::Records(records) => {
+                self.batch_since_ms.get_or_insert(now_ms);
+                return Ok(Step::Read(records));
+            }
+            Read::Nothing { moved: true } => {
+                self.empty_step_since_ms.get_or_insert(now_ms);
+            }
+            Read::Nothing { moved: false } | Read::Assigned => {}
+            Read::Revoked { partitions, lost } => self.revoke(&partitions, lost, now_ms)?,
         }
-        Ok(if read.records > 0 { Step::Read(read.records) } else { Step::Idle })
+        Ok(Step::Idle)
+    }
+
+    /// Writes what is at hand, so that whoever gets these partitions goes on after it, and lets them go.
+    fn revoke(&mut self, partitions: &[u32], lost: bool, now_ms: i64) -> Result<(), Failure> {
+        let written = match lost {
+            // They are somebody else's already. The batch cannot be divided: the rest is read again.
+            true => {
+                self.restart();
+                Ok(())
+            }
+            false if self.has_news() => self.write(now_ms).map(drop),
+            false => Ok(()),
+        };
+        // They are not ours any more, whatever came of it.
+        self.release(partitions);
+        written.map_err(|failure| match failure {
+            // The batch has rows that are now somebody else's to write.
+            Failure::Rewrite(cause) => Failure::Restart(cause),
+            other => other,
+        })
+    }
+
+    fn release(&mut self, partitions: &[u32]) {
+        if let Some(reading) = &mut self.reading {
+            reading.release(partitions, &self.metrics);
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.batch_since_ms.is_some() || self.empty_step_since_ms.is_some()
+    }
+
+    /// A backup that was restored while there was nothing to write.
+    fn verify(&mut self, now_ms: i64) -> Result<(), Failure> {
+        let is_recent = now_ms >= self.verified_at_ms && now_ms.saturating_sub(self.verified_at_ms) < VERIFY_EVERY_MS;
+        let Some(reading) = self.reading.as_ref().filter(|_| !is_recent && !self.has_news()) else { return Ok(()) };
+        let stored = self.target.positions(&self.topics)?;
+        self.verified_at_ms = now_ms;
+        for partition in &reading.partitions {
+            let found = stored.iter().find(|stored| stored.partition == partition.address).map(|s| s.next_offset);
+            if found != partition.stored() {
+                let (partition, expected) = (partition.address.clone(), partition.stored());
+                return Err(TargetError::Moved { partition, expected, found }.into());
+            }
+        }
+        Ok(())
     }
 
     fn write(&mut self, now_ms: i64) -> Result<Step, Failure> {
@@ -242,21 +389,23 @@ impl SinkTask {
         }
         timer.observe_duration();
         self.metrics.batches.inc();
+        self.verified_at_ms = now_ms;
         reading.partitions.iter_mut().for_each(SinkPartition::written);
         let records = self.batch.records();
         self.discard_batch();
-        if self.backoff.succeed() {
+        if self.breaker.succeed() {
             // While the target was away, records that this sink has not read may have been compacted.
             if let Some(reading) = &mut self.reading {
                 reading.distrust(&*self.log)?;
             }
         }
-        self.measure_lag(now_ms)?;
+        self.measure_lag(now_ms);
         Ok(Step::Wrote(records))
     }
 
+    /// Everything is read again from where the target says.
     fn restart(&mut self) {
-        self.reading = None;
+        self.reading.iter_mut().for_each(Reading::close);
         self.discard_batch();
     }
 
@@ -266,21 +415,21 @@ impl SinkTask {
         self.empty_step_since_ms = None;
     }
 
-    fn measure_lag(&mut self, now_ms: i64) -> Result<(), Failure> {
-        let Some(reading) = &self.reading else { return Ok(()) };
+    fn measure_lag(&mut self, now_ms: i64) {
+        let Some(reading) = &self.reading else { return };
         if now_ms >= self.lag_at_ms && now_ms.saturating_sub(self.lag_at_ms) < LAG_EVERY_MS {
-            return Ok(());
+            return;
         }
         self.lag_at_ms = now_ms;
-        for partition in &reading.partitions {
-            let end = self.log.bounds(&partition.address)?.1;
+        // Where the log does not answer, reading will tell.
+        let Ok(ends) = reading.ends(&*self.log) else { return };
+        for (partition, end) in reading.partitions.iter().zip(ends) {
             partition.lag.set(end.saturating_sub(partition.written_to()) as i64);
         }
         let clock_ms = reading.partitions.iter().filter_map(SinkPartition::clock_ms).min();
         if let Some(clock_ms) = clock_ms {
             self.metrics.clock_lag_seconds.set(now_ms.saturating_sub(clock_ms).max(0) as f64 / 1_000.0);
         }
-        Ok(())
     }
 
     fn check(&mut self, now_ms: i64) -> Result<(), Failure> {

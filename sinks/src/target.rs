@@ -30,6 +30,17 @@ pub trait Target: Send {
         Ok(())
     }
 
+    /// Whether it answers, at little cost: asked before a batch is written again after several failures.
+    fn probe(&mut self) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    /// Whether several processes write to it: then each reads its share of the partitions. Otherwise each has a target
+    /// of its own, and reads all of them.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     /// Drops some of what is too old to be kept; says whether there is more.
     fn expire(&mut self, now_ms: i64) -> Result<bool, TargetError> {
         let _ = now_ms;
@@ -59,6 +70,14 @@ pub enum TargetError {
     /// It no longer has what its positions claimed, and claims it no more. Read the positions again.
     #[error("{0}")]
     Lost(String),
+    /// It will never take this row as it is: a person must look at it.
+    #[error("{row}: {cause}")]
+    Refused {
+        /// Its table and key.
+        row: String,
+        /// Why, and what to do.
+        cause: String,
+    },
     /// Somebody else has moved this position: another sink on the same target, or a reset. Nothing was written.
     /// Read the positions again.
     #[error("{partition}: somebody else moved the position from {expected:?} to {found:?}")]

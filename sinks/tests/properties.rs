@@ -4,6 +4,7 @@ mod fixture;
 
 use fixture::*;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use std::collections::BTreeMap;
 use tally_model::{Counters, Reaction};
 use tally_sinks::{Batch, Move, Target, ValueType};
@@ -101,21 +102,40 @@ fn run(target: &mut dyn Target, history: &[Entry], actions: &[Action]) {
     }
 }
 
+fn check_database(place: &DatabasePlace, history: &[Entry], actions: &[Action]) -> Result<(), TestCaseError> {
+    run(&mut *place.target(), history, actions);
+    let (totals, toggles) = fold(history);
+    let total = |((subject, metric), value): (&(String, String), &i64)| format!("{subject}|{metric}|{value}");
+    let expected: Vec<_> = totals.iter().map(total).collect();
+    prop_assert_eq!(place.rows("SELECT subject_id, metric, value FROM counters ORDER BY 1, 2"), expected);
+    let toggle = |(actor, (active, created, version)): (&String, &(bool, i64, i64))| {
+        format!("{actor}|{}|{created}|{version}", i64::from(*active))
+    };
+    let expected: Vec<_> = toggles.iter().map(toggle).collect();
+    prop_assert_eq!(place.rows("SELECT actor_id, active, created_at, version FROM reactions ORDER BY 1"), expected);
+    Ok(())
+}
+
+#[test]
+fn a_server_ends_as_the_fold() {
+    for place in server_databases().into_iter().map(DatabasePlace::Server) {
+        drop(place.open());
+        let mut runner =
+            TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) });
+        let outcome = runner.run(&(history(), actions()), |(history, actions)| {
+            place.clear();
+            check_database(&place, &history, &actions)
+        });
+        outcome.unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn the_database_ends_as_the_fold(history in history(), actions in actions()) {
-        let place = DatabasePlace::new();
-        run(&mut *place.target(), &history, &actions);
-        let (totals, toggles) = fold(&history);
-        let expected: Vec<_> = totals.iter().map(|((subject, metric), value)| format!("{subject}|{metric}|{value}")).collect();
-        prop_assert_eq!(place.rows("SELECT subject_id, metric, value FROM counters ORDER BY 1, 2"), expected);
-        let toggle = |(actor, (active, created, version)): (&String, &(bool, i64, i64))| {
-            format!("{actor}|{}|{created}|{version}", i64::from(*active))
-        };
-        let expected: Vec<_> = toggles.iter().map(toggle).collect();
-        prop_assert_eq!(place.rows("SELECT actor_id, active, created_at, version FROM reactions ORDER BY 1"), expected);
+    fn a_file_ends_as_the_fold(history in history(), actions in actions()) {
+        check_database(&DatabasePlace::new(), &history, &actions)?;
     }
 
     #[test]

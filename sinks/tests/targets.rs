@@ -93,8 +93,8 @@ fn suite(place: &dyn Place) {
 }
 
 #[test]
-fn the_database_keeps_its_promises() {
-    suite(&DatabasePlace::new());
+fn every_database_keeps_its_promises() {
+    DatabasePlace::all().iter().for_each(|place| suite(place));
 }
 
 #[test]
@@ -109,7 +109,8 @@ fn redis_keeps_its_promises() {
 
 #[test]
 fn positions_of_other_topics_are_not_told() {
-    let mut places: Vec<Box<dyn Place>> = vec![Box::new(DatabasePlace::new()), Box::new(CachePlace::new())];
+    let mut places: Vec<Box<dyn Place>> = vec![Box::new(CachePlace::new())];
+    places.extend(DatabasePlace::all().into_iter().map(|place| Box::new(place) as Box<dyn Place>));
     places.extend(redis_places().into_iter().map(|place| Box::new(place) as Box<dyn Place>));
     for place in places {
         let mut target = place.target();
@@ -120,90 +121,100 @@ fn positions_of_other_topics_are_not_told() {
 
 #[test]
 fn the_database_writes_only_what_changed_and_everything_when_it_refills() {
-    let place = DatabasePlace::new();
-    let mut target = place.target();
-    let record = counters("article:7", &[("likes", 3), ("views", 9)], &["views"], 5);
-    let mut changed = Batch::default();
-    add_counters(&mut changed, &record, false);
-    target.write(&changed).unwrap();
-    assert_eq!(place.totals("article:7"), totals(&[("views", 9)]));
-    let mut whole = Batch::default();
-    add_counters(&mut whole, &record, true);
-    target.write(&whole).unwrap();
-    assert_eq!(place.totals("article:7"), totals(&[("likes", 3), ("views", 9)]));
+    for place in DatabasePlace::all() {
+        let mut target = place.target();
+        let record = counters("article:7", &[("likes", 3), ("views", 9)], &["views"], 5);
+        let mut changed = Batch::default();
+        add_counters(&mut changed, &record, false);
+        target.write(&changed).unwrap();
+        assert_eq!(place.totals("article:7"), totals(&[("views", 9)]));
+        let mut whole = Batch::default();
+        add_counters(&mut whole, &record, true);
+        target.write(&whole).unwrap();
+        assert_eq!(place.totals("article:7"), totals(&[("likes", 3), ("views", 9)]));
+    }
 }
 
 #[test]
 fn a_reaction_keeps_when_it_was_first_seen() {
-    let place = DatabasePlace::new();
-    let mut target = place.target();
-    let from = TopicPartition::new("reactions", 0);
-    for batch_of in [vec![(true, 100, 1), (false, 200, 2)], vec![(true, 300, 3)], vec![(false, 50, 2)]] {
-        let mut batch = Batch::default();
-        for (active, appended_at_ms, version) in batch_of {
-            let reaction = reaction("u1", active, appended_at_ms, version);
-            let value = serde_json::to_vec(&reaction).unwrap();
-            add(&mut batch, &from, ValueType::Reaction, &reaction.key(), &value, false);
+    for place in DatabasePlace::all() {
+        let mut target = place.target();
+        let from = TopicPartition::new("reactions", 0);
+        for batch_of in [vec![(true, 100, 1), (false, 200, 2)], vec![(true, 300, 3)], vec![(false, 50, 2)]] {
+            let mut batch = Batch::default();
+            for (active, appended_at_ms, version) in batch_of {
+                let reaction = reaction("u1", active, appended_at_ms, version);
+                let value = serde_json::to_vec(&reaction).unwrap();
+                add(&mut batch, &from, ValueType::Reaction, &reaction.key(), &value, false);
+            }
+            assert_eq!(batch.reactions.rows().len(), 1);
+            target.write(&batch).unwrap();
         }
-        assert_eq!(batch.reactions.rows().len(), 1);
-        target.write(&batch).unwrap();
+        let rows = place.rows("SELECT * FROM reactions");
+        assert_eq!(rows, ["u1|likes|article:7|1|295|100|300|3"]);
     }
-    let rows = place.rows("SELECT * FROM reactions");
-    assert_eq!(rows, ["u1|likes|article:7|1|295|100|300|3"]);
 }
 
 #[test]
 fn every_table_takes_its_rows_in_chunks_of_every_size() {
-    let place = DatabasePlace::new();
-    let mut target = place.target();
-    let mut batch = Batch::default();
-    let rows = 256 + 32 + 32 + 1 + 1;
-    for i in 0..rows {
-        let id = format!("article:{i}");
-        add_counters(&mut batch, &counters(&id, &[("likes", i)], &["likes"], 1), false);
-        let of = |topic: &str| TopicPartition::new(topic, 0);
-        let window = window(i * 3_600_000, i, 1);
-        let value = serde_json::to_vec(&window).unwrap();
-        add(&mut batch, &of("windows"), ValueType::CounterWindow, &window.key(), &value, false);
-        let verdict = verdict(3, i as u64, Some("0a"), NOW_MS);
-        let value = serde_json::to_vec(&verdict).unwrap();
-        add(&mut batch, &of("verdicts"), ValueType::Verdict, b"u1", &value, false);
+    for place in DatabasePlace::all() {
+        let mut target = place.target();
+        let mut batch = Batch::default();
+        let rows = 512 + 64 + 64 + 8 + 1 + 1;
+        for i in 0..rows {
+            let id = format!("article:{i}");
+            add_counters(&mut batch, &counters(&id, &[("likes", i)], &["likes"], 1), false);
+            let of = |topic: &str| TopicPartition::new(topic, 0);
+            let window = window(i * 3_600_000, i, 1);
+            let value = serde_json::to_vec(&window).unwrap();
+            add(&mut batch, &of("windows"), ValueType::CounterWindow, &window.key(), &value, false);
+            let verdict = verdict(3, i as u64, Some("0a"), NOW_MS);
+            let value = serde_json::to_vec(&verdict).unwrap();
+            add(&mut batch, &of("verdicts"), ValueType::Verdict, b"u1", &value, false);
+        }
+        target.write(&batch).unwrap();
+        for (table, sum) in [("counters", "value"), ("counter_windows", "value"), ("verdicts", "`offset`")] {
+            let found = place.rows(&format!("SELECT COUNT(*), SUM({sum}) FROM {table}"));
+            assert_eq!(found, [format!("{rows}|{}", rows * (rows - 1) / 2)], "{table}");
+        }
+        assert_eq!(
+            place.rows("SELECT * FROM verdicts WHERE `offset` = 5"),
+            ["3|5|0a|e5|-|duplicate|counted before|fresh|1795248000000|1"]
+        );
+        // MySQL writes a space into its JSON.
+        let totals = place.rows("SELECT * FROM subject_totals WHERE subject_id = 'article:5'");
+        assert_eq!(totals[0].replace(": ", ":"), r#"article:5|{"likes":5}|1"#);
     }
-    target.write(&batch).unwrap();
-    for (table, sum) in [("counters", "value"), ("counter_windows", "value"), ("verdicts", "`offset`")] {
-        let found = place.rows(&format!("SELECT COUNT(*), SUM({sum}) FROM {table}"));
-        assert_eq!(found, [format!("{rows}|{}", rows * (rows - 1) / 2)], "{table}");
-    }
-    assert_eq!(
-        place.rows("SELECT * FROM verdicts WHERE `offset` = 5"),
-        ["3|5|0a|e5|-|duplicate|counted before|fresh|1795248000000|1"]
-    );
-    assert_eq!(
-        place.rows("SELECT * FROM subject_totals WHERE subject_id = 'article:5'"),
-        [r#"article:5|{"likes":5}|1"#]
-    );
 }
 
 #[test]
 fn old_rows_leave_and_the_rest_stays() {
-    const DAY_MS: i64 = 86_400_000;
-    let place = DatabasePlace::new();
-    let mut target = place.target();
-    let mut batch = Batch::default();
-    for i in 0..2_500u64 {
-        batch.verdicts.push(verdict(0, i, None, NOW_MS - DAY_MS - 1));
+    for place in DatabasePlace::all() {
+        const DAY_MS: i64 = 86_400_000;
+        let mut target = place.target();
+        let mut batch = Batch::default();
+        for i in 0..2_500u64 {
+            batch.verdicts.push(verdict(0, i, None, NOW_MS - DAY_MS - 1));
+        }
+        batch.verdicts.push(verdict(0, 9_999, None, NOW_MS - DAY_MS));
+        let from = TopicPartition::new("windows", 0);
+        for window in [window(NOW_MS - 90 * DAY_MS - 3_600_001, 1, 1), window(NOW_MS - 90 * DAY_MS - 3_600_000, 2, 1)] {
+            add(
+                &mut batch,
+                &from,
+                ValueType::CounterWindow,
+                &window.key(),
+                &serde_json::to_vec(&window).unwrap(),
+                false,
+            );
+        }
+        target.write(&batch).unwrap();
+        assert!(target.expire(NOW_MS).unwrap());
+        assert!(target.expire(NOW_MS).unwrap());
+        assert!(!target.expire(NOW_MS).unwrap());
+        assert_eq!(place.rows("SELECT `offset` FROM verdicts"), ["9999"]);
+        assert_eq!(place.rows("SELECT value FROM counter_windows"), ["2"]);
     }
-    batch.verdicts.push(verdict(0, 9_999, None, NOW_MS - DAY_MS));
-    let from = TopicPartition::new("windows", 0);
-    for window in [window(NOW_MS - 90 * DAY_MS - 3_600_001, 1, 1), window(NOW_MS - 90 * DAY_MS - 3_600_000, 2, 1)] {
-        add(&mut batch, &from, ValueType::CounterWindow, &window.key(), &serde_json::to_vec(&window).unwrap(), false);
-    }
-    target.write(&batch).unwrap();
-    assert!(target.expire(NOW_MS).unwrap());
-    assert!(target.expire(NOW_MS).unwrap());
-    assert!(!target.expire(NOW_MS).unwrap());
-    assert_eq!(place.rows("SELECT `offset` FROM verdicts"), ["9999"]);
-    assert_eq!(place.rows("SELECT value FROM counter_windows"), ["2"]);
 }
 
 #[test]
@@ -228,6 +239,12 @@ fn a_database_that_cannot_be_opened_says_why() {
     let url = format!("sqlite:{}", directory.path().display());
     let error = tally_sinks::Database::open(&url, Default::default()).err().unwrap().to_string();
     assert!(error.contains("unable to open database file"), "{error}");
-    let error = tally_sinks::Database::open("mysql://u:secret@h/db", Default::default()).err().unwrap().to_string();
-    assert!(error.contains("mysql://u:…@h/db") && !error.contains("secret"), "{error}");
+    for (url, part) in [
+        ("mysql://u:secret@127.0.0.1", "it names no database"),
+        ("postgres://u:secret@h/db", "use `sqlite:FILE` or `mysql://"),
+        ("mysql://u:secret@h:x/db", "invalid port number"),
+    ] {
+        let error = tally_sinks::Database::open(url, Default::default()).err().unwrap().to_string();
+        assert!(error.contains("://u:…@") && error.contains(part) && !error.contains("secret"), "{error}");
+    }
 }

@@ -25,9 +25,18 @@ pub struct Addresses {
     /// The log: embedded:DIR
     #[arg(long, env = "TALLY_LOG", value_name = "URL", default_value = "embedded:./data/log")]
     pub log: String,
-    /// The database: sqlite:FILE
-    #[arg(long, env = "TALLY_DATABASE", value_name = "URL", default_value = "sqlite:./data/tally.db")]
+    /// The database: sqlite:FILE or mysql://user:password@host[:port]/db (MySQL 8, MariaDB 10.11)
+    #[arg(
+        long,
+        env = "TALLY_DATABASE",
+        value_name = "URL",
+        default_value = "sqlite:./data/tally.db",
+        hide_env_values = true
+    )]
     pub database: String,
+    /// A replica of the database that the API reads from; by default the database itself
+    #[arg(long, env = "TALLY_DATABASE_READ", value_name = "URL", hide_env_values = true)]
+    pub database_read: Option<String>,
     /// The cache: memory:, redis://host:6379[/db], redis+cluster://host:port,host2:port2; rediss for TLS
     #[arg(long, env = "TALLY_CACHE", value_name = "URL", default_value = "memory:", hide_env_values = true)]
     pub cache: String,
@@ -59,9 +68,17 @@ impl Addresses {
         address(&self.log, "embedded:", "--log", "embedded:DIR")
     }
 
-    /// The file of the SQLite database.
-    pub fn database_file(&self) -> Result<PathBuf, Failure> {
-        address(&self.database, "sqlite:", "--database", "sqlite:FILE")
+    /// The database that the sinks write to.
+    pub fn database(&self) -> Result<&str, Failure> {
+        database("--database", &self.database)
+    }
+
+    /// The database that the API reads from.
+    pub fn database_read(&self) -> Result<&str, Failure> {
+        match &self.database_read {
+            Some(url) => database("--database-read", url),
+            None => self.database(),
+        }
     }
 
     /// The cache that the sinks write to.
@@ -99,26 +116,60 @@ fn cache(flag: &str, url: &str) -> Result<CacheAddress, Failure> {
         let address = RedisAddress::parse(url).map_err(|e| Failure::usage(format!("{flag} {e}")))?;
         return Ok(CacheAddress::Redis(address));
     }
-    // What follows the scheme may hold a password.
-    let shown = url.split_once("//").map_or(url, |(scheme, _)| scheme.trim_end_matches(':'));
     let forms = "`memory:`, `redis://host:6379`, `rediss://…` or `redis+cluster://host:port,host2:port2`";
-    Err(Failure::usage(format!("{flag} {shown}: not known; use {forms}")))
+    Err(Failure::usage(format!("{flag} {}: not known; use {forms}", scheme_of(url))))
 }
 
 fn address(value: &str, scheme: &str, flag: &str, form: &str) -> Result<PathBuf, Failure> {
     match value.strip_prefix(scheme) {
         Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
+        _ => Err(Failure::usage(format!("{flag} {}: not known; this version takes `{form}`", scheme_of(value)))),
+    }
+}
+
+/// Checks the scheme of a database's address; whoever opens it looks at the rest.
+fn database<'a>(flag: &str, url: &'a str) -> Result<&'a str, Failure> {
+    match url.split_once(':') {
+        Some(("sqlite", rest)) if !rest.is_empty() => Ok(url),
+        Some(("mysql", rest)) if rest.starts_with("//") => Ok(url),
         _ => {
-            // What follows the scheme may hold a password.
-            let shown = value.split_once("//").map_or(value, |(scheme, _)| scheme.trim_end_matches(':'));
-            Err(Failure::usage(format!("{flag} {shown}: not known; this version takes `{form}`")))
+            let form = "`sqlite:FILE` or `mysql://user:password@host[:port]/db`";
+            Err(Failure::usage(format!("{flag} {}: not known; use {form}", scheme_of(url))))
         }
+    }
+}
+
+/// What of an address may be shown: what follows the scheme may hold a password. One without a scheme is shown whole
+/// where it cannot hold one.
+fn scheme_of(url: &str) -> &str {
+    match url.split_once(':') {
+        Some((scheme, _)) => scheme,
+        None if url.contains('@') => "…",
+        None => url,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scheme_that_is_not_known_is_refused_without_its_password() {
+        for url in ["sqlite:./data/tally.db", "mysql://u:secret@h/db"] {
+            assert_eq!(database("--database", url).ok(), Some(url));
+        }
+        for (url, shown) in [
+            ("postgres://u:secret@h/db", "postgres"),
+            ("mysql:u:secret@h/db", "mysql"),
+            ("sqlite:", "sqlite"),
+            ("u/secret@h", "…"),
+            ("tally.db", "tally.db"),
+        ] {
+            let Err(Failure::Usage(refused)) = database("--database-read", url) else { panic!("{url}") };
+            let expected = format!("--database-read {shown}: not known; use `sqlite:FILE` or `mysql://");
+            assert!(refused.starts_with(&expected) && !refused.contains("secret"), "{refused}");
+        }
+    }
 
     #[test]
     fn a_cache_is_named_by_its_scheme_and_refused_without_its_password() {

@@ -41,10 +41,12 @@ pub fn read_side(site: &Site, addresses: &Addresses, sinks: &SinkSide) -> Result
         Cache::Memory(cache) if cached => Some(Arc::new(CacheReader(cache.clone())) as Arc<dyn CountersCache>),
         Cache::Memory(_) | Cache::Redis(_) => None,
     };
+    let database = ReadDatabase::open(addresses.database_read()?)
+        .map_err(|e| Failure::usage(format!("the database that the API reads: {e}")))?;
     let parts = Parts {
         config: config(site)?,
         log: site.log.clone(),
-        database: ReadDatabase::open(&addresses.database).map_err(Failure::usage)?,
+        database,
         cache,
         receipt_key: site.receipt_key(),
         clock: Arc::new(now_ms),

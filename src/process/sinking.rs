@@ -3,6 +3,7 @@
 use super::Site;
 use crate::commands::{Addresses, CacheAddress, Failure};
 use prometheus::IntCounter;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tally_cache::redis::RedisAddress;
@@ -34,10 +35,8 @@ pub enum Cache {
 
 /// Starts every sink of the topology.
 pub fn sinks(site: &Site, addresses: &Addresses) -> Result<SinkSide, Failure> {
-    let file = addresses.database_file()?;
-    if let Some(dir) = file.parent() {
-        std::fs::create_dir_all(dir).map_err(|e| Failure::usage(format!("--database {}: {e}", addresses.database)))?;
-    }
+    let database = addresses.database()?;
+    let instance = instance(site.state.path())?;
     let metrics = SinkMetrics::register(&site.registry).map_err(Failure::no)?;
     let cache = match addresses.cache()? {
         CacheAddress::Memory => Cache::Memory(MemoryCache::new(CacheLimits::default())),
@@ -45,11 +44,9 @@ pub fn sinks(site: &Site, addresses: &Addresses) -> Result<SinkSide, Failure> {
     };
     let mut threads = Vec::new();
     for sink in &site.topology.sinks {
-        let config = config(site, sink)?;
+        let config = config(site, sink, &instance)?;
         let target: Box<dyn Target> = match config.kind {
-            SinkKind::Database => {
-                Box::new(Database::open(&addresses.database, retention(site)).map_err(Failure::usage)?)
-            }
+            SinkKind::Database => Box::new(Database::open(database, retention(site)).map_err(Failure::usage)?),
             SinkKind::Cache => cache_target(&cache, metrics.refills(&config.name))?,
         };
         let task = SinkTask::new(config, site.log.clone(), target, &metrics);
@@ -65,15 +62,34 @@ fn cache_target(cache: &Cache, refills: IntCounter) -> Result<Box<dyn Target>, F
     })
 }
 
-fn config(site: &Site, sink: &Sink) -> Result<SinkConfig, Failure> {
+/// A name of this process that survives restarts, as its state directory does: groups know their members by it.
+fn instance(state_dir: &Path) -> Result<String, Failure> {
+    let path = state_dir.join("instance");
+    let failed = |e: std::io::Error| Failure::usage(format!("{}: {e}", path.display()));
+    match std::fs::read_to_string(&path) {
+        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(_) | Err(_) => {}
+    }
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|e| Failure::no(format!("the system gives no random bytes: {e}")))?;
+    let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(&path, &name).map_err(failed)?;
+    Ok(name)
+}
+
+fn config(site: &Site, sink: &Sink, instance: &str) -> Result<SinkConfig, Failure> {
     let topic = |name: &String| {
         let value = site.topology.topics.get(name).map_or("", |topic| topic.value.as_str());
         let value_type = ValueType::from_name(value);
         let value_type = value_type.ok_or_else(|| Failure::usage(format!("sink `{}` cannot read `{name}`", sink.name)));
         Ok((name.clone(), value_type?))
     };
+    let group = format!("{}-sink-{}", site.topology.settings.application, sink.name);
     Ok(SinkConfig {
         name: sink.name.clone(),
+        member: format!("{group}-{instance}"),
+        group,
         kind: if sink.kind == "cache" { SinkKind::Cache } else { SinkKind::Database },
         topics: sink.from.iter().map(topic).collect::<Result<_, Failure>>()?,
         records_max: sink.records_max,

@@ -26,13 +26,16 @@ pub struct StreamSide {
 pub fn stream_threads(site: &Site, count: usize, failed: &CancellationToken) -> Result<StreamSide, Failure> {
     let metrics = StreamMetrics::new(&site.registry).map_err(Failure::no)?;
     let mut members = Vec::new();
+    let owner = |index: usize| Arc::<str>::from(format!("{}-{index}", site.topology.settings.application));
+    let siblings: Arc<[Arc<str>]> = (0..count).map(owner).collect();
     // All join before the first one polls, so that each begins with its share.
     for index in 0..count {
         let task_site = TaskSite {
             topology: site.topology.clone(),
             generation: site.control.generation,
             hash_seed: site.control.hash_seed(),
-            owner: format!("{}-{index}", site.topology.settings.application).into(),
+            owner: siblings[index].clone(),
+            siblings: siblings.clone(),
             state_dir: Some(site.state.path().to_owned()),
             boot_id: boot_id(),
         };

@@ -48,3 +48,38 @@ mod embedded {
 
     tally_streams::log_contract!(open);
 }
+
+mod kafka {
+    use super::*;
+    use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
+
+    /// The broker to test against.
+    fn broker() -> Option<String> {
+        match std::env::var("TALLY_TEST_KAFKA") {
+            Ok(address) => Some(address),
+            Err(_) if std::env::var("TALLY_TEST_SERVICES").is_ok_and(|what| what == "required") => {
+                panic!("TALLY_TEST_KAFKA names no broker: run the tests with `make test`")
+            }
+            Err(_) => {
+                eprintln!("skipped: Kafka (set TALLY_TEST_KAFKA=host:port, or run `make test`)");
+                None
+            }
+        }
+    }
+
+    fn open() -> Harness {
+        static NEXT: AtomicI64 = AtomicI64::new(0);
+        let options = KafkaOptions::new(broker().unwrap());
+        let (run, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros();
+        Harness {
+            log: Arc::new(KafkaLog::open(options).unwrap()),
+            set_clock: None,
+            prefix: format!("contract-{run}-{since}-{number}-"),
+            patience: Duration::from_secs(60),
+            keep: Box::new(()),
+        }
+    }
+
+    tally_streams::log_contract!(open, || broker().is_some());
+}

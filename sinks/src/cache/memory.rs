@@ -81,6 +81,10 @@ impl Target for MemoryTarget {
         Ok(stored.collect())
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn begin(&mut self, goals: &[(TopicPartition, u64)]) {
         // A sink that starts again after an error goes on where it was: what was ready stays so.
         let goals = self.goals.insert(goals.iter().cloned().collect());

@@ -1,11 +1,11 @@
 //! Rows that are too old leave, so that nothing grows without bound.
 
+use super::connection::Connection;
 use super::rows::Value;
-use super::sqlite::SqliteEngine;
 use std::time::Duration;
 
-/// Rows a statement deletes, so that it holds the write lock only briefly.
-const SLICE_ROWS: u64 = 1_000;
+/// Rows a statement deletes, so that it holds its locks only briefly.
+const SLICE_ROWS: i64 = 1_000;
 
 /// How long rows are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,25 +25,22 @@ impl Default for Retention {
     }
 }
 
-const VERDICTS: &str = "DELETE FROM verdicts WHERE (`partition`, `offset`) IN
-    (SELECT `partition`, `offset` FROM verdicts WHERE appended_at < ? LIMIT ?)";
-const DEAD_LETTERS: &str = "DELETE FROM dead_letters WHERE rowid IN
-    (SELECT rowid FROM dead_letters WHERE appended_at < ? LIMIT ?)";
-/// The first comparison is for the index, the second is what counts.
-const COUNTER_WINDOWS: &str = "DELETE FROM counter_windows WHERE (subject_id, metric, window_ms, window_start) IN
-    (SELECT subject_id, metric, window_ms, window_start FROM counter_windows
-     WHERE window_start < ?1 AND window_start + window_ms < ?1 LIMIT ?2)";
-
 impl Retention {
     /// Deletes a slice of each table; says whether there is more.
-    pub(super) async fn expire(&self, engine: &SqliteEngine, now_ms: i64) -> Result<bool, sqlx::Error> {
+    pub(super) async fn expire(&self, connection: &mut Connection, now_ms: i64) -> Result<bool, sqlx::Error> {
+        let before =
+            |kept: Duration| Value::Int(now_ms.saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)));
+        let slice = Value::Int(SLICE_ROWS);
+        let expired = &connection.dialect().expired;
+        let windows_before = before(self.counter_windows);
+        let statements = [
+            (expired.verdicts, vec![before(self.verdicts), slice.clone()]),
+            (expired.dead_letters, vec![before(self.dead_letters), slice.clone()]),
+            (expired.counter_windows, vec![windows_before.clone(), windows_before, slice]),
+        ];
         let mut more = false;
-        for (sql, kept) in
-            [(VERDICTS, self.verdicts), (DEAD_LETTERS, self.dead_letters), (COUNTER_WINDOWS, self.counter_windows)]
-        {
-            let before_ms = now_ms.saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
-            let parameters = vec![Value::Int(before_ms), Value::Int(SLICE_ROWS as i64)];
-            more |= engine.execute(sql, parameters).await? == SLICE_ROWS;
+        for (sql, parameters) in statements {
+            more |= connection.execute(sql.into(), &parameters).await? == SLICE_ROWS as u64;
         }
         Ok(more)
     }

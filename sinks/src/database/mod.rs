@@ -1,31 +1,45 @@
 //! The database: every table that the sink fills, with the positions in the same transaction.
 //!
-//! What differs between databases (statements, connections) is in a file of its own; SQLite is [`sqlite`].
+//! What differs between databases is in a file of its own: [`sqlite`] and [`mysql`].
 
+mod address;
+mod connection;
+mod dialect;
 mod expiry;
+mod mysql;
 mod rows;
 mod sqlite;
 mod table;
+mod transaction;
 
-use crate::batch::{Batch, Move};
+use crate::batch::Batch;
 use crate::config::ValueType;
 use crate::target::{StoredPosition, Target, TargetError};
-use hashbrown::HashMap;
-use rows::{Value, rows_of};
-use sqlite::SqliteEngine;
+use address::{Address, redacted};
+use connection::{Columns, Connection};
+use mysql::ConnectError;
+use rows::Value;
 use std::sync::Arc;
 use tally_model::Roots;
+use tally_streams::log::TopicPartition;
 use tokio::runtime::{Builder, Runtime};
+use transaction::Upserts;
 
 pub use expiry::Retention;
 
-/// The database as a target of a sink: its one writer.
+/// Rows a statement. Statements are prepared once and used again: numbers of rows that vary cost four times as much.
+const CHUNKS: [usize; 4] = [512, 64, 8, 1];
+
+/// The database as a target of a sink. Several processes may write to one: each the positions that are its own.
 ///
 /// It blocks: use it on a thread of its own, not within an async runtime.
 pub struct Database {
     /// Of this thread alone; the connection's timers and sockets live in it.
     runtime: Runtime,
-    engine: SqliteEngine,
+    address: Address,
+    upserts: Upserts,
+    /// None until it is needed, and after an error: whatever failed, a new one is well.
+    connection: Option<Connection>,
     retention: Retention,
 }
 
@@ -49,106 +63,130 @@ pub struct DatabaseError {
 }
 
 impl Database {
-    /// Opens a database and brings its tables up to date. `url` is `sqlite:<file>`.
+    /// Opens a database and brings its tables up to date. `url` is `sqlite:FILE` or
+    /// `mysql://user:password@host[:port]/db`. A server that does not answer now is tried again by whoever uses it;
+    /// what a person must put right is an error.
     pub fn open(url: &str, retention: Retention) -> Result<Self, DatabaseError> {
         let failed = |cause: String| DatabaseError { url: redacted(url), cause };
-        if !url.starts_with("sqlite:") {
-            return Err(failed("only `sqlite:<file>` can be used; `mysql://` comes later".into()));
-        }
+        let address = Address::parse(url).map_err(failed)?;
+        let upsert = match &address {
+            Address::Sqlite(_) => sqlite::DIALECT.upsert,
+            Address::MySql(_) => mysql::DIALECT.upsert,
+        };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| failed(e.to_string()))?;
-        let engine = runtime.block_on(SqliteEngine::open(url)).map_err(|e| failed(e.to_string()))?;
-        Ok(Self { runtime, engine, retention })
+        let mut database = Self { runtime, address, upserts: Upserts::new(upsert), connection: None, retention };
+        match database.runtime.block_on(connect(&database.address)) {
+            Ok(connection) => database.connection = Some(connection),
+            Err(error) if error.is_transient => {
+                tracing::warn!("database `{}`: {}: it will be tried again", redacted(url), error.cause);
+            }
+            Err(error) => return Err(failed(error.cause)),
+        }
+        Ok(database)
     }
 
     /// Forgets the positions of these topics, so that the sink reads them again from the start. A sink that runs
     /// notices by itself.
     pub fn reset(&mut self, topics: &[(String, ValueType)], rows: Rows) -> Result<(), TargetError> {
-        let engine = &self.engine;
-        self.runtime.block_on(async {
+        self.with(async |connection, _| {
             for (topic, value_type) in topics {
                 // The position first: whatever happens in between, the sink fills up what is missing.
-                let topic = Value::Text(topic);
-                engine.execute("DELETE FROM sink_progress WHERE topic = ?", vec![topic]).await.map_err(unavailable)?;
+                let forget = "DELETE FROM sink_progress WHERE topic = ?".into();
+                connection.execute(forget, &[Value::Text(topic)]).await.map_err(unavailable)?;
                 if rows == Rows::Delete {
-                    engine.execute(delete_all(*value_type), Vec::new()).await.map_err(unavailable)?;
+                    let delete = Arc::<str>::from((connection.dialect().delete_some)(table_of(*value_type)));
+                    while connection.execute(delete.clone(), &[]).await.map_err(unavailable)? > 0 {}
                 }
             }
             Ok(())
         })
     }
+
+    /// Works with a connection. After an error it is discarded, which rolls back; the next work makes a new one.
+    fn with<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Connection, &Upserts) -> Result<T, TargetError>,
+    ) -> Result<T, TargetError> {
+        let kept = self.connection.take();
+        let (connection, outcome) = self.runtime.block_on(async {
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => connect(&self.address).await.map_err(|error| TargetError::Unavailable(error.cause))?,
+            };
+            let outcome = work(&mut connection, &self.upserts).await;
+            if outcome.is_err() {
+                connection.discard().await;
+                return Ok::<_, TargetError>((None, outcome));
+            }
+            Ok((Some(connection), outcome))
+        })?;
+        self.connection = connection;
+        outcome
+    }
+}
+
+async fn connect(address: &Address) -> Result<Connection, ConnectError> {
+    match address {
+        Address::Sqlite(options) => match sqlite::connect(options).await {
+            Ok(connection) => Ok(Connection::Sqlite(connection)),
+            Err(error) => Err(ConnectError { is_transient: false, cause: error.to_string() }),
+        },
+        Address::MySql(options) => {
+            let (connection, packet) = mysql::connect(options).await?;
+            Ok(Connection::MySql(connection, packet))
+        }
+    }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        self.runtime.block_on(self.engine.close());
+        if let Some(connection) = self.connection.take() {
+            self.runtime.block_on(connection.close());
+        }
     }
 }
 
 impl Target for Database {
     fn positions(&mut self, topics: &[Arc<str>]) -> Result<Vec<StoredPosition>, TargetError> {
-        let stored = self.runtime.block_on(async {
-            let mut tx = self.engine.begin().await?;
-            SqliteEngine::progress(&mut tx).await
-        });
-        let stored = stored.map_err(unavailable)?.into_iter().filter(|row| topics.contains(&row.partition.topic));
-        let read = |row: sqlite::ProgressRow| {
-            let roots = Roots::from_json(&row.roots, row.generation as u16)
-                .map_err(|e| TargetError::Unavailable(format!("sink_progress of {}: roots: {e}", row.partition)))?;
-            let (partition, next_offset, version) = (row.partition, row.next_offset, row.version);
-            Ok(StoredPosition { partition, next_offset, roots, version })
+        let sql = "SELECT topic, `partition`, generation, next_offset, roots, version FROM sink_progress";
+        let read = |row: &dyn Columns| {
+            let partition = TopicPartition::new(row.text(0)?, row.int(1)? as u32);
+            let roots = Roots::from_json(&row.text(4)?, row.int(2)? as u16)
+                .map_err(|e| sqlx::Error::Decode(format!("sink_progress of {partition}: roots: {e}").into()))?;
+            Ok(StoredPosition { partition, next_offset: row.int(3)? as u64, roots, version: row.int(5)? })
         };
-        stored.map(read).collect()
+        let stored =
+            self.with(async |connection, _| connection.fetch(sql.into(), &[], read).await.map_err(unavailable))?;
+        Ok(stored.into_iter().filter(|stored| topics.contains(&stored.partition.topic)).collect())
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
-        self.runtime.block_on(async {
-            // Dropped on the way out, the transaction is rolled back.
-            let mut tx = self.engine.begin().await.map_err(unavailable)?;
-            let stored = SqliteEngine::positions(&mut tx).await.map_err(unavailable)?;
-            compare(&batch.positions, &stored.into_iter().collect())?;
-            for rows in rows_of(batch) {
-                self.engine.write(&mut tx, rows).await.map_err(unavailable)?;
-            }
-            tx.commit().await.map_err(unavailable)
-        })
+        self.with(async |connection, upserts| transaction::write(connection, upserts, batch).await)
     }
 
     fn expire(&mut self, now_ms: i64) -> Result<bool, TargetError> {
-        self.runtime.block_on(self.retention.expire(&self.engine, now_ms)).map_err(unavailable)
+        let retention = self.retention;
+        self.with(async |connection, _| retention.expire(connection, now_ms).await.map_err(unavailable))
+    }
+
+    fn probe(&mut self) -> Result<(), TargetError> {
+        self.with(async |connection, _| {
+            connection.fetch("SELECT 1".into(), &[], |_| Ok(())).await.map_err(unavailable)
+        })?;
+        Ok(())
     }
 }
 
-/// Positions are compared and set: a sink that was left behind, or one that runs twice, can never move one back.
-fn compare(moves: &[Move], stored: &HashMap<tally_streams::log::TopicPartition, u64>) -> Result<(), TargetError> {
-    for step in moves {
-        let found = stored.get(&step.partition).copied();
-        if found != step.expected {
-            let (partition, expected) = (step.partition.clone(), step.expected);
-            return Err(TargetError::Moved { partition, expected, found });
-        }
-    }
-    Ok(())
-}
-
-fn delete_all(value_type: ValueType) -> &'static str {
+fn table_of(value_type: ValueType) -> &'static str {
     match value_type {
-        ValueType::Counters => "DELETE FROM counters",
-        ValueType::CounterWindow => "DELETE FROM counter_windows",
-        ValueType::Reaction => "DELETE FROM reactions",
-        ValueType::Verdict => "DELETE FROM verdicts",
-        ValueType::Raw => "DELETE FROM dead_letters",
+        ValueType::Counters => "counters",
+        ValueType::CounterWindow => "counter_windows",
+        ValueType::Reaction => "reactions",
+        ValueType::Verdict => "verdicts",
+        ValueType::Raw => "dead_letters",
     }
 }
 
 fn unavailable(error: sqlx::Error) -> TargetError {
     TargetError::Unavailable(error.to_string())
-}
-
-/// An address without its password.
-fn redacted(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        Some((login, host)) => format!("{scheme}://{}:…@{host}", login.split(':').next().unwrap_or_default()),
-        None => url.to_owned(),
-    }
 }

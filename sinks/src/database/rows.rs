@@ -2,8 +2,10 @@
 
 use super::table::{COUNTER_WINDOWS, COUNTERS, DEAD_LETTERS, REACTIONS, SINK_PROGRESS, VERDICTS};
 use crate::batch::Batch;
+use std::fmt;
 
 /// A value on its way into a column.
+#[derive(Clone)]
 pub enum Value<'a> {
     Null,
     Int(i64),
@@ -31,7 +33,31 @@ fn blob(value: &Option<Vec<u8>>) -> Value<'_> {
     value.as_deref().map_or(Value::Null, Value::Blob)
 }
 
-/// All rows of a batch. Those of large tables are sorted by key: neighbours share pages.
+impl Value<'_> {
+    /// What it takes in a statement, about.
+    pub fn len_bytes(&self) -> usize {
+        match self {
+            Self::Null | Self::Int(_) => 9,
+            Self::Text(text) => 9 + text.len(),
+            Self::Owned(text) => 9 + text.len(),
+            Self::Blob(bytes) => 9 + bytes.len(),
+        }
+    }
+}
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("NULL"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Owned(text) => write!(f, "{text:?}"),
+            Self::Blob(bytes) => write!(f, "{} bytes", bytes.len()),
+        }
+    }
+}
+
+/// All rows of a batch, sorted by key: neighbours share pages, and writers that meet wait for each other in order.
 pub fn rows_of(batch: &Batch) -> Vec<Rows<'_>> {
     let all =
         [counters(batch), windows(batch), reactions(batch), verdicts(batch), dead_letters(batch), progress(batch)];
@@ -92,8 +118,10 @@ fn reactions(batch: &Batch) -> Rows<'_> {
 }
 
 fn verdicts(batch: &Batch) -> Rows<'_> {
+    let mut rows: Vec<_> = batch.verdicts.iter().collect();
+    rows.sort_unstable_by_key(|row| (row.partition, row.offset));
     let mut values = Vec::new();
-    for row in &batch.verdicts {
+    for row in rows {
         values.push(Value::Int(row.partition.into()));
         values.push(Value::Int(row.offset as i64));
         values.push(text(&row.request));
@@ -109,8 +137,10 @@ fn verdicts(batch: &Batch) -> Rows<'_> {
 }
 
 fn dead_letters(batch: &Batch) -> Rows<'_> {
+    let mut rows: Vec<_> = batch.dead_letters.iter().collect();
+    rows.sort_unstable_by_key(|row| (&row.letter, row.letter_offset));
     let mut values = Vec::new();
-    for row in &batch.dead_letters {
+    for row in rows {
         values.push(Value::Text(&row.letter.topic));
         values.push(Value::Int(row.letter.partition.into()));
         values.push(Value::Int(row.letter_offset as i64));
@@ -127,8 +157,10 @@ fn dead_letters(batch: &Batch) -> Rows<'_> {
 }
 
 fn progress(batch: &Batch) -> Rows<'_> {
+    let mut steps: Vec<_> = batch.positions.iter().collect();
+    steps.sort_unstable_by_key(|step| &step.partition);
     let mut values = Vec::new();
-    for step in &batch.positions {
+    for step in steps {
         values.push(Value::Text(&step.partition.topic));
         values.push(Value::Int(step.partition.partition.into()));
         values.push(Value::Int(step.version >> 48));

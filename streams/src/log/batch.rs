@@ -245,7 +245,7 @@ impl<'a> BatchRecords<'a> {
             append_time_ms: self.time_ms.saturating_add(i64::from(time_delta)),
             key,
             value,
-            headers: Headers(headers),
+            headers: Headers::encoded(headers),
         };
         self.offset += 1;
         Some(record)

@@ -43,7 +43,7 @@ fn batches_are_as_they_always_were() {
         append_time_ms: 123_456_796,
         key: None,
         value: Some(b""),
-        headers: Headers(&[1, b'b', 2, 0, 0xff, 0xfe]),
+        headers: Headers::encoded(&[1, b'b', 2, 0, 0xff, 0xfe]),
     };
     assert_eq!(records[1], one);
     assert_eq!((records[0].key, records[0].value), (Some(b"k1".as_slice()), Some(b"hello".as_slice())));
@@ -130,7 +130,7 @@ proptest! {
                 append_time_ms: time_ms + i64::from(*delta),
                 key: key.as_deref(),
                 value: value.as_deref(),
-                headers: Headers(headers),
+                headers: Headers::encoded(headers),
             };
             prop_assert_eq!(*record, expected);
         }

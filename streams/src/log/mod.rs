@@ -21,6 +21,7 @@ pub mod embedded;
 mod engine;
 mod group;
 mod handle;
+pub mod kafka;
 mod keys;
 pub mod memory;
 mod murmur2;
@@ -83,12 +84,41 @@ pub struct Record<'a> {
 }
 
 /// The headers of a record, decoded on demand: most readers never look.
-///
-/// The bytes are a sequence of `name length: u8, name, value length: u16 LE, value`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Headers<'a>(pub &'a [u8]);
+#[derive(Clone, Copy)]
+pub struct Headers<'a>(Source<'a>);
+
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// A sequence of `name length: u8, name, value length: u16 LE, value`.
+    Encoded(&'a [u8]),
+    /// Kafka's.
+    Native(kafka::NativeHeaders<'a>),
+}
+
+impl Default for Headers<'_> {
+    fn default() -> Self {
+        Self::encoded(&[])
+    }
+}
+
+impl fmt::Debug for Headers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl PartialEq for Headers<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
 
 impl<'a> Headers<'a> {
+    /// Headers out of the bytes that [`Headers::encode`] made.
+    pub fn encoded(bytes: &'a [u8]) -> Self {
+        Self(Source::Encoded(bytes))
+    }
+
     /// Encodes headers. Names are at most 255 bytes and values at most 65,535: longer ones are cut.
     pub fn encode(headers: &[Header<'_>], out: &mut Vec<u8>) {
         for (name, value) in headers {
@@ -107,16 +137,22 @@ impl<'a> Headers<'a> {
 
     /// All headers. Ends early where the bytes are damaged.
     pub fn iter(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
-        let mut rest = self.0;
-        std::iter::from_fn(move || {
-            let (&n, tail) = rest.split_first()?;
-            let (name, tail) = tail.split_at_checked(n as usize)?;
-            let (len, tail) = tail.split_first_chunk::<2>()?;
-            let (value, tail) = tail.split_at_checked(u16::from_le_bytes(*len) as usize)?;
-            rest = tail;
-            Some((std::str::from_utf8(name).ok()?, value))
+        let (mut source, mut index) = (self.0, 0..);
+        std::iter::from_fn(move || match &mut source {
+            Source::Encoded(rest) => decode_header(rest),
+            Source::Native(headers) => headers.at(index.next()?),
         })
     }
+}
+
+/// Takes a header off encoded ones.
+fn decode_header<'a>(rest: &mut &'a [u8]) -> Option<Header<'a>> {
+    let (&n, tail) = rest.split_first()?;
+    let (name, tail) = tail.split_at_checked(n as usize)?;
+    let (len, tail) = tail.split_first_chunk::<2>()?;
+    let (value, tail) = tail.split_at_checked(u16::from_le_bytes(*len) as usize)?;
+    *rest = tail;
+    Some((std::str::from_utf8(name).ok()?, value))
 }
 
 /// A record to be written.
@@ -280,18 +316,19 @@ pub trait Log: Send + Sync {
     fn ends(&self, partitions: &[TopicPartition]) -> Result<Vec<u64>, LogError> {
         partitions.iter().map(|partition| self.bounds(partition).map(|(_, end)| end)).collect()
     }
-    /// The offset after everything written, open transactions included; at least the end of [`Log::bounds`]. What a
-    /// producer committed is below it once its `commit` has returned, even where readers do not see it yet.
-    fn written_end(&self, partition: &TopicPartition) -> Result<u64, LogError> {
-        self.bounds(partition).map(|(_, end)| end)
+    /// The offsets after everything written, open transactions included; at least the ends of [`Log::bounds`]. What a
+    /// producer committed is below them once its `commit` has returned, even where readers do not see it yet.
+    fn written_ends(&self, partitions: &[TopicPartition]) -> Result<Vec<u64>, LogError> {
+        self.ends(partitions)
     }
-    /// The values between the end of [`Log::bounds`] and [`Log::written_end`]: of transactions that are open, or whose
-    /// outcome has not reached this partition, or that were aborted. Empty where a log has no such thing.
-    fn unsettled(&self, partition: &TopicPartition) -> Result<Vec<Vec<u8>>, LogError> {
-        let _ = partition;
+    /// The values between the ends of [`Log::bounds`] and [`Log::written_ends`]: of transactions that are open, or whose
+    /// outcome has not reached the partition, or that were aborted. None where a log has no such thing.
+    fn unsettled(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, Vec<u8>)>, LogError> {
+        let _ = partitions;
         Ok(Vec::new())
     }
-    /// What the group has committed. Open transactions do not count, and are not waited for.
+    /// What the group has committed. Open transactions do not count and are not waited for; what was committed a moment
+    /// ago may not show yet.
     fn committed(&self, group: &str, partition: &TopicPartition) -> Result<Option<CommittedOffset>, LogError>;
     /// Forgets records below `before`; lower than the start or beyond the end is clamped.
     fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError>;

@@ -66,6 +66,8 @@ pub struct StreamThread<D: Dataflow> {
     leaving: bool,
     committed_at_ms: i64,
     purged_at_ms: i64,
+    /// Up to where records of repartition topics were deleted.
+    purged: BTreeMap<TopicPartition, u64>,
     /// Until when nothing is tried after a failure, and how long the next pause is.
     pause_until_ms: i64,
     pause_ms: i64,
@@ -105,6 +107,7 @@ impl<D: Dataflow> StreamThread<D> {
             leaving: false,
             committed_at_ms: 0,
             purged_at_ms: 0,
+            purged: BTreeMap::new(),
             pause_until_ms: 0,
             pause_ms: PAUSE_FIRST_MS,
             hydrating: false,
@@ -163,7 +166,7 @@ impl<D: Dataflow> StreamThread<D> {
         let due = now_ms - self.committed_at_ms >= self.commit_interval_ms();
         let full = self.tasks.values().map(Task::open_bytes).sum::<usize>() > self.limits.transaction_bytes_max;
         if (due || full) && self.tasks.values().any(|task| task.wants_commit(now_ms)) {
-            self.commit(now_ms)?;
+            self.commit(now_ms, &[])?;
         }
         self.hydrate()?;
         self.purge(now_ms)?;
@@ -201,14 +204,25 @@ impl<D: Dataflow> StreamThread<D> {
         }
     }
 
-    /// One transaction for all tasks: they stand or fall together.
-    fn commit(&mut self, now_ms: i64) -> Result<(), TaskError> {
+    /// One transaction for all tasks: they stand or fall together. Tasks of `releasing` are given back with it: their
+    /// offsets are committed without an owner, so that nobody has to fence this thread.
+    fn commit(&mut self, now_ms: i64, releasing: &[u32]) -> Result<(), TaskError> {
         let started = Instant::now();
         let Some(producer) = self.producer.as_mut() else { return Ok(()) };
         let (mut offsets, mut committing) = (Vec::new(), Vec::new());
-        for (source, task) in self.tasks.iter_mut().filter(|(_, task)| task.wants_commit(now_ms)) {
-            offsets.push(task.prepare_commit(now_ms, producer.as_mut())?);
-            committing.push(source.clone());
+        for (source, task) in &mut self.tasks {
+            let release = releasing.contains(&source.partition);
+            if release || task.wants_commit(now_ms) {
+                let (at, mut offset) = task.prepare_commit(now_ms, producer.as_mut())?;
+                if release {
+                    offset.metadata.clear();
+                }
+                offsets.push((at, offset));
+                committing.push(source.clone());
+            }
+        }
+        if committing.is_empty() {
+            return Ok(());
         }
         producer.send_offsets(&self.consumer.group_metadata(), &offsets)?;
         producer.commit()?;
@@ -222,17 +236,15 @@ impl<D: Dataflow> StreamThread<D> {
         self.metrics.commits.inc();
         self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         self.report();
-        self.checkpoint(now_ms, false)
+        self.checkpoint(now_ms)
     }
 
-    fn checkpoint(&mut self, now_ms: i64, all: bool) -> Result<(), TaskError> {
+    fn checkpoint(&mut self, now_ms: i64) -> Result<(), TaskError> {
         let (bytes, age_ms) = (self.limits.checkpoint_bytes, self.limits.checkpoint_age.as_millis() as i64);
         for task in self.tasks.values_mut() {
-            if all || task.wants_checkpoint(now_ms, bytes, age_ms) {
+            if task.wants_checkpoint(now_ms, bytes, age_ms) {
                 let started = Instant::now();
-                let changelog = TopicPartition::new(task.subtopology().changelog.clone(), task.source().partition);
-                let (_, next) = self.log.bounds(&changelog)?;
-                task.write_checkpoint(now_ms, next)?;
+                write_checkpoint(self.log.as_ref(), task, now_ms)?;
                 self.metrics.checkpoint_seconds.observe(started.elapsed().as_secs_f64());
             }
         }
@@ -242,8 +254,12 @@ impl<D: Dataflow> StreamThread<D> {
     /// Time passes for root tasks that have read everything.
     fn idle(&mut self, now_ms: i64) -> Result<(), TaskError> {
         let Some(producer) = self.producer.as_mut() else { return Ok(()) };
-        for (source, task) in &mut self.tasks {
-            if task.subtopology().upstream.is_none() && self.log.bounds(source)?.1 <= task.position().input_next {
+        let is_root = |task: &Task<D>| task.subtopology().upstream.is_none();
+        let roots: Vec<_> = self.tasks.iter().filter(|(_, task)| is_root(task)).map(|(at, _)| at.clone()).collect();
+        // Asked after `now`, so whatever was appended before it is below.
+        let mut ends = self.log.ends(&roots)?.into_iter();
+        for task in self.tasks.values_mut() {
+            if is_root(task) && ends.next().is_some_and(|end| end <= task.position().input_next) {
                 task.idle(now_ms, producer.as_mut())?;
             }
             task.punctuate_wall(now_ms, producer.as_mut())?;
@@ -253,21 +269,25 @@ impl<D: Dataflow> StreamThread<D> {
 
     /// Opens the tasks of assigned partitions that are not open yet, and reads on where they stand.
     fn open_tasks(&mut self, now_ms: i64) -> Result<(), TaskError> {
-        let topology = self.site.topology.clone();
-        for (index, subtopology) in topology.subtopologies.iter().enumerate() {
+        let mut wanted = Vec::new();
+        for (index, subtopology) in self.site.topology.subtopologies.iter().enumerate() {
             for partition in self.assigned.iter().filter(|partition| **partition < subtopology.partitions) {
                 let source = TopicPartition::new(subtopology.source.clone(), *partition);
-                if self.tasks.contains_key(&source) {
-                    continue;
+                if !self.tasks.contains_key(&source) {
+                    wanted.push((index, *partition));
                 }
-                let started = Instant::now();
-                let task = Task::open(&self.site, self.log.as_ref(), index, *partition, now_ms)?;
-                self.consumer.assign(&source, task.position().input_next)?;
-                self.tasks.insert(source, task);
-                self.metrics.restore_seconds.observe(started.elapsed().as_secs_f64());
-                self.hydrating = true;
             }
         }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        for task in Task::take_over(&self.site, &self.log, &wanted, now_ms)? {
+            self.consumer.assign(&task.source(), task.position().input_next)?;
+            self.tasks.insert(task.source(), task);
+        }
+        self.metrics.restore_seconds.observe(started.elapsed().as_secs_f64());
+        self.hydrating = true;
         self.report();
         Ok(())
     }
@@ -277,8 +297,7 @@ impl<D: Dataflow> StreamThread<D> {
         self.assigned.retain(|partition| !partitions.contains(partition));
         let settled = match lost {
             true => self.rollback(),
-            false if self.tasks.values().any(|task| task.wants_commit(now_ms)) => self.commit(now_ms),
-            false => Ok(()),
+            false => self.commit(now_ms, partitions),
         };
         let revoked = |source: &&TopicPartition| partitions.contains(&source.partition);
         let sources: Vec<_> = self.tasks.keys().filter(revoked).cloned().collect();
@@ -304,9 +323,7 @@ impl<D: Dataflow> StreamThread<D> {
     }
 
     fn close(&mut self, task: &mut Task<D>, now_ms: i64) -> Result<(), TaskError> {
-        let changelog = TopicPartition::new(task.subtopology().changelog.clone(), task.source().partition);
-        let (_, next) = self.log.bounds(&changelog)?;
-        task.write_checkpoint(now_ms, next)?;
+        write_checkpoint(self.log.as_ref(), task, now_ms)?;
         task.close()
     }
 
@@ -375,7 +392,10 @@ impl<D: Dataflow> StreamThread<D> {
         }
         self.purged_at_ms = now_ms;
         for (source, task) in self.tasks.iter().filter(|(_, task)| task.subtopology().upstream.is_some()) {
-            self.log.delete_records(source, task.committed_next())?;
+            let next = task.committed_next();
+            if self.purged.insert(source.clone(), next) != Some(next) {
+                self.log.delete_records(source, next)?;
+            }
         }
         Ok(())
     }
@@ -406,4 +426,12 @@ impl<D: Dataflow> StreamThread<D> {
             self.metrics.store_entries.with_label_values(&[owner.as_ref(), store.as_str()]).set(count);
         }
     }
+}
+
+/// Writes a checkpoint of a task without an open transaction: all that it committed lies below the written end of its
+/// changelog, also where readers do not see it yet.
+fn write_checkpoint<D: Dataflow>(log: &dyn Log, task: &mut Task<D>, now_ms: i64) -> Result<(), TaskError> {
+    let changelog = TopicPartition::new(task.subtopology().changelog.clone(), task.source().partition);
+    let next = log.written_ends(std::slice::from_ref(&changelog))?.first().copied().unwrap_or_default();
+    task.write_checkpoint(now_ms, next)
 }

@@ -32,7 +32,7 @@ impl<D: Dataflow> Task<D> {
     }
 
     /// Writes everything that the open transaction still owes: what nodes held back, hops, progress, changelog.
-    /// Returns the offset to commit with it.
+    /// Returns the offset to commit with it, under the name of the owner: whoever takes over has to fence it.
     pub fn prepare_commit(
         &mut self,
         now_ms: i64,

@@ -8,6 +8,7 @@ mod dispatch;
 mod envelope;
 mod position;
 mod restore;
+mod takeover;
 
 pub use envelope::{Envelope, EnvelopeError, PART_BYTES_MAX, WIRE_VERSION};
 pub use position::Position;

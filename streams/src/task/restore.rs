@@ -1,18 +1,15 @@
-//! How a task comes to be: checkpoint, then the changelog's tail, then a check against the group's offset.
+//! What a task is made of: its checkpoint, records of its changelog, and a check against the group's offset.
+//! `takeover` says in which order.
 
 use super::envelope::Envelope;
 use super::position::Position;
 use super::{NodeCounts, Punctuator, Task, TaskError, Untold};
-use crate::log::{Consumer, Log, LogError, Polled, Record, TopicPartition};
+use crate::log::Log;
 use crate::processor::{Dataflow, OutputRecord};
 use crate::store::{ChangelogReader, Checkpoint, StateStore, Stores};
 use crate::topology::{Subtopology, Topology};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// The longest that a restore waits for the next batch of a changelog that has more.
-const RESTORE_WAIT: Duration = Duration::from_secs(30);
 
 /// What every task of a thread has in common.
 pub struct TaskSite<D: Dataflow> {
@@ -24,6 +21,8 @@ pub struct TaskSite<D: Dataflow> {
     pub hash_seed: u64,
     /// The transactional id of the thread.
     pub owner: Arc<str>,
+    /// Those of all threads of this process, this one included: they live, and are never fenced.
+    pub siblings: Arc<[Arc<str>]>,
     /// Where checkpoints are; None keeps state in memory alone.
     pub state_dir: Option<PathBuf>,
     /// Tells one boot of the machine from another.
@@ -31,32 +30,6 @@ pub struct TaskSite<D: Dataflow> {
 }
 
 impl<D: Dataflow> Task<D> {
-    /// A task as it was at its last commit. `committed` is the group's offset for its source, if there is one.
-    pub fn open(
-        site: &TaskSite<D>,
-        log: &dyn Log,
-        subtopology: usize,
-        partition: u32,
-        now_ms: i64,
-    ) -> Result<Self, TaskError> {
-        let (mut task, mut changelog_next) = Self::from_checkpoint(site, subtopology, partition, now_ms)?;
-        let changelog = TopicPartition::new(task.subtopology.changelog.clone(), partition);
-        let (start, end) = log.bounds(&changelog)?;
-        if changelog_next.is_some_and(|next| next < start || next > end) {
-            // The changelog no longer has what follows the checkpoint, or is another one: the checkpoint is worthless.
-            task.discard_checkpoint(site)?;
-            (task, changelog_next) = Self::from_checkpoint(site, subtopology, partition, now_ms)?;
-        }
-        let from = changelog_next.unwrap_or(start);
-        let has_run = from < end || changelog_next.is_some();
-        if from < end {
-            task.replay_changelog(log, &changelog, from, end)?;
-        }
-        task.check_position(log, &site.topology.settings.application, has_run)?;
-        task.committed = task.position.clone();
-        Ok(task)
-    }
-
     /// A task that has never run and keeps its state in memory alone.
     pub fn in_memory(site: &TaskSite<D>, subtopology: usize, partition: u32) -> Self {
         let spec = site.topology.subtopologies[subtopology].clone();
@@ -64,7 +37,7 @@ impl<D: Dataflow> Task<D> {
         Self::assemble(site, spec, partition, stores, None, 0)
     }
 
-    fn from_checkpoint(
+    pub(super) fn from_checkpoint(
         site: &TaskSite<D>,
         subtopology: usize,
         partition: u32,
@@ -152,7 +125,7 @@ impl<D: Dataflow> Task<D> {
         Some(dir.join(format!("generation-{}", site.generation)).join(format!("{}-{partition}", subtopology.name)))
     }
 
-    fn discard_checkpoint(&mut self, site: &TaskSite<D>) -> Result<(), TaskError> {
+    pub(super) fn discard_checkpoint(&mut self, site: &TaskSite<D>) -> Result<(), TaskError> {
         self.checkpoint = None;
         self.stores = Stores::default();
         if let Some(dir) = Self::checkpoint_dir(site, &self.subtopology, self.partition) {
@@ -173,50 +146,9 @@ impl<D: Dataflow> Task<D> {
         };
     }
 
-    /// Brings the stores from the checkpoint to the last commit.
-    fn replay_changelog(
-        &mut self,
-        log: &dyn Log,
-        changelog: &TopicPartition,
-        from: u64,
-        end: u64,
-    ) -> Result<(), TaskError> {
-        let mut consumer = log.consumer("")?;
-        consumer.assign(changelog, from)?;
-        let mut next = from;
-        while next < end {
-            next = self.replay_batch(consumer.as_mut(), changelog, next)?;
-        }
-        Ok(())
-    }
-
-    fn replay_batch(
-        &mut self,
-        consumer: &mut dyn Consumer,
-        changelog: &TopicPartition,
-        next: u64,
-    ) -> Result<u64, TaskError> {
-        match consumer.poll(RESTORE_WAIT)? {
-            Polled::Records { records, next_offset, .. } => {
-                for record in records {
-                    self.replay_record(changelog, &record?)?;
-                }
-                Ok(next_offset)
-            }
-            _ => {
-                let reason = "the changelog gave nothing for 30 s though it has more: is the log away?".to_owned();
-                Err(TaskError::Log(LogError::Uncertain(format!("{changelog}@{next}: {reason}"))))
-            }
-        }
-    }
-
-    fn replay_record(&mut self, changelog: &TopicPartition, record: &Record<'_>) -> Result<(), TaskError> {
-        let halt = |reason: String| TaskError::Halt { address: format!("{changelog}@{}", record.offset), reason };
-        let bytes = record.value.unwrap_or_default();
-        let (envelope, body) = Envelope::decode(bytes).map_err(|e| halt(e.to_string()))?;
-        if envelope.generation != self.generation {
-            return Err(halt(format!("written by generation {}", envelope.generation)));
-        }
+    /// Applies a record of the changelog.
+    pub(super) fn replay(&mut self, envelope: &Envelope<'_>, body: &[u8]) -> Result<(), TaskError> {
+        let halt = |reason: String| TaskError::Halt { address: String::new(), reason };
         let subtopology = self.subtopology.clone();
         for entry in ChangelogReader::new(body) {
             let (name, entry) = entry.map_err(halt)?;
@@ -229,14 +161,14 @@ impl<D: Dataflow> Task<D> {
         if envelope.part + 1 == envelope.parts {
             self.stores.iter_mut().for_each(|store| store.commit());
             self.commit = envelope.commit;
-            self.take_position(envelope.input_next, envelope.upstream);
+            self.take_position(envelope.input_next, envelope.upstream.clone());
         }
         self.changelog_bytes += body.len();
         Ok(())
     }
 
     /// The changelog decides where to go on; the group's offset and the source must agree with it.
-    fn check_position(&mut self, log: &dyn Log, group: &str, has_run: bool) -> Result<(), TaskError> {
+    pub(super) fn check_position(&mut self, log: &dyn Log, group: &str, has_run: bool) -> Result<(), TaskError> {
         let source = self.source();
         let (start, _) = log.bounds(&source)?;
         let committed = log.committed(group, &source)?;

@@ -57,6 +57,7 @@ impl<D: Dataflow> TopologyTestDriver<D> {
             generation: 1,
             hash_seed: 7,
             owner: "test".into(),
+            siblings: ["test".into()].into(),
             state_dir: None,
             boot_id: String::new(),
         };
@@ -85,7 +86,7 @@ impl<D: Dataflow> TopologyTestDriver<D> {
         let mut encoded = Vec::new();
         Headers::encode(headers, &mut encoded);
         let offset = self.next_offset(&self.topology.root.clone(), partition);
-        let record = Record { offset, append_time_ms, key, value: Some(value), headers: Headers(&encoded) };
+        let record = Record { offset, append_time_ms, key, value: Some(value), headers: Headers::encoded(&encoded) };
         self.now_ms = self.now_ms.max(append_time_ms);
         let mut captured = Capture::default();
         self.tasks[0][partition as usize].process(&record, &mut captured)?;
@@ -186,7 +187,8 @@ impl<D: Dataflow> TopologyTestDriver<D> {
             };
             let offset = self.next_offset(&topic, written.partition);
             let value = Some(written.value.as_slice());
-            let record = Record { offset, append_time_ms: self.now_ms, key: None, value, headers: Headers(&[]) };
+            let record =
+                Record { offset, append_time_ms: self.now_ms, key: None, value, headers: Headers::encoded(&[]) };
             let mut captured = Capture::default();
             self.tasks[reader][written.partition as usize].process(&record, &mut captured)?;
             self.deliver(captured)?;

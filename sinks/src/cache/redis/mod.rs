@@ -55,6 +55,10 @@ impl Target for RedisTarget {
         self.runtime.block_on(self.writer.write(batch))
     }
 
+    fn probe(&mut self) -> Result<(), TargetError> {
+        self.runtime.block_on(self.writer.probe())
+    }
+
     fn check(&mut self) -> Result<(), TargetError> {
         self.runtime.block_on(self.writer.check())
     }

@@ -105,6 +105,13 @@ impl Writer {
             refilled.map(|(partition, until)| (partition.clone(), Refill { until: *until, since })).collect();
     }
 
+    /// Whether Redis is there again, with what it had.
+    pub async fn probe(&mut self) -> Result<(), TargetError> {
+        let session = self.session().await?;
+        self.session = Some(session);
+        self.check().await
+    }
+
     /// Whether everything is as it was.
     pub async fn check(&mut self) -> Result<(), TargetError> {
         // Before the first session nothing was claimed.

@@ -100,7 +100,7 @@ pub fn whoever_unsubscribes_gives_back_in_good_order(factory: Factory<'_>) {
     assert!(matches!(leaving.consumer.poll(std::time::Duration::ZERO), Ok(Polled::Nothing)));
     let mut next = Member::join(&harness, &group, &topic);
     settle(&harness, &mut [&mut next], 4);
-    assert_eq!(harness.log.committed(&group, &at), Ok(Some(last)));
+    harness.until("the offset shows", || harness.log.committed(&group, &at) == Ok(Some(last.clone())));
     // Without a subscription there is nothing to leave.
     harness.log.consumer(&group).unwrap().unsubscribe().unwrap();
 }
@@ -135,7 +135,7 @@ pub fn offsets_of_a_former_generation_are_refused(factory: Factory<'_>) {
     assert!(matches!(commit(&gone, 4), Err(LogError::Aborted(_))));
     let foreign = GroupMetadata { member: "nobody".into(), ..first.consumer.group_metadata() };
     assert!(matches!(commit(&foreign, 5), Err(LogError::Aborted(_))));
-    assert_eq!(harness.log.committed(&group, &at).unwrap().map(|c| c.offset), Some(3));
+    harness.until("the offset shows", || harness.log.committed(&group, &at).unwrap().map(|c| c.offset) == Some(3));
     harness.until("what passed shows", || harness.read_all(&at).len() == 2);
 }
 
@@ -174,7 +174,7 @@ pub fn offsets_without_a_member_are_not_checked(factory: Factory<'_>) {
     let committed = CommittedOffset { offset: 12, metadata: "tool".into() };
     producer.send_offsets(&metadata, &[(at.clone(), committed.clone())]).unwrap();
     producer.commit().unwrap();
-    assert_eq!(harness.log.committed(&group, &at), Ok(Some(committed)));
+    harness.until("the offset shows", || harness.log.committed(&group, &at) == Ok(Some(committed.clone())));
 }
 
 /// Whoever comes and goes in whatever order.

@@ -135,7 +135,13 @@ pub fn partitions_take_turns(factory: Factory<'_>) {
     const PARTITIONS: u32 = 40;
     let harness = factory();
     let topic = harness.topic("turns", PARTITIONS);
-    let much = "z".repeat(100_000);
+    // Nothing that a log could compress.
+    let mut state = 1u64;
+    let letter = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b' ' + (state >> 57) as u8 % 95)
+    };
+    let much: String = (0..100_000).map(letter).collect();
     for _ in 0..40 {
         harness.append(&topic, vec![owned(0, &much), owned(1, &much)]).unwrap();
     }

@@ -33,7 +33,8 @@ pub fn a_transaction_shows_as_a_whole(factory: Factory<'_>) {
         for (at, before) in places.iter().zip(&before) {
             harness.until("the commit shows", || harness.read_all(at).len() == before.len() + 1);
         }
-        assert_eq!(harness.log.committed(&group.group, &places[0]).unwrap(), Some(offset(round, "me")));
+        let shown = || harness.log.committed(&group.group, &places[0]).unwrap();
+        harness.until("the offset shows", || shown() == Some(offset(round, "me")));
     }
 }
 
@@ -70,6 +71,7 @@ pub fn offsets_come_back_with_their_metadata(factory: Factory<'_>) {
     producer.send_offsets(&two, &[(at(0), offset(9, "owner"))]).unwrap();
     producer.commit().unwrap();
     let committed = |group: &GroupMetadata, partition| harness.log.committed(&group.group, &at(partition)).unwrap();
+    harness.until("the offsets show", || committed(&two, 0).is_some() && committed(&one, 2).is_some());
     assert_eq!(committed(&one, 0), Some(offset(7, "")));
     assert_eq!(committed(&one, 1), None);
     assert_eq!(committed(&one, 2), Some(offset(8, &long)));
@@ -78,7 +80,7 @@ pub fn offsets_come_back_with_their_metadata(factory: Factory<'_>) {
     producer.send_offsets(&one, &[(at(0), offset(3, "back"))]).unwrap();
     producer.send_offsets(&one, &[(at(0), offset(4, "the last counts"))]).unwrap();
     producer.commit().unwrap();
-    assert_eq!(committed(&one, 0), Some(offset(4, "the last counts")));
+    harness.until("the offset shows", || committed(&one, 0) == Some(offset(4, "the last counts")));
     let too_long = offset(5, &"x".repeat(4097));
     let refused = producer.send_offsets(&one, &[(at(0), too_long)]).and_then(|()| producer.commit());
     assert!(refused.is_err(), "metadata beyond its limit is refused");

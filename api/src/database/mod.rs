@@ -1,11 +1,11 @@
-//! The database as the API reads it: a small pool, statements at run time, and one view of the sinks' progress that
+//! The database as the API reads it: statements at run time over a small pool, and one view of the sinks' progress that
 //! all readers share.
 
+mod pool;
+
 use crate::roots::merged;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
-use sqlx::{ConnectOptions, QueryBuilder, Row, Sqlite};
+use pool::{Columns, ReadPool};
 use std::collections::HashMap;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -13,10 +13,8 @@ use tally_http::ApiProblem;
 use tally_model::RootPosition;
 use tokio::sync::watch;
 
-/// Readers at the same time; a point read takes some 50 us.
-const CONNECTIONS: u32 = 4;
-/// How long a read waits for a connection, or for a lock.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How many ids a statement asks for; fewer are filled up, so that few statements have to be prepared.
+const ID_LISTS: [usize; 4] = [1, 4, 16, 100];
 /// How often progress is read while somebody waits for it.
 const POLL: Duration = Duration::from_millis(15);
 /// How old the progress behind an `as_of` may be.
@@ -24,7 +22,7 @@ const PROGRESS_AGE_MAX: Duration = Duration::from_millis(100);
 
 /// The database, for reading.
 pub struct ReadDatabase {
-    pool: SqlitePool,
+    pool: ReadPool,
     progress: RwLock<Arc<DatabaseProgress>>,
     /// Only one reads progress at a time, whoever wants it.
     refreshing: tokio::sync::Mutex<()>,
@@ -65,21 +63,11 @@ impl DatabaseProgress {
 }
 
 impl ReadDatabase {
-    /// A handle; connects when first asked, so the database may come later. `url` is `sqlite:<file>`. Call it within a
-    /// tokio runtime.
+    /// A handle; connects when first asked, so the database may come later. `url` is `sqlite:FILE` or
+    /// `mysql://user:password@host[:port]/db`. Call it within a tokio runtime. No error contains the password.
     pub fn open(url: &str) -> Result<Arc<Self>, sqlx::Error> {
-        let options = SqliteConnectOptions::from_str(url)?
-            .create_if_missing(false)
-            .busy_timeout(PATIENCE)
-            .pragma("query_only", "ON")
-            .disable_statement_logging();
-        let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(PATIENCE)
-            .test_before_acquire(false)
-            .connect_lazy_with(options);
         Ok(Arc::new(Self {
-            pool,
+            pool: ReadPool::open(url)?,
             progress: RwLock::default(),
             refreshing: tokio::sync::Mutex::default(),
             refreshed: watch::Sender::new(0),
@@ -89,19 +77,16 @@ impl ReadDatabase {
 
     /// The totals of subjects; those without rows are missing.
     pub async fn totals(&self, ids: &[&str]) -> Result<HashMap<String, Vec<(Arc<str>, i64)>>, ApiProblem> {
-        let mut query =
-            QueryBuilder::<Sqlite>::new("SELECT subject_id, metric, value FROM counters WHERE subject_id IN (");
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(*id);
-        }
-        query.push(")");
-        let rows = query.build().fetch_all(&self.pool).await.map_err(unavailable)?;
         let mut totals = HashMap::<String, Vec<(Arc<str>, i64)>>::new();
-        for row in rows {
-            let (id, metric) = (row.try_get::<String, _>(0), row.try_get::<String, _>(1));
-            let (id, metric) = (id.map_err(unavailable)?, metric.map_err(unavailable)?);
-            totals.entry(id).or_default().push((metric.into(), row.try_get(2).map_err(unavailable)?));
+        for ids in ids.chunks(ID_LISTS[ID_LISTS.len() - 1]) {
+            let len = ID_LISTS.into_iter().find(|len| *len >= ids.len()).unwrap_or(ids.len());
+            let padded: Vec<&str> = ids.iter().copied().chain(std::iter::repeat(ids[0])).take(len).collect();
+            let list = vec!["?"; len].join(", ");
+            let sql = format!("SELECT subject_id, metric, value FROM counters WHERE subject_id IN ({list})");
+            let read = |row: &dyn Columns| Ok((row.text(0)?, row.text(1)?, row.int(2)?));
+            for (id, metric, value) in self.pool.fetch(sql, &padded, read).await.map_err(unavailable)? {
+                totals.entry(id).or_default().push((metric.into(), value));
+            }
         }
         Ok(totals)
     }
@@ -109,11 +94,10 @@ impl ReadDatabase {
     /// What became of the events of a request that were not counted, in the order of the log.
     pub async fn not_counted(&self, request: &str) -> Result<Vec<NotCounted>, ApiProblem> {
         let sql = "SELECT event_id, verdict, reason FROM verdicts WHERE request = ? ORDER BY `partition`, `offset`";
-        let rows = sqlx::query(sql).bind(request).fetch_all(&self.pool).await.map_err(unavailable)?;
-        let read = |row: &sqlx::sqlite::SqliteRow| {
-            Ok(NotCounted { event_id: row.try_get(0)?, verdict: row.try_get(1)?, reason: row.try_get(2)? })
+        let read = |row: &dyn Columns| {
+            Ok(NotCounted { event_id: row.text_or_null(0)?, verdict: row.text(1)?, reason: row.text(2)? })
         };
-        rows.iter().map(read).collect::<Result<_, _>>().map_err(unavailable)
+        self.pool.fetch(sql, &[request], read).await.map_err(unavailable)
     }
 
     /// Progress that is at most a tenth of a second old. Rows read afterwards are at least as new.
@@ -197,10 +181,9 @@ impl ReadDatabase {
 
     async fn read_progress(&self, last: &DatabaseProgress) -> Result<DatabaseProgress, sqlx::Error> {
         let mut progress = DatabaseProgress { read_at: Some(Instant::now()), roots: HashMap::new() };
-        let rows = sqlx::query("SELECT topic, `partition`, roots FROM sink_progress").fetch_all(&self.pool).await?;
-        for row in rows {
-            let (topic, partition, text) = (row.try_get::<String, _>(0)?, row.try_get::<u32, _>(1)?, row.try_get(2)?);
-            let text: String = text;
+        let sql = "SELECT topic, `partition`, roots FROM sink_progress";
+        let read = |row: &dyn Columns| Ok((row.text(0)?, row.int(1)? as u32, row.text(2)?));
+        for (topic, partition, text) in self.pool.fetch(sql, &[], read).await? {
             let known = last.roots.get(&topic).and_then(|partitions| partitions.get(&partition));
             let roots = match known.filter(|known| known.text == text) {
                 Some(known) => known.roots.clone(),

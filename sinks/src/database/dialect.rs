@@ -1,0 +1,44 @@
+//! What differs between the databases' SQL. Everything else is one code path.
+
+use super::table::Table;
+
+/// The statements of one kind of database.
+pub struct Dialect {
+    /// Opens the transaction of a batch.
+    pub begin: &'static str,
+    /// The end of a SELECT whose rows must stay as they are until the transaction ends.
+    pub for_update: &'static str,
+    /// Makes the row of a position (topic, partition) where there is none, and locks it: what is not there cannot be
+    /// locked. None where `begin` has locked everything.
+    pub claim: Option<&'static str>,
+    /// The upsert of a number of rows. No row is replaced by one of a smaller version.
+    pub upsert: fn(&Table, usize) -> String,
+    /// Delete a slice of what is too old.
+    pub expired: Expired,
+    /// Deletes a slice of a table, so that no transaction grows without bound.
+    pub delete_some: fn(&str) -> String,
+}
+
+/// Statements that delete at most a number of rows from before a time: their parameters.
+pub struct Expired {
+    /// The time, the number.
+    pub verdicts: &'static str,
+    /// The time, the number.
+    pub dead_letters: &'static str,
+    /// The time twice, the number. The first comparison is for the index, the second is what counts.
+    pub counter_windows: &'static str,
+}
+
+/// The next offset of a position that was claimed and has none yet. Nobody sees it outside of that transaction.
+pub const CLAIMED: i64 = -1;
+
+/// `(?, ?), (?, ?)`: placeholders for rows.
+pub fn placeholders(columns: usize, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    vec![row; rows].join(", ")
+}
+
+/// Names in back quotes, which both databases take, separated by commas.
+pub fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,239 @@
+//! MySQL 8 and MariaDB 10.11: their statements, and a connection to them.
+//!
+//! READ COMMITTED, because the guards and the compared positions need nothing more and it locks no gaps, so that several
+//! sinks seldom meet. Rows are written in the order of their keys, so that those who do meet mostly wait instead of
+//! killing each other. The row alias `AS new` is not used: MariaDB does not know it.
+
+use super::connection::{STATEMENT_TIMEOUT, within};
+use super::dialect::{Dialect, Expired, placeholders, quoted};
+use super::table::{Table, Update};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
+use sqlx::{ConnectOptions, Error};
+use std::time::Duration;
+
+/// How long the server waits for another transaction's lock; less than the time a statement may take.
+const LOCK_WAIT_S: u64 = STATEMENT_TIMEOUT.as_secs() - 1;
+/// How long one process waits while another brings the tables up to date.
+const MIGRATION_TURN_S: u64 = STATEMENT_TIMEOUT.as_secs() - 1;
+/// How long that may take at most.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+/// The oldest servers that are known to work.
+const MYSQL_MIN: (u32, u32) = (8, 0);
+const MARIADB_MIN: (u32, u32) = (10, 11);
+
+static MIGRATIONS: Migrator = {
+    let mut migrator = sqlx::migrate!("src/database/migrations/mysql");
+    // The lock that it would take waits for ever.
+    migrator.locking = false;
+    migrator
+};
+
+/// The statements of MySQL and MariaDB.
+pub static DIALECT: Dialect = Dialect {
+    begin: "START TRANSACTION",
+    for_update: " FOR UPDATE",
+    claim: Some(
+        "INSERT INTO sink_progress (topic, `partition`, generation, next_offset, roots, version)
+         VALUES (?, ?, 0, -1, '[]', 0) ON DUPLICATE KEY UPDATE next_offset = next_offset",
+    ),
+    upsert,
+    expired: Expired {
+        verdicts: "DELETE FROM verdicts WHERE appended_at < ? ORDER BY appended_at LIMIT ?",
+        dead_letters: "DELETE FROM dead_letters WHERE appended_at < ? ORDER BY appended_at LIMIT ?",
+        counter_windows: "DELETE FROM counter_windows
+             WHERE window_start < ? AND window_start + window_ms < ? ORDER BY window_start LIMIT ?",
+    },
+    delete_some: |table| format!("DELETE FROM {table} LIMIT 10000"),
+};
+
+/// Why there is no connection.
+pub struct ConnectError {
+    /// Whether it may go away by itself: then whoever asks goes on asking.
+    pub is_transient: bool,
+    /// What is wrong, and what to do.
+    pub cause: String,
+}
+
+impl From<Error> for ConnectError {
+    fn from(error: Error) -> Self {
+        Self { is_transient: is_transient(&error), cause: error.to_string() }
+    }
+}
+
+/// Connects, checks the server, and brings the tables up to date. Returns with it the largest packet that the server
+/// takes.
+pub async fn connect(options: &MySqlConnectOptions) -> Result<(MySqlConnection, usize), ConnectError> {
+    let mut connection = within(options.connect()).await?;
+    within(sqlx::raw_sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").execute(&mut connection)).await?;
+    let settings = format!(
+        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION autocommit = 1,
+         SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}, SESSION lock_wait_timeout = {LOCK_WAIT_S}"
+    );
+    within(sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(&mut connection)).await?;
+    let (version, packet, engines): (String, i64, i64) = within(
+        sqlx::query_as(
+            "SELECT VERSION(), CAST(@@max_allowed_packet AS SIGNED), (SELECT COUNT(*) FROM information_schema.engines
+             WHERE engine = 'InnoDB' AND support IN ('YES', 'DEFAULT'))",
+        )
+        .fetch_one(&mut connection),
+    )
+    .await?;
+    check_server(&version, engines > 0).map_err(|cause| ConnectError { is_transient: false, cause })?;
+    migrate(&mut connection).await?;
+    Ok((connection, usize::try_from(packet).unwrap_or(1 << 20)))
+}
+
+fn check_server(version: &str, has_innodb: bool) -> Result<(), String> {
+    let is_mariadb = version.to_ascii_lowercase().contains("mariadb");
+    let (name, least) = if is_mariadb { ("MariaDB", MARIADB_MIN) } else { ("MySQL", MYSQL_MIN) };
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if found < least {
+        return Err(format!(
+            "the server is {name} {}.{}: tally needs MySQL {}.{} or MariaDB {}.{}, or newer",
+            found.0, found.1, MYSQL_MIN.0, MYSQL_MIN.1, MARIADB_MIN.0, MARIADB_MIN.1
+        ));
+    }
+    match has_innodb {
+        true => Ok(()),
+        false => Err("the server has no InnoDB: batches need its transactions; switch it on".into()),
+    }
+}
+
+/// Brings the tables up to date, one process at a time.
+async fn migrate(connection: &mut MySqlConnection) -> Result<(), ConnectError> {
+    let applied = within(
+        sqlx::query_scalar::<_, i64>("SELECT version FROM _sqlx_migrations WHERE success = TRUE ORDER BY version")
+            .fetch_all(&mut *connection),
+    )
+    .await;
+    // An error: there is no such table yet.
+    let known: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+    if applied.is_ok_and(|applied| applied == known) {
+        return Ok(());
+    }
+    let turn = format!("SELECT GET_LOCK(CONCAT('tally-', MD5(DATABASE())), {MIGRATION_TURN_S})");
+    let turn = sqlx::query_scalar::<_, Option<i64>>(sqlx::AssertSqlSafe(turn));
+    if within(turn.fetch_one(&mut *connection)).await? != Some(1) {
+        let cause = "another process brings the tables up to date".into();
+        return Err(ConnectError { is_transient: true, cause });
+    }
+    // One that was cut short. Its statements bear to be run again.
+    match within(sqlx::raw_sql("DELETE FROM _sqlx_migrations WHERE success = FALSE").execute(&mut *connection)).await {
+        Err(error) if number(&error) != Some(NO_SUCH_TABLE) => return Err(error.into()),
+        Ok(_) | Err(_) => {}
+    }
+    let migrated = tokio::time::timeout(MIGRATION_TIMEOUT, MIGRATIONS.run_direct(None, &mut *connection, false)).await;
+    match migrated {
+        Ok(Ok(())) => {}
+        Ok(Err(MigrateError::VersionMissing(version))) => {
+            let cause = format!("its tables have version {version}, made by a newer tally: use that one");
+            return Err(ConnectError { is_transient: false, cause });
+        }
+        Ok(Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))) => return Err(error.into()),
+        Ok(Err(error)) => return Err(ConnectError { is_transient: false, cause: error.to_string() }),
+        Err(_) => {
+            let cause = format!("the tables were not up to date within {} s", MIGRATION_TIMEOUT.as_secs());
+            return Err(ConnectError { is_transient: true, cause });
+        }
+    }
+    within(sqlx::raw_sql("DO RELEASE_LOCK(CONCAT('tally-', MD5(DATABASE())))").execute(connection)).await?;
+    Ok(())
+}
+
+const NO_SUCH_TABLE: u16 = 1146;
+/// Too many connections (of the server, the user, a resource, the host), out of memory, stopping, the network; lock
+/// waits and deadlocks, read-only, interrupted, killed; a cluster's node that is not ready.
+const TRANSIENT: &[u16] = &[
+    1040, 1203, 1226, 1129, 1037, 1038, 1041, 1053, 1077, 1079, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1836, 1317,
+    1927, 1047,
+];
+
+fn number(error: &Error) -> Option<u16> {
+    error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number)
+}
+
+/// Whether a failure to connect may go away by itself; what a person must put right may not: a wrong password, a
+/// database that does not exist, missing grants.
+fn is_transient(error: &Error) -> bool {
+    match number(error) {
+        Some(number) => TRANSIENT.contains(&number),
+        None => matches!(error, Error::Io(_)),
+    }
+}
+
+/// Whether an error says that a row itself cannot be stored: trying again would not help.
+pub fn is_refusal(error: &Error) -> bool {
+    let state = error.as_database_error().and_then(|e| e.code().map(|code| code.starts_with("22")));
+    // Data exceptions; null where none may be, a failed check, a packet over `max_allowed_packet`, a string that is no
+    // valid one of its character set.
+    state == Some(true) || matches!(number(error), Some(1048 | 3819 | 4025 | 1153 | 1301 | 1366))
+}
+
+/// `INSERT … ON DUPLICATE KEY UPDATE column = IF(VALUES(version) >= version, VALUES(column), column)` for a number of
+/// rows. Assignments run from left to right: `version` comes last, because the guard looks at it.
+fn upsert(table: &Table, rows: usize) -> String {
+    let name = table.name;
+    let columns = quoted(table.columns());
+    let values = placeholders(table.columns().count(), rows);
+    let assigned = table.values.iter().map(|column| {
+        let c = column.name;
+        let next = match column.update {
+            Update::Replace => format!("VALUES(`{c}`)"),
+            Update::Least => format!("LEAST(`{c}`, VALUES(`{c}`))"),
+            Update::Guard => return format!("`{c}` = GREATEST(`{c}`, VALUES(`{c}`))"),
+        };
+        match table.is_guarded() {
+            true => format!("`{c}` = IF(VALUES(`version`) >= `version`, {next}, `{c}`)"),
+            false => format!("`{c}` = {next}"),
+        }
+    });
+    let assigned = assigned.collect::<Vec<_>>().join(", ");
+    format!("INSERT INTO {name} ({columns}) VALUES {values} ON DUPLICATE KEY UPDATE {assigned}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::CHUNKS;
+    use super::super::table::{COUNTERS, REACTIONS, SINK_PROGRESS, TABLES};
+    use super::*;
+
+    #[test]
+    fn statements() {
+        assert_eq!(
+            upsert(&TABLES[COUNTERS], 2),
+            "INSERT INTO counters (`subject_id`, `metric`, `value`, `version`) VALUES (?, ?, ?, ?), (?, ?, ?, ?) \
+             ON DUPLICATE KEY UPDATE `value` = IF(VALUES(`version`) >= `version`, VALUES(`value`), `value`), \
+             `version` = GREATEST(`version`, VALUES(`version`))"
+        );
+        assert!(upsert(&TABLES[REACTIONS], 1).contains(
+            "`created_at` = IF(VALUES(`version`) >= `version`, LEAST(`created_at`, VALUES(`created_at`)), `created_at`)"
+        ));
+        assert!(upsert(&TABLES[SINK_PROGRESS], 1).ends_with("`version` = VALUES(`version`)"));
+    }
+
+    #[test]
+    fn every_chunk_stays_below_the_number_of_parameters() {
+        for table in &TABLES {
+            assert!(table.columns().count() * CHUNKS[0] <= 65_535, "{}", table.name);
+        }
+    }
+
+    #[test]
+    fn old_servers_are_refused_with_what_is_needed() {
+        for version in ["8.0.36", "8.4.0", "9.1.0-commercial", "10.11.19-MariaDB-0+deb12u1", "11.4.2-MariaDB"] {
+            assert_eq!(check_server(version, true), Ok(()), "{version}");
+        }
+        for (version, found) in [
+            ("5.7.44-log", "MySQL 5.7"),
+            ("10.6.18-MariaDB", "MariaDB 10.6"),
+            ("5.5.68-MariaDB", "MariaDB 5.5"),
+            ("", "MySQL 0.0"),
+        ] {
+            let refused = check_server(version, true).unwrap_err();
+            assert_eq!(refused, format!("the server is {found}: tally needs MySQL 8.0 or MariaDB 10.11, or newer"));
+        }
+        assert!(check_server("8.0.36", false).unwrap_err().contains("no InnoDB"));
+    }
+}

@@ -1,0 +1,145 @@
+//! A batch in one transaction: positions are compared, rows and positions written.
+
+use super::CHUNKS;
+use super::connection::{Columns, Connection};
+use super::dialect::{CLAIMED, placeholders};
+use super::rows::{Rows, Value, rows_of};
+use super::table::{TABLES, Table};
+use crate::batch::{Batch, Move};
+use crate::target::TargetError;
+use hashbrown::HashMap;
+use std::sync::Arc;
+use tally_streams::log::TopicPartition;
+
+/// The upserts of every table, one per number of rows: few statements have to be prepared.
+pub struct Upserts(Vec<[Arc<str>; CHUNKS.len()]>);
+
+impl Upserts {
+    /// For a dialect.
+    pub fn new(upsert: fn(&Table, usize) -> String) -> Self {
+        Self(TABLES.iter().map(|table| CHUNKS.map(|rows| upsert(table, rows).into())).collect())
+    }
+}
+
+/// Writes a batch as a whole. After an error the connection must be discarded: that rolls back.
+pub async fn write(connection: &mut Connection, upserts: &Upserts, batch: &Batch) -> Result<(), TargetError> {
+    connection.run(connection.dialect().begin).await.map_err(failed)?;
+    let stored = lock(connection, &batch.positions).await.map_err(failed)?;
+    compare(&batch.positions, &stored)?;
+    for rows in rows_of(batch) {
+        upsert(connection, upserts, &rows).await?;
+    }
+    // Nobody knows the outcome where this fails: the positions tell it to whoever writes the same batch again.
+    connection.run("COMMIT").await.map_err(failed)
+}
+
+/// Reads the positions, and keeps everybody else from changing them until the transaction ends. One that is not there
+/// is made first: two writers that both found nothing would both go on.
+async fn lock(connection: &mut Connection, moves: &[Move]) -> Result<HashMap<TopicPartition, u64>, sqlx::Error> {
+    let mut partitions: Vec<&TopicPartition> = moves.iter().map(|step| &step.partition).collect();
+    partitions.sort_unstable();
+    let dialect = connection.dialect();
+    if let Some(claim) = dialect.claim {
+        let claim = Arc::<str>::from(claim);
+        let mut missing: Vec<_> = moves.iter().filter(|step| step.expected.is_none()).collect();
+        missing.sort_unstable_by_key(|step| &step.partition);
+        for step in missing {
+            let TopicPartition { topic, partition } = &step.partition;
+            let parameters = [Value::Text(topic), Value::Int((*partition).into())];
+            connection.execute(claim.clone(), &parameters).await?;
+        }
+    }
+    let mut stored = HashMap::new();
+    for of_topic in partitions.chunk_by(|a, b| a.topic == b.topic) {
+        for some in of_topic.chunks(CHUNKS[0]) {
+            // As many placeholders as a chunk has, the last partition repeated: few statements have to be prepared.
+            let len = CHUNKS.iter().rev().find(|size| **size >= some.len()).copied().unwrap_or(CHUNKS[0]);
+            let last = some[some.len() - 1].partition;
+            let padded = some.iter().map(|at| at.partition).chain(std::iter::repeat(last)).take(len);
+            let mut parameters = vec![Value::Text(&some[0].topic)];
+            parameters.extend(padded.map(|partition| Value::Int(partition.into())));
+            let list = placeholders(len, 1);
+            let sql = format!(
+                "SELECT `partition`, next_offset FROM sink_progress WHERE topic = ? AND `partition` IN {list}{}",
+                dialect.for_update
+            );
+            let read = |row: &dyn Columns| Ok((row.int(0)? as u32, row.int(1)?));
+            for (partition, next_offset) in connection.fetch(sql, &parameters, read).await? {
+                if next_offset != CLAIMED {
+                    stored.insert(TopicPartition::new(some[0].topic.clone(), partition), next_offset as u64);
+                }
+            }
+        }
+    }
+    Ok(stored)
+}
+
+/// Positions are compared and set: a sink that was left behind, or one that runs twice, can never move one back.
+fn compare(moves: &[Move], stored: &HashMap<TopicPartition, u64>) -> Result<(), TargetError> {
+    for step in moves {
+        let found = stored.get(&step.partition).copied();
+        if found != step.expected {
+            let (partition, expected) = (step.partition.clone(), step.expected);
+            return Err(TargetError::Moved { partition, expected, found });
+        }
+    }
+    Ok(())
+}
+
+/// Upserts rows, as many a statement as fit.
+async fn upsert(connection: &mut Connection, upserts: &Upserts, rows: &Rows<'_>) -> Result<(), TargetError> {
+    let table = &TABLES[rows.table];
+    let width = table.columns().count();
+    let (wanted_bytes, most_bytes) = connection.statement_bytes();
+    let mut left = &rows.values[..];
+    while !left.is_empty() {
+        let fits = |size: &usize| {
+            let values = left.get(..size * width)?;
+            (*size == 1 || bytes(values) <= wanted_bytes).then_some(values)
+        };
+        // A single row always fits, so there is one.
+        let Some((chunk, values)) = CHUNKS.iter().enumerate().find_map(|(i, size)| Some((i, fits(size)?))) else {
+            break;
+        };
+        if bytes(values) > most_bytes {
+            let (row, len) = (address(table, values), bytes(values));
+            let cause = format!("its {len} bytes do not fit a packet: raise `max_allowed_packet` of the server");
+            return Err(TargetError::Refused { row, cause });
+        }
+        let sql = upserts.0[rows.table][chunk].clone();
+        if let Err(error) = connection.execute(sql, values).await {
+            return Err(match connection.is_refusal(&error) {
+                true => TargetError::Refused { row: culprit(table, values, &error), cause: error.to_string() },
+                false => failed(error),
+            });
+        }
+        left = &left[values.len()..];
+    }
+    Ok(())
+}
+
+fn bytes(values: &[Value<'_>]) -> usize {
+    values.iter().map(Value::len_bytes).sum()
+}
+
+/// A table's name and a row's key.
+fn address(table: &Table, row: &[Value<'_>]) -> String {
+    let key = table.keys.iter().zip(row).map(|(name, value)| format!("{name} {value}"));
+    format!("{} ({})", table.name, key.collect::<Vec<_>>().join(", "))
+}
+
+/// The row that an error is about: MySQL names its place in the statement.
+fn culprit(table: &Table, values: &[Value<'_>], error: &sqlx::Error) -> String {
+    let width = table.columns().count();
+    let named = error.as_database_error().and_then(|e| e.message().rsplit_once("at row ")?.1.parse::<usize>().ok());
+    let row = named.and_then(|number| values.chunks(width).nth(number.checked_sub(1)?));
+    match (row, values.chunks(width).next_back()) {
+        (Some(row), _) => address(table, row),
+        (None, Some(last)) => format!("{} to {}", address(table, &values[..width]), address(table, last)),
+        (None, None) => table.name.to_owned(),
+    }
+}
+
+fn failed(error: sqlx::Error) -> TargetError {
+    TargetError::Unavailable(error.to_string())
+}

@@ -1,0 +1,394 @@
+//! The consumer on Kafka: a client that is assigned by hand and read in batches, and beside it, once subscribed, a
+//! member of the group.
+
+use super::super::{Consumer, GroupMetadata, Headers, LogError, Polled, Record, Source, TopicPartition};
+use super::context::Quiet;
+use super::lookup::{Lookup, Which};
+use super::member::{Member, Told};
+use super::native::{Message, Queue};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::{HashMap, HashSet};
+use std::ffi::CString;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Messages taken from the client at once.
+const BATCH: usize = 4096;
+/// The group is looked after this often while records are waited for.
+const MEMBER_POLL: Duration = Duration::from_millis(50);
+/// Positions behind control records are asked for this often while nothing comes.
+const POSITIONS_EVERY: Duration = Duration::from_millis(50);
+/// Where nothing has come for this long, positions are held against the log's bounds, and so often.
+const BOUNDS_AFTER: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(super) struct KafkaConsumer {
+    lookup: Arc<Lookup>,
+    group: String,
+    member: Option<Member>,
+    /// Taken from the client; those before `done` have been given out. Dropped before the client, which would wait for
+    /// them for ever.
+    messages: Vec<Message>,
+    done: usize,
+    reader: Option<Reader>,
+    /// By topic and partition.
+    reads: HashMap<TopicPartition, u64>,
+    /// Assigned, and not yet told to the client: it is told of all at once, so that none has a start on the others.
+    fresh: HashSet<TopicPartition>,
+    /// When anything came last, and when positions were last held against the log's bounds.
+    came_at: Instant,
+    checked_at: Instant,
+    positions_at: Option<Instant>,
+    /// The partition of the batch that is out.
+    current: TopicPartition,
+}
+
+/// The client that reads.
+struct Reader {
+    // The queue goes first: it uses the client.
+    queue: Queue<Quiet>,
+    client: Arc<BaseConsumer<Quiet>>,
+    /// Topics that it knows.
+    topics: HashSet<Arc<str>>,
+    /// Partitions that it has read or reads.
+    used: HashSet<TopicPartition>,
+}
+
+/// What a poll found, as indices: what is lent to the caller is made at the end.
+enum Found {
+    Nothing,
+    Told(Told),
+    Records { from: usize, to: usize, next_offset: u64 },
+}
+
+impl KafkaConsumer {
+    pub fn new(lookup: Arc<Lookup>, group: &str) -> Self {
+        Self {
+            lookup,
+            group: group.to_owned(),
+            member: None,
+            reader: None,
+            reads: HashMap::new(),
+            fresh: HashSet::new(),
+            came_at: Instant::now(),
+            checked_at: Instant::now(),
+            messages: Vec::new(),
+            done: 0,
+            positions_at: None,
+            current: TopicPartition::new("", 0),
+        }
+    }
+
+    fn reader(&mut self) -> Result<&mut Reader, LogError> {
+        if self.reader.is_none() {
+            let config = self.lookup.options.reader(true);
+            let client = config.create_with_context(Quiet).map_err(fatal)?;
+            let client: Arc<BaseConsumer<Quiet>> = Arc::new(client);
+            self.reader = Some(Reader {
+                queue: Queue::new(client.clone()),
+                client,
+                topics: HashSet::new(),
+                used: HashSet::new(),
+            });
+        }
+        self.reader.as_mut().ok_or_else(|| LogError::Fatal("no client".to_owned()))
+    }
+
+    /// Tells the client of partitions that were assigned.
+    ///
+    /// A client reads a partition once. Where one is assigned again, librdkafka 2.12 now and then loses what comes first
+    /// (the version barrier of the former reading overtakes it): so all reading goes on with a new client then.
+    fn tell_client(&mut self) -> Result<(), LogError> {
+        if self.fresh.is_empty() {
+            return Ok(());
+        }
+        if self.reader.as_ref().is_some_and(|reader| self.fresh.iter().any(|at| reader.used.contains(at))) {
+            self.messages.clear();
+            self.done = 0;
+            if let Some(reader) = self.reader.take() {
+                // Closing takes as long as its requests under way.
+                std::thread::spawn(move || drop(reader));
+            }
+            self.fresh = self.reads.keys().cloned().collect();
+        }
+        let fresh: Vec<_> = self.fresh.iter().cloned().collect();
+        let mut list = TopicPartitionList::with_capacity(fresh.len());
+        for at in &fresh {
+            self.introduce(at)?;
+            let position = self.reads.get(at).copied().unwrap_or_default();
+            let offset = Offset::Offset(position as i64);
+            list.add_partition_offset(&at.topic, at.partition as i32, offset).map_err(fatal)?;
+            let name = CString::new(&*at.topic).map_err(|_| LogError::UnknownTopic(at.to_string()))?;
+            self.reader()?.queue.forward(&name, at.partition);
+        }
+        let reader = self.reader()?;
+        reader.client.incremental_assign(&list).map_err(fatal)?;
+        reader.used.extend(fresh);
+        self.fresh.clear();
+        self.came_at = Instant::now();
+        Ok(())
+    }
+
+    /// Makes a topic known to the reading client. A partition of a topic that is assigned before would be read only
+    /// when the client happens to hear of the topic.
+    fn introduce(&mut self, at: &TopicPartition) -> Result<(), LogError> {
+        let lookup = self.lookup.clone();
+        let reader = self.reader()?;
+        if reader.topics.contains(&at.topic) {
+            return Ok(());
+        }
+        lookup.ask(|left| {
+            let metadata = reader.client.fetch_metadata(Some(&at.topic), left)?;
+            let known = metadata.topics().iter().any(|topic| topic.partitions().len() > at.partition as usize);
+            known.then_some(()).ok_or(KafkaError::MetadataFetch(Code::LeaderNotAvailable))
+        })?;
+        reader.topics.insert(at.topic.clone());
+        Ok(())
+    }
+
+    /// Holds the positions against the log's bounds where nothing has come for a while: what is outside is not always
+    /// told by the client.
+    fn check_bounds(&mut self) -> Result<(), LogError> {
+        let now = Instant::now();
+        if now < self.came_at + BOUNDS_AFTER || now < self.checked_at + BOUNDS_AFTER {
+            return Ok(());
+        }
+        self.checked_at = now;
+        let of: Vec<_> = self.reads.keys().cloned().collect();
+        let starts = self.lookup.offsets(&of, Which::Start)?;
+        let ends = self.lookup.offsets(&of, Which::WrittenEnd)?;
+        for ((at, start), end) in of.iter().zip(starts).zip(ends) {
+            let position = self.reads.get(at).copied().unwrap_or_default();
+            if position < start || position > end {
+                return Err(self.out_of_range(at, position)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn out_of_range(&self, at: &TopicPartition, offset: u64) -> Result<LogError, LogError> {
+        let start = self.lookup.offsets(std::slice::from_ref(at), Which::Start)?[0];
+        let end = self.lookup.offsets(std::slice::from_ref(at), Which::CommittedEnd)?[0];
+        Ok(LogError::OutOfRange { partition: at.clone(), offset, start, end })
+    }
+
+    fn find(&mut self, timeout: Duration) -> Result<Found, LogError> {
+        self.tell_client()?;
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(told) = self.member.as_mut().map(Member::poll).transpose()?.flatten() {
+                return Ok(Found::Told(told));
+            }
+            if let Some(found) = self.buffered()? {
+                return Ok(found);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let wait = if self.member.is_some() { left.min(MEMBER_POLL) } else { left };
+            let Some(reader) = self.reader.as_mut() else {
+                if left.is_zero() {
+                    return Ok(Found::Nothing);
+                }
+                std::thread::sleep(wait.min(Duration::from_millis(5)));
+                continue;
+            };
+            self.messages.clear();
+            self.done = 0;
+            reader.queue.poll(wait, BATCH, &mut self.messages);
+            if !self.messages.is_empty() {
+                self.came_at = Instant::now();
+                continue;
+            }
+            // Events of the client itself; nothing else comes there.
+            let _ = reader.client.poll(Duration::ZERO);
+            if let Some(found) = self.step_over_control_records()? {
+                return Ok(found);
+            }
+            self.check_bounds()?;
+            if Instant::now() >= deadline {
+                return Ok(Found::Nothing);
+            }
+        }
+    }
+
+    /// The next run of messages of one partition.
+    fn buffered(&mut self) -> Result<Option<Found>, LogError> {
+        while let Some(first) = self.messages.get(self.done) {
+            let from = self.done;
+            if let Some(error) = first.error() {
+                self.done += 1;
+                self.check(from, Code::from(error))?;
+                continue;
+            }
+            let (topic, partition) = (first.topic(), first.partition());
+            let same = |message: &&Message| {
+                message.partition() == partition && message.error().is_none() && message.topic() == topic
+            };
+            let count = self.messages[from..].iter().take_while(same).count();
+            self.done = from + count;
+            let next_offset = self.messages[self.done - 1].offset() + 1;
+            let known = |at: &TopicPartition| {
+                at.partition as i32 == partition && at.topic.as_bytes() == self.messages[from].topic().to_bytes()
+            };
+            if !known(&self.current) {
+                match self.reads.keys().find(|at| known(at)) {
+                    Some(at) => self.current = at.clone(),
+                    // Unassigned meanwhile.
+                    None => continue,
+                }
+            }
+            if let Some(position) = self.reads.get_mut(&self.current) {
+                *position = next_offset;
+                return Ok(Some(Found::Records { from, to: self.done, next_offset }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What an error that came in a record's place means.
+    fn check(&self, index: usize, code: Code) -> Result<(), LogError> {
+        let message = &self.messages[index];
+        let is_it = |at: &&TopicPartition| {
+            at.partition as i32 == message.partition() && at.topic.as_bytes() == message.topic().to_bytes()
+        };
+        let read = self.reads.iter().find(|(at, _)| is_it(at));
+        match (code, read) {
+            (Code::PartitionEOF, _) => Ok(()),
+            (Code::AutoOffsetReset | Code::OffsetOutOfRange, Some((at, position))) => {
+                Err(self.out_of_range(at, *position)?)
+            }
+            (Code::AutoOffsetReset | Code::OffsetOutOfRange, None) => Ok(()),
+            (Code::TopicAuthorizationFailed, _) => {
+                Err(LogError::Fatal(format!("reading {}: {code}", message.topic().to_string_lossy())))
+            }
+            // The client goes on by itself: a leader moved, a broker is away.
+            _ => {
+                tracing::debug!(%code, "a partition cannot be read at present");
+                Ok(())
+            }
+        }
+    }
+
+    /// Control records and aborted ones are not given out; where only such follow, the position is behind.
+    fn step_over_control_records(&mut self) -> Result<Option<Found>, LogError> {
+        let now = Instant::now();
+        if self.positions_at.is_some_and(|at| now < at + POSITIONS_EVERY) {
+            return Ok(None);
+        }
+        self.positions_at = Some(now);
+        let Some(reader) = &self.reader else { return Ok(None) };
+        let positions = reader.client.position().map_err(fatal)?;
+        for element in positions.elements() {
+            let Offset::Offset(position) = element.offset() else { continue };
+            let at = TopicPartition::new(element.topic(), element.partition() as u32);
+            if let Some(known) = self.reads.get_mut(&at).filter(|known| **known < position as u64) {
+                *known = position as u64;
+                let next_offset = *known;
+                self.current = at;
+                // Asked again at once: there may be more partitions.
+                self.positions_at = None;
+                return Ok(Some(Found::Records { from: 0, to: 0, next_offset }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Messages of a partition that are still here are of a reading that is over.
+    fn forget(&mut self, at: &TopicPartition) {
+        let done = self.done;
+        let mut index = 0;
+        self.messages.retain(|message| {
+            index += 1;
+            let same = at.partition as i32 == message.partition() && at.topic.as_bytes() == message.topic().to_bytes();
+            index > done && !same
+        });
+        self.done = 0;
+    }
+}
+
+impl Consumer for KafkaConsumer {
+    fn subscribe(&mut self, driver: &str, member: &str) -> Result<(), LogError> {
+        self.member = None;
+        self.member = Some(Member::join(&self.lookup, &self.group, driver, member)?);
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self) -> Result<(), LogError> {
+        let reads: Vec<_> = self.reads.keys().cloned().collect();
+        for at in reads {
+            self.unassign(&at);
+        }
+        if let Some(member) = &mut self.member {
+            member.unsubscribe();
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, partition: &TopicPartition, offset: u64) -> Result<(), LogError> {
+        self.lookup.check(partition)?;
+        self.unassign(partition);
+        self.reads.insert(partition.clone(), offset);
+        self.fresh.insert(partition.clone());
+        Ok(())
+    }
+
+    fn unassign(&mut self, partition: &TopicPartition) {
+        if self.reads.remove(partition).is_none() {
+            return;
+        }
+        self.forget(partition);
+        if self.fresh.remove(partition) {
+            return;
+        }
+        if let (Some(reader), Ok(list)) = (&self.reader, one(partition, Offset::Invalid))
+            && let Err(error) = reader.client.incremental_unassign(&list)
+        {
+            tracing::warn!(%partition, %error, "a partition that was read could not be given up");
+        }
+    }
+
+    fn poll(&mut self, timeout: Duration) -> Result<Polled<'_>, LogError> {
+        Ok(match self.find(timeout)? {
+            Found::Nothing => Polled::Nothing,
+            Found::Told(Told::Assigned(partitions)) => Polled::Assigned(partitions),
+            Found::Told(Told::Revoked { partitions, lost }) => Polled::Revoked { partitions, lost },
+            Found::Records { from, to, next_offset } => {
+                let records = self.messages[from..to].iter().map(|message| Ok(record(message)));
+                Polled::Records { from: &self.current, records: Box::new(records), next_offset }
+            }
+        })
+    }
+
+    fn position(&self, partition: &TopicPartition) -> Option<u64> {
+        self.reads.get(partition).copied()
+    }
+
+    fn group_metadata(&self) -> GroupMetadata {
+        match &self.member {
+            Some(member) => member.metadata().clone(),
+            None => GroupMetadata { group: self.group.clone(), ..GroupMetadata::default() },
+        }
+    }
+}
+
+#[inline]
+fn record(message: &Message) -> Record<'_> {
+    Record {
+        offset: message.offset(),
+        append_time_ms: message.time_ms(),
+        key: message.key(),
+        value: message.value(),
+        headers: Headers(Source::Native(message.headers())),
+    }
+}
+
+fn one(at: &TopicPartition, offset: Offset) -> Result<TopicPartitionList, LogError> {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition_offset(&at.topic, at.partition as i32, offset).map_err(fatal)?;
+    Ok(list)
+}
+
+fn fatal(error: KafkaError) -> LogError {
+    LogError::Fatal(error.to_string())
+}

@@ -1,0 +1,186 @@
+//! Questions to the cluster: partitions, bounds, committed offsets. They go through clients of their own, since a
+//! request on a consuming client waits behind its open fetch.
+
+use super::super::{CommittedOffset, LogError, TopicPartition};
+use super::context::Quiet;
+use super::options::KafkaOptions;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Between tries of a question.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// See the module.
+pub(super) struct Lookup {
+    pub options: KafkaOptions,
+    /// Sees what is committed.
+    committed: BaseConsumer<Quiet>,
+    /// Sees everything. A question for offsets does not wait for open transactions here.
+    uncommitted: BaseConsumer<Quiet>,
+    /// Topics do not change their number of partitions while tally runs.
+    partitions: Mutex<HashMap<String, u32>>,
+    /// A client for each group that was asked about.
+    groups: Mutex<HashMap<String, Arc<BaseConsumer<Quiet>>>>,
+}
+
+impl Lookup {
+    pub fn new(options: KafkaOptions) -> Result<Self, LogError> {
+        let client = |committed_only| {
+            let config = options.reader(committed_only);
+            config.create_with_context(Quiet).map_err(|e| LogError::Fatal(format!("Kafka client: {e}")))
+        };
+        let (committed, uncommitted) = (client(true)?, client(false)?);
+        Ok(Self { options, committed, uncommitted, partitions: Mutex::default(), groups: Mutex::default() })
+    }
+
+    /// A client for questions that any client can ask.
+    pub fn any_client(&self) -> &BaseConsumer<Quiet> {
+        &self.committed
+    }
+
+    /// Asks until there is an answer, patience ends, or the error is not one that passes.
+    pub fn ask<T>(&self, mut question: impl FnMut(Duration) -> Result<T, KafkaError>) -> Result<T, LogError> {
+        let deadline = Instant::now() + self.options.patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            match question(left) {
+                Ok(answer) => return Ok(answer),
+                Err(error) if Instant::now() + RETRY >= deadline => return Err(self.options.unavailable(error)),
+                Err(error) if passes(&error) => std::thread::sleep(RETRY),
+                Err(error) => return Err(LogError::Fatal(format!("Kafka at {}: {error}", self.options.brokers))),
+            }
+        }
+    }
+
+    /// Number of partitions of a topic.
+    pub fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        if let Some(known) = self.known().get(topic) {
+            return Ok(*known);
+        }
+        if topic.contains('\0') {
+            return Err(LogError::UnknownTopic(topic.to_owned()));
+        }
+        // Right after creation a broker may not know a topic yet, or not its leaders.
+        let found = self.ask(|left| {
+            let metadata = self.committed.fetch_metadata(Some(topic), left)?;
+            let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+            match found.error().map(RDKafkaErrorCode::from) {
+                None => Ok(Some(found.partitions().len() as u32).filter(|count| *count > 0)),
+                Some(code @ RDKafkaErrorCode::LeaderNotAvailable) => Err(KafkaError::MetadataFetch(code)),
+                Some(_) => Ok(None),
+            }
+        })?;
+        let count = found.ok_or_else(|| LogError::UnknownTopic(topic.to_owned()))?;
+        self.known().insert(topic.to_owned(), count);
+        Ok(count)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, u32>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fails where there is no such partition.
+    pub fn check(&self, at: &TopicPartition) -> Result<(), LogError> {
+        match self.partitions(&at.topic)? > at.partition {
+            true => Ok(()),
+            false => Err(LogError::UnknownTopic(at.to_string())),
+        }
+    }
+
+    /// The oldest offsets, or the ends: of what is committed, or of everything.
+    pub fn offsets(&self, of: &[TopicPartition], which: Which) -> Result<Vec<u64>, LogError> {
+        let mut asked = TopicPartitionList::with_capacity(of.len());
+        for at in of {
+            self.check(at)?;
+            let time = if which == Which::Start { Offset::Beginning } else { Offset::End };
+            asked.add_partition_offset(&at.topic, at.partition as i32, time).map_err(fatal)?;
+        }
+        let client = if which == Which::WrittenEnd { &self.uncommitted } else { &self.committed };
+        let answer = self.ask(|left| {
+            let answer = client.offsets_for_times(asked.clone(), left)?;
+            answer.elements().iter().try_for_each(|element| element.error())?;
+            Ok(answer)
+        })?;
+        let offset = |at: &TopicPartition| match answer.find_partition(&at.topic, at.partition as i32)?.offset() {
+            Offset::Offset(offset) => u64::try_from(offset).ok(),
+            _ => None,
+        };
+        of.iter().map(|at| offset(at).ok_or_else(|| self.options.unavailable(format!("no offset for {at}")))).collect()
+    }
+
+    /// What the group has committed; pending transactions are neither waited for nor seen.
+    pub fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<CommittedOffset>, LogError> {
+        self.check(at)?;
+        let client = self.client_of(group)?;
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(&at.topic, at.partition as i32);
+        let answer = self.ask(|left| {
+            let answer = client.committed_offsets(asked.clone(), left)?;
+            answer.elements().iter().try_for_each(|element| element.error())?;
+            Ok(answer)
+        })?;
+        let found = answer.find_partition(&at.topic, at.partition as i32);
+        Ok(found.and_then(|element| match element.offset() {
+            Offset::Offset(offset) if offset >= 0 => {
+                Some(CommittedOffset { offset: offset as u64, metadata: element.metadata().to_owned() })
+            }
+            _ => None,
+        }))
+    }
+}
+
+impl Lookup {
+    /// A client that asks for a group's offsets; open transactions do not hold it up.
+    fn client_of(&self, group: &str) -> Result<Arc<BaseConsumer<Quiet>>, LogError> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = groups.get(group) {
+            return Ok(client.clone());
+        }
+        let mut config = self.options.reader(false);
+        config.set("group.id", group);
+        let client: Arc<BaseConsumer<Quiet>> = Arc::new(config.create_with_context(Quiet).map_err(fatal)?);
+        groups.insert(group.to_owned(), client.clone());
+        Ok(client)
+    }
+}
+
+/// Which offsets of a partition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// The oldest that is kept.
+    Start,
+    /// After what is committed.
+    CommittedEnd,
+    /// After everything.
+    WrittenEnd,
+}
+
+fn fatal(error: KafkaError) -> LogError {
+    LogError::Fatal(error.to_string())
+}
+
+/// Whether the same call may succeed later.
+pub(super) fn passes(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let Some(code) = error.rdkafka_error_code() else { return false };
+    let never = [
+        Code::Authentication,
+        Code::ClusterAuthorizationFailed,
+        Code::Fatal,
+        Code::GroupAuthorizationFailed,
+        Code::InvalidArgument,
+        Code::InvalidConfig,
+        Code::PolicyViolation,
+        Code::SaslAuthenticationFailed,
+        Code::SSL,
+        Code::TopicAuthorizationFailed,
+        Code::TransactionalIdAuthorizationFailed,
+        Code::UnsupportedSASLMechanism,
+        Code::UnsupportedVersion,
+    ];
+    !never.contains(&code)
+}

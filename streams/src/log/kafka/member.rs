@@ -1,0 +1,167 @@
+//! Membership in a group, on a client of its own that reads nothing.
+//!
+//! Reading goes through another client that is assigned by hand (see `consumer`), so a rebalance never touches what is
+//! being read, and restoring never holds up the group. What the group gives is answered with empty lists: the client
+//! fetches nothing, and the assignment is ours to keep.
+
+use super::super::{GroupMetadata, LogError};
+use super::context;
+use super::lookup::Lookup;
+use super::native;
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a member that is dropped may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What the group told.
+pub(super) enum Told {
+    Assigned(Vec<u32>),
+    Revoked { partitions: Vec<u32>, lost: bool },
+}
+
+/// See the module.
+pub(super) struct Member {
+    client: BaseConsumer<Rebalances>,
+    /// Ours, from `Assigned` until `Revoked`.
+    owned: BTreeSet<u32>,
+    /// A revocation was told and is not answered yet.
+    revoking: bool,
+    metadata: GroupMetadata,
+    leaving: bool,
+}
+
+struct Rebalances {
+    group: String,
+    queue: Mutex<VecDeque<(Told, Option<GroupMetadata>)>>,
+    /// An error that ends the membership.
+    failed: Mutex<Option<(Code, String)>>,
+}
+
+impl ClientContext for Rebalances {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        context::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(code) = error.rdkafka_error_code().filter(|code| ends_membership(*code)) {
+            *lock(&self.failed) = Some((code, reason.to_owned()));
+        }
+        context::report(&error, reason);
+    }
+}
+
+fn ends_membership(code: Code) -> bool {
+    use Code::{Fatal, FencedInstanceId, GroupAuthorizationFailed, InvalidSessionTimeout, TopicAuthorizationFailed};
+    matches!(
+        code,
+        Fatal | FencedInstanceId | GroupAuthorizationFailed | TopicAuthorizationFailed | InvalidSessionTimeout
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ConsumerContext for Rebalances {
+    fn rebalance(&self, client: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions = list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
+        let metadata = native::membership(client, &self.group);
+        let told = match what {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                let _ = client.incremental_assign(&TopicPartitionList::new());
+                Told::Assigned(partitions)
+            }
+            // Answered at the poll after the one that tells of it: until then they are ours and may be committed.
+            _ => Told::Revoked { partitions, lost: client.assignment_lost() },
+        };
+        lock(&self.queue).push_back((told, metadata));
+    }
+}
+
+impl Member {
+    /// Asks the group for partitions of `driver`.
+    pub fn join(lookup: &Arc<Lookup>, group: &str, driver: &str, member: &str) -> Result<Self, LogError> {
+        lookup.partitions(driver)?;
+        let config = lookup.options.member(group, member);
+        let context = Rebalances { group: group.to_owned(), queue: Mutex::default(), failed: Mutex::default() };
+        let fatal = |error: KafkaError| LogError::Fatal(format!("group `{group}`: {error}"));
+        let client: BaseConsumer<Rebalances> = config.create_with_context(context).map_err(fatal)?;
+        client.subscribe(&[driver]).map_err(fatal)?;
+        let metadata = GroupMetadata { group: group.to_owned(), ..GroupMetadata::default() };
+        Ok(Self { client, owned: BTreeSet::new(), revoking: false, metadata, leaving: false })
+    }
+
+    /// What the group has told since the last call, one by one. Does not wait.
+    pub fn poll(&mut self) -> Result<Option<Told>, LogError> {
+        if std::mem::take(&mut self.revoking) {
+            // Only now are they free for others.
+            let answered = self.client.incremental_unassign(&TopicPartitionList::new());
+            answered.map_err(|e| LogError::Fatal(format!("group `{}`: {e}", self.metadata.group)))?;
+        }
+        if lock(&self.client.context().queue).is_empty() {
+            // Nothing is assigned, so all that comes are events, and errors of partitions that do not matter here.
+            let _ = self.client.poll(Duration::ZERO);
+        }
+        if let Some((code, reason)) = lock(&self.client.context().failed).take() {
+            let group = &self.metadata.group;
+            let code = self.client.client().fatal_error().map_or(code, |(code, _)| code);
+            return Err(LogError::Fatal(match code {
+                Code::FencedInstanceId => format!(
+                    "group `{group}`: another process has joined under this member's name: give each process a state \
+                     directory of its own (--state), never a copy of another's"
+                ),
+                _ => format!("group `{group}`: {reason}"),
+            }));
+        }
+        let Some((told, metadata)) = lock(&self.client.context().queue).pop_front() else { return Ok(None) };
+        if let Some(metadata) = metadata {
+            self.metadata = metadata;
+        }
+        Ok(Some(match told {
+            Told::Assigned(partitions) => {
+                let fresh: Vec<_> = partitions.into_iter().filter(|partition| self.owned.insert(*partition)).collect();
+                Told::Assigned(fresh)
+            }
+            Told::Revoked { partitions, lost } => {
+                self.revoking = true;
+                let ours: Vec<_> = partitions.into_iter().filter(|partition| self.owned.remove(partition)).collect();
+                Told::Revoked { partitions: ours, lost }
+            }
+        }))
+    }
+
+    /// Leaves: `poll` until the partitions are revoked, and once more.
+    pub fn unsubscribe(&mut self) {
+        if !std::mem::replace(&mut self.leaving, true) {
+            self.client.unsubscribe();
+        }
+    }
+
+    pub fn metadata(&self) -> &GroupMetadata {
+        &self.metadata
+    }
+}
+
+impl Drop for Member {
+    /// A static member that is just dropped would keep its partitions until its session ends.
+    fn drop(&mut self) {
+        self.unsubscribe();
+        let deadline = Instant::now() + GOODBYE;
+        while (!self.owned.is_empty() || self.revoking) && Instant::now() < deadline {
+            if self.poll().is_err() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // Closing meets a revocation that is not answered yet, and would wait for it.
+        let _ = self.client.incremental_unassign(&TopicPartitionList::new());
+    }
+}

@@ -1,0 +1,272 @@
+//! What the wrapper of librdkafka lacks, by its C interface: records in batches, headers decoded on demand, and the
+//! membership of a group as plain values. The only module of the client with `unsafe`.
+//!
+//! Batches: a poll by the wrapper costs 0.36-0.46 us a record, a batch 0.09-0.12 us; once hops are combined that is a
+//! sixth of the whole pipeline's CPU (`examples/log_speed.rs` measures it).
+
+use super::super::{GroupMetadata, Header};
+use rdkafka::bindings as sys;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use std::ffi::{CStr, CString};
+use std::os::raw::c_char;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A queue into which the partitions of one consumer are forwarded. Keeps the consumer alive.
+pub(super) struct Queue<C: ConsumerContext + 'static> {
+    queue: NonNull<sys::rd_kafka_queue_t>,
+    consumer: Arc<BaseConsumer<C>>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread; this one is used by one thread at a time (`&mut self`).
+unsafe impl<C: ConsumerContext> Send for Queue<C> {}
+
+impl<C: ConsumerContext> Queue<C> {
+    pub fn new(consumer: Arc<BaseConsumer<C>>) -> Self {
+        // SAFETY: the client is alive, and is kept alive by `consumer` for as long as the queue is.
+        let queue = unsafe { sys::rd_kafka_queue_new(consumer.client().native_ptr()) };
+        let queue = NonNull::new(queue).expect("librdkafka never returns a null queue");
+        Self { queue, consumer }
+    }
+
+    /// The records of this partition come to this queue from now on. Called before the partition is assigned: what
+    /// was fetched before stays in the consumer's own queue.
+    pub fn forward(&self, topic: &CStr, partition: u32) {
+        // SAFETY: client and queue are alive. The partition's queue is counted by reference: forwarding takes its own
+        // reference of the target, and ours of the source is given back.
+        unsafe {
+            let client = self.consumer.client().native_ptr();
+            let source = sys::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition as i32);
+            if !source.is_null() {
+                sys::rd_kafka_queue_forward(source, self.queue.as_ptr());
+                sys::rd_kafka_queue_destroy(source);
+            }
+        }
+    }
+
+    /// Appends up to `most` messages to `into`. Returns when there is one or the time is over, and what is there then.
+    pub fn poll(&mut self, timeout: Duration, most: usize, into: &mut Vec<Message>) {
+        // A batch call waits until the batch is full; so only the first message is waited for.
+        if self.take(Duration::ZERO, most, into) == 0 && !timeout.is_zero() && self.take(timeout, 1, into) > 0 {
+            self.take(Duration::ZERO, most - 1, into);
+        }
+    }
+
+    fn take(&mut self, timeout: Duration, most: usize, into: &mut Vec<Message>) -> usize {
+        let before = into.len();
+        into.reserve(most);
+        let timeout_ms = i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+        // SAFETY: there is room for `most` pointers behind `before`; `Message` is a transparent non-null pointer, and
+        // the call says how many of them it has written. Each of them is ours to destroy.
+        unsafe {
+            let room = into.as_mut_ptr().add(before).cast::<*mut sys::rd_kafka_message_t>();
+            let count = sys::rd_kafka_consume_batch_queue(self.queue.as_ptr(), timeout_ms, room, most);
+            let count = usize::try_from(count).unwrap_or(0);
+            into.set_len(before + count);
+            count
+        }
+    }
+}
+
+impl<C: ConsumerContext> Drop for Queue<C> {
+    fn drop(&mut self) {
+        // SAFETY: the queue was made by `new` and is destroyed once; the client is still alive.
+        unsafe { sys::rd_kafka_queue_destroy(self.queue.as_ptr()) }
+    }
+}
+
+/// A message of librdkafka: a record, or an error of a partition.
+#[repr(transparent)]
+pub(super) struct Message(NonNull<sys::rd_kafka_message_t>);
+
+// SAFETY: a message belongs to whoever took it from its queue, whatever the thread.
+unsafe impl Send for Message {}
+
+impl Message {
+    fn message(&self) -> &sys::rd_kafka_message_t {
+        // SAFETY: the message lives until it is dropped, and nobody writes to these fields.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Why the partition cannot be read; None for a record.
+    pub fn error(&self) -> Option<sys::rd_kafka_resp_err_t> {
+        let error = self.message().err;
+        (error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR).then_some(error)
+    }
+
+    /// Its topic; empty where an error names none.
+    pub fn topic(&self) -> &CStr {
+        let topic = self.message().rkt;
+        if topic.is_null() {
+            return c"";
+        }
+        // SAFETY: the topic is kept alive by the message, and its name by the topic.
+        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(topic)) }
+    }
+
+    pub fn partition(&self) -> i32 {
+        self.message().partition
+    }
+
+    pub fn offset(&self) -> u64 {
+        self.message().offset.max(0) as u64
+    }
+
+    /// None and empty differ.
+    pub fn key(&self) -> Option<&[u8]> {
+        let message = self.message();
+        bytes(message.key.cast(), message.key_len)
+    }
+
+    /// None and empty differ.
+    pub fn value(&self) -> Option<&[u8]> {
+        let message = self.message();
+        bytes(message.payload.cast(), message.len)
+    }
+
+    /// Milliseconds since 1970; the log's own time where the topic has it.
+    pub fn time_ms(&self) -> i64 {
+        let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is alive, and `kind` outlives the call.
+        unsafe { sys::rd_kafka_message_timestamp(self.0.as_ptr(), &raw mut kind) }
+    }
+
+    pub fn headers(&self) -> NativeHeaders<'_> {
+        NativeHeaders(self)
+    }
+}
+
+/// Bytes that live as long as the message from which `at` was taken.
+fn bytes<'a>(at: *const u8, len: usize) -> Option<&'a [u8]> {
+    // SAFETY: librdkafka gives null for "none", else a pointer to `len` bytes that live as long as the message; callers
+    // bind the result to a borrow of it.
+    (!at.is_null()).then(|| unsafe { std::slice::from_raw_parts(at, len) })
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        // SAFETY: taken from a queue by `Queue::take` and destroyed once.
+        unsafe { sys::rd_kafka_message_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// The headers of a message, decoded when somebody looks.
+#[derive(Clone, Copy)]
+pub(in crate::log) struct NativeHeaders<'a>(&'a Message);
+
+impl<'a> NativeHeaders<'a> {
+    /// The header at an index; None after the last, or where its name is no UTF-8.
+    pub fn at(self, index: usize) -> Option<Header<'a>> {
+        let (mut list, mut name, mut value, mut len) =
+            (std::ptr::null_mut(), std::ptr::null(), std::ptr::null(), 0usize);
+        // SAFETY: the first call decodes the headers into the message, which owns them from then on; only the thread
+        // that owns the message calls it (`Message` is not `Sync`). All out-pointers outlive their call. What they are
+        // set to lives as long as the message, to which 'a is bound.
+        unsafe {
+            let none = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+            if sys::rd_kafka_message_headers(self.0.0.as_ptr(), &raw mut list) != none
+                || sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut len) != none
+            {
+                return None;
+            }
+            let name = CStr::from_ptr(name).to_str().ok()?;
+            Some((name, bytes(value.cast(), len).unwrap_or_default()))
+        }
+    }
+}
+
+/// The membership of a consumer at this moment; None where it has none.
+pub(super) fn membership<C: ConsumerContext>(consumer: &BaseConsumer<C>, group: &str) -> Option<GroupMetadata> {
+    // SAFETY: the client is alive; the metadata is ours, read while it lives and destroyed once.
+    unsafe {
+        let metadata = sys::rd_kafka_consumer_group_metadata(consumer.client().native_ptr());
+        if metadata.is_null() {
+            return None;
+        }
+        let generation = i64::from(sys::rd_kafka_consumer_group_metadata_generation_id(metadata));
+        let member = text(sys::rd_kafka_consumer_group_metadata_member_id(metadata));
+        sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+        Some(GroupMetadata { group: group.to_owned(), generation, member })
+    }
+}
+
+/// # Safety
+/// `text` is null or a C string that lives through the call.
+unsafe fn text(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: as the caller promises.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// Puts offsets into a producer's transaction under a membership of plain values.
+pub(super) fn send_offsets(
+    producer: *mut sys::rd_kafka_t,
+    offsets: &rdkafka::TopicPartitionList,
+    group: &GroupMetadata,
+    timeout: Duration,
+) -> Result<(), NativeError> {
+    let unusable = |_| NativeError::plain(format!("group `{}` or its member has a NUL in its name", group.group));
+    let name = CString::new(group.group.as_str()).map_err(unusable)?;
+    let member = CString::new(group.member.as_str()).map_err(unusable)?;
+    // SAFETY: `producer` is the live client of the caller; names and offsets outlive the calls; metadata and error are
+    // ours and are destroyed once.
+    unsafe {
+        let metadata = match group.member.is_empty() {
+            true => sys::rd_kafka_consumer_group_metadata_new(name.as_ptr()),
+            false => sys::rd_kafka_consumer_group_metadata_new_with_genid(
+                name.as_ptr(),
+                group.generation as i32,
+                member.as_ptr(),
+                std::ptr::null(),
+            ),
+        };
+        let timeout_ms = timeout.as_millis() as i32;
+        let error = sys::rd_kafka_send_offsets_to_transaction(producer, offsets_ptr(offsets), metadata, timeout_ms);
+        sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+        NativeError::take(error)
+    }
+}
+
+fn offsets_ptr(offsets: &rdkafka::TopicPartitionList) -> *const sys::rd_kafka_topic_partition_list_t {
+    offsets.ptr()
+}
+
+/// An error of a transactional call.
+#[derive(Debug)]
+pub(super) struct NativeError {
+    pub code: rdkafka::types::RDKafkaErrorCode,
+    pub text: String,
+    pub fatal: bool,
+    pub retriable: bool,
+    pub abort: bool,
+}
+
+impl NativeError {
+    fn plain(text: String) -> Self {
+        let code = rdkafka::types::RDKafkaErrorCode::InvalidArgument;
+        Self { code, text, fatal: true, retriable: false, abort: false }
+    }
+
+    /// # Safety
+    /// `error` is null or an error that is the caller's; it is destroyed.
+    unsafe fn take(error: *mut sys::rd_kafka_error_t) -> Result<(), Self> {
+        if error.is_null() {
+            return Ok(());
+        }
+        // SAFETY: as the caller promises; the text is copied before the error is destroyed.
+        unsafe {
+            let taken = Self {
+                code: sys::rd_kafka_error_code(error).into(),
+                text: text(sys::rd_kafka_error_string(error)),
+                fatal: sys::rd_kafka_error_is_fatal(error) != 0,
+                retriable: sys::rd_kafka_error_is_retriable(error) != 0,
+                abort: sys::rd_kafka_error_txn_requires_abort(error) != 0,
+            };
+            sys::rd_kafka_error_destroy(error);
+            Err(taken)
+        }
+    }
+}

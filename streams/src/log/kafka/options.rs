@@ -1,0 +1,198 @@
+//! How clients of a Kafka cluster are set up: what tally decides, and what its user may.
+
+use super::super::LogError;
+use rdkafka::ClientConfig;
+use std::time::Duration;
+
+/// How a cluster is reached.
+#[derive(Clone, Debug)]
+pub struct KafkaOptions {
+    /// `host:port`, separated by commas.
+    pub brokers: String,
+    /// Properties of librdkafka for all clients: TLS, SASL, buffers. Those that decide about correctness are refused.
+    pub properties: Vec<(String, String)>,
+    /// How long a call waits for the cluster before it says [`LogError::Unavailable`].
+    pub patience: Duration,
+    /// The group forgets a member that has not been heard of for this long.
+    pub session_timeout: Duration,
+    /// The log ends a transaction that has been open for this long. Longer than any commit takes.
+    pub transaction_timeout: Duration,
+    /// Copies of each partition of topics that are created; None is the cluster's default.
+    pub replication: Option<u16>,
+}
+
+/// What tally sets, and nobody else: exactly-once hangs on it.
+const RESERVED: [&str; 18] = [
+    "acks",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "isolation.level",
+    "metadata.broker.list",
+    "partition.assignment.strategy",
+    "partitioner",
+    "request.required.acks",
+    "session.timeout.ms",
+    "transaction.timeout.ms",
+    "transactional.id",
+];
+
+impl KafkaOptions {
+    /// A cluster at `brokers`, without TLS and SASL.
+    pub fn new(brokers: impl Into<String>) -> Self {
+        Self {
+            brokers: brokers.into(),
+            properties: Vec::new(),
+            patience: Duration::from_secs(10),
+            session_timeout: Duration::from_secs(6),
+            transaction_timeout: Duration::from_secs(10),
+            replication: None,
+        }
+    }
+
+    /// Takes properties in from lines of `name=value`; empty lines and those that begin with `#` are passed over.
+    /// The error names the line.
+    pub fn with_properties(mut self, text: &str) -> Result<Self, String> {
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            // The value may be a secret: it is never repeated.
+            let (name, value) = line.split_once('=').ok_or_else(|| format!("line {number}: write name=value"))?;
+            let (name, value) = (name.trim(), value.trim());
+            if RESERVED.contains(&name) {
+                return Err(format!("line {number}: `{name}` is set by tally and cannot be chosen"));
+            }
+            if let Some(copies) = (name == "tally.replication.factor").then(|| value.parse()) {
+                let copies = copies.map_err(|_| format!("line {number}: `{name}` is a number of copies"))?;
+                self.replication = Some(copies);
+                continue;
+            }
+            self.properties.push((name.to_owned(), value.to_owned()));
+        }
+        match self.base().create_native_config() {
+            Ok(_) => Ok(self),
+            Err(rdkafka::error::KafkaError::ClientConfig(_, reason, name, _)) => Err(format!("`{name}`: {reason}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// What all clients have in common.
+    pub(super) fn base(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", "tally")
+            .set("bootstrap.servers", &self.brokers)
+            .set("allow.auto.create.topics", "false")
+            .set("socket.keepalive.enable", "true")
+            .set("socket.nagle.disable", "true")
+            // The default of 10 s would be how long a broker that is back goes unnoticed.
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "500")
+            .set("topic.metadata.refresh.fast.interval.ms", "50")
+            .set("topic.metadata.propagation.max.ms", "2000");
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// A consumer that is assigned by hand.
+    pub(super) fn reader(&self, committed_only: bool) -> ClientConfig {
+        let mut config = self.base();
+        let isolation = if committed_only { "read_committed" } else { "read_uncommitted" };
+        config
+            // Assigning needs one; nothing is ever committed under it.
+            .set("group.id", "tally-unused")
+            .set("isolation.level", isolation)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            // A partition assigned while a fetch waits is fetched only after it.
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.queue.backoff.ms", "2")
+            .set("fetch.error.backoff.ms", "100")
+            .set("queued.max.messages.kbytes", "16384");
+        config
+    }
+
+    /// A member of a group that reads nothing by itself.
+    pub(super) fn member(&self, group: &str, member: &str) -> ClientConfig {
+        let mut config = self.base();
+        let session_ms = self.session_timeout.as_millis();
+        config
+            .set("group.id", group)
+            .set("group.instance.id", member)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", session_ms.to_string())
+            .set("heartbeat.interval.ms", (session_ms / 20).max(1).to_string())
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error");
+        config
+    }
+
+    /// What producers have in common.
+    fn writer(&self) -> ClientConfig {
+        let mut config = self.base();
+        config
+            .set("enable.idempotence", "true")
+            .set("compression.type", "lz4")
+            .set("batch.num.messages", "100000")
+            // The drain before a commit waits for it; 0 would double the broker's CPU.
+            .set("linger.ms", "1")
+            .set("queue.buffering.max.messages", "1000000")
+            // A broker takes 1 MiB of batch by default, and says so only when it is sent more.
+            .set("message.max.bytes", "1048576");
+        config
+    }
+
+    /// A transactional producer.
+    pub(super) fn transactional(&self, id: &str) -> ClientConfig {
+        let mut config = self.writer();
+        config
+            .set("transactional.id", id)
+            .set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string())
+            .set("delivery.report.only.error", "true");
+        config
+    }
+
+    /// A producer beyond transactions.
+    pub(super) fn appender(&self, queue_bytes_max: usize) -> ClientConfig {
+        let mut config = self.writer();
+        config
+            .set("message.timeout.ms", "5000")
+            .set("queue.buffering.max.kbytes", (queue_bytes_max >> 10).max(1).to_string());
+        config
+    }
+
+    /// The cluster's answer took too long, or none came.
+    pub(super) fn unavailable(&self, error: impl std::fmt::Display) -> LogError {
+        LogError::Unavailable(format!("Kafka at {}: {error}", self.brokers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_are_checked_where_they_are_read() {
+        let parse = |text: &str| KafkaOptions::new("localhost:9092").with_properties(text);
+        let options =
+            parse("# comment\n\nsecurity.protocol = SASL_SSL\nsasl.mechanism=PLAIN\nsasl.username=u\n").unwrap();
+        assert_eq!(options.properties[0], ("security.protocol".to_owned(), "SASL_SSL".to_owned()));
+        assert!(parse("\nisolation.level=read_uncommitted").unwrap_err().contains("line 2: `isolation.level`"));
+        assert!(parse("sasl.password").unwrap_err().contains("line 1: write name=value"));
+        let unknown = parse("no.such.property=secret").unwrap_err();
+        assert!(unknown.contains("no.such.property") && !unknown.contains("secret"), "{unknown}");
+        assert_eq!(parse("tally.replication.factor=3").unwrap().replication, Some(3));
+    }
+}

@@ -1,0 +1,283 @@
+//! How a thread takes tasks over: whoever had them before is fenced, what they left open is waited for, and the
+//! changelogs of all of them are read together.
+//!
+//! The order matters, and why it is enough:
+//! 1. The group has given the partitions to this member, so from now on no commit of a former member is accepted: its
+//!    offsets would be of an older generation of the group.
+//! 2. A commit whose offsets were accepted before that has all its records in their partitions already, since offsets
+//!    are sent after every record was acknowledged. So what may still become committed lies below the written end of
+//!    the changelog as it is now.
+//! 3. A dead owner's open transaction would hold that up until it times out, without any error. So every former owner
+//!    is fenced, which ends its transaction: whoever the committed offset names, unless it gave the task back, and
+//!    whoever the records name whose transaction has no outcome.
+//! 4. Once readers of committed records see up to that written end, everything is decided. The changelog is read until
+//!    there, and its last positions are the task's; the group's offset must not be beyond them.
+
+use super::envelope::Envelope;
+use super::restore::TaskSite;
+use super::{Task, TaskError};
+use crate::log::{Consumer, Log, LogError, Polled, TopicPartition};
+use crate::processor::Dataflow;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The longest that former owners' transactions are waited for, and that a changelog may stand still.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between looks at what is decided.
+const SETTLE_STEP: Duration = Duration::from_millis(2);
+
+/// A task on its way.
+struct Arrival<D: Dataflow> {
+    task: Task<D>,
+    changelog: TopicPartition,
+    /// The checkpoint's place in the changelog; None without a checkpoint.
+    checkpoint_next: Option<u64>,
+    start: u64,
+    end: u64,
+    next: u64,
+}
+
+/// Why an arrival cannot be completed.
+enum Doubt {
+    /// The checkpoint does not fit what the log says: without it, it may.
+    Checkpoint(String),
+    Task(TaskError),
+}
+
+impl<E: Into<TaskError>> From<E> for Doubt {
+    fn from(error: E) -> Self {
+        Self::Task(error.into())
+    }
+}
+
+impl<D: Dataflow> Task<D> {
+    /// Tasks as they were at their last commits: one for each `(index of the subtopology, partition)`.
+    pub fn take_over(
+        site: &TaskSite<D>,
+        log: &Arc<dyn Log>,
+        wanted: &[(usize, u32)],
+        now_ms: i64,
+    ) -> Result<Vec<Self>, TaskError> {
+        let mut arrivals = wanted
+            .iter()
+            .map(|(subtopology, partition)| Arrival::new(site, *subtopology, *partition, now_ms))
+            .collect::<Result<Vec<_>, _>>()?;
+        settle(site, log, &mut arrivals)?;
+        for arrival in &mut arrivals {
+            if arrival.is_out_of_range() {
+                // The changelog no longer has what follows the checkpoint, or is another one.
+                arrival.start_over(site, now_ms)?;
+            }
+        }
+        replay(site, log, &mut arrivals, now_ms)?;
+        for arrival in &mut arrivals {
+            arrival.complete(site, log, now_ms)?;
+        }
+        Ok(arrivals.into_iter().map(|arrival| arrival.task).collect())
+    }
+}
+
+impl<D: Dataflow> Arrival<D> {
+    fn new(site: &TaskSite<D>, subtopology: usize, partition: u32, now_ms: i64) -> Result<Self, TaskError> {
+        let (task, checkpoint_next) = Task::from_checkpoint(site, subtopology, partition, now_ms)?;
+        let changelog = TopicPartition::new(task.subtopology.changelog.clone(), partition);
+        Ok(Self { task, changelog, checkpoint_next, start: 0, end: 0, next: 0 })
+    }
+
+    fn is_out_of_range(&self) -> bool {
+        self.checkpoint_next.is_some_and(|next| next < self.start || next > self.end)
+    }
+
+    /// Begins anew from the changelog's start, without the checkpoint.
+    fn start_over(&mut self, site: &TaskSite<D>, now_ms: i64) -> Result<(), TaskError> {
+        self.task.discard_checkpoint(site)?;
+        let index = site.topology.subtopologies.iter().position(|known| Arc::ptr_eq(known, &self.task.subtopology));
+        let partition = self.task.partition;
+        let (start, end) = (self.start, self.end);
+        *self = Self::new(site, index.unwrap_or_default(), partition, now_ms)?;
+        (self.start, self.end, self.next) = (start, end, start);
+        Ok(())
+    }
+
+    /// Holds the task against the group's offset and the source.
+    fn complete(&mut self, site: &TaskSite<D>, log: &Arc<dyn Log>, now_ms: i64) -> Result<(), TaskError> {
+        let group = &site.topology.settings.application;
+        loop {
+            let has_run = self.start < self.end || self.checkpoint_next.is_some();
+            match self.task.check_position(log.as_ref(), group, has_run) {
+                Ok(()) => break,
+                Err(error) if self.checkpoint_next.is_none() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(task = self.task.name(), %error, "the checkpoint does not fit; reading the changelog from its start");
+                    self.start_over(site, now_ms)?;
+                    replay(site, log, std::slice::from_mut(self), now_ms)?;
+                }
+            }
+        }
+        self.task.committed = self.task.position.clone();
+        Ok(())
+    }
+}
+
+/// Fences former owners, and waits until everything below the present written ends is decided.
+fn settle<D: Dataflow>(site: &TaskSite<D>, log: &Arc<dyn Log>, arrivals: &mut [Arrival<D>]) -> Result<(), TaskError> {
+    let changelogs: Vec<_> = arrivals.iter().map(|arrival| arrival.changelog.clone()).collect();
+    let decided = log.written_ends(&changelogs)?;
+    for owner in former_owners(site, log.as_ref(), arrivals)? {
+        fence(log, owner);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let ends = loop {
+        let ends = log.ends(&changelogs)?;
+        if ends.iter().zip(&decided).all(|(end, decided)| end >= decided) {
+            break ends;
+        }
+        if Instant::now() > deadline {
+            let why = "the transactions of a task's former owner are still open";
+            return Err(LogError::Unavailable(why.to_owned()).into());
+        }
+        std::thread::sleep(SETTLE_STEP);
+    };
+    for (arrival, end) in arrivals.iter_mut().zip(ends) {
+        (arrival.start, arrival.end) = (log.bounds(&arrival.changelog)?.0, end);
+        arrival.next = arrival.checkpoint_next.unwrap_or(arrival.start);
+    }
+    Ok(())
+}
+
+/// Whoever may have left something open for these tasks, and is none of this process's threads.
+fn former_owners<D: Dataflow>(
+    site: &TaskSite<D>,
+    log: &dyn Log,
+    arrivals: &[Arrival<D>],
+) -> Result<BTreeSet<String>, TaskError> {
+    let mut owners = BTreeSet::new();
+    let group = &site.topology.settings.application;
+    let mut places = BTreeSet::new();
+    for Arrival { task, changelog, .. } in arrivals {
+        // No name: it was given back.
+        owners.extend(log.committed(group, &task.source())?.map(|committed| committed.metadata));
+        places.insert(changelog.clone());
+        for hop in &task.subtopology.hops {
+            places.extend((0..hop.partitions).map(|partition| TopicPartition::new(hop.topic.clone(), partition)));
+        }
+    }
+    for (place, value) in log.unsettled(&Vec::from_iter(places))? {
+        // What is no envelope is found where it is read.
+        let Ok((envelope, _)) = Envelope::decode(&value) else { continue };
+        let is_ours = |arrival: &Arrival<D>| {
+            let hops = &arrival.task.subtopology.hops;
+            envelope.task == arrival.task.partition
+                && (place.topic == arrival.changelog.topic || hops.iter().any(|hop| *hop.topic == *place.topic))
+        };
+        if arrivals.iter().any(is_ours) {
+            owners.insert(envelope.owner.to_owned());
+        }
+    }
+    owners.retain(|owner| !owner.is_empty() && !site.siblings.iter().any(|sibling| **sibling == **owner));
+    Ok(owners)
+}
+
+/// Ends what an owner has open. On the side: the call takes half a second and more, its effect some milliseconds.
+fn fence(log: &Arc<dyn Log>, owner: String) {
+    let log = log.clone();
+    std::thread::spawn(move || match log.producer(&owner) {
+        Ok(_) => tracing::info!(owner, "fenced the former owner of a task"),
+        // Its transaction ends by itself when its time is over.
+        Err(error) => tracing::warn!(owner, %error, "the former owner of a task could not be fenced"),
+    });
+}
+
+/// Reads every changelog up to its end.
+fn replay<D: Dataflow>(
+    site: &TaskSite<D>,
+    log: &Arc<dyn Log>,
+    arrivals: &mut [Arrival<D>],
+    now_ms: i64,
+) -> Result<(), TaskError> {
+    let mut left: HashMap<TopicPartition, usize> = HashMap::new();
+    left.extend((0..).zip(&*arrivals).filter(|(_, a)| a.next < a.end).map(|(index, a)| (a.changelog.clone(), index)));
+    if left.is_empty() {
+        return Ok(());
+    }
+    let mut consumer = log.consumer("")?;
+    for (changelog, index) in &left {
+        consumer.assign(changelog, arrivals[*index].next)?;
+    }
+    let mut moved_at = Instant::now();
+    while !left.is_empty() {
+        let Some((index, doubt)) = replay_batch(consumer.as_mut(), &left, arrivals)? else {
+            if moved_at.elapsed() > PATIENCE {
+                let reason = format!("{} changelogs gave nothing for {} s", left.len(), PATIENCE.as_secs());
+                return Err(LogError::Unavailable(reason).into());
+            }
+            continue;
+        };
+        moved_at = Instant::now();
+        let arrival = &mut arrivals[index];
+        match doubt {
+            None => {}
+            Some(Doubt::Checkpoint(reason)) => {
+                tracing::warn!(task = arrival.task.name(), reason, "the checkpoint is discarded");
+                arrival.start_over(site, now_ms)?;
+                consumer.assign(&arrival.changelog, arrival.next)?;
+            }
+            Some(Doubt::Task(error)) => return Err(error),
+        }
+        if arrival.next >= arrival.end {
+            consumer.unassign(&arrival.changelog);
+            left.remove(&arrival.changelog);
+        }
+    }
+    Ok(())
+}
+
+/// Applies what a poll brings: which arrival it was for, and what is wrong with it.
+fn replay_batch<D: Dataflow>(
+    consumer: &mut dyn Consumer,
+    left: &HashMap<TopicPartition, usize>,
+    arrivals: &mut [Arrival<D>],
+) -> Result<Option<(usize, Option<Doubt>)>, TaskError> {
+    let Polled::Records { from, records, next_offset } = consumer.poll(Duration::from_millis(100))? else {
+        return Ok(None);
+    };
+    let Some(&index) = left.get(from) else { return Ok(None) };
+    let arrival = &mut arrivals[index];
+    for record in records {
+        let record = record?;
+        if record.offset >= arrival.end {
+            break;
+        }
+        if let Err(doubt) = arrival.replay_record(&record) {
+            return Ok(Some((index, Some(doubt))));
+        }
+    }
+    arrival.next = next_offset;
+    Ok(Some((index, None)))
+}
+
+impl<D: Dataflow> Arrival<D> {
+    fn replay_record(&mut self, record: &crate::log::Record<'_>) -> Result<(), Doubt> {
+        let address = || format!("{}@{}", self.changelog, record.offset);
+        let halt = |reason: String| TaskError::Halt { address: address(), reason };
+        let (envelope, body) =
+            Envelope::decode(record.value.unwrap_or_default()).map_err(|error| halt(error.to_string()))?;
+        if envelope.generation != self.task.generation {
+            return Err(halt(format!("written by generation {}", envelope.generation)).into());
+        }
+        // The changelog of a task has every commit; only its beginning may have been deleted.
+        let (before, commit) = (self.task.commit, envelope.commit);
+        if before > 0 && commit != before + 1 {
+            let reason = format!("{}: commit {commit} follows commit {before}", address());
+            return Err(match self.checkpoint_next {
+                Some(_) => Doubt::Checkpoint(reason),
+                None => halt(format!("commit {commit} follows commit {before}: records are missing")).into(),
+            });
+        }
+        self.task.replay(&envelope, body).map_err(|error| match error {
+            TaskError::Halt { reason, .. } => halt(reason).into(),
+            other => Doubt::Task(other),
+        })
+    }
+}
