@@ -14,8 +14,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("processors", &["model", "streams"]),
     ("http", &["model"]),
     ("ingest", &["http", "model", "streams"]),
-    ("sinks", &["model", "streams"]),
-    ("api", &["http", "model", "streams"]),
+    ("cache", &["model", "streams"]),
+    ("sinks", &["cache", "model", "streams"]),
+    ("api", &["cache", "http", "model", "streams"]),
 ];
 /// Longer files do not fit a head.
 const LINES_MAX: usize = 450;

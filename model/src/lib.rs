@@ -11,6 +11,7 @@ mod problem;
 mod progress;
 mod reaction;
 mod receipt;
+mod roots;
 mod time;
 mod verdict;
 
@@ -25,6 +26,7 @@ pub use problem::Problem;
 pub use progress::{PROGRESS_KEY_PREFIX, ProgressMark, RootPosition};
 pub use reaction::Reaction;
 pub use receipt::{Receipt, ReceiptError, ReceiptKey};
+pub use roots::Roots;
 pub use time::{format_ms, parse_ms};
 pub use verdict::{Verdict, VerdictKind};
 

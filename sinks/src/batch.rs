@@ -1,8 +1,8 @@
 //! Records on their way into a target, folded: the newest of each key wins.
 
 use crate::config::ValueType;
-use crate::roots::Roots;
 use hashbrown::HashMap;
+use tally_model::Roots;
 use tally_model::{CounterWindow, Counters, Reaction, Verdict};
 use tally_streams::log::{Record, TopicPartition};
 

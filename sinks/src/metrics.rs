@@ -15,6 +15,7 @@ pub struct SinkMetrics {
     lag_records: IntGaugeVec,
     position_resets: IntCounterVec,
     clock_lag_seconds: GaugeVec,
+    refills: IntCounterVec,
     partitions: IntGaugeVec,
     breaker_state: IntGaugeVec,
 }
@@ -68,6 +69,11 @@ impl SinkMetrics {
                 Opts::new("tally_sink_clock_lag_seconds", "How far the clock of what is in the target is behind."),
                 &["sink"],
             )?,
+            refills: counter(
+                "tally_sink_refills_total",
+                "Times that an emptied cache began to be filled anew.",
+                &["sink"],
+            )?,
             partitions: gauge("tally_sink_partitions", "Partitions that this process reads.", &["sink"])?,
             breaker_state: gauge(
                 "tally_sink_breaker_state",
@@ -78,6 +84,11 @@ impl SinkMetrics {
         registry.register(Box::new(metrics.write_seconds.clone()))?;
         registry.register(Box::new(metrics.clock_lag_seconds.clone()))?;
         Ok(metrics)
+    }
+
+    /// Counts how often the target of that sink was found empty, or replaced, and began to be filled anew.
+    pub fn refills(&self, sink: &str) -> IntCounter {
+        self.refills.with_label_values(&[sink])
     }
 
     pub(crate) fn of(&self, sink: &str) -> Handles {

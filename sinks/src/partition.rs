@@ -3,10 +3,10 @@
 use crate::batch::Move;
 use crate::config::ValueType;
 use crate::metrics::Handles;
-use crate::roots::Roots;
 use crate::target::StoredPosition;
 use prometheus::{IntCounter, IntGauge};
 use tally_model::ProgressMark;
+use tally_model::Roots;
 use tally_streams::log::TopicPartition;
 
 /// Compaction leaves records alone that are younger than this.

@@ -20,6 +20,8 @@ const LAG_EVERY_MS: i64 = 2_000;
 /// How often old rows are looked for; sooner where there are more.
 const EXPIRE_EVERY_MS: i64 = 60_000;
 const EXPIRE_AGAIN_MS: i64 = 500;
+/// How often the target is asked whether it still has what it had.
+const CHECK_EVERY_MS: i64 = 1_000;
 /// How long a target may go without a write before its positions are looked at: a backup may have been restored.
 const VERIFY_EVERY_MS: i64 = 10_000;
 
@@ -40,6 +42,7 @@ pub struct SinkTask {
     breaker: Breaker,
     lag_at_ms: i64,
     expire_at_ms: i64,
+    checked_at_ms: i64,
     /// When the target's positions were last known to be what this sink believes.
     verified_at_ms: i64,
 }
@@ -126,7 +129,7 @@ impl From<ReadError> for Failure {
 impl From<TargetError> for Failure {
     fn from(error: TargetError) -> Self {
         match error {
-            TargetError::Moved { .. } => Self::Restart(error.to_string()),
+            TargetError::Moved { .. } | TargetError::Lost(_) => Self::Restart(error.to_string()),
             TargetError::Unavailable(_) => Self::Rewrite(error.to_string()),
             TargetError::Refused { row, cause } => Self::Refused { row, cause },
         }
@@ -151,6 +154,7 @@ impl SinkTask {
             breaker: Breaker::default(),
             lag_at_ms: i64::MIN,
             expire_at_ms: i64::MIN,
+            checked_at_ms: i64::MIN,
             verified_at_ms: i64::MIN,
         }
     }
@@ -263,6 +267,7 @@ impl SinkTask {
             return self.write(now_ms);
         }
         self.expire(now_ms)?;
+        self.check(now_ms)?;
         self.verify(now_ms)?;
         let step = self.read(now_ms, timeout)?;
         self.measure_lag(now_ms);
@@ -425,6 +430,14 @@ impl SinkTask {
         if let Some(clock_ms) = clock_ms {
             self.metrics.clock_lag_seconds.set(now_ms.saturating_sub(clock_ms).max(0) as f64 / 1_000.0);
         }
+    }
+
+    fn check(&mut self, now_ms: i64) -> Result<(), Failure> {
+        if now_ms >= self.checked_at_ms && now_ms.saturating_sub(self.checked_at_ms) < CHECK_EVERY_MS {
+            return Ok(());
+        }
+        self.checked_at_ms = now_ms;
+        Ok(self.target.check()?)
     }
 
     fn expire(&mut self, now_ms: i64) -> Result<(), Failure> {

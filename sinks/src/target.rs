@@ -1,8 +1,8 @@
 //! Where a sink writes to.
 
 use crate::batch::Batch;
-use crate::roots::Roots;
 use std::sync::Arc;
+use tally_model::Roots;
 use tally_streams::log::TopicPartition;
 
 /// A place that holds rows and, with them, how far they go.
@@ -21,8 +21,14 @@ pub trait Target: Send {
         let _ = goals;
     }
 
-    /// Writes rows and positions. After an error other than [`TargetError::Moved`] the same batch may be written again.
+    /// Writes rows and positions. After [`TargetError::Unavailable`] the same batch may be written again.
     fn write(&mut self, batch: &Batch) -> Result<(), TargetError>;
+
+    /// Asked about every second, whether or not there is something to write: is all that the positions claim still
+    /// there? Only a target that can lose what it has while it is written to has to look.
+    fn check(&mut self) -> Result<(), TargetError> {
+        Ok(())
+    }
 
     /// Whether it answers, at little cost: asked before a batch is written again after several failures.
     fn probe(&mut self) -> Result<(), TargetError> {
@@ -61,6 +67,9 @@ pub enum TargetError {
     /// It cannot be written to now: try again.
     #[error("{0}")]
     Unavailable(String),
+    /// It no longer has what its positions claimed, and claims it no more. Read the positions again.
+    #[error("{0}")]
+    Lost(String),
     /// It will never take this row as it is: a person must look at it.
     #[error("{row}: {cause}")]
     Refused {

@@ -31,6 +31,10 @@ impl Target for Flaky {
         self.inner.begin(goals);
     }
 
+    fn check(&mut self) -> Result<(), TargetError> {
+        self.inner.check()
+    }
+
     fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
         let fault = self.plan.lock().unwrap().pop().unwrap_or(Fault::None);
         if fault != Fault::Before {

@@ -132,7 +132,7 @@ fn of_two_writers_that_expect_the_same_position_one_moves_it() {
                             Err(TargetError::Moved { found, .. }) => expected = found,
                             // A deadlock: again.
                             Err(TargetError::Unavailable(_)) => {}
-                            Err(TargetError::Refused { row, cause }) => panic!("{row}: {cause}"),
+                            Err(error) => panic!("{error}"),
                         }
                     }
                     wins

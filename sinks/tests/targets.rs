@@ -103,9 +103,15 @@ fn the_cache_keeps_its_promises() {
 }
 
 #[test]
+fn redis_keeps_its_promises() {
+    redis_places().iter().for_each(|place| suite(place));
+}
+
+#[test]
 fn positions_of_other_topics_are_not_told() {
     let mut places: Vec<Box<dyn Place>> = vec![Box::new(CachePlace::new())];
     places.extend(DatabasePlace::all().into_iter().map(|place| Box::new(place) as Box<dyn Place>));
+    places.extend(redis_places().into_iter().map(|place| Box::new(place) as Box<dyn Place>));
     for place in places {
         let mut target = place.target();
         target.write(&batch(&[], step(None, 2, &[], 0))).unwrap();

@@ -3,6 +3,7 @@
 use super::Failure;
 use clap::Args;
 use std::path::PathBuf;
+use tally_cache::redis::RedisAddress;
 use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::topology::Topology;
 
@@ -36,9 +37,12 @@ pub struct Addresses {
     /// A replica of the database that the API reads from; by default the database itself
     #[arg(long, env = "TALLY_DATABASE_READ", value_name = "URL", hide_env_values = true)]
     pub database_read: Option<String>,
-    /// The cache: memory:
-    #[arg(long, env = "TALLY_CACHE", value_name = "URL", default_value = "memory:")]
+    /// The cache: memory:, redis://host:6379[/db], redis+cluster://host:port,host2:port2; rediss for TLS
+    #[arg(long, env = "TALLY_CACHE", value_name = "URL", default_value = "memory:", hide_env_values = true)]
     pub cache: String,
+    /// A replica of the cache's Redis that the API reads from; by default the cache itself
+    #[arg(long, env = "TALLY_CACHE_READ", value_name = "URL", hide_env_values = true)]
+    pub cache_read: Option<String>,
     /// Where checkpoints are kept
     #[arg(long, env = "TALLY_STATE", value_name = "DIR", default_value = "./data/state")]
     pub state: PathBuf,
@@ -77,16 +81,43 @@ impl Addresses {
         }
     }
 
-    /// Checks the cache's address: there is one engine yet.
-    pub fn check_cache(&self) -> Result<(), Failure> {
-        match self.cache.as_str() {
-            "memory:" => Ok(()),
-            other => {
-                let shown = scheme_of(other);
-                Err(Failure::usage(format!("--cache {shown}: not known; this version takes `memory:`")))
-            }
+    /// The cache that the sinks write to.
+    pub fn cache(&self) -> Result<CacheAddress, Failure> {
+        cache("--cache", &self.cache)
+    }
+
+    /// The cache that the API reads from.
+    pub fn cache_read(&self) -> Result<CacheAddress, Failure> {
+        let written = self.cache()?;
+        let Some(url) = &self.cache_read else { return Ok(written) };
+        match (written, cache("--cache-read", url)?) {
+            (CacheAddress::Redis(_), read @ CacheAddress::Redis(_)) => Ok(read),
+            _ => Err(Failure::usage(
+                "--cache-read: only a Redis has replicas: name it, and the Redis itself with --cache",
+            )),
         }
     }
+}
+
+/// Where totals are cached.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CacheAddress {
+    /// In this process.
+    Memory,
+    /// In Redis, alone or as a Cluster.
+    Redis(RedisAddress),
+}
+
+fn cache(flag: &str, url: &str) -> Result<CacheAddress, Failure> {
+    if url == "memory:" {
+        return Ok(CacheAddress::Memory);
+    }
+    if RedisAddress::is_redis(url) {
+        let address = RedisAddress::parse(url).map_err(|e| Failure::usage(format!("{flag} {e}")))?;
+        return Ok(CacheAddress::Redis(address));
+    }
+    let forms = "`memory:`, `redis://host:6379`, `rediss://…` or `redis+cluster://host:port,host2:port2`";
+    Err(Failure::usage(format!("{flag} {}: not known; use {forms}", scheme_of(url))))
 }
 
 fn address(value: &str, scheme: &str, flag: &str, form: &str) -> Result<PathBuf, Failure> {
@@ -137,6 +168,22 @@ mod tests {
             let Err(Failure::Usage(refused)) = database("--database-read", url) else { panic!("{url}") };
             let expected = format!("--database-read {shown}: not known; use `sqlite:FILE` or `mysql://");
             assert!(refused.starts_with(&expected) && !refused.contains("secret"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_cache_is_named_by_its_scheme_and_refused_without_its_password() {
+        assert_eq!(cache("--cache", "memory:").ok(), Some(CacheAddress::Memory));
+        for url in ["redis://me:secret@h", "rediss://h:1/2", "redis+cluster://h:1,h:2", "rediss+cluster://h"] {
+            assert!(matches!(cache("--cache", url), Ok(CacheAddress::Redis(_))), "{url}");
+        }
+        for (url, expected) in [
+            ("memcached://me:secret@h", "--cache-read memcached: not known; use `memory:`, `redis://host:6379`"),
+            ("redis://me:secret@h:x", "--cache-read redis://…: names no host and port"),
+            ("redis+cluster://me:secret@h/3", "--cache-read redis+cluster://…: a Cluster has only database 0"),
+        ] {
+            let Err(Failure::Usage(refused)) = cache("--cache-read", url) else { panic!("{url}") };
+            assert!(refused.starts_with(expected) && !refused.contains("secret"), "{refused}");
         }
     }
 }

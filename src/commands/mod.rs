@@ -7,7 +7,7 @@ mod describe;
 mod run;
 mod send;
 
-pub use addresses::Addresses;
+pub use addresses::{Addresses, CacheAddress};
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

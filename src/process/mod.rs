@@ -9,7 +9,7 @@ mod streaming;
 
 pub use door::door;
 pub use read_side::read_side;
-pub use sinking::{SinkSide, sinks};
+pub use sinking::{Cache, SinkSide, sinks};
 pub use streaming::{StreamSide, stream_threads};
 
 use crate::commands::{Addresses, Failure};
@@ -42,7 +42,7 @@ impl Site {
     pub fn open(addresses: &Addresses, accept_added: bool) -> Result<Self, Failure> {
         let topology = addresses.file.load()?;
         let log_dir = addresses.log_dir()?;
-        addresses.check_cache()?;
+        addresses.cache_read()?;
         let state = StateDir::open(&addresses.state).map_err(Failure::usage)?;
         std::fs::create_dir_all(&log_dir).map_err(|e| Failure::usage(format!("{}: {e}", log_dir.display())))?;
         let log = EmbeddedLog::open(&log_dir, EmbeddedOptions::default())

@@ -1,12 +1,12 @@
 //! The reads of a process: what its sinks write, seen through the API.
 
-use super::{SinkSide, Site, now_ms};
+use super::{Cache, SinkSide, Site, now_ms};
 use crate::commands::{Addresses, Failure};
 use std::sync::Arc;
 use tally_api::{Api, ApiConfig, CountersCache, Marks, OutputTopic, Parts, ReadDatabase, Totals, router};
+use tally_cache::MemoryCache;
 use tally_model::RootPosition;
 use tally_processors::{MetricKind, metrics};
-use tally_sinks::MemoryCache;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -37,7 +37,10 @@ impl CountersCache for CacheReader {
 /// The API's routes, over the database and the cache that `sinks` fill.
 pub fn read_side(site: &Site, addresses: &Addresses, sinks: &SinkSide) -> Result<OpenApiRouter, Failure> {
     let cached = site.topology.sinks.iter().any(|sink| sink.kind == "cache" && sink.from.iter().any(|t| t == COUNTERS));
-    let cache = cached.then(|| Arc::new(CacheReader(sinks.cache.clone())) as Arc<dyn CountersCache>);
+    let cache = match &sinks.cache {
+        Cache::Memory(cache) if cached => Some(Arc::new(CacheReader(cache.clone())) as Arc<dyn CountersCache>),
+        Cache::Memory(_) | Cache::Redis(_) => None,
+    };
     let database = ReadDatabase::open(addresses.database_read()?)
         .map_err(|e| Failure::usage(format!("the database that the API reads: {e}")))?;
     let parts = Parts {

@@ -1,13 +1,16 @@
 //! The sinks of a process.
 
 use super::Site;
-use crate::commands::{Addresses, Failure};
+use crate::commands::{Addresses, CacheAddress, Failure};
+use prometheus::IntCounter;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tally_cache::redis::RedisAddress;
+use tally_cache::{CacheLimits, MemoryCache};
 use tally_sinks::{
-    CacheLimits, Database, MemoryCache, MemoryTarget, Retention, SinkConfig, SinkKind, SinkMetrics, SinkTask,
-    SinkThread, Target, ValueType,
+    Database, MemoryTarget, RedisTarget, Retention, SinkConfig, SinkKind, SinkMetrics, SinkTask, SinkThread, Target,
+    ValueType,
 };
 use tally_streams::topology::Sink;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +22,15 @@ const WATCH: Duration = Duration::from_millis(200);
 pub struct SinkSide {
     threads: Vec<SinkThread>,
     /// What the cache sinks fill.
-    pub cache: Arc<MemoryCache>,
+    pub cache: Cache,
+}
+
+/// What the cache sinks fill.
+pub enum Cache {
+    /// A cache of this process.
+    Memory(Arc<MemoryCache>),
+    /// A Redis.
+    Redis(RedisAddress),
 }
 
 /// Starts every sink of the topology.
@@ -27,18 +38,28 @@ pub fn sinks(site: &Site, addresses: &Addresses) -> Result<SinkSide, Failure> {
     let database = addresses.database()?;
     let instance = instance(site.state.path())?;
     let metrics = SinkMetrics::register(&site.registry).map_err(Failure::no)?;
-    let cache = MemoryCache::new(CacheLimits::default());
+    let cache = match addresses.cache()? {
+        CacheAddress::Memory => Cache::Memory(MemoryCache::new(CacheLimits::default())),
+        CacheAddress::Redis(address) => Cache::Redis(address),
+    };
     let mut threads = Vec::new();
     for sink in &site.topology.sinks {
         let config = config(site, sink, &instance)?;
         let target: Box<dyn Target> = match config.kind {
             SinkKind::Database => Box::new(Database::open(database, retention(site)).map_err(Failure::usage)?),
-            SinkKind::Cache => Box::new(MemoryTarget::new(cache.clone())),
+            SinkKind::Cache => cache_target(&cache, metrics.refills(&config.name))?,
         };
         let task = SinkTask::new(config, site.log.clone(), target, &metrics);
         threads.push(SinkThread::spawn(task).map_err(Failure::no)?);
     }
     Ok(SinkSide { threads, cache })
+}
+
+fn cache_target(cache: &Cache, refills: IntCounter) -> Result<Box<dyn Target>, Failure> {
+    Ok(match cache {
+        Cache::Memory(cache) => Box::new(MemoryTarget::new(cache.clone())),
+        Cache::Redis(address) => Box::new(RedisTarget::new(address.clone(), refills).map_err(Failure::no)?),
+    })
 }
 
 /// A name of this process that survives restarts, as its state directory does: groups know their members by it.

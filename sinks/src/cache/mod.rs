@@ -1,10 +1,8 @@
-//! The cache: the totals of the subjects that are asked for, in memory.
-//!
-//! [`MemoryCache`] answers; [`MemoryTarget`] is the sink's side of it. It starts empty and refills from the log. A
-//! subject that is missing is a miss (ask the database), never zero.
+//! The caches as targets: the totals of the subjects that are asked for. [`MemoryTarget`] is the sink's side of a
+//! [`tally_cache::MemoryCache`], [`RedisTarget`] that of a Redis.
 
 mod memory;
-mod shard;
+mod redis;
 
-pub use memory::{CacheLimits, MemoryCache, MemoryTarget};
-pub use shard::CachedCounters;
+pub use memory::MemoryTarget;
+pub use redis::RedisTarget;

@@ -14,13 +14,13 @@ mod transaction;
 
 use crate::batch::Batch;
 use crate::config::ValueType;
-use crate::roots::Roots;
 use crate::target::{StoredPosition, Target, TargetError};
 use address::{Address, redacted};
 use connection::{Columns, Connection};
 use mysql::ConnectError;
 use rows::Value;
 use std::sync::Arc;
+use tally_model::Roots;
 use tally_streams::log::TopicPartition;
 use tokio::runtime::{Builder, Runtime};
 use transaction::Upserts;
@@ -116,7 +116,7 @@ impl Database {
             let outcome = work(&mut connection, &self.upserts).await;
             if outcome.is_err() {
                 connection.discard().await;
-                return Ok((None, outcome));
+                return Ok::<_, TargetError>((None, outcome));
             }
             Ok((Some(connection), outcome))
         })?;

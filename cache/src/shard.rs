@@ -27,7 +27,7 @@ struct Entry {
 
 /// Subjects, within a number of bytes.
 #[derive(Default)]
-pub(super) struct Shard {
+pub(crate) struct Shard {
     entries: HashMap<Arc<str>, Entry, ahash::RandomState>,
     /// Each key once, in the order in which the eviction looks at them.
     queue: VecDeque<Arc<str>>,

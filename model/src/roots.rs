@@ -1,8 +1,8 @@
 //! How far the input is contained in one partition of an output topic, by the marks of the tasks that write there.
 
+use crate::progress::{ProgressMark, RootPosition};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use tally_model::{ProgressMark, RootPosition};
 
 /// The last mark of every task that writes to a partition.
 ///

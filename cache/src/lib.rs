@@ -1,0 +1,11 @@
+//! The caches, as both sides see them: sinks write them, the API reads them.
+//!
+//! [`MemoryCache`] is in this process; [`redis`] is shared by many. All of either can be lost and is filled again from
+//! the log. A subject that is missing is a miss (ask the database), never zero.
+
+mod memory;
+pub mod redis;
+mod shard;
+
+pub use memory::{CacheLimits, MemoryCache, Position};
+pub use shard::CachedCounters;

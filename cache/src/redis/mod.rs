@@ -1,0 +1,14 @@
+//! Redis as a cache, as both of its sides see it: addresses, connections, the names of the keys, and what the stored
+//! progress says. The sink writes (`sinks/src/cache/redis`), the API reads (`api/src/redis`).
+
+mod address;
+mod keys;
+mod progress;
+mod shards;
+mod slot;
+
+pub use address::{AddressError, RedisAddress};
+pub use keys::{EPOCH_FIELD, Keys, VERSION_FIELD};
+pub use progress::{EPOCH, NodeIdentity, RedisProgress, SHARDS, StoredPartition, StoredShard, fields};
+pub use shards::{RedisFailure, RedisTimeouts, Shards, describe, text};
+pub use slot::{SLOTS, slot_of, tag_of};

@@ -1,0 +1,329 @@
+//! Connections under one epoch: what was found when they were made, and whether it still holds.
+//!
+//! The invariant that everything here serves: **while a position can be read under `tally:progress`, every shard has
+//! every record below it.** Three things can break it, and each is looked for:
+//!
+//! - A shard was emptied (FLUSHALL, or an empty one in its place): its marker is gone.
+//! - A shard is not what it was (restarted, a replica in its place, another node): run id or replication id differ. Its
+//!   data may be older than what it acknowledged.
+//! - Another sink has noticed before: the epoch is another one.
+//!
+//! Then all positions are deleted before anything else, and the topics are read again from their start.
+
+use super::scripts;
+use redis::{Cmd, Pipeline, Value, cmd};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tally_cache::redis::{
+    EPOCH, Keys, NodeIdentity, RedisAddress, RedisFailure, RedisProgress, RedisTimeouts, Shards, StoredPartition,
+    StoredShard, text,
+};
+
+/// A shard that does not answer for so long is away.
+const TIMEOUTS: RedisTimeouts = RedisTimeouts { connect: Duration::from_secs(1), response: Duration::from_secs(1) };
+/// Whoever began an epoch and has not opened it after this long has died.
+const OPENING_MS: u64 = 3_000;
+/// How old the last look at the masters may be when positions are written. Markers are looked at in every write.
+const LOOK_AGE_MAX: Duration = Duration::from_millis(200);
+
+/// Connections to masters that were looked at.
+pub struct Session {
+    /// The connections.
+    pub shards: Shards,
+    /// The names of the keys.
+    pub keys: Keys,
+    /// In which everything is written.
+    pub epoch: u64,
+    /// The masters as the epoch began.
+    masters: Vec<StoredShard>,
+    /// What has to be there, with the shard where it is looked for.
+    markers: Vec<(usize, String)>,
+    looked_at: Instant,
+}
+
+/// Why a session is over.
+#[derive(Debug)]
+pub enum Ended {
+    /// Redis does not answer, or not well.
+    Away(RedisFailure),
+    /// What it had is lost, or somebody else has begun anew.
+    Lost(String),
+}
+
+impl From<RedisFailure> for Ended {
+    fn from(failure: RedisFailure) -> Self {
+        Self::Away(failure)
+    }
+}
+
+/// A session with the progress that it goes on with.
+pub struct Opened {
+    /// To write in.
+    pub session: Session,
+    /// Positions that are true; none where an epoch was begun.
+    pub progress: RedisProgress,
+    /// Why an epoch was begun, if one was.
+    pub begun: Option<String>,
+}
+
+/// What is there after connecting.
+struct Found {
+    shards: Shards,
+    keys: Keys,
+    nodes: Vec<NodeIdentity>,
+    progress: RedisProgress,
+    looked_at: Instant,
+}
+
+impl Session {
+    /// Connects. Goes on with the progress found there if it is true; if not, begins an epoch. `seen` is the latest
+    /// epoch that was ever met.
+    pub async fn open(address: &RedisAddress, seen: u64) -> Result<Opened, Ended> {
+        let found = Found::look(address).await?;
+        match found.doubt(seen).await? {
+            None => Ok(found.resume()),
+            Some(reason) => found.begin(seen, reason).await,
+        }
+    }
+
+    /// Connects again. Only the epoch that was written in before will do.
+    pub async fn reopen(address: &RedisAddress, seen: u64, epoch: u64) -> Result<Self, Ended> {
+        let found = Found::look(address).await?;
+        match found.doubt(seen).await? {
+            None if found.progress.epoch == Some(epoch) => Ok(found.resume().session),
+            None => Err(Ended::Lost(ANOTHER_EPOCH.into())),
+            Some(reason) => Err(Ended::Lost(reason)),
+        }
+    }
+
+    /// Forgets all positions and begins an epoch on the same connections.
+    pub async fn begin_again(self, reason: &str) -> Result<Opened, Ended> {
+        let nodes = masters(&self.shards).await?;
+        let looked_at = Instant::now();
+        let progress = RedisProgress { epoch: Some(self.epoch), ..RedisProgress::default() };
+        let seen = self.epoch;
+        Found { shards: self.shards, keys: self.keys, nodes, progress, looked_at }.begin(seen, reason.into()).await
+    }
+
+    /// Looks whether everything is as it was, and reads these fields of progress on the way. The masters are looked at
+    /// where `thorough` asks for it, and where the last time was too long ago.
+    pub async fn look(&mut self, fields: &[String], thorough: bool) -> Result<Vec<Option<StoredPartition>>, Ended> {
+        let asked_at = Instant::now();
+        let thorough = thorough || asked_at.duration_since(self.looked_at) > LOOK_AGE_MAX;
+        let progress_shard = self.shards.of(self.keys.progress_slot());
+        let mut pipelines = vec![Pipeline::new(); self.shards.len()];
+        for (shard, marker) in &self.markers {
+            pipelines[*shard].cmd("GET").arg(marker);
+        }
+        pipelines[progress_shard].cmd("HMGET").arg(self.keys.progress()).arg(EPOCH).arg(fields);
+        if thorough {
+            pipelines.iter_mut().for_each(NodeIdentity::ask);
+        }
+        let mut answers = self.ask_each(pipelines).await?;
+        for (shard, _) in &self.markers {
+            self.check_marker(*shard, answers[*shard].next())?;
+        }
+        let found = answers[progress_shard].next();
+        if thorough {
+            let node = |(shard, answers): (usize, &mut std::vec::IntoIter<Value>)| {
+                let identity = answers.next().zip(answers.next());
+                let identity =
+                    identity.and_then(|(server, replication)| NodeIdentity::from_answers(&server, &replication));
+                identity.ok_or_else(|| self.shards.failure(shard, "INFO answered what cannot be understood"))
+            };
+            let nodes = answers.iter_mut().enumerate().map(node).collect::<Result<Vec<_>, _>>()?;
+            if let Some(doubt) = differ(&self.shards, &nodes, &self.masters) {
+                return Err(Ended::Lost(doubt));
+            }
+            self.looked_at = asked_at;
+        }
+        self.positions(progress_shard, found)
+    }
+
+    fn check_marker(&self, shard: usize, found: Option<Value>) -> Result<(), Ended> {
+        if found.as_ref().and_then(text).is_some_and(|epoch| epoch == self.epoch.to_string()) {
+            return Ok(());
+        }
+        Err(Ended::Lost(no_marker(&self.shards, shard)))
+    }
+
+    fn positions(&self, shard: usize, found: Option<Value>) -> Result<Vec<Option<StoredPartition>>, Ended> {
+        let Some(Value::Array(values)) = found else {
+            return Err(self.shards.failure(shard, "no answer to HMGET").into());
+        };
+        let mut values = values.iter().map(text);
+        if values.next().flatten() != Some(self.epoch.to_string()) {
+            return Err(Ended::Lost(ANOTHER_EPOCH.into()));
+        }
+        let read = |json: Option<String>| {
+            let read = json.as_deref().map(StoredPartition::from_json).transpose();
+            read.map_err(|cause| self.shards.failure(shard, format!("{}: {cause}", self.keys.progress())).into())
+        };
+        values.map(read).collect()
+    }
+
+    /// Sends a pipeline to every shard (where it has commands) and takes the answers apart. An error that a script or
+    /// a command answered ends the session.
+    pub async fn ask_each(&self, pipelines: Vec<Pipeline>) -> Result<Vec<std::vec::IntoIter<Value>>, Ended> {
+        let mut answers: Vec<_> = pipelines.iter().map(|_| Vec::new()).collect();
+        let asked: Vec<_> = pipelines.into_iter().enumerate().filter(|(_, pipeline)| !pipeline.is_empty()).collect();
+        let of: Vec<usize> = asked.iter().map(|(shard, _)| *shard).collect();
+        for (shard, values) in of.into_iter().zip(self.shards.ask_each(asked).await?) {
+            let checked = values.into_iter().map(|value| self.shards.checked(shard, value));
+            answers[shard] = checked.collect::<Result<_, _>>()?;
+        }
+        Ok(answers.into_iter().map(Vec::into_iter).collect())
+    }
+
+    /// Sends one command about progress.
+    pub async fn ask_progress(&self, command: Cmd) -> Result<Value, RedisFailure> {
+        ask(&self.shards, self.shards.of(self.keys.progress_slot()), command).await
+    }
+
+    /// The questions for a shard's markers, to be asked behind what is written there.
+    pub fn ask_markers(&self, shard: usize, pipeline: &mut Pipeline) {
+        for (_, marker) in self.markers.iter().filter(|(of, _)| *of == shard) {
+            pipeline.cmd("GET").arg(marker);
+        }
+    }
+
+    /// Takes their answers.
+    pub fn check_markers(&self, shard: usize, answers: &mut impl Iterator<Item = Value>) -> Result<(), Ended> {
+        let mut markers = self.markers.iter().filter(|(of, _)| *of == shard);
+        markers.try_for_each(|_| self.check_marker(shard, answers.next()))
+    }
+
+    fn new(shards: Shards, keys: Keys, epoch: u64, masters: Vec<StoredShard>, looked_at: Instant) -> Self {
+        let marker = |master: &StoredShard| (shards.of(master.marker), keys.marker(master.marker));
+        Self { markers: masters.iter().map(marker).collect(), shards, keys, epoch, masters, looked_at }
+    }
+}
+
+const ANOTHER_EPOCH: &str = "redis: the positions are gone, or another sink has begun to fill it anew";
+
+impl Found {
+    async fn look(address: &RedisAddress) -> Result<Self, Ended> {
+        let shards = Shards::connect(address, TIMEOUTS).await?;
+        let keys = Keys::new(address);
+        let scripts = shards.ask_each((0..shards.len()).map(|shard| (shard, scripts::load())).collect()).await?;
+        for (shard, loaded) in scripts.into_iter().enumerate() {
+            loaded.into_iter().try_for_each(|value| shards.checked(shard, value).map(drop))?;
+        }
+        let looked_at = Instant::now();
+        let nodes = masters(&shards).await?;
+        let progress = RedisProgress::read(&shards, &keys).await?;
+        Ok(Self { shards, keys, nodes, progress, looked_at })
+    }
+
+    /// Why the progress found is not true; None where it is.
+    async fn doubt(&self, seen: u64) -> Result<Option<String>, Ended> {
+        let Some(epoch) = self.progress.epoch else { return Ok(Some("redis: there is no progress".into())) };
+        if epoch < seen {
+            return Ok(Some(format!("redis: epoch {epoch} comes before {seen}, which was met before")));
+        }
+        if self.progress.shards.is_empty() {
+            if now_ms().saturating_sub(epoch) < OPENING_MS {
+                let shard = self.shards.of(self.keys.progress_slot());
+                return Err(self.shards.failure(shard, "another sink is about to begin filling it").into());
+            }
+            return Ok(Some("redis: another sink began to fill it and died".into()));
+        }
+        let doubt = differ(&self.shards, &self.nodes, &self.progress.shards);
+        if doubt.is_some() {
+            return Ok(doubt);
+        }
+        for master in &self.progress.shards {
+            let shard = self.shards.of(master.marker);
+            let marker = ask(&self.shards, shard, get(&self.keys.marker(master.marker))).await?;
+            if text(&marker) != Some(epoch.to_string()) {
+                return Ok(Some(no_marker(&self.shards, shard)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn resume(self) -> Opened {
+        let Self { shards, keys, progress, looked_at, .. } = self;
+        let (epoch, masters) = (progress.epoch.unwrap_or_default(), progress.shards.clone());
+        Opened { session: Session::new(shards, keys, epoch, masters, looked_at), progress, begun: None }
+    }
+
+    /// Begins an epoch: positions are deleted, every shard is marked, and only then are there positions again. Whoever
+    /// else does the same at this time: one of both wins each step, the other starts over.
+    async fn begin(self, seen: u64, reason: String) -> Result<Opened, Ended> {
+        let Self { shards, keys, nodes, progress, looked_at } = self;
+        let progress_shard = shards.of(keys.progress_slot());
+        let slots = shards.last_slots();
+        let markers: Vec<_> = slots.iter().map(|slot| keys.marker(*slot)).enumerate().collect();
+        let mut latest = seen.max(progress.epoch.unwrap_or_default());
+        for (shard, marker) in &markers {
+            let marked = ask(&shards, *shard, get(marker)).await?;
+            latest = latest.max(text(&marked).and_then(|epoch| epoch.parse().ok()).unwrap_or_default());
+        }
+        let epoch = now_ms().max(latest + 1);
+        let expect = |found: Value| match text(&found).is_some_and(|found| found == epoch.to_string()) {
+            true => Ok(()),
+            false => Err(Ended::Lost(ANOTHER_EPOCH.into())),
+        };
+        expect(ask(&shards, progress_shard, scripts::begin(&keys.progress(), progress.epoch, epoch)).await?)?;
+        for (shard, marker) in &markers {
+            expect(ask(&shards, *shard, scripts::mark(marker, epoch)).await?)?;
+        }
+        let stored = |(node, marker): (NodeIdentity, &u16)| {
+            let NodeIdentity { run_id, replication_id, .. } = node;
+            StoredShard { run_id, replication_id, marker: *marker }
+        };
+        let masters: Vec<_> = nodes.into_iter().zip(&slots).map(stored).collect();
+        // Plain strings and numbers always become JSON.
+        let json = serde_json::to_string(&masters).unwrap_or_default();
+        expect(ask(&shards, progress_shard, scripts::open(&keys.progress(), epoch, &json)).await?)?;
+        let progress = RedisProgress { epoch: Some(epoch), shards: masters.clone(), ..RedisProgress::default() };
+        Ok(Opened { session: Session::new(shards, keys, epoch, masters, looked_at), progress, begun: Some(reason) })
+    }
+}
+
+/// Every shard as it says it is. One that does not take writes is no master, whatever the Cluster says.
+async fn masters(shards: &Shards) -> Result<Vec<NodeIdentity>, RedisFailure> {
+    let nodes = NodeIdentity::of_all(shards).await?;
+    match nodes.iter().position(|node| !node.is_master) {
+        Some(shard) => Err(shards.failure(shard, "is a replica, which takes no writes: name its master")),
+        None => Ok(nodes),
+    }
+}
+
+/// Why these nodes are not the masters as they were; None where they are.
+fn differ(shards: &Shards, nodes: &[NodeIdentity], masters: &[StoredShard]) -> Option<String> {
+    for (shard, node) in nodes.iter().enumerate() {
+        let name = shards.node(shard);
+        let known =
+            |master: &&StoredShard| master.run_id == node.run_id && master.replication_id == node.replication_id;
+        if !node.is_master {
+            return Some(format!("redis {name}: is a replica now"));
+        }
+        if !masters.iter().any(|master| known(&master)) {
+            return Some(format!("redis {name}: was restarted or replaced: what it has may be older than what it had"));
+        }
+        if !masters.iter().any(|master| shards.of(master.marker) == shard) {
+            return Some(format!("redis {name}: has none of the slots by which a loss is noticed"));
+        }
+    }
+    (nodes.len() != masters.len()).then(|| format!("redis: {} masters where there were {}", nodes.len(), masters.len()))
+}
+
+fn no_marker(shards: &Shards, shard: usize) -> String {
+    format!("redis {}: was emptied, or is filled anew by another sink", shards.node(shard))
+}
+
+fn get(key: &str) -> Cmd {
+    cmd("GET").arg(key).clone()
+}
+
+async fn ask(shards: &Shards, shard: usize, command: Cmd) -> Result<Value, RedisFailure> {
+    let mut pipeline = Pipeline::with_capacity(1);
+    pipeline.add_command(command);
+    let answer = shards.ask(shard, &pipeline).await?.pop().unwrap_or_default();
+    shards.checked(shard, answer)
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
