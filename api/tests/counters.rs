@@ -217,7 +217,7 @@ async fn a_read_that_is_too_late_says_so() {
 #[tokio::test]
 async fn a_database_that_is_away_is_503_and_the_cache_goes_on() {
     let world = World::new().await;
-    sqlx::query("DROP TABLE sink_progress").execute(&world.pool).await.unwrap();
+    world.store.execute("DROP TABLE sink_progress", &[]).await;
     let answer = world.get(&counters(IN_0)).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.content_type, "application/problem+json");

@@ -63,7 +63,7 @@ async fn probes() {
     let world = World::new().await;
     world.expect("/livez", serde_json::json!({"status": "ok"})).await;
     world.expect("/readyz", serde_json::json!({"status": "ok"})).await;
-    sqlx::query("DROP TABLE sink_progress").execute(&world.pool).await.unwrap();
+    world.store.execute("DROP TABLE sink_progress", &[]).await;
     let started = std::time::Instant::now();
     while world.get("/readyz").await.status != StatusCode::SERVICE_UNAVAILABLE {
         assert!(started.elapsed() < std::time::Duration::from_secs(5));

@@ -4,43 +4,8 @@
 mod fixture;
 
 use fixture::*;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 use tally_sinks::{SinkTask, Step};
-
-/// Runs `deploy/services.sh`.
-fn services(arguments: &[&str]) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/services.sh");
-    let run = Command::new(script).args(arguments).output().unwrap();
-    assert!(run.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
-    String::from_utf8(run.stdout).unwrap()
-}
-
-/// A server of the test's own; stopped at its end.
-struct OwnServer {
-    directory: tempfile::TempDir,
-    url: String,
-}
-
-impl OwnServer {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let printed = services(&["start", directory.path().to_str().unwrap(), "mariadb"]);
-        let url = printed.lines().find_map(|line| line.strip_prefix("TALLY_TEST_MARIADB=")).unwrap().to_owned();
-        Self { directory, url }
-    }
-
-    fn tell(&self, command: &str) {
-        services(&[command, self.directory.path().to_str().unwrap(), "mariadb"]);
-    }
-}
-
-impl Drop for OwnServer {
-    fn drop(&mut self) {
-        self.tell("stop");
-    }
-}
 
 /// Steps until the sink has seen that the server is away; no step may take long.
 fn notice(world: &World, task: &mut SinkTask) {

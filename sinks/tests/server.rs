@@ -301,10 +301,10 @@ fn the_session_is_what_batches_rely_on() {
         assert!(plan[0].contains("PRIMARY"), "{plan:?}");
         let plan = place.rows("EXPLAIN PARTITIONS SELECT active FROM reactions WHERE actor_id = 'u1'");
         assert!(plan[0].contains("|p") && !plan[0].contains(','), "one partition is looked at: {plan:?}");
-        let engines = place.rows(&format!(
+        let engines = place.rows(
             "SELECT DISTINCT engine, table_collation FROM information_schema.tables
-             WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' AND table_name <> '_sqlx_migrations'"
-        ));
+             WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' AND table_name <> '_sqlx_migrations'",
+        );
         assert_eq!(engines, ["InnoDB|utf8mb4_bin"]);
     }
 }

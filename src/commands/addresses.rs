@@ -123,7 +123,7 @@ fn cache(flag: &str, url: &str) -> Result<CacheAddress, Failure> {
 fn address(value: &str, scheme: &str, flag: &str, form: &str) -> Result<PathBuf, Failure> {
     match value.strip_prefix(scheme) {
         Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => Err(Failure::usage(format!("{flag} {}: not known; this version takes `{form}`", scheme_of(value)))),
+        _ => Err(Failure::usage(format!("{flag} {}: not known; this version takes `{form}`", shown(value)))),
     }
 }
 
@@ -134,18 +134,17 @@ fn database<'a>(flag: &str, url: &'a str) -> Result<&'a str, Failure> {
         Some(("mysql", rest)) if rest.starts_with("//") => Ok(url),
         _ => {
             let form = "`sqlite:FILE` or `mysql://user:password@host[:port]/db`";
-            Err(Failure::usage(format!("{flag} {}: not known; use {form}", scheme_of(url))))
+            Err(Failure::usage(format!("{flag} {}: not known; use {form}", shown(url))))
         }
     }
 }
 
-/// What of an address may be shown: what follows the scheme may hold a password. One without a scheme is shown whole
-/// where it cannot hold one.
-fn scheme_of(url: &str) -> &str {
+/// What of an address may be shown. Where it may hold a password that is its scheme.
+fn shown(url: &str) -> &str {
     match url.split_once(':') {
+        _ if !url.contains('@') && !url.contains("//") => url,
         Some((scheme, _)) => scheme,
-        None if url.contains('@') => "…",
-        None => url,
+        None => "…",
     }
 }
 
@@ -161,7 +160,7 @@ mod tests {
         for (url, shown) in [
             ("postgres://u:secret@h/db", "postgres"),
             ("mysql:u:secret@h/db", "mysql"),
-            ("sqlite:", "sqlite"),
+            ("sqlite:", "sqlite:"),
             ("u/secret@h", "…"),
             ("tally.db", "tally.db"),
         ] {

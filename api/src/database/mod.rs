@@ -24,8 +24,8 @@ const PROGRESS_AGE_MAX: Duration = Duration::from_millis(100);
 pub struct ReadDatabase {
     pool: ReadPool,
     progress: RwLock<Arc<DatabaseProgress>>,
-    /// Only one reads progress at a time, whoever wants it.
-    refreshing: tokio::sync::Mutex<()>,
+    /// Only one reads progress at a time, whoever wants it. When the last read that failed began, and why it did.
+    refreshing: tokio::sync::Mutex<Option<(Instant, String)>>,
     /// Counts the times that progress was read. Its receivers are those who wait.
     refreshed: watch::Sender<u64>,
     polling: AtomicBool,
@@ -167,13 +167,20 @@ impl ReadDatabase {
             return Ok(last);
         }
         let asked_at = Instant::now();
-        let _one = self.refreshing.lock().await;
+        let mut failed = self.refreshing.lock().await;
         let last = self.last();
         // What somebody else began to read after the question was asked answers it as well.
         if fresh(&last) || last.read_at.is_some_and(|read_at| read_at >= asked_at) {
             return Ok(last);
         }
-        let next = Arc::new(self.read_progress(&last).await?);
+        // So does its failure: otherwise each would wait for a server that is away, one after the other.
+        if let Some((_, cause)) = failed.as_ref().filter(|(began_at, _)| *began_at >= asked_at) {
+            return Err(sqlx::Error::Io(std::io::Error::other(cause.clone())));
+        }
+        let began_at = Instant::now();
+        let read = self.read_progress(&last).await;
+        *failed = read.as_ref().err().map(|error| (began_at, error.to_string()));
+        let next = Arc::new(read?);
         *self.progress.write().unwrap_or_else(PoisonError::into_inner) = next.clone();
         self.refreshed.send_modify(|times| *times += 1);
         Ok(next)

@@ -8,7 +8,7 @@ use std::str::FromStr;
 /// Where a database is, and how to connect to it.
 pub enum Address {
     /// `sqlite:FILE`
-    Sqlite(SqliteConnectOptions),
+    Sqlite(Box<SqliteConnectOptions>),
     /// `mysql://user:password@host[:port]/db`, MySQL or MariaDB.
     MySql(Box<MySqlConnectOptions>),
 }
@@ -19,7 +19,7 @@ impl Address {
         // The parsers' messages say what is wrong, never what was given.
         if url.starts_with("sqlite:") {
             let options = SqliteConnectOptions::from_str(url).map_err(|e| e.to_string())?;
-            return Ok(Self::Sqlite(options.disable_statement_logging()));
+            return Ok(Self::Sqlite(Box::new(options.disable_statement_logging())));
         }
         if !url.starts_with("mysql://") {
             return Err("use `sqlite:FILE` or `mysql://user:password@host[:port]/db`".into());

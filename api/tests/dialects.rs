@@ -1,0 +1,153 @@
+//! The same questions to the same rows have the same answers, whatever the database is. And what a server does that
+//! is away.
+
+mod fixture;
+
+use axum::http::StatusCode;
+use fixture::server::{OwnServer, ServerDatabase, server_databases};
+use fixture::*;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use tally_model::Receipt;
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work)
+}
+
+/// Fills the tables and asks everything; the answers with their questions.
+async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
+    let longest = format!("article:{}", "\u{7528}".repeat(40));
+    for (id, likes) in [("article:a", 1), ("article:A", 2), ("article:\u{e9}", i64::MAX), (&longest, 4)] {
+        world.total(id, "likes", likes).await;
+        world.total(id, "views", likes / 2).await;
+    }
+    for i in 0..40 {
+        world.total(&format!("video:{i}"), "visitors", i).await;
+    }
+    let request: String = Receipt { request: [10; 16], offsets: vec![] }.request.map(|b| format!("{b:02x}")).concat();
+    world.verdict(7, &request, "e7", "limited").await;
+    world.verdict(5, &request, "E5", "duplicate").await;
+    world.verdict(6, "other", "e6", "late").await;
+    world
+        .store
+        .execute("UPDATE verdicts SET event_id = NULL, reason = ? WHERE `offset` = 7", &["\u{7528}\u{1f600} why"])
+        .await;
+    world.events(0, 20);
+    for topic in ["counters", "verdicts"] {
+        world.move_to(topic, 0, &[(0, 12, 5), (1, 3, 9)]).await;
+        world.move_to(topic, 1, &[(0, 11, 4), (1, 3, 8)]).await;
+    }
+    let encoded = |id: &str| id.bytes().map(|b| format!("%{b:02x}")).collect::<String>();
+    let many = |n: usize| (0..n).map(|i| format!("subject_id=video:{i}")).collect::<Vec<_>>().join("&");
+    let mut uris: Vec<String> =
+        ["article:a", "article:A", "article:\u{e9}", "article:e", &longest, "video:39", "video:77"]
+            .map(|id| format!("/v1/subjects/{}/counters", encoded(id)))
+            .into();
+    uris.extend([1, 2, 4, 5, 16, 17, 100].map(|n| format!("/v1/counters?{}", many(n))));
+    uris.push(format!("/v1/receipts/{}", receipt(&[(0, 8)])));
+    uris.push(format!("/v1/receipts/{}", receipt(&[(0, 11)])));
+    uris.push(format!("/v1/subjects/article:a/counters?after={}", receipt(&[(0, 9)])));
+    uris.push(format!("/v1/subjects/article:a/counters?after={}&wait_ms=40", receipt(&[(0, 15)])));
+    uris.extend(["/v1/progress", "/readyz"].map(str::to_owned));
+    let mut answers = Vec::new();
+    for uri in uris {
+        // The progress behind an answer may be a tenth of a second old.
+        tokio::time::sleep(Duration::from_millis(if answers.is_empty() { 120 } else { 0 })).await;
+        let answer = world.get(&uri).await;
+        assert_eq!(answer.status, StatusCode::OK, "{uri}: {}", answer.body);
+        answers.push((uri, answer.status, answer.body));
+    }
+    answers
+}
+
+#[test]
+fn every_database_gives_the_same_answers() {
+    let expected = block_on(async { answers(&World::new().await).await });
+    assert_eq!(expected[0].2["counters"]["likes"], 1);
+    assert_eq!(expected[2].2["counters"]["likes"], i64::MAX);
+    assert_eq!(expected[14].2["not_counted"].as_array().unwrap().len(), 2, "{}", expected[14].2);
+    for database in server_databases() {
+        let found = block_on(async { answers(&World::on_server(&database.url).await).await });
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(found, expected);
+        }
+    }
+}
+
+#[test]
+fn a_wait_sees_what_is_written_on_a_server_meanwhile() {
+    for database in server_databases() {
+        block_on(async {
+            let world = World::on_server(&database.url).await;
+            world.move_to("counters", 0, &[(0, 1, 0)]).await;
+            world.move_to("counters", 1, &[(0, 1, 0)]).await;
+            let uri = format!("/v1/subjects/article:a/counters?wait_ms=5000&after={}", receipt(&[(0, 5)]));
+            let (answer, ()) = tokio::join!(world.get(&uri), async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                world.total("article:a", "likes", 3).await;
+                world.move_to("counters", 0, &[(0, 6, 0)]).await;
+                world.move_to("counters", 1, &[(0, 6, 0)]).await;
+            });
+            assert_eq!((&answer.body["after"], &answer.body["counters"]["likes"]), (&"applied".into(), &3.into()));
+        });
+    }
+}
+
+#[test]
+fn a_server_that_is_away_is_503_in_time_and_served_again_when_it_is_back() {
+    if server_databases().is_empty() {
+        return;
+    }
+    let server = OwnServer::start();
+    let database = ServerDatabase::new(server.url.clone());
+    block_on(async {
+        let world = World::on_server(&database.url).await;
+        world.total("article:a", "likes", 3).await;
+        let uri = "/v1/subjects/article:a/counters";
+        for (away, back) in [("stop", "start"), ("kill", "start"), ("pause", "resume")] {
+            // Several connections, so that all of them break.
+            let warm = (0..20).map(|_| world.get(uri));
+            for answer in futures(warm).await {
+                assert_eq!(answer.status, StatusCode::OK, "before {away}");
+            }
+            server.tell(away);
+            // The first round finds the broken connections, the second has none.
+            for _ in 0..2 {
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                let since = Instant::now();
+                for answer in futures((0..20).map(|_| world.get(uri))).await {
+                    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{away}");
+                    assert_eq!(answer.retry_after.as_deref(), Some("1"));
+                }
+                assert!(since.elapsed() < Duration::from_secs(6), "{away}: {:?}", since.elapsed());
+            }
+            server.tell(back);
+            let since = Instant::now();
+            while world.get(uri).await.status != StatusCode::OK {
+                assert!(since.elapsed() < Duration::from_secs(5), "{back}");
+            }
+        }
+    });
+}
+
+/// Runs requests at the same time.
+async fn futures(requests: impl Iterator<Item = impl Future<Output = Answer>>) -> Vec<Answer> {
+    let mut running: Vec<_> = requests.map(Box::pin).map(Some).collect();
+    let mut answers = Vec::new();
+    std::future::poll_fn(|context| {
+        for slot in &mut running {
+            if let Some(request) = slot
+                && let std::task::Poll::Ready(answer) = request.as_mut().poll(context)
+            {
+                answers.push(answer);
+                *slot = None;
+            }
+        }
+        match running.iter().all(Option::is_none) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        }
+    })
+    .await;
+    answers
+}
