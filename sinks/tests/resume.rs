@@ -3,22 +3,11 @@
 mod fixture;
 
 use fixture::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tally_sinks::*;
 use tally_streams::log::{Cleanup, Log, LogError, TopicPartition, TopicSpec};
-
-fn all_rows(place: &DatabasePlace) -> (Vec<String>, Vec<String>) {
-    let counters = place.rows("SELECT subject_id, metric, value FROM counters ORDER BY 1, 2");
-    (counters, place.rows("SELECT topic, `partition`, next_offset, roots, version FROM sink_progress ORDER BY 1, 2"))
-}
-
-fn expected(commits: i64) -> (Vec<String>, Vec<String>) {
-    let (mut world, place) = (World::new(), DatabasePlace::new());
-    world.history(commits);
-    world.drain(&mut world.task(Box::new(place.open())));
-    all_rows(&place)
-}
 
 /// Fails on purpose, before or after the write has taken effect.
 struct Flaky {
@@ -40,10 +29,6 @@ impl Target for Flaky {
 
     fn begin(&mut self, goals: &[(TopicPartition, u64)]) {
         self.inner.begin(goals);
-    }
-
-    fn check(&mut self) -> Result<(), TargetError> {
-        self.inner.check()
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
@@ -79,7 +64,7 @@ fn a_crash_at_any_step_changes_nothing() {
         }
         drop(task);
         world.drain(&mut world.task(Box::new(place.open())));
-        assert_eq!(all_rows(&place), expected, "after {steps} steps");
+        assert_eq!(place.all_rows(), expected, "after {steps} steps");
     }
 }
 
@@ -94,9 +79,70 @@ fn failures_are_waited_out_whether_or_not_the_write_took_effect() {
         let mut task = world.task(Box::new(Flaky { inner: Box::new(place.open()), plan: plan.clone() }));
         world.drain(&mut task);
         assert!(plan.lock().unwrap().is_empty());
-        assert_eq!(all_rows(&place), expected);
+        assert_eq!(place.all_rows(), expected);
         assert!(world.metric("tally_sink_errors_total") >= 2.0);
     }
+}
+
+/// A target that can be away, and counts what it is asked.
+struct Remote {
+    inner: Box<dyn Target>,
+    is_away: Arc<AtomicBool>,
+    asked: Arc<Mutex<(u32, u32)>>,
+}
+
+impl Remote {
+    fn answer(&self) -> Result<(), TargetError> {
+        match self.is_away.load(Ordering::Relaxed) {
+            true => Err(TargetError::Unavailable("away".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Target for Remote {
+    fn positions(&mut self, topics: &[Arc<str>]) -> Result<Vec<StoredPosition>, TargetError> {
+        self.answer()?;
+        self.inner.positions(topics)
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
+        self.asked.lock().unwrap().0 += 1;
+        self.answer()?;
+        self.inner.write(batch)
+    }
+
+    fn probe(&mut self) -> Result<(), TargetError> {
+        self.asked.lock().unwrap().1 += 1;
+        self.answer()
+    }
+}
+
+#[test]
+fn a_target_that_is_away_is_probed_and_gets_the_batch_when_it_is_back() {
+    let (mut world, place) = (World::new(), DatabasePlace::new());
+    let (is_away, asked) = (Arc::new(AtomicBool::new(false)), Arc::default());
+    let target = Remote { inner: Box::new(place.open()), is_away: is_away.clone(), asked: Arc::clone(&asked) };
+    let mut task = world.task(Box::new(target));
+    world.drain(&mut task);
+    world.history(40);
+    is_away.store(true, Ordering::Relaxed);
+    *asked.lock().unwrap() = (0, 0);
+    let since_ms = world.now_ms();
+    while world.now_ms() - since_ms < 120_000 {
+        world.pass(10);
+        task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+    }
+    assert_eq!(world.metric("tally_sink_breaker_state"), 2.0);
+    let (writes, probes) = *asked.lock().unwrap();
+    assert_eq!(writes, 5, "then only probes");
+    assert!((10..16).contains(&probes), "{probes} in two minutes");
+    assert!(place.all_rows().0.is_empty());
+    is_away.store(false, Ordering::Relaxed);
+    world.drain(&mut task);
+    assert_eq!(world.metric("tally_sink_breaker_state"), 0.0);
+    assert_eq!(place.all_rows(), expected(40));
+    assert_eq!(asked.lock().unwrap().1, probes + 1, "one probe was enough");
 }
 
 #[test]
@@ -105,14 +151,16 @@ fn two_sinks_on_one_database_end_in_the_same_rows() {
     for pattern in [0b0101_0101u64, 0b0011_0111, 0b0001_0001] {
         let (mut world, place) = (World::new(), DatabasePlace::new());
         world.history(40);
-        let mut tasks = [world.task(Box::new(place.open())), world.task(Box::new(place.open()))];
+        let mut tasks = ["a", "b"].map(|member| world.task_of(member, Box::new(place.open())));
         for step in 0..300 {
             world.pass(20);
             let task = &mut tasks[(pattern >> (step % 8) & 1) as usize];
             task.poll_once(world.now_ms(), 0.5, Duration::ZERO).unwrap();
         }
-        world.drain(&mut tasks[0]);
-        assert_eq!(all_rows(&place), expected);
+        let [mut first, second] = tasks;
+        drop(second);
+        world.drain(&mut first);
+        assert_eq!(place.all_rows(), expected);
     }
 }
 
@@ -122,13 +170,13 @@ fn a_reset_is_noticed_by_the_sink_that_runs() {
     world.history(40);
     let mut task = world.task(Box::new(place.open()));
     world.drain(&mut task);
-    let before = all_rows(&place);
+    let before = place.all_rows();
     place.open().reset(&[("counters".into(), ValueType::Counters)], Rows::Delete).unwrap();
-    assert_eq!(all_rows(&place), (vec![], vec![]));
+    assert_eq!(place.all_rows(), (vec![], vec![]));
     world.history(1);
     world.drain(&mut task);
-    assert_eq!(all_rows(&place).0.len(), before.0.len());
-    assert_eq!(all_rows(&place).0[4..], before.0[4..], "beside article:1, which the last commit named");
+    assert_eq!(place.all_rows().0.len(), before.0.len());
+    assert_eq!(place.all_rows().0[4..], before.0[4..], "beside article:1, which the last commit named");
 }
 
 #[test]
@@ -291,7 +339,7 @@ fn a_thread_writes_what_it_has_read_before_it_stops() {
     world.history(40);
     let thread = SinkThread::spawn(world.task(Box::new(place.open()))).unwrap();
     let expected = expected(40);
-    while all_rows(&place) != expected {
+    while place.all_rows() != expected {
         assert!(!thread.is_finished());
         std::thread::sleep(Duration::from_millis(5));
     }

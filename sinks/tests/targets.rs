@@ -248,3 +248,68 @@ fn a_database_that_cannot_be_opened_says_why() {
         assert!(error.contains("://u:…@") && error.contains(part) && !error.contains("secret"), "{error}");
     }
 }
+
+#[test]
+fn batches_of_every_size_arrive_whole() {
+    for place in DatabasePlace::all() {
+        let mut target = place.target();
+        for (round, rows) in [1, 8, 64, 512, 513, 1_500].into_iter().enumerate() {
+            let mut batch = Batch::default();
+            // Not in the order of their keys.
+            for i in (0..rows).rev() {
+                let total = (round as i64) * 10_000 + i;
+                let id = format!("article:{i}");
+                add_counters(&mut batch, &counters(&id, &[("likes", total)], &["likes"], round as i64), false);
+            }
+            batch.positions.push(step((round as u64).checked_sub(1), round as u64, &[], round as i64));
+            target.write(&batch).unwrap();
+            let found = place.rows(&format!("SELECT COUNT(*), SUM(value) FROM counters WHERE version = {round}"));
+            let sum = rows * (round as i64) * 10_000 + rows * (rows - 1) / 2;
+            assert_eq!(found, [format!("{rows}|{sum}")], "{rows} rows");
+        }
+    }
+}
+
+#[test]
+fn ids_are_compared_byte_by_byte() {
+    let longest = format!("article:{}", "\u{7528}".repeat(40));
+    let ids = ["article:A", "article:a", "article:a ", "article:a  ", "article:\u{e9}", "article:e\u{301}", &longest];
+    let actors = ["u", "U", "u ", "\u{df}", "ss", &"\u{7528}".repeat(40)];
+    assert_eq!((longest.len(), actors[5].len()), (128, 120));
+    for place in DatabasePlace::all() {
+        let mut target = place.target();
+        let mut batch = Batch::default();
+        let mut version = 0;
+        for id in ids {
+            version += 1;
+            add_counters(&mut batch, &counters(id, &[("likes", version)], &["likes"], version), false);
+            for actor in actors {
+                let reaction = tally_model::Reaction { subject_id: id.into(), ..reaction(actor, true, NOW_MS, 1) };
+                let value = serde_json::to_vec(&reaction).unwrap();
+                let from = TopicPartition::new("reactions", 0);
+                add(&mut batch, &from, ValueType::Reaction, &reaction.key(), &value, false);
+            }
+        }
+        target.write(&batch).unwrap();
+        for (id, version) in ids.iter().zip(1..) {
+            assert_eq!(place.totals(id), totals(&[("likes", version)]), "{id:?}");
+        }
+        let found = place.rows("SELECT COUNT(*), COUNT(DISTINCT actor_id), COUNT(DISTINCT subject_id) FROM reactions");
+        assert_eq!(found, ["42|6|7"]);
+    }
+}
+
+#[test]
+fn a_poisonous_verdict_is_stored_whatever_its_ids_are() {
+    for place in DatabasePlace::all() {
+        let mut target = place.target();
+        let long = "\u{fffd}".repeat(100_000);
+        let mut poison = verdict(1, 1, None, NOW_MS);
+        (poison.event_id, poison.actor_id, poison.reason) = (Some(long.clone()), Some(long.clone()), long);
+        let mut batch = Batch::default();
+        batch.verdicts.push(poison);
+        target.write(&batch).unwrap();
+        let found = place.rows("SELECT event_id FROM verdicts");
+        assert_eq!(found[0].len(), 300_000);
+    }
+}

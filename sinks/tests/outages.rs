@@ -1,0 +1,160 @@
+//! A server that is stopped, killed, frozen, emptied, or set back to an old backup: whatever it was, in the end the rows
+//! are what they would have been.
+
+mod fixture;
+
+use fixture::*;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tally_sinks::{SinkTask, Step};
+
+/// Runs `deploy/services.sh`.
+fn services(arguments: &[&str]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/services.sh");
+    let run = Command::new(script).args(arguments).output().unwrap();
+    assert!(run.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+    String::from_utf8(run.stdout).unwrap()
+}
+
+/// A server of the test's own; stopped at its end.
+struct OwnServer {
+    directory: tempfile::TempDir,
+    url: String,
+}
+
+impl OwnServer {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let printed = services(&["start", directory.path().to_str().unwrap(), "mariadb"]);
+        let url = printed.lines().find_map(|line| line.strip_prefix("TALLY_TEST_MARIADB=")).unwrap().to_owned();
+        Self { directory, url }
+    }
+
+    fn tell(&self, command: &str) {
+        services(&[command, self.directory.path().to_str().unwrap(), "mariadb"]);
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        self.tell("stop");
+    }
+}
+
+/// Steps until the sink has seen that the server is away; no step may take long.
+fn notice(world: &World, task: &mut SinkTask) {
+    let (since, errors) = (Instant::now(), world.metric("tally_sink_errors_total"));
+    while world.metric("tally_sink_errors_total") < errors + 6.0 {
+        world.pass(10);
+        let step_since = Instant::now();
+        if let Step::Waiting(wait_ms) = task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap() {
+            world.pass(wait_ms);
+        }
+        assert!(step_since.elapsed() < Duration::from_secs(7), "a step took {:?}", step_since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(60));
+    }
+    assert_eq!(world.metric("tally_sink_breaker_state"), 2.0);
+}
+
+#[test]
+fn a_server_that_comes_and_goes_loses_nothing() {
+    if server_databases().is_empty() {
+        return;
+    }
+    let server = OwnServer::start();
+    let database = ServerDatabase::new(server.url.clone());
+    let place = DatabasePlace::Server(database);
+    let mut world = World::new();
+    let mut task = world.task(place.target());
+    let mut commits = 0;
+    for (away, back) in [("stop", "start"), ("kill", "start"), ("pause", "resume")] {
+        for steps in [3, 14] {
+            world.commits(commits + 1, commits + 20);
+            commits += 20;
+            for _ in 0..steps {
+                world.pass(5);
+                task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+            }
+            server.tell(away);
+            notice(&world, &mut task);
+            server.tell(back);
+            world.drain(&mut task);
+            assert_eq!(world.metric("tally_sink_breaker_state"), 0.0);
+            assert_eq!(place.all_rows(), expected(commits), "{away} after {steps} steps");
+        }
+    }
+    drop(task);
+}
+
+/// Keeps copies of the tables, and puts them back.
+fn copy(place: &DatabasePlace, from: &str, to: &str) {
+    for table in ["counters", "sink_progress"] {
+        place.rows(&format!("CREATE TABLE IF NOT EXISTS {table}{to} AS SELECT * FROM {table}{from} WHERE 1 = 0"));
+        place.rows(&format!("DELETE FROM {table}{to}"));
+        place.rows(&format!("INSERT INTO {table}{to} SELECT * FROM {table}{from}"));
+    }
+}
+
+#[test]
+fn a_backup_that_is_restored_is_noticed_while_running_and_filled_up() {
+    for place in DatabasePlace::all() {
+        let mut world = World::new();
+        world.history(20);
+        let mut task = world.task(place.target());
+        world.drain(&mut task);
+        copy(&place, "", "_backup");
+        world.commits(21, 40);
+        world.drain(&mut task);
+        assert_eq!(place.all_rows(), expected(40));
+        // With something to write, and with nothing.
+        copy(&place, "_backup", "");
+        world.commits(41, 41);
+        world.drain(&mut task);
+        assert_eq!(place.all_rows(), expected(41));
+        let errors = world.metric("tally_sink_errors_total");
+        copy(&place, "_backup", "");
+        for _ in 0..11 {
+            world.pass(1_000);
+            task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+        }
+        world.drain(&mut task);
+        assert_eq!(world.metric("tally_sink_errors_total"), errors + 1.0, "noticed without a write");
+        assert_eq!(place.all_rows(), expected(41));
+        // And at the start.
+        drop(task);
+        copy(&place, "_backup", "");
+        world.drain(&mut world.task(place.target()));
+        assert_eq!(place.all_rows(), expected(41));
+    }
+}
+
+#[test]
+fn tables_that_are_gone_are_made_again_and_filled() {
+    for place in server_databases().into_iter().map(DatabasePlace::Server) {
+        let mut world = World::new();
+        world.history(40);
+        let mut task = world.task(place.target());
+        world.drain(&mut task);
+        let DatabasePlace::Server(database) = &place else { continue };
+        database.admin(&format!("DROP DATABASE {0}; CREATE DATABASE {0}", database.name));
+        world.commits(41, 42);
+        world.drain(&mut task);
+        assert_eq!(place.all_rows(), expected(42));
+    }
+}
+
+#[test]
+fn a_position_outside_of_the_topic_goes_to_its_start() {
+    for place in DatabasePlace::all() {
+        let mut world = World::new();
+        world.history(40);
+        let mut task = world.task(place.target());
+        world.drain(&mut task);
+        place.rows("UPDATE sink_progress SET next_offset = 1000000");
+        world.commits(41, 42);
+        world.drain(&mut task);
+        assert_eq!(world.metric("tally_sink_position_reset_total"), f64::from(PARTITIONS));
+        assert_eq!(place.all_rows(), expected(42));
+    }
+}
