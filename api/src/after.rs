@@ -1,13 +1,14 @@
 //! `after=<receipt>`: reads that wait until they see what somebody wrote.
 
 use crate::api::Api;
-use crate::cache::CountersCache;
 use crate::query::{Query, refused};
 use crate::roots::covers;
 use axum::http::StatusCode;
 use std::time::{Duration, Instant};
+use tally_cache::MemoryCache;
 use tally_http::ApiProblem;
 use tally_model::{Receipt, ReceiptError};
+use tally_streams::log::TopicPartition;
 
 /// What a read has to wait for, and until when.
 pub struct After {
@@ -27,10 +28,10 @@ impl After {
     }
 
     /// Waits until the cache has passed the receipt in these partitions of `counters`; false where it is too late.
-    pub async fn wait_for_cache(&self, cache: &dyn CountersCache, partitions: &[u32]) -> bool {
+    pub async fn wait_for_cache(&self, cache: &MemoryCache, partitions: &[&TopicPartition]) -> bool {
         let mut progress = cache.subscribe();
         loop {
-            if partitions.iter().all(|partition| covers(&cache.roots(*partition), &self.receipt)) {
+            if partitions.iter().all(|partition| covers(&cache.roots(partition), &self.receipt)) {
                 return true;
             }
             match tokio::time::timeout_at(self.deadline.into(), progress.changed()).await {
@@ -38,15 +39,6 @@ impl After {
                 Ok(Err(_)) | Err(_) => return false,
             }
         }
-    }
-
-    /// The same for the database.
-    pub async fn wait_for_database(&self, api: &Api, partitions: &[u32]) -> Result<bool, ApiProblem> {
-        let topic = &api.config.counters_topic;
-        let passed = |partition: &u32, progress: &crate::database::DatabaseProgress| {
-            covers(&progress.roots(topic, *partition), &self.receipt)
-        };
-        api.database.wait(self.deadline, |progress| partitions.iter().all(|p| passed(p, progress))).await
     }
 }
 

@@ -1,15 +1,19 @@
 //! The API's parts, and its routes.
 
 use crate::appended::AppendTimes;
-use crate::cache::CountersCache;
 use crate::config::ApiConfig;
 use crate::database::ReadDatabase;
+use crate::feed::{Feed, Follower};
+use crate::loading::Loader;
 use crate::metrics::ApiMetrics;
 use crate::probes::Check;
+use crate::redis::RedisStore;
 use crate::totals::Template;
 use crate::{counters, probes, progress, receipts};
 use prometheus::Registry;
 use std::sync::Arc;
+use tally_cache::redis::RedisAddress;
+use tally_cache::{Admit, CacheLimits, MemoryCache};
 use tally_model::ReceiptKey;
 use tally_streams::log::Log;
 use utoipa_axum::router::OpenApiRouter;
@@ -23,8 +27,8 @@ pub struct Parts {
     pub log: Arc<dyn Log>,
     /// What the database sink writes.
     pub database: Arc<ReadDatabase>,
-    /// What the cache sink writes; without one the database serves every read.
-    pub cache: Option<Arc<dyn CountersCache>>,
+    /// What is asked before the database.
+    pub cache: CacheLayer,
     /// What signed the receipts.
     pub receipt_key: ReceiptKey,
     /// Milliseconds since 1970.
@@ -33,28 +37,65 @@ pub struct Parts {
     pub checks: Vec<Check>,
 }
 
+/// What is asked before the database.
+pub enum CacheLayer {
+    /// Nothing: the database serves every read.
+    None,
+    /// The cache in this process, which a sink fills.
+    Memory(Arc<MemoryCache>),
+    /// Redis, which a sink fills; and before it a cache in this process of what is asked for, which the API keeps current
+    /// by itself.
+    Redis(RedisAddress),
+}
+
+/// What the cache may hold that the API keeps current by itself: some 200,000 subjects.
+const VIEW_LIMITS: CacheLimits = CacheLimits { size_bytes_max: 64 << 20 };
+
 /// The state behind the routes.
 pub struct Api {
     pub(crate) config: ApiConfig,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) database: Arc<ReadDatabase>,
-    pub(crate) cache: Option<Arc<dyn CountersCache>>,
+    pub(crate) loader: Arc<Loader>,
     pub(crate) receipt_key: ReceiptKey,
     pub(crate) clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     pub(crate) checks: Vec<Check>,
     pub(crate) append_times: AppendTimes,
-    pub(crate) template: Template,
-    pub(crate) metrics: ApiMetrics,
+    /// Ends with the last request.
+    _feed: Option<Feed>,
+}
+
+/// Why the API cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Two of a name.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// No thread for the feed.
+    #[error("a thread: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 impl Api {
     /// Puts the parts together and makes the metrics known to a registry.
-    pub fn new(parts: Parts, registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
+    pub fn new(parts: Parts, registry: &Registry) -> Result<Arc<Self>, ApiError> {
         let Parts { config, log, database, cache, receipt_key, clock, checks } = parts;
         let append_times = AppendTimes::new(log.clone(), &config.input_topic);
         let template = Template::new(&config.metrics, &config.unique_metrics);
         let metrics = ApiMetrics::register(registry)?;
-        Ok(Arc::new(Self { config, log, database, cache, receipt_key, clock, checks, append_times, template, metrics }))
+        let (cache, redis, feed) = match cache {
+            CacheLayer::None => (None, None, None),
+            CacheLayer::Memory(cache) => (Some(cache), None, None),
+            CacheLayer::Redis(address) => {
+                let view = MemoryCache::new(VIEW_LIMITS, Admit::Asked);
+                let (topic, partitions) = (&config.counters_topic, config.counters_partitions);
+                let follower = Follower::new(log.clone(), topic, partitions, view.clone(), template.clone());
+                let feed = Feed::spawn(follower, metrics.clone(), clock.clone())?;
+                (Some(view), Some(RedisStore::new(address, template.clone())), Some(feed))
+            }
+        };
+        let loader = Loader::new(&config, template, cache, redis, database.clone(), metrics);
+        Ok(Arc::new(Self { config, log, database, loader, receipt_key, clock, checks, append_times, _feed: feed }))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::after::After;
 use crate::api::Api;
-use crate::cache::{CountersCache, Totals};
+use crate::loading::{Answer, Loader, Store};
 use crate::query::{Query, refused, subject_id};
-use crate::roots::clock_ms;
-use crate::totals::AllTotals;
+use crate::roots::{clock_ms, covers};
+use crate::totals::{AllTotals, Approximate};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -14,8 +14,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tally_http::ApiProblem;
-use tally_model::format_ms;
-use tally_streams::log::partition_of;
+use tally_model::{RootPosition, format_ms};
+use tally_streams::log::TopicPartition;
 use utoipa::ToSchema;
 
 /// Subjects in one request.
@@ -30,9 +30,9 @@ pub struct SubjectCounters {
     #[schema(value_type = HashMap<String, i64>)]
     counters: AllTotals,
     /// The metrics above that are estimates (about 1 %).
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Approximate::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
-    approximate: Vec<Arc<str>>,
+    approximate: Approximate,
 }
 
 /// The totals of one subject, and of when they are.
@@ -61,6 +61,10 @@ pub struct Freshness {
     /// Whether what the receipt covers is contained: `applied`, or `pending` where it did not come in time.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<&'static str>,
+    /// True where no store answered and this is what was last known; otherwise absent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    stale: bool,
 }
 
 /// The totals of a subject.
@@ -89,9 +93,15 @@ pub async fn subject_counters(
     subject_id(&id)?;
     let query = Query::parse(query.as_deref(), &["after", "wait_ms"])?;
     let after = After::parse(&api, &query)?;
-    let (mut items, freshness) = read(&api, &[&id], after).await?;
-    let subject = items.pop().ok_or_else(ApiProblem::internal)?;
-    Ok(Json(SubjectAnswer { subject, freshness }))
+    if after.is_none()
+        && let Some(answer) = api.loader.cached(&id)
+    {
+        let freshness = Freshness { as_of: as_of(&answer.roots), after: None, stale: false };
+        return Ok(Json(SubjectAnswer { subject: subject(&api.loader, id, answer), freshness }));
+    }
+    let (mut answers, freshness) = read(&api, &[&id], after).await?;
+    let answer = answers.remove(&*id).ok_or_else(ApiProblem::internal)?;
+    Ok(Json(SubjectAnswer { subject: subject(&api.loader, id, answer), freshness }))
 }
 
 /// The totals of up to 100 subjects.
@@ -122,99 +132,102 @@ pub async fn many_counters(
     }
     ids.iter().try_for_each(|id| subject_id(id))?;
     let after = After::parse(&api, &query)?;
-    let (items, freshness) = read(&api, &ids, after).await?;
+    let (answers, freshness) = read(&api, &ids, after).await?;
+    let item = |id: &&str| {
+        let answer = answers.get(id).cloned().ok_or_else(ApiProblem::internal)?;
+        Ok(subject(&api.loader, (*id).to_owned(), answer))
+    };
+    let items = ids.iter().map(item).collect::<Result<_, ApiProblem>>()?;
     Ok(Json(SubjectsAnswer { items, freshness }))
 }
 
-/// What has been found so far, and what holds for all of it.
-struct Found<'a> {
-    totals: HashMap<&'a str, Totals>,
-    clock_ms: i64,
-    applied: bool,
+fn subject(loader: &Loader, subject_id: String, answer: Answer) -> SubjectCounters {
+    let counters = AllTotals::new(&loader.template, answer.counters);
+    SubjectCounters { subject_id, approximate: Approximate(counters.clone()), counters }
 }
 
-async fn read(
+fn as_of(roots: &[RootPosition]) -> String {
+    format_ms(clock_ms(roots).unwrap_or(0).max(0))
+}
+
+/// Reads each subject from the first store that has it, and says what holds for all of them.
+async fn read<'a>(
     api: &Arc<Api>,
-    ids: &[&str],
-    after: Option<After>,
-) -> Result<(Vec<SubjectCounters>, Freshness), ApiProblem> {
-    let started = Instant::now();
-    let mut found = Found { totals: HashMap::with_capacity(ids.len()), clock_ms: i64::MAX, applied: true };
-    if let Some(cache) = api.cache.as_deref().filter(|cache| cache.ready()) {
-        read_cache(api, cache, ids, after.as_ref(), &mut found).await;
-    }
-    let mut missing: Vec<&str> = ids.iter().copied().filter(|id| !found.totals.contains_key(id)).collect();
-    missing.sort_unstable();
-    missing.dedup();
-    if !missing.is_empty() {
-        read_database(api, &missing, after.as_ref(), &mut found).await?;
-    }
-    let after = after.map(|_| {
-        api.metrics.wait_seconds.observe(started.elapsed().as_secs_f64());
-        if found.applied { "applied" } else { "pending" }
-    });
-    let item = |id: &&str| {
-        let counters = api.template.fill(found.totals.get(id).cloned().unwrap_or_default());
-        SubjectCounters { subject_id: (*id).to_owned(), approximate: api.template.approximate(&counters), counters }
-    };
-    let as_of = format_ms(found.clock_ms.max(0));
-    Ok((ids.iter().map(item).collect(), Freshness { as_of, after }))
-}
-
-/// Takes what the cache has.
-async fn read_cache<'a>(
-    api: &Api,
-    cache: &dyn CountersCache,
     ids: &[&'a str],
-    after: Option<&After>,
-    found: &mut Found<'a>,
-) {
-    let applied = match after {
-        Some(after) => after.wait_for_cache(cache, &partitions(api, ids)).await,
-        None => true,
-    };
+    after: Option<After>,
+) -> Result<(HashMap<&'a str, Answer>, Freshness), ApiProblem> {
+    let started = Instant::now();
+    let mut answers = HashMap::with_capacity(ids.len());
+    if let Some(after) = &after {
+        wait_for_cache(api, ids, after).await;
+    }
+    let mut missing = Vec::new();
     for id in ids {
-        if found.totals.contains_key(id) {
+        if answers.contains_key(id) {
             continue;
         }
-        let roots = cache.roots(partition_of(id.as_bytes(), api.config.counters_partitions));
-        if let Some(totals) = cache.get(id) {
-            found.totals.insert(id, totals);
-            found.clock_ms = found.clock_ms.min(clock_ms(&roots).unwrap_or(0));
-            // Subjects that miss are judged by the database.
-            found.applied &= applied;
-            api.metrics.cache_reads.inc();
+        match api.loader.cached(id) {
+            Some(answer) => drop(answers.insert(*id, answer)),
+            None => missing.push(*id),
         }
     }
+    missing.sort_unstable();
+    missing.dedup();
+    let mut is_late = false;
+    while !missing.is_empty() {
+        for (id, loaded) in missing.iter().zip(api.loader.load(&missing).await) {
+            answers.insert(*id, loaded?);
+        }
+        let Some(after) = after.as_ref().filter(|_| !is_late) else { break };
+        // Even then they are asked once how far they are now: what was loaded may have been judged by a moment ago.
+        is_late = Instant::now() >= after.deadline;
+        missing = wait_for_stores(api, missing, &answers, after).await;
+    }
+    let covered = |after: &After| answers.values().all(|answer| covers(&answer.roots, &after.receipt));
+    let after = after.map(|after| {
+        api.loader.metrics.wait_seconds.observe(started.elapsed().as_secs_f64());
+        if covered(&after) { "applied" } else { "pending" }
+    });
+    let oldest = answers.values().map(|answer| clock_ms(&answer.roots).unwrap_or(0)).min().unwrap_or(0);
+    let stale = answers.values().any(|answer| answer.store == Store::LastKnown);
+    Ok((answers, Freshness { as_of: format_ms(oldest.max(0)), after, stale }))
 }
 
-/// Takes the rest; a subject without rows was never touched.
-async fn read_database<'a>(
-    api: &Arc<Api>,
-    ids: &[&'a str],
-    after: Option<&After>,
-    found: &mut Found<'a>,
-) -> Result<(), ApiProblem> {
-    let partitions = partitions(api, ids);
-    if let Some(after) = after {
-        found.applied &= after.wait_for_database(api, &partitions).await?;
+/// The cache is as far as the last of these partitions that it serves, or the deadline has come. A subject that nobody
+/// has touched before the receipt's events appears there with them.
+async fn wait_for_cache(api: &Api, ids: &[&str], after: &After) {
+    let Some(cache) = api.loader.cache.as_deref() else { return };
+    let mut partitions = partitions(api, ids);
+    partitions.retain(|partition| cache.serves(partition).is_some());
+    let wanted = |id: &&str| cache.follows(id);
+    // One that follows only what was asked for knows nothing of others: they need not wait for it.
+    if ids.iter().any(wanted) {
+        after.wait_for_cache(cache, &partitions).await;
     }
-    let progress = api.database.progress().await?;
-    for partition in partitions {
-        let roots = progress.roots(&api.config.counters_topic, partition);
-        found.clock_ms = found.clock_ms.min(clock_ms(&roots).unwrap_or(0));
-    }
-    let mut totals = api.database.totals(ids).await?;
-    for id in ids {
-        found.totals.insert(id, totals.remove(*id).unwrap_or_default());
-    }
-    api.metrics.database_reads.inc_by(ids.len() as u64);
-    Ok(())
 }
 
-fn partitions(api: &Api, ids: &[&str]) -> Vec<u32> {
-    let partition = |id: &&str| partition_of(id.as_bytes(), api.config.counters_partitions);
-    let mut partitions: Vec<u32> = ids.iter().map(partition).collect();
+/// Waits for the stores whose answers do not contain what the receipt covers. Says what to load again.
+async fn wait_for_stores<'a>(
+    api: &Api,
+    mut ids: Vec<&'a str>,
+    answers: &HashMap<&str, Answer>,
+    after: &After,
+) -> Vec<&'a str> {
+    ids.retain(|id| answers.get(id).is_some_and(|answer| !covers(&answer.roots, &after.receipt)));
+    let mut again = Vec::new();
+    for store in [Store::Redis, Store::Database] {
+        let of_store: Vec<&str> = ids.iter().copied().filter(|id| answers[id].store == store).collect();
+        if !of_store.is_empty()
+            && api.loader.wait(store, &partitions(api, &of_store), &after.receipt, after.deadline).await
+        {
+            again.extend(of_store);
+        }
+    }
+    again
+}
+
+fn partitions<'a>(api: &'a Api, ids: &[&str]) -> Vec<&'a TopicPartition> {
+    let mut partitions: Vec<_> = ids.iter().map(|id| api.loader.partition(id)).collect();
     partitions.sort_unstable();
     partitions.dedup();
     partitions

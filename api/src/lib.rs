@@ -1,26 +1,28 @@
 //! The reads: counters, receipts and progress. Sees only what the sinks wrote, and the log's positions.
 //!
-//! A read is served by the cache where it is ready and has the subject, else by the database. `as_of` and `after` are
-//! judged against the store that serves, and always before the rows are read: rows may be newer than what the answer
-//! claims, never older.
+//! A read is served by the cache in this process where that has the subject, else by Redis where there is one, else by
+//! the database; where none answers, by what was last known. `as_of` and `after` are judged against the store that
+//! serves, and always before the rows are read: rows may be newer than what the answer claims, never older.
 
 mod after;
 mod api;
 mod appended;
-mod cache;
+mod breaker;
 mod config;
 mod counters;
 mod database;
+mod feed;
+mod loading;
 mod metrics;
 mod probes;
 mod progress;
 mod query;
 mod receipts;
+mod redis;
 mod roots;
 mod totals;
 
-pub use api::{Api, Parts, router};
-pub use cache::{CountersCache, Totals};
+pub use api::{Api, ApiError, CacheLayer, Parts, router};
 pub use config::{ApiConfig, Marks, OutputTopic};
 pub use database::ReadDatabase;
 pub use probes::Check;

@@ -1,29 +1,89 @@
 //! What the reads tell about themselves. Requests by route are counted at the HTTP edge.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Handles of the API's metrics.
+#[derive(Clone)]
 pub struct ApiMetrics {
-    /// Subjects that the cache answered.
-    pub cache_reads: IntCounter,
-    /// Subjects that the database answered.
-    pub database_reads: IntCounter,
+    /// Subjects that the cache in this process answered, and those it did not have.
+    pub memory: Layer,
+    /// The same for Redis.
+    pub redis: Layer,
+    /// The same for the database, which has all; misses are failures.
+    pub database: Layer,
+    /// Subjects answered with what was last known, because no store answered.
+    pub last_known: IntCounter,
+    /// Subjects that waited for a load which was under way already.
+    pub coalesced: IntCounter,
+    /// Subjects in the cache of this process.
+    pub view_subjects: IntGauge,
+    /// Their size, by estimate.
+    pub view_size_bytes: IntGauge,
+    /// Records that the view has not read yet.
+    pub view_lag_records: IntGauge,
+    /// How far its clock is behind.
+    pub view_clock_lag_seconds: Gauge,
     /// How long reads with `after` waited.
     pub wait_seconds: Histogram,
+    breakers: IntGaugeVec,
+}
+
+/// A store among others.
+#[derive(Clone)]
+pub struct Layer {
+    /// Subjects answered.
+    pub hits: IntCounter,
+    /// Subjects not answered.
+    pub misses: IntCounter,
 }
 
 impl ApiMetrics {
     /// Makes the metrics known to a registry.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let reads = Opts::new("tally_api_reads_total", "Subjects read, by the store that answered.");
-        let reads = IntCounterVec::new(reads, &["store"])?;
+        let counters = |name: &str, help: &str| {
+            let counters = IntCounterVec::new(Opts::new(name, help), &["store"])?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok::<_, prometheus::Error>(counters)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let hits = counters("tally_api_reads_total", "Subjects read, by the store that answered.")?;
+        let misses = counters("tally_api_misses_total", "Subjects that a store was asked for and did not answer.")?;
+        let layer =
+            |store| Layer { hits: hits.with_label_values(&[store]), misses: misses.with_label_values(&[store]) };
+        let coalesced = IntCounter::new("tally_api_coalesced_total", "Subjects that joined a load under way.")?;
+        registry.register(Box::new(coalesced.clone()))?;
+        let state =
+            Opts::new("tally_api_breaker_state", "0 closed: it works; 1 half open: one probe; 2 open: left alone.");
+        let breakers = IntGaugeVec::new(state, &["store"])?;
+        registry.register(Box::new(breakers.clone()))?;
+        let lag = "How far the clock of the view is behind.";
+        let view_clock_lag_seconds = Gauge::new("tally_api_view_clock_lag_seconds", lag)?;
+        registry.register(Box::new(view_clock_lag_seconds.clone()))?;
         let waits = HistogramOpts::new("tally_api_wait_seconds", "How long reads with `after` waited.")
             .buckets(vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
         let wait_seconds = Histogram::with_opts(waits)?;
-        registry.register(Box::new(reads.clone()))?;
         registry.register(Box::new(wait_seconds.clone()))?;
-        let (cache_reads, database_reads) =
-            (reads.with_label_values(&["cache"]), reads.with_label_values(&["database"]));
-        Ok(Self { cache_reads, database_reads, wait_seconds })
+        Ok(Self {
+            memory: layer("memory"),
+            redis: layer("redis"),
+            database: layer("database"),
+            last_known: hits.with_label_values(&["last_known"]),
+            coalesced,
+            view_subjects: gauge("tally_api_view_subjects", "Subjects in the cache of this process.")?,
+            view_size_bytes: gauge("tally_api_view_size_bytes", "Their size, by estimate.")?,
+            view_lag_records: gauge("tally_api_view_lag_records", "Records that the view has not read yet.")?,
+            view_clock_lag_seconds,
+            wait_seconds,
+            breakers,
+        })
+    }
+
+    /// The state of a store's breaker.
+    pub fn breaker(&self, store: &str) -> IntGauge {
+        self.breakers.with_label_values(&[store])
     }
 }

@@ -62,15 +62,16 @@ pub async fn progress(
         ApiProblem::unavailable("The log does not answer. Try again.", 1)
     })?;
     let stored = api.database.progress_now().await?;
+    let cached = cached(&api).await;
     let partitions = positions.into_iter().enumerate().map(|(partition, (start, end, committed))| {
         let partition = partition as u32;
         let database =
             api.config.outputs.iter().map(|topic| applied(topic, partition, |p| stored.roots(&topic.name, p)));
         let mut stores = vec![("database", least(database))];
-        if let Some(cache) = &api.cache {
+        if let Some(cached) = &cached {
             let (name, partitions) = (api.config.counters_topic.clone(), api.config.counters_partitions);
             let topic = OutputTopic { name, partitions, marks: Marks::All };
-            stores.push(("cache", applied(&topic, partition, |p| cache.roots(p))));
+            stores.push(("cache", applied(&topic, partition, |p| cached[p as usize].clone())));
         }
         let all = least(stores.iter().map(|(_, root)| *root));
         let lag_records = end.saturating_sub(all.map_or(start, |root| root.next_offset));
@@ -80,6 +81,19 @@ pub async fn progress(
         PartitionProgress { partition, end, committed, applied, lag_records, lag_seconds }
     });
     Ok(Json(ProgressAnswer { topic: api.config.input_topic.clone(), partitions: partitions.collect() }))
+}
+
+/// How far the cache that the sinks fill is, by partition of the topic of totals; None where there is no such cache.
+async fn cached(api: &Api) -> Option<Vec<Arc<[RootPosition]>>> {
+    let partitions = api.loader.partitions().iter();
+    if let Some(redis) = &api.loader.redis {
+        // Redis that does not answer contains nothing that anybody could read.
+        let positions = redis.positions().await.unwrap_or_default();
+        let roots = |partition| positions.roots(partition).cloned().unwrap_or_else(|| Arc::from([]));
+        return Some(partitions.map(roots).collect());
+    }
+    let cache = api.loader.cache.as_ref()?;
+    Some(partitions.map(|partition| cache.roots(partition)).collect())
 }
 
 /// Start, end and committed offset of every input partition. Blocks.

@@ -1,59 +1,107 @@
 //! Totals as answered: every metric of the topology, zero where nobody touched it.
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use std::cmp::Ordering;
 use std::sync::Arc;
+use tally_cache::CachedCounters;
 
 /// A unique count is exact up to this.
 pub const EXACT_MAX: i64 = 256;
 
 /// The metrics of the topology.
 pub struct Template {
-    zeros: Vec<(Arc<str>, i64)>,
+    /// Ascending.
+    metrics: Vec<Arc<str>>,
+    /// Those among them that are estimates.
     unique: Vec<Arc<str>>,
 }
 
-/// Metric -> value, ascending by metric.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AllTotals(Vec<(Arc<str>, i64)>);
+/// Metric -> value, ascending by metric. A metric that the topology no longer has is answered as well. Nothing is copied
+/// until it is written out.
+#[derive(Clone)]
+pub struct AllTotals {
+    template: Arc<Template>,
+    found: Arc<CachedCounters>,
+}
+
+/// The metrics among some totals that are estimates.
+pub struct Approximate(pub AllTotals);
 
 impl Template {
     /// Takes the names of all metrics and of those that count unique visitors.
-    pub fn new(metrics: &[String], unique: &[String]) -> Self {
+    pub fn new(metrics: &[String], unique: &[String]) -> Arc<Self> {
         let shared = |names: &[String]| {
             let mut names: Vec<Arc<str>> = names.iter().map(|name| name.as_str().into()).collect();
             names.sort_unstable();
             names.dedup();
             names
         };
-        Self { zeros: shared(metrics).into_iter().map(|name| (name, 0)).collect(), unique: shared(unique) }
+        Arc::new(Self { metrics: shared(metrics), unique: shared(unique) })
     }
 
-    /// Zeros, and over them what was found. A metric that the topology no longer has is answered as well.
-    pub fn fill(&self, found: Vec<(Arc<str>, i64)>) -> AllTotals {
-        let mut totals = self.zeros.clone();
-        for (metric, value) in found {
-            match totals.binary_search_by(|(name, _)| (**name).cmp(&metric)) {
-                Ok(at) => totals[at].1 = value,
-                Err(at) => totals.insert(at, (metric, value)),
+    /// The shared name of a metric, so that a million subjects need it once.
+    pub fn name(&self, metric: &str) -> Arc<str> {
+        let at = self.metrics.binary_search_by(|name| (**name).cmp(metric));
+        at.map_or_else(|_| metric.into(), |at| self.metrics[at].clone())
+    }
+}
+
+impl AllTotals {
+    /// Zeros, and over them what was found.
+    pub fn new(template: &Arc<Template>, found: Arc<CachedCounters>) -> Self {
+        Self { template: template.clone(), found }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&Arc<str>, i64)> {
+        let mut zeros = self.template.metrics.iter().peekable();
+        let mut found = self.found.counters.iter().peekable();
+        std::iter::from_fn(move || {
+            let order = match (zeros.peek(), found.peek()) {
+                (Some(zero), Some((metric, _))) => zero.cmp(&metric),
+                (Some(_), None) => Ordering::Less,
+                (None, _) => Ordering::Greater,
+            };
+            if order == Ordering::Less {
+                return zeros.next().map(|metric| (metric, 0));
             }
-        }
-        AllTotals(totals)
+            if order == Ordering::Equal {
+                zeros.next();
+            }
+            found.next().map(|(metric, value)| (metric, *value))
+        })
+    }
+}
+
+impl Approximate {
+    fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
+        let is_unique = |metric: &Arc<str>| self.0.template.unique.contains(metric);
+        let estimates = self.0.found.counters.iter().filter(|(_, value)| *value > EXACT_MAX);
+        estimates.map(|(metric, _)| metric).filter(move |metric| is_unique(metric))
     }
 
-    /// Those among the totals that are estimates.
-    pub fn approximate(&self, totals: &AllTotals) -> Vec<Arc<str>> {
-        let estimates = totals.0.iter().filter(|(name, value)| *value > EXACT_MAX && self.unique.contains(name));
-        estimates.map(|(name, _)| name.clone()).collect()
+    /// Whether all are exact.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
     }
 }
 
 impl Serialize for AllTotals {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (metric, value) in &self.0 {
-            map.serialize_entry(&**metric, value)?;
+        let mut map = serializer.serialize_map(None)?;
+        for (metric, value) in self.iter() {
+            map.serialize_entry(&**metric, &value)?;
         }
         map.end()
+    }
+}
+
+impl Serialize for Approximate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut seq = serializer.serialize_seq(None)?;
+        for metric in self.iter() {
+            seq.serialize_element(&**metric)?;
+        }
+        seq.end()
     }
 }
 
@@ -61,14 +109,31 @@ impl Serialize for AllTotals {
 mod tests {
     use super::*;
 
+    fn answered(metrics: &[&str], found: &[(&str, i64)]) -> (String, String) {
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let template = Template::new(&names(metrics), &names(&["visitors", "readers"]));
+        let counters = found.iter().map(|(metric, value)| (template.name(metric), *value)).collect();
+        let totals = AllTotals::new(&template, Arc::new(CachedCounters { counters, version: 1 }));
+        let approximate = Approximate(totals.clone());
+        assert_eq!(approximate.is_empty(), serde_json::to_string(&approximate).unwrap() == "[]");
+        (serde_json::to_string(&totals).unwrap(), serde_json::to_string(&approximate).unwrap())
+    }
+
     #[test]
     fn zeros_are_filled_and_estimates_are_named() {
-        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        let template = Template::new(&names(&["views", "likes", "visitors"]), &names(&["visitors", "readers"]));
-        let found = vec![("visitors".into(), 257), ("likes".into(), 300), ("gone".into(), 1), ("readers".into(), 256)];
-        let totals = template.fill(found);
-        let json = serde_json::to_string(&totals).unwrap();
-        assert_eq!(json, r#"{"gone":1,"likes":300,"readers":256,"views":0,"visitors":257}"#);
-        assert_eq!(template.approximate(&totals), ["visitors".into()]);
+        let metrics = ["views", "likes", "visitors"];
+        for (found, totals, approximate) in [
+            (&[][..], r#"{"likes":0,"views":0,"visitors":0}"#, "[]"),
+            (&[("views", 2)], r#"{"likes":0,"views":2,"visitors":0}"#, "[]"),
+            (
+                &[("gone", 1), ("likes", 300), ("readers", 256), ("visitors", 257)],
+                r#"{"gone":1,"likes":300,"readers":256,"views":0,"visitors":257}"#,
+                r#"["visitors"]"#,
+            ),
+            (&[("a", 1), ("zz", 2)], r#"{"a":1,"likes":0,"views":0,"visitors":0,"zz":2}"#, "[]"),
+        ] {
+            assert_eq!(answered(&metrics, found), (totals.to_owned(), approximate.to_owned()));
+        }
+        assert_eq!(answered(&[], &[("likes", 1)]).0, r#"{"likes":1}"#);
     }
 }

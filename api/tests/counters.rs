@@ -5,7 +5,6 @@ mod fixture;
 use axum::http::StatusCode;
 use fixture::*;
 use serde_json::json;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tally_streams::log::partition_of;
 
@@ -50,7 +49,7 @@ async fn the_database_answers_until_the_cache_is_ready() {
             json!({"subject_id": IN_0, "counters": of_database, "as_of": "2026-11-21T08:00:00.000Z"}),
         )
         .await;
-    world.cache.ready.store(true, Ordering::Relaxed);
+    world.cache.ready();
     let of_cache = json!({"likes": 4, "views": 0, "visitors": 257});
     world
         .expect(
@@ -61,13 +60,13 @@ async fn the_database_answers_until_the_cache_is_ready() {
             }),
         )
         .await;
-    assert_eq!((world.counter("database"), world.counter("cache")), (1.0, 1.0));
+    assert_eq!((world.counter("database"), world.counter("memory")), (1.0, 1.0));
 }
 
 #[tokio::test]
 async fn several_subjects_keep_their_order_and_come_from_both_stores() {
     let world = World::new().await;
-    world.cache.ready.store(true, Ordering::Relaxed);
+    world.cache.ready();
     world.cache.put(IN_0, &[("likes", 4)]);
     world.cache.move_to(0, &[(0, 5, 9)]);
     world.total(IN_1, "views", 2).await;
@@ -113,7 +112,7 @@ async fn ask_while(world: &World, uri: &str, moving: impl Future<Output = ()>) -
 #[tokio::test]
 async fn a_read_waits_until_the_cache_has_what_the_receipt_covers() {
     let world = World::new().await;
-    world.cache.ready.store(true, Ordering::Relaxed);
+    world.cache.ready();
     world.cache.put(IN_0, &[("likes", 1)]);
     world.cache.move_to(0, &[(0, 7, 0), (1, 3, 0)]);
     let uri = format!("{}?after={}&wait_ms=9000", counters(IN_0), receipt(&[(0, 7), (1, 2)]));
@@ -134,7 +133,7 @@ async fn a_read_waits_until_the_cache_has_what_the_receipt_covers() {
 async fn a_read_waits_until_the_database_has_what_the_receipt_covers() {
     let world = World::new().await;
     // The cache has passed the receipt, but does not have the subject: the database serves and decides.
-    world.cache.ready.store(true, Ordering::Relaxed);
+    world.cache.ready();
     world.cache.move_to(0, &[(0, 8, 0), (1, 4, 0)]);
     world.move_to("counters", 0, &[(0, 7, 0), (1, 4, 0)]).await;
     let uri = format!("{}?after={}&wait_ms=9000", counters(IN_0), receipt(&[(0, 7)]));
@@ -204,7 +203,7 @@ async fn a_read_that_is_too_late_says_so() {
         );
     }
     // The cache serves and is behind, although the database is not.
-    world.cache.ready.store(true, Ordering::Relaxed);
+    world.cache.ready();
     world.cache.put(IN_0, &[("likes", 0)]);
     world.move_to("counters", 0, &[(0, 8, 0)]).await;
     let answer = world.get(&pending(20)).await;
@@ -223,7 +222,7 @@ async fn a_database_that_is_away_is_503_and_the_cache_goes_on() {
     assert_eq!(answer.content_type, "application/problem+json");
     assert_eq!(answer.retry_after.as_deref(), Some("1"));
     assert_eq!(answer.body["detail"], "The database does not answer. Try again.");
-    world.cache.ready.store(true, Ordering::Relaxed);
+    world.cache.ready();
     world.cache.put(IN_0, &[("likes", 1)]);
     assert_eq!(world.get(&counters(IN_0)).await.status, StatusCode::OK);
 }

@@ -7,5 +7,5 @@ mod memory;
 pub mod redis;
 mod shard;
 
-pub use memory::{CacheLimits, MemoryCache, Position};
-pub use shard::CachedCounters;
+pub use memory::{Admit, CacheLimits, MemoryCache, Position};
+pub use shard::{CachedCounters, Known, Loaded};

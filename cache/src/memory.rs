@@ -1,6 +1,20 @@
 //! The cache in this process.
+//!
+//! A stream of records fills it: all of them ([`Admit::All`]), or those of subjects that somebody asked for
+//! ([`Admit::Asked`]). What is not there is loaded from another store and kept. The invariant: **what
+//! [`MemoryCache::get`] returns contains every record below the position** that was there before the call.
+//!
+//! A load runs beside the stream, and a record must not slip between the two: read and dropped before the subject was
+//! followed, and not yet in the store when it was loaded. So
+//!
+//! 1. the writer tells how far a batch goes before it looks which subjects are followed ([`MemoryCache::reaching`]);
+//! 2. whoever loads first follows the subject, and then, under the same lock, reads how far the writer has come: from
+//!    there on no record is dropped ([`MemoryCache::follow`]);
+//! 3. only then the other store's position is read, and then the totals. They count as complete where that position has
+//!    reached what 2. has read, or where a record came meanwhile ([`MemoryCache::fill`]). Otherwise the subject stays
+//!    followed from there, and the next load is complete.
 
-use crate::shard::{CachedCounters, Shard};
+use crate::shard::{CachedCounters, Known, Loaded, Shard};
 use hashbrown::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -18,6 +32,15 @@ pub struct CacheLimits {
     pub size_bytes_max: usize,
 }
 
+/// Which records are taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admit {
+    /// All.
+    All,
+    /// Those of subjects that are there already, because somebody asked for them.
+    Asked,
+}
+
 impl Default for CacheLimits {
     fn default() -> Self {
         Self { size_bytes_max: 256 << 20 }
@@ -29,7 +52,10 @@ pub struct MemoryCache {
     shards: [RwLock<Shard>; SHARDS],
     hasher: ahash::RandomState,
     shard_bytes_max: usize,
+    admit: Admit,
     positions: RwLock<HashMap<TopicPartition, Position>>,
+    /// How far the writer goes with what it has in its hands: at least the positions.
+    reached: RwLock<HashMap<TopicPartition, u64>>,
     ready: AtomicBool,
     /// Counts the writes that moved a position.
     progress: watch::Sender<u64>,
@@ -58,12 +84,14 @@ impl Position {
 
 impl MemoryCache {
     /// An empty one.
-    pub fn new(limits: CacheLimits) -> Arc<Self> {
+    pub fn new(limits: CacheLimits, admit: Admit) -> Arc<Self> {
         Arc::new(Self {
             shards: std::array::from_fn(|_| RwLock::default()),
             hasher: ahash::RandomState::new(),
             shard_bytes_max: limits.size_bytes_max / SHARDS,
+            admit,
             positions: RwLock::default(),
+            reached: RwLock::default(),
             ready: AtomicBool::new(false),
             progress: watch::Sender::new(0),
         })
@@ -71,21 +99,46 @@ impl MemoryCache {
 
     /// All totals of a subject; None is a miss, never zero.
     pub fn get(&self, subject_id: &str) -> Option<Arc<CachedCounters>> {
-        let shard = self.shard(subject_id).read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(subject_id)
+        self.read(subject_id).get(subject_id)
     }
 
-    /// Whether everything that the log held when the writer started has been read. Before that a subject found may be
-    /// older than one that somebody has seen already.
+    /// Whether the writer has come so far that what is found may be believed. Before that a subject may be older than
+    /// one that somebody has seen already.
     pub fn ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
 
     /// How far the input is contained in what was read from a partition, ascending by root partition.
-    pub fn roots(&self, topic: &str, partition: u32) -> Arc<[RootPosition]> {
-        let positions = self.positions_read();
-        let position = positions.get(&TopicPartition::new(topic, partition));
-        position.map_or_else(|| Arc::from([]), |position| position.merged.clone())
+    pub fn roots(&self, partition: &TopicPartition) -> Arc<[RootPosition]> {
+        self.positions_read().get(partition).map_or_else(|| Arc::from([]), |position| position.merged.clone())
+    }
+
+    /// The same, where the cache may be believed for this partition. One that follows its topic from some point on
+    /// knows nothing before the first mark.
+    pub fn serves(&self, partition: &TopicPartition) -> Option<Arc<[RootPosition]>> {
+        let roots = self.ready().then(|| self.roots(partition));
+        roots.filter(|roots| self.admit == Admit::All || !roots.is_empty())
+    }
+
+    /// Before a load: see the module. A subject's partition is that of its records.
+    pub fn follow(&self, subject_id: &str, partition: &TopicPartition) {
+        let reached = || self.reached.read().unwrap_or_else(PoisonError::into_inner).get(partition).copied();
+        self.write(subject_id).follow(subject_id, reached, self.shard_bytes_max);
+    }
+
+    /// After a load: see the module.
+    pub fn fill(&self, subject_id: &str, loaded: Loaded) {
+        self.write(subject_id).fill(subject_id, loaded, self.shard_bytes_max);
+    }
+
+    /// The last that is known of a subject, when nobody else answers.
+    pub fn last(&self, subject_id: &str, partition: &TopicPartition) -> Option<Loaded> {
+        // The position before the totals: they are at least as new.
+        let roots = self.roots(partition);
+        Some(match self.read(subject_id).known(subject_id)? {
+            Known::Current(counters) => Loaded { counters, roots, next_offset: None },
+            Known::Former(loaded) => loaded,
+        })
     }
 
     /// Changes after every write that moved a position, when its rows can be read.
@@ -99,10 +152,23 @@ impl MemoryCache {
         shards.fold((0, 0), |(len, bytes), shard| (len + shard.len(), bytes + shard.bytes()))
     }
 
+    /// The writer's, before it looks at records: it is about to go so far.
+    pub fn reaching(&self, partition: &TopicPartition, next_offset: u64) {
+        let mut reached = self.reached.write().unwrap_or_else(PoisonError::into_inner);
+        match reached.get_mut(partition) {
+            Some(reached) => *reached = next_offset.max(*reached),
+            None => drop(reached.insert(partition.clone(), next_offset)),
+        }
+    }
+
+    /// The writer's: whether totals of this subject would be taken in.
+    pub fn follows(&self, subject_id: &str) -> bool {
+        self.admit == Admit::All || self.read(subject_id).follows(subject_id)
+    }
+
     /// The writer's: takes totals in, unless newer ones are there.
     pub fn put(&self, subject_id: &str, counters: CachedCounters) {
-        let mut shard = self.shard(subject_id).write().unwrap_or_else(PoisonError::into_inner);
-        shard.put(subject_id, counters, self.shard_bytes_max);
+        self.write(subject_id).put(subject_id, counters, self.shard_bytes_max, self.admit == Admit::All);
     }
 
     /// The writer's: where each partition stands.
@@ -131,9 +197,18 @@ impl MemoryCache {
     pub fn clear(&self) {
         self.set_ready(false);
         self.positions_write().clear();
+        self.reached.write().unwrap_or_else(PoisonError::into_inner).clear();
         for shard in &self.shards {
             shard.write().unwrap_or_else(PoisonError::into_inner).clear();
         }
+    }
+
+    fn read(&self, subject_id: &str) -> RwLockReadGuard<'_, Shard> {
+        self.shard(subject_id).read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, subject_id: &str) -> RwLockWriteGuard<'_, Shard> {
+        self.shard(subject_id).write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shard(&self, subject_id: &str) -> &RwLock<Shard> {

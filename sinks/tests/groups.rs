@@ -141,7 +141,7 @@ fn every_process_fills_a_cache_of_its_own_with_everything() {
         world.drain(&mut task);
         assert!(place.cache.ready());
         assert_eq!(place.totals("article:9").len(), 2);
-        assert_eq!([0, 1].map(|p| place.cache.roots("counters", p)[0].next_offset), [40, 40]);
+        assert_eq!([0, 1].map(|p| place.cache.roots(&TopicPartition::new("counters", p))[0].next_offset), [40, 40]);
         // It stays: the next one gets everything all the same.
         std::mem::forget(task);
     }

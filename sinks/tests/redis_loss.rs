@@ -96,7 +96,7 @@ fn two_sinks_on_one_redis_end_in_the_same_totals() {
             place.clear();
             let mut world = World::new();
             world.history(40);
-            let mut tasks = [world.task(place.target()), world.task(place.target())];
+            let mut tasks = ["a", "b"].map(|member| world.task_of(member, place.target()));
             for step in 0..200 {
                 world.pass(20);
                 tasks[(pattern >> (step % 8) & 1) as usize].poll_once(world.now_ms(), 0.5, Duration::ZERO).unwrap();
@@ -223,8 +223,8 @@ fn a_replica_is_waited_out() {
     let other = OwnRedis::with(&[]);
     own.redis.ask::<()>(cmd("REPLICAOF").arg("127.0.0.1").arg(other.port));
     own.world.history(3);
-    for _ in 0..20 {
-        own.world.pass(500);
+    for _ in 0..100 {
+        own.world.pass(100);
         let step = task.poll_once(own.world.now_ms(), 0.0, Duration::ZERO).unwrap();
         assert!(!matches!(step, Step::Wrote(_)));
     }
@@ -263,8 +263,8 @@ fn scripts_that_are_gone_are_loaded_again_and_a_full_redis_is_waited_out() {
     assert_filled(&own.world, &own.place);
     own.redis.ask::<()>(cmd("CONFIG").arg("SET").arg("maxmemory").arg(1));
     own.world.history(4);
-    for _ in 0..10 {
-        own.world.pass(500);
+    for _ in 0..50 {
+        own.world.pass(100);
         let step = task.poll_once(own.world.now_ms(), 0.0, Duration::ZERO).unwrap();
         assert!(!matches!(step, Step::Wrote(_)));
     }
@@ -313,8 +313,8 @@ fn one_shard_of_a_cluster_that_is_emptied_or_restarted_is_noticed() {
     let node = cluster.of(place.keys.progress_slot());
     node.kill();
     world.history(2);
-    for _ in 0..5 {
-        world.pass(1_000);
+    for _ in 0..50 {
+        world.pass(100);
         let step = task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
         assert!(!matches!(step, Step::Wrote(_)));
     }

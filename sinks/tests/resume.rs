@@ -31,10 +31,6 @@ impl Target for Flaky {
         self.inner.begin(goals);
     }
 
-    fn check(&mut self) -> Result<(), TargetError> {
-        self.inner.check()
-    }
-
     fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
         let fault = self.plan.lock().unwrap().pop().unwrap_or(Fault::None);
         if fault != Fault::Before {
@@ -306,8 +302,10 @@ fn the_cache_is_ready_when_it_has_read_what_the_log_held_at_the_start() {
     assert!(progress.has_changed().unwrap());
     progress.mark_unchanged();
     assert_eq!(place.cache.get("article:9").unwrap().version, 39);
-    assert_eq!(place.cache.roots("counters", 1)[0].next_offset, 40);
-    assert!(place.cache.get("article:77").is_none() && place.cache.roots("counters", 9).is_empty());
+    assert_eq!(place.cache.roots(&TopicPartition::new("counters", 1))[0].next_offset, 40);
+    assert!(
+        place.cache.get("article:77").is_none() && place.cache.roots(&TopicPartition::new("counters", 9)).is_empty()
+    );
     world.history(1);
     world.drain(&mut task);
     assert!(place.cache.ready() && progress.has_changed().unwrap());

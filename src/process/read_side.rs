@@ -1,45 +1,23 @@
 //! The reads of a process: what its sinks write, seen through the API.
 
 use super::{Cache, SinkSide, Site, now_ms};
-use crate::commands::{Addresses, Failure};
+use crate::commands::{Addresses, CacheAddress, Failure};
 use std::sync::Arc;
-use tally_api::{Api, ApiConfig, CountersCache, Marks, OutputTopic, Parts, ReadDatabase, Totals, router};
-use tally_cache::MemoryCache;
-use tally_model::RootPosition;
+use tally_api::{Api, ApiConfig, CacheLayer, Marks, OutputTopic, Parts, ReadDatabase, router};
 use tally_processors::{MetricKind, metrics};
-use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
 /// The topic of totals.
 const COUNTERS: &str = "counters";
 
-/// The sink's cache, as the API wants it.
-struct CacheReader(Arc<MemoryCache>);
-
-impl CountersCache for CacheReader {
-    fn get(&self, subject_id: &str) -> Option<Totals> {
-        self.0.get(subject_id).map(|cached| cached.counters.to_vec())
-    }
-
-    fn roots(&self, partition: u32) -> Arc<[RootPosition]> {
-        self.0.roots(COUNTERS, partition)
-    }
-
-    fn ready(&self) -> bool {
-        self.0.ready()
-    }
-
-    fn subscribe(&self) -> watch::Receiver<u64> {
-        self.0.subscribe()
-    }
-}
-
 /// The API's routes, over the database and the cache that `sinks` fill.
 pub fn read_side(site: &Site, addresses: &Addresses, sinks: &SinkSide) -> Result<OpenApiRouter, Failure> {
     let cached = site.topology.sinks.iter().any(|sink| sink.kind == "cache" && sink.from.iter().any(|t| t == COUNTERS));
-    let cache = match &sinks.cache {
-        Cache::Memory(cache) if cached => Some(Arc::new(CacheReader(cache.clone())) as Arc<dyn CountersCache>),
-        Cache::Memory(_) | Cache::Redis(_) => None,
+    let cache = match (&sinks.cache, addresses.cache_read()?) {
+        _ if !cached => CacheLayer::None,
+        (Cache::Memory(cache), _) => CacheLayer::Memory(cache.clone()),
+        (Cache::Redis(_), CacheAddress::Redis(address)) => CacheLayer::Redis(address),
+        (Cache::Redis(_), CacheAddress::Memory) => CacheLayer::None,
     };
     let database = ReadDatabase::open(addresses.database_read()?)
         .map_err(|e| Failure::usage(format!("the database that the API reads: {e}")))?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tally_cache::redis::RedisAddress;
-use tally_cache::{CacheLimits, MemoryCache};
+use tally_cache::{Admit, CacheLimits, MemoryCache};
 use tally_sinks::{
     Database, MemoryTarget, RedisTarget, Retention, SinkConfig, SinkKind, SinkMetrics, SinkTask, SinkThread, Target,
     ValueType,
@@ -39,7 +39,7 @@ pub fn sinks(site: &Site, addresses: &Addresses) -> Result<SinkSide, Failure> {
     let instance = instance(site.state.path())?;
     let metrics = SinkMetrics::register(&site.registry).map_err(Failure::no)?;
     let cache = match addresses.cache()? {
-        CacheAddress::Memory => Cache::Memory(MemoryCache::new(CacheLimits::default())),
+        CacheAddress::Memory => Cache::Memory(MemoryCache::new(CacheLimits::default(), Admit::All)),
         CacheAddress::Redis(address) => Cache::Redis(address),
     };
     let mut threads = Vec::new();

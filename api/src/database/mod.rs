@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use tally_cache::CachedCounters;
 use tally_http::ApiProblem;
 use tally_model::RootPosition;
 use tokio::sync::watch;
@@ -39,6 +40,7 @@ pub struct DatabaseProgress {
 }
 
 struct Stored {
+    next_offset: u64,
     text: String,
     roots: Arc<[RootPosition]>,
 }
@@ -60,6 +62,12 @@ impl DatabaseProgress {
         let stored = self.roots.get(topic).and_then(|partitions| partitions.get(&partition));
         stored.map_or_else(|| Arc::from([]), |stored| stored.roots.clone())
     }
+
+    /// Below which offset everything in a partition of an output topic is contained.
+    pub fn next_offset(&self, topic: &str, partition: u32) -> Option<u64> {
+        let stored = self.roots.get(topic).and_then(|partitions| partitions.get(&partition));
+        stored.map(|stored| stored.next_offset)
+    }
 }
 
 impl ReadDatabase {
@@ -75,20 +83,31 @@ impl ReadDatabase {
         }))
     }
 
-    /// The totals of subjects; those without rows are missing.
-    pub async fn totals(&self, ids: &[&str]) -> Result<HashMap<String, Vec<(Arc<str>, i64)>>, ApiProblem> {
-        let mut totals = HashMap::<String, Vec<(Arc<str>, i64)>>::new();
+    /// The totals of subjects; those without rows are missing. `name` shares the names of metrics.
+    pub async fn totals(
+        &self,
+        ids: &[&str],
+        name: impl Fn(&str) -> Arc<str>,
+    ) -> Result<HashMap<String, CachedCounters>, ApiProblem> {
+        let mut totals = HashMap::<String, (Vec<(Arc<str>, i64)>, i64)>::new();
         for ids in ids.chunks(ID_LISTS[ID_LISTS.len() - 1]) {
             let len = ID_LISTS.into_iter().find(|len| *len >= ids.len()).unwrap_or(ids.len());
             let padded: Vec<&str> = ids.iter().copied().chain(std::iter::repeat(ids[0])).take(len).collect();
             let list = vec!["?"; len].join(", ");
-            let sql = format!("SELECT subject_id, metric, value FROM counters WHERE subject_id IN ({list})");
-            let read = |row: &dyn Columns| Ok((row.text(0)?, row.text(1)?, row.int(2)?));
-            for (id, metric, value) in self.pool.fetch(sql, &padded, read).await.map_err(unavailable)? {
-                totals.entry(id).or_default().push((metric.into(), value));
+            let sql = format!("SELECT subject_id, metric, value, version FROM counters WHERE subject_id IN ({list})");
+            let read = |row: &dyn Columns| Ok((row.text(0)?, row.text(1)?, row.int(2)?, row.int(3)?));
+            for (id, metric, value, version) in self.pool.fetch(sql, &padded, read).await.map_err(unavailable)? {
+                let (counters, newest) = totals.entry(id).or_default();
+                counters.push((name(&metric), value));
+                // A row keeps the version that changed it last; together they are as of the newest.
+                *newest = version.max(*newest);
             }
         }
-        Ok(totals)
+        let sorted = |(id, (mut counters, version)): (String, (Vec<(Arc<str>, i64)>, i64))| {
+            counters.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            (id, CachedCounters { counters: counters.into(), version })
+        };
+        Ok(totals.into_iter().map(sorted).collect())
     }
 
     /// What became of the events of a request that were not counted, in the order of the log.
@@ -188,15 +207,15 @@ impl ReadDatabase {
 
     async fn read_progress(&self, last: &DatabaseProgress) -> Result<DatabaseProgress, sqlx::Error> {
         let mut progress = DatabaseProgress { read_at: Some(Instant::now()), roots: HashMap::new() };
-        let sql = "SELECT topic, `partition`, roots FROM sink_progress";
-        let read = |row: &dyn Columns| Ok((row.text(0)?, row.int(1)? as u32, row.text(2)?));
-        for (topic, partition, text) in self.pool.fetch(sql, &[], read).await? {
+        let sql = "SELECT topic, `partition`, next_offset, roots FROM sink_progress";
+        let read = |row: &dyn Columns| Ok((row.text(0)?, row.int(1)? as u32, row.int(2)? as u64, row.text(3)?));
+        for (topic, partition, next_offset, text) in self.pool.fetch(sql, &[], read).await? {
             let known = last.roots.get(&topic).and_then(|partitions| partitions.get(&partition));
             let roots = match known.filter(|known| known.text == text) {
                 Some(known) => known.roots.clone(),
                 None => merged(serde_json::from_str(&text).map_err(|e| sqlx::Error::Decode(e.into()))?),
             };
-            progress.roots.entry(topic).or_default().insert(partition, Stored { text, roots });
+            progress.roots.entry(topic).or_default().insert(partition, Stored { next_offset, text, roots });
         }
         Ok(progress)
     }

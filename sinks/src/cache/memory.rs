@@ -95,6 +95,9 @@ impl Target for MemoryTarget {
 
     fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
         self.compare(&batch.positions)?;
+        for step in &batch.positions {
+            self.cache.reaching(&step.partition, step.next_offset);
+        }
         for row in batch.counters.rows() {
             self.put(row);
         }

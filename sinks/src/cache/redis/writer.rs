@@ -105,11 +105,17 @@ impl Writer {
             refilled.map(|(partition, until)| (partition.clone(), Refill { until: *until, since })).collect();
     }
 
-    /// Whether Redis is there again, with what it had.
+    /// Whether Redis answers. What it has lost meanwhile is for whoever reads the positions next.
     pub async fn probe(&mut self) -> Result<(), TargetError> {
-        let session = self.session().await?;
-        self.session = Some(session);
-        self.check().await
+        match self.session().await {
+            Ok(session) => self.session = Some(session),
+            Err(TargetError::Lost(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        match self.check().await {
+            Err(TargetError::Lost(_)) => Ok(()),
+            checked => checked,
+        }
     }
 
     /// Whether everything is as it was.

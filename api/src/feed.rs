@@ -1,0 +1,215 @@
+//! What keeps the cache of this process current where no sink fills it: a thread that follows the topic of totals and
+//! takes in what comes for subjects that somebody has asked for.
+//!
+//! It begins at the end of the topic: what was before, a load brings. See [`MemoryCache`] for how the two meet.
+
+use crate::metrics::ApiMetrics;
+use crate::totals::Template;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tally_cache::{CachedCounters, MemoryCache, Position};
+use tally_model::{Counters, PROGRESS_KEY_PREFIX, Roots};
+use tally_streams::log::{Consumer, Log, LogError, Polled, Record, TopicPartition};
+
+/// How long a poll waits for records; also how long a stop may go unnoticed.
+const POLL: Duration = Duration::from_millis(100);
+/// How long the feed rests after a failure of the log.
+const REST: Duration = Duration::from_millis(500);
+/// How often sizes and lags are told.
+const MEASURE_EVERY_MS: i64 = 2_000;
+
+/// The running thread. It ends when this is dropped.
+pub struct Feed {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What follows the topic; [`Follower::poll_once`] moves it.
+pub struct Follower {
+    log: Arc<dyn Log>,
+    cache: Arc<MemoryCache>,
+    template: Arc<Template>,
+    partitions: Vec<Followed>,
+    /// None before the start and after a failure.
+    consumer: Option<Box<dyn Consumer>>,
+    /// What the log held when reading began, for those that are not there yet. A reader of the cache would go back in
+    /// time before.
+    goals: Vec<(TopicPartition, u64)>,
+    measured_at_ms: i64,
+}
+
+struct Followed {
+    address: TopicPartition,
+    /// None before the start: then it begins at the end.
+    position: Option<u64>,
+    roots: Roots,
+    version: i64,
+}
+
+impl Feed {
+    /// Follows all partitions of a topic on a thread of its own.
+    pub fn spawn(
+        mut follower: Follower,
+        metrics: ApiMetrics,
+        clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    ) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new().name("api-feed".into()).spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                if let Err(error) = follower.poll_once(POLL) {
+                    tracing::warn!("the view is not fed: {error}");
+                    std::thread::park_timeout(REST);
+                }
+                follower.measure(&metrics, clock());
+            }
+        });
+        Ok(Self { stop, thread: Some(thread?) })
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A panic in it has been told, and the view is not served any more.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Follower {
+    /// One that has not started. The cache admits what is asked for.
+    pub fn new(
+        log: Arc<dyn Log>,
+        topic: &str,
+        partitions: u32,
+        cache: Arc<MemoryCache>,
+        template: Arc<Template>,
+    ) -> Self {
+        let topic: Arc<str> = topic.into();
+        let followed = |number| Followed {
+            address: TopicPartition::new(topic.clone(), number),
+            position: None,
+            roots: Roots::default(),
+            version: 0,
+        };
+        let partitions = (0..partitions).map(followed).collect();
+        Self { log, cache, template, partitions, consumer: None, goals: Vec::new(), measured_at_ms: i64::MIN }
+    }
+
+    /// Reads what comes within `timeout`. After an error the cache may not be believed until this succeeds again.
+    pub fn poll_once(&mut self, timeout: Duration) -> Result<(), LogError> {
+        let polled = self.advance(timeout);
+        if let Err(error) = &polled {
+            self.cache.set_ready(false);
+            self.consumer = None;
+            if matches!(error, LogError::OutOfRange { .. }) {
+                self.forget();
+            }
+        }
+        polled
+    }
+
+    /// Another log, or one that has lost what was not read yet: nothing that is followed is complete any more.
+    fn forget(&mut self) {
+        self.cache.clear();
+        for partition in &mut self.partitions {
+            (partition.position, partition.roots, partition.version) = (None, Roots::default(), 0);
+        }
+    }
+
+    fn advance(&mut self, timeout: Duration) -> Result<(), LogError> {
+        if self.consumer.is_none() {
+            self.start()?;
+        }
+        let Some(consumer) = &mut self.consumer else { return Ok(()) };
+        if let Polled::Records { from, records, next_offset } = consumer.poll(timeout)? {
+            let Some(partition) = self.partitions.get_mut(from.partition as usize) else { return Ok(()) };
+            // Before any of them is passed over: see `MemoryCache`.
+            self.cache.reaching(&partition.address, next_offset);
+            for record in records {
+                partition.take(&self.cache, &self.template, &record?)?;
+            }
+            partition.position = Some(next_offset);
+            let position = Position::new(next_offset, partition.roots.clone(), partition.version);
+            self.cache.advance([(partition.address.clone(), position)]);
+        }
+        // Control records have no other way to be seen than by a position that moved.
+        self.goals.retain(|(partition, goal)| consumer.position(partition).is_none_or(|position| position < *goal));
+        self.cache.set_ready(self.goals.is_empty());
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<(), LogError> {
+        let mut consumer = self.log.consumer("api-feed")?;
+        let mut positions = Vec::with_capacity(self.partitions.len());
+        let mut goals = Vec::with_capacity(self.partitions.len());
+        for partition in &self.partitions {
+            let (start, end) = self.log.bounds(&partition.address)?;
+            let position = partition.position.unwrap_or(end);
+            if position < start || position > end {
+                let partition = partition.address.clone();
+                return Err(LogError::OutOfRange { partition, offset: position, start, end });
+            }
+            consumer.assign(&partition.address, position)?;
+            positions.push(position);
+            goals.push((partition.address.clone(), end));
+        }
+        for (partition, position) in self.partitions.iter_mut().zip(positions) {
+            self.cache.reaching(&partition.address, position);
+            partition.position = Some(position);
+        }
+        self.goals = goals;
+        self.consumer = Some(consumer);
+        Ok(())
+    }
+
+    fn measure(&mut self, metrics: &ApiMetrics, now_ms: i64) {
+        if now_ms >= self.measured_at_ms && now_ms.saturating_sub(self.measured_at_ms) < MEASURE_EVERY_MS {
+            return;
+        }
+        self.measured_at_ms = now_ms;
+        let (subjects, size_bytes) = self.cache.size();
+        metrics.view_subjects.set(subjects as i64);
+        metrics.view_size_bytes.set(size_bytes as i64);
+        let addresses: Vec<_> = self.partitions.iter().map(|partition| partition.address.clone()).collect();
+        // Where the log does not answer, the next poll tells.
+        if let Ok(ends) = self.log.ends(&addresses) {
+            let behind = |(followed, end): (&Followed, u64)| followed.position.map_or(0, |at| end.saturating_sub(at));
+            let lag: u64 = self.partitions.iter().zip(ends).map(behind).sum();
+            metrics.view_lag_records.set(lag as i64);
+        }
+        let roots = self.partitions.iter().flat_map(|partition| partition.roots.merged());
+        if let Some(clock_ms) = roots.map(|root| root.clock_ms).filter(|clock_ms| *clock_ms > i64::MIN).min() {
+            metrics.view_clock_lag_seconds.set(now_ms.saturating_sub(clock_ms).max(0) as f64 / 1_000.0);
+        }
+    }
+}
+
+impl Followed {
+    fn take(&mut self, cache: &MemoryCache, template: &Template, record: &Record<'_>) -> Result<(), LogError> {
+        let (Some(key), Some(value)) = (record.key, record.value) else { return Ok(()) };
+        let wrong = |what: &str, error: serde_json::Error| LogError::Corrupt {
+            address: format!("{} offset {}", self.address, record.offset),
+            detail: format!("{what}: {error}"),
+        };
+        if key.starts_with(PROGRESS_KEY_PREFIX) {
+            let mark: tally_model::ProgressMark =
+                serde_json::from_slice(value).map_err(|e| wrong("progress mark", e))?;
+            self.version = self.version.max(mark.version);
+            self.roots.apply(mark);
+            return Ok(());
+        }
+        // Only what somebody asked for is worth parsing.
+        let Some(subject_id) = std::str::from_utf8(key).ok().filter(|id| cache.follows(id)) else { return Ok(()) };
+        let record: Counters = serde_json::from_slice(value).map_err(|e| wrong("totals", e))?;
+        let counters = record.counters.iter().map(|(metric, value)| (template.name(metric), *value)).collect();
+        cache.put(subject_id, CachedCounters { counters, version: record.version });
+        self.version = self.version.max(record.version);
+        Ok(())
+    }
+}

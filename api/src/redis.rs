@@ -1,0 +1,204 @@
+//! Redis as the API reads it: never waited for long, and believed only where its progress says that it may be.
+
+use crate::totals::Template;
+use redis::{Pipeline, Value};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tally_cache::redis::{
+    EPOCH_FIELD, Keys, NodeIdentity, RedisAddress, RedisFailure, RedisProgress, RedisTimeouts, Shards, VERSION_FIELD,
+    fields, slot_of, text,
+};
+use tally_cache::{CachedCounters, Loaded};
+use tally_model::RootPosition;
+use tally_streams::log::TopicPartition;
+
+/// A reader waits no longer: the database is there as well.
+const TIMEOUTS: RedisTimeouts =
+    RedisTimeouts { connect: Duration::from_millis(500), response: Duration::from_millis(300) };
+/// How old the progress may be against which totals are judged. An older one claims less, never too much.
+const PROGRESS_AGE_MAX: Duration = Duration::from_millis(15);
+
+/// Redis, for reading: a master, a Cluster, or a replica of a single one.
+pub struct RedisStore {
+    address: RedisAddress,
+    keys: Keys,
+    template: Arc<Template>,
+    connection: RwLock<Option<Arc<Connected>>>,
+    connecting: tokio::sync::Mutex<()>,
+}
+
+/// Connections, with what was found when they were made.
+struct Connected {
+    shards: Shards,
+    nodes: Vec<NodeIdentity>,
+    progress: RwLock<Option<(Instant, Arc<Positions>)>>,
+    refreshing: tokio::sync::Mutex<()>,
+}
+
+/// What may be believed of Redis at one moment.
+#[derive(Default)]
+pub struct Positions {
+    epoch: Option<String>,
+    partitions: HashMap<TopicPartition, (u64, Arc<[RootPosition]>)>,
+}
+
+impl Positions {
+    /// How far the input is contained in a partition; None where that may not be believed.
+    pub fn roots(&self, partition: &TopicPartition) -> Option<&Arc<[RootPosition]>> {
+        self.partitions.get(partition).map(|(_, roots)| roots)
+    }
+}
+
+impl RedisStore {
+    /// A handle; connects when first asked.
+    pub fn new(address: RedisAddress, template: Arc<Template>) -> Self {
+        let (connection, connecting) = (RwLock::default(), tokio::sync::Mutex::default());
+        Self { keys: Keys::new(&address), address, template, connection, connecting }
+    }
+
+    /// The totals of subjects, each with its partition, in one round trip (and one for the progress, now and then). Those
+    /// that are not there, or may not be believed, are missing.
+    pub async fn totals(&self, ids: &[(&str, &TopicPartition)]) -> Result<HashMap<String, Loaded>, RedisFailure> {
+        let connected = self.connected().await?;
+        // Positions before totals: these are at least as new.
+        let found = async {
+            let positions = self.positions_of(&connected).await?;
+            self.totals_of(&connected, &positions, ids).await
+        };
+        self.outcome(&connected, found.await)
+    }
+
+    /// What may be believed, at most some milliseconds old.
+    pub async fn positions(&self) -> Result<Arc<Positions>, RedisFailure> {
+        let connected = self.connected().await?;
+        self.outcome(&connected, self.positions_of(&connected).await)
+    }
+
+    async fn totals_of(
+        &self,
+        connected: &Connected,
+        positions: &Positions,
+        ids: &[(&str, &TopicPartition)],
+    ) -> Result<HashMap<String, Loaded>, RedisFailure> {
+        let shards = &connected.shards;
+        let mut pipelines = vec![(Pipeline::new(), Vec::new()); shards.len()];
+        for (id, partition) in ids {
+            let Some(position) = positions.partitions.get(*partition) else { continue };
+            let shard = if shards.is_cluster() { shards.of(slot_of(id)) } else { 0 };
+            let (pipeline, asked) = &mut pipelines[shard];
+            pipeline.cmd("HGETALL").arg(self.keys.counters(id));
+            asked.push((*id, position));
+        }
+        let (mut to_ask, mut asked) = (Vec::new(), Vec::new());
+        for (shard, (pipeline, ids)) in pipelines.into_iter().enumerate().filter(|(_, (_, ids))| !ids.is_empty()) {
+            to_ask.push((shard, pipeline));
+            asked.push((shard, ids));
+        }
+        let mut found = HashMap::new();
+        for ((shard, ids), answers) in asked.into_iter().zip(shards.ask_each(to_ask).await?) {
+            for ((id, (next_offset, roots)), answer) in ids.into_iter().zip(answers) {
+                let answer = shards.checked(shard, answer)?;
+                if let Some(counters) = self.counters(positions, &answer) {
+                    let (roots, next_offset) = (roots.clone(), Some(*next_offset));
+                    found.insert(id.to_owned(), Loaded { counters: Arc::new(counters), roots, next_offset });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads a hash. One that another epoch wrote may be older than the positions say: a miss.
+    fn counters(&self, positions: &Positions, hash: &Value) -> Option<CachedCounters> {
+        let (mut version, mut is_current) = (None, false);
+        let mut counters = Vec::new();
+        for (field, value) in fields(hash) {
+            let Value::BulkString(field) = field else { return None };
+            match std::str::from_utf8(field).ok()? {
+                VERSION_FIELD => version = text(value)?.parse().ok(),
+                EPOCH_FIELD => is_current = text(value).as_ref() == positions.epoch.as_ref(),
+                metric => counters.push((self.template.name(metric), text(value)?.parse().ok()?)),
+            }
+        }
+        counters.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        version.filter(|_| is_current).map(|version| CachedCounters { counters: counters.into(), version })
+    }
+
+    async fn positions_of(&self, connected: &Connected) -> Result<Arc<Positions>, RedisFailure> {
+        let asked_at = Instant::now();
+        let last = |not_before: Option<Instant>| {
+            let last = connected.progress.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let fresh = |read_at: Instant| {
+                read_at.elapsed() < PROGRESS_AGE_MAX || not_before.is_some_and(|not_before| read_at >= not_before)
+            };
+            last.filter(|(read_at, _)| fresh(*read_at)).map(|(_, positions)| positions)
+        };
+        if let Some(positions) = last(None) {
+            return Ok(positions);
+        }
+        let _one = connected.refreshing.lock().await;
+        // What somebody else began to read after this was asked answers it as well.
+        if let Some(positions) = last(Some(asked_at)) {
+            return Ok(positions);
+        }
+        let read_at = Instant::now();
+        let progress = RedisProgress::read(&connected.shards, &self.keys).await?;
+        let positions = Arc::new(positions(connected, progress)?);
+        *connected.progress.write().unwrap_or_else(PoisonError::into_inner) = Some((read_at, positions.clone()));
+        Ok(positions)
+    }
+
+    /// After a failure everything is connected anew.
+    fn outcome<T>(&self, connected: &Arc<Connected>, outcome: Result<T, RedisFailure>) -> Result<T, RedisFailure> {
+        if outcome.is_err() {
+            let mut held = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+            if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, connected)) {
+                *held = None;
+            }
+        }
+        outcome
+    }
+
+    fn held(&self) -> Option<Arc<Connected>> {
+        self.connection.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn connected(&self) -> Result<Arc<Connected>, RedisFailure> {
+        if let Some(connected) = self.held() {
+            return Ok(connected);
+        }
+        let _one = self.connecting.lock().await;
+        if let Some(connected) = self.held() {
+            return Ok(connected);
+        }
+        let shards = Shards::connect(&self.address, TIMEOUTS).await?;
+        let nodes = NodeIdentity::of_all(&shards).await?;
+        let (progress, refreshing) = (RwLock::default(), tokio::sync::Mutex::default());
+        let connected = Arc::new(Connected { shards, nodes, progress, refreshing });
+        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(connected.clone());
+        Ok(connected)
+    }
+}
+
+/// What of the progress may be believed: nothing while an epoch is being opened, no partition that is being refilled,
+/// and nothing where a node is not one of those that it speaks of. Then the connections are made anew: perhaps it is
+/// they that are old.
+fn positions(connected: &Connected, progress: RedisProgress) -> Result<Positions, RedisFailure> {
+    let RedisProgress { epoch, shards, partitions } = progress;
+    if epoch.is_none() || shards.is_empty() {
+        return Ok(Positions::default());
+    }
+    let known = |node: &NodeIdentity| shards.iter().any(|shard| shard.replication_id == node.replication_id);
+    if let Some(at) = connected.nodes.iter().position(|node| !known(node)) {
+        return Err(connected.shards.failure(at, "is not the node that the progress speaks of"));
+    }
+    if connected.nodes.len() != shards.len() {
+        return Err(connected.shards.failure(0, "the progress speaks of another number of masters"));
+    }
+    let whole = partitions.into_iter().filter(|(_, stored)| stored.refill_until.is_none());
+    let position = |stored: tally_cache::redis::StoredPartition| (stored.next_offset, stored.roots.merged().into());
+    Ok(Positions {
+        epoch: epoch.map(|epoch| epoch.to_string()),
+        partitions: whole.map(|(partition, stored)| (partition, position(stored))).collect(),
+    })
+}
