@@ -124,7 +124,7 @@ impl Reading {
     }
 
     /// Stops reading, for as long as the target takes nothing. The membership stays, as long as somebody polls.
-    pub fn pause(&mut self) {
+    fn pause(&mut self) {
         if !std::mem::replace(&mut self.is_paused, true) {
             self.partitions.iter().for_each(|partition| self.consumer.unassign(&partition.address));
         }

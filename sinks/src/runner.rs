@@ -3,7 +3,7 @@
 //! A state machine that [`SinkTask::poll_once`] moves: no clock, no thread and no chance inside.
 
 use crate::batch::Batch;
-use crate::breaker::{Breaker, Permit};
+use crate::breaker::{Breaker, Permit, State};
 use crate::config::SinkConfig;
 use crate::metrics::{Handles, SinkMetrics};
 use crate::partition::SinkPartition;
@@ -219,11 +219,8 @@ impl SinkTask {
                 self.restart();
                 Err(SinkError::Row { sink: self.config.name.clone(), row, cause })
             }
-            Failure::Rewrite(cause) => {
-                // Nothing more is read than what waits already.
-                self.reading.iter_mut().for_each(Reading::pause);
-                Ok(cause)
-            }
+            // The batch waits, and nothing more is read.
+            Failure::Rewrite(cause) => Ok(cause),
             Failure::Restart(cause) => {
                 self.restart();
                 Ok(cause)
@@ -243,9 +240,11 @@ impl SinkTask {
         Ok(())
     }
 
-    /// Between two attempts: whoever does not poll is thrown out of the group.
+    /// Between two attempts: whoever does not poll holds up the others, and is thrown out of the group at last. Not at
+    /// once: to stop reading and to begin again costs more than a deadlock.
     fn attend(&mut self) {
-        let Some(reading) = &mut self.reading else { return };
+        let is_long = self.breaker.state() == State::Open;
+        let Some(reading) = self.reading.as_mut().filter(|_| is_long) else { return };
         match reading.attend() {
             Ok(Read::Revoked { partitions, .. }) => {
                 // It cannot be written now: whoever gets them reads them again, and so does this sink the rest.
