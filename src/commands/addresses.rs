@@ -117,7 +117,7 @@ fn cache(flag: &str, url: &str) -> Result<CacheAddress, Failure> {
         return Ok(CacheAddress::Redis(address));
     }
     let forms = "`memory:`, `redis://host:6379`, `rediss://…` or `redis+cluster://host:port,host2:port2`";
-    Err(Failure::usage(format!("{flag} {}: not known; use {forms}", scheme_of(url))))
+    Err(Failure::usage(format!("{flag} {}: not known; use {forms}", shown(url))))
 }
 
 fn address(value: &str, scheme: &str, flag: &str, form: &str) -> Result<PathBuf, Failure> {

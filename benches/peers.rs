@@ -1,0 +1,458 @@
+//! Beside Kafka Streams: `tally process` and a tuned Kafka Streams application with the same nodes on the same topic of
+//! the same broker, one after the other, in turns; medians.
+//!
+//! `cargo build --release && cargo bench --bench peers -- [EVENTS] [RUNS]` (2,000,000 and 3 by default). Needs what
+//! `make setup` installs, and Maven for the peer. CPU is the application's and the broker's own, from start to end of each.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+use tally::workload::{LineKind, Plan};
+use tally_model::Event;
+use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
+use tally_streams::log::*;
+
+const PARTITIONS: u32 = 4;
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Of the measurement of freshness.
+const FRESH_RATE: u64 = 10_000;
+const FRESH_SECONDS: u64 = 30;
+const WARM_UP_SECONDS: u64 = 10;
+
+fn main() {
+    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
+    let (events, runs) = (numbers.first().copied().unwrap_or(2_000_000), numbers.get(1).copied().unwrap_or(3));
+    let dir = tempfile::tempdir().expect("a directory");
+    let services = Services::start(dir.path());
+    let peer = build_peer(dir.path());
+    let mut drains: BTreeMap<&str, Vec<Drain>> = BTreeMap::new();
+    for run in 0..runs {
+        // A broker without the topics of the run before.
+        let services = Services::start(&dir.path().join(format!("run-{run}")));
+        let log = services.log();
+        let sent = fill(&log, events, run);
+        let tally = Application::tally("peer", "benches/peers/topology.yaml", &services, dir.path(), run);
+        drains.entry("tally").or_default().push(tally.drain(&services, &log, sent));
+        let shipped = run_shipped(&services, &log, dir.path(), run, sent);
+        drains.entry("tally, shipped topology").or_default().push(shipped);
+        let streams = Application::streams(&peer, &services, dir.path(), run, &log);
+        drains.entry("Kafka Streams").or_default().push(streams.drain(&services, &log, sent));
+        compare(&log);
+        println!(
+            "run {}: {}",
+            run + 1,
+            drains.iter().map(|(n, d)| format!("{n} {}", d[d.len() - 1])).collect::<Vec<_>>().join(" | ")
+        );
+    }
+    println!("\n{events} events, {PARTITIONS} partitions, medians of {runs}:");
+    println!("{:26} {:>10} {:>12} {:>14} {:>8}", "", "events/s", "CPU-s per M", "broker CPU-s/M", "RSS MB");
+    for (name, drains) in &drains {
+        println!("{name:26} {}", Drain::median(drains));
+    }
+    println!("\nfreshness at {FRESH_RATE}/s, from the send until a reader of committed records has it:");
+    drop(services);
+    for name in ["tally at 100ms", "tally at 50ms", "Kafka Streams"] {
+        let services = Services::start(&dir.path().join(name.replace(' ', "-")));
+        let log = services.log();
+        let application = match name {
+            "Kafka Streams" => Application::streams(&peer, &services, dir.path(), 100, &log),
+            _ => {
+                let interval = name.rsplit(' ').next().unwrap_or_default();
+                let text = std::fs::read_to_string("benches/peers/topology.yaml").expect("the topology");
+                let file = dir.path().join(format!("topology-{interval}.yaml"));
+                std::fs::write(&file, text.replace("commit_interval: 100ms", &format!("commit_interval: {interval}")))
+                    .expect("written");
+                create_topics(&log);
+                Application::tally(
+                    "peer",
+                    &file.display().to_string(),
+                    &services,
+                    dir.path(),
+                    100 + interval.len() as u64,
+                )
+            }
+        };
+        println!("{name:26} {}", freshness(&log, application));
+    }
+}
+
+/// A broker of one's own; ended when dropped.
+struct Services {
+    dir: PathBuf,
+    kafka: String,
+}
+
+impl Services {
+    fn start(dir: &Path) -> Self {
+        let dir = dir.join("services");
+        let output = Command::new("bash").args(["deploy/services.sh", "start"]).arg(&dir).arg("kafka").output();
+        let output = output.expect("bash runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let kafka = said.lines().find_map(|line| line.strip_prefix("TALLY_TEST_KAFKA="));
+        let kafka =
+            kafka.unwrap_or_else(|| panic!("no broker: {}", String::from_utf8_lossy(&output.stderr))).to_owned();
+        Self { dir, kafka }
+    }
+
+    fn log(&self) -> KafkaLog {
+        KafkaLog::open(KafkaOptions::new(self.kafka.clone())).expect("the broker answers")
+    }
+
+    fn pid(&self) -> u32 {
+        let text = std::fs::read_to_string(self.dir.join("kafka.pid")).expect("the broker's pid");
+        text.split_whitespace().next().and_then(|pid| pid.parse().ok()).expect("a number")
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        let _ = Command::new("bash").args(["deploy/services.sh", "stop"]).arg(&self.dir).stderr(Stdio::null()).status();
+    }
+}
+
+/// Processor time of a process, seconds.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    fields.iter().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+fn rss_max_mb(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / 1024.0
+}
+
+fn create_topics(log: &KafkaLog) {
+    let spec =
+        |name: &str| TopicSpec { name: name.into(), partitions: PARTITIONS, cleanup: Cleanup::Delete, retention: None };
+    log.ensure_topics(&[spec("user-actions")]).expect("the topic");
+}
+
+/// Fills the topic with the workload's events of the four kinds that both count, as the door writes them.
+fn fill(log: &KafkaLog, events: u64, seed: u64) -> u64 {
+    create_topics(log);
+    let appender = log.appender().expect("an appender");
+    let now_ms = system_clock()();
+    let (mut batch, mut sent) = (AppendBatch::default(), 0);
+    let each = |kind: LineKind, line: &[u8]| -> Result<(), ()> {
+        if kind == LineKind::Garbage {
+            return Ok(());
+        }
+        let event = Event::from_log(line, now_ms).expect("valid");
+        if sent >= events || !["like", "unlike", "view", "read"].contains(&&*event.event_type) {
+            return Ok(());
+        }
+        batch.push(record(&event.actor_id, line.trim_ascii_end()));
+        sent += 1;
+        if batch.records.len() == 5_000 {
+            append(&*appender, std::mem::take(&mut batch));
+        }
+        Ok(())
+    };
+    // A third of the lines is of other kinds.
+    Plan::full(events * 8 / 5, seed, now_ms).for_each(each).expect("the workload");
+    append(&*appender, batch);
+    sent
+}
+
+fn record(actor: &str, line: &[u8]) -> OwnedRecord {
+    let key = bytes::Bytes::copy_from_slice(actor.as_bytes());
+    // The peer reads times as numbers only, as the door writes them.
+    let mut json: serde_json::Value = serde_json::from_slice(line).expect("JSON");
+    if let Some(text) = json["occurred_at"].as_str() {
+        let ms = tally_model::parse_ms(text).expect("a time");
+        json["occurred_at"] = ms.into();
+    }
+    let value = serde_json::to_vec(&json).expect("JSON").into();
+    OwnedRecord {
+        partition: partition_of(&key, PARTITIONS),
+        key: Some(key),
+        value: Some(value),
+        headers: bytes::Bytes::new(),
+    }
+}
+
+fn append(appender: &dyn Appender, batch: AppendBatch) {
+    let (sender, receiver) = channel();
+    appender.append("user-actions", batch, Box::new(move |outcome| drop(sender.send(outcome))));
+    receiver.recv().expect("an outcome").expect("appended");
+}
+
+/// An application that runs; killed when dropped.
+struct Application {
+    child: Child,
+    group: &'static str,
+    hop: &'static str,
+    output: String,
+    begun: Instant,
+    broker_before: f64,
+}
+
+impl Application {
+    fn tally(group: &'static str, topology: &str, services: &Services, dir: &Path, run: u64) -> Self {
+        let state = dir.join(format!("state-{group}-{run}"));
+        let mut command = Command::new("target/release/tally");
+        command.args([
+            "process",
+            "--topology",
+            topology,
+            "--log",
+            &format!("kafka://{}", services.kafka),
+            "--threads",
+            "2",
+        ]);
+        command.args(["--listen", "127.0.0.1:0", "--state"]).arg(state).env("RUST_LOG", "warn");
+        let hop = if group == "peer" {
+            "peer-user-actions-by-subject_id-repartition"
+        } else {
+            "shipped-user-actions-by-subject_id-repartition"
+        };
+        let output = if group == "peer" { "counters" } else { "shipped-counters" };
+        Self::start(command, group, hop, output.to_owned(), services)
+    }
+
+    fn streams(peer: &Path, services: &Services, dir: &Path, run: u64, log: &KafkaLog) -> Self {
+        let topic = |name: &str| TopicSpec {
+            name: name.into(),
+            partitions: PARTITIONS,
+            cleanup: Cleanup::Delete,
+            retention: None,
+        };
+        create_topics(log);
+        log.ensure_topics(&["ks-rep", "ks-counters", "ks-dlq"].map(topic)).expect("the peer's topics");
+        let mut command = Command::new("java");
+        command.args(["-Xms2g", "-Xmx2g", "-XX:+UseG1GC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp"]);
+        command.arg(format!("{0}/classes:{0}/lib/*", peer.display())).args(["ks.App", "id=ks", "in=user-actions"]);
+        command.args(["out=ks-counters", "rep=ks-rep", "dlq=ks-dlq", &format!("bootstrap={}", services.kafka)]);
+        command.arg(format!("state={}", dir.join(format!("ks-state-{run}")).display()));
+        Self::start(command, "ks", "ks-rep", "ks-counters".to_owned(), services)
+    }
+
+    fn start(
+        mut command: Command,
+        group: &'static str,
+        hop: &'static str,
+        output: String,
+        services: &Services,
+    ) -> Self {
+        let (begun, broker_before) = (Instant::now(), cpu_seconds(services.pid()));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the application starts");
+        Self { child, group, hop, output, begun, broker_before }
+    }
+
+    /// Waits until everything is counted.
+    fn drain(mut self, services: &Services, log: &KafkaLog, sent: u64) -> Drain {
+        let committed = |topic: &str| -> u64 {
+            let of =
+                |p| log.committed(self.group, &TopicPartition::new(topic, p)).ok().flatten().map_or(0, |c| c.offset);
+            (0..PARTITIONS).map(of).sum()
+        };
+        let end = |topic: &str| -> u64 {
+            let all: Vec<_> = (0..PARTITIONS).map(|p| TopicPartition::new(topic, p)).collect();
+            log.ends(&all).map_or(u64::MAX, |ends| ends.iter().sum())
+        };
+        // A hop ends with control records, which nobody commits.
+        while committed("user-actions") < sent || end(self.hop) > committed(self.hop) + 2 * u64::from(PARTITIONS) {
+            assert!(self.child.try_wait().expect("its state").is_none(), "{} ended by itself", self.group);
+            assert!(self.begun.elapsed() < PATIENCE, "{}: {} of {sent}", self.group, committed("user-actions"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let (seconds, millions) = (self.begun.elapsed().as_secs_f64(), sent as f64 / 1e6);
+        let drain = Drain {
+            rate: sent as f64 / seconds,
+            cpu: cpu_seconds(self.child.id()) / millions,
+            broker: (cpu_seconds(services.pid()) - self.broker_before) / millions,
+            rss_mb: rss_max_mb(self.child.id()),
+        };
+        self.end();
+        drain
+    }
+
+    fn end(&mut self) {
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Application {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Drain {
+    rate: f64,
+    cpu: f64,
+    broker: f64,
+    rss_mb: f64,
+}
+
+impl Drain {
+    fn median(of: &[Self]) -> Self {
+        let median = |value: fn(&Self) -> f64| {
+            let mut values: Vec<_> = of.iter().map(value).collect();
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        Self {
+            rate: median(|d| d.rate),
+            cpu: median(|d| d.cpu),
+            broker: median(|d| d.broker),
+            rss_mb: median(|d| d.rss_mb),
+        }
+    }
+}
+
+impl std::fmt::Display for Drain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:>10.0} {:>12.2} {:>14.2} {:>8.0}", self.rate, self.cpu, self.broker, self.rss_mb)
+    }
+}
+
+/// The topology that is shipped, under names of its own, on the same topic.
+fn run_shipped(services: &Services, log: &KafkaLog, dir: &Path, run: u64, sent: u64) -> Drain {
+    let text = std::fs::read_to_string("topology.yaml").expect("the shipped topology");
+    let mut text = text.replace("application: tally", "application: shipped").replace("partitions: 8", "partitions: 4");
+    for topic in ["counters", "counter-windows", "reactions", "verdicts", "dead-letters"] {
+        for (before, after) in [("\n  ", ":"), ("to: ", " "), ("[", ","), (", ", ","), (", ", "]"), ("[", "]")] {
+            text = text.replace(&format!("{before}{topic}{after}"), &format!("{before}shipped-{topic}{after}"));
+        }
+    }
+    let file = dir.join("shipped.yaml");
+    std::fs::write(&file, text).expect("written");
+    Application::tally("shipped", &file.display().to_string(), services, dir, run).drain(services, log, sent)
+}
+
+fn build_peer(dir: &Path) -> PathBuf {
+    let target = dir.join("peer");
+    let status = Command::new("mvn")
+        .args(["-q", "-o", "-f", "benches/peers/kafka-streams/pom.xml", "package"])
+        .arg(format!("-DbuildDirectory={}", target.display()))
+        .status();
+    if !status.is_ok_and(|status| status.success()) {
+        let online = Command::new("mvn").args(["-q", "-f", "benches/peers/kafka-streams/pom.xml", "package"]).status();
+        assert!(online.is_ok_and(|status| status.success()), "the peer is built by Maven");
+    }
+    PathBuf::from("benches/peers/kafka-streams/target")
+}
+
+/// Both have counted the same likes, views and reads.
+fn compare(log: &KafkaLog) {
+    let mut ours: HashMap<String, [i64; 3]> = HashMap::new();
+    read(log, "counters", |key, value| {
+        let json: serde_json::Value = serde_json::from_slice(value).expect("counters");
+        let of = |metric: &str| json["counters"][metric].as_i64().unwrap_or_default();
+        ours.insert(key.to_owned(), [of("likes"), of("views"), of("reads")]);
+    });
+    let mut theirs: HashMap<String, [i64; 3]> = HashMap::new();
+    read(log, "ks-counters", |key, value| {
+        let mut bytes = value.iter();
+        let mut varint = || {
+            let (mut number, mut shift) = (0u64, 0);
+            for byte in bytes.by_ref() {
+                number |= u64::from(byte & 0x7f) << shift;
+                shift += 7;
+                if byte & 0x80 == 0 {
+                    break;
+                }
+            }
+            number
+        };
+        let likes = varint();
+        let likes = (likes >> 1) as i64 ^ -((likes & 1) as i64);
+        theirs.insert(key.to_owned(), [likes, varint() as i64, varint() as i64]);
+    });
+    let differ: Vec<_> =
+        theirs.iter().filter(|(subject, counts)| ours.get(*subject).unwrap_or(&[0; 3]) != *counts).take(5).collect();
+    let (n, m) = (ours.len(), theirs.len());
+    // Their rate windows go by the event's time alone and their ties by arrival, so a few subjects may differ.
+    println!(
+        "compared {n} subjects with {m}: {} differ {differ:?}",
+        theirs.iter().filter(|(s, c)| ours.get(*s).unwrap_or(&[0; 3]) != *c).count()
+    );
+}
+
+fn read(log: &KafkaLog, topic: &str, mut each: impl FnMut(&str, &[u8])) {
+    for partition in 0..PARTITIONS {
+        let at = TopicPartition::new(topic, partition);
+        let (mut next, end) = log.bounds(&at).expect("bounds");
+        let mut consumer = log.consumer("").expect("a consumer");
+        consumer.assign(&at, next).expect("assigned");
+        while next < end {
+            let Polled::Records { records, next_offset, .. } = consumer.poll(Duration::from_secs(5)).expect("records")
+            else {
+                continue;
+            };
+            for record in records {
+                let record = record.expect("a record");
+                let key = record.key.and_then(|key| std::str::from_utf8(key).ok()).unwrap_or("\0");
+                if !key.starts_with('\0') {
+                    each(key, record.value.unwrap_or_default());
+                }
+            }
+            next = next_offset;
+        }
+    }
+}
+
+/// Sends at a steady rate; every fiftieth event is a view of a subject of its own, and its way is timed.
+fn freshness(log: &KafkaLog, mut application: Application) -> String {
+    let appender = log.appender().expect("an appender");
+    let output: Vec<_> = (0..PARTITIONS).map(|p| TopicPartition::new(application.output.as_str(), p)).collect();
+    let begun = Instant::now();
+    while log.ends(&output).is_err() {
+        assert!(begun.elapsed() < PATIENCE, "the application makes no topics");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let mut consumer = log.consumer("").expect("a consumer");
+    for at in &output {
+        consumer.assign(at, 0).expect("assigned");
+    }
+    let mut random = StdRng::seed_from_u64(1);
+    let (mut sent_at, mut delays): (HashMap<String, Instant>, Vec<f64>) = (HashMap::new(), Vec::new());
+    let (begun, mut number) = (Instant::now(), 0u64);
+    let seconds = WARM_UP_SECONDS + FRESH_SECONDS;
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        let due = (begun.elapsed().as_secs_f64() * FRESH_RATE as f64) as u64;
+        let mut batch = AppendBatch::default();
+        let now_ms = system_clock()();
+        while number < due {
+            number += 1;
+            let probe = number.is_multiple_of(50);
+            let subject =
+                if probe { format!("probe:{number}") } else { format!("article:{}", random.random_range(1..20_000)) };
+            if probe {
+                sent_at.insert(subject.clone(), Instant::now());
+            }
+            let actor = format!("u{}", random.random_range(1..200_000));
+            let line = format!(
+                r#"{{"event_id":"f{number}","type":"view","actor_id":"{actor}","subject_id":"{subject}","occurred_at":{now_ms}}}"#
+            );
+            batch.push(record(&actor, line.as_bytes()));
+        }
+        if !batch.records.is_empty() {
+            appender.append("user-actions", batch, Box::new(|outcome| drop(outcome.expect("appended"))));
+        }
+        if let Polled::Records { records, .. } = consumer.poll(Duration::from_millis(1)).expect("records") {
+            for record in records {
+                let record = record.expect("a record");
+                let key = record.key.and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
+                if let Some(sent) = sent_at.remove(key)
+                    && sent.duration_since(begun) > Duration::from_secs(WARM_UP_SECONDS)
+                {
+                    delays.push(sent.elapsed().as_secs_f64() * 1e3);
+                }
+            }
+        }
+    }
+    application.end();
+    delays.sort_by(f64::total_cmp);
+    let at = |share: f64| delays.get((delays.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
+    format!("{} probes: p50 {:.0} ms, p99 {:.0} ms", delays.len(), at(0.5), at(0.99))
+}
