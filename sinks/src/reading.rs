@@ -2,9 +2,9 @@
 
 use crate::batch::Batch;
 use crate::config::SinkConfig;
+use crate::failure::SinkError;
 use crate::metrics::Handles;
 use crate::partition::{SinkPartition, TRUST_MS};
-use crate::runner::SinkError;
 use crate::share::{Share, SinkTopic, topics_of};
 use crate::target::StoredPosition;
 use hashbrown::HashMap;
