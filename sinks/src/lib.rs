@@ -9,6 +9,7 @@ mod breaker;
 mod cache;
 mod config;
 mod database;
+mod failure;
 mod metrics;
 mod partition;
 mod reading;
@@ -21,7 +22,8 @@ pub use batch::{Batch, CounterRow, DeadLetter, Fold, Move, Newest, ReactionRow, 
 pub use cache::{MemoryTarget, RedisTarget};
 pub use config::{SinkConfig, SinkKind, ValueType};
 pub use database::{Database, DatabaseError, Retention, Rows};
+pub use failure::SinkError;
 pub use metrics::SinkMetrics;
-pub use runner::{SinkError, SinkTask, Step};
+pub use runner::{SinkTask, Step};
 pub use target::{StoredPosition, Target, TargetError};
 pub use thread::SinkThread;

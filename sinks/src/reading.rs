@@ -2,9 +2,9 @@
 
 use crate::batch::Batch;
 use crate::config::SinkConfig;
+use crate::failure::SinkError;
 use crate::metrics::Handles;
 use crate::partition::{SinkPartition, TRUST_MS};
-use crate::runner::SinkError;
 use crate::share::{Share, SinkTopic, topics_of};
 use crate::target::StoredPosition;
 use hashbrown::HashMap;
@@ -124,7 +124,7 @@ impl Reading {
     }
 
     /// Stops reading, for as long as the target takes nothing. The membership stays, as long as somebody polls.
-    pub fn pause(&mut self) {
+    fn pause(&mut self) {
         if !std::mem::replace(&mut self.is_paused, true) {
             self.partitions.iter().for_each(|partition| self.consumer.unassign(&partition.address));
         }

@@ -3,15 +3,16 @@
 //! A state machine that [`SinkTask::poll_once`] moves: no clock, no thread and no chance inside.
 
 use crate::batch::Batch;
-use crate::breaker::{Breaker, Permit};
+use crate::breaker::{Breaker, Permit, State};
 use crate::config::SinkConfig;
+use crate::failure::{Failure, SinkError};
 use crate::metrics::{Handles, SinkMetrics};
 use crate::partition::SinkPartition;
-use crate::reading::{Read, ReadError, Reading};
+use crate::reading::{Read, Reading};
 use crate::target::{Target, TargetError};
 use std::sync::Arc;
 use std::time::Duration;
-use tally_streams::log::{Log, LogError, TopicPartition};
+use tally_streams::log::Log;
 
 /// Steps over control records move positions without a row; they can wait for company.
 const EMPTY_STEP_LINGER_MS: i64 = 1_000;
@@ -58,82 +59,6 @@ pub enum Step {
     Idle,
     /// Something failed: nothing will be tried for that many milliseconds.
     Waiting(i64),
-}
-
-/// What stops a sink for good.
-#[derive(Debug, thiserror::Error)]
-pub enum SinkError {
-    /// A record that only another program can have written, or damage. Passing over it would lose what it says.
-    #[error(
-        "sink `{sink}`: {partition}: offset {offset}: cannot be read as {expected:?}: {cause}. \
-         Only tally writes this topic: find out who else did; then replay into a new topic, or move the sink past it"
-    )]
-    Record {
-        /// The sink's name.
-        sink: String,
-        /// Where the record lies.
-        partition: TopicPartition,
-        /// Where the record lies.
-        offset: u64,
-        /// What it should have been.
-        expected: crate::ValueType,
-        /// Why it cannot be read.
-        cause: String,
-    },
-    /// A row that the target will never take. Passing over it would lose what it says.
-    #[error("sink `{sink}`: {row}: cannot be stored: {cause}")]
-    Row {
-        /// The sink's name.
-        sink: String,
-        /// Its table and key.
-        row: String,
-        /// Why, and what to do.
-        cause: String,
-    },
-}
-
-/// Why a step did not get done.
-enum Failure {
-    /// For good.
-    Stop(SinkError),
-    /// A row that the target will never take: for good.
-    Refused { row: String, cause: String },
-    /// The consumer is of no use any more: make a new one.
-    Rejoin(String),
-    /// The log failed, or the positions are not what they were: start again from the target's positions.
-    Restart(String),
-    /// The target failed: write the same batch again.
-    Rewrite(String),
-}
-
-impl From<LogError> for Failure {
-    fn from(error: LogError) -> Self {
-        let cause = format!("log: {error}");
-        match error {
-            LogError::Fatal(_) | LogError::Fenced(_) => Self::Rejoin(cause),
-            // All others go away: with time, or by reading again from where the target says.
-            _ => Self::Restart(cause),
-        }
-    }
-}
-
-impl From<ReadError> for Failure {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Log(error) => error.into(),
-            ReadError::Sink(error) => Self::Stop(error),
-        }
-    }
-}
-
-impl From<TargetError> for Failure {
-    fn from(error: TargetError) -> Self {
-        match error {
-            TargetError::Moved { .. } | TargetError::Lost(_) => Self::Restart(error.to_string()),
-            TargetError::Unavailable(_) => Self::Rewrite(error.to_string()),
-            TargetError::Refused { row, cause } => Self::Refused { row, cause },
-        }
-    }
 }
 
 impl SinkTask {
@@ -219,11 +144,8 @@ impl SinkTask {
                 self.restart();
                 Err(SinkError::Row { sink: self.config.name.clone(), row, cause })
             }
-            Failure::Rewrite(cause) => {
-                // Nothing more is read than what waits already.
-                self.reading.iter_mut().for_each(Reading::pause);
-                Ok(cause)
-            }
+            // The batch waits, and nothing more is read.
+            Failure::Rewrite(cause) => Ok(cause),
             Failure::Restart(cause) => {
                 self.restart();
                 Ok(cause)
@@ -243,9 +165,11 @@ impl SinkTask {
         Ok(())
     }
 
-    /// Between two attempts: whoever does not poll is thrown out of the group.
+    /// Between two attempts: whoever does not poll holds up the others, and is thrown out of the group at last. Not at
+    /// once: to stop reading and to begin again costs more than a deadlock.
     fn attend(&mut self) {
-        let Some(reading) = &mut self.reading else { return };
+        let is_long = self.breaker.state() == State::Open;
+        let Some(reading) = self.reading.as_mut().filter(|_| is_long) else { return };
         match reading.attend() {
             Ok(Read::Revoked { partitions, .. }) => {
                 // It cannot be written now: whoever gets them reads them again, and so does this sink the rest.

@@ -1,6 +1,7 @@
 //! A sink on a thread of its own, with real time.
 
-use crate::runner::{SinkError, SinkTask, Step};
+use crate::failure::SinkError;
+use crate::runner::{SinkTask, Step};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,0 +1,81 @@
+//! What can go wrong in a sink, sorted by what is done about it.
+
+use crate::reading::ReadError;
+use crate::target::TargetError;
+use tally_streams::log::{LogError, TopicPartition};
+
+/// What stops a sink for good.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// A record that only another program can have written, or damage. Passing over it would lose what it says.
+    #[error(
+        "sink `{sink}`: {partition}: offset {offset}: cannot be read as {expected:?}: {cause}. \
+         Only tally writes this topic: find out who else did; then replay into a new topic, or move the sink past it"
+    )]
+    Record {
+        /// The sink's name.
+        sink: String,
+        /// Where the record lies.
+        partition: TopicPartition,
+        /// Where the record lies.
+        offset: u64,
+        /// What it should have been.
+        expected: crate::ValueType,
+        /// Why it cannot be read.
+        cause: String,
+    },
+    /// A row that the target will never take. Passing over it would lose what it says.
+    #[error("sink `{sink}`: {row}: cannot be stored: {cause}")]
+    Row {
+        /// The sink's name.
+        sink: String,
+        /// Its table and key.
+        row: String,
+        /// Why, and what to do.
+        cause: String,
+    },
+}
+
+/// Why a step did not get done.
+pub enum Failure {
+    /// For good.
+    Stop(SinkError),
+    /// A row that the target will never take: for good.
+    Refused { row: String, cause: String },
+    /// The consumer is of no use any more: make a new one.
+    Rejoin(String),
+    /// The log failed, or the positions are not what they were: start again from the target's positions.
+    Restart(String),
+    /// The target failed: write the same batch again.
+    Rewrite(String),
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        let cause = format!("log: {error}");
+        match error {
+            LogError::Fatal(_) | LogError::Fenced(_) => Self::Rejoin(cause),
+            // All others go away: with time, or by reading again from where the target says.
+            _ => Self::Restart(cause),
+        }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Log(error) => error.into(),
+            ReadError::Sink(error) => Self::Stop(error),
+        }
+    }
+}
+
+impl From<TargetError> for Failure {
+    fn from(error: TargetError) -> Self {
+        match error {
+            TargetError::Moved { .. } | TargetError::Lost(_) => Self::Restart(error.to_string()),
+            TargetError::Unavailable(_) => Self::Rewrite(error.to_string()),
+            TargetError::Refused { row, cause } => Self::Refused { row, cause },
+        }
+    }
+}
