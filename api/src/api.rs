@@ -6,14 +6,14 @@ use crate::database::ReadDatabase;
 use crate::feed::{Feed, Follower};
 use crate::loading::Loader;
 use crate::metrics::ApiMetrics;
-use crate::probes::Check;
 use crate::redis::RedisStore;
 use crate::totals::Template;
-use crate::{counters, probes, progress, receipts};
+use crate::{counters, progress, receipts};
 use prometheus::Registry;
 use std::sync::Arc;
 use tally_cache::redis::RedisAddress;
 use tally_cache::{Admit, CacheLimits, MemoryCache};
+use tally_http::Check;
 use tally_model::ReceiptKey;
 use tally_streams::log::Log;
 use utoipa_axum::router::OpenApiRouter;
@@ -33,8 +33,6 @@ pub struct Parts {
     pub receipt_key: ReceiptKey,
     /// Milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
-    /// What `/readyz` asks beside the database.
-    pub checks: Vec<Check>,
 }
 
 /// What is asked before the database.
@@ -59,7 +57,6 @@ pub struct Api {
     pub(crate) loader: Arc<Loader>,
     pub(crate) receipt_key: ReceiptKey,
     pub(crate) clock: Arc<dyn Fn() -> i64 + Send + Sync>,
-    pub(crate) checks: Vec<Check>,
     pub(crate) append_times: AppendTimes,
     /// Ends with the last request.
     _feed: Option<Feed>,
@@ -79,7 +76,7 @@ pub enum ApiError {
 impl Api {
     /// Puts the parts together and makes the metrics known to a registry.
     pub fn new(parts: Parts, registry: &Registry) -> Result<Arc<Self>, ApiError> {
-        let Parts { config, log, database, cache, receipt_key, clock, checks } = parts;
+        let Parts { config, log, database, cache, receipt_key, clock } = parts;
         let append_times = AppendTimes::new(log.clone(), &config.input_topic);
         let template = Template::new(&config.metrics, &config.unique_metrics);
         let metrics = ApiMetrics::register(registry)?;
@@ -95,7 +92,16 @@ impl Api {
             }
         };
         let loader = Loader::new(&config, template, cache, redis, database.clone(), metrics);
-        Ok(Arc::new(Self { config, log, database, loader, receipt_key, clock, checks, append_times, _feed: feed }))
+        Ok(Arc::new(Self { config, log, database, loader, receipt_key, clock, append_times, _feed: feed }))
+    }
+
+    /// What has to be well before requests should come: every read may need the database.
+    pub fn check(&self) -> Check {
+        let database = self.database.clone();
+        Check::new("the database", move || {
+            let database = database.clone();
+            async move { database.progress().await.map(drop).map_err(|_| "does not answer; the log says why".to_owned()) }
+        })
     }
 }
 
@@ -106,7 +112,5 @@ pub fn router(api: Arc<Api>) -> OpenApiRouter {
         .routes(routes!(counters::many_counters))
         .routes(routes!(receipts::receipt))
         .routes(routes!(progress::progress))
-        .routes(routes!(probes::livez))
-        .routes(routes!(probes::readyz))
         .with_state(api)
 }

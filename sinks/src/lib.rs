@@ -26,4 +26,4 @@ pub use failure::SinkError;
 pub use metrics::SinkMetrics;
 pub use runner::{SinkTask, Step};
 pub use target::{StoredPosition, Target, TargetError};
-pub use thread::SinkThread;
+pub use thread::{SinkState, SinkThread};
