@@ -84,7 +84,7 @@ impl KafkaConsumer {
     fn reader(&mut self) -> Result<&mut Reader, LogError> {
         if self.reader.is_none() {
             let config = self.lookup.options.reader(true);
-            let client = config.create_with_context(Quiet).map_err(fatal)?;
+            let client = config.create_with_context(Quiet::default()).map_err(fatal)?;
             let client: Arc<BaseConsumer<Quiet>> = Arc::new(client);
             self.reader = Some(Reader {
                 queue: Queue::new(client.clone()),

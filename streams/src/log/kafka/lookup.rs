@@ -8,6 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,16 +26,19 @@ pub(super) struct Lookup {
     partitions: Mutex<HashMap<String, u32>>,
     /// A client for each group that was asked about.
     groups: Mutex<HashMap<String, Arc<BaseConsumer<Quiet>>>>,
+    /// See [`Lookup::is_refused`].
+    refused: AtomicBool,
 }
 
 impl Lookup {
     pub fn new(options: KafkaOptions) -> Result<Self, LogError> {
         let client = |committed_only| {
             let config = options.reader(committed_only);
-            config.create_with_context(Quiet).map_err(|e| LogError::Fatal(format!("Kafka client: {e}")))
+            config.create_with_context(Quiet::default()).map_err(|e| LogError::Fatal(format!("Kafka client: {e}")))
         };
         let (committed, uncommitted) = (client(true)?, client(false)?);
-        Ok(Self { options, committed, uncommitted, partitions: Mutex::default(), groups: Mutex::default() })
+        let (partitions, groups) = (Mutex::default(), Mutex::default());
+        Ok(Self { options, committed, uncommitted, partitions, groups, refused: AtomicBool::new(false) })
     }
 
     /// A client for questions that any client can ask.
@@ -49,11 +53,27 @@ impl Lookup {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             match question(left) {
                 Ok(answer) => return Ok(answer),
-                Err(error) if Instant::now() + RETRY >= deadline => return Err(self.options.unavailable(error)),
+                Err(error) if Instant::now() + RETRY >= deadline => return Err(self.unreached(&error)),
                 Err(error) if passes(&error) => std::thread::sleep(RETRY),
                 Err(error) => return Err(LogError::Fatal(format!("Kafka at {}: {error}", self.options.brokers))),
             }
         }
+    }
+
+    /// Nobody answered: with what the client has heard of the cause, which is not part of the error.
+    fn unreached(&self, error: &KafkaError) -> LogError {
+        // What is heard waits in a queue that only this empties.
+        while self.committed.poll(Duration::ZERO).is_some() {}
+        let Some((code, reason)) = self.committed.context().heard() else { return self.options.unavailable(error) };
+        let refused = matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL);
+        self.refused.store(refused, Ordering::Relaxed);
+        self.options.unavailable(format!("{error}: {reason}"))
+    }
+
+    /// Whether nobody answered because the cluster does not let this client in: that does not pass by itself, unless
+    /// it has passed before.
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Number of partitions of a topic.
@@ -93,6 +113,10 @@ impl Lookup {
 
     /// The oldest offsets, or the ends: of what is committed, or of everything.
     pub fn offsets(&self, of: &[TopicPartition], which: Which) -> Result<Vec<u64>, LogError> {
+        // The client has no answer to a question about nothing.
+        if of.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut asked = TopicPartitionList::with_capacity(of.len());
         for at in of {
             self.check(at)?;
@@ -142,7 +166,7 @@ impl Lookup {
         }
         let mut config = self.options.reader(false);
         config.set("group.id", group);
-        let client: Arc<BaseConsumer<Quiet>> = Arc::new(config.create_with_context(Quiet).map_err(fatal)?);
+        let client: Arc<BaseConsumer<Quiet>> = Arc::new(config.create_with_context(Quiet::default()).map_err(fatal)?);
         groups.insert(group.to_owned(), client.clone());
         Ok(client)
     }

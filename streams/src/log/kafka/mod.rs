@@ -23,7 +23,7 @@ use appender::KafkaAppender;
 use consumer::KafkaConsumer;
 use lookup::{Lookup, Which};
 pub(super) use native::NativeHeaders;
-pub use options::KafkaOptions;
+pub use options::{KafkaOptions, PropertyError};
 use producer::KafkaProducer;
 use std::sync::{Arc, Mutex, PoisonError};
 use topics::Topics;
@@ -41,7 +41,12 @@ impl KafkaLog {
     pub fn open(options: KafkaOptions) -> Result<Self, LogError> {
         let lookup = Arc::new(Lookup::new(options)?);
         let topics = Topics::new(lookup.clone())?;
-        topics.check_brokers()?;
+        topics.check_brokers().map_err(|error| match error {
+            LogError::Unavailable(reason) if lookup.is_refused() => {
+                LogError::Fatal(format!("{reason}; see to the client properties"))
+            }
+            other => other,
+        })?;
         Ok(Self { lookup, topics, appender: Mutex::default() })
     }
 }

@@ -2,6 +2,8 @@
 
 use super::super::LogError;
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 use std::time::Duration;
 
 /// How a cluster is reached.
@@ -43,6 +45,15 @@ const RESERVED: [&str; 18] = [
     "transactional.id",
 ];
 
+/// A line that is no property, or one that cannot be chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PropertyError {
+    /// From 1.
+    pub line: usize,
+    /// What is wrong. Never contains a value.
+    pub reason: String,
+}
+
 impl KafkaOptions {
     /// A cluster at `brokers`, without TLS and SASL.
     pub fn new(brokers: impl Into<String>) -> Self {
@@ -57,31 +68,38 @@ impl KafkaOptions {
     }
 
     /// Takes properties in from lines of `name=value`; empty lines and those that begin with `#` are passed over.
-    /// The error names the line.
-    pub fn with_properties(mut self, text: &str) -> Result<Self, String> {
-        for (number, line) in (1..).zip(text.lines()) {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
+    pub fn with_properties(mut self, text: &str) -> Result<Self, PropertyError> {
+        for (line, property) in (1..).zip(text.lines()) {
+            let property = property.trim();
+            if property.is_empty() || property.starts_with('#') {
                 continue;
             }
-            // The value may be a secret: it is never repeated.
-            let (name, value) = line.split_once('=').ok_or_else(|| format!("line {number}: write name=value"))?;
-            let (name, value) = (name.trim(), value.trim());
-            if RESERVED.contains(&name) {
-                return Err(format!("line {number}: `{name}` is set by tally and cannot be chosen"));
-            }
-            if let Some(copies) = (name == "tally.replication.factor").then(|| value.parse()) {
-                let copies = copies.map_err(|_| format!("line {number}: `{name}` is a number of copies"))?;
-                self.replication = Some(copies);
-                continue;
-            }
-            self.properties.push((name.to_owned(), value.to_owned()));
+            self.take_property(property).map_err(|reason| PropertyError { line, reason })?;
         }
-        match self.base().create_native_config() {
-            Ok(_) => Ok(self),
-            Err(rdkafka::error::KafkaError::ClientConfig(_, reason, name, _)) => Err(format!("`{name}`: {reason}")),
-            Err(error) => Err(error.to_string()),
+        Ok(self)
+    }
+
+    /// The value may be a secret: no reason repeats it.
+    fn take_property(&mut self, property: &str) -> Result<(), String> {
+        let (name, value) = property.split_once('=').ok_or("write name=value")?;
+        let (name, value) = (name.trim(), value.trim());
+        if RESERVED.contains(&name) {
+            return Err(format!("`{name}` is set by tally and cannot be chosen"));
         }
+        if name == "tally.replication.factor" {
+            let copies = value.parse().ok().filter(|copies| (1..=i16::MAX as u16).contains(copies));
+            self.replication = Some(copies.ok_or_else(|| format!("`{name}` is a number of copies"))?);
+            return Ok(());
+        }
+        match ClientConfig::new().set(name, value).create_native_config() {
+            Ok(_) => {}
+            Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
+                return Err(format!("there is no client property `{name}`"));
+            }
+            Err(_) => return Err(format!("the value of `{name}` is none that it can have")),
+        }
+        self.properties.push((name.to_owned(), value.to_owned()));
+        Ok(())
     }
 
     /// What all clients have in common.
@@ -189,10 +207,16 @@ mod tests {
         let options =
             parse("# comment\n\nsecurity.protocol = SASL_SSL\nsasl.mechanism=PLAIN\nsasl.username=u\n").unwrap();
         assert_eq!(options.properties[0], ("security.protocol".to_owned(), "SASL_SSL".to_owned()));
-        assert!(parse("\nisolation.level=read_uncommitted").unwrap_err().contains("line 2: `isolation.level`"));
-        assert!(parse("sasl.password").unwrap_err().contains("line 1: write name=value"));
-        let unknown = parse("no.such.property=secret").unwrap_err();
-        assert!(unknown.contains("no.such.property") && !unknown.contains("secret"), "{unknown}");
+        for (text, line, reason) in [
+            ("\nisolation.level=read_uncommitted", 2, "`isolation.level` is set by tally and cannot be chosen"),
+            ("secret", 1, "write name=value"),
+            ("no.such.property=secret", 1, "there is no client property `no.such.property`"),
+            ("# TLS\nsecurity.protocol=secret", 2, "the value of `security.protocol` is none that it can have"),
+            ("socket.timeout.ms = secret", 1, "the value of `socket.timeout.ms` is none that it can have"),
+            ("tally.replication.factor=0", 1, "`tally.replication.factor` is a number of copies"),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), PropertyError { line, reason: reason.to_owned() });
+        }
         assert_eq!(parse("tally.replication.factor=3").unwrap().replication, Some(3));
     }
 }

@@ -29,7 +29,8 @@ pub(super) struct Topics {
 impl Topics {
     pub fn new(lookup: Arc<Lookup>) -> Result<Self, LogError> {
         let config = lookup.options.base();
-        let admin = config.create_with_context(Quiet).map_err(|e| LogError::Fatal(format!("Kafka client: {e}")))?;
+        let admin =
+            config.create_with_context(Quiet::default()).map_err(|e| LogError::Fatal(format!("Kafka client: {e}")))?;
         Ok(Self { lookup, admin })
     }
 

@@ -32,7 +32,7 @@ pub(super) fn unsettled(lookup: &Lookup, of: &[TopicPartition]) -> Result<Vec<(T
     }
     let mut config = lookup.options.reader(false);
     config.set("fetch.wait.max.ms", "10");
-    let client: Arc<BaseConsumer<Quiet>> = Arc::new(config.create_with_context(Quiet).map_err(fatal)?);
+    let client: Arc<BaseConsumer<Quiet>> = Arc::new(config.create_with_context(Quiet::default()).map_err(fatal)?);
     let mut queue = Queue::new(client.clone());
     for at in open.keys() {
         lookup.ask(|left| client.fetch_metadata(Some(&at.topic), left).map(drop))?;
