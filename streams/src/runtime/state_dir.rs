@@ -1,23 +1,29 @@
-//! The state directory: locked by one process, and what tells boots of the machine apart.
+//! The state directory: locked by one process, known to others by its id, and what tells boots of the machine apart.
 
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A state directory that this process holds.
 pub struct StateDir {
     path: PathBuf,
+    id: String,
     /// The lock goes with it.
     _lock: File,
 }
 
 impl StateDir {
-    /// Makes the directory if it is missing, and locks it.
+    /// Makes the directory if it is missing, locks it, and gives it an id if it has none.
     pub fn open(path: &Path) -> Result<Self, String> {
         let wrong = |e: &dyn std::fmt::Display| format!("state directory {}: {e}", path.display());
         std::fs::create_dir_all(path).map_err(|e| wrong(&e))?;
         let lock = File::create(path.join("lock")).map_err(|e| wrong(&e))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => {
+                let id = id_of(&path.join("id")).map_err(|e| wrong(&e))?;
+                Ok(Self { path: path.to_owned(), id, _lock: lock })
+            }
             Err(std::fs::TryLockError::WouldBlock) => {
                 Err(wrong(&"another tally uses it: stop that one, or give this one its own with --state"))
             }
@@ -29,6 +35,30 @@ impl StateDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Eight hexadecimal digits, made once: part of every name under which its process is known to the log. A copy of
+    /// the directory has the same, and whoever uses it fences the process that uses the original.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+fn id_of(file: &Path) -> Result<String, String> {
+    let wrong = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
+    match std::fs::read_to_string(file) {
+        // One that is empty was being made when the machine went down.
+        Ok(text) if !text.trim().is_empty() => {
+            let id = text.trim();
+            let is_id = id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+            return if is_id { Ok(id.to_owned()) } else { Err(wrong(&"is not the id that tally made; delete it")) };
+        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(wrong(&error)),
+        Ok(_) | Err(_) => {}
+    }
+    // No secret: that no two are the same is enough. The keys of a new hasher come from the system's randomness.
+    let id = format!("{:08x}", RandomState::new().hash_one(file) >> 32);
+    let written = File::create(file).and_then(|mut file| file.write_all(id.as_bytes()).and_then(|()| file.sync_all()));
+    written.map(|()| id).map_err(|e| wrong(&e))
 }
 
 /// The kernel's id of this boot; empty where there is none, so that a checkpoint is only trusted after a clean close.
@@ -47,5 +77,18 @@ mod tests {
         assert!(StateDir::open(dir.path()).err().unwrap().contains("another tally uses it"));
         drop(held);
         assert!(StateDir::open(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn its_id_is_made_once() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let id_of = |dir: &tempfile::TempDir| StateDir::open(dir.path()).map(|held| held.id().to_owned());
+        let id = id_of(&one).unwrap();
+        assert_eq!((id.len(), id_of(&one)), (8, Ok(id.clone())));
+        assert_ne!(id_of(&other).unwrap(), id);
+        std::fs::write(other.path().join("id"), "mine\n").unwrap();
+        assert!(id_of(&other).unwrap_err().ends_with("id: is not the id that tally made; delete it"));
+        std::fs::write(other.path().join("id"), "").unwrap();
+        assert_eq!(id_of(&other).unwrap().len(), 8);
     }
 }

@@ -63,6 +63,8 @@ pub struct StreamThread<D: Dataflow> {
     tasks: BTreeMap<TopicPartition, Task<D>>,
     /// Partitions of the driver that are ours.
     assigned: Vec<u32>,
+    /// The group has told what is ours, at least once.
+    joined: bool,
     leaving: bool,
     committed_at_ms: i64,
     purged_at_ms: i64,
@@ -104,6 +106,7 @@ impl<D: Dataflow> StreamThread<D> {
             producer: None,
             tasks: BTreeMap::new(),
             assigned: Vec::new(),
+            joined: false,
             leaving: false,
             committed_at_ms: 0,
             purged_at_ms: 0,
@@ -117,6 +120,12 @@ impl<D: Dataflow> StreamThread<D> {
     /// The tasks that it has now.
     pub fn tasks(&mut self) -> impl Iterator<Item = &mut Task<D>> {
         self.tasks.values_mut()
+    }
+
+    /// Whether it works: the group has told it what is its own, perhaps nothing, and those tasks are open.
+    pub fn is_working(&self) -> bool {
+        let is_open = |partition: &u32| self.tasks.keys().any(|source| source.partition == *partition);
+        self.joined && self.producer.is_some() && self.assigned.iter().all(is_open)
     }
 
     /// Commits, gives up its tasks and leaves the group; poll until [`Polling::Left`].
@@ -154,6 +163,7 @@ impl<D: Dataflow> StreamThread<D> {
                 Polling::Idle
             }
             Taken::Assigned(partitions) => {
+                self.joined = true;
                 self.assigned.extend(partitions);
                 self.open_tasks(now_ms)?;
                 Polling::Worked
