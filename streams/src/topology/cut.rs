@@ -4,7 +4,7 @@ use super::edges::fits;
 use super::graph::{Graph, Input, input_name};
 use super::report::Report;
 use super::sections::Sections;
-use super::topic_section::is_topic_name;
+use super::topic_section::{TopicSection, is_topic_name};
 use crate::processor::Dataflow;
 use std::collections::BTreeMap;
 
@@ -164,7 +164,9 @@ impl Cut {
             .chain(hops)
             .chain([control(application)])
             .collect();
-        for topic in sections.topics.iter().filter(|topic| internal.contains(&topic.name.text)) {
+        let prefix = &sections.settings.topic_prefix;
+        let is_internal = |topic: &&TopicSection| internal.contains(&format!("{prefix}{}", topic.name.text));
+        for topic in sections.topics.iter().filter(is_internal) {
             let message = format!("`{}` is the name of an internal topic", topic.name.text);
             report.add_with_help(topic.name.span, message, format!("choose one without the prefix `{application}-`"));
         }

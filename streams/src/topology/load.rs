@@ -8,11 +8,12 @@ use super::report::Report;
 use super::routing::{Router, Routing, partitions_of, root_partitions};
 use super::sections::{Declared, Sections};
 use super::{
-    Blueprint, BuildSite, Diagnostics, Node, NodeType, Sink, StoreSpec, Subtopology, Topic, Topology, suggestion,
+    Blueprint, BuildSite, Diagnostics, Node, NodeType, Output, Sink, StoreSpec, Subtopology, Topic, Topology,
+    suggestion,
 };
 use crate::log::TopicSpec;
 use crate::processor::Dataflow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl<D: Dataflow> Topology<D> {
@@ -128,6 +129,10 @@ fn check_blueprints<D: Dataflow>(
     }
 }
 
+fn named(output: Output, in_log: impl Fn(String) -> String) -> Output {
+    Output { topic: in_log(output.topic.to_string()).into(), ..output }
+}
+
 /// Puts together what has been checked; None if a check has let something through.
 fn assemble<D: Dataflow>(
     sections: Sections<'_, D>,
@@ -137,9 +142,15 @@ fn assemble<D: Dataflow>(
     partitions: u32,
 ) -> Option<Topology<D>> {
     let application = &sections.settings.application;
+    let names: BTreeSet<String> = sections.topics.iter().map(|topic| topic.name.text.clone()).collect();
+    // Topics of the file have their prefix from here on; the names of nodes and of internal topics stay.
+    let in_log = |name: String| match names.contains(&name) {
+        true => format!("{}{name}", sections.settings.topic_prefix),
+        false => name,
+    };
     let mut nodes: Vec<_> = sections.nodes.into_iter().map(Some).collect();
     let mut subtopologies = Vec::new();
-    let root: Arc<str> = cut.parts.first()?.source.as_str().into();
+    let root: Arc<str> = in_log(cut.parts.first()?.source.clone()).into();
     for ((part, routing), stores) in cut.parts.into_iter().zip(routings).zip(stores) {
         let mut here = Vec::new();
         for (node, routes) in part.nodes.into_iter().zip(routing.routes) {
@@ -150,7 +161,7 @@ fn assemble<D: Dataflow>(
                 type_name: node_type.name,
                 input: node_type.input,
                 blueprint: section.blueprint?,
-                from: section.from?.into_iter().map(|name| name.text).collect(),
+                from: section.from?.into_iter().map(|name| in_log(name.text)).collect(),
                 routes,
                 on_error: section.on_error,
             });
@@ -158,35 +169,36 @@ fn assemble<D: Dataflow>(
         subtopologies.push(Arc::new(Subtopology {
             changelog: changelog(application, &part.name).into(),
             name: part.name.into(),
-            source: part.source.into(),
+            source: in_log(part.source).into(),
             key: part.key,
             upstream: part.upstream,
             partitions,
             nodes: here,
             entries: routing.entries,
             hops: routing.hops,
-            outputs: routing.outputs,
+            outputs: routing.outputs.into_iter().map(|output| named(output, &in_log)).collect(),
             dead_letters: routing.dead_letters,
             stores,
         }));
     }
     let mut topics = BTreeMap::new();
     for topic in sections.topics {
+        let name = in_log(topic.name.text.clone());
         let spec = TopicSpec {
-            name: topic.name.text.clone(),
+            name: name.clone(),
             partitions: partitions_of(&topic, partitions)?,
             cleanup: topic.cleanup,
             retention: topic.retention,
         };
         let (key, partition_by, value) = (topic.key, topic.partition_by, topic.value?);
-        topics.insert(topic.name.text, Topic { spec, key, partition_by, value });
+        topics.insert(name, Topic { spec, key, partition_by, value });
     }
     let mut sinks = Vec::new();
     for sink in sections.sinks {
         sinks.push(Sink {
             name: sink.name.text,
             kind: sink.kind?,
-            from: sink.from.into_iter().map(|name| name.text).collect(),
+            from: sink.from.into_iter().map(|name| in_log(name.text)).collect(),
             records_max: sink.records_max as usize,
             linger: sink.linger,
         });

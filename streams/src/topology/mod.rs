@@ -123,6 +123,8 @@ impl<D: Dataflow> BuildSite<'_, D> {
 pub struct Settings {
     /// Prefix of consumer groups, changelogs and repartition topics.
     pub application: String,
+    /// What stands before the names of the file's topics in the log.
+    pub topic_prefix: String,
     /// How often a thread commits at most.
     pub commit_interval: Duration,
     /// What comes longer after its time is late.
@@ -145,7 +147,7 @@ pub enum OnError {
 pub struct Topology<D: Dataflow> {
     /// The application's settings.
     pub settings: Settings,
-    /// Every topic of the file, by name.
+    /// Every topic of the file, by its name in the log, as everywhere in here.
     pub topics: BTreeMap<String, Topic>,
     /// The topic that is read from outside. All its partitions are the driver's.
     pub root: Arc<str>,

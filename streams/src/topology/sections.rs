@@ -5,13 +5,14 @@ use super::fields::{Fields, Name, is_name};
 use super::node_section::NodeSection;
 use super::report::Report;
 use super::sink_section::SinkSection;
-use super::topic_section::TopicSection;
+use super::topic_section::{TopicSection, is_topic_name};
 use super::{NodeType, Settings};
 use crate::processor::Dataflow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const KEYS: &[&str] = &["application", "commit_interval", "late_after", "topics", "processors", "sinks"];
+const KEYS: &[&str] =
+    &["application", "topic_prefix", "commit_interval", "late_after", "topics", "processors", "sinks"];
 /// Every entry is held against every other.
 const ENTRIES_MAX: usize = 1_000;
 const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(1);
@@ -125,15 +126,26 @@ fn settings(fields: &Fields<'_>, report: &mut Report<'_>) -> Settings {
         let message = format!("`{}` cannot be the name of an application", name.text);
         report.add_with_help(name.span, message, "a lower case letter, then up to 63 of `a-z 0-9 -`");
     }
+    let topic_prefix = fields.get("topic_prefix").and_then(|yaml| yaml.text(report));
+    if let Some(prefix) = topic_prefix.as_ref().filter(|prefix| !is_prefix(&prefix.text)) {
+        let message = format!("`{}` cannot be the prefix of topics", prefix.text);
+        report.add_with_help(prefix.span, message, "up to 64 of `A-Z a-z 0-9 . _ -`, like `staging.`");
+    }
     let commit_interval = fields.get("commit_interval");
     let commit_interval =
         commit_interval.and_then(|yaml| yaml.duration(COMMIT_INTERVAL_MIN..=COMMIT_INTERVAL_MAX, report));
     let late_after = fields.get("late_after").and_then(|yaml| yaml.duration(LATE_AFTER_MIN..=Duration::MAX, report));
     Settings {
         application: application.map(|name| name.text).unwrap_or_default(),
+        topic_prefix: topic_prefix.map(|prefix| prefix.text).unwrap_or_default(),
         commit_interval: commit_interval.unwrap_or(COMMIT_INTERVAL_DEFAULT),
         late_after: late_after.unwrap_or(LATE_AFTER_DEFAULT),
     }
+}
+
+/// What stands before something is a prefix.
+fn is_prefix(text: &str) -> bool {
+    text.len() <= 64 && is_topic_name(&format!("{text}x"))
 }
 
 /// What a section declares; it must declare something.
