@@ -34,6 +34,8 @@ fn stage() -> tempfile::TempDir {
     put("broken.yaml", b"application: [tally\n");
     put("text", b"no database, no directory");
     put("events.ndjson", b"{\"event_id\":\"e\",\"type\":\"view\",\"actor_id\":\"u\",\"subject_id\":\"a:1\"}\n");
+    put("misspelt.properties", b"# TLS\nsecurity.protocol=SASL_SSL\nsasl.pasword=secret\n");
+    put("half.properties", b"security.protocol=SASL_SSL\nsasl.mechanism=NONE-SUCH\nsasl.password=secret\n");
     fs::create_dir(dir.path().join("folder")).unwrap();
     dir
 }
@@ -88,11 +90,52 @@ const TOPOLOGIES: &[Case] = &[
     ("run --topology misspelt.yaml --listen 127.0.0.1:0", 2, "misspelt.yaml:17:21: unknown node type `dedup`"),
 ];
 
+const ROLES: &[Case] = &[
+    (
+        "ingest --listen 127.0.0.1:0",
+        2,
+        "--log embedded:./data/log: an embedded log belongs to one process: use `tally run`",
+    ),
+    ("process --listen 127.0.0.1:0", 2, "--log embedded:./data/log: an embedded log belongs to one process"),
+    ("sink --listen 127.0.0.1:0", 2, "--log embedded:./data/log: an embedded log belongs to one process"),
+    ("api --listen 127.0.0.1:0 --log embedded:x", 2, "--log embedded:x: an embedded log belongs to one process"),
+    ("ingest --state x", 2, "error: unexpected argument '--state' found"),
+    ("ingest --database x", 2, "error: unexpected argument '--database' found"),
+    ("ingest --threads 2", 2, "error: unexpected argument '--threads' found"),
+    ("process --database x", 2, "error: unexpected argument '--database' found"),
+    ("process --trusted-proxy 10.0.0.0/8", 2, "error: unexpected argument '--trusted-proxy' found"),
+    ("sink --threads 2", 2, "error: unexpected argument '--threads' found"),
+    ("sink --database-read x", 2, "error: unexpected argument '--database-read' found"),
+    ("api --state x", 2, "error: unexpected argument '--state' found"),
+    ("api --accept-added", 2, "error: unexpected argument '--accept-added' found"),
+    ("api --demo", 2, "error: unexpected argument '--demo' found"),
+    (
+        "api --listen 127.0.0.1:0 --log kafka://h --database ftp:x",
+        2,
+        "--database ftp:x: not known; use `sqlite:FILE` or",
+    ),
+    ("sink --listen 127.0.0.1:0 --log kafka://h --cache ftp:x", 2, "--cache ftp:x: not known"),
+    ("process --listen 127.0.0.1:0 --log kafka://h --state text", 2, "state directory text: "),
+    ("ingest --listen 127.0.0.1:0 --log kafka://h --log-properties gone", 2, "gone: No such file or directory"),
+    (
+        "ingest --listen 127.0.0.1:0 --log kafka://h --log-properties misspelt.properties",
+        2,
+        "misspelt.properties:3: there is",
+    ),
+    (
+        "ingest --listen 127.0.0.1:0 --log kafka://h --log-properties half.properties",
+        2,
+        "log kafka://h: Kafka client: ",
+    ),
+];
+
 const ADDRESSES: &[Case] = &[
     ("run --listen nonsense", 2, "--listen nonsense: invalid socket address"),
     ("run --listen 127.0.0.1:65536", 2, "--listen 127.0.0.1:65536: invalid port value"),
-    ("run --listen 127.0.0.1:0 --log ftp:x", 2, "--log ftp:x: not known; this version takes `embedded:DIR`"),
-    ("run --listen 127.0.0.1:0 --log embedded:", 2, "--log embedded:: not known; this version takes `embedded:DIR`"),
+    ("run --listen 127.0.0.1:0 --log ftp:x", 2, "--log ftp:x: not known; use `embedded:DIR` or `kafka://host:9092"),
+    ("run --listen 127.0.0.1:0 --log embedded:", 2, "--log embedded:: not known; use `embedded:DIR` or `kafka://host"),
+    ("run --listen 127.0.0.1:0 --log kafka://u:secret@h", 2, "--log kafka:…: user and password are client properties"),
+    ("run --listen 127.0.0.1:0 --log-properties text", 2, "--log-properties text: only kafka:// has properties, and"),
     ("run --listen 127.0.0.1:0 --log embedded:text", 2, "text: File exists"),
     ("run --listen 127.0.0.1:0 --database postgres://h/d", 2, "--database postgres: not known; use"),
     ("run --listen 127.0.0.1:0 --database sqlite:folder", 2, "database `sqlite:folder`: "),
@@ -130,7 +173,7 @@ fn assert_case(output: &Output, (line, code, begin): Case) {
     let all = format!("`tally {line}`: {:?}\n{said}", output.status.code());
     assert_eq!(output.status.code(), Some(code), "{all}");
     assert!(said.starts_with(begin), "{all}\n  does not begin with: {begin}");
-    assert!(!said.contains("panicked"), "{all}");
+    assert!(!said.contains("panicked") && !said.contains("secret"), "{all}");
     if code != 0 {
         assert!(output.stdout.is_empty(), "{all}: answers and errors are kept apart");
     }
@@ -154,6 +197,23 @@ fn topologies() {
 }
 
 #[test]
+fn roles() {
+    assert_cases(ROLES);
+}
+
+/// Whoever is started before its log is up is started again: that is no mistake of the one who configured it.
+#[test]
+fn a_log_that_does_not_answer_is_told_with_its_address() {
+    let dir = stage();
+    let case =
+        ("ingest --listen 127.0.0.1:0 --log kafka://127.0.0.1:1", 1, "log kafka://127.0.0.1:1: the log does not");
+    let output = tally(dir.path(), case.0);
+    assert_case(&output, case);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("Kafka at 127.0.0.1:1: ") && said.contains("Connection refused"), "{said}");
+}
+
+#[test]
 fn addresses_and_files() {
     assert_cases(ADDRESSES);
 }
@@ -167,6 +227,7 @@ fn the_environment_says_what_the_flags_do_not() {
     assert_case(&tally_with(dir.path(), case.0, &[("TALLY_TOPOLOGY", "misspelt.yaml")]), case);
     for (name, value, expected) in [
         ("TALLY_LOG", "ftp:x", "--log ftp:x: not known"),
+        ("TALLY_LOG_PROPERTIES", "text", "--log-properties text: only kafka:// has properties"),
         ("TALLY_DATABASE", "x", "--database x: not known"),
         ("TALLY_CACHE", "x", "--cache x: not known"),
         ("TALLY_STATE", "text", "state directory text: "),
@@ -182,7 +243,7 @@ fn the_environment_says_what_the_flags_do_not() {
 #[test]
 fn every_subcommand_has_help() {
     let dir = stage();
-    for command in ["run", "check", "describe", "send", "demo"] {
+    for command in ["run", "ingest", "process", "sink", "api", "check", "describe", "send", "demo"] {
         let output = tally(dir.path(), &format!("{command} --help"));
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0));

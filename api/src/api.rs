@@ -5,11 +5,11 @@ use crate::cache::CountersCache;
 use crate::config::ApiConfig;
 use crate::database::ReadDatabase;
 use crate::metrics::ApiMetrics;
-use crate::probes::Check;
 use crate::totals::Template;
-use crate::{counters, probes, progress, receipts};
+use crate::{counters, progress, receipts};
 use prometheus::Registry;
 use std::sync::Arc;
+use tally_http::Check;
 use tally_model::ReceiptKey;
 use tally_streams::log::Log;
 use utoipa_axum::router::OpenApiRouter;
@@ -29,8 +29,6 @@ pub struct Parts {
     pub receipt_key: ReceiptKey,
     /// Milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
-    /// What `/readyz` asks beside the database.
-    pub checks: Vec<Check>,
 }
 
 /// The state behind the routes.
@@ -41,7 +39,6 @@ pub struct Api {
     pub(crate) cache: Option<Arc<dyn CountersCache>>,
     pub(crate) receipt_key: ReceiptKey,
     pub(crate) clock: Arc<dyn Fn() -> i64 + Send + Sync>,
-    pub(crate) checks: Vec<Check>,
     pub(crate) append_times: AppendTimes,
     pub(crate) template: Template,
     pub(crate) metrics: ApiMetrics,
@@ -50,11 +47,20 @@ pub struct Api {
 impl Api {
     /// Puts the parts together and makes the metrics known to a registry.
     pub fn new(parts: Parts, registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
-        let Parts { config, log, database, cache, receipt_key, clock, checks } = parts;
+        let Parts { config, log, database, cache, receipt_key, clock } = parts;
         let append_times = AppendTimes::new(log.clone(), &config.input_topic);
         let template = Template::new(&config.metrics, &config.unique_metrics);
         let metrics = ApiMetrics::register(registry)?;
-        Ok(Arc::new(Self { config, log, database, cache, receipt_key, clock, checks, append_times, template, metrics }))
+        Ok(Arc::new(Self { config, log, database, cache, receipt_key, clock, append_times, template, metrics }))
+    }
+
+    /// What has to be well before requests should come: every read may need the database.
+    pub fn check(&self) -> Check {
+        let database = self.database.clone();
+        Check::new("the database", move || {
+            let database = database.clone();
+            async move { database.progress().await.map(drop).map_err(|_| "does not answer; the log says why".to_owned()) }
+        })
     }
 }
 
@@ -65,7 +71,5 @@ pub fn router(api: Arc<Api>) -> OpenApiRouter {
         .routes(routes!(counters::many_counters))
         .routes(routes!(receipts::receipt))
         .routes(routes!(progress::progress))
-        .routes(routes!(probes::livez))
-        .routes(routes!(probes::readyz))
         .with_state(api)
 }

@@ -24,4 +24,4 @@ pub use database::{Database, DatabaseError, Retention, Rows};
 pub use metrics::SinkMetrics;
 pub use runner::{SinkError, SinkTask, Step};
 pub use target::{StoredPosition, Target, TargetError};
-pub use thread::SinkThread;
+pub use thread::{SinkState, SinkThread};

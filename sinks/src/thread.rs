@@ -3,7 +3,7 @@
 use crate::runner::{SinkError, SinkTask, Step};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,17 +13,59 @@ const POLL: Duration = Duration::from_millis(100);
 /// A running sink.
 pub struct SinkThread {
     stop: Arc<AtomicBool>,
+    state: SinkState,
     thread: JoinHandle<Result<(), SinkError>>,
+}
+
+/// How a sink is. Clones see the same.
+#[derive(Clone)]
+pub struct SinkState {
+    sink: Arc<str>,
+    now: Arc<AtomicU8>,
+}
+
+const WORKING: u8 = 0;
+const WAITING: u8 = 1;
+const ENDED: u8 = 2;
+
+impl SinkState {
+    /// The sink's name.
+    pub fn sink(&self) -> &str {
+        &self.sink
+    }
+
+    /// Why nothing is written; None where all is well.
+    pub fn trouble(&self) -> Option<&'static str> {
+        match self.now.load(Ordering::Relaxed) {
+            WORKING => None,
+            WAITING => Some("waits after a failure of its target or of the log; the messages say which"),
+            _ => Some("has ended"),
+        }
+    }
+
+    fn set(&self, now: u8) {
+        self.now.store(now, Ordering::Relaxed);
+    }
 }
 
 impl SinkThread {
     /// Runs a sink until it is stopped or cannot go on.
     pub fn spawn(task: SinkTask) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let seen = stop.clone();
+        let state = SinkState { sink: task.name().into(), now: Arc::new(AtomicU8::new(WORKING)) };
+        let (seen, told) = (stop.clone(), state.clone());
         let name = format!("sink-{}", task.name());
-        let thread = std::thread::Builder::new().name(name).spawn(move || run(task, &seen))?;
-        Ok(Self { stop, thread })
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let outcome = run(task, &seen, &told);
+            told.set(ENDED);
+            outcome
+        })?;
+        Ok(Self { stop, state, thread })
+    }
+
+    /// How it is, for as long as anybody looks.
+    pub fn state(&self) -> SinkState {
+        self.state.clone()
     }
 
     /// Whether it has ended: before a stop that means that it cannot go on.
@@ -42,7 +84,7 @@ impl SinkThread {
     }
 }
 
-fn run(mut task: SinkTask, stop: &AtomicBool) -> Result<(), SinkError> {
+fn run(mut task: SinkTask, stop: &AtomicBool, state: &SinkState) -> Result<(), SinkError> {
     let random = RandomState::new();
     let mut steps = 0u64;
     while !stop.load(Ordering::Relaxed) {
@@ -50,8 +92,11 @@ fn run(mut task: SinkTask, stop: &AtomicBool) -> Result<(), SinkError> {
         let jitter = random.hash_one(steps) as f64 / u64::MAX as f64;
         let step = task.poll_once(now_ms(), jitter, POLL);
         match step.inspect_err(|error| tracing::error!("{error}"))? {
-            Step::Waiting(wait_ms) => std::thread::sleep(POLL.min(Duration::from_millis(wait_ms.max(1) as u64))),
-            Step::Read(_) | Step::Wrote(_) | Step::Idle => {}
+            Step::Waiting(wait_ms) => {
+                state.set(WAITING);
+                std::thread::sleep(POLL.min(Duration::from_millis(wait_ms.max(1) as u64)));
+            }
+            Step::Read(_) | Step::Wrote(_) | Step::Idle => state.set(WORKING),
         }
     }
     task.finish(now_ms());

@@ -15,16 +15,35 @@ pub struct TopologyFile {
     pub topology: PathBuf,
 }
 
-/// Everything that a running process needs.
+/// What every running process needs.
 #[derive(Args, Clone, Debug)]
-pub struct Addresses {
+pub struct SiteArgs {
     // No doc comment: clap would print it as the help of every subcommand.
     #[allow(missing_docs)]
     #[command(flatten)]
     pub file: TopologyFile,
-    /// The log: embedded:DIR
+    /// The log: embedded:DIR, for one process alone, or kafka://host:9092,host2:9092
     #[arg(long, env = "TALLY_LOG", value_name = "URL", default_value = "embedded:./data/log")]
     pub log: String,
+    /// For kafka: a file of client properties, one name=value a line: TLS, SASL
+    #[arg(long, env = "TALLY_LOG_PROPERTIES", value_name = "FILE")]
+    pub log_properties: Option<PathBuf>,
+    /// Where HTTP is served
+    #[arg(long, env = "TALLY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+}
+
+/// Where a process keeps what is its own.
+#[derive(Args, Clone, Debug)]
+pub struct StateArgs {
+    /// Where checkpoints and this process's identity are kept: a directory of its own for each process
+    #[arg(long, env = "TALLY_STATE", value_name = "DIR", default_value = "./data/state")]
+    pub state: PathBuf,
+}
+
+/// What sinks write to and the API reads from.
+#[derive(Args, Clone, Debug)]
+pub struct StoreArgs {
     /// The database: sqlite:FILE or mysql://user:password@host[:port]/db (MySQL 8, MariaDB 10.11)
     #[arg(
         long,
@@ -34,21 +53,20 @@ pub struct Addresses {
         hide_env_values = true
     )]
     pub database: String,
-    /// A replica of the database that the API reads from; by default the database itself
-    #[arg(long, env = "TALLY_DATABASE_READ", value_name = "URL", hide_env_values = true)]
-    pub database_read: Option<String>,
     /// The cache: memory:, redis://host:6379[/db], redis+cluster://host:port,host2:port2; rediss for TLS
     #[arg(long, env = "TALLY_CACHE", value_name = "URL", default_value = "memory:", hide_env_values = true)]
     pub cache: String,
+}
+
+/// What the API alone reads from.
+#[derive(Args, Clone, Debug)]
+pub struct ReadArgs {
+    /// A replica of the database that the API reads from; by default the database itself
+    #[arg(long, env = "TALLY_DATABASE_READ", value_name = "URL", hide_env_values = true)]
+    pub database_read: Option<String>,
     /// A replica of the cache's Redis that the API reads from; by default the cache itself
     #[arg(long, env = "TALLY_CACHE_READ", value_name = "URL", hide_env_values = true)]
     pub cache_read: Option<String>,
-    /// Where checkpoints are kept
-    #[arg(long, env = "TALLY_STATE", value_name = "DIR", default_value = "./data/state")]
-    pub state: PathBuf,
-    /// Where HTTP is served
-    #[arg(long, env = "TALLY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub listen: String,
 }
 
 impl TopologyFile {
@@ -62,33 +80,61 @@ impl TopologyFile {
     }
 }
 
-impl Addresses {
-    /// The directory of the embedded log.
-    pub fn log_dir(&self) -> Result<PathBuf, Failure> {
-        address(&self.log, "embedded:", "--log", "embedded:DIR")
-    }
+/// Where the log is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogAddress {
+    /// A directory that one process owns.
+    Embedded(PathBuf),
+    /// A cluster: its brokers as `host:port`, separated by commas.
+    Kafka(String),
+}
 
+impl SiteArgs {
+    /// Where the log is. No error contains a password.
+    pub fn log(&self) -> Result<LogAddress, Failure> {
+        let address = match self.log.split_once(':') {
+            Some(("embedded", dir)) if !dir.is_empty() => LogAddress::Embedded(PathBuf::from(dir)),
+            Some(("kafka", rest)) => LogAddress::Kafka(brokers(rest)?),
+            _ => {
+                let form = "`embedded:DIR` or `kafka://host:9092,host2:9092`";
+                return Err(Failure::usage(format!("--log {}: not known; use {form}", shown(&self.log))));
+            }
+        };
+        match (&address, &self.log_properties) {
+            (LogAddress::Embedded(_), Some(file)) => Err(Failure::usage(format!(
+                "--log-properties {}: only kafka:// has properties, and the log is {}",
+                file.display(),
+                self.log
+            ))),
+            _ => Ok(address),
+        }
+    }
+}
+
+impl StoreArgs {
     /// The database that the sinks write to.
     pub fn database(&self) -> Result<&str, Failure> {
         database("--database", &self.database)
-    }
-
-    /// The database that the API reads from.
-    pub fn database_read(&self) -> Result<&str, Failure> {
-        match &self.database_read {
-            Some(url) => database("--database-read", url),
-            None => self.database(),
-        }
     }
 
     /// The cache that the sinks write to.
     pub fn cache(&self) -> Result<CacheAddress, Failure> {
         cache("--cache", &self.cache)
     }
+}
+
+impl ReadArgs {
+    /// The database that the API reads from.
+    pub fn database<'a>(&'a self, stores: &'a StoreArgs) -> Result<&'a str, Failure> {
+        match &self.database_read {
+            Some(url) => database("--database-read", url),
+            None => stores.database(),
+        }
+    }
 
     /// The cache that the API reads from.
-    pub fn cache_read(&self) -> Result<CacheAddress, Failure> {
-        let written = self.cache()?;
+    pub fn cache(&self, stores: &StoreArgs) -> Result<CacheAddress, Failure> {
+        let written = stores.cache()?;
         let Some(url) = &self.cache_read else { return Ok(written) };
         match (written, cache("--cache-read", url)?) {
             (CacheAddress::Redis(_), read @ CacheAddress::Redis(_)) => Ok(read),
@@ -120,11 +166,27 @@ fn cache(flag: &str, url: &str) -> Result<CacheAddress, Failure> {
     Err(Failure::usage(format!("{flag} {}: not known; use {forms}", shown(url))))
 }
 
-fn address(value: &str, scheme: &str, flag: &str, form: &str) -> Result<PathBuf, Failure> {
-    match value.strip_prefix(scheme) {
-        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => Err(Failure::usage(format!("{flag} {}: not known; this version takes `{form}`", shown(value)))),
+/// Checks what follows `kafka:`, and gives every broker a port.
+fn brokers(rest: &str) -> Result<String, Failure> {
+    let wrong = |what: &str| Err(Failure::usage(format!("--log kafka:…: {what}; use `kafka://host:9092,host2:9092`")));
+    let Some(hosts) = rest.strip_prefix("//") else { return wrong("names no brokers") };
+    if hosts.contains('@') {
+        return wrong("user and password are client properties (--log-properties), no part of the address");
     }
+    let mut brokers = Vec::new();
+    for broker in hosts.trim_end_matches('/').split(',') {
+        // An address of IPv6 has colons of its own.
+        let (host, port) = match broker.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port),
+            _ => (broker, "9092"),
+        };
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
+        if host.is_empty() || !host.chars().all(is_name) || !port.parse().is_ok_and(|port: u16| port > 0) {
+            return wrong("a broker is a host and a port");
+        }
+        brokers.push(format!("{host}:{port}"));
+    }
+    Ok(brokers.join(","))
 }
 
 /// Checks the scheme of a database's address; whoever opens it looks at the rest.
@@ -151,6 +213,21 @@ fn shown(url: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn brokers_are_named_by_host_and_port_and_nothing_else() {
+        for (rest, expected) in [
+            ("//kafka:9093", "kafka:9093"),
+            ("//a,b:1/", "a:9092,b:1"),
+            ("//[::1]:9092,[::1]", "[::1]:9092,[::1]:9092"),
+        ] {
+            assert_eq!(brokers(rest).ok().as_deref(), Some(expected));
+        }
+        for rest in ["", "//", "a:1", "//a:0", "//a:x", "//a:1,,b", "//a/topic", "//u:secret@a:1", "//a:secret"] {
+            let Err(Failure::Usage(refused)) = brokers(rest) else { panic!("{rest}") };
+            assert!(refused.starts_with("--log kafka:…: ") && !refused.contains("secret"), "{refused}");
+        }
+    }
 
     #[test]
     fn a_scheme_that_is_not_known_is_refused_without_its_password() {

@@ -4,10 +4,13 @@ mod addresses;
 mod check;
 mod demo;
 mod describe;
+mod roles;
 mod run;
 mod send;
 
-pub use addresses::{Addresses, CacheAddress};
+pub use addresses::{CacheAddress, LogAddress, ReadArgs, SiteArgs, StateArgs, StoreArgs};
+pub use demo::traffic;
+pub use roles::{DoorArgs, StreamArgs};
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -24,6 +27,14 @@ struct Cli {
 enum Command {
     /// Run everything in one process: door, processors, sinks and API
     Run(run::RunArgs),
+    /// Run the door alone: takes events and writes them to the log
+    Ingest(roles::IngestArgs),
+    /// Run the processors alone: they count what the log has
+    Process(roles::ProcessArgs),
+    /// Run the sinks alone: they write what was counted to the database and the cache
+    Sink(roles::SinkArgs),
+    /// Run the API alone: it answers readers
+    Api(roles::ApiArgs),
     /// Say whether the topology is well formed, and what is wrong with it
     Check(check::CheckArgs),
     /// Draw the topology: subtopologies, nodes, stores, topics
@@ -59,6 +70,10 @@ impl Failure {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
+        Command::Ingest(args) => roles::ingest(args),
+        Command::Process(args) => roles::process(args),
+        Command::Sink(args) => roles::sink(args),
+        Command::Api(args) => roles::api(args),
         Command::Check(args) => check::run(args),
         Command::Describe(args) => describe::run(args),
         Command::Send(args) => send::run(args),

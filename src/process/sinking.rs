@@ -1,84 +1,61 @@
 //! The sinks of a process.
 
-use super::Site;
-use crate::commands::{Addresses, CacheAddress, Failure};
-use prometheus::IntCounter;
-use std::path::Path;
+use super::{Roles, Site};
+use crate::commands::{CacheAddress, Failure};
 use std::sync::Arc;
-use std::time::Duration;
-use tally_cache::redis::RedisAddress;
+use std::time::{Duration, Instant};
 use tally_cache::{CacheLimits, MemoryCache};
+use tally_http::Check;
 use tally_sinks::{
     Database, MemoryTarget, RedisTarget, Retention, SinkConfig, SinkKind, SinkMetrics, SinkTask, SinkThread, Target,
     ValueType,
 };
+use tally_streams::runtime::StateDir;
 use tally_streams::topology::Sink;
 use tokio_util::sync::CancellationToken;
 
 /// How often the sinks are looked after.
 const WATCH: Duration = Duration::from_millis(200);
+/// Between looks at a sink that is to end.
+const STOP_STEP: Duration = Duration::from_millis(5);
 
 /// The running sinks.
 pub struct SinkSide {
     threads: Vec<SinkThread>,
-    /// What the cache sinks fill.
-    pub cache: Cache,
+    /// What the cache sinks fill where the cache is in this process.
+    pub cache: Option<Arc<MemoryCache>>,
 }
 
-/// What the cache sinks fill.
-pub enum Cache {
-    /// A cache of this process.
-    Memory(Arc<MemoryCache>),
-    /// A Redis.
-    Redis(RedisAddress),
-}
-
-/// Starts every sink of the topology.
-pub fn sinks(site: &Site, addresses: &Addresses) -> Result<SinkSide, Failure> {
-    let database = addresses.database()?;
-    let instance = instance(site.state.path())?;
+/// Starts the sinks of a process, each where its target is: a target that processes share where they are the process's
+/// role, and a cache in memory where it is read. None where the process has neither.
+pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
+    let (writes, reads) = (roles.sink.is_some(), roles.api.is_some());
+    let stores = roles.sink.as_ref().map(|(stores, _)| stores).or(roles.api.as_ref().map(|(stores, _)| stores));
+    let Some(stores) = stores else { return Ok(None) };
     let metrics = SinkMetrics::register(&site.registry).map_err(Failure::no)?;
-    let cache = match addresses.cache()? {
-        CacheAddress::Memory => Cache::Memory(MemoryCache::new(CacheLimits::default())),
-        CacheAddress::Redis(address) => Cache::Redis(address),
-    };
+    let address = stores.cache()?;
+    let cache = (address == CacheAddress::Memory && reads).then(|| MemoryCache::new(CacheLimits::default()));
     let mut threads = Vec::new();
     for sink in &site.topology.sinks {
-        let config = config(site, sink, &instance)?;
-        let target: Box<dyn Target> = match config.kind {
-            SinkKind::Database => Box::new(Database::open(database, retention(site)).map_err(Failure::usage)?),
-            SinkKind::Cache => cache_target(&cache, metrics.refills(&config.name))?,
+        let config = config(site, sink)?;
+        let target: Box<dyn Target> = match (config.kind, &address, &cache) {
+            (SinkKind::Database, _, _) if writes => {
+                Box::new(Database::open(stores.database()?, retention(site)).map_err(Failure::usage)?)
+            }
+            (SinkKind::Cache, CacheAddress::Redis(address), _) if writes => {
+                let refills = metrics.refills(&config.name);
+                Box::new(RedisTarget::new(address.clone(), refills).map_err(Failure::no)?)
+            }
+            (SinkKind::Cache, CacheAddress::Memory, Some(cache)) => Box::new(MemoryTarget::new(cache.clone())),
+            _ => continue,
         };
         let task = SinkTask::new(config, site.log.clone(), target, &metrics);
         threads.push(SinkThread::spawn(task).map_err(Failure::no)?);
     }
-    Ok(SinkSide { threads, cache })
+    Ok(Some(SinkSide { threads, cache }))
 }
 
-fn cache_target(cache: &Cache, refills: IntCounter) -> Result<Box<dyn Target>, Failure> {
-    Ok(match cache {
-        Cache::Memory(cache) => Box::new(MemoryTarget::new(cache.clone())),
-        Cache::Redis(address) => Box::new(RedisTarget::new(address.clone(), refills).map_err(Failure::no)?),
-    })
-}
-
-/// A name of this process that survives restarts, as its state directory does: groups know their members by it.
-fn instance(state_dir: &Path) -> Result<String, Failure> {
-    let path = state_dir.join("instance");
-    let failed = |e: std::io::Error| Failure::usage(format!("{}: {e}", path.display()));
-    match std::fs::read_to_string(&path) {
-        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-        Ok(_) | Err(_) => {}
-    }
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|e| Failure::no(format!("the system gives no random bytes: {e}")))?;
-    let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    std::fs::write(&path, &name).map_err(failed)?;
-    Ok(name)
-}
-
-fn config(site: &Site, sink: &Sink, instance: &str) -> Result<SinkConfig, Failure> {
+fn config(site: &Site, sink: &Sink) -> Result<SinkConfig, Failure> {
     let topic = |name: &String| {
         let value = site.topology.topics.get(name).map_or("", |topic| topic.value.as_str());
         let value_type = ValueType::from_name(value);
@@ -86,9 +63,11 @@ fn config(site: &Site, sink: &Sink, instance: &str) -> Result<SinkConfig, Failur
         Ok((name.clone(), value_type?))
     };
     let group = format!("{}-sink-{}", site.topology.settings.application, sink.name);
+    // A process without a directory of its own has only sinks that join no group.
+    let id = site.state.as_ref().map_or("", StateDir::id);
     Ok(SinkConfig {
         name: sink.name.clone(),
-        member: format!("{group}-{instance}"),
+        member: format!("{group}-{id}"),
         group,
         kind: if sink.kind == "cache" { SinkKind::Cache } else { SinkKind::Database },
         topics: sink.from.iter().map(topic).collect::<Result<_, Failure>>()?,
@@ -122,10 +101,31 @@ impl SinkSide {
         }
     }
 
-    /// Writes what has been read, and ends.
-    pub fn stop(self) -> Result<(), Failure> {
+    /// Whether every sink can write.
+    pub fn check(&self) -> Check {
+        let states: Vec<_> = self.threads.iter().map(SinkThread::state).collect();
+        Check::at_once("the sinks", move || {
+            let ill = states.iter().filter_map(|state| Some(format!("`{}` {}", state.sink(), state.trouble()?)));
+            let ill: Vec<_> = ill.collect();
+            if ill.is_empty() { Ok(()) } else { Err(ill.join(", ")) }
+        })
+    }
+
+    /// Writes what has been read, and ends. A sink that has not ended by the deadline waits for its target or for the
+    /// log: what it has not written is read again by whoever comes next.
+    pub fn stop(self, deadline: Instant) -> Result<(), Failure> {
         self.threads.iter().for_each(SinkThread::stop);
-        let outcomes: Vec<_> = self.threads.into_iter().map(SinkThread::join).collect();
-        outcomes.into_iter().collect::<Result<(), _>>().map_err(Failure::no)
+        let mut outcome = Ok(());
+        for thread in self.threads {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(STOP_STEP);
+            }
+            if thread.is_finished() {
+                outcome = outcome.and(thread.join().map_err(Failure::no));
+            } else {
+                tracing::warn!(sink = thread.state().sink(), "does not end in time and is left alone");
+            }
+        }
+        outcome
     }
 }

@@ -1,11 +1,12 @@
 //! Stream threads on real threads, in real time.
 
 use super::{Site, now_ms};
-use crate::commands::Failure;
+use crate::commands::{Failure, StreamArgs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tally_http::Check;
 use tally_processors::Actions;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread, boot_id};
 use tally_streams::task::{TaskError, TaskSite};
@@ -13,20 +14,26 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a poll may wait for records; also how long a stop may go unnoticed.
 const POLL: Duration = Duration::from_millis(100);
-/// How long a thread rests that is waiting out a failure.
+/// How long a thread rests that is waiting out a failure; also between looks at one that is to end.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The running threads.
 pub struct StreamSide {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<(), TaskError>>>,
+    /// By thread.
+    working: Arc<[AtomicBool]>,
 }
 
-/// Starts `count` threads. One that cannot go on cancels `failed`.
-pub fn stream_threads(site: &Site, count: usize, failed: &CancellationToken) -> Result<StreamSide, Failure> {
+/// Starts the stream threads of a process. One that cannot go on cancels `failed`.
+pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken) -> Result<StreamSide, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = args.threads.map_or(cores, usize::from).min(site.topology.subtopologies[0].partitions as usize);
+    let state = site.state.as_ref().ok_or_else(|| Failure::no("stream threads need a state directory"))?;
     let metrics = StreamMetrics::new(&site.registry).map_err(Failure::no)?;
     let mut members = Vec::new();
-    let owner = |index: usize| Arc::<str>::from(format!("{}-{index}", site.topology.settings.application));
+    // No other process has the same: that of a copied state directory fences this one.
+    let owner = |index| format!("{}-{}-{index}", site.topology.settings.application, state.id()).into();
     let siblings: Arc<[Arc<str>]> = (0..count).map(owner).collect();
     // All join before the first one polls, so that each begins with its share.
     for index in 0..count {
@@ -36,19 +43,21 @@ pub fn stream_threads(site: &Site, count: usize, failed: &CancellationToken) -> 
             hash_seed: site.control.hash_seed(),
             owner: siblings[index].clone(),
             siblings: siblings.clone(),
-            state_dir: Some(site.state.path().to_owned()),
+            state_dir: Some(state.path().to_owned()),
             boot_id: boot_id(),
         };
         let member = StreamThread::new(site.log.clone(), task_site, Limits::default(), metrics.clone());
         members.push(member.map_err(Failure::no)?);
     }
     let stop = Arc::new(AtomicBool::new(false));
+    let working: Arc<[AtomicBool]> = (0..count).map(|_| AtomicBool::new(false)).collect();
     let mut threads = Vec::new();
     for (index, member) in members.into_iter().enumerate() {
-        let (stop, failed) = (stop.clone(), failed.clone());
+        let (stop, failed, working) = (stop.clone(), failed.clone(), working.clone());
         let builder = std::thread::Builder::new().name(format!("stream-{index}"));
         let thread = builder.spawn(move || {
-            let outcome = drive(member, &stop);
+            let outcome = drive(member, &stop, &working[index]);
+            working[index].store(false, Ordering::Relaxed);
             if let Err(error) = &outcome {
                 tracing::error!(%error, "a stream thread cannot go on");
                 failed.cancel();
@@ -57,17 +66,19 @@ pub fn stream_threads(site: &Site, count: usize, failed: &CancellationToken) -> 
         });
         threads.push(thread.map_err(Failure::no)?);
     }
-    Ok(StreamSide { stop, threads })
+    Ok(StreamSide { stop, threads, working })
 }
 
-fn drive(mut thread: StreamThread<Actions>, stop: &AtomicBool) -> Result<(), TaskError> {
+fn drive(mut thread: StreamThread<Actions>, stop: &AtomicBool, working: &AtomicBool) -> Result<(), TaskError> {
     let mut leaving = false;
     loop {
         if stop.load(Ordering::Relaxed) && !leaving {
             leaving = true;
             thread.leave()?;
         }
-        match thread.poll_once(now_ms(), POLL)? {
+        let polling = thread.poll_once(now_ms(), POLL)?;
+        working.store(thread.is_working(), Ordering::Relaxed);
+        match polling {
             Polling::Left => return Ok(()),
             Polling::Paused => std::thread::sleep(PAUSE),
             Polling::Idle | Polling::Worked => {}
@@ -76,11 +87,32 @@ fn drive(mut thread: StreamThread<Actions>, stop: &AtomicBool) -> Result<(), Tas
 }
 
 impl StreamSide {
-    /// Commits what is in flight and leaves the group.
-    pub fn stop(self) -> Result<(), Failure> {
+    /// Whether every thread has what the group gave it, and works on it.
+    pub fn check(&self) -> Check {
+        let working = self.working.clone();
+        Check::at_once("the stream threads", move || {
+            let idle = working.iter().filter(|working| !working.load(Ordering::Relaxed)).count();
+            match idle {
+                0 => Ok(()),
+                _ => Err(format!("{idle} of {} wait for their partitions, restore them, or have ended", working.len())),
+            }
+        })
+    }
+
+    /// Commits what is in flight and leaves the group. A thread that has not ended by the deadline waits for the log:
+    /// what it has not committed is done again by whoever takes over.
+    pub fn stop(self, deadline: Instant) -> Result<(), Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let mut outcome = Ok(());
         for thread in self.threads {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(PAUSE);
+            }
+            if !thread.is_finished() {
+                let name = thread.thread().name().unwrap_or_default().to_owned();
+                tracing::warn!(thread = name, "does not end in time and is left alone");
+                continue;
+            }
             match thread.join() {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => outcome = Err(Failure::no(error)),

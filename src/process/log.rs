@@ -1,0 +1,105 @@
+//! The log of a process: opened by its address, and watched.
+
+use crate::commands::{Failure, LogAddress, SiteArgs};
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tally_http::Check;
+use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
+use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
+use tally_streams::log::{Log, LogError, TopicPartition};
+
+/// Between two questions to the log.
+const WATCH: Duration = Duration::from_secs(1);
+/// A question without an answer for so long is one that the log does not answer.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// Opens the log of a process.
+pub fn open(args: &SiteArgs, address: &LogAddress) -> Result<Arc<dyn Log>, Failure> {
+    match address {
+        LogAddress::Embedded(dir) => {
+            std::fs::create_dir_all(dir).map_err(|e| Failure::usage(format!("{}: {e}", dir.display())))?;
+            let log = EmbeddedLog::open(dir, EmbeddedOptions::default()).map_err(|e| failure(args, e))?;
+            Ok(Arc::new(log))
+        }
+        LogAddress::Kafka(brokers) => {
+            let options = KafkaOptions::new(brokers.as_str());
+            let options = match &args.log_properties {
+                Some(file) => with_properties(options, file)?,
+                None => options,
+            };
+            Ok(Arc::new(KafkaLog::open(options).map_err(|e| failure(args, e))?))
+        }
+    }
+}
+
+fn with_properties(options: KafkaOptions, file: &Path) -> Result<KafkaOptions, Failure> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Failure::usage(format!("{name}: {e}: name a file of client properties with --log-properties")))?;
+    options.with_properties(&text).map_err(|e| Failure::usage(format!("{name}:{}: {}", e.line, e.reason)))
+}
+
+/// What an error of the log means at the start: one that may go away by itself is no mistake of whoever configured it.
+pub fn failure(args: &SiteArgs, error: LogError) -> Failure {
+    let text = format!("log {}: {error}", args.log);
+    match error {
+        LogError::Unavailable(_)
+        | LogError::Uncertain(_)
+        | LogError::Aborted(_)
+        | LogError::Fenced(_)
+        | LogError::Busy
+        | LogError::Full(_) => Failure::No(text),
+        LogError::OutOfRange { .. }
+        | LogError::UnknownTopic(_)
+        | LogError::Mismatch { .. }
+        | LogError::Corrupt { .. }
+        | LogError::Fatal(_) => Failure::Usage(text),
+    }
+}
+
+/// Asks a log on a network again and again whether it answers.
+pub struct LogWatch {
+    heard: Arc<Mutex<Heard>>,
+    /// The watch ends with it.
+    _stop: Sender<()>,
+}
+
+/// What was heard of the log.
+struct Heard {
+    /// Since when a question has been waiting for its answer.
+    asked: Option<Instant>,
+    last: Result<(), LogError>,
+}
+
+impl LogWatch {
+    /// Asks every partition of a topic, which answered a moment ago, for its end.
+    pub fn start(log: Arc<dyn Log>, topic: &Arc<str>, partitions: u32) -> std::io::Result<Self> {
+        let heard = Arc::new(Mutex::new(Heard { asked: None, last: Ok(()) }));
+        let partitions: Vec<_> = (0..partitions).map(|number| TopicPartition::new(topic.clone(), number)).collect();
+        let (stop, stopped) = channel();
+        let told = heard.clone();
+        std::thread::Builder::new().name("log-watch".to_owned()).spawn(move || {
+            while stopped.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) {
+                told.lock().unwrap_or_else(PoisonError::into_inner).asked = Some(Instant::now());
+                let answer = log.ends(&partitions).map(drop);
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Heard { asked: None, last: answer };
+            }
+        })?;
+        Ok(Self { heard, _stop: stop })
+    }
+
+    /// Whether the log answers.
+    pub fn check(&self) -> Check {
+        let heard = self.heard.clone();
+        Check::at_once("the log", move || {
+            let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            match (&heard.last, heard.asked.map(|asked| asked.elapsed()).filter(|waited| *waited > ANSWER)) {
+                (Err(error), _) => Err(error.to_string()),
+                (Ok(()), Some(waited)) => Err(format!("has not answered for {} s", waited.as_secs())),
+                (Ok(()), None) => Ok(()),
+            }
+        })
+    }
+}

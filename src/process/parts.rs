@@ -1,0 +1,94 @@
+//! The parts of a process: one for each of its roles, started in one place and stopped in one.
+
+use super::door::door;
+use super::page;
+use super::read_side::read_side;
+use super::roles::Roles;
+use super::sinking::{SinkSide, sinks};
+use super::site::Site;
+use super::streaming::{StreamSide, stream_threads};
+use crate::commands::Failure;
+use axum::Router;
+use std::time::{Duration, Instant};
+use tally_http::{Check, Edge, metrics_page, openapi_page, probes};
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+/// A request that has no answer after this long gets 503. Reads may wait up to 10 s for a receipt.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What runs on threads of its own, and what all parts share.
+pub struct Parts {
+    site: Site,
+    sinks: Option<SinkSide>,
+    streams: Option<StreamSide>,
+}
+
+#[derive(OpenApi)]
+#[openapi(info(title = "tally", description = "Events in, exact counts out. Errors are application/problem+json."))]
+struct Description;
+
+impl Parts {
+    /// Opens the log and starts what runs on threads of its own. One that cannot go on cancels `failed`. Blocks.
+    pub fn start(roles: &Roles, failed: &CancellationToken) -> Result<Self, Failure> {
+        let site = Site::open(roles)?;
+        let sinks = sinks(&site, roles)?;
+        let streams = match &roles.process {
+            Some((args, _)) => Some(stream_threads(&site, args, failed)?),
+            None => None,
+        };
+        Ok(Self { site, sinks, streams })
+    }
+
+    /// Every route of the process, described in one document. Call it within a tokio runtime.
+    pub fn router(&self, roles: &Roles) -> Result<Router, Failure> {
+        let site = &self.site;
+        let mut described = OpenApiRouter::with_openapi(Description::openapi());
+        let mut checks: Vec<Check> = Vec::new();
+        if let Some(args) = &roles.ingest {
+            described = described.merge(tally_ingest::router(door(site, &args.trusted_proxy)?));
+        }
+        if let Some((stores, reads)) = &roles.api {
+            let (reads, check) = read_side(site, stores, reads, self.sinks.as_ref())?;
+            described = described.merge(reads);
+            checks.push(check);
+        }
+        // Reads can be answered from the stores alone; everything else begins or ends in the log.
+        let needs_log = roles.ingest.is_some() || roles.process.is_some() || roles.sink.is_some();
+        checks.extend(site.watch.iter().filter(|_| needs_log).map(|watch| watch.check()));
+        checks.extend(self.streams.as_ref().map(StreamSide::check));
+        checks.extend(self.sinks.as_ref().map(SinkSide::check));
+        let (mut router, description) = described.merge(probes(checks)).split_for_parts();
+        router = router.merge(metrics_page(site.registry.clone()));
+        if roles.ingest.is_some() || roles.api.is_some() {
+            router = router.merge(openapi_page(&description).map_err(Failure::no)?);
+        }
+        if roles.api.is_some() {
+            router = router.merge(page::page(site));
+        }
+        Ok(Edge::new(&site.registry, REQUEST_TIMEOUT).map_err(Failure::no)?.wrap(router))
+    }
+
+    /// The registry of every metric.
+    pub fn registry(&self) -> &prometheus::Registry {
+        &self.site.registry
+    }
+
+    /// Returns when a part has ended by itself: it cannot go on.
+    pub async fn watch(&self, stopping: &CancellationToken) {
+        match &self.sinks {
+            Some(sinks) => sinks.watch(stopping).await,
+            None => stopping.cancelled().await,
+        }
+    }
+
+    /// Stops in the order that records flow, so that each part still takes what the one before it has written. What
+    /// has not ended by the deadline, because the log or a store does not answer, is left alone. Blocks.
+    pub fn stop(self, deadline: Instant) -> Result<(), Failure> {
+        let streams = self.streams.map_or(Ok(()), |streams| streams.stop(deadline));
+        let sinks = self.sinks.map_or(Ok(()), |sinks| sinks.stop(deadline));
+        drop(self.site);
+        streams.and(sinks)
+    }
+}

@@ -1,0 +1,119 @@
+//! The life of a process: from its arguments until SIGTERM.
+
+use super::logging;
+use super::parts::Parts;
+use super::roles::Roles;
+use crate::commands::{Failure, traffic};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tally_http::{Server, ServerConfig};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long requests in flight may take at the end.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(4);
+/// How long everything may take at the end; what is not done then is left to whoever comes next. Below the 10 s that
+/// are promised.
+const STOP_DEADLINE: Duration = Duration::from_secs(8);
+/// How long connections may then take to close.
+const CLOSE_DEADLINE: Duration = Duration::from_millis(500);
+
+/// Runs until SIGTERM or SIGINT, or until a part cannot go on.
+pub fn serve(roles: Roles) -> Result<(), Failure> {
+    logging::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::no)?;
+    let outcome = runtime.block_on(live(roles));
+    // Whatever still waits for a client, or for a log that is away, must not hold the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+/// The signals that ask for an end.
+struct Asked {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Asked {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(Failure::no);
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn live(roles: Roles) -> Result<(), Failure> {
+    let mut asked = Asked::listen()?;
+    let listen = &roles.site.listen;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|e| Failure::usage(format!("--listen {listen}: {e}: name a free address with --listen")))?;
+    let address = listener.local_addr().map_err(Failure::no)?;
+    let (stopping, failed) = (CancellationToken::new(), CancellationToken::new());
+    let mut starting = tokio::task::spawn_blocking({
+        let (roles, failed) = (roles.clone(), failed.clone());
+        move || Parts::start(&roles, &failed)
+    });
+    let parts = tokio::select! {
+        parts = &mut starting => parts.map_err(Failure::no)??,
+        () = asked.wait() => return end_start(starting).await,
+    };
+    let config = ServerConfig { shutdown_deadline: SHUTDOWN_DEADLINE, ..ServerConfig::default() };
+    let server = Server::new(config, parts.registry()).map_err(Failure::no)?;
+    let router = parts.router(&roles)?;
+    let serving = tokio::spawn({
+        let stopping = stopping.clone();
+        async move { server.serve(listener, router, stopping).await }
+    });
+    announce(address);
+    let demo = roles.demo.map(|rate| tokio::spawn(traffic(format!("http://{address}"), rate, 1, stopping.clone())));
+
+    let ended_well = tokio::select! {
+        () = asked.wait() => true,
+        () = failed.cancelled() => false,
+        () = parts.watch(&stopping) => false,
+    };
+    let deadline = Instant::now() + STOP_DEADLINE;
+    tracing::info!(ended_well, "stopping");
+    stopping.cancel();
+    if let Some(demo) = demo {
+        let _ = demo.await;
+    }
+    let _ = serving.await;
+    stop(parts, deadline).await?;
+    if ended_well { Ok(()) } else { Err(Failure::no("a part of the process could not go on")) }
+}
+
+/// Asked to end while still starting: nothing was taken yet, and the log may be what the start waits for.
+async fn end_start(starting: JoinHandle<Result<Parts, Failure>>) -> Result<(), Failure> {
+    let deadline = Instant::now() + STOP_DEADLINE;
+    match tokio::time::timeout_at(deadline.into(), starting).await {
+        Ok(Ok(Ok(parts))) => stop(parts, deadline).await,
+        _ => Ok(()),
+    }
+}
+
+/// Stops the parts by the deadline, or soon after it leaves them alone.
+async fn stop(parts: Parts, deadline: Instant) -> Result<(), Failure> {
+    let stopped = tokio::task::spawn_blocking(move || parts.stop(deadline));
+    match tokio::time::timeout_at((deadline + CLOSE_DEADLINE).into(), stopped).await {
+        Ok(stopped) => stopped.map_err(Failure::no)?,
+        Err(_) => {
+            tracing::warn!("a connection cannot be closed; it ends with the process");
+            Ok(())
+        }
+    }
+}
+
+fn announce(address: SocketAddr) {
+    println!("listening on http://{address}");
+    tracing::info!(%address, "ready");
+}

@@ -1,0 +1,62 @@
+//! What every part of a process needs.
+
+use super::log::{self, LogWatch};
+use super::roles::Roles;
+use crate::commands::{Failure, LogAddress};
+use prometheus::Registry;
+use std::sync::Arc;
+use tally_model::ReceiptKey;
+use tally_processors::Actions;
+use tally_streams::log::Log;
+use tally_streams::runtime::{Control, ControlError, StateDir, establish};
+use tally_streams::topology::Topology;
+
+/// What every part needs.
+pub struct Site {
+    /// The topology.
+    pub topology: Arc<Topology<Actions>>,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Where the log is on a network.
+    pub watch: Option<LogWatch>,
+    /// Generation and secrets.
+    pub control: Control,
+    /// Every metric of the process.
+    pub registry: Registry,
+    /// Locked for as long as the process lives; roles that keep nothing have none.
+    pub state: Option<StateDir>,
+}
+
+impl Site {
+    /// Opens the log, brings its topics up to date and holds the topology against the running generation. Blocks.
+    pub fn open(roles: &Roles) -> Result<Self, Failure> {
+        let args = &roles.site;
+        let topology = Arc::new(args.file.load()?);
+        let address = roles.check()?;
+        let state = roles.state().map(|args| StateDir::open(&args.state)).transpose().map_err(Failure::usage)?;
+        let log = log::open(args, &address)?;
+        log.ensure_topics(&topology.topic_specs()).map_err(|e| log::failure(args, e))?;
+        let mut random = [0; 40];
+        getrandom::fill(&mut random).map_err(|e| Failure::no(format!("the system gives no random bytes: {e}")))?;
+        let accept_added = roles.process.as_ref().is_some_and(|(streams, _)| streams.accept_added);
+        let application = &topology.settings.application;
+        let control = establish(&*log, application, &topology.fingerprint(), accept_added, random);
+        let control = control.map_err(|error| match error {
+            ControlError::Log(error) => log::failure(args, error),
+            other => Failure::usage(format!("log {}: {other}", args.log)),
+        })?;
+        let partitions = topology.subtopologies[0].partitions;
+        let watch = match address {
+            LogAddress::Embedded(_) => None,
+            LogAddress::Kafka(_) => {
+                Some(LogWatch::start(log.clone(), &topology.root, partitions).map_err(Failure::no)?)
+            }
+        };
+        Ok(Self { topology, log, watch, control, registry: Registry::new(), state })
+    }
+
+    /// What signs receipts.
+    pub fn receipt_key(&self) -> ReceiptKey {
+        ReceiptKey { log_id: self.control.log_id, secret: self.control.secret }
+    }
+}
