@@ -6,11 +6,14 @@
 use crate::log::{Log, LogError, Polled, ProducerRecord, TopicPartition};
 use crate::topology::{Difference, Fingerprint};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const KEY: &[u8] = b"control";
 const VERSION: u32 = 1;
 const READ_WAIT: Duration = Duration::from_secs(30);
+/// How long several processes may contend for the first record, and between tries.
+const CONTEST_MAX: Duration = Duration::from_secs(30);
+const CONTEST_STEP: Duration = Duration::from_millis(100);
 
 /// What all processes of an application agree on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +62,9 @@ pub enum ControlError {
 }
 
 /// Reads the control record of an application and holds the topology against it; writes the first one with `random`.
+///
+/// Processes may do so at the same time: whoever writes takes the transactional id `<application>-control` first, which
+/// ends what others have open under it, and reads again before it writes. So the first record wins.
 pub fn establish(
     log: &dyn Log,
     application: &str,
@@ -67,27 +73,72 @@ pub fn establish(
     random: [u8; 40],
 ) -> Result<Control, ControlError> {
     let topic = format!("{application}-control");
-    let (log_id, secret) = random.split_at(8);
-    let mut control = match read(log, &topic)? {
-        Some(control) => control,
-        None => Control {
-            version: VERSION,
-            generation: 1,
-            fingerprint: fingerprint.clone(),
-            log_id: log_id.try_into().unwrap_or_default(),
-            secret: secret.try_into().unwrap_or_default(),
-        },
-    };
-    let running = control.fingerprint.clone();
-    match fingerprint.compare(&running) {
-        Difference::Same if read(log, &topic)?.is_some() => return Ok(control),
-        Difference::Same => {}
-        Difference::Added(_) if accept_added => control.fingerprint = fingerprint.clone(),
-        Difference::Added(differences) | Difference::Changed(differences) => {
-            return Err(ControlError::Differs { generation: control.generation, differences });
+    let deadline = Instant::now() + CONTEST_MAX;
+    loop {
+        if let Some(control) = read(log, &topic)?
+            && let (control, false) = fit(control, fingerprint, accept_added)?
+        {
+            return Ok(control);
+        }
+        match contend(log, application, &topic, fingerprint, accept_added, random) {
+            Err(ControlError::Log(error)) if passes(&error) && Instant::now() < deadline => {
+                tracing::debug!(%error, "somebody else writes the control record");
+                std::thread::sleep(CONTEST_STEP);
+            }
+            outcome => return outcome,
         }
     }
-    write(log, application, &topic, &control)?;
+}
+
+/// Whether somebody else's writing explains an error.
+fn passes(error: &LogError) -> bool {
+    matches!(error, LogError::Aborted(_) | LogError::Fenced(_) | LogError::Uncertain(_) | LogError::Unavailable(_))
+}
+
+/// The record as it is to be, and whether that differs from what is written.
+fn fit(mut control: Control, fingerprint: &Fingerprint, accept_added: bool) -> Result<(Control, bool), ControlError> {
+    match fingerprint.compare(&control.fingerprint) {
+        Difference::Same => Ok((control, false)),
+        Difference::Added(_) if accept_added => {
+            control.fingerprint = fingerprint.clone();
+            Ok((control, true))
+        }
+        Difference::Added(differences) | Difference::Changed(differences) => {
+            Err(ControlError::Differs { generation: control.generation, differences })
+        }
+    }
+}
+
+/// Writes the record that is missing or lacks what was added, unless somebody else has done so.
+fn contend(
+    log: &dyn Log,
+    application: &str,
+    topic: &str,
+    fingerprint: &Fingerprint,
+    accept_added: bool,
+    random: [u8; 40],
+) -> Result<Control, ControlError> {
+    let mut producer = log.producer(&format!("{application}-control"))?;
+    // Whatever others have committed under this id shows now, and they can commit nothing more.
+    let control = match read(log, topic)? {
+        Some(control) => match fit(control, fingerprint, accept_added)? {
+            (control, true) => control,
+            (control, false) => return Ok(control),
+        },
+        None => {
+            let (log_id, secret) = random.split_at(8);
+            Control {
+                version: VERSION,
+                generation: 1,
+                fingerprint: fingerprint.clone(),
+                log_id: log_id.try_into().unwrap_or_default(),
+                secret: secret.try_into().unwrap_or_default(),
+            }
+        }
+    };
+    let value = serde_json::to_vec(&control).map_err(|e| LogError::Fatal(e.to_string()))?;
+    producer.send(ProducerRecord { topic, partition: 0, key: Some(KEY), value: Some(&value), headers: &[] })?;
+    producer.commit()?;
     Ok(control)
 }
 
@@ -117,11 +168,4 @@ fn read(log: &dyn Log, topic: &str) -> Result<Option<Control>, ControlError> {
         next = next_offset;
     }
     Ok(found)
-}
-
-fn write(log: &dyn Log, application: &str, topic: &str, control: &Control) -> Result<(), ControlError> {
-    let mut producer = log.producer(&format!("{application}-control"))?;
-    let value = serde_json::to_vec(control).map_err(|e| LogError::Fatal(e.to_string()))?;
-    producer.send(ProducerRecord { topic, partition: 0, key: Some(KEY), value: Some(&value), headers: &[] })?;
-    Ok(producer.commit()?)
 }
