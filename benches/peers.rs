@@ -28,7 +28,7 @@ fn main() {
     let (events, runs) = (numbers.first().copied().unwrap_or(2_000_000), numbers.get(1).copied().unwrap_or(3));
     let dir = tempfile::tempdir().expect("a directory");
     let services = Services::start(dir.path());
-    let peer = build_peer(dir.path());
+    let peer = build_peer();
     let mut drains: BTreeMap<&str, Vec<Drain>> = BTreeMap::new();
     for run in 0..runs {
         // A broker without the topics of the run before.
@@ -329,16 +329,9 @@ fn run_shipped(services: &Services, log: &KafkaLog, dir: &Path, run: u64, sent: 
     Application::tally("shipped", &file.display().to_string(), services, dir, run).drain(services, log, sent)
 }
 
-fn build_peer(dir: &Path) -> PathBuf {
-    let target = dir.join("peer");
-    let status = Command::new("mvn")
-        .args(["-q", "-o", "-f", "benches/peers/kafka-streams/pom.xml", "package"])
-        .arg(format!("-DbuildDirectory={}", target.display()))
-        .status();
-    if !status.is_ok_and(|status| status.success()) {
-        let online = Command::new("mvn").args(["-q", "-f", "benches/peers/kafka-streams/pom.xml", "package"]).status();
-        assert!(online.is_ok_and(|status| status.success()), "the peer is built by Maven");
-    }
+fn build_peer() -> PathBuf {
+    let built = Command::new("mvn").args(["-q", "-f", "benches/peers/kafka-streams/pom.xml", "package"]).status();
+    assert!(built.is_ok_and(|status| status.success()), "the peer is built by Maven");
     PathBuf::from("benches/peers/kafka-streams/target")
 }
 
@@ -371,7 +364,6 @@ fn compare(log: &KafkaLog) {
     let differ: Vec<_> =
         theirs.iter().filter(|(subject, counts)| ours.get(*subject).unwrap_or(&[0; 3]) != *counts).take(5).collect();
     let (n, m) = (ours.len(), theirs.len());
-    // Their rate windows go by the event's time alone and their ties by arrival, so a few subjects may differ.
     println!(
         "compared {n} subjects with {m}: {} differ {differ:?}",
         theirs.iter().filter(|(s, c)| ours.get(*s).unwrap_or(&[0; 3]) != *c).count()

@@ -209,7 +209,7 @@ impl Loader {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn from_redis(&self, ids: &[&str]) -> HashMap<String, Loaded> {
+    async fn ask_redis(&self, ids: &[&str]) -> HashMap<String, Loaded> {
         let Some(redis) = &self.redis else { return HashMap::new() };
         let found = match self.redis_breaker.permit(Instant::now()) {
             Some(permit) => {
@@ -234,7 +234,7 @@ impl Loader {
     }
 
     /// All that are asked for: one without rows was never touched. None where the database does not answer.
-    async fn from_database(&self, ids: &[&str]) -> Option<HashMap<String, Loaded>> {
+    async fn ask_database(&self, ids: &[&str]) -> Option<HashMap<String, Loaded>> {
         let permit = self.database_breaker.permit(Instant::now())?;
         let found = async {
             // Progress before rows: they are at least as new.
@@ -267,11 +267,11 @@ impl Flight {
         if let Some(cache) = &loader.cache {
             ids.iter().for_each(|id| cache.follow(id, loader.partition(id)));
         }
-        let mut of_redis = loader.from_redis(&ids).await;
+        let mut of_redis = loader.ask_redis(&ids).await;
         let missing: Vec<&str> = ids.iter().copied().filter(|id| !of_redis.contains_key(*id)).collect();
         let mut of_database = match missing.is_empty() {
             true => Some(HashMap::new()),
-            false => loader.from_database(&missing).await,
+            false => loader.ask_database(&missing).await,
         };
         let database = &loader.metrics.database;
         if of_database.is_some() { &database.hits } else { &database.misses }.inc_by(missing.len() as u64);

@@ -103,11 +103,11 @@ impl ReadDatabase {
                 *newest = version.max(*newest);
             }
         }
-        let sorted = |(id, (mut counters, version)): (String, (Vec<(Arc<str>, i64)>, i64))| {
-            counters.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let totals = totals.into_iter().map(|(id, (mut counters, version))| {
+            counters.sort_unstable_by(|(a, _): &(Arc<str>, i64), (b, _)| a.cmp(b));
             (id, CachedCounters { counters: counters.into(), version })
-        };
-        Ok(totals.into_iter().map(sorted).collect())
+        });
+        Ok(totals.collect())
     }
 
     /// What became of the events of a request that were not counted, in the order of the log.

@@ -176,7 +176,7 @@ fn assemble<D: Dataflow>(
             nodes: here,
             entries: routing.entries,
             hops: routing.hops,
-            outputs: routing.outputs.into_iter().map(|output| named(output, &in_log)).collect(),
+            outputs: routing.outputs.into_iter().map(|output| named(output, in_log)).collect(),
             dead_letters: routing.dead_letters,
             stores,
         }));
