@@ -12,7 +12,7 @@ const KEY: &[u8] = b"control";
 const VERSION: u32 = 1;
 const READ_WAIT: Duration = Duration::from_secs(30);
 /// How long several processes may contend for the first record, and between tries.
-const CONTEST_MAX: Duration = Duration::from_secs(30);
+const CONTEST_MAX: Duration = Duration::from_secs(90);
 const CONTEST_STEP: Duration = Duration::from_millis(100);
 
 /// What all processes of an application agree on.
@@ -74,6 +74,8 @@ pub fn establish(
 ) -> Result<Control, ControlError> {
     let topic = format!("{application}-control");
     let deadline = Instant::now() + CONTEST_MAX;
+    // Each takes the id from the others, so they come back at times of their own.
+    let mut turns = random.iter().cycle().map(|byte| CONTEST_STEP + Duration::from_millis(u64::from(*byte) * 8));
     loop {
         if let Some(control) = read(log, &topic)?
             && let (control, false) = fit(control, fingerprint, accept_added)?
@@ -83,7 +85,7 @@ pub fn establish(
         match contend(log, application, &topic, fingerprint, accept_added, random) {
             Err(ControlError::Log(error)) if passes(&error) && Instant::now() < deadline => {
                 tracing::debug!(%error, "somebody else writes the control record");
-                std::thread::sleep(CONTEST_STEP);
+                std::thread::sleep(turns.next().unwrap_or(CONTEST_STEP));
             }
             outcome => return outcome,
         }

@@ -193,6 +193,7 @@ pub(super) fn membership<C: ConsumerContext>(consumer: &BaseConsumer<C>, group: 
 
 /// # Safety
 /// `text` is null or a C string that lives through the call.
+// SAFETY: for the caller, as the comment says.
 unsafe fn text(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
@@ -252,6 +253,7 @@ impl NativeError {
 
     /// # Safety
     /// `error` is null or an error that is the caller's; it is destroyed.
+    // SAFETY: for the caller, as the comment says.
     unsafe fn take(error: *mut sys::rd_kafka_error_t) -> Result<(), Self> {
         if error.is_null() {
             return Ok(());
