@@ -20,7 +20,7 @@ pub struct After {
 
 impl After {
     /// The query's `after` and `wait_ms`; None where there is no `after`.
-    pub fn parse(api: &Api, query: &Query) -> Result<Option<Self>, ApiProblem> {
+    pub fn parse(api: &Api, query: &Query<'_>) -> Result<Option<Self>, ApiProblem> {
         let wait_ms = query.wait_ms()?;
         let Some(text) = query.one("after")? else { return Ok(None) };
         let receipt = parse_receipt(api, "`after`", text)?;

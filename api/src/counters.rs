@@ -2,7 +2,7 @@
 
 use crate::after::After;
 use crate::api::Api;
-use crate::loading::{Answer, Loader, Store};
+use crate::loading::{Answer, Store};
 use crate::query::{Query, refused, subject_id};
 use crate::roots::{clock_ms, covers};
 use crate::totals::{AllTotals, Approximate};
@@ -13,8 +13,9 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
+use tally_cache::CachedCounters;
 use tally_http::ApiProblem;
-use tally_model::{RootPosition, format_ms};
+use tally_model::format_ms;
 use tally_streams::log::TopicPartition;
 use utoipa::ToSchema;
 
@@ -93,15 +94,9 @@ pub async fn subject_counters(
     subject_id(&id)?;
     let query = Query::parse(query.as_deref(), &["after", "wait_ms"])?;
     let after = After::parse(&api, &query)?;
-    if after.is_none()
-        && let Some(answer) = api.loader.cached(&id)
-    {
-        let freshness = Freshness { as_of: as_of(&answer.roots), after: None, stale: false };
-        return Ok(Json(SubjectAnswer { subject: subject(&api.loader, id, answer), freshness }));
-    }
-    let (mut answers, freshness) = read(&api, &[&id], after).await?;
-    let answer = answers.remove(&*id).ok_or_else(ApiProblem::internal)?;
-    Ok(Json(SubjectAnswer { subject: subject(&api.loader, id, answer), freshness }))
+    let (mut counters, freshness) = read(&api, &[&id], after).await?;
+    let counters = counters.pop().ok_or_else(ApiProblem::internal)?;
+    Ok(Json(SubjectAnswer { subject: SubjectCounters::new(&api, id, counters), freshness }))
 }
 
 /// The totals of up to 100 subjects.
@@ -132,30 +127,49 @@ pub async fn many_counters(
     }
     ids.iter().try_for_each(|id| subject_id(id))?;
     let after = After::parse(&api, &query)?;
-    let (answers, freshness) = read(&api, &ids, after).await?;
-    let item = |id: &&str| {
-        let answer = answers.get(id).cloned().ok_or_else(ApiProblem::internal)?;
-        Ok(subject(&api.loader, (*id).to_owned(), answer))
-    };
-    let items = ids.iter().map(item).collect::<Result<_, ApiProblem>>()?;
-    Ok(Json(SubjectsAnswer { items, freshness }))
+    let (counters, freshness) = read(&api, &ids, after).await?;
+    let items = ids.iter().zip(counters).map(|(id, counters)| SubjectCounters::new(&api, (*id).to_owned(), counters));
+    Ok(Json(SubjectsAnswer { items: items.collect(), freshness }))
 }
 
-fn subject(loader: &Loader, subject_id: String, answer: Answer) -> SubjectCounters {
-    let counters = AllTotals::new(&loader.template, answer.counters);
-    SubjectCounters { subject_id, approximate: Approximate(counters.clone()), counters }
+impl SubjectCounters {
+    fn new(api: &Api, subject_id: String, counters: Arc<CachedCounters>) -> Self {
+        let counters = AllTotals::new(&api.loader.template, counters);
+        Self { subject_id, approximate: Approximate(counters.clone()), counters }
+    }
 }
 
-fn as_of(roots: &[RootPosition]) -> String {
-    format_ms(clock_ms(roots).unwrap_or(0).max(0))
+impl Freshness {
+    fn new(clock_ms: i64) -> Self {
+        Self { as_of: format_ms(clock_ms.max(0)), after: None, stale: false }
+    }
+}
+
+/// What was read, in the order asked.
+type Read = (Vec<Arc<CachedCounters>>, Freshness);
+
+/// Where the cache in the process has all of it.
+fn read_cache(api: &Api, ids: &[&str]) -> Option<Read> {
+    let cache = api.loader.cache.as_deref()?;
+    let serving = cache.serving()?;
+    let mut counters = Vec::with_capacity(ids.len());
+    let mut clock_ms = i64::MAX;
+    for id in ids {
+        // The position before the totals: they are at least as new.
+        clock_ms = serving.position(api.loader.partition(id))?.clock_ms.min(clock_ms);
+        counters.push(cache.get(id)?);
+    }
+    api.loader.metrics.memory.hits.inc_by(ids.len() as u64);
+    Some((counters, Freshness::new(clock_ms)))
 }
 
 /// Reads each subject from the first store that has it, and says what holds for all of them.
-async fn read<'a>(
-    api: &Arc<Api>,
-    ids: &[&'a str],
-    after: Option<After>,
-) -> Result<(HashMap<&'a str, Answer>, Freshness), ApiProblem> {
+async fn read(api: &Arc<Api>, ids: &[&str], after: Option<After>) -> Result<Read, ApiProblem> {
+    if after.is_none()
+        && let Some(read) = read_cache(api, ids)
+    {
+        return Ok(read);
+    }
     let started = Instant::now();
     let mut answers = HashMap::with_capacity(ids.len());
     if let Some(after) = &after {
@@ -190,7 +204,9 @@ async fn read<'a>(
     });
     let oldest = answers.values().map(|answer| clock_ms(&answer.roots).unwrap_or(0)).min().unwrap_or(0);
     let stale = answers.values().any(|answer| answer.store == Store::LastKnown);
-    Ok((answers, Freshness { as_of: format_ms(oldest.max(0)), after, stale }))
+    let counters = ids.iter().map(|id| answers.get(id).map(|answer| answer.counters.clone()));
+    let counters = counters.collect::<Option<_>>().ok_or_else(ApiProblem::internal)?;
+    Ok((counters, Freshness { after, stale, ..Freshness::new(oldest) }))
 }
 
 /// The cache is as far as the last of these partitions that it serves, or the deadline has come. A subject that nobody
@@ -198,7 +214,8 @@ async fn read<'a>(
 async fn wait_for_cache(api: &Api, ids: &[&str], after: &After) {
     let Some(cache) = api.loader.cache.as_deref() else { return };
     let mut partitions = partitions(api, ids);
-    partitions.retain(|partition| cache.serves(partition).is_some());
+    let Some(serving) = cache.serving() else { return };
+    partitions.retain(|partition| serving.position(partition).is_some());
     let wanted = |id: &&str| cache.follows(id);
     // One that follows only what was asked for knows nothing of others: they need not wait for it.
     if ids.iter().any(wanted) {

@@ -127,7 +127,9 @@ impl Loader {
     pub fn cached(&self, subject_id: &str) -> Option<Answer> {
         let cache = self.cache.as_deref()?;
         // The position before the totals: they are at least as new.
-        let found = cache.serves(self.partition(subject_id)).and_then(|roots| Some((cache.get(subject_id)?, roots)));
+        let serving = cache.serving();
+        let position = serving.as_ref().and_then(|serving| serving.position(self.partition(subject_id)));
+        let found = position.and_then(|position| Some((cache.get(subject_id)?, position.merged.clone())));
         let layer = &self.metrics.memory;
         if found.is_some() {
             layer.hits.inc()

@@ -1,5 +1,6 @@
 //! Query parameters, taken strictly: what is not known is refused by name, so that a typing error is noticed.
 
+use std::borrow::Cow;
 use tally_http::ApiProblem;
 use tally_model::check_subject_id;
 
@@ -9,16 +10,16 @@ const WAIT_MS_MAX: u64 = 10_000;
 const WAIT_MS_DEFAULT: u64 = 1_000;
 
 /// The parameters of a request, decoded.
-pub struct Query(Vec<(String, String)>);
+pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl Query {
+impl<'a> Query<'a> {
     /// Takes a query string apart; only parameters among `known` may occur.
-    pub fn parse(query: Option<&str>, known: &[&str]) -> Result<Self, ApiProblem> {
+    pub fn parse(query: Option<&'a str>, known: &[&str]) -> Result<Self, ApiProblem> {
         let mut pairs = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).ok_or_else(|| refused("a parameter's name", "is not percent-encoded UTF-8"))?;
-            if !known.contains(&name.as_str()) {
+            if !known.contains(&&*name) {
                 let detail = format!("Unknown query parameter `{name}`; known here: {}.", listed(known));
                 return Err(ApiProblem::bad_request(detail));
             }
@@ -30,7 +31,7 @@ impl Query {
 
     /// All values of a parameter, in the order given.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
+        self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value).collect()
     }
 
     /// The value of a parameter that may be given once.
@@ -69,7 +70,10 @@ fn listed(names: &[&str]) -> String {
 }
 
 /// Undoes percent-encoding and `+`; None where what comes out is no UTF-8 or a `%` stands alone.
-fn decode(text: &str) -> Option<String> {
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains(['%', '+']) {
+        return Some(text.into());
+    }
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -82,7 +86,7 @@ fn decode(text: &str) -> Option<String> {
             _ => byte,
         });
     }
-    String::from_utf8(out).ok()
+    String::from_utf8(out).ok().map(Cow::Owned)
 }
 
 #[cfg(test)]

@@ -7,5 +7,5 @@ mod memory;
 pub mod redis;
 mod shard;
 
-pub use memory::{Admit, CacheLimits, MemoryCache, Position};
+pub use memory::{Admit, CacheLimits, MemoryCache, Position, Serving};
 pub use shard::{CachedCounters, Known, Loaded};

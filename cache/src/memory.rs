@@ -53,7 +53,8 @@ pub struct MemoryCache {
     hasher: ahash::RandomState,
     shard_bytes_max: usize,
     admit: Admit,
-    positions: RwLock<HashMap<TopicPartition, Position>>,
+    /// Replaced as a whole, so that a reader takes one lock for all the partitions that it looks at.
+    positions: RwLock<Arc<Positions>>,
     /// How far the writer goes with what it has in its hands: at least the positions.
     reached: RwLock<HashMap<TopicPartition, u64>>,
     ready: AtomicBool,
@@ -61,15 +62,19 @@ pub struct MemoryCache {
     progress: watch::Sender<u64>,
 }
 
+type Positions = HashMap<TopicPartition, Position, ahash::RandomState>;
+
 /// How far a partition is contained in the cache.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Position {
     /// Everything below is contained.
     pub next_offset: u64,
     /// How far the input is contained.
-    pub roots: Roots,
+    pub roots: Arc<Roots>,
     /// The same for all tasks together.
     pub merged: Arc<[RootPosition]>,
+    /// The least of their clocks; 0 where there is none.
+    pub clock_ms: i64,
     /// The greatest version among what is contained.
     pub version: i64,
 }
@@ -77,8 +82,26 @@ pub struct Position {
 impl Position {
     /// A position whose roots are merged.
     pub fn new(next_offset: u64, roots: Roots, version: i64) -> Self {
-        let merged = roots.merged().into();
-        Self { next_offset, roots, merged, version }
+        let merged: Arc<[RootPosition]> = roots.merged().into();
+        let clock_ms = merged.iter().map(|root| root.clock_ms).min().unwrap_or(0).max(0);
+        Self { next_offset, roots: Arc::new(roots), merged, clock_ms, version }
+    }
+}
+
+/// The positions at one moment, of a cache that may be believed.
+pub struct Serving {
+    positions: Arc<Positions>,
+    /// Of a partition that nothing was heard of: none, or that it has none.
+    unheard: Option<Position>,
+}
+
+impl Serving {
+    /// How far a partition is; None where the cache may not be believed for it. What [`MemoryCache::get`] returns
+    /// afterwards is at least as new.
+    pub fn position(&self, partition: &TopicPartition) -> Option<&Position> {
+        let position = self.positions.get(partition).or(self.unheard.as_ref());
+        // One that follows its topic from some point on knows nothing before the first mark.
+        position.filter(|position| self.unheard.is_some() || !position.merged.is_empty())
     }
 }
 
@@ -113,11 +136,10 @@ impl MemoryCache {
         self.positions_read().get(partition).map_or_else(|| Arc::from([]), |position| position.merged.clone())
     }
 
-    /// The same, where the cache may be believed for this partition. One that follows its topic from some point on
-    /// knows nothing before the first mark.
-    pub fn serves(&self, partition: &TopicPartition) -> Option<Arc<[RootPosition]>> {
-        let roots = self.ready().then(|| self.roots(partition));
-        roots.filter(|roots| self.admit == Admit::All || !roots.is_empty())
+    /// The positions, where the cache may be believed at all.
+    pub fn serving(&self) -> Option<Serving> {
+        let unheard = || (self.admit == Admit::All).then(Position::default);
+        self.ready().then(|| Serving { positions: self.positions_read().clone(), unheard: unheard() })
     }
 
     /// Before a load: see the module. A subject's partition is that of its records.
@@ -184,7 +206,7 @@ impl MemoryCache {
 
     /// The writer's: moves positions, after what they cover was put. Whoever sees a position finds what it covers.
     pub fn advance(&self, steps: impl IntoIterator<Item = (TopicPartition, Position)>) {
-        self.positions_write().extend(steps);
+        Arc::make_mut(&mut *self.positions_write()).extend(steps);
         self.progress.send_modify(|writes| *writes += 1);
     }
 
@@ -196,7 +218,7 @@ impl MemoryCache {
     /// The writer's: forgets everything.
     pub fn clear(&self) {
         self.set_ready(false);
-        self.positions_write().clear();
+        *self.positions_write() = Arc::default();
         self.reached.write().unwrap_or_else(PoisonError::into_inner).clear();
         for shard in &self.shards {
             shard.write().unwrap_or_else(PoisonError::into_inner).clear();
@@ -215,11 +237,11 @@ impl MemoryCache {
         &self.shards[(self.hasher.hash_one(subject_id) >> 32) as usize % SHARDS]
     }
 
-    fn positions_read(&self) -> RwLockReadGuard<'_, HashMap<TopicPartition, Position>> {
+    fn positions_read(&self) -> RwLockReadGuard<'_, Arc<Positions>> {
         self.positions.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn positions_write(&self) -> RwLockWriteGuard<'_, HashMap<TopicPartition, Position>> {
+    fn positions_write(&self) -> RwLockWriteGuard<'_, Arc<Positions>> {
         self.positions.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -76,7 +76,7 @@ impl Target for MemoryTarget {
         let of_topics = self.cache.positions().into_iter().filter(|(partition, _)| topics.contains(&partition.topic));
         let stored = of_topics.map(|(partition, position)| {
             let Position { next_offset, roots, version, .. } = position;
-            StoredPosition { partition, next_offset, roots, version }
+            StoredPosition { partition, next_offset, roots: Arc::unwrap_or_clone(roots), version }
         });
         Ok(stored.collect())
     }
