@@ -13,7 +13,7 @@ use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
-use tally_streams::task::TaskSite;
+use tally_streams::task::{TaskSite, WIRE_VERSIONS};
 use tally_streams::topology::Topology;
 
 #[global_allocator]
@@ -98,6 +98,7 @@ fn processors(log: &Arc<MemoryLog>, topology: Topology<Actions>, state: Option<&
     let site = TaskSite {
         topology: Arc::new(topology),
         generation: 1,
+        wire_version: *WIRE_VERSIONS.end(),
         hash_seed: 7,
         owner: "bench".into(),
         siblings: ["bench".into()].into(),

@@ -16,7 +16,7 @@ use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
-use tally_streams::task::TaskSite;
+use tally_streams::task::{TaskSite, WIRE_VERSIONS};
 use tally_streams::testkit::TopologyTestDriver;
 use tally_streams::topology::Topology;
 
@@ -193,6 +193,7 @@ impl World {
         let site = TaskSite {
             topology: Arc::new(topology()),
             generation: 1,
+            wire_version: *WIRE_VERSIONS.end(),
             hash_seed: 7,
             owner: format!("tally-{index}").into(),
             siblings: [format!("tally-{index}").into()].into(),

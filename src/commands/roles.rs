@@ -22,6 +22,9 @@ pub struct StreamArgs {
     /// Accept stores and subtopologies that the running generation does not have: they start empty
     #[arg(long)]
     pub accept_added: bool,
+    /// From now on write records that only this release and later ones read: once all processes run this release
+    #[arg(long)]
+    pub raise_wire_version: bool,
 }
 
 /// Arguments of `tally ingest`.

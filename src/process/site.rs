@@ -8,7 +8,8 @@ use std::sync::Arc;
 use tally_model::ReceiptKey;
 use tally_processors::Actions;
 use tally_streams::log::Log;
-use tally_streams::runtime::{Control, ControlError, StateDir, establish};
+use tally_streams::runtime::{Control, ControlError, Proposal, StateDir, establish};
+use tally_streams::task::WIRE_VERSIONS;
 use tally_streams::topology::Topology;
 
 /// What every part needs.
@@ -38,9 +39,15 @@ impl Site {
         log.ensure_topics(&topology.topic_specs()).map_err(|e| log::failure(args, e))?;
         let mut random = [0; 40];
         getrandom::fill(&mut random).map_err(|e| Failure::no(format!("the system gives no random bytes: {e}")))?;
-        let accept_added = roles.process.as_ref().is_some_and(|(streams, _)| streams.accept_added);
-        let application = &topology.settings.application;
-        let control = establish(&*log, application, &topology.fingerprint(), accept_added, random);
+        let streams = roles.process.as_ref().map(|(streams, _)| streams);
+        let proposal = Proposal {
+            fingerprint: &topology.fingerprint(),
+            wire_versions: WIRE_VERSIONS,
+            accept_added: streams.is_some_and(|streams| streams.accept_added),
+            raise_wire_version: streams.is_some_and(|streams| streams.raise_wire_version),
+            random,
+        };
+        let control = establish(&*log, &topology.settings.application, &proposal);
         let control = control.map_err(|error| match error {
             ControlError::Log(error) => log::failure(args, error),
             other => Failure::usage(format!("log {}: {other}", args.log)),

@@ -40,6 +40,7 @@ pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken
         let task_site = TaskSite {
             topology: site.topology.clone(),
             generation: site.control.generation,
+            wire_version: site.control.wire_version,
             hash_seed: site.control.hash_seed(),
             owner: siblings[index].clone(),
             siblings: siblings.clone(),

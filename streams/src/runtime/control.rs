@@ -1,12 +1,18 @@
 //! The control record: which generation runs, with which topology, and the secrets that belong to this log.
 //!
 //! The compacted topic `<application>-control` holds one record, key `control`, JSON. It is written by whoever comes
-//! first, and afterwards only where a topology adds stores or subtopologies and somebody accepted that.
+//! first, and afterwards only where somebody accepts what a topology adds, or raises the wire version.
 
 use crate::log::{Log, LogError, Polled, ProducerRecord, TopicPartition};
 use crate::topology::{Difference, Fingerprint};
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
+
+/// Of records that say nothing else: written before there was a second one.
+const fn first_wire_version() -> u8 {
+    1
+}
 
 const KEY: &[u8] = b"control";
 const VERSION: u32 = 1;
@@ -22,6 +28,9 @@ pub struct Control {
     pub version: u32,
     /// Identifies one consistent set of state, internal topics and output tables.
     pub generation: u16,
+    /// The version of every envelope that is written, until somebody raises it.
+    #[serde(default = "first_wire_version")]
+    pub wire_version: u8,
     /// What the state was made with.
     pub fingerprint: Fingerprint,
     /// Random; tells this log from one that replaced it.
@@ -37,7 +46,22 @@ impl Control {
     }
 }
 
-/// Why this topology cannot run on this log.
+/// What a process brings to the record.
+#[derive(Clone, Debug)]
+pub struct Proposal<'a> {
+    /// Of its topology.
+    pub fingerprint: &'a Fingerprint,
+    /// What its program can write.
+    pub wire_versions: RangeInclusive<u8>,
+    /// Stores and subtopologies that the record does not have are added to it.
+    pub accept_added: bool,
+    /// The newest version is written from now on. Processes that run learn of it when they start again.
+    pub raise_wire_version: bool,
+    /// For the first record.
+    pub random: [u8; 40],
+}
+
+/// Why this program cannot run this topology on this log.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The log says so.
@@ -51,6 +75,14 @@ pub enum ControlError {
         /// What differs, and what to do.
         differences: Vec<String>,
     },
+    /// The records are written in a version that this program cannot write.
+    #[error("{}", wire_version_refused(*.written, .known))]
+    WireVersion {
+        /// What is written.
+        written: u8,
+        /// What this program can write.
+        known: RangeInclusive<u8>,
+    },
     /// The record cannot be read.
     #[error("{address}: the control record cannot be read: {reason}")]
     Unreadable {
@@ -61,28 +93,36 @@ pub enum ControlError {
     },
 }
 
-/// Reads the control record of an application and holds the topology against it; writes the first one with `random`.
+fn wire_version_refused(written: u8, known: &RangeInclusive<u8>) -> String {
+    let (oldest, newest) = (known.start(), known.end());
+    if written > *newest {
+        return format!(
+            "records are written in wire version {written}, and this tally knows up to {newest}: run a newer one"
+        );
+    }
+    format!(
+        "records are written in wire version {written}, and this tally writes from {oldest} on: run the release before \
+         this one, and when all processes run it, once with `--raise-wire-version`"
+    )
+}
+
+/// Reads the control record of an application and holds a process against it; writes the first one.
 ///
 /// Processes may do so at the same time: whoever writes takes the transactional id `<application>-control` first, which
 /// ends what others have open under it, and reads again before it writes. So the first record wins.
-pub fn establish(
-    log: &dyn Log,
-    application: &str,
-    fingerprint: &Fingerprint,
-    accept_added: bool,
-    random: [u8; 40],
-) -> Result<Control, ControlError> {
+pub fn establish(log: &dyn Log, application: &str, proposal: &Proposal<'_>) -> Result<Control, ControlError> {
     let topic = format!("{application}-control");
     let deadline = Instant::now() + CONTEST_MAX;
     // Each takes the id from the others, so they come back at times of their own.
-    let mut turns = random.iter().cycle().map(|byte| CONTEST_STEP + Duration::from_millis(u64::from(*byte) * 8));
+    let mut turns =
+        proposal.random.iter().cycle().map(|byte| CONTEST_STEP + Duration::from_millis(u64::from(*byte) * 8));
     loop {
         if let Some(control) = read(log, &topic)?
-            && let (control, false) = fit(control, fingerprint, accept_added)?
+            && let (control, false) = fit(control, proposal)?
         {
             return Ok(control);
         }
-        match contend(log, application, &topic, fingerprint, accept_added, random) {
+        match contend(log, application, &topic, proposal) {
             Err(ControlError::Log(error)) if passes(&error) && Instant::now() < deadline => {
                 tracing::debug!(%error, "somebody else writes the control record");
                 std::thread::sleep(turns.next().unwrap_or(CONTEST_STEP));
@@ -98,11 +138,19 @@ fn passes(error: &LogError) -> bool {
 }
 
 /// The record as it is to be, and whether that differs from what is written.
-fn fit(mut control: Control, fingerprint: &Fingerprint, accept_added: bool) -> Result<(Control, bool), ControlError> {
-    match fingerprint.compare(&control.fingerprint) {
-        Difference::Same => Ok((control, false)),
-        Difference::Added(_) if accept_added => {
-            control.fingerprint = fingerprint.clone();
+fn fit(mut control: Control, proposal: &Proposal<'_>) -> Result<(Control, bool), ControlError> {
+    let (known, written) = (&proposal.wire_versions, control.wire_version);
+    if !known.contains(&written) {
+        return Err(ControlError::WireVersion { written, known: known.clone() });
+    }
+    let raised = proposal.raise_wire_version && written < *known.end();
+    if raised {
+        control.wire_version = *known.end();
+    }
+    match proposal.fingerprint.compare(&control.fingerprint) {
+        Difference::Same => Ok((control, raised)),
+        Difference::Added(_) if proposal.accept_added => {
+            control.fingerprint = proposal.fingerprint.clone();
             Ok((control, true))
         }
         Difference::Added(differences) | Difference::Changed(differences) => {
@@ -111,28 +159,22 @@ fn fit(mut control: Control, fingerprint: &Fingerprint, accept_added: bool) -> R
     }
 }
 
-/// Writes the record that is missing or lacks what was added, unless somebody else has done so.
-fn contend(
-    log: &dyn Log,
-    application: &str,
-    topic: &str,
-    fingerprint: &Fingerprint,
-    accept_added: bool,
-    random: [u8; 40],
-) -> Result<Control, ControlError> {
+/// Writes the record that is missing or lacks what was added or raised, unless somebody else has done so.
+fn contend(log: &dyn Log, application: &str, topic: &str, proposal: &Proposal<'_>) -> Result<Control, ControlError> {
     let mut producer = log.producer(&format!("{application}-control"))?;
     // Whatever others have committed under this id shows now, and they can commit nothing more.
     let control = match read(log, topic)? {
-        Some(control) => match fit(control, fingerprint, accept_added)? {
+        Some(control) => match fit(control, proposal)? {
             (control, true) => control,
             (control, false) => return Ok(control),
         },
         None => {
-            let (log_id, secret) = random.split_at(8);
+            let (log_id, secret) = proposal.random.split_at(8);
             Control {
                 version: VERSION,
                 generation: 1,
-                fingerprint: fingerprint.clone(),
+                wire_version: *proposal.wire_versions.end(),
+                fingerprint: proposal.fingerprint.clone(),
                 log_id: log_id.try_into().unwrap_or_default(),
                 secret: secret.try_into().unwrap_or_default(),
             }
@@ -171,3 +213,7 @@ fn read(log: &dyn Log, topic: &str) -> Result<Option<Control>, ControlError> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;

@@ -21,6 +21,8 @@ pub struct StreamMetrics {
     pub checkpoint_seconds: Histogram,
     /// How long a task takes from assignment to ready.
     pub restore_seconds: Histogram,
+    /// Records of changelogs that were read to bring tasks up to date.
+    pub restored_records: IntCounter,
     /// Tasks, by thread and subtopology.
     pub tasks: IntGaugeVec,
     /// Entries in memory, by thread and store.
@@ -58,6 +60,7 @@ impl StreamMetrics {
             commit_seconds: histogram("tally_commit_seconds", "How long a commit takes.")?,
             checkpoint_seconds: histogram("tally_checkpoint_seconds", "How long a checkpoint takes.")?,
             restore_seconds: histogram("tally_restore_seconds", "From a task's assignment until it is ready.")?,
+            restored_records: counter("tally_restored_records_total", "Changelog records read to restore tasks.")?,
             tasks: gauges("tally_tasks", "Tasks of a stream thread.", &["thread", "subtopology"])?,
             store_entries: gauges("tally_store_entries", "Entries in memory.", &["thread", "store"])?,
             task_clock: gauges("tally_task_clock_milliseconds", "The task's clock, since 1970.", &["task"])?,

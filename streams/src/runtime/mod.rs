@@ -5,7 +5,7 @@ mod metrics;
 mod state_dir;
 mod thread;
 
-pub use control::{Control, ControlError, establish};
+pub use control::{Control, ControlError, Proposal, establish};
 pub use metrics::StreamMetrics;
 pub use state_dir::{StateDir, boot_id};
 pub use thread::{Limits, Polling, StreamThread};

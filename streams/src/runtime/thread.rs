@@ -74,6 +74,9 @@ pub struct StreamThread<D: Dataflow> {
     pause_until_ms: i64,
     pause_ms: i64,
     hydrating: bool,
+    /// Tasks are being opened, and how often in a row what was found did not fit.
+    opening: bool,
+    misfits: u32,
 }
 
 /// What a poll of the consumer brought, once its records have been taken in.
@@ -86,6 +89,9 @@ enum Taken {
 
 const PAUSE_FIRST_MS: i64 = 20;
 const PAUSE_LAST_MS: i64 = 5_000;
+/// A thread that was stopped for a while may not have heard yet that its partitions are another's, and one that reads a
+/// broker which has just come back may see an older end. So tasks that do not fit the log are opened again, this often.
+const MISFITS_MAX: u32 = 10;
 
 impl<D: Dataflow> StreamThread<D> {
     /// Joins the group. `site.owner` is the transactional id: it must be this thread's alone.
@@ -114,6 +120,8 @@ impl<D: Dataflow> StreamThread<D> {
             pause_until_ms: 0,
             pause_ms: PAUSE_FIRST_MS,
             hydrating: false,
+            opening: false,
+            misfits: 0,
         })
     }
 
@@ -149,6 +157,7 @@ impl<D: Dataflow> StreamThread<D> {
     fn step(&mut self, now_ms: i64, wait: Duration) -> Result<Polling, TaskError> {
         if self.producer.is_none() {
             self.producer = Some(self.log.producer(&self.site.owner)?);
+            self.hear()?;
             self.open_tasks(now_ms)?;
         }
         let wait = wait.min(self.until_commit(now_ms));
@@ -181,6 +190,21 @@ impl<D: Dataflow> StreamThread<D> {
         self.hydrate()?;
         self.purge(now_ms)?;
         Ok(polling)
+    }
+
+    /// What the group has told meanwhile, for a thread without tasks: they must not be opened if they are another's.
+    fn hear(&mut self) -> Result<(), TaskError> {
+        loop {
+            match self.take_in(Duration::ZERO)? {
+                Taken::Nothing => return Ok(()),
+                Taken::Records => {}
+                Taken::Assigned(partitions) => {
+                    self.joined = true;
+                    self.assigned.extend(partitions);
+                }
+                Taken::Revoked { partitions, .. } => self.assigned.retain(|partition| !partitions.contains(partition)),
+            }
+        }
     }
 
     /// Polls, and runs the records of one batch through their task.
@@ -243,6 +267,7 @@ impl<D: Dataflow> StreamThread<D> {
         }
         self.committed_at_ms = now_ms;
         self.pause_ms = PAUSE_FIRST_MS;
+        self.misfits = 0;
         self.metrics.commits.inc();
         self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         self.report();
@@ -292,10 +317,13 @@ impl<D: Dataflow> StreamThread<D> {
             return Ok(());
         }
         let started = Instant::now();
+        self.opening = true;
         for task in Task::take_over(&self.site, &self.log, &wanted, now_ms)? {
             self.consumer.assign(&task.source(), task.position().input_next)?;
+            self.metrics.restored_records.inc_by(task.restored_records());
             self.tasks.insert(task.source(), task);
         }
+        self.opening = false;
         self.metrics.restore_seconds.observe(started.elapsed().as_secs_f64());
         self.hydrating = true;
         self.report();
@@ -352,7 +380,13 @@ impl<D: Dataflow> StreamThread<D> {
 
     /// What to do about an error: go back, rebuild, or give up.
     fn recover(&mut self, error: TaskError, now_ms: i64) -> Result<(), TaskError> {
+        let opening = std::mem::take(&mut self.opening);
         let again = match &error {
+            TaskError::Halt { .. } if opening && self.misfits < MISFITS_MAX => {
+                self.misfits += 1;
+                self.forget();
+                Ok(())
+            }
             TaskError::Halt { .. } => return Err(error),
             TaskError::Log(LogError::Aborted(_) | LogError::Busy | LogError::Full(_) | LogError::Unavailable(_)) => {
                 self.rollback()

@@ -48,6 +48,7 @@ impl<D: Dataflow> Task<D> {
         let own = self.subtopology.upstream.is_none();
         let progress = self.position.progress(own || self.upstream_is_root, self.root_partitions);
         let envelope = Envelope {
+            wire_version: self.wire_version,
             generation: self.generation,
             task: self.partition,
             owner: &self.owner.clone(),

@@ -6,15 +6,20 @@
 use crate::processor::RootProgress;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::RangeInclusive;
 
-/// The version written. Readers take this one and all before it.
-pub const WIRE_VERSION: u8 = 1;
+/// The versions that this program can write; it reads the newest and all before it. Which one an application writes is
+/// in its control record, so that programs of two releases can run side by side.
+pub const WIRE_VERSIONS: RangeInclusive<u8> = 1..=1;
 /// Parts are cut at about this size.
 pub const PART_BYTES_MAX: usize = 512 << 10;
 
 /// The header.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Envelope<'a> {
+    /// One of [`WIRE_VERSIONS`]. It stands before the header: the header's form depends on it.
+    #[serde(skip)]
+    pub wire_version: u8,
     /// Which consistent set of state it belongs to.
     pub generation: u16,
     /// The partition of the task that wrote it; its subtopology is told by the topic.
@@ -49,7 +54,8 @@ impl fmt::Display for EnvelopeError {
         match self {
             Self::Version(version) => write!(
                 f,
-                "written in wire version {version}, and this program reads up to {WIRE_VERSION}: run a newer one"
+                "written in wire version {version}, and this program reads up to {}: run a newer one",
+                WIRE_VERSIONS.end()
             ),
             Self::Damaged(detail) => write!(f, "damaged envelope: {detail}"),
         }
@@ -59,7 +65,7 @@ impl fmt::Display for EnvelopeError {
 impl<'a> Envelope<'a> {
     /// Appends header and body.
     pub fn encode(&self, body: &[u8], out: &mut Vec<u8>) {
-        out.push(WIRE_VERSION);
+        out.push(self.wire_version);
         // Only a failing writer fails here, and a vector does not.
         if let Ok(with_header) = postcard::to_extend(self, std::mem::take(out)) {
             *out = with_header;
@@ -70,9 +76,10 @@ impl<'a> Envelope<'a> {
     /// Reads the header; the rest is the body.
     pub fn decode(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), EnvelopeError> {
         match bytes.split_first() {
-            Some((&WIRE_VERSION, rest)) => {
+            Some((&wire_version, rest)) if (1..=*WIRE_VERSIONS.end()).contains(&wire_version) => {
                 let damaged = |e: postcard::Error| EnvelopeError::Damaged(e.to_string());
-                postcard::take_from_bytes(rest).map_err(damaged)
+                let (header, body) = postcard::take_from_bytes::<Self>(rest).map_err(damaged)?;
+                Ok((Self { wire_version, ..header }, body))
             }
             Some((version, _)) => Err(EnvelopeError::Version(*version)),
             None => Err(EnvelopeError::Damaged("empty record".to_owned())),
@@ -87,6 +94,7 @@ mod tests {
     fn envelope() -> Envelope<'static> {
         let root = RootProgress { partition: 3, next_offset: 300, clock_ms: 1_000 };
         Envelope {
+            wire_version: 1,
             generation: 1,
             task: 3,
             owner: "tally-a-0",

@@ -10,7 +10,7 @@ mod position;
 mod restore;
 mod takeover;
 
-pub use envelope::{Envelope, EnvelopeError, PART_BYTES_MAX, WIRE_VERSION};
+pub use envelope::{Envelope, EnvelopeError, PART_BYTES_MAX, WIRE_VERSIONS};
 pub use position::Position;
 pub use restore::TaskSite;
 
@@ -63,6 +63,7 @@ pub struct Task<D: Dataflow> {
     partition: u32,
     owner: Arc<str>,
     generation: u16,
+    wire_version: u8,
     subtopology: Arc<Subtopology<D>>,
     upstream_is_root: bool,
     root_partitions: u32,
@@ -88,6 +89,8 @@ pub struct Task<D: Dataflow> {
     /// Bytes of changelog since the last checkpoint, and when that was.
     changelog_bytes: usize,
     checkpointed_at_ms: i64,
+    /// Of its changelog, when it was opened.
+    restored_records: u64,
     /// It has committed: its checkpoint is not what kills it.
     proven: bool,
 
@@ -130,6 +133,11 @@ impl<D: Dataflow> Task<D> {
     /// The number of its last commit.
     pub fn commit_number(&self) -> u64 {
         self.commit
+    }
+
+    /// How many records of its changelog were read to bring it up to date.
+    pub fn restored_records(&self) -> u64 {
+        self.restored_records
     }
 
     /// Its subtopology.

@@ -17,6 +17,8 @@ pub struct TaskSite<D: Dataflow> {
     pub topology: Arc<Topology<D>>,
     /// The generation of its state.
     pub generation: u16,
+    /// The version of every envelope that is written.
+    pub wire_version: u8,
     /// Secret seed for hashes.
     pub hash_seed: u64,
     /// The transactional id of the thread.
@@ -93,6 +95,7 @@ impl<D: Dataflow> Task<D> {
             partition,
             owner: site.owner.clone(),
             generation: site.generation,
+            wire_version: site.wire_version,
             upstream_is_root: upstream.is_some_and(|upstream| upstream.upstream.is_none()),
             root_partitions: topology.subtopologies.first().map_or(1, |root| root.partitions),
             punctuators: schedules.collect(),
@@ -110,6 +113,7 @@ impl<D: Dataflow> Task<D> {
             wall_ms: i64::MIN,
             written: vec![false; subtopology.outputs.len()],
             changelog_bytes: 0,
+            restored_records: 0,
             checkpointed_at_ms: now_ms,
             proven: false,
             counts: vec![NodeCounts::default(); subtopology.nodes.len()],

@@ -100,6 +100,11 @@ impl<D: Dataflow> Arrival<D> {
         Ok(())
     }
 
+    /// Whether somebody has written to the changelog meanwhile: then it is not the checkpoint that does not fit.
+    fn has_moved(&self, log: &dyn Log) -> Result<bool, TaskError> {
+        Ok(log.ends(std::slice::from_ref(&self.changelog))?.first().is_some_and(|end| *end > self.end))
+    }
+
     /// Holds the task against the group's offset and the source.
     fn complete(&mut self, site: &TaskSite<D>, log: &Arc<dyn Log>, now_ms: i64) -> Result<(), TaskError> {
         let group = &site.topology.settings.application;
@@ -107,7 +112,7 @@ impl<D: Dataflow> Arrival<D> {
             let has_run = self.start < self.end || self.checkpoint_next.is_some();
             match self.task.check_position(log.as_ref(), group, has_run) {
                 Ok(()) => break,
-                Err(error) if self.checkpoint_next.is_none() => return Err(error),
+                Err(error) if self.checkpoint_next.is_none() || self.has_moved(log.as_ref())? => return Err(error),
                 Err(error) => {
                     tracing::warn!(task = self.task.name(), %error, "the checkpoint does not fit; reading the changelog from its start");
                     self.start_over(site, now_ms)?;
@@ -275,6 +280,7 @@ impl<D: Dataflow> Arrival<D> {
                 None => halt(format!("commit {commit} follows commit {before}: records are missing")).into(),
             });
         }
+        self.task.restored_records += 1;
         self.task.replay(&envelope, body).map_err(|error| match error {
             TaskError::Halt { reason, .. } => halt(reason).into(),
             other => Doubt::Task(other),

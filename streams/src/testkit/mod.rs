@@ -12,7 +12,7 @@ use crate::log::{
 };
 use crate::processor::Dataflow;
 use crate::store::{StateStore, StoreHandle};
-use crate::task::{Task, TaskError, TaskSite};
+use crate::task::{Task, TaskError, TaskSite, WIRE_VERSIONS};
 use crate::topology::Topology;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -55,6 +55,7 @@ impl<D: Dataflow> TopologyTestDriver<D> {
         let site = TaskSite {
             topology: topology.clone(),
             generation: 1,
+            wire_version: *WIRE_VERSIONS.end(),
             hash_seed: 7,
             owner: "test".into(),
             siblings: ["test".into()].into(),

@@ -16,10 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Messages taken from the client at once.
 const BATCH: usize = 4096;
-/// The group is looked after this often while records are waited for.
-const MEMBER_POLL: Duration = Duration::from_millis(50);
-/// Positions behind control records are asked for this often while nothing comes.
-const POSITIONS_EVERY: Duration = Duration::from_millis(50);
+/// While records are waited for, the group is looked after and positions behind control records are asked for this often.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Where nothing has come for this long, positions are held against the log's bounds, and so often.
 const BOUNDS_AFTER: Duration = Duration::from_secs(1);
 
@@ -185,7 +183,7 @@ impl KafkaConsumer {
                 return Ok(found);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let wait = if self.member.is_some() { left.min(MEMBER_POLL) } else { left };
+            let wait = left.min(LOOK_EVERY);
             let Some(reader) = self.reader.as_mut() else {
                 if left.is_zero() {
                     return Ok(Found::Nothing);
@@ -273,7 +271,7 @@ impl KafkaConsumer {
     /// Control records and aborted ones are not given out; where only such follow, the position is behind.
     fn step_over_control_records(&mut self) -> Result<Option<Found>, LogError> {
         let now = Instant::now();
-        if self.positions_at.is_some_and(|at| now < at + POSITIONS_EVERY) {
+        if self.positions_at.is_some_and(|at| now < at + LOOK_EVERY) {
             return Ok(None);
         }
         self.positions_at = Some(now);

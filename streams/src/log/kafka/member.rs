@@ -3,6 +3,10 @@
 //! Reading goes through another client that is assigned by hand (see `consumer`), so a rebalance never touches what is
 //! being read, and restoring never holds up the group. What the group gives is answered with empty lists: the client
 //! fetches nothing, and the assignment is ours to keep.
+//!
+//! That the broker gives a member's name to another does not mean that there is another process: a request to join that
+//! was held up, by this client or by a process that is dead, may arrive late and do the same. So a member joins again,
+//! and only one that loses its name again and again gives up. Of two processes with one name the former gives up first.
 
 use super::super::{GroupMetadata, LogError};
 use super::context;
@@ -20,6 +24,10 @@ use std::time::{Duration, Instant};
 
 /// How long a member that is dropped may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// A member whose name another took joins again after this time, and gives up at the third loss within a minute.
+const REJOIN_AFTER: Duration = Duration::from_secs(2);
+const LOSSES_MAX: usize = 3;
+const LOSSES_WITHIN: Duration = Duration::from_secs(60);
 
 /// What the group told.
 pub(super) enum Told {
@@ -29,7 +37,13 @@ pub(super) enum Told {
 
 /// See the module.
 pub(super) struct Member {
-    client: BaseConsumer<Rebalances>,
+    lookup: Arc<Lookup>,
+    driver: String,
+    name: String,
+    /// None between the loss of the name and the next try.
+    client: Option<BaseConsumer<Rebalances>>,
+    /// When the name was lost, lately.
+    losses: VecDeque<Instant>,
     /// Ours, from `Assigned` until `Revoked`.
     owned: BTreeSet<u32>,
     /// A revocation was told and is not answered yet.
@@ -86,42 +100,58 @@ impl ConsumerContext for Rebalances {
     }
 }
 
+fn connect(lookup: &Lookup, group: &str, driver: &str, name: &str) -> Result<BaseConsumer<Rebalances>, LogError> {
+    let context = Rebalances { group: group.to_owned(), queue: Mutex::default(), failed: Mutex::default() };
+    let fatal = |error: KafkaError| LogError::Fatal(format!("group `{group}`: {error}"));
+    let client: BaseConsumer<Rebalances> =
+        lookup.options.member(group, name).create_with_context(context).map_err(fatal)?;
+    client.subscribe(&[driver]).map_err(fatal)?;
+    Ok(client)
+}
+
 impl Member {
     /// Asks the group for partitions of `driver`.
-    pub fn join(lookup: &Arc<Lookup>, group: &str, driver: &str, member: &str) -> Result<Self, LogError> {
+    pub fn join(lookup: &Arc<Lookup>, group: &str, driver: &str, name: &str) -> Result<Self, LogError> {
         lookup.partitions(driver)?;
-        let config = lookup.options.member(group, member);
-        let context = Rebalances { group: group.to_owned(), queue: Mutex::default(), failed: Mutex::default() };
-        let fatal = |error: KafkaError| LogError::Fatal(format!("group `{group}`: {error}"));
-        let client: BaseConsumer<Rebalances> = config.create_with_context(context).map_err(fatal)?;
-        client.subscribe(&[driver]).map_err(fatal)?;
-        let metadata = GroupMetadata { group: group.to_owned(), ..GroupMetadata::default() };
-        Ok(Self { client, owned: BTreeSet::new(), revoking: false, metadata, leaving: false })
+        Ok(Self {
+            lookup: lookup.clone(),
+            driver: driver.to_owned(),
+            name: name.to_owned(),
+            client: Some(connect(lookup, group, driver, name)?),
+            losses: VecDeque::new(),
+            owned: BTreeSet::new(),
+            revoking: false,
+            metadata: GroupMetadata { group: group.to_owned(), ..GroupMetadata::default() },
+            leaving: false,
+        })
     }
 
     /// What the group has told since the last call, one by one. Does not wait.
     pub fn poll(&mut self) -> Result<Option<Told>, LogError> {
+        let Some(client) = &self.client else {
+            if !self.leaving && self.losses.back().is_none_or(|lost_at| lost_at.elapsed() >= REJOIN_AFTER) {
+                self.client = Some(connect(&self.lookup, &self.metadata.group, &self.driver, &self.name)?);
+            }
+            return Ok(None);
+        };
         if std::mem::take(&mut self.revoking) {
             // Only now are they free for others.
-            let answered = self.client.incremental_unassign(&TopicPartitionList::new());
+            let answered = client.incremental_unassign(&TopicPartitionList::new());
             answered.map_err(|e| LogError::Fatal(format!("group `{}`: {e}", self.metadata.group)))?;
         }
-        if lock(&self.client.context().queue).is_empty() {
+        if lock(&client.context().queue).is_empty() {
             // Nothing is assigned, so all that comes are events, and errors of partitions that do not matter here.
-            let _ = self.client.poll(Duration::ZERO);
+            let _ = client.poll(Duration::ZERO);
         }
-        if let Some((code, reason)) = lock(&self.client.context().failed).take() {
-            let group = &self.metadata.group;
-            let code = self.client.client().fatal_error().map_or(code, |(code, _)| code);
-            return Err(LogError::Fatal(match code {
-                Code::FencedInstanceId => format!(
-                    "group `{group}`: another process has joined under this member's name: give each process a state \
-                     directory of its own (--state), never a copy of another's"
-                ),
-                _ => format!("group `{group}`: {reason}"),
-            }));
+        let failed = lock(&client.context().failed).take();
+        if let Some((code, reason)) = failed {
+            let code = client.client().fatal_error().map_or(code, |(code, _)| code);
+            return match code {
+                Code::FencedInstanceId => self.lose_name(),
+                _ => Err(LogError::Fatal(format!("group `{}`: {reason}", self.metadata.group))),
+            };
         }
-        let Some((told, metadata)) = lock(&self.client.context().queue).pop_front() else { return Ok(None) };
+        let Some((told, metadata)) = lock(&client.context().queue).pop_front() else { return Ok(None) };
         if let Some(metadata) = metadata {
             self.metadata = metadata;
         }
@@ -138,10 +168,33 @@ impl Member {
         }))
     }
 
+    /// See the module.
+    fn lose_name(&mut self) -> Result<Option<Told>, LogError> {
+        let group = self.metadata.group.as_str();
+        self.losses.push_back(Instant::now());
+        self.losses.retain(|lost_at| lost_at.elapsed() < LOSSES_WITHIN);
+        if self.losses.len() >= LOSSES_MAX {
+            return Err(LogError::Fatal(format!(
+                "group `{group}`: another process has joined under this member's name: give each process a state \
+                 directory of its own (--state), never a copy of another's"
+            )));
+        }
+        tracing::warn!(group, member = self.name, "the member's name was given to another; joining again");
+        if let Some(client) = self.client.take() {
+            // Closing takes as long as its requests under way.
+            std::thread::spawn(move || drop(client));
+        }
+        self.revoking = false;
+        let partitions = std::mem::take(&mut self.owned).into_iter().collect();
+        Ok(Some(Told::Revoked { partitions, lost: true }))
+    }
+
     /// Leaves: `poll` until the partitions are revoked, and once more.
     pub fn unsubscribe(&mut self) {
         if !std::mem::replace(&mut self.leaving, true) {
-            self.client.unsubscribe();
+            if let Some(client) = &self.client {
+                client.unsubscribe();
+            }
         }
     }
 
@@ -162,6 +215,8 @@ impl Drop for Member {
             std::thread::sleep(Duration::from_millis(2));
         }
         // Closing meets a revocation that is not answered yet, and would wait for it.
-        let _ = self.client.incremental_unassign(&TopicPartitionList::new());
+        if let Some(client) = &self.client {
+            let _ = client.incremental_unassign(&TopicPartitionList::new());
+        }
     }
 }

@@ -1,0 +1,62 @@
+//! One record for all processes of an application.
+
+use super::*;
+use crate::log::memory::MemoryLog;
+use crate::log::{Cleanup, TopicSpec, system_clock};
+
+fn log() -> MemoryLog {
+    let log = MemoryLog::new(system_clock());
+    let spec = TopicSpec { name: "app-control".into(), partitions: 1, cleanup: Cleanup::Compact, retention: None };
+    log.ensure_topics(&[spec]).unwrap();
+    log
+}
+
+fn proposal(fingerprint: &Fingerprint) -> Proposal<'_> {
+    Proposal { fingerprint, wire_versions: 2..=3, accept_added: false, raise_wire_version: false, random: [7; 40] }
+}
+
+#[test]
+fn the_first_record_is_everybodys() {
+    let (log, fingerprint) = (log(), Fingerprint::default());
+    let first = establish(&log, "app", &proposal(&fingerprint)).unwrap();
+    assert_eq!((first.generation, first.wire_version), (1, 3));
+    let second = establish(&log, "app", &Proposal { random: [8; 40], ..proposal(&fingerprint) }).unwrap();
+    assert_eq!(second, first, "its secrets too");
+}
+
+#[test]
+fn a_newer_release_writes_what_the_older_one_reads_until_it_is_told() {
+    let (log, fingerprint) = (log(), Fingerprint::default());
+    let old = Proposal { wire_versions: 1..=2, ..proposal(&fingerprint) };
+    let new = proposal(&fingerprint);
+    let told = Proposal { raise_wire_version: true, ..new.clone() };
+    let written = |proposal| establish(&log, "app", proposal).map(|control| control.wire_version);
+    assert_eq!(written(&old).unwrap(), 2);
+    assert_eq!(written(&new).unwrap(), 2);
+    assert_eq!(written(&old).unwrap(), 2, "the way back is open");
+    assert_eq!(written(&told).unwrap(), 3);
+    assert_eq!(written(&new).unwrap(), 3, "once is enough");
+    let refused = written(&old).unwrap_err().to_string();
+    assert_eq!(refused, "records are written in wire version 3, and this tally knows up to 2: run a newer one");
+    assert_eq!(written(&told).unwrap(), 3, "and nothing was changed by that");
+}
+
+#[test]
+fn releases_are_not_skipped() {
+    let (log, fingerprint) = (log(), Fingerprint::default());
+    establish(&log, "app", &Proposal { wire_versions: 1..=1, ..proposal(&fingerprint) }).unwrap();
+    let refused = establish(&log, "app", &proposal(&fingerprint)).unwrap_err().to_string();
+    assert!(refused.contains("writes from 2 on: run the release before"), "{refused}");
+}
+
+#[test]
+fn the_record_is_what_it_has_always_been() {
+    let text = concat!(
+        r#"{"version":1,"generation":1,"wire_version":1,"fingerprint":{"subtopologies":{}},"log_id":[1,2,3,4,5,6,7,8],"#,
+        r#""secret":[9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9]}"#
+    );
+    let control: Control = serde_json::from_str(text).unwrap();
+    assert_eq!(serde_json::to_string(&control).unwrap(), text);
+    let before: Control = serde_json::from_str(&text.replace(r#""wire_version":1,"#, "")).unwrap();
+    assert_eq!(before, control, "records of before there was a wire version");
+}
