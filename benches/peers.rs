@@ -4,19 +4,18 @@
 //! `cargo build --release && cargo bench --bench peers -- [EVENTS] [RUNS]` (2,000,000 and 3 by default). Needs what
 //! `make setup` installs, and Maven for the peer. CPU is the application's and the broker's own, from start to end of each.
 
+mod broker;
+
+use broker::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
-use tally::workload::{LineKind, Plan};
-use tally_model::Event;
-use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
-use tally_streams::log::*;
+use tally_streams::log::kafka::KafkaLog;
+use tally_streams::log::{AppendBatch, Log, Polled, TopicPartition, system_clock};
 
-const PARTITIONS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Of the measurement of freshness.
 const FRESH_RATE: u64 = 10_000;
@@ -27,20 +26,19 @@ fn main() {
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     let (events, runs) = (numbers.first().copied().unwrap_or(2_000_000), numbers.get(1).copied().unwrap_or(3));
     let dir = tempfile::tempdir().expect("a directory");
-    let services = Services::start(dir.path());
     let peer = build_peer();
     let mut drains: BTreeMap<&str, Vec<Drain>> = BTreeMap::new();
     for run in 0..runs {
         // A broker without the topics of the run before.
-        let services = Services::start(&dir.path().join(format!("run-{run}")));
-        let log = services.log();
+        let broker = Broker::start(&dir.path().join(format!("run-{run}")));
+        let log = broker.log();
         let sent = fill(&log, events, run);
-        let tally = Application::tally("peer", "benches/peers/topology.yaml", &services, dir.path(), run);
-        drains.entry("tally").or_default().push(tally.drain(&services, &log, sent));
-        let shipped = run_shipped(&services, &log, dir.path(), run, sent);
+        let tally = Application::tally("peer", "benches/peers/topology.yaml", &broker, dir.path(), run);
+        drains.entry("tally").or_default().push(tally.drain(&broker, &log, sent));
+        let shipped = run_shipped(&broker, &log, dir.path(), run, sent);
         drains.entry("tally, shipped topology").or_default().push(shipped);
-        let streams = Application::streams(&peer, &services, dir.path(), run, &log);
-        drains.entry("Kafka Streams").or_default().push(streams.drain(&services, &log, sent));
+        let streams = Application::streams(&peer, &broker, dir.path(), run, &log);
+        drains.entry("Kafka Streams").or_default().push(streams.drain(&broker, &log, sent));
         compare(&log);
         println!(
             "run {}: {}",
@@ -54,23 +52,22 @@ fn main() {
         println!("{name:26} {}", Drain::median(drains));
     }
     println!("\nfreshness at {FRESH_RATE}/s, from the send until a reader of committed records has it:");
-    drop(services);
     for name in ["tally at 100ms", "tally at 50ms", "Kafka Streams"] {
-        let services = Services::start(&dir.path().join(name.replace(' ', "-")));
-        let log = services.log();
+        let broker = Broker::start(&dir.path().join(name.replace(' ', "-")));
+        let log = broker.log();
         let application = match name {
-            "Kafka Streams" => Application::streams(&peer, &services, dir.path(), 100, &log),
+            "Kafka Streams" => Application::streams(&peer, &broker, dir.path(), 100, &log),
             _ => {
                 let interval = name.rsplit(' ').next().unwrap_or_default();
                 let text = std::fs::read_to_string("benches/peers/topology.yaml").expect("the topology");
                 let file = dir.path().join(format!("topology-{interval}.yaml"));
                 std::fs::write(&file, text.replace("commit_interval: 100ms", &format!("commit_interval: {interval}")))
                     .expect("written");
-                create_topics(&log);
+                create_topics(&log, &["user-actions"]);
                 Application::tally(
                     "peer",
                     &file.display().to_string(),
-                    &services,
+                    &broker,
                     dir.path(),
                     100 + interval.len() as u64,
                 )
@@ -78,109 +75,6 @@ fn main() {
         };
         println!("{name:26} {}", freshness(&log, application));
     }
-}
-
-/// A broker of one's own; ended when dropped.
-struct Services {
-    dir: PathBuf,
-    kafka: String,
-}
-
-impl Services {
-    fn start(dir: &Path) -> Self {
-        let dir = dir.join("services");
-        let output = Command::new("bash").args(["deploy/services.sh", "start"]).arg(&dir).arg("kafka").output();
-        let output = output.expect("bash runs");
-        let said = String::from_utf8_lossy(&output.stdout);
-        let kafka = said.lines().find_map(|line| line.strip_prefix("TALLY_TEST_KAFKA="));
-        let kafka =
-            kafka.unwrap_or_else(|| panic!("no broker: {}", String::from_utf8_lossy(&output.stderr))).to_owned();
-        Self { dir, kafka }
-    }
-
-    fn log(&self) -> KafkaLog {
-        KafkaLog::open(KafkaOptions::new(self.kafka.clone())).expect("the broker answers")
-    }
-
-    fn pid(&self) -> u32 {
-        let text = std::fs::read_to_string(self.dir.join("kafka.pid")).expect("the broker's pid");
-        text.split_whitespace().next().and_then(|pid| pid.parse().ok()).expect("a number")
-    }
-}
-
-impl Drop for Services {
-    fn drop(&mut self) {
-        let _ = Command::new("bash").args(["deploy/services.sh", "stop"]).arg(&self.dir).stderr(Stdio::null()).status();
-    }
-}
-
-/// Processor time of a process, seconds.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    fields.iter().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
-fn rss_max_mb(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / 1024.0
-}
-
-fn create_topics(log: &KafkaLog) {
-    let spec =
-        |name: &str| TopicSpec { name: name.into(), partitions: PARTITIONS, cleanup: Cleanup::Delete, retention: None };
-    log.ensure_topics(&[spec("user-actions")]).expect("the topic");
-}
-
-/// Fills the topic with the workload's events of the four kinds that both count, as the door writes them.
-fn fill(log: &KafkaLog, events: u64, seed: u64) -> u64 {
-    create_topics(log);
-    let appender = log.appender().expect("an appender");
-    let now_ms = system_clock()();
-    let (mut batch, mut sent) = (AppendBatch::default(), 0);
-    let each = |kind: LineKind, line: &[u8]| -> Result<(), ()> {
-        if kind == LineKind::Garbage {
-            return Ok(());
-        }
-        let event = Event::from_log(line, now_ms).expect("valid");
-        if sent >= events || !["like", "unlike", "view", "read"].contains(&&*event.event_type) {
-            return Ok(());
-        }
-        batch.push(record(&event.actor_id, line.trim_ascii_end()));
-        sent += 1;
-        if batch.records.len() == 5_000 {
-            append(&*appender, std::mem::take(&mut batch));
-        }
-        Ok(())
-    };
-    // A third of the lines is of other kinds.
-    Plan::full(events * 8 / 5, seed, now_ms).for_each(each).expect("the workload");
-    append(&*appender, batch);
-    sent
-}
-
-fn record(actor: &str, line: &[u8]) -> OwnedRecord {
-    let key = bytes::Bytes::copy_from_slice(actor.as_bytes());
-    // The peer reads times as numbers only, as the door writes them.
-    let mut json: serde_json::Value = serde_json::from_slice(line).expect("JSON");
-    if let Some(text) = json["occurred_at"].as_str() {
-        let ms = tally_model::parse_ms(text).expect("a time");
-        json["occurred_at"] = ms.into();
-    }
-    let value = serde_json::to_vec(&json).expect("JSON").into();
-    OwnedRecord {
-        partition: partition_of(&key, PARTITIONS),
-        key: Some(key),
-        value: Some(value),
-        headers: bytes::Bytes::new(),
-    }
-}
-
-fn append(appender: &dyn Appender, batch: AppendBatch) {
-    let (sender, receiver) = channel();
-    appender.append("user-actions", batch, Box::new(move |outcome| drop(sender.send(outcome))));
-    receiver.recv().expect("an outcome").expect("appended");
 }
 
 /// An application that runs; killed when dropped.
@@ -194,7 +88,7 @@ struct Application {
 }
 
 impl Application {
-    fn tally(group: &'static str, topology: &str, services: &Services, dir: &Path, run: u64) -> Self {
+    fn tally(group: &'static str, topology: &str, broker: &Broker, dir: &Path, run: u64) -> Self {
         let state = dir.join(format!("state-{group}-{run}"));
         let mut command = Command::new("target/release/tally");
         command.args([
@@ -202,7 +96,7 @@ impl Application {
             "--topology",
             topology,
             "--log",
-            &format!("kafka://{}", services.kafka),
+            &format!("kafka://{}", broker.address),
             "--threads",
             "2",
         ]);
@@ -213,49 +107,29 @@ impl Application {
             "shipped-user-actions-by-subject_id-repartition"
         };
         let output = if group == "peer" { "counters" } else { "shipped-counters" };
-        Self::start(command, group, hop, output.to_owned(), services)
+        Self::start(command, group, hop, output.to_owned(), broker)
     }
 
-    fn streams(peer: &Path, services: &Services, dir: &Path, run: u64, log: &KafkaLog) -> Self {
-        let topic = |name: &str| TopicSpec {
-            name: name.into(),
-            partitions: PARTITIONS,
-            cleanup: Cleanup::Delete,
-            retention: None,
-        };
-        create_topics(log);
-        log.ensure_topics(&["ks-rep", "ks-counters", "ks-dlq"].map(topic)).expect("the peer's topics");
+    fn streams(peer: &Path, broker: &Broker, dir: &Path, run: u64, log: &KafkaLog) -> Self {
+        create_topics(log, &["user-actions", "ks-rep", "ks-counters", "ks-dlq"]);
         let mut command = Command::new("java");
         command.args(["-Xms2g", "-Xmx2g", "-XX:+UseG1GC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp"]);
         command.arg(format!("{0}/classes:{0}/lib/*", peer.display())).args(["ks.App", "id=ks", "in=user-actions"]);
-        command.args(["out=ks-counters", "rep=ks-rep", "dlq=ks-dlq", &format!("bootstrap={}", services.kafka)]);
+        command.args(["out=ks-counters", "rep=ks-rep", "dlq=ks-dlq", &format!("bootstrap={}", broker.address)]);
         command.arg(format!("state={}", dir.join(format!("ks-state-{run}")).display()));
-        Self::start(command, "ks", "ks-rep", "ks-counters".to_owned(), services)
+        Self::start(command, "ks", "ks-rep", "ks-counters".to_owned(), broker)
     }
 
-    fn start(
-        mut command: Command,
-        group: &'static str,
-        hop: &'static str,
-        output: String,
-        services: &Services,
-    ) -> Self {
-        let (begun, broker_before) = (Instant::now(), cpu_seconds(services.pid()));
+    fn start(mut command: Command, group: &'static str, hop: &'static str, output: String, broker: &Broker) -> Self {
+        let (begun, broker_before) = (Instant::now(), cpu_seconds(broker.pid()));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the application starts");
         Self { child, group, hop, output, begun, broker_before }
     }
 
     /// Waits until everything is counted.
-    fn drain(mut self, services: &Services, log: &KafkaLog, sent: u64) -> Drain {
-        let committed = |topic: &str| -> u64 {
-            let of =
-                |p| log.committed(self.group, &TopicPartition::new(topic, p)).ok().flatten().map_or(0, |c| c.offset);
-            (0..PARTITIONS).map(of).sum()
-        };
-        let end = |topic: &str| -> u64 {
-            let all: Vec<_> = (0..PARTITIONS).map(|p| TopicPartition::new(topic, p)).collect();
-            log.ends(&all).map_or(u64::MAX, |ends| ends.iter().sum())
-        };
+    fn drain(mut self, broker: &Broker, log: &KafkaLog, sent: u64) -> Drain {
+        let committed = |topic: &str| committed(log, self.group, topic).iter().sum::<u64>();
+        let end = |topic: &str| ends(log, topic).map_or(u64::MAX, |ends| ends.iter().sum());
         // A hop ends with control records, which nobody commits.
         while committed("user-actions") < sent || end(self.hop) > committed(self.hop) + 2 * u64::from(PARTITIONS) {
             assert!(self.child.try_wait().expect("its state").is_none(), "{} ended by itself", self.group);
@@ -266,7 +140,7 @@ impl Application {
         let drain = Drain {
             rate: sent as f64 / seconds,
             cpu: cpu_seconds(self.child.id()) / millions,
-            broker: (cpu_seconds(services.pid()) - self.broker_before) / millions,
+            broker: (cpu_seconds(broker.pid()) - self.broker_before) / millions,
             rss_mb: rss_max_mb(self.child.id()),
         };
         self.end();
@@ -295,11 +169,7 @@ struct Drain {
 
 impl Drain {
     fn median(of: &[Self]) -> Self {
-        let median = |value: fn(&Self) -> f64| {
-            let mut values: Vec<_> = of.iter().map(value).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
+        let median = |value: fn(&Self) -> f64| median(of.iter().map(value));
         Self {
             rate: median(|d| d.rate),
             cpu: median(|d| d.cpu),
@@ -316,7 +186,7 @@ impl std::fmt::Display for Drain {
 }
 
 /// The topology that is shipped, under names of its own, on the same topic.
-fn run_shipped(services: &Services, log: &KafkaLog, dir: &Path, run: u64, sent: u64) -> Drain {
+fn run_shipped(broker: &Broker, log: &KafkaLog, dir: &Path, run: u64, sent: u64) -> Drain {
     let text = std::fs::read_to_string("topology.yaml").expect("the shipped topology");
     let mut text = text.replace("application: tally", "application: shipped").replace("partitions: 8", "partitions: 4");
     for topic in ["counters", "counter-windows", "reactions", "verdicts", "dead-letters"] {
@@ -326,7 +196,7 @@ fn run_shipped(services: &Services, log: &KafkaLog, dir: &Path, run: u64, sent: 
     }
     let file = dir.join("shipped.yaml");
     std::fs::write(&file, text).expect("written");
-    Application::tally("shipped", &file.display().to_string(), services, dir, run).drain(services, log, sent)
+    Application::tally("shipped", &file.display().to_string(), broker, dir, run).drain(broker, log, sent)
 }
 
 fn build_peer() -> PathBuf {

@@ -43,6 +43,9 @@ struct Args {
     /// Events a second; by default as fast as it goes, or with kills so that there is one every three seconds
     #[arg(long)]
     rate: Option<u64>,
+    /// Another tally than the one that this program contains
+    #[arg(long)]
+    binary: Option<PathBuf>,
     /// Where everything is kept afterwards; by default it is thrown away
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -58,7 +61,7 @@ fn main() -> ExitCode {
     let dir = args.dir.unwrap_or_else(|| scratch.path().to_owned());
     std::fs::create_dir_all(&dir).expect("the directory can be made");
     let begun = Instant::now();
-    let binary = std::env::current_exe().expect("the path of this program");
+    let binary = args.binary.unwrap_or_else(|| std::env::current_exe().expect("the path of this program"));
     let run = FaultRun {
         binary: &binary,
         dir: &dir,

@@ -9,7 +9,7 @@ pub mod services;
 
 use crate::exactness::WorkloadFile;
 use crate::naive::Differences;
-use crate::process::{Client, Sender, Service, Site, wait_until};
+use crate::process::{Client, PATIENCE, Sender, Service, Site, wait_until};
 use proxy::{Cut, REQUESTS};
 use services::Services;
 use std::collections::BTreeMap;
@@ -167,7 +167,13 @@ impl FaultRun<'_> {
         assert_eq!(sent.acknowledged.len() as u64, file.lines, "every line is acknowledged");
         cluster.wait_until_ready();
         let client = Client(cluster.address("api"));
-        client.wait_until_applied();
+        let waiting = Instant::now();
+        while let Some(missing) = client.missing() {
+            cluster.check();
+            assert!(waiting.elapsed() < PATIENCE, "behind after {PATIENCE:?}: {missing}");
+            // Between two questions: progress is what is waited for.
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let seconds = begun.elapsed().as_secs_f64();
         (self.say)(format!("applied after {seconds:.1} s: {:.0} events/s", file.lines as f64 / seconds));
         (self.say)(format!("used: {}", cluster.usage()));

@@ -16,6 +16,8 @@ pub struct Site {
     pub dir: PathBuf,
     pub listen: String,
     pub state_dir: PathBuf,
+    /// By default the one that is shipped.
+    pub topology: PathBuf,
     /// More flags.
     pub flags: Vec<String>,
     /// A role on services of its own, with all of its flags but `--topology` and `--listen`; None is `run` on the
@@ -27,7 +29,8 @@ impl Site {
     pub fn new(binary: impl Into<PathBuf>, dir: &Path) -> Self {
         let listen = format!("127.0.0.1:{}", quiet_port());
         let state_dir = dir.join("state");
-        Self { binary: binary.into(), dir: dir.to_owned(), listen, state_dir, flags: Vec::new(), role: None }
+        let topology = Path::new(env!("CARGO_MANIFEST_DIR")).join("topology.yaml");
+        Self { binary: binary.into(), dir: dir.to_owned(), listen, state_dir, topology, flags: Vec::new(), role: None }
     }
 
     pub fn log_dir(&self) -> PathBuf {
@@ -47,18 +50,17 @@ impl Site {
         self.dir.join("messages.jsonl")
     }
 
-    /// The command line, with the topology that is shipped.
+    /// The command line.
     pub fn command(&self) -> Command {
-        let topology = concat!(env!("CARGO_MANIFEST_DIR"), "/topology.yaml");
         let mut command = Command::new(&self.binary);
         // `examples/exact.rs` is `tally` under this name.
         command.arg0("tally");
         command.env_remove("RUST_LOG");
         if let Some(role) = &self.role {
-            command.args(role).args(["--topology", topology, "--listen", &self.listen]).args(&self.flags);
+            command.args(role).arg("--topology").arg(&self.topology).args(["--listen", &self.listen]).args(&self.flags);
             return command;
         }
-        command.args(["run", "--topology", topology, "--listen", &self.listen]);
+        command.args(["run", "--listen", &self.listen]).arg("--topology").arg(&self.topology);
         command.arg("--log").arg(format!("embedded:{}", self.log_dir().display()));
         command.arg("--database").arg(format!("sqlite:{}", self.database_file().display()));
         command.arg("--state").arg(&self.state_dir).args(&self.flags);
@@ -163,12 +165,19 @@ impl Drop for Service {
 impl Client {
     /// Waits until every store contains what follows from everything in the log.
     pub fn wait_until_applied(&self) {
-        wait_until("everything to be applied", || {
-            let progress = self.get("/v1/progress").ok().filter(|answer| answer.status == 200)?.json();
-            let partitions = progress["partitions"].as_array()?;
-            assert!(!partitions.is_empty());
-            partitions.iter().all(|partition| partition["lag_records"] == 0).then_some(())
-        });
+        wait_until("everything to be applied", || self.missing().is_none().then_some(()));
+    }
+
+    /// What some store does not contain yet, for people.
+    pub fn missing(&self) -> Option<String> {
+        let answer = match self.get("/v1/progress") {
+            Ok(answer) if answer.status == 200 => answer.json(),
+            other => return Some(format!("{other:?}")),
+        };
+        let partitions = answer["partitions"].as_array().unwrap();
+        assert!(!partitions.is_empty());
+        let behind: Vec<_> = partitions.iter().filter(|partition| partition["lag_records"] != 0).collect();
+        (!behind.is_empty()).then(|| format!("{behind:?}"))
     }
 
     /// The totals of up to 100 subjects.
