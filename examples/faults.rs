@@ -40,7 +40,7 @@ struct Args {
     /// How long a stopped process is stopped
     #[arg(long, value_parser = humantime::parse_duration, default_value = "30s")]
     zombie: Duration,
-    /// Events a second; by default as fast as it goes, or with kills so that there is one every three seconds
+    /// Events a second; by default as fast as it goes, or with kills so that there is one every four seconds
     #[arg(long)]
     rate: Option<u64>,
     /// Another tally than the one that this program contains
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         seed: args.seed,
         kills: args.kills,
         zombie: args.zombie,
-        rate: args.rate.or_else(|| (args.kills > 0).then(|| (args.events / u64::from(args.kills) / 3).max(1))),
+        rate: args.rate.or_else(|| (args.kills > 0).then(|| (args.events / u64::from(args.kills) / 4).max(1))),
         say: &|line| println!("{:>6.1} s  {line}", begun.elapsed().as_secs_f64()),
     };
     let differences = run.run();

@@ -188,7 +188,8 @@ impl FaultRun<'_> {
         let mut done = BTreeMap::new();
         let mut kills = 0;
         let sending_ms = self.events * 1_000 / self.rate.unwrap_or(50_000).max(1);
-        let pause_max_ms = sending_ms * 4 / 3 / u64::from(self.kills.max(1)) + 1;
+        // Two faults for three kills come between them, and take their time.
+        let pause_max_ms = sending_ms * 2 / 3 / u64::from(self.kills.max(1)) + 1;
         while kills < self.kills {
             // The moment is what is tried out here; nothing is waited for.
             std::thread::sleep(Duration::from_millis(random.below(pause_max_ms)));
