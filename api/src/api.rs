@@ -8,7 +8,7 @@ use crate::loading::Loader;
 use crate::metrics::ApiMetrics;
 use crate::redis::RedisStore;
 use crate::totals::Template;
-use crate::{counters, progress, receipts};
+use crate::{counters, progress, reactions, receipts};
 use prometheus::Registry;
 use std::sync::Arc;
 use tally_cache::redis::RedisAddress;
@@ -110,6 +110,8 @@ pub fn router(api: Arc<Api>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(counters::subject_counters))
         .routes(routes!(counters::many_counters))
+        .routes(routes!(reactions::actors))
+        .routes(routes!(reactions::subjects))
         .routes(routes!(receipts::receipt))
         .routes(routes!(progress::progress))
         .with_state(api)

@@ -4,6 +4,7 @@ use crate::after::After;
 use crate::api::Api;
 use crate::loading::{Answer, Store};
 use crate::query::{Query, refused, subject_id};
+use crate::reactions::{self, Viewer};
 use crate::roots::{clock_ms, covers};
 use crate::totals::{AllTotals, Approximate};
 use axum::Json;
@@ -34,6 +35,10 @@ pub struct SubjectCounters {
     #[serde(skip_serializing_if = "Approximate::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
     approximate: Approximate,
+    /// Where `actor_id` was asked for: what that actor has switched on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    viewer: Option<Viewer>,
 }
 
 /// The totals of one subject, and of when they are.
@@ -58,10 +63,12 @@ pub struct SubjectsAnswer {
 #[derive(Serialize, ToSchema)]
 pub struct Freshness {
     /// Everything that the log had taken until then is contained (RFC 3339). 1970 where nothing was read from it yet.
-    as_of: String,
+    #[serde(serialize_with = "as_time")]
+    #[schema(value_type = String)]
+    as_of: i64,
     /// Whether what the receipt covers is contained: `applied`, or `pending` where it did not come in time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<&'static str>,
+    pub(crate) after: Option<&'static str>,
     /// True where no store answered and this is what was last known; otherwise absent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
@@ -106,6 +113,7 @@ pub async fn subject_counters(
     tag = "counters",
     params(
         ("subject_id" = Vec<String>, Query, description = "1 to 100 times; the answer keeps the order"),
+        ("actor_id" = Option<String>, Query, description = "Who looks: each item says what this actor has switched on"),
         ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
         ("wait_ms" = Option<u64>, Query, description = "How long at most; 1000 by default, up to 10000"),
     ),
@@ -120,28 +128,56 @@ pub async fn many_counters(
     State(api): State<Arc<Api>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<SubjectsAnswer>, ApiProblem> {
-    let query = Query::parse(query.as_deref(), &["subject_id", "after", "wait_ms"])?;
+    let query = Query::parse(query.as_deref(), &["subject_id", "actor_id", "after", "wait_ms"])?;
     let ids = query.all("subject_id");
     if ids.is_empty() || ids.len() > SUBJECTS_MAX {
         return Err(refused("`subject_id`", &format!("must be given 1 to {SUBJECTS_MAX} times, not {}", ids.len())));
     }
     ids.iter().try_for_each(|id| subject_id(id))?;
     let after = After::parse(&api, &query)?;
+    let actor_id = query.one("actor_id")?;
+    actor_id.map(reactions::actor).transpose()?;
+    let of_viewer = match actor_id.zip(api.config.reactions.as_ref()) {
+        None => None,
+        // Both parts of the answer have what the receipt covers.
+        Some((actor_id, topic)) => {
+            let freshness = reactions::freshness(&api, topic, after.as_ref()).await?;
+            Some((reactions::viewer(&api, actor_id, &ids).await?, freshness))
+        }
+    };
     let (counters, freshness) = read(&api, &ids, after).await?;
     let items = ids.iter().zip(counters).map(|(id, counters)| SubjectCounters::new(&api, (*id).to_owned(), counters));
-    Ok(Json(SubjectsAnswer { items: items.collect(), freshness }))
+    let mut answer = SubjectsAnswer { items: items.collect(), freshness };
+    if let Some((viewers, freshness)) = of_viewer {
+        answer.freshness = answer.freshness.least(freshness);
+        for (item, viewer) in answer.items.iter_mut().zip(viewers) {
+            item.viewer = Some(viewer);
+        }
+    }
+    Ok(Json(answer))
 }
 
 impl SubjectCounters {
     fn new(api: &Api, subject_id: String, counters: Arc<CachedCounters>) -> Self {
         let counters = AllTotals::new(&api.loader.template, counters);
-        Self { subject_id, approximate: Approximate(counters.clone()), counters }
+        Self { subject_id, approximate: Approximate(counters.clone()), counters, viewer: None }
     }
 }
 
+fn as_time<S: serde::Serializer>(time_ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format_ms(*time_ms))
+}
+
 impl Freshness {
-    fn new(clock_ms: i64) -> Self {
-        Self { as_of: format_ms(clock_ms.max(0)), after: None, stale: false }
+    /// Of what is as of a task's clock, in milliseconds since 1970.
+    pub(crate) fn new(clock_ms: i64) -> Self {
+        Self { as_of: clock_ms.max(0), after: None, stale: false }
+    }
+
+    /// Of both together.
+    fn least(self, other: Self) -> Self {
+        let pending = [self.after, other.after].into_iter().flatten().min_by_key(|state| *state != "pending");
+        Self { as_of: self.as_of.min(other.as_of), after: pending, stale: self.stale || other.stale }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The reads: counters, receipts and progress. Sees only what the sinks wrote, and the log's positions.
+//! The reads: counters, reactions, receipts and progress. Sees only what the sinks wrote, and the log's positions.
 //!
 //! A read is served by the cache in this process where that has the subject, else by Redis where there is one, else by
 //! the database; where none answers, by what was last known. `as_of` and `after` are judged against the store that
@@ -10,12 +10,14 @@ mod appended;
 mod breaker;
 mod config;
 mod counters;
+mod cursor;
 mod database;
 mod feed;
 mod loading;
 mod metrics;
 mod progress;
 mod query;
+mod reactions;
 mod receipts;
 mod redis;
 mod roots;

@@ -97,7 +97,7 @@ impl Toggle {
     pub(crate) fn metrics(&self) -> Vec<MetricSpec> {
         let metric = |counted: &Counted| MetricSpec {
             name: counted.metric.to_string(),
-            kind: MetricKind::Sum,
+            kind: MetricKind::Toggle,
             windows_ms: Vec::new(),
         };
         self.counts.iter().map(metric).collect()

@@ -11,6 +11,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// The edge type of totals: the topic that has them is the one that the API reads from, whatever its name.
 const COUNTERS: &str = "counters";
+/// And that of the topic that says who has switched what on.
+const REACTIONS: &str = "reactions";
 
 /// The API's routes, over the database and the cache that `sinks` fill in this process; and what has to be well.
 pub fn read_side(
@@ -67,18 +69,21 @@ fn config(site: &Site) -> Result<ApiConfig, Failure> {
         }
     }
     let metrics = metrics(topology);
+    let of_kind = |kind: MetricKind| {
+        let metrics = metrics.iter().filter(|metric| metric.kind == kind);
+        metrics.map(|metric| metric.name.clone()).collect::<Vec<_>>()
+    };
+    let is_reactions = |output: &&OutputTopic| topology.topics[&output.name].value == REACTIONS;
     Ok(ApiConfig {
         input_topic: topology.root.to_string(),
         input_partitions: root.partitions,
         group: topology.settings.application.clone(),
         counters_topic: counters_topic.clone(),
         counters_partitions: counters.spec.partitions,
+        reactions: outputs.iter().find(is_reactions).cloned(),
         outputs,
-        unique_metrics: metrics
-            .iter()
-            .filter(|metric| metric.kind == MetricKind::Unique)
-            .map(|metric| metric.name.clone())
-            .collect(),
+        unique_metrics: of_kind(MetricKind::Unique),
+        toggle_metrics: of_kind(MetricKind::Toggle),
         metrics: metrics.into_iter().map(|metric| metric.name).collect(),
     })
 }

@@ -3,9 +3,10 @@
 
 mod pool;
 
+use crate::cursor::Cursor;
 use crate::roots::merged;
 use pool::{Columns, ReadPool};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -43,6 +44,27 @@ struct Stored {
     next_offset: u64,
     text: String,
     roots: Arc<[RootPosition]>,
+}
+
+/// A list of reactions that is read page by page.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// The column of the one that is asked about, and its id.
+    of: (&'static str, &'a str),
+    /// The column of the items.
+    items: &'static str,
+}
+
+impl<'a> Page<'a> {
+    /// Who has switched something on for a subject.
+    pub fn actors_of(subject_id: &'a str) -> Self {
+        Self { of: ("subject_id", subject_id), items: "actor_id" }
+    }
+
+    /// What an actor has switched on.
+    pub fn subjects_of(actor_id: &'a str) -> Self {
+        Self { of: ("actor_id", actor_id), items: "subject_id" }
+    }
 }
 
 /// An event that was not counted.
@@ -108,6 +130,59 @@ impl ReadDatabase {
             (id, CachedCounters { counters: counters.into(), version })
         });
         Ok(totals.collect())
+    }
+
+    /// Ids and times of a page, newest first: at most `limit` behind a cursor.
+    pub async fn page(
+        &self,
+        page: Page<'_>,
+        metric: &str,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Vec<(String, i64)>, ApiProblem> {
+        let Page { of: (column, id), items } = page;
+        let time = cursor.map(|cursor| cursor.time_ms.to_string());
+        let mut parameters = vec![id, metric];
+        let mut behind = String::new();
+        if let (Some(cursor), Some(time)) = (cursor, &time) {
+            // Numbers are bound as text, and every engine casts to this type.
+            behind = format!(
+                " AND (occurred_at < CAST(? AS SIGNED) OR (occurred_at = CAST(? AS SIGNED) AND {items} < ?))"
+            );
+            parameters.extend([time, time, &cursor.id]);
+        }
+        let sql = format!(
+            "SELECT {items}, occurred_at FROM reactions WHERE {column} = ? AND metric = ? AND active = 1{behind} \
+             ORDER BY occurred_at DESC, {items} DESC LIMIT {limit}"
+        );
+        let read = |row: &dyn Columns| Ok((row.text(0)?, row.int(1)?));
+        self.pool.fetch(sql, &parameters, read).await.map_err(unavailable)
+    }
+
+    /// What an actor has switched on, of these subjects and metrics.
+    pub async fn switched_on(
+        &self,
+        actor_id: &str,
+        metrics: &[String],
+        subjects: &[&str],
+    ) -> Result<HashSet<(String, String)>, ApiProblem> {
+        if metrics.is_empty() || subjects.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let len = ID_LISTS.into_iter().find(|len| *len >= subjects.len()).unwrap_or(subjects.len());
+        let padded = subjects.iter().copied().chain(std::iter::repeat(subjects[0])).take(len);
+        let parameters: Vec<&str> =
+            std::iter::once(actor_id).chain(metrics.iter().map(String::as_str)).chain(padded).collect();
+        let list = |len: usize| vec!["?"; len].join(", ");
+        let sql = format!(
+            "SELECT subject_id, metric FROM reactions WHERE actor_id = ? AND metric IN ({}) AND subject_id IN ({}) \
+             AND active = 1",
+            list(metrics.len()),
+            list(len)
+        );
+        let read = |row: &dyn Columns| Ok((row.text(0)?, row.text(1)?));
+        let rows = self.pool.fetch(sql, &parameters, read).await.map_err(unavailable)?;
+        Ok(rows.into_iter().collect())
     }
 
     /// What became of the events of a request that were not counted, in the order of the log.
