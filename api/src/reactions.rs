@@ -189,11 +189,7 @@ fn limit(query: &Query<'_>) -> Result<usize, ApiProblem> {
 }
 
 /// Of when the rows are that are read afterwards, once what a receipt covers is there or its time is over.
-pub async fn freshness(
-    api: &Arc<Api>,
-    topic: &OutputTopic,
-    after: Option<&After>,
-) -> Result<Freshness, ApiProblem> {
+pub async fn freshness(api: &Arc<Api>, topic: &OutputTopic, after: Option<&After>) -> Result<Freshness, ApiProblem> {
     let state = match after {
         None => None,
         Some(After { receipt, deadline }) => {
@@ -202,10 +198,11 @@ pub async fn freshness(
         }
     };
     let progress = api.database.progress().await?;
-    let clocks = (0..api.config.input_partitions).map(|partition| {
-        applied(topic, partition, |p| progress.roots(&topic.name, p)).map_or(0, |root| root.clock_ms)
-    });
-    Ok(Freshness { after: state, ..Freshness::new(clocks.min().unwrap_or(0)) })
+    let clocks = (0..api.config.input_partitions)
+        .map(|partition| applied(topic, partition, |p| progress.roots(&topic.name, p)).map_or(0, |root| root.clock_ms));
+    let mut freshness = Freshness::new(clocks.min().unwrap_or(0));
+    freshness.after = state;
+    Ok(freshness)
 }
 
 fn covers(topic: &OutputTopic, progress: &DatabaseProgress, receipt: &Receipt) -> bool {

@@ -32,8 +32,12 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
         .store
         .execute("UPDATE verdicts SET event_id = NULL, reason = ? WHERE `offset` = 7", &["\u{7528}\u{1f600} why"])
         .await;
+    for (actor, time) in [("u1", 5), ("U1", 5), ("\u{7528}", 5), ("u2", 9), ("u3", 1)] {
+        world.reaction(actor, "likes", "article:a", true, time).await;
+        world.reaction("u9", "likes", &format!("article:{actor}"), true, time).await;
+    }
     world.events(0, 20);
-    for topic in ["counters", "verdicts"] {
+    for topic in ["counters", "verdicts", "reactions"] {
         world.move_to(topic, 0, &[(0, 12, 5), (1, 3, 9)]).await;
         world.move_to(topic, 1, &[(0, 11, 4), (1, 3, 8)]).await;
     }
@@ -48,7 +52,19 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
     uris.push(format!("/v1/receipts/{}", receipt(&[(0, 11)])));
     uris.push(format!("/v1/subjects/article:a/counters?after={}", receipt(&[(0, 9)])));
     uris.push(format!("/v1/subjects/article:a/counters?after={}&wait_ms=40", receipt(&[(0, 15)])));
+    uris.push("/v1/counters?subject_id=article:u2&subject_id=article:x&actor_id=u9".to_owned());
     uris.extend(["/v1/progress", "/readyz"].map(str::to_owned));
+    let pages: Vec<_> = (2..4)
+        .flat_map(|limit| {
+            ["/v1/subjects/article:a/likes/actors", "/v1/actors/u9/likes/subjects"]
+                .map(|uri| format!("{uri}?limit={limit}"))
+        })
+        .collect();
+    for uri in &pages {
+        let page = world.get(uri).await.body;
+        uris.push(format!("{uri}&cursor={}", page["next"].as_str().unwrap()));
+    }
+    uris.extend(pages);
     let mut answers = Vec::new();
     for uri in uris {
         // The progress behind an answer may be a tenth of a second old.

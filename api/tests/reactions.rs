@@ -38,7 +38,8 @@ async fn who_likes_a_subject_newest_first() {
         "as_of": "2026-11-21T08:00:02.000Z",
     });
     world.expect("/v1/subjects/article:1/likes/actors", expected).await;
-    let nobody = json!({"subject_id": "article:3", "metric": "likes", "items": [], "as_of": "2026-11-21T08:00:02.000Z"});
+    let nobody =
+        json!({"subject_id": "article:3", "metric": "likes", "items": [], "as_of": "2026-11-21T08:00:02.000Z"});
     world.expect("/v1/subjects/article:3/likes/actors", nobody).await;
 }
 
@@ -94,7 +95,11 @@ async fn what_is_not_valid_is_told() {
         ("/v1/actors/a%20b/likes/subjects".to_owned(), 400, "`actor_id` \"a b\""),
         ("/v1/subjects/article:1/likes/actors?limit=0".to_owned(), 400, "`limit` must be a number from 1 to 100"),
         ("/v1/subjects/article:1/likes/actors?limit=101".to_owned(), 400, "`limit` must be"),
-        ("/v1/subjects/article:1/likes/actors?cursor=x".to_owned(), 400, "`cursor` is not one that this service gave out"),
+        (
+            "/v1/subjects/article:1/likes/actors?cursor=x".to_owned(),
+            400,
+            "`cursor` is not one that this service gave out",
+        ),
         (format!("/v1/subjects/article:1/likes/actors?cursor={forged}"), 400, "`cursor` is not one"),
         (format!("/v1/subjects/article:2/likes/actors?cursor={cursor}"), 400, "for this list"),
         (format!("/v1/subjects/article:1/saves/actors?cursor={cursor}"), 400, "for this list"),
@@ -104,7 +109,11 @@ async fn what_is_not_valid_is_told() {
         ("/v1/counters?subject_id=article:1&actor_id=".to_owned(), 400, "`actor_id` \"\""),
     ] {
         let answer = world.get(&uri).await;
-        assert_eq!((answer.status, &*answer.content_type), (StatusCode::from_u16(status).unwrap(), "application/problem+json"), "{uri}");
+        assert_eq!(
+            (answer.status, &*answer.content_type),
+            (StatusCode::from_u16(status).unwrap(), "application/problem+json"),
+            "{uri}"
+        );
         assert!(answer.body["detail"].as_str().unwrap().contains(detail), "{uri}: {}", answer.body);
     }
 }

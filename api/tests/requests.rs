@@ -41,7 +41,7 @@ async fn what_is_wrong_is_said() {
         (format!("/v1/counters?{many}"), 400, "`subject_id` must be given 1 to 100 times, not 101.".into()),
         ("/v1/counters?subject_id=a:1&subject_id=b".into(), 400, "`subject_id` \"b\" must be `kind:id`, like `article:7`.".into()),
         ("/v1/counters?subject_id=a:1+2".into(), 400, "`subject_id` \"a:1 2\" must not hold braces, white space or control characters.".into()),
-        ("/v1/counters?actor_id=u1&subject_id=a:1".into(), 400, "Unknown query parameter `actor_id`; known here: `subject_id`, `after`, `wait_ms`.".into()),
+        ("/v1/counters?actor=u1&subject_id=a:1".into(), 400, "Unknown query parameter `actor`; known here: `subject_id`, `actor_id`, `after`, `wait_ms`.".into()),
         (format!("/v1/receipts/{forged}"), 400, format!("The receipt {no_receipt}")),
         (format!("/v1/receipts/{}", &good[1..]), 400, format!("The receipt {no_receipt}")),
         (format!("/v1/receipts/{other_log}"), 410, gone.into()),
@@ -76,5 +76,13 @@ async fn every_route_is_described() {
     let world = World::new().await;
     let (_, document) = tally_api::router(world.api.clone()).split_for_parts();
     let paths: Vec<&str> = document.paths.paths.keys().map(String::as_str).collect();
-    assert_eq!(paths, ["/v1/counters", "/v1/progress", "/v1/receipts/{receipt}", "/v1/subjects/{subject_id}/counters"]);
+    let expected = [
+        "/v1/actors/{actor_id}/{metric}/subjects",
+        "/v1/counters",
+        "/v1/progress",
+        "/v1/receipts/{receipt}",
+        "/v1/subjects/{subject_id}/counters",
+        "/v1/subjects/{subject_id}/{metric}/actors",
+    ];
+    assert_eq!(paths, expected);
 }

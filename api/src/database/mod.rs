@@ -146,10 +146,9 @@ impl ReadDatabase {
         let mut behind = String::new();
         if let (Some(cursor), Some(time)) = (cursor, &time) {
             // Numbers are bound as text, and every engine casts to this type.
-            behind = format!(
-                " AND (occurred_at < CAST(? AS SIGNED) OR (occurred_at = CAST(? AS SIGNED) AND {items} < ?))"
-            );
-            parameters.extend([time, time, &cursor.id]);
+            behind =
+                format!(" AND (occurred_at < CAST(? AS SIGNED) OR (occurred_at = CAST(? AS SIGNED) AND {items} < ?))");
+            parameters.extend([time.as_str(), time, &cursor.id]);
         }
         let sql = format!(
             "SELECT {items}, occurred_at FROM reactions WHERE {column} = ? AND metric = ? AND active = 1{behind} \
