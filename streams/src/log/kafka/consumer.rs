@@ -20,6 +20,10 @@ const BATCH: usize = 4096;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Where nothing has come for this long, positions are held against the log's bounds, and so often.
 const BOUNDS_AFTER: Duration = Duration::from_secs(1);
+/// Partitions that stand still are looked at this often. One that has records at two looks, of which none comes, is read
+/// with a new client: the present one may have been told by a broker that had just come back that there is no such
+/// partition, and believes that for minutes.
+const STALLS_EVERY: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub(super) struct KafkaConsumer {
@@ -38,6 +42,9 @@ pub(super) struct KafkaConsumer {
     /// When anything came last, and when positions were last held against the log's bounds.
     came_at: Instant,
     checked_at: Instant,
+    /// Where each partition stood at the last look for stalls, and whether there was more to read.
+    looked: HashMap<TopicPartition, (u64, bool)>,
+    looked_at: Instant,
     positions_at: Option<Instant>,
     /// The partition of the batch that is out.
     current: TopicPartition,
@@ -72,6 +79,8 @@ impl KafkaConsumer {
             fresh: HashSet::new(),
             came_at: Instant::now(),
             checked_at: Instant::now(),
+            looked: HashMap::new(),
+            looked_at: Instant::now(),
             messages: Vec::new(),
             done: 0,
             positions_at: None,
@@ -103,13 +112,7 @@ impl KafkaConsumer {
             return Ok(());
         }
         if self.reader.as_ref().is_some_and(|reader| self.fresh.iter().any(|at| reader.used.contains(at))) {
-            self.messages.clear();
-            self.done = 0;
-            if let Some(reader) = self.reader.take() {
-                // Closing takes as long as its requests under way.
-                std::thread::spawn(move || drop(reader));
-            }
-            self.fresh = self.reads.keys().cloned().collect();
+            self.drop_reader();
         }
         let fresh: Vec<_> = self.fresh.iter().cloned().collect();
         let mut list = TopicPartitionList::with_capacity(fresh.len());
@@ -127,6 +130,17 @@ impl KafkaConsumer {
         self.fresh.clear();
         self.came_at = Instant::now();
         Ok(())
+    }
+
+    /// All reading goes on with a new client, from where it stands.
+    fn drop_reader(&mut self) {
+        self.messages.clear();
+        self.done = 0;
+        if let Some(reader) = self.reader.take() {
+            // Closing takes as long as its requests under way.
+            std::thread::spawn(move || drop(reader));
+        }
+        self.fresh = self.reads.keys().cloned().collect();
     }
 
     /// Makes a topic known to the reading client. A partition of a topic that is assigned before would be read only
@@ -162,6 +176,34 @@ impl KafkaConsumer {
             if position < start || position > end {
                 return Err(self.out_of_range(at, position)?);
             }
+        }
+        Ok(())
+    }
+
+    /// Called where the client has nothing to give. See [`STALLS_EVERY`].
+    fn check_stalls(&mut self) -> Result<(), LogError> {
+        let now = Instant::now();
+        if now < self.looked_at + STALLS_EVERY {
+            return Ok(());
+        }
+        self.looked_at = now;
+        let before = std::mem::take(&mut self.looked);
+        let of: Vec<_> = self.reads.keys().cloned().collect();
+        let ends = self.lookup.offsets(&of, Which::CommittedEnd)?;
+        let mut stalled = None;
+        for (at, end) in of.into_iter().zip(ends) {
+            let position = self.reads.get(&at).copied().unwrap_or_default();
+            let behind = position < end;
+            if behind && before.get(&at) == Some(&(position, true)) {
+                stalled = Some(at.clone());
+            }
+            self.looked.insert(at, (position, behind));
+        }
+        if let Some(at) = stalled {
+            tracing::warn!(partition = %at, "the client gives no records although there are some; reading with a new one");
+            self.looked.clear();
+            self.drop_reader();
+            self.tell_client()?;
         }
         Ok(())
     }
@@ -204,6 +246,7 @@ impl KafkaConsumer {
                 return Ok(found);
             }
             self.check_bounds()?;
+            self.check_stalls()?;
             if Instant::now() >= deadline {
                 return Ok(Found::Nothing);
             }

@@ -4,6 +4,7 @@
 use super::super::{CommittedOffset, LogError, TopicPartition};
 use super::context::Quiet;
 use super::options::KafkaOptions;
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
@@ -14,14 +15,18 @@ use std::time::{Duration, Instant};
 
 /// Between tries of a question.
 const RETRY: Duration = Duration::from_millis(50);
+/// A client that has not answered a question for offsets after this time is asked again.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// A client that says so often in a row that it knows no such partition is replaced.
+const UNKNOWN_MAX: u32 = 3;
 
 /// See the module.
 pub(super) struct Lookup {
     pub options: KafkaOptions,
     /// Sees what is committed.
-    committed: BaseConsumer<Quiet>,
+    committed: Asker,
     /// Sees everything. A question for offsets does not wait for open transactions here.
-    uncommitted: BaseConsumer<Quiet>,
+    uncommitted: Asker,
     /// Topics do not change their number of partitions while tally runs.
     partitions: Mutex<HashMap<String, u32>>,
     /// A client for each group that was asked about.
@@ -30,20 +35,54 @@ pub(super) struct Lookup {
     refused: AtomicBool,
 }
 
+/// A client for questions. It believes what a broker has told it of a topic for a quarter of an hour, also where that
+/// broker had only just come back and did not know the topic's partitions: then another client is asked.
+struct Asker {
+    config: ClientConfig,
+    client: Mutex<Arc<BaseConsumer<Quiet>>>,
+}
+
+impl Asker {
+    fn new(config: ClientConfig) -> Result<Self, LogError> {
+        let client = Mutex::new(Self::connect(&config)?);
+        Ok(Self { config, client })
+    }
+
+    fn connect(config: &ClientConfig) -> Result<Arc<BaseConsumer<Quiet>>, LogError> {
+        let client = config.create_with_context(Quiet::default());
+        client.map(Arc::new).map_err(|e| LogError::Fatal(format!("Kafka client: {e}")))
+    }
+
+    fn client(&self) -> Arc<BaseConsumer<Quiet>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces a client, unless somebody else has done so.
+    fn replace(&self, former: &Arc<BaseConsumer<Quiet>>) -> Result<(), LogError> {
+        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&client, former) {
+            *client = Self::connect(&self.config)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a client says that there is no such partition.
+fn is_unknown(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    matches!(error.rdkafka_error_code(), Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition))
+}
+
 impl Lookup {
     pub fn new(options: KafkaOptions) -> Result<Self, LogError> {
-        let client = |committed_only| {
-            let config = options.reader(committed_only);
-            config.create_with_context(Quiet::default()).map_err(|e| LogError::Fatal(format!("Kafka client: {e}")))
-        };
-        let (committed, uncommitted) = (client(true)?, client(false)?);
+        let (committed, uncommitted) = (Asker::new(options.reader(true))?, Asker::new(options.reader(false))?);
         let (partitions, groups) = (Mutex::default(), Mutex::default());
         Ok(Self { options, committed, uncommitted, partitions, groups, refused: AtomicBool::new(false) })
     }
 
     /// A client for questions that any client can ask.
-    pub fn any_client(&self) -> &BaseConsumer<Quiet> {
-        &self.committed
+    pub fn any_client(&self) -> Arc<BaseConsumer<Quiet>> {
+        self.committed.client()
     }
 
     /// Asks until there is an answer, patience ends, or the error is not one that passes.
@@ -63,8 +102,9 @@ impl Lookup {
     /// Nobody answered: with what the client has heard of the cause, which is not part of the error.
     fn unreached(&self, error: &KafkaError) -> LogError {
         // What is heard waits in a queue that only this empties.
-        while self.committed.poll(Duration::ZERO).is_some() {}
-        let Some((code, reason)) = self.committed.context().heard() else { return self.options.unavailable(error) };
+        let client = self.committed.client();
+        while client.poll(Duration::ZERO).is_some() {}
+        let Some((code, reason)) = client.context().heard() else { return self.options.unavailable(error) };
         let refused = matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL);
         self.refused.store(refused, Ordering::Relaxed);
         self.options.unavailable(format!("{error}: {reason}"))
@@ -86,7 +126,7 @@ impl Lookup {
         }
         // Right after creation a broker may not know a topic yet, or not its leaders.
         let found = self.ask(|left| {
-            let metadata = self.committed.fetch_metadata(Some(topic), left)?;
+            let metadata = self.committed.client().fetch_metadata(Some(topic), left)?;
             let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
             match found.error().map(RDKafkaErrorCode::from) {
                 None => Ok(Some(found.partitions().len() as u32).filter(|count| *count > 0)),
@@ -123,11 +163,24 @@ impl Lookup {
             let time = if which == Which::Start { Offset::Beginning } else { Offset::End };
             asked.add_partition_offset(&at.topic, at.partition as i32, time).map_err(fatal)?;
         }
-        let client = if which == Which::WrittenEnd { &self.uncommitted } else { &self.committed };
+        let asker = if which == Which::WrittenEnd { &self.uncommitted } else { &self.committed };
+        let mut unknown = 0;
         let answer = self.ask(|left| {
-            let answer = client.offsets_for_times(asked.clone(), left)?;
-            answer.elements().iter().try_for_each(|element| element.error())?;
-            Ok(answer)
+            let client = asker.client();
+            let answer = client.offsets_for_times(asked.clone(), left.min(ANSWER_WITHIN));
+            let checked = answer.and_then(|answer| {
+                answer.elements().iter().try_for_each(|element| element.error())?;
+                Ok(answer)
+            });
+            // `check` has found the partitions, so it is the client that does not know better.
+            if checked.as_ref().is_err_and(is_unknown) {
+                unknown += 1;
+                if unknown == UNKNOWN_MAX {
+                    unknown = 0;
+                    asker.replace(&client).map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+                }
+            }
+            checked
         })?;
         let offset = |at: &TopicPartition| match answer.find_partition(&at.topic, at.partition as i32)?.offset() {
             Offset::Offset(offset) => u64::try_from(offset).ok(),
