@@ -200,7 +200,7 @@ END
 # Whoever else may listen on that port has another data directory.
 ready_mariadb() {
   local found
-  found=$(timeout 2 mariadb --no-defaults -h127.0.0.1 -P"$(port_of mariadb 1)" -utally -ptally tally \
+  found=$(timeout 10 mariadb --no-defaults -h127.0.0.1 -P"$(port_of mariadb 1)" -utally -ptally tally \
     -BNe 'SELECT @@datadir' 2>/dev/null) && [[ $found == "$dir/mariadb/data/" ]]
 }
 
@@ -412,7 +412,7 @@ finish() {
   local service=$1 tries name names
   read -ra names < <(names_of "$service")
   for ((tries = 1; ; tries++)); do
-    wait_for "$ready_s" settled "$service" && "ready_$service" && break
+    wait_for "$ready_s" settled "$service" && runs "$service" && break
     if is_new "$service" && ((tries < port_tries)) && port_was_taken "${names[@]}"; then
       begin "$service"
       continue

@@ -20,6 +20,8 @@ pub struct Broker {
     pub address: String,
     /// The URL of the Redis beside it; empty where there is none.
     pub redis: String,
+    /// And that of the MariaDB.
+    pub database: String,
 }
 
 impl Broker {
@@ -37,7 +39,8 @@ impl Broker {
         let value = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
         let address = value("TALLY_TEST_KAFKA=");
         let address = address.unwrap_or_else(|| panic!("no broker: {}", String::from_utf8_lossy(&output.stderr)));
-        Self { dir, address, redis: value("TALLY_TEST_REDIS=").unwrap_or_default() }
+        let redis = value("TALLY_TEST_REDIS=").unwrap_or_default();
+        Self { dir, address, redis, database: value("TALLY_TEST_MARIADB=").unwrap_or_default() }
     }
 
     /// A client of it.
