@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Data, logs and addresses of the services that `make services` starts.
 SERVICES := $(or $(TALLY_SERVICES_DIR),target/services)
 
-.PHONY: run test check setup services services-stop bench fmt
+.PHONY: run test check setup services services-stop bench bench-services fmt
 
 ## run: the whole pipeline with sample traffic; prints the page's address
 run:
@@ -49,6 +49,14 @@ bench:
 	$(CARGO) bench -p tally-ingest
 	$(CARGO) build --release --bin tally
 	$(CARGO) bench --bench whole_process
+
+## bench-services: takeover, rolling restart, and tally beside Kafka Streams (Maven) and a Go service (Go, wrk); 40 minutes
+bench-services:
+	$(CARGO) build --release --bin tally
+	$(CARGO) bench --bench takeover
+	$(CARGO) bench --bench rolling
+	$(CARGO) bench --bench peers
+	$(CARGO) bench --bench edge
 
 fmt:
 	$(CARGO) fmt --all
