@@ -29,7 +29,7 @@ const LOADS: [(&str, u32, u32); 4] = [("POST one", 0, 0), ("POST 100", 100, 0), 
 struct Server {
     name: &'static str,
     posts: (String, u32, &'static str),
-    gets: (String, u32, [(&'static str, &'static str); 2]),
+    gets: (String, u32, [[&'static str; 3]; 2]),
 }
 
 struct Measured {
@@ -55,13 +55,17 @@ fn main() {
             gets: (
                 api.listen.clone(),
                 api_process.id(),
-                [("/v1/counters/", ""), ("/v1/counters?subject_id=", "&subject_id=")],
+                [["/v1/subjects/", "", "/counters"], ["/v1/counters?subject_id=", "&subject_id=", ""]],
             ),
         },
         Server {
             name: "Go",
             posts: (go.address.clone(), go.child.id(), "/events"),
-            gets: (go.address.clone(), go.child.id(), [("/counters/", ""), ("/counters?subject=", "&subject=")]),
+            gets: (
+                go.address.clone(),
+                go.child.id(),
+                [["/counters/", "", ""], ["/counters?subject=", "&subject=", ""]],
+            ),
         },
     ];
     println!(
@@ -99,13 +103,13 @@ impl Server {
             0 => (&self.posts.0, self.posts.1, self.posts.2, "benches/edge/post.lua"),
             _ => (&self.gets.0, self.gets.1, "", "benches/edge/get.lua"),
         };
-        let (prefix, separator) = self.gets.2[usize::from(count > 1)];
+        let [prefix, separator, suffix] = self.gets.2[usize::from(count > 1)];
         let before = cpu_seconds(pid);
         let mut wrk = Command::new("wrk");
         wrk.args(["-t", "1", "-c", &connections.to_string(), "-d", &format!("{seconds}s"), "--latency"]);
         wrk.args(["-s", script, &format!("http://{address}{path}")]);
         wrk.env("BATCH", batch.to_string()).env("NOW_MS", system_clock()().to_string());
-        wrk.env("COUNT", count.to_string()).env("PREFIX", prefix).env("SEPARATOR", separator);
+        wrk.env("COUNT", count.to_string()).env("PREFIX", prefix).env("SEPARATOR", separator).env("SUFFIX", suffix);
         let output = wrk.stderr(Stdio::inherit()).output().expect("wrk runs");
         let cpu = cpu_seconds(pid) - before;
         let said = String::from_utf8_lossy(&output.stdout);
