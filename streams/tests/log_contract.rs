@@ -1,13 +1,14 @@
 //! Every engine keeps the log's contract.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tally_streams::log::contract::Harness;
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_streams::log::memory::MemoryLog;
-use tally_streams::log::{Clock, Log};
+use tally_streams::log::{Cleanup, Clock, Consumer, Log, Polled, TopicSpec};
 
 fn harness(open: impl FnOnce(Clock) -> Arc<dyn Log>, keep: impl std::any::Any) -> Harness {
     let time = Arc::new(AtomicI64::new(1_000_000));
@@ -82,4 +83,96 @@ mod kafka {
     }
 
     tally_streams::log_contract!(open, || broker().is_some());
+
+    /// Two processes with one name: what it owns, or why it gave up.
+    struct Twin {
+        consumer: Box<dyn Consumer>,
+        owned: BTreeSet<u32>,
+        lost: u32,
+        ended: Option<String>,
+    }
+
+    impl Twin {
+        fn join(harness: &Harness, group: &str, topic: &str) -> Self {
+            let mut consumer = harness.log.consumer(group).unwrap();
+            consumer.subscribe(topic, "twin").unwrap();
+            Self { consumer, owned: BTreeSet::new(), lost: 0, ended: None }
+        }
+
+        fn poll(&mut self) {
+            if self.ended.is_some() {
+                return;
+            }
+            match self.consumer.poll(Duration::from_millis(10)) {
+                Ok(Polled::Assigned(partitions)) => self.owned.extend(partitions),
+                Ok(Polled::Revoked { partitions, lost }) => {
+                    self.lost += u32::from(lost);
+                    self.owned.retain(|partition| !partitions.contains(partition));
+                }
+                Ok(_) => {}
+                Err(error) => self.ended = Some(error.to_string()),
+            }
+        }
+    }
+
+    fn topic(harness: &Harness) -> String {
+        let name = format!("{}driver", harness.prefix);
+        let spec = TopicSpec { name: name.clone(), partitions: 3, cleanup: Cleanup::Delete, retention: None };
+        harness.log.ensure_topics(&[spec]).unwrap();
+        name
+    }
+
+    fn until(harness: &Harness, what: &str, mut condition: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !condition() {
+            assert!(begun.elapsed() < harness.patience, "waited for: {what}");
+        }
+    }
+
+    #[test]
+    fn a_member_whose_name_was_given_away_once_comes_back() {
+        if broker().is_none() {
+            return;
+        }
+        let harness = open();
+        let (topic, group) = (topic(&harness), format!("{}group", harness.prefix));
+        let mut member = Twin::join(&harness, &group, &topic);
+        until(&harness, "the first to own everything", || {
+            member.poll();
+            member.owned.len() == 3
+        });
+        let mut late = Twin::join(&harness, &group, &topic);
+        until(&harness, "the first to lose its name", || {
+            late.poll();
+            member.poll();
+            member.lost > 0
+        });
+        assert!(member.owned.is_empty(), "what it owned is told as lost");
+        drop(late);
+        until(&harness, "the first to own everything again", || {
+            member.poll();
+            member.owned.len() == 3
+        });
+        assert_eq!(member.ended, None);
+    }
+
+    #[test]
+    fn of_two_processes_with_one_name_one_gives_up() {
+        if broker().is_none() {
+            return;
+        }
+        let harness = open();
+        let (topic, group) = (topic(&harness), format!("{}group", harness.prefix));
+        let mut twins = [Twin::join(&harness, &group, &topic), Twin::join(&harness, &group, &topic)];
+        until(&harness, "one of them to give up", || {
+            twins.iter_mut().for_each(Twin::poll);
+            twins.iter().any(|twin| twin.ended.is_some())
+        });
+        let ended = twins.iter().find_map(|twin| twin.ended.clone()).unwrap();
+        assert!(ended.contains("give each process a state directory of its own"), "{ended}");
+        until(&harness, "the other to own everything", || {
+            twins.iter_mut().for_each(Twin::poll);
+            twins.iter().any(|twin| twin.ended.is_none() && twin.owned.len() == 3)
+        });
+    }
 }
