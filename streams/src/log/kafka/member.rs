@@ -191,10 +191,9 @@ impl Member {
 
     /// Leaves: `poll` until the partitions are revoked, and once more.
     pub fn unsubscribe(&mut self) {
-        if !std::mem::replace(&mut self.leaving, true) {
-            if let Some(client) = &self.client {
-                client.unsubscribe();
-            }
+        let leaving = std::mem::replace(&mut self.leaving, true);
+        if let Some(client) = self.client.as_ref().filter(|_| !leaving) {
+            client.unsubscribe();
         }
     }
 
