@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 
 /// How long a member that is dropped may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
-/// A member whose name another took joins again after this time, and gives up at the third loss within a minute.
+/// A member whose name another took joins again after this time, and gives up at the fifth loss within a minute.
 const REJOIN_AFTER: Duration = Duration::from_secs(2);
-const LOSSES_MAX: usize = 3;
+const LOSSES_MAX: usize = 5;
 const LOSSES_WITHIN: Duration = Duration::from_secs(60);
 
 /// What the group told.
@@ -197,8 +197,12 @@ impl Member {
         }
     }
 
-    pub fn metadata(&self) -> &GroupMetadata {
-        &self.metadata
+    /// As the client has it now: after a restart of the broker the group's generation may move without anything to
+    /// tell. What was not answered yet is still ours under the newer one, and a membership that is lost has none.
+    pub fn metadata(&self) -> GroupMetadata {
+        let client = self.client.as_ref();
+        let now = client.and_then(|client| native::membership(client, &self.metadata.group));
+        now.unwrap_or_else(|| self.metadata.clone())
     }
 }
 
