@@ -1,6 +1,10 @@
 //! What the runtime tells Prometheus.
 
+use crate::processor::Dataflow;
+use crate::task::Task;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The runtime's metrics. Cheap to clone; label handles are looked up once per commit, never per record.
 #[derive(Clone)]
@@ -65,5 +69,32 @@ impl StreamMetrics {
             store_entries: gauges("tally_store_entries", "Entries in memory.", &["thread", "store"])?,
             task_clock: gauges("tally_task_clock_milliseconds", "The task's clock, since 1970.", &["task"])?,
         })
+    }
+
+    /// What a thread's tasks hold and have done since the last call.
+    pub(super) fn report<'a, D: Dataflow>(&self, owner: &str, tasks: impl Iterator<Item = &'a mut Task<D>>) {
+        let mut counts: BTreeMap<Arc<str>, i64> = BTreeMap::new();
+        let mut entries: BTreeMap<String, i64> = BTreeMap::new();
+        for task in tasks {
+            *counts.entry(task.subtopology().name.clone()).or_default() += 1;
+            for (name, count) in task.store_entries() {
+                *entries.entry(name).or_default() += count as i64;
+            }
+            self.task_clock.with_label_values(&[task.name()]).set(task.position().clock_ms);
+            for (node, counts) in task.take_counts() {
+                if counts.processed > 0 {
+                    self.node_processed.with_label_values(&[node]).inc_by(counts.processed);
+                }
+                if counts.rejected > 0 {
+                    self.node_rejected.with_label_values(&[node]).inc_by(counts.rejected);
+                }
+            }
+        }
+        for (subtopology, count) in counts {
+            self.tasks.with_label_values(&[owner, subtopology.as_ref()]).set(count);
+        }
+        for (store, count) in entries {
+            self.store_entries.with_label_values(&[owner, store.as_str()]).set(count);
+        }
     }
 }

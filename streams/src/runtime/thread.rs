@@ -279,7 +279,7 @@ impl<D: Dataflow> StreamThread<D> {
         for task in self.tasks.values_mut() {
             if task.wants_checkpoint(now_ms, bytes, age_ms) {
                 let started = Instant::now();
-                write_checkpoint(self.log.as_ref(), task, now_ms)?;
+                task.write_checkpoint(self.log.as_ref(), now_ms)?;
                 self.metrics.checkpoint_seconds.observe(started.elapsed().as_secs_f64());
             }
         }
@@ -361,7 +361,7 @@ impl<D: Dataflow> StreamThread<D> {
     }
 
     fn close(&mut self, task: &mut Task<D>, now_ms: i64) -> Result<(), TaskError> {
-        write_checkpoint(self.log.as_ref(), task, now_ms)?;
+        task.write_checkpoint(self.log.as_ref(), now_ms)?;
         task.close()
     }
 
@@ -445,37 +445,6 @@ impl<D: Dataflow> StreamThread<D> {
     }
 
     fn report(&mut self) {
-        let mut tasks: BTreeMap<Arc<str>, i64> = BTreeMap::new();
-        let mut entries: BTreeMap<String, i64> = BTreeMap::new();
-        for task in self.tasks.values_mut() {
-            *tasks.entry(task.subtopology().name.clone()).or_default() += 1;
-            for (name, count) in task.store_entries() {
-                *entries.entry(name).or_default() += count as i64;
-            }
-            self.metrics.task_clock.with_label_values(&[task.name()]).set(task.position().clock_ms);
-            for (node, counts) in task.take_counts() {
-                if counts.processed > 0 {
-                    self.metrics.node_processed.with_label_values(&[node]).inc_by(counts.processed);
-                }
-                if counts.rejected > 0 {
-                    self.metrics.node_rejected.with_label_values(&[node]).inc_by(counts.rejected);
-                }
-            }
-        }
-        let owner = &self.site.owner;
-        for (subtopology, count) in tasks {
-            self.metrics.tasks.with_label_values(&[owner.as_ref(), subtopology.as_ref()]).set(count);
-        }
-        for (store, count) in entries {
-            self.metrics.store_entries.with_label_values(&[owner.as_ref(), store.as_str()]).set(count);
-        }
+        self.metrics.report(&self.site.owner, self.tasks.values_mut());
     }
-}
-
-/// Writes a checkpoint of a task without an open transaction: all that it committed lies below the written end of its
-/// changelog, also where readers do not see it yet.
-fn write_checkpoint<D: Dataflow>(log: &dyn Log, task: &mut Task<D>, now_ms: i64) -> Result<(), TaskError> {
-    let changelog = TopicPartition::new(task.subtopology().changelog.clone(), task.source().partition);
-    let next = log.written_ends(std::slice::from_ref(&changelog))?.first().copied().unwrap_or_default();
-    task.write_checkpoint(now_ms, next)
 }

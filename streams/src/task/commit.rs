@@ -2,7 +2,7 @@
 
 use super::envelope::{Envelope, PART_BYTES_MAX};
 use super::{Task, TaskError, Untold};
-use crate::log::{CommittedOffset, ProducerRecord, TopicPartition, TransactionalProducer};
+use crate::log::{CommittedOffset, Log, ProducerRecord, TopicPartition, TransactionalProducer};
 use crate::processor::{Dataflow, Hop, RootProgress};
 use crate::store::{ChangelogWriter, Checkpoint, CheckpointMeta, StoreError};
 
@@ -157,8 +157,11 @@ impl<D: Dataflow> Task<D> {
                 || (self.changelog_bytes > 0 && now_ms - self.checkpointed_at_ms >= age_ms_max))
     }
 
-    /// Writes a checkpoint. There is no open transaction, and the changelog is contained below `changelog_next`.
-    pub fn write_checkpoint(&mut self, now_ms: i64, changelog_next: u64) -> Result<(), TaskError> {
+    /// Writes a checkpoint. There is no open transaction, so all that was committed lies below the written end of the
+    /// changelog, also where readers do not see it yet.
+    pub fn write_checkpoint(&mut self, log: &dyn Log, now_ms: i64) -> Result<(), TaskError> {
+        let changelog = TopicPartition::new(self.subtopology.changelog.clone(), self.partition);
+        let changelog_next = log.written_ends(&[changelog])?.first().copied().unwrap_or_default();
         let Some(checkpoint) = self.checkpoint.clone() else { return Ok(()) };
         let meta = CheckpointMeta {
             generation: self.generation,
