@@ -197,12 +197,10 @@ impl Member {
         }
     }
 
-    /// As the client has it now: after a restart of the broker the group's generation may move without anything to
-    /// tell. What was not answered yet is still ours under the newer one, and a membership that is lost has none.
+    /// As it was when the group told last. Never the client's present one: a broker takes offsets of partitions that
+    /// are another's from any present member, so two owners of one partition could both commit.
     pub fn metadata(&self) -> GroupMetadata {
-        let client = self.client.as_ref();
-        let now = client.and_then(|client| native::membership(client, &self.metadata.group));
-        now.unwrap_or_else(|| self.metadata.clone())
+        self.metadata.clone()
     }
 }
 
