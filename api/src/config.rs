@@ -20,8 +20,8 @@ pub struct ApiConfig {
     pub metrics: Vec<String>,
     /// Those among them that are estimates above 256.
     pub unique_metrics: Vec<String>,
-    /// Those among them that actors switch on and off.
-    pub toggle_metrics: Vec<String>,
+    /// What actors switch on and off: the names of the toggles that the topic of reactions carries.
+    pub toggles: Vec<String>,
     /// The topic that says who has switched what on, where the database takes it.
     pub reactions: Option<OutputTopic>,
 }

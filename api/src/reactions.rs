@@ -7,15 +7,15 @@ use crate::config::OutputTopic;
 use crate::counters::Freshness;
 use crate::cursor::Cursor;
 use crate::database::{DatabaseProgress, Page};
-use crate::query::{Query, refused, subject_id};
-use crate::roots::applied;
+use crate::query::{Query, refused};
+use crate::roots::{applied, is_applied};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use serde::Serialize;
 use std::sync::Arc;
 use tally_http::ApiProblem;
-use tally_model::{Receipt, check_actor_id, format_ms};
+use tally_model::{check_actor_id, format_ms};
 use utoipa::ToSchema;
 
 /// Items of a page: the most, and where nothing is asked for.
@@ -173,7 +173,7 @@ async fn page(api: &Arc<Api>, page: Page<'_>, metric: &str, query: Option<&str>)
 
 /// The topic of reactions, where this is a metric that it has.
 fn reactions<'a>(api: &'a Api, metric: &str) -> Result<&'a OutputTopic, ApiProblem> {
-    let known = &api.config.toggle_metrics;
+    let known = &api.config.toggles;
     let topic = api.config.reactions.as_ref().filter(|_| known.iter().any(|known| known == metric));
     topic.ok_or_else(|| {
         let known: Vec<_> = known.iter().map(|known| format!("`{known}`")).collect();
@@ -193,7 +193,7 @@ pub async fn freshness(api: &Arc<Api>, topic: &OutputTopic, after: Option<&After
     let state = match after {
         None => None,
         Some(After { receipt, deadline }) => {
-            let covered = |progress: &DatabaseProgress| covers(topic, progress, receipt);
+            let covered = |progress: &DatabaseProgress| is_applied(topic, progress, receipt);
             Some(if api.database.wait(*deadline, covered).await? { "applied" } else { "pending" })
         }
     };
@@ -205,19 +205,11 @@ pub async fn freshness(api: &Arc<Api>, topic: &OutputTopic, after: Option<&After
     Ok(freshness)
 }
 
-fn covers(topic: &OutputTopic, progress: &DatabaseProgress, receipt: &Receipt) -> bool {
-    receipt.offsets.iter().all(|(partition, offset)| {
-        let root = applied(topic, *partition, |p| progress.roots(&topic.name, p));
-        root.is_some_and(|root| root.next_offset > *offset)
-    })
-}
-
 /// What a viewer has switched on, of the subjects asked for.
 pub async fn viewer(api: &Arc<Api>, actor_id: &str, subjects: &[&str]) -> Result<Vec<Viewer>, ApiProblem> {
-    subjects.iter().try_for_each(|subject| subject_id(subject))?;
-    let on = api.database.switched_on(actor_id, &api.config.toggle_metrics, subjects).await?;
+    let on = api.database.switched_on(actor_id, &api.config.toggles, subjects).await?;
     let of = |subject: &&str| {
-        let metrics = api.config.toggle_metrics.iter();
+        let metrics = api.config.toggles.iter();
         Viewer(metrics.map(|metric| (metric.clone(), on.contains(&((*subject).to_owned(), metric.clone())))).collect())
     };
     Ok(subjects.iter().map(of).collect())

@@ -2,9 +2,9 @@
 
 use crate::after::parse_receipt;
 use crate::api::Api;
-use crate::database::{DatabaseProgress, NotCounted};
+use crate::database::NotCounted;
 use crate::query::{Query, refused};
-use crate::roots::applied;
+use crate::roots::is_applied;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -51,21 +51,13 @@ pub async fn receipt(
     let receipt = parse_receipt(&api, "The receipt", &text)?;
     // Progress before rows: what it claims to contain is found.
     let progress = api.database.progress_now().await?;
-    let state = if is_applied(&api, &progress, &receipt) { "applied" } else { "pending" };
+    let is_applied = api.config.outputs.iter().all(|topic| is_applied(topic, &progress, &receipt));
+    let state = if is_applied { "applied" } else { "pending" };
     let not_counted = match is_forgotten(&api, &receipt).await? {
         true => None,
         false => Some(api.database.not_counted(&hex(&receipt.request)).await?),
     };
     Ok(Json(ReceiptAnswer { state, held: Vec::new(), not_counted }))
-}
-
-fn is_applied(api: &Api, progress: &DatabaseProgress, receipt: &Receipt) -> bool {
-    let passed = |topic: &crate::OutputTopic, partition: u32, offset: u64| {
-        let applied = applied(topic, partition, |p| progress.roots(&topic.name, p));
-        applied.is_some_and(|root| root.next_offset > offset)
-    };
-    let offsets = &receipt.offsets;
-    api.config.outputs.iter().all(|topic| offsets.iter().all(|(partition, offset)| passed(topic, *partition, *offset)))
 }
 
 /// Whether the log took the events so long ago that rows about them may be gone. A log that no longer has them counts

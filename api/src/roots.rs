@@ -1,6 +1,7 @@
 //! What root positions say about receipts and times.
 
 use crate::config::{Marks, OutputTopic};
+use crate::database::DatabaseProgress;
 use std::sync::Arc;
 use tally_model::{Receipt, RootPosition};
 
@@ -31,6 +32,14 @@ pub fn merged(mut lines: Vec<RootPosition>) -> Arc<[RootPosition]> {
         same
     });
     lines.into()
+}
+
+/// Whether everything that a receipt covers is contained in a topic, by what the database says of its partitions.
+pub fn is_applied(topic: &OutputTopic, progress: &DatabaseProgress, receipt: &Receipt) -> bool {
+    receipt.offsets.iter().all(|(partition, offset)| {
+        let root = applied(topic, *partition, |p| progress.roots(&topic.name, p));
+        root.is_some_and(|root| root.next_offset > *offset)
+    })
 }
 
 /// Below which offset of a root partition everything is contained in a topic, and the clock there: the least of what

@@ -12,8 +12,6 @@ use tally_streams::topology::{Blueprint, Topology};
 pub enum MetricKind {
     /// A sum of changes.
     Sum,
-    /// Actors who have switched it on.
-    Toggle,
     /// Distinct actors: exact up to 256, an estimate above.
     Unique,
 }

@@ -97,7 +97,7 @@ impl Toggle {
     pub(crate) fn metrics(&self) -> Vec<MetricSpec> {
         let metric = |counted: &Counted| MetricSpec {
             name: counted.metric.to_string(),
-            kind: MetricKind::Toggle,
+            kind: MetricKind::Sum,
             windows_ms: Vec::new(),
         };
         self.counts.iter().map(metric).collect()

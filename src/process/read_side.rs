@@ -6,7 +6,8 @@ use crate::commands::{CacheAddress, Failure, ReadArgs, StoreArgs};
 use std::sync::Arc;
 use tally_api::{Api, ApiConfig, CacheLayer, Marks, OutputTopic, Parts, ReadDatabase, router};
 use tally_http::Check;
-use tally_processors::{MetricKind, metrics};
+use tally_processors::{Actions, MetricKind, metrics};
+use tally_streams::topology::{Subtopology, Target, Topology};
 use utoipa_axum::router::OpenApiRouter;
 
 /// The edge type of totals: the topic that has them is the one that the API reads from, whatever its name.
@@ -69,10 +70,7 @@ fn config(site: &Site) -> Result<ApiConfig, Failure> {
         }
     }
     let metrics = metrics(topology);
-    let of_kind = |kind: MetricKind| {
-        let metrics = metrics.iter().filter(|metric| metric.kind == kind);
-        metrics.map(|metric| metric.name.clone()).collect::<Vec<_>>()
-    };
+    let unique = metrics.iter().filter(|metric| metric.kind == MetricKind::Unique);
     let is_reactions = |output: &&OutputTopic| topology.topics[&output.name].value == REACTIONS;
     Ok(ApiConfig {
         input_topic: topology.root.to_string(),
@@ -82,8 +80,21 @@ fn config(site: &Site) -> Result<ApiConfig, Failure> {
         counters_partitions: counters.spec.partitions,
         reactions: outputs.iter().find(is_reactions).cloned(),
         outputs,
-        unique_metrics: of_kind(MetricKind::Unique),
-        toggle_metrics: of_kind(MetricKind::Toggle),
+        unique_metrics: unique.map(|metric| metric.name.clone()).collect(),
+        toggles: toggles(topology),
         metrics: metrics.into_iter().map(|metric| metric.name).collect(),
     })
+}
+
+/// The nodes whose states are stored, in the order of the file: what rows of `reactions` carry as their metric.
+fn toggles(topology: &Topology<Actions>) -> Vec<String> {
+    let of = |subtopology: &Arc<Subtopology<Actions>>| {
+        let stores = |target: &Target| {
+            let Target::Output(index) = target else { return false };
+            topology.topics[&*subtopology.outputs[*index].topic].value == REACTIONS
+        };
+        let nodes = subtopology.nodes.iter().filter(|node| node.routes.iter().flatten().any(stores));
+        nodes.map(|node| node.name.to_string()).collect::<Vec<_>>()
+    };
+    topology.subtopologies.iter().flat_map(of).collect()
 }

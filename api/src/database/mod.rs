@@ -78,6 +78,16 @@ pub struct NotCounted {
     pub reason: String,
 }
 
+/// Ids, at least one, filled up to one of the lengths that statements are prepared for.
+fn padded<'a>(ids: &[&'a str]) -> impl Iterator<Item = &'a str> {
+    let len = ID_LISTS.into_iter().find(|len| *len >= ids.len()).unwrap_or(ids.len());
+    ids.iter().copied().chain(std::iter::repeat(ids[0])).take(len)
+}
+
+fn placeholders(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
 impl DatabaseProgress {
     /// How far the input is contained in what came from a partition of an output topic.
     pub fn roots(&self, topic: &str, partition: u32) -> Arc<[RootPosition]> {
@@ -113,9 +123,8 @@ impl ReadDatabase {
     ) -> Result<HashMap<String, CachedCounters>, ApiProblem> {
         let mut totals = HashMap::<String, (Vec<(Arc<str>, i64)>, i64)>::new();
         for ids in ids.chunks(ID_LISTS[ID_LISTS.len() - 1]) {
-            let len = ID_LISTS.into_iter().find(|len| *len >= ids.len()).unwrap_or(ids.len());
-            let padded: Vec<&str> = ids.iter().copied().chain(std::iter::repeat(ids[0])).take(len).collect();
-            let list = vec!["?"; len].join(", ");
+            let padded: Vec<_> = padded(ids).collect();
+            let list = placeholders(padded.len());
             let sql = format!("SELECT subject_id, metric, value, version FROM counters WHERE subject_id IN ({list})");
             let read = |row: &dyn Columns| Ok((row.text(0)?, row.text(1)?, row.int(2)?, row.int(3)?));
             for (id, metric, value, version) in self.pool.fetch(sql, &padded, read).await.map_err(unavailable)? {
@@ -168,16 +177,13 @@ impl ReadDatabase {
         if metrics.is_empty() || subjects.is_empty() {
             return Ok(HashSet::new());
         }
-        let len = ID_LISTS.into_iter().find(|len| *len >= subjects.len()).unwrap_or(subjects.len());
-        let padded = subjects.iter().copied().chain(std::iter::repeat(subjects[0])).take(len);
-        let parameters: Vec<&str> =
-            std::iter::once(actor_id).chain(metrics.iter().map(String::as_str)).chain(padded).collect();
-        let list = |len: usize| vec!["?"; len].join(", ");
+        let mut parameters: Vec<_> = std::iter::once(actor_id).chain(metrics.iter().map(String::as_str)).collect();
+        parameters.extend(padded(subjects));
         let sql = format!(
             "SELECT subject_id, metric FROM reactions WHERE actor_id = ? AND metric IN ({}) AND subject_id IN ({}) \
              AND active = 1",
-            list(metrics.len()),
-            list(len)
+            placeholders(metrics.len()),
+            placeholders(parameters.len() - 1 - metrics.len())
         );
         let read = |row: &dyn Columns| Ok((row.text(0)?, row.text(1)?));
         let rows = self.pool.fetch(sql, &parameters, read).await.map_err(unavailable)?;

@@ -1,6 +1,8 @@
 //! What differs between the databases' SQL. Everything else is one code path.
 
 use super::table::Table;
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 /// The statements of one kind of database.
 pub struct Dialect {
@@ -41,4 +43,12 @@ pub fn placeholders(columns: usize, rows: usize) -> String {
 /// Names in back quotes, which both databases take, separated by commas.
 pub fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// What brings the tables up to date: migrations with a name each, numbered from 1.
+pub fn migrator<const N: usize>(migrations: [(&'static str, &'static str); N]) -> Migrator {
+    let migration = |(number, (name, sql)): (i64, (&'static str, &'static str))| {
+        Migration::new(number, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations((1..).zip(migrations).map(migration).collect())
 }

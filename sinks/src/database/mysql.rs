@@ -5,11 +5,12 @@
 //! killing each other. The row alias `AS new` is not used: MariaDB does not know it.
 
 use super::connection::{STATEMENT_TIMEOUT, within};
-use super::dialect::{Dialect, Expired, placeholders, quoted};
+use super::dialect::{Dialect, Expired, migrator, placeholders, quoted};
 use super::table::{Table, Update};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
 use sqlx::{ConnectOptions, Error};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// How long the server waits for another transaction's lock; less than the time a statement may take.
@@ -22,12 +23,13 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 const MYSQL_MIN: (u32, u32) = (8, 0);
 const MARIADB_MIN: (u32, u32) = (10, 11);
 
-static MIGRATIONS: Migrator = {
-    let mut migrator = sqlx::migrate!("src/database/migrations/mysql");
+/// In the order of their numbers; one that was released is never changed.
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = migrator([("tables", include_str!("migrations/mysql/0001_tables.sql"))]);
     // The lock that it would take waits for ever.
-    migrator.locking = false;
+    migrator.set_locking(false);
     migrator
-};
+});
 
 /// The statements of MySQL and MariaDB.
 pub static DIALECT: Dialect = Dialect {

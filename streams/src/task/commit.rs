@@ -160,9 +160,9 @@ impl<D: Dataflow> Task<D> {
     /// Writes a checkpoint. There is no open transaction, so all that was committed lies below the written end of the
     /// changelog, also where readers do not see it yet.
     pub fn write_checkpoint(&mut self, log: &dyn Log, now_ms: i64) -> Result<(), TaskError> {
+        let Some(checkpoint) = self.checkpoint.clone() else { return Ok(()) };
         let changelog = TopicPartition::new(self.subtopology.changelog.clone(), self.partition);
         let changelog_next = log.written_ends(&[changelog])?.first().copied().unwrap_or_default();
-        let Some(checkpoint) = self.checkpoint.clone() else { return Ok(()) };
         let meta = CheckpointMeta {
             generation: self.generation,
             changelog_next,

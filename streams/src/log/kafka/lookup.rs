@@ -44,13 +44,8 @@ struct Asker {
 
 impl Asker {
     fn new(config: ClientConfig) -> Result<Self, LogError> {
-        let client = Mutex::new(Self::connect(&config)?);
+        let client = Mutex::new(connect(&config)?);
         Ok(Self { config, client })
-    }
-
-    fn connect(config: &ClientConfig) -> Result<Arc<BaseConsumer<Quiet>>, LogError> {
-        let client = config.create_with_context(Quiet::default());
-        client.map(Arc::new).map_err(|e| LogError::Fatal(format!("Kafka client: {e}")))
     }
 
     fn client(&self) -> Arc<BaseConsumer<Quiet>> {
@@ -61,10 +56,21 @@ impl Asker {
     fn replace(&self, former: &Arc<BaseConsumer<Quiet>>) -> Result<(), LogError> {
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&client, former) {
-            *client = Self::connect(&self.config)?;
+            *client = connect(&self.config)?;
         }
         Ok(())
     }
+}
+
+fn connect(config: &ClientConfig) -> Result<Arc<BaseConsumer<Quiet>>, LogError> {
+    let client = config.create_with_context(Quiet::default());
+    client.map(Arc::new).map_err(|e| LogError::Fatal(format!("Kafka client: {e}")))
+}
+
+/// An answer of which no part is an error.
+fn whole(answer: TopicPartitionList) -> Result<TopicPartitionList, KafkaError> {
+    answer.elements().iter().try_for_each(|element| element.error())?;
+    Ok(answer)
 }
 
 /// Whether a client says that there is no such partition.
@@ -167,20 +173,16 @@ impl Lookup {
         let mut unknown = 0;
         let answer = self.ask(|left| {
             let client = asker.client();
-            let answer = client.offsets_for_times(asked.clone(), left.min(ANSWER_WITHIN));
-            let checked = answer.and_then(|answer| {
-                answer.elements().iter().try_for_each(|element| element.error())?;
-                Ok(answer)
-            });
+            let answer = client.offsets_for_times(asked.clone(), left.min(ANSWER_WITHIN)).and_then(whole);
             // `check` has found the partitions, so it is the client that does not know better.
-            if checked.as_ref().is_err_and(is_unknown) {
+            if answer.as_ref().is_err_and(is_unknown) {
                 unknown += 1;
                 if unknown == UNKNOWN_MAX {
                     unknown = 0;
                     asker.replace(&client).map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
                 }
             }
-            checked
+            answer
         })?;
         let offset = |at: &TopicPartition| match answer.find_partition(&at.topic, at.partition as i32)?.offset() {
             Offset::Offset(offset) => u64::try_from(offset).ok(),
@@ -195,11 +197,7 @@ impl Lookup {
         let client = self.client_of(group)?;
         let mut asked = TopicPartitionList::new();
         asked.add_partition(&at.topic, at.partition as i32);
-        let answer = self.ask(|left| {
-            let answer = client.committed_offsets(asked.clone(), left)?;
-            answer.elements().iter().try_for_each(|element| element.error())?;
-            Ok(answer)
-        })?;
+        let answer = self.ask(|left| client.committed_offsets(asked.clone(), left).and_then(whole))?;
         let found = answer.find_partition(&at.topic, at.partition as i32);
         Ok(found.and_then(|element| match element.offset() {
             Offset::Offset(offset) if offset >= 0 => {
@@ -219,7 +217,7 @@ impl Lookup {
         }
         let mut config = self.options.reader(false);
         config.set("group.id", group);
-        let client: Arc<BaseConsumer<Quiet>> = Arc::new(config.create_with_context(Quiet::default()).map_err(fatal)?);
+        let client = connect(&config)?;
         groups.insert(group.to_owned(), client.clone());
         Ok(client)
     }

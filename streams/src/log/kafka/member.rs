@@ -29,6 +29,12 @@ const REJOIN_AFTER: Duration = Duration::from_secs(2);
 const LOSSES_MAX: usize = 5;
 const LOSSES_WITHIN: Duration = Duration::from_secs(60);
 
+/// After a restart of the broker a client has been seen that joined again without a word: what the group told last was
+/// refused with every commit from then on. So both are compared this often, and where they have differed for this long
+/// the member begins anew, as one that lost its name.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const STALE_AFTER: Duration = Duration::from_secs(10);
+
 /// What the group told.
 pub(super) enum Told {
     Assigned(Vec<u32>),
@@ -49,6 +55,9 @@ pub(super) struct Member {
     /// A revocation was told and is not answered yet.
     revoking: bool,
     metadata: GroupMetadata,
+    /// When the client was last asked for its membership, and since when that is another than what was told.
+    looked_at: Instant,
+    stale_since: Option<Instant>,
     leaving: bool,
 }
 
@@ -122,6 +131,8 @@ impl Member {
             owned: BTreeSet::new(),
             revoking: false,
             metadata: GroupMetadata { group: group.to_owned(), ..GroupMetadata::default() },
+            looked_at: Instant::now(),
+            stale_since: None,
             leaving: false,
         })
     }
@@ -147,11 +158,20 @@ impl Member {
         if let Some((code, reason)) = failed {
             let code = client.client().fatal_error().map_or(code, |(code, _)| code);
             return match code {
-                Code::FencedInstanceId => self.lose_name(),
+                Code::FencedInstanceId => {
+                    self.begin_anew("the member's name was given to another; joining again").map(Some)
+                }
                 _ => Err(LogError::Fatal(format!("group `{}`: {reason}", self.metadata.group))),
             };
         }
-        let Some((told, metadata)) = lock(&client.context().queue).pop_front() else { return Ok(None) };
+        let Some((told, metadata)) = lock(&client.context().queue).pop_front() else {
+            return match self.is_stale() {
+                false => Ok(None),
+                true => self
+                    .begin_anew("the group takes the member for another than the one it told of; joining again")
+                    .map(Some),
+            };
+        };
         if let Some(metadata) = metadata {
             self.metadata = metadata;
         }
@@ -168,8 +188,21 @@ impl Member {
         }))
     }
 
-    /// See the module.
-    fn lose_name(&mut self) -> Result<Option<Told>, LogError> {
+    /// See [`STALE_AFTER`]. Called where everything that the group has told is answered.
+    fn is_stale(&mut self) -> bool {
+        let now = Instant::now();
+        let Some(client) = self.client.as_ref().filter(|_| now >= self.looked_at + LOOK_EVERY) else { return false };
+        self.looked_at = now;
+        let told = &self.metadata;
+        let is_member = !told.member.is_empty();
+        let differs = is_member && native::membership(client, &told.group).is_some_and(|present| present != *told);
+        let since = self.stale_since.take().filter(|_| differs).or(differs.then_some(now));
+        self.stale_since = since;
+        since.is_some_and(|since| now >= since + STALE_AFTER)
+    }
+
+    /// Everything is lost, and the member joins again with a client of its own. See the module.
+    fn begin_anew(&mut self, why: &str) -> Result<Told, LogError> {
         let group = self.metadata.group.as_str();
         self.losses.push_back(Instant::now());
         self.losses.retain(|lost_at| lost_at.elapsed() < LOSSES_WITHIN);
@@ -179,14 +212,14 @@ impl Member {
                  directory of its own (--state), never a copy of another's"
             )));
         }
-        tracing::warn!(group, member = self.name, "the member's name was given to another; joining again");
+        tracing::warn!(group, member = self.name, "{why}");
         if let Some(client) = self.client.take() {
             // Closing takes as long as its requests under way.
             std::thread::spawn(move || drop(client));
         }
-        self.revoking = false;
+        (self.revoking, self.stale_since) = (false, None);
         let partitions = std::mem::take(&mut self.owned).into_iter().collect();
-        Ok(Some(Told::Revoked { partitions, lost: true }))
+        Ok(Told::Revoked { partitions, lost: true })
     }
 
     /// Leaves: `poll` until the partitions are revoked, and once more.
@@ -199,8 +232,8 @@ impl Member {
 
     /// As it was when the group told last. Never the client's present one: a broker takes offsets of partitions that
     /// are another's from any present member, so two owners of one partition could both commit.
-    pub fn metadata(&self) -> GroupMetadata {
-        self.metadata.clone()
+    pub fn metadata(&self) -> &GroupMetadata {
+        &self.metadata
     }
 }
 

@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// The longest metadata of a committed offset.
@@ -22,6 +22,9 @@ const METADATA_BYTES_MAX: usize = 4096;
 const DRAIN_STEP: Duration = Duration::from_micros(200);
 /// Between tries of a call that the client wants repeated.
 const RETRY: Duration = Duration::from_millis(5);
+/// A call that has not returned so long after its time is over never will: librdkafka 2.12 drops answers that it takes
+/// for outdated (`rd_kafka_txn_handle_TxnOffsetCommit`), and whoever called waits for ever.
+const LOST_AFTER: Duration = Duration::from_secs(5);
 
 /// Notes the first record that could not be delivered.
 #[derive(Default)]
@@ -53,7 +56,7 @@ impl ProducerContext for Deliveries {
 pub(super) struct KafkaProducer {
     lookup: Arc<Lookup>,
     id: String,
-    producer: ThreadedProducer<Deliveries>,
+    producer: Arc<ThreadedProducer<Deliveries>>,
     /// A transaction has begun.
     open: bool,
     /// Why nothing can be done any more: the client must be dropped.
@@ -67,7 +70,7 @@ impl KafkaProducer {
         let producer: ThreadedProducer<Deliveries> = config
             .create_with_context(Deliveries::default())
             .map_err(|e| LogError::Fatal(format!("Kafka client `{id}`: {e}")))?;
-        let taken = Self { lookup, id: id.to_owned(), producer, open: false, broken: None };
+        let taken = Self { lookup, id: id.to_owned(), producer: Arc::new(producer), open: false, broken: None };
         let deadline = Instant::now() + taken.lookup.options.patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
@@ -141,15 +144,32 @@ impl KafkaProducer {
     }
 
     /// Repeats a call for as long as the client wants it repeated. `None`: the time is over and nobody knows.
-    fn repeat(&mut self, mut call: impl FnMut(&Self) -> Result<(), Refused>) -> Result<Option<()>, LogError> {
-        let deadline = Instant::now() + self.lookup.options.transaction_timeout;
-        loop {
-            match call(self) {
-                Ok(()) => return Ok(Some(())),
-                Err(Refused::Again) if Instant::now() < deadline => std::thread::sleep(RETRY),
-                Err(Refused::Again) => return Ok(None),
-                Err(Refused::For(refusal)) => return Err(self.refused(refusal)),
-            }
+    ///
+    /// On a thread of its own, which is left behind with the client where the call never returns.
+    fn repeat(
+        &mut self,
+        call: impl Fn(&ThreadedProducer<Deliveries>, Duration) -> Result<(), Refused> + Send + 'static,
+    ) -> Result<Option<()>, LogError> {
+        let timeout = self.lookup.options.transaction_timeout;
+        let (producer, (answer, answered)) = (self.producer.clone(), mpsc::sync_channel(1));
+        let repeated = move || {
+            let deadline = Instant::now() + timeout;
+            let outcome = loop {
+                match call(&producer, timeout) {
+                    Err(Refused::Again) if Instant::now() < deadline => std::thread::sleep(RETRY),
+                    outcome => break outcome,
+                }
+            };
+            // Nobody may be waiting any more.
+            let _ = answer.send(outcome);
+        };
+        let thread = std::thread::Builder::new().name("transaction".to_owned()).spawn(repeated);
+        thread.map_err(|error| LogError::Unavailable(format!("no thread for a transaction: {error}")))?;
+        match answered.recv_timeout(timeout * 2 + LOST_AFTER) {
+            Ok(Ok(())) => Ok(Some(())),
+            Ok(Err(Refused::Again)) => Ok(None),
+            Ok(Err(Refused::For(refusal))) => Err(self.refused(refusal)),
+            Err(_) => Err(self.broke(LogError::Uncertain("the client has lost the answer".to_owned()))),
         }
     }
 
@@ -280,10 +300,10 @@ impl TransactionalProducer for KafkaProducer {
         }
         self.begin()?;
         self.drain()?;
-        let timeout = self.lookup.options.transaction_timeout;
-        let sent = self.repeat(|this| {
-            let client = this.producer.client().native_ptr();
-            native::send_offsets(client, &list, group, timeout).map_err(Refused::from)
+        let group = group.clone();
+        let sent = self.repeat(move |producer, timeout| {
+            let client = producer.client().native_ptr();
+            native::send_offsets(client, &list, &group, timeout).map_err(Refused::from)
         })?;
         sent.ok_or_else(|| LogError::Aborted("the group's offsets were not taken in time".to_owned()))
     }
@@ -294,8 +314,7 @@ impl TransactionalProducer for KafkaProducer {
             return Ok(());
         }
         self.drain()?;
-        let timeout = self.lookup.options.transaction_timeout;
-        match self.repeat(|this| this.producer.commit_transaction(timeout).map_err(Refused::from))? {
+        match self.repeat(|producer, timeout| producer.commit_transaction(timeout).map_err(Refused::from))? {
             Some(()) => {
                 self.open = false;
                 Ok(())
@@ -309,8 +328,7 @@ impl TransactionalProducer for KafkaProducer {
         if !self.open {
             return Ok(());
         }
-        let timeout = self.lookup.options.transaction_timeout;
-        match self.repeat(|this| this.producer.abort_transaction(timeout).map_err(Refused::from))? {
+        match self.repeat(|producer, timeout| producer.abort_transaction(timeout).map_err(Refused::from))? {
             Some(()) => {
                 self.open = false;
                 self.failed().take();
