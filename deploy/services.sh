@@ -168,12 +168,13 @@ launch_kafka() {
     [[ -z ${TALLY_KAFKA_ADVERTISED:-} ]] || echo "advertised.listeners=BROKER://$TALLY_KAFKA_ADVERTISED"
   } >"$dir/kafka/server.properties"
   cp "$here/kafka/log4j2.properties" "$dir/kafka/"
+  # It may begin with a hyphen.
   uuid=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d =)
   # shellcheck disable=SC2016
   launch kafka bash -euc '
     java=(java "-Dlog4j2.configurationFile=${0%/*}/log4j2.properties" -cp "$1/*")
     [[ -f ${0%/*}/data/meta.properties ]] ||
-      "${java[@]}" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format -t "$2" -c "$0"
+      "${java[@]}" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format --cluster-id="$2" -c "$0"
     exec "${java[@]}" -Xms256m -Xmx512m kafka.Kafka "$0"' "$dir/kafka/server.properties" "$jars" "$uuid"
 }
 

@@ -40,5 +40,5 @@ stage "lints" 900 cargo clippy --workspace --all-targets -- -D warnings
 # The lints have seen benchmarks and examples; no test runs them, so that they are not compiled once more.
 stage "build" 1200 cargo test --workspace --lib --bins --tests --no-run
 stage "services" 60 services
-stage "tests" 1200 cargo test --workspace --lib --bins --tests
+stage "tests" 1200 cargo test --workspace --lib --bins --tests --no-fail-fast
 echo "=== all stages: ${SECONDS} s"

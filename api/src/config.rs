@@ -1,5 +1,7 @@
 //! What the API has to know of the topology.
 
+use std::collections::BTreeMap;
+
 /// Names and numbers of the topology.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiConfig {
@@ -22,6 +24,10 @@ pub struct ApiConfig {
     pub unique_metrics: Vec<String>,
     /// What actors switch on and off: the names of the toggles that the topic of reactions carries.
     pub toggles: Vec<String>,
+    /// By length in milliseconds: the metrics that are counted in windows of it.
+    pub windows: BTreeMap<i64, Vec<String>>,
+    /// The topic that has them, where the database takes it.
+    pub windows_topic: Option<OutputTopic>,
     /// The topic that says who has switched what on, where the database takes it.
     pub reactions: Option<OutputTopic>,
 }

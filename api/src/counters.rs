@@ -6,6 +6,7 @@ use crate::loading::{Answer, Store};
 use crate::query::{Query, refused, subject_id};
 use crate::reactions::{self, Viewer};
 use crate::roots::{clock_ms, covers};
+use crate::series::{SeriesAnswer, series};
 use crate::totals::{AllTotals, Approximate};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -75,19 +76,32 @@ pub struct Freshness {
     stale: bool,
 }
 
-/// The totals of a subject.
+/// What is asked of a subject: its totals, or with `window` what was counted in each window.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum SubjectReply {
+    /// Of all time.
+    Totals(SubjectAnswer),
+    /// In windows.
+    Series(SeriesAnswer),
+}
+
+/// The totals of a subject; or, with `window`, what was counted in each window.
 #[utoipa::path(
     get,
     path = "/v1/subjects/{subject_id}/counters",
     tag = "counters",
     params(
         ("subject_id" = String, Path, description = "`kind:id`, percent-encoded"),
+        ("window" = Option<String>, Query, description = "A length of windows of the topology, such as `1d`: what was counted in each"),
+        ("from" = Option<String>, Query, description = "With `window`: the time from which, RFC 3339 or milliseconds since 1970; 30 windows by default"),
+        ("to" = Option<String>, Query, description = "With `window`: the time before which; now by default. At most 1000 windows"),
         ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
         ("wait_ms" = Option<u64>, Query, description = "How long at most; 1000 by default, up to 10000"),
     ),
     responses(
-        (status = 200, description = "The totals; zeros where nobody touched the subject", body = SubjectAnswer),
-        (status = 400, description = "An id, receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "The totals, or the windows; zeros where nobody touched the subject", body = SubjectReply),
+        (status = 400, description = "An id, time, window, receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
         (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
         (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
@@ -96,14 +110,21 @@ pub async fn subject_counters(
     State(api): State<Arc<Api>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<Json<SubjectAnswer>, ApiProblem> {
+) -> Result<Json<SubjectReply>, ApiProblem> {
     let Path(id) = path.map_err(|_| refused("`subject_id`", "is not percent-encoded UTF-8"))?;
     subject_id(&id)?;
-    let query = Query::parse(query.as_deref(), &["after", "wait_ms"])?;
+    let query = Query::parse(query.as_deref(), &["window", "from", "to", "after", "wait_ms"])?;
     let after = After::parse(&api, &query)?;
+    if query.one("window")?.is_some() {
+        return Ok(Json(SubjectReply::Series(series(&api, id, &query, after).await?)));
+    }
+    if query.one("from")?.is_some() || query.one("to")?.is_some() {
+        return Err(refused("`from` and `to`", "go with `window`"));
+    }
     let (mut counters, freshness) = read(&api, &[&id], after).await?;
     let counters = counters.pop().ok_or_else(ApiProblem::internal)?;
-    Ok(Json(SubjectAnswer { subject: SubjectCounters::new(&api, id, counters), freshness }))
+    let subject = SubjectCounters::new(&api, id, counters);
+    Ok(Json(SubjectReply::Totals(SubjectAnswer { subject, freshness })))
 }
 
 /// The totals of up to 100 subjects.

@@ -21,6 +21,7 @@ mod reactions;
 mod receipts;
 mod redis;
 mod roots;
+mod series;
 mod totals;
 
 pub use api::{Api, ApiError, CacheLayer, Parts, router};

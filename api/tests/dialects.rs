@@ -36,8 +36,11 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
         world.reaction(actor, "likes", "article:a", true, time).await;
         world.reaction("u9", "likes", &format!("article:{actor}"), true, time).await;
     }
+    for (metric, start_ms, value) in [("views", NOW_MS, i64::MAX), ("views", NOW_MS - 3_600_000, 2), ("Views", NOW_MS, 3)] {
+        world.window("article:a", metric, 3_600_000, start_ms, value).await;
+    }
     world.events(0, 20);
-    for topic in ["counters", "verdicts", "reactions"] {
+    for topic in ["counters", "counter-windows", "verdicts", "reactions"] {
         world.move_to(topic, 0, &[(0, 12, 5), (1, 3, 9)]).await;
         world.move_to(topic, 1, &[(0, 11, 4), (1, 3, 8)]).await;
     }
@@ -53,6 +56,7 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
     uris.push(format!("/v1/subjects/article:a/counters?after={}", receipt(&[(0, 9)])));
     uris.push(format!("/v1/subjects/article:a/counters?after={}&wait_ms=40", receipt(&[(0, 15)])));
     uris.push("/v1/counters?subject_id=article:u2&subject_id=article:x&actor_id=u9".to_owned());
+    uris.push("/v1/subjects/article:a/counters?window=1h".to_owned());
     uris.extend(["/v1/progress", "/readyz"].map(str::to_owned));
     let pages: Vec<_> = (2..4)
         .flat_map(|limit| {

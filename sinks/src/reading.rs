@@ -176,9 +176,9 @@ impl Reading {
             Polled::Records { from, records, next_offset } => {
                 let Some(index) = self.index.get(from) else { return Ok(Read::Nothing { moved: false }) };
                 let partition = &mut self.partitions[*index];
-                let mut count = 0;
+                let (mut count, mut end) = (0, None);
                 for record in records {
-                    take(log, sink, partition, batch, &record?, now_ms)?;
+                    take(log, sink, partition, batch, &record?, now_ms, &mut end)?;
                     count += 1;
                 }
                 partition.records.inc_by(count as u64);
@@ -231,6 +231,8 @@ impl Reading {
     }
 }
 
+/// Takes a record into the batch. `end` is the topic's since the records of this poll are here, once it was asked for:
+/// what took the place of a record that is not among them lies below.
 fn take(
     log: &dyn Log,
     sink: &str,
@@ -238,6 +240,7 @@ fn take(
     batch: &mut Batch,
     record: &Record<'_>,
     now_ms: i64,
+    end: &mut Option<u64>,
 ) -> Result<(), ReadError> {
     let result = if record.key.is_some_and(|key| key.starts_with(PROGRESS_KEY_PREFIX)) {
         batch.add_mark();
@@ -246,7 +249,12 @@ fn take(
             .map_err(|e| format!("progress mark: {e}"))
     } else {
         if partition.is_behind(record.append_time_ms, now_ms) {
-            partition.distrust(log.bounds(&partition.address)?.1);
+            let asked = match *end {
+                Some(asked) => asked,
+                None => log.ends(std::slice::from_ref(&partition.address))?.first().copied().unwrap_or_default(),
+            };
+            *end = Some(asked);
+            partition.distrust(asked);
         }
         let whole = partition.is_whole(record.offset);
         batch

@@ -3,6 +3,7 @@
 use super::sinking::SinkSide;
 use super::{Site, now_ms};
 use crate::commands::{CacheAddress, Failure, ReadArgs, StoreArgs};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_api::{Api, ApiConfig, CacheLayer, Marks, OutputTopic, Parts, ReadDatabase, router};
 use tally_http::Check;
@@ -14,6 +15,9 @@ use utoipa_axum::router::OpenApiRouter;
 const COUNTERS: &str = "counters";
 /// And that of the topic that says who has switched what on.
 const REACTIONS: &str = "reactions";
+
+/// And that of the topic that has what was counted in windows.
+const WINDOWS: &str = "counter";
 
 /// The API's routes, over the database and the cache that `sinks` fill in this process; and what has to be well.
 pub fn read_side(
@@ -71,14 +75,24 @@ fn config(site: &Site) -> Result<ApiConfig, Failure> {
     }
     let metrics = metrics(topology);
     let unique = metrics.iter().filter(|metric| metric.kind == MetricKind::Unique);
-    let is_reactions = |output: &&OutputTopic| topology.topics[&output.name].value == REACTIONS;
+    let mut windows = BTreeMap::<i64, Vec<String>>::new();
+    for metric in &metrics {
+        metric.windows_ms.iter().for_each(|window_ms| windows.entry(*window_ms).or_default().push(metric.name.clone()));
+    }
+    let of_value = |value: &str| outputs.iter().find(|output| topology.topics[&output.name].value == value).cloned();
+    let (reactions, windows_topic) = (of_value(REACTIONS), of_value(WINDOWS));
+    if windows_topic.is_none() {
+        windows.clear();
+    }
     Ok(ApiConfig {
         input_topic: topology.root.to_string(),
         input_partitions: root.partitions,
         group: topology.settings.application.clone(),
         counters_topic: counters_topic.clone(),
         counters_partitions: counters.spec.partitions,
-        reactions: outputs.iter().find(is_reactions).cloned(),
+        reactions,
+        windows,
+        windows_topic,
         outputs,
         unique_metrics: unique.map(|metric| metric.name.clone()).collect(),
         toggles: toggles(topology),

@@ -29,8 +29,8 @@ pub fn everything(seed: u64, cluster: &mut Cluster, client: &Client, file: &Work
     let mut differences = Differences::default();
     compare_stored(&model, &Stored::read_mysql(&cluster.services.direct.mariadb), &mut differences);
     compare_counters(&model, &served, &mut differences);
-    compare_totals("topic", &model, &topic, &mut differences);
-    compare_totals("Redis", &model, &hashed, &mut differences);
+    compare_totals("subjects in the topic", &model, &topic, &mut differences);
+    compare_totals("subjects in Redis", &model, &hashed, &mut differences);
     let valid: HashSet<_> = file.ids.values().collect();
     for lost in valid.iter().filter(|id| !model.ids.contains(**id)) {
         differences.add(format!("{lost:?} was acknowledged and is not in the log"));
@@ -42,19 +42,20 @@ pub fn everything(seed: u64, cluster: &mut Cluster, client: &Client, file: &Work
 }
 
 /// All totals of a store; a metric that is missing is 0. Visitors are estimates, which the tables are held against.
-fn compare_totals(store: &str, model: &Model, found: &Served, differences: &mut Differences) {
+fn compare_totals(store: &'static str, model: &Model, found: &Served, differences: &mut Differences) {
     let mut expected: HashMap<&str, BTreeMap<&str, i64>> = HashMap::new();
     for ((subject, metric), value) in model.counters.iter().filter(|(_, value)| **value != 0) {
         expected.entry(subject).or_default().insert(metric, *value);
     }
     let subjects: HashSet<&str> = expected.keys().copied().chain(found.keys().map(String::as_str)).collect();
+    differences.compared(store, subjects.len());
     for subject in subjects {
         let right = expected.get(subject).cloned().unwrap_or_default();
         let there = found.get(subject).into_iter().flatten();
         let there = there.filter(|(metric, value)| **value != 0 && *metric != "visitors");
         let there: BTreeMap<&str, i64> = there.map(|(metric, value)| (metric.as_str(), *value)).collect();
         if there != right {
-            differences.add(format!("{subject} in {store}: {there:?} is there, {right:?} is right"));
+            differences.add(format!("{subject} among {store}: {there:?} is there, {right:?} is right"));
         }
     }
 }

@@ -36,7 +36,7 @@ impl Differences {
         }
     }
 
-    fn compared(&mut self, what: &'static str, count: usize) {
+    pub fn compared(&mut self, what: &'static str, count: usize) {
         *self.compared.entry(what).or_default() += count;
     }
 

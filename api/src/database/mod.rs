@@ -167,6 +167,29 @@ impl ReadDatabase {
         self.pool.fetch(sql, &parameters, read).await.map_err(unavailable)
     }
 
+    /// Metrics, starts and values of a subject's windows of a length, from the one that starts at `first_ms` to the one
+    /// that starts at `last_ms`. Windows in which nothing was counted are missing.
+    pub async fn windows(
+        &self,
+        subject_id: &str,
+        metrics: &[String],
+        window_ms: i64,
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<Vec<(String, i64, i64)>, ApiProblem> {
+        // Numbers are bound as text, and every engine casts to this type.
+        let numbers = [window_ms, first_ms, last_ms].map(|number| number.to_string());
+        let mut parameters: Vec<_> = std::iter::once(subject_id).chain(metrics.iter().map(String::as_str)).collect();
+        parameters.extend(numbers.iter().map(String::as_str));
+        let sql = format!(
+            "SELECT metric, window_start, value FROM counter_windows WHERE subject_id = ? AND metric IN ({}) AND \
+             window_ms = CAST(? AS SIGNED) AND window_start BETWEEN CAST(? AS SIGNED) AND CAST(? AS SIGNED)",
+            placeholders(metrics.len())
+        );
+        let read = |row: &dyn Columns| Ok((row.text(0)?, row.int(1)?, row.int(2)?));
+        self.pool.fetch(sql, &parameters, read).await.map_err(unavailable)
+    }
+
     /// What an actor has switched on, of these subjects and metrics.
     pub async fn switched_on(
         &self,

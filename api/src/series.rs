@@ -1,0 +1,111 @@
+//! `GET /v1/subjects/{subject_id}/counters?window=…`: what was counted in each window, out of the database's
+//! `counter_windows`.
+
+use crate::after::After;
+use crate::api::Api;
+use crate::counters::Freshness;
+use crate::query::{Query, refused};
+use crate::reactions::freshness;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tally_http::ApiProblem;
+use tally_model::{format_ms, parse_ms};
+use tally_streams::topology::{ConfigDuration, parse_duration};
+use utoipa::ToSchema;
+
+/// Windows in one answer: the most, and where `from` is not given.
+const WINDOWS_MAX: i64 = 1_000;
+const WINDOWS_DEFAULT: i64 = 30;
+/// Times beyond are no times of events.
+const TIME_MS_MAX: i64 = 253_402_300_800_000;
+
+/// What was counted of a subject in each window.
+#[derive(Serialize, ToSchema)]
+pub struct SeriesAnswer {
+    /// The subject.
+    subject_id: String,
+    /// The windows' length, as in the topology.
+    window: String,
+    /// Every window from the one that has `from` to the one before `to`, the oldest first.
+    series: Vec<WindowItem>,
+    #[serde(flatten)]
+    freshness: Freshness,
+}
+
+/// One window.
+#[derive(Serialize, ToSchema)]
+pub struct WindowItem {
+    /// Its start (RFC 3339); windows of a length lie side by side from 1970 on.
+    start: String,
+    /// Every metric that is counted in windows of this length; zero where nothing was.
+    #[schema(value_type = HashMap<String, i64>)]
+    counters: BTreeMap<Arc<str>, i64>,
+}
+
+/// Answers where `window` is asked for.
+pub async fn series(
+    api: &Arc<Api>,
+    subject_id: String,
+    query: &Query<'_>,
+    after: Option<After>,
+) -> Result<SeriesAnswer, ApiProblem> {
+    let (window_ms, metrics) = window(api, query)?;
+    let (first_ms, last_ms) = span(query, window_ms, (api.clock)())?;
+    // Windows come from one topic; where the topology has any, it has that.
+    let topic = api.config.windows_topic.as_ref().ok_or_else(ApiProblem::internal)?;
+    let freshness = freshness(api, topic, after.as_ref()).await?;
+    let rows = api.database.windows(&subject_id, metrics, window_ms, first_ms, last_ms).await?;
+    let names: HashMap<_, Arc<str>> = metrics.iter().map(|name| (name.as_str(), name.as_str().into())).collect();
+    let zeros: BTreeMap<_, _> = names.values().map(|name| (name.clone(), 0)).collect();
+    let starts = (0..=(last_ms - first_ms) / window_ms).map(|i| first_ms + i * window_ms);
+    let mut items: Vec<_> =
+        starts.map(|start| WindowItem { start: format_ms(start), counters: zeros.clone() }).collect();
+    for (metric, start_ms, value) in rows {
+        let item = usize::try_from((start_ms - first_ms) / window_ms).ok().and_then(|index| items.get_mut(index));
+        if let (Some(item), Some(name)) = (item, names.get(metric.as_str())) {
+            item.counters.insert(name.clone(), value);
+        }
+    }
+    Ok(SeriesAnswer { subject_id, window: written(window_ms), series: items, freshness })
+}
+
+/// The window that is asked for, and the metrics that are counted in it.
+fn window<'a>(api: &'a Api, query: &Query<'_>) -> Result<(i64, &'a [String]), ApiProblem> {
+    let windows = &api.config.windows;
+    let text = query.one("window")?.unwrap_or_default();
+    let length = parse_duration(text).map_err(|rule| refused("`window`", &rule))?;
+    let found = windows.iter().find(|(window_ms, _)| i128::from(**window_ms) == length.as_millis() as i128);
+    found.map(|(window_ms, metrics)| (*window_ms, metrics.as_slice())).ok_or_else(|| {
+        let known: Vec<_> = windows.keys().map(|window_ms| format!("`{}`", written(*window_ms))).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        refused("`window`", &format!("{text:?} is none that the topology counts in; those are: {known}"))
+    })
+}
+
+/// As in the topology.
+fn written(window_ms: i64) -> String {
+    ConfigDuration(std::time::Duration::from_millis(window_ms.unsigned_abs())).to_string()
+}
+
+/// The starts of the first and the last window asked for.
+fn span(query: &Query<'_>, window_ms: i64, now_ms: i64) -> Result<(i64, i64), ApiProblem> {
+    let to_ms = time(query, "to")?.unwrap_or(now_ms + 1);
+    let last_ms = (to_ms - 1).div_euclid(window_ms) * window_ms;
+    let first_ms = match time(query, "from")? {
+        Some(from_ms) if from_ms >= to_ms => return Err(refused("`from`", "must be before `to`")),
+        Some(from_ms) => from_ms.div_euclid(window_ms) * window_ms,
+        None => last_ms - (WINDOWS_DEFAULT - 1) * window_ms,
+    };
+    match (last_ms - first_ms) / window_ms + 1 {
+        1..=WINDOWS_MAX => Ok((first_ms, last_ms)),
+        count => Err(refused("`from` to `to`", &format!("has {count} windows; at most {WINDOWS_MAX} are answered"))),
+    }
+}
+
+fn time(query: &Query<'_>, name: &str) -> Result<Option<i64>, ApiProblem> {
+    let Some(text) = query.one(name)? else { return Ok(None) };
+    let time_ms = text.parse().ok().or_else(|| parse_ms(text)).filter(|ms| (0..=TIME_MS_MAX).contains(ms));
+    let rule = "must be a time in RFC 3339, or in milliseconds since 1970";
+    time_ms.map(Some).ok_or_else(|| refused(&format!("`{name}`"), rule))
+}
