@@ -36,7 +36,9 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
         world.reaction(actor, "likes", "article:a", true, time).await;
         world.reaction("u9", "likes", &format!("article:{actor}"), true, time).await;
     }
-    for (metric, start_ms, value) in [("views", NOW_MS, i64::MAX), ("views", NOW_MS - 3_600_000, 2), ("Views", NOW_MS, 3)] {
+    for (metric, start_ms, value) in
+        [("views", NOW_MS, i64::MAX), ("views", NOW_MS - 3_600_000, 2), ("Views", NOW_MS, 3)]
+    {
         world.window("article:a", metric, 3_600_000, start_ms, value).await;
     }
     world.events(0, 20);

@@ -54,7 +54,8 @@ async fn every_window_of_the_span_is_there_with_zeros_where_nothing_was_counted(
 #[tokio::test]
 async fn the_end_is_not_part_of_the_span() {
     let world = world().await;
-    let hour = |from_ms: i64, to_ms: i64| format!("/v1/subjects/article:1/counters?window=1h&from={from_ms}&to={to_ms}");
+    let hour =
+        |from_ms: i64, to_ms: i64| format!("/v1/subjects/article:1/counters?window=1h&from={from_ms}&to={to_ms}");
     let answer = world.get(&hour(NOW_MS - 2 * HOUR_MS, NOW_MS)).await.body;
     assert_eq!(values(&answer, "views"), [5, 0]);
     let answer = world.get(&hour(NOW_MS, NOW_MS + 1)).await.body;

@@ -4,8 +4,8 @@
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 use tally_model::{
-    CounterWindow, Counters, Event, EventFields, PROGRESS_KEY_PREFIX, ProgressMark, Reaction, RootPosition,
-    UnknownFields, Verdict, VerdictKind,
+    CounterWindow, Counters, Event, EventFields, PROGRESS_KEY_PREFIX, ProgressMark, Ranked, Ranking, Reaction,
+    RootPosition, UnknownFields, Verdict, VerdictKind,
 };
 
 /// Generation 1, commit 42.
@@ -45,6 +45,21 @@ fn counters_are_what_they_have_always_been() {
     both_ways(
         &exact,
         r#"{"subject_id":"article:7","counters":{"likes":3,"visitors":300},"changed":["visitors","likes"],"as_of_ms":1795248000123,"version":281474976710698}"#,
+    );
+}
+
+#[test]
+fn rankings_are_what_they_have_always_been() {
+    let ranked = |subject_id: &str, score| Ranked { subject_id: subject_id.to_owned(), score };
+    let ranking = Ranking {
+        board: "hot".into(),
+        items: vec![ranked("article:7", 12_345), ranked("article:12", 4_000)],
+        as_of_ms: 1_795_248_000_123,
+        version: VERSION,
+    };
+    both_ways(
+        &ranking,
+        r#"{"board":"hot","items":[{"subject_id":"article:7","score":12345},{"subject_id":"article:12","score":4000}],"as_of_ms":1795248000123,"version":281474976710698}"#,
     );
 }
 
