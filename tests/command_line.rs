@@ -210,7 +210,7 @@ fn a_log_that_does_not_answer_is_told_with_its_address() {
     let output = tally(dir.path(), case.0);
     assert_case(&output, case);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("Kafka at 127.0.0.1:1: "), "{said}");
+    assert!(said.contains("Kafka at 127.0.0.1:1: ") && said.contains("Connection refused"), "{said}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ async fn what_is_wrong_is_said() {
     let many = "subject_id=a:1&".repeat(101);
     let long = "x".repeat(130);
     let one = "/v1/subjects/article:7/counters";
+    let known = "`window`, `from`, `to`, `after`, `wait_ms`";
     let gone = "This receipt belongs to a log that was replaced: nobody can say any more what became of its events.";
     let no_receipt = "is no receipt that this service gave out.";
     let cases = [
@@ -26,8 +27,8 @@ async fn what_is_wrong_is_said() {
         ("/v1/subjects/article:%7Bx%7D/counters".into(), 400, "`subject_id` \"article:{x}\" must not hold braces, white space or control characters.".into()),
         ("/v1/subjects/article:%ff/counters".into(), 400, "`subject_id` is not percent-encoded UTF-8.".into()),
         (format!("/v1/subjects/a:{long}/counters"), 400, format!("`subject_id` \"a:{long}\" must have at most 128 bytes.")),
-        (format!("{one}?window=1d"), 400, "Unknown query parameter `window`; known here: `after`, `wait_ms`.".into()),
-        (format!("{one}?subject_id=a:1"), 400, "Unknown query parameter `subject_id`; known here: `after`, `wait_ms`.".into()),
+        (format!("{one}?metric=likes"), 400, format!("Unknown query parameter `metric`; known here: {known}.")),
+        (format!("{one}?subject_id=a:1"), 400, format!("Unknown query parameter `subject_id`; known here: {known}.")),
         (format!("{one}?wait_ms=soon"), 400, "`wait_ms` must be a number of milliseconds from 0 to 10000.".into()),
         (format!("{one}?wait_ms=10001"), 400, "`wait_ms` must be a number of milliseconds from 0 to 10000.".into()),
         (format!("{one}?wait_ms=-1&after={good}"), 400, "`wait_ms` must be a number of milliseconds from 0 to 10000.".into()),

@@ -4,18 +4,23 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The client tells of the same error again only after half a minute.
+const HOLDS_FOR: Duration = Duration::from_secs(45);
 
 /// For clients that need nothing else.
 #[derive(Default)]
 pub(super) struct Quiet {
-    /// Why a broker could not be reached, as told last.
-    heard: Mutex<Option<(Code, String)>>,
+    /// Why a broker could not be reached, as told last, and when.
+    heard: Mutex<Option<(Code, String, Instant)>>,
 }
 
 impl Quiet {
-    /// What was told since the last call.
+    /// What was told last, if it still holds.
     pub fn heard(&self) -> Option<(Code, String)> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        heard.filter(|(_, _, at)| at.elapsed() < HOLDS_FOR).map(|(code, reason, _)| (code, reason))
     }
 }
 
@@ -28,7 +33,8 @@ impl ClientContext for Quiet {
         report(&error, reason);
         // That all brokers are down follows from what was told of each.
         if let Some(code) = error.rdkafka_error_code().filter(|code| *code != Code::AllBrokersDown) {
-            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, reason.to_owned()));
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((code, reason.to_owned(), Instant::now()));
         }
     }
 }

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const RETRY: Duration = Duration::from_millis(50);
 /// A client that has not answered a question for offsets after this time is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// How long a client tells what it has heard.
+const HEAR: Duration = Duration::from_millis(20);
 /// A client that says so often in a row that it knows no such partition is replaced.
 const UNKNOWN_MAX: u32 = 3;
 
@@ -107,9 +109,9 @@ impl Lookup {
 
     /// Nobody answered: with what the client has heard of the cause, which is not part of the error.
     fn unreached(&self, error: &KafkaError) -> LogError {
-        // What is heard waits in a queue that only this empties.
+        // What is heard waits in a queue that only this empties. A poll without time ends at the first line of the log.
         let client = self.committed.client();
-        while client.poll(Duration::ZERO).is_some() {}
+        while client.poll(HEAR).is_some() {}
         let Some((code, reason)) = client.context().heard() else { return self.options.unavailable(error) };
         let refused = matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL);
         self.refused.store(refused, Ordering::Relaxed);
