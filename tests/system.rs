@@ -155,6 +155,37 @@ fn append(site: &Site, records: &[Written<'_>]) {
     told.recv().unwrap().unwrap();
 }
 
+/// What is asked for by the name of a toggle is what the topology of this directory stores under it.
+#[test]
+fn who_likes_and_follows_whom_goes_by_the_names_of_the_toggles() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = Site::new(binary(), dir.path());
+    let client = Client(site.listen.clone());
+    let service = site.start();
+    let events = json!([
+        event("e1", "like", "u1", "article:7"),
+        event("e2", "follow", "u1", "user:u2"),
+        event("e3", "view", "u1", "article:7"),
+    ]);
+    let receipt = post(&client, &events)["receipt"].as_str().unwrap().to_owned();
+    let ask = |path: &str| {
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let answer = client.get(&format!("{path}{sign}wait_ms=10000&after={receipt}")).unwrap().json();
+        assert_eq!(answer["after"], "applied", "{answer}");
+        answer
+    };
+    assert_eq!(ask("/v1/subjects/user:u2/follows/actors")["items"][0]["actor_id"], "u1");
+    assert_eq!(ask("/v1/actors/u1/likes/subjects")["items"][0]["subject_id"], "article:7");
+    let items = ask("/v1/counters?subject_id=article:7&subject_id=user:u2&actor_id=u1")["items"].clone();
+    assert_eq!(items[0]["viewer"], json!({"likes": true, "follows": false}));
+    assert_eq!(items[1]["viewer"], json!({"likes": false, "follows": true}));
+    let series = ask("/v1/subjects/article:7/counters?window=1h");
+    assert_eq!(series["series"][29]["counters"]["views"], 1, "{series}");
+    // A metric that is no toggle has no list.
+    assert_eq!(client.get("/v1/subjects/user:u2/followers/actors").unwrap().status, 404);
+    stop(service);
+}
+
 #[test]
 fn a_restart_goes_on_where_it_was() {
     let dir = tempfile::tempdir().unwrap();
