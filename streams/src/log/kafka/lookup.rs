@@ -241,9 +241,16 @@ fn fatal(error: KafkaError) -> LogError {
 }
 
 /// Whether the same call may succeed later.
-pub(super) fn passes(error: &KafkaError) -> bool {
+fn passes(error: &KafkaError) -> bool {
+    let code = match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    };
+    code.is_some_and(code_passes)
+}
+
+fn code_passes(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
-    let Some(code) = error.rdkafka_error_code() else { return false };
     let never = [
         Code::Authentication,
         Code::ClusterAuthorizationFailed,

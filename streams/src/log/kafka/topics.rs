@@ -131,7 +131,10 @@ impl Topics {
         let options = AdminOptions::new()
             .request_timeout(Some(self.lookup.options.patience))
             .operation_timeout(Some(self.lookup.options.patience));
-        let created = self.lookup.ask(|_| pollster::block_on(self.admin.create_topics(&topics, &options)))?;
+        let created = self.lookup.ask(|_| {
+            let created = pollster::block_on(self.admin.create_topics(&topics, &options))?;
+            settled(created, |(_, code)| *code)
+        })?;
         for outcome in created {
             match outcome {
                 Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
@@ -161,7 +164,10 @@ impl Topics {
     /// What rights allow to be seen.
     fn describe(&self, asked: Vec<ResourceSpecifier<'_>>) -> Result<Vec<ConfigResource>, LogError> {
         let options = AdminOptions::new().request_timeout(Some(self.lookup.options.patience));
-        let found = self.lookup.ask(|_| pollster::block_on(self.admin.describe_configs(&asked, &options)))?;
+        let found = self.lookup.ask(|_| {
+            let found = pollster::block_on(self.admin.describe_configs(&asked, &options))?;
+            settled(found, |code| *code)
+        })?;
         found
             .into_iter()
             .filter_map(|found| match found {
@@ -192,6 +198,24 @@ impl Topics {
         let deleted = pollster::block_on(self.admin.delete_records(&list, &options))?;
         // The call succeeds also where a partition refuses.
         deleted.elements().iter().try_for_each(|element| element.error())
+    }
+}
+
+/// Outcomes none of which may be another soon: otherwise the question is asked again.
+fn settled<T, E>(outcomes: Vec<Result<T, E>>, code: impl Fn(&E) -> Code) -> Result<Vec<Result<T, E>>, KafkaError> {
+    let passes = |code: &Code| {
+        matches!(
+            code,
+            Code::BrokerTransportFailure
+                | Code::LeaderNotAvailable
+                | Code::NotController
+                | Code::OperationTimedOut
+                | Code::RequestTimedOut
+        )
+    };
+    match outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).map(code).find(passes) {
+        Some(code) => Err(KafkaError::AdminOp(code)),
+        None => Ok(outcomes),
     }
 }
 
