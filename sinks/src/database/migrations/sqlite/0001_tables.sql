@@ -36,6 +36,23 @@ CREATE TABLE reactions (
 -- Who reacted to a subject, newest first.
 CREATE INDEX reactions_by_subject ON reactions (subject_id, metric, active, occurred_at);
 
+-- A board as a whole: its row guards its entries, and they are replaced together.
+CREATE TABLE boards (
+    board TEXT NOT NULL,
+    items INTEGER NOT NULL, -- how many entries it has
+    as_of INTEGER NOT NULL, -- milliseconds since 1970
+    version INTEGER NOT NULL,
+    PRIMARY KEY (board)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE board_entries (
+    board TEXT NOT NULL,
+    position INTEGER NOT NULL, -- from 1
+    subject_id TEXT NOT NULL,
+    score INTEGER NOT NULL, -- in thousandths
+    PRIMARY KEY (board, position)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE verdicts (
     `partition` INTEGER NOT NULL, -- this and `offset`: the event's place in the root topic
     `offset` INTEGER NOT NULL,
