@@ -79,11 +79,7 @@ pub static TABLES: [Table; 8] = [
     },
     Table { name: "boards", keys: &["board"], values: &[replace("items"), replace("as_of"), VERSION] },
     // Not guarded: whoever writes them holds the row of their board, and has looked at its version.
-    Table {
-        name: "board_entries",
-        keys: &["board", "position"],
-        values: &[replace("subject_id"), replace("score")],
-    },
+    Table { name: "board_entries", keys: &["board", "position"], values: &[replace("subject_id"), replace("score")] },
     Table {
         name: "verdicts",
         keys: &["partition", "offset"],
