@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 /// The edge type of totals: the topic that has them is the one that the API reads from, whatever its name.
 const COUNTERS: &str = "counters";
 /// And that of the topic that says who has switched what on.
-const REACTIONS: &str = "reactions";
+const REACTIONS: &str = "reaction";
 /// And that of the topic of boards.
 const RANKINGS: &str = "ranking";
 
