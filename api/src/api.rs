@@ -8,7 +8,7 @@ use crate::loading::Loader;
 use crate::metrics::ApiMetrics;
 use crate::redis::RedisStore;
 use crate::totals::Template;
-use crate::{counters, progress, reactions, receipts};
+use crate::{counters, progress, rankings, reactions, receipts};
 use prometheus::Registry;
 use std::sync::Arc;
 use tally_cache::redis::RedisAddress;
@@ -41,8 +41,8 @@ pub enum CacheLayer {
     None,
     /// The cache in this process, which a sink fills.
     Memory(Arc<MemoryCache>),
-    /// Redis, which a sink fills; and before it a cache in this process of what is asked for, which the API keeps current
-    /// by itself.
+    /// Redis, which a sink fills; and before it a cache in this process of what is asked for and of all boards, which the
+    /// API keeps current by itself.
     Redis(RedisAddress),
 }
 
@@ -58,8 +58,10 @@ pub struct Api {
     pub(crate) receipt_key: ReceiptKey,
     pub(crate) clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     pub(crate) append_times: AppendTimes,
-    /// Ends with the last request.
-    _feed: Option<Feed>,
+    /// All boards, where somebody in this process fills it.
+    pub(crate) boards: Option<Arc<MemoryCache>>,
+    /// End with the last request.
+    _feeds: Vec<Feed>,
 }
 
 /// Why the API cannot be put together.
@@ -80,19 +82,28 @@ impl Api {
         let append_times = AppendTimes::new(log.clone(), &config.input_topic);
         let template = Template::new(&config.metrics, &config.unique_metrics);
         let metrics = ApiMetrics::register(registry)?;
-        let (cache, redis, feed) = match cache {
-            CacheLayer::None => (None, None, None),
-            CacheLayer::Memory(cache) => (Some(cache), None, None),
+        let (mut feeds, mut boards) = (Vec::new(), None);
+        let (cache, redis) = match cache {
+            CacheLayer::None => (None, None),
+            CacheLayer::Memory(cache) => {
+                boards = config.rankings.as_ref().filter(|rankings| rankings.cached).map(|_| cache.clone());
+                (Some(cache), None)
+            }
             CacheLayer::Redis(address) => {
                 let view = MemoryCache::new(VIEW_LIMITS, Admit::Asked);
                 let (topic, partitions) = (&config.counters_topic, config.counters_partitions);
-                let follower = Follower::new(log.clone(), topic, partitions, view.clone(), template.clone());
-                let feed = Feed::spawn(follower, metrics.clone(), clock.clone())?;
-                (Some(view), Some(RedisStore::new(address, template.clone())), Some(feed))
+                let follower = Follower::of_totals(log.clone(), topic, partitions, view.clone(), template.clone());
+                feeds.push(Feed::spawn("api-feed", follower, metrics.clone(), clock.clone())?);
+                if let Some(topic) = config.rankings.as_ref().map(|rankings| &rankings.topic) {
+                    let view = boards.insert(MemoryCache::new(VIEW_LIMITS, Admit::All)).clone();
+                    let follower = Follower::of_boards(log.clone(), &topic.name, topic.partitions, view);
+                    feeds.push(Feed::spawn("api-feed-boards", follower, metrics.clone(), clock.clone())?);
+                }
+                (Some(view), Some(RedisStore::new(address, template.clone())))
             }
         };
         let loader = Loader::new(&config, template, cache, redis, database.clone(), metrics);
-        Ok(Arc::new(Self { config, log, database, loader, receipt_key, clock, append_times, _feed: feed }))
+        Ok(Arc::new(Self { config, log, database, loader, receipt_key, clock, append_times, boards, _feeds: feeds }))
     }
 
     /// What has to be well before requests should come: every read may need the database.
@@ -110,6 +121,8 @@ pub fn router(api: Arc<Api>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(counters::subject_counters))
         .routes(routes!(counters::many_counters))
+        .routes(routes!(rankings::rankings))
+        .routes(routes!(rankings::ranking))
         .routes(routes!(reactions::actors))
         .routes(routes!(reactions::subjects))
         .routes(routes!(receipts::receipt))

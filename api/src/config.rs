@@ -30,6 +30,19 @@ pub struct ApiConfig {
     pub windows_topic: Option<OutputTopic>,
     /// The topic that says who has switched what on, where the database takes it.
     pub reactions: Option<OutputTopic>,
+    /// The boards, where the topology has any and the database takes them.
+    pub rankings: Option<Rankings>,
+}
+
+/// The boards of the topology.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rankings {
+    /// The topic that has them.
+    pub topic: OutputTopic,
+    /// Whether the cache sink takes it as well.
+    pub cached: bool,
+    /// The nodes that make them. A board is named like its node; with a group `node/group`.
+    pub nodes: Vec<String>,
 }
 
 /// An output topic with progress marks.
@@ -48,6 +61,6 @@ pub struct OutputTopic {
 pub enum Marks {
     /// Partition p is written by the task of root partition p and speaks for that one: `reactions`, `verdicts`.
     Own,
-    /// Every partition speaks for all of them: `counters`, `counter-windows`.
+    /// Every partition speaks for all of them: `counters`, `counter-windows`, `rankings`.
     All,
 }

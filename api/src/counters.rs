@@ -28,18 +28,18 @@ const SUBJECTS_MAX: usize = 100;
 #[derive(Serialize, ToSchema)]
 pub struct SubjectCounters {
     /// The subject.
-    subject_id: String,
+    pub(crate) subject_id: String,
     /// Every metric of the topology; zero where nobody touched it.
     #[schema(value_type = HashMap<String, i64>)]
-    counters: AllTotals,
+    pub(crate) counters: AllTotals,
     /// The metrics above that are estimates (about 1 %).
     #[serde(skip_serializing_if = "Approximate::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
-    approximate: Approximate,
+    pub(crate) approximate: Approximate,
     /// Where `actor_id` was asked for: what that actor has switched on.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
-    viewer: Option<Viewer>,
+    pub(crate) viewer: Option<Viewer>,
 }
 
 /// The totals of one subject, and of when they are.
@@ -121,7 +121,7 @@ pub async fn subject_counters(
     if query.one("from")?.is_some() || query.one("to")?.is_some() {
         return Err(refused("`from` and `to`", "go with `window`"));
     }
-    let (mut counters, freshness) = read(&api, &[&id], after).await?;
+    let (mut counters, freshness) = read(&api, &[&id], after.as_ref()).await?;
     let counters = counters.pop().ok_or_else(ApiProblem::internal)?;
     let subject = SubjectCounters::new(&api, id, counters);
     Ok(Json(SubjectReply::Totals(SubjectAnswer { subject, freshness })))
@@ -158,24 +158,36 @@ pub async fn many_counters(
     let after = After::parse(&api, &query)?;
     let actor_id = query.one("actor_id")?;
     actor_id.map(reactions::actor).transpose()?;
+    let (items, freshness) = items(&api, &ids, actor_id, after.as_ref()).await?;
+    Ok(Json(SubjectsAnswer { items, freshness }))
+}
+
+/// The totals of some subjects, at least one, in the order asked; where somebody looks, with what that actor has
+/// switched on.
+pub(crate) async fn items(
+    api: &Arc<Api>,
+    ids: &[&str],
+    actor_id: Option<&str>,
+    after: Option<&After>,
+) -> Result<(Vec<SubjectCounters>, Freshness), ApiProblem> {
     let of_viewer = match actor_id.zip(api.config.reactions.as_ref()) {
         None => None,
         // Both parts of the answer have what the receipt covers.
         Some((actor_id, topic)) => {
-            let freshness = reactions::freshness(&api, topic, after.as_ref()).await?;
-            Some((reactions::viewer(&api, actor_id, &ids).await?, freshness))
+            let freshness = reactions::freshness(api, topic, after).await?;
+            Some((reactions::viewer(api, actor_id, ids).await?, freshness))
         }
     };
-    let (counters, freshness) = read(&api, &ids, after).await?;
-    let items = ids.iter().zip(counters).map(|(id, counters)| SubjectCounters::new(&api, (*id).to_owned(), counters));
-    let mut answer = SubjectsAnswer { items: items.collect(), freshness };
-    if let Some((viewers, freshness)) = of_viewer {
-        answer.freshness = answer.freshness.least(freshness);
-        for (item, viewer) in answer.items.iter_mut().zip(viewers) {
+    let (counters, mut freshness) = read(api, ids, after).await?;
+    let items = ids.iter().zip(counters).map(|(id, counters)| SubjectCounters::new(api, (*id).to_owned(), counters));
+    let mut items: Vec<_> = items.collect();
+    if let Some((viewers, of_viewer)) = of_viewer {
+        freshness = freshness.least(of_viewer);
+        for (item, viewer) in items.iter_mut().zip(viewers) {
             item.viewer = Some(viewer);
         }
     }
-    Ok(Json(answer))
+    Ok((items, freshness))
 }
 
 impl SubjectCounters {
@@ -195,8 +207,19 @@ impl Freshness {
         Self { as_of: clock_ms.max(0), after: None, stale: false }
     }
 
+    /// With whether what a receipt covers is contained, where one was given.
+    pub(crate) fn judged(self, is_covered: Option<bool>) -> Self {
+        let after = is_covered.map(|is_covered| if is_covered { "applied" } else { "pending" });
+        Self { after, ..self }
+    }
+
+    /// Of what was last known, because no store answered.
+    pub(crate) fn of_last_known(self) -> Self {
+        Self { stale: true, ..self }
+    }
+
     /// Of both together.
-    fn least(self, other: Self) -> Self {
+    pub(crate) fn least(self, other: Self) -> Self {
         let pending = [self.after, other.after].into_iter().flatten().min_by_key(|state| *state != "pending");
         Self { as_of: self.as_of.min(other.as_of), after: pending, stale: self.stale || other.stale }
     }
@@ -221,7 +244,7 @@ fn read_cache(api: &Api, ids: &[&str]) -> Option<Read> {
 }
 
 /// Reads each subject from the first store that has it, and says what holds for all of them.
-async fn read(api: &Arc<Api>, ids: &[&str], after: Option<After>) -> Result<Read, ApiProblem> {
+async fn read(api: &Arc<Api>, ids: &[&str], after: Option<&After>) -> Result<Read, ApiProblem> {
     if after.is_none()
         && let Some(read) = read_cache(api, ids)
     {
@@ -229,7 +252,7 @@ async fn read(api: &Arc<Api>, ids: &[&str], after: Option<After>) -> Result<Read
     }
     let started = Instant::now();
     let mut answers = HashMap::with_capacity(ids.len());
-    if let Some(after) = &after {
+    if let Some(after) = after {
         wait_for_cache(api, ids, after).await;
     }
     let mut missing = Vec::new();
@@ -249,21 +272,21 @@ async fn read(api: &Arc<Api>, ids: &[&str], after: Option<After>) -> Result<Read
         for (id, loaded) in missing.iter().zip(api.loader.load(&missing).await) {
             answers.insert(*id, loaded?);
         }
-        let Some(after) = after.as_ref().filter(|_| !is_late) else { break };
+        let Some(after) = after.filter(|_| !is_late) else { break };
         // Even then they are asked once how far they are now: what was loaded may have been judged by a moment ago.
         is_late = Instant::now() >= after.deadline;
         missing = wait_for_stores(api, missing, &answers, after).await;
     }
     let covered = |after: &After| answers.values().all(|answer| covers(&answer.roots, &after.receipt));
-    let after = after.map(|after| {
+    let is_covered = after.map(|after| {
         api.loader.metrics.wait_seconds.observe(started.elapsed().as_secs_f64());
-        if covered(&after) { "applied" } else { "pending" }
+        covered(after)
     });
     let oldest = answers.values().map(|answer| clock_ms(&answer.roots).unwrap_or(0)).min().unwrap_or(0);
     let stale = answers.values().any(|answer| answer.store == Store::LastKnown);
     let counters = ids.iter().map(|id| answers.get(id).map(|answer| answer.counters.clone()));
     let counters = counters.collect::<Option<_>>().ok_or_else(ApiProblem::internal)?;
-    Ok((counters, Freshness { after, stale, ..Freshness::new(oldest) }))
+    Ok((counters, Freshness { stale, ..Freshness::new(oldest).judged(is_covered) }))
 }
 
 /// The cache is as far as the last of these partitions that it serves, or the deadline has come. A subject that nobody

@@ -1,6 +1,6 @@
 //! Cursors: where a page ended, signed so that nobody makes one up.
 //!
-//! base64url of: `c`, the time in ms (i64 BE), the id, then a MAC of all that and of what is paged.
+//! base64url of: `c`, what the list is sorted by (i64 BE), the id, then a MAC of all that and of what is paged.
 
 use tally_model::ReceiptKey;
 
@@ -10,9 +10,9 @@ const KIND: u8 = b'c';
 /// The last item of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// Milliseconds since 1970.
-    pub time_ms: i64,
-    /// Tells items of the same time apart.
+    /// What the list is sorted by: milliseconds since 1970, or a score in thousandths.
+    pub order: i64,
+    /// Tells items of the same order apart.
     pub id: String,
 }
 
@@ -20,7 +20,7 @@ impl Cursor {
     /// As text. `of` says what is paged: the cursor is good for nothing else.
     pub fn encode(&self, of: &str, key: &ReceiptKey) -> String {
         let mut bytes = vec![KIND];
-        bytes.extend_from_slice(&self.time_ms.to_be_bytes());
+        bytes.extend_from_slice(&self.order.to_be_bytes());
         bytes.extend_from_slice(self.id.as_bytes());
         key.seal(bytes, of)
     }
@@ -29,9 +29,9 @@ impl Cursor {
     pub fn decode(text: &str, of: &str, key: &ReceiptKey) -> Option<Self> {
         let bytes = key.open(text, of)?;
         let (kind, rest) = bytes.split_first()?;
-        let (time_ms, id) = rest.split_first_chunk::<8>()?;
+        let (order, id) = rest.split_first_chunk::<8>()?;
         let id = String::from_utf8(id.to_vec()).ok()?;
-        (*kind == KIND).then_some(Self { time_ms: i64::from_be_bytes(*time_ms), id })
+        (*kind == KIND).then_some(Self { order: i64::from_be_bytes(*order), id })
     }
 }
 
@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn a_cursor_is_good_for_what_it_was_given_out_for() {
         let key = ReceiptKey { log_id: *b"logfixed", secret: [7; 32] };
-        let cursor = Cursor { time_ms: 1_795_248_000_123, id: "用户:1".into() };
+        let cursor = Cursor { order: 1_795_248_000_123, id: "用户:1".into() };
         let text = cursor.encode("likes of article:1", &key);
         assert_eq!(Cursor::decode(&text, "likes of article:1", &key), Some(cursor));
         assert_eq!(Cursor::decode(&text, "likes of article:2", &key), None);

@@ -1,7 +1,8 @@
-//! What keeps the cache of this process current where no sink fills it: a thread that follows the topic of totals and
-//! takes in what comes for subjects that somebody has asked for.
+//! What keeps the caches of this process current where no sink fills them: threads that follow a topic.
 //!
-//! It begins at the end of the topic: what was before, a load brings. See [`MemoryCache`] for how the two meet.
+//! Of the topic of totals a cache takes in what comes for subjects that somebody has asked for. It begins at the end: what
+//! was before, a load brings. See [`MemoryCache`] for how the two meet. Of the topic of boards a cache takes in all, from
+//! the start: they are few, and their topic is compacted.
 
 use crate::metrics::ApiMetrics;
 use crate::totals::Template;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tally_cache::{CachedCounters, MemoryCache, Position};
-use tally_model::{Counters, PROGRESS_KEY_PREFIX, Roots};
+use tally_model::{Counters, PROGRESS_KEY_PREFIX, Ranking, Roots};
 use tally_streams::log::{Consumer, Log, LogError, Polled, Record, TopicPartition};
 
 /// How long a poll waits for records; also how long a stop may go unnoticed.
@@ -26,11 +27,11 @@ pub struct Feed {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What follows the topic; [`Follower::poll_once`] moves it.
+/// What follows a topic; [`Follower::poll_once`] moves it.
 pub struct Follower {
     log: Arc<dyn Log>,
     cache: Arc<MemoryCache>,
-    template: Arc<Template>,
+    content: Content,
     partitions: Vec<Followed>,
     /// None before the start and after a failure.
     consumer: Option<Box<dyn Consumer>>,
@@ -40,9 +41,17 @@ pub struct Follower {
     measured_at_ms: i64,
 }
 
+/// What a topic holds.
+enum Content {
+    /// Totals, and the names that their metrics share.
+    Totals(Arc<Template>),
+    /// Boards.
+    Boards,
+}
+
 struct Followed {
     address: TopicPartition,
-    /// None before the start: then it begins at the end.
+    /// None before the start: then it begins where its content says.
     position: Option<u64>,
     roots: Roots,
     version: i64,
@@ -51,13 +60,14 @@ struct Followed {
 impl Feed {
     /// Follows all partitions of a topic on a thread of its own.
     pub fn spawn(
+        name: &str,
         mut follower: Follower,
         metrics: ApiMetrics,
         clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("api-feed".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 if let Err(error) = follower.poll_once(POLL) {
                     tracing::warn!("the view is not fed: {error}");
@@ -82,14 +92,23 @@ impl Drop for Feed {
 }
 
 impl Follower {
-    /// One that has not started. The cache admits what is asked for.
-    pub fn new(
+    /// One that has not started, of a topic of totals. The cache admits what is asked for.
+    pub fn of_totals(
         log: Arc<dyn Log>,
         topic: &str,
         partitions: u32,
         cache: Arc<MemoryCache>,
         template: Arc<Template>,
     ) -> Self {
+        Self::new(log, topic, partitions, cache, Content::Totals(template))
+    }
+
+    /// One that has not started, of a topic of boards. The cache admits all.
+    pub fn of_boards(log: Arc<dyn Log>, topic: &str, partitions: u32, cache: Arc<MemoryCache>) -> Self {
+        Self::new(log, topic, partitions, cache, Content::Boards)
+    }
+
+    fn new(log: Arc<dyn Log>, topic: &str, partitions: u32, cache: Arc<MemoryCache>, content: Content) -> Self {
         let topic: Arc<str> = topic.into();
         let followed = |number| Followed {
             address: TopicPartition::new(topic.clone(), number),
@@ -98,7 +117,7 @@ impl Follower {
             version: 0,
         };
         let partitions = (0..partitions).map(followed).collect();
-        Self { log, cache, template, partitions, consumer: None, goals: Vec::new(), measured_at_ms: i64::MIN }
+        Self { log, cache, content, partitions, consumer: None, goals: Vec::new(), measured_at_ms: i64::MIN }
     }
 
     /// Reads what comes within `timeout`. After an error the cache may not be believed until this succeeds again.
@@ -132,7 +151,7 @@ impl Follower {
             // Before any of them is passed over: see `MemoryCache`.
             self.cache.reaching(&partition.address, next_offset);
             for record in records {
-                partition.take(&self.cache, &self.template, &record?)?;
+                partition.take(&self.cache, &self.content, &record?)?;
             }
             partition.position = Some(next_offset);
             let position = Position::new(next_offset, partition.roots.clone(), partition.version);
@@ -150,7 +169,8 @@ impl Follower {
         let mut goals = Vec::with_capacity(self.partitions.len());
         for partition in &self.partitions {
             let (start, end) = self.log.bounds(&partition.address)?;
-            let position = partition.position.unwrap_or(end);
+            let first = if matches!(self.content, Content::Boards) { start } else { end };
+            let position = partition.position.unwrap_or(first);
             if position < start || position > end {
                 let partition = partition.address.clone();
                 return Err(LogError::OutOfRange { partition, offset: position, start, end });
@@ -169,7 +189,9 @@ impl Follower {
     }
 
     fn measure(&mut self, metrics: &ApiMetrics, now_ms: i64) {
-        if now_ms >= self.measured_at_ms && now_ms.saturating_sub(self.measured_at_ms) < MEASURE_EVERY_MS {
+        // What is told is about subjects.
+        let is_recent = now_ms >= self.measured_at_ms && now_ms.saturating_sub(self.measured_at_ms) < MEASURE_EVERY_MS;
+        if is_recent || matches!(self.content, Content::Boards) {
             return;
         }
         self.measured_at_ms = now_ms;
@@ -191,7 +213,7 @@ impl Follower {
 }
 
 impl Followed {
-    fn take(&mut self, cache: &MemoryCache, template: &Template, record: &Record<'_>) -> Result<(), LogError> {
+    fn take(&mut self, cache: &MemoryCache, content: &Content, record: &Record<'_>) -> Result<(), LogError> {
         let (Some(key), Some(value)) = (record.key, record.value) else { return Ok(()) };
         let wrong = |what: &str, error: serde_json::Error| LogError::Corrupt {
             address: format!("{} offset {}", self.address, record.offset),
@@ -204,6 +226,12 @@ impl Followed {
             self.roots.apply(mark);
             return Ok(());
         }
+        let Content::Totals(template) = content else {
+            let ranking: Ranking = serde_json::from_slice(value).map_err(|e| wrong("ranking", e))?;
+            self.version = self.version.max(ranking.version);
+            cache.put_board(ranking);
+            return Ok(());
+        };
         // Only what somebody asked for is worth parsing.
         let Some(subject_id) = std::str::from_utf8(key).ok().filter(|id| cache.follows(id)) else { return Ok(()) };
         let record: Counters = serde_json::from_slice(value).map_err(|e| wrong("totals", e))?;

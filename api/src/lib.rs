@@ -1,4 +1,4 @@
-//! The reads: counters, reactions, receipts and progress. Sees only what the sinks wrote, and the log's positions.
+//! The reads: counters, rankings, reactions, receipts and progress. Sees only what the sinks wrote, and the log's positions.
 //!
 //! A read is served by the cache in this process where that has the subject, else by Redis where there is one, else by
 //! the database; where none answers, by what was last known. `as_of` and `after` are judged against the store that
@@ -7,6 +7,7 @@
 mod after;
 mod api;
 mod appended;
+mod boards;
 mod breaker;
 mod config;
 mod counters;
@@ -17,6 +18,7 @@ mod loading;
 mod metrics;
 mod progress;
 mod query;
+mod rankings;
 mod reactions;
 mod receipts;
 mod redis;
@@ -25,5 +27,5 @@ mod series;
 mod totals;
 
 pub use api::{Api, ApiError, CacheLayer, Parts, router};
-pub use config::{ApiConfig, Marks, OutputTopic};
+pub use config::{ApiConfig, Marks, OutputTopic, Rankings};
 pub use database::ReadDatabase;

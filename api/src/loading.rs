@@ -69,7 +69,7 @@ pub struct Loader {
     pub(crate) metrics: ApiMetrics,
     /// Of the topic of totals, by number.
     partitions: Vec<TopicPartition>,
-    redis_breaker: Breaker,
+    pub(crate) redis_breaker: Breaker,
     database_breaker: Breaker,
     flights: Mutex<HashMap<Arc<str>, watch::Receiver<Option<Outcome>>>>,
 }
@@ -116,11 +116,6 @@ impl Loader {
     /// The partition that has a subject's records.
     pub fn partition(&self, subject_id: &str) -> &TopicPartition {
         &self.partitions[partition_of(subject_id.as_bytes(), self.partitions.len() as u32) as usize]
-    }
-
-    /// Of the topic of totals, by number.
-    pub fn partitions(&self) -> &[TopicPartition] {
-        &self.partitions
     }
 
     /// From the cache in this process.

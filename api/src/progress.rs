@@ -69,9 +69,10 @@ pub async fn progress(
             api.config.outputs.iter().map(|topic| applied(topic, partition, |p| stored.roots(&topic.name, p)));
         let mut stores = vec![("database", least(database))];
         if let Some(cached) = &cached {
-            let (name, partitions) = (api.config.counters_topic.clone(), api.config.counters_partitions);
-            let topic = OutputTopic { name, partitions, marks: Marks::All };
-            stores.push(("cache", applied(&topic, partition, |p| cached[p as usize].clone())));
+            let of_topic = |(topic, roots): &(OutputTopic, Vec<Arc<[RootPosition]>>)| {
+                applied(topic, partition, |p| roots[p as usize].clone())
+            };
+            stores.push(("cache", least(cached.iter().map(of_topic))));
         }
         let all = least(stores.iter().map(|(_, root)| *root));
         let lag_records = end.saturating_sub(all.map_or(start, |root| root.next_offset));
@@ -83,17 +84,27 @@ pub async fn progress(
     Ok(Json(ProgressAnswer { topic: api.config.input_topic.clone(), partitions: partitions.collect() }))
 }
 
-/// How far the cache that the sinks fill is, by partition of the topic of totals; None where there is no such cache.
-async fn cached(api: &Api) -> Option<Vec<Arc<[RootPosition]>>> {
-    let partitions = api.loader.partitions().iter();
+/// How far the cache that the sinks fill is: its topics, each with what is said of its partitions. None where there is no
+/// such cache.
+async fn cached(api: &Api) -> Option<Vec<(OutputTopic, Vec<Arc<[RootPosition]>>)>> {
+    let (name, partitions) = (api.config.counters_topic.clone(), api.config.counters_partitions);
+    let rankings = api.config.rankings.iter().filter(|rankings| rankings.cached).map(|rankings| rankings.topic.clone());
+    let topics = std::iter::once(OutputTopic { name, partitions, marks: Marks::All }).chain(rankings);
+    let all = |roots: &dyn Fn(&TopicPartition) -> Arc<[RootPosition]>| {
+        let of_topic = |topic: OutputTopic| {
+            let name = Arc::<str>::from(topic.name.as_str());
+            let roots = (0..topic.partitions).map(|p| roots(&TopicPartition::new(name.clone(), p))).collect();
+            (topic, roots)
+        };
+        topics.map(of_topic).collect()
+    };
     if let Some(redis) = &api.loader.redis {
         // Redis that does not answer contains nothing that anybody could read.
         let positions = redis.positions().await.unwrap_or_default();
-        let roots = |partition| positions.roots(partition).cloned().unwrap_or_else(|| Arc::from([]));
-        return Some(partitions.map(roots).collect());
+        return Some(all(&|partition| positions.roots(partition).cloned().unwrap_or_else(|| Arc::from([]))));
     }
     let cache = api.loader.cache.as_ref()?;
-    Some(partitions.map(|partition| cache.roots(partition)).collect())
+    Some(all(&|partition| cache.roots(partition)))
 }
 
 /// Start, end and committed offset of every input partition. Blocks.

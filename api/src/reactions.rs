@@ -167,7 +167,7 @@ async fn page(api: &Arc<Api>, page: Page<'_>, metric: &str, query: Option<&str>)
     let more = items.len() > limit;
     items.truncate(limit);
     let last = items.last().filter(|_| more);
-    let next = last.map(|(id, time_ms)| Cursor { time_ms: *time_ms, id: id.clone() }.encode(&of, &api.receipt_key));
+    let next = last.map(|(id, time_ms)| Cursor { order: *time_ms, id: id.clone() }.encode(&of, &api.receipt_key));
     Ok((items, next, freshness))
 }
 
@@ -182,7 +182,8 @@ fn reactions<'a>(api: &'a Api, metric: &str) -> Result<&'a OutputTopic, ApiProbl
     })
 }
 
-fn limit(query: &Query<'_>) -> Result<usize, ApiProblem> {
+/// How many items a page may have.
+pub fn limit(query: &Query<'_>) -> Result<usize, ApiProblem> {
     let Some(text) = query.one("limit")? else { return Ok(LIMIT_DEFAULT) };
     let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
     limit.ok_or_else(|| refused("`limit`", &format!("must be a number from 1 to {LIMIT_MAX}")))

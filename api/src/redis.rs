@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tally_cache::redis::{
-    EPOCH_FIELD, Keys, NodeIdentity, RedisAddress, RedisFailure, RedisProgress, RedisTimeouts, Shards, VERSION_FIELD,
-    fields, slot_of, text,
+    EPOCH_FIELD, Keys, NodeIdentity, RANKING_FIELD, RedisAddress, RedisFailure, RedisProgress, RedisTimeouts, Shards,
+    VERSION_FIELD, fields, slot_of, text,
 };
 use tally_cache::{CachedCounters, Loaded};
-use tally_model::RootPosition;
+use tally_model::{Ranking, RootPosition};
 use tally_streams::log::TopicPartition;
 
 /// A reader waits no longer: the database is there as well.
@@ -73,6 +73,42 @@ impl RedisStore {
     pub async fn positions(&self) -> Result<Arc<Positions>, RedisFailure> {
         let connected = self.connected().await?;
         self.outcome(&connected, self.positions_of(&connected).await)
+    }
+
+    /// A board as a whole, with how far the input is contained in it; None where it is not there, or may not be
+    /// believed.
+    pub async fn board(
+        &self,
+        board: &str,
+        partition: &TopicPartition,
+    ) -> Result<Option<(Ranking, Arc<[RootPosition]>)>, RedisFailure> {
+        let connected = self.connected().await?;
+        // Positions before the board: it is at least as new.
+        let found = async {
+            let positions = self.positions_of(&connected).await?;
+            let Some(roots) = positions.roots(partition) else { return Ok(None) };
+            let ranking = self.board_of(&connected, &positions, board).await?;
+            Ok(ranking.map(|ranking| (ranking, roots.clone())))
+        };
+        self.outcome(&connected, found.await)
+    }
+
+    async fn board_of(
+        &self,
+        connected: &Connected,
+        positions: &Positions,
+        board: &str,
+    ) -> Result<Option<Ranking>, RedisFailure> {
+        let (shards, key) = (&connected.shards, self.keys.ranking(board));
+        let shard = shards.of(Keys::board_slot(board));
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.cmd("HMGET").arg(&key).arg(EPOCH_FIELD).arg(RANKING_FIELD);
+        let answer = shards.ask(shard, &pipeline).await?.pop().unwrap_or_default();
+        let Value::Array(values) = shards.checked(shard, answer)? else { return Ok(None) };
+        let [epoch, json] = &values[..] else { return Ok(None) };
+        let json = text(json).filter(|_| text(epoch) == positions.epoch);
+        let ranking = json.map(|json| serde_json::from_str(&json)).transpose();
+        ranking.map_err(|error| shards.failure(shard, format!("{key}: {error}")))
     }
 
     async fn totals_of(

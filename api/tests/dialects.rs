@@ -41,7 +41,13 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
     {
         world.window("article:a", metric, 3_600_000, start_ms, value).await;
     }
+    let items = [("article:a", i64::MAX), ("article:A", 7), ("article:\u{e9}", 7), (&longest, 1)];
+    for (board, after_ms) in [("hot", 3), ("hot/A", 2), ("hot/a", 1)] {
+        world.board(&ranking(board, &items[..after_ms as usize + 1], after_ms)).await;
+    }
+    world.board(&ranking("quiet", &[], 4)).await;
     world.events(0, 20);
+    world.move_to("rankings", 0, &[(0, 13, 6), (1, 3, 9)]).await;
     for topic in ["counters", "counter-windows", "verdicts", "reactions"] {
         world.move_to(topic, 0, &[(0, 12, 5), (1, 3, 9)]).await;
         world.move_to(topic, 1, &[(0, 11, 4), (1, 3, 8)]).await;
@@ -62,7 +68,7 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
     uris.extend(["/v1/progress", "/readyz"].map(str::to_owned));
     let pages: Vec<_> = (2..4)
         .flat_map(|limit| {
-            ["/v1/subjects/article:a/likes/actors", "/v1/actors/u9/likes/subjects"]
+            ["/v1/subjects/article:a/likes/actors", "/v1/actors/u9/likes/subjects", "/v1/rankings/hot"]
                 .map(|uri| format!("{uri}?limit={limit}"))
         })
         .collect();
@@ -71,6 +77,9 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
         uris.push(format!("{uri}&cursor={}", page["next"].as_str().unwrap()));
     }
     uris.extend(pages);
+    uris.extend(["", "/hot", "/hot%2FA", "/hot%2Fa?actor_id=u9", "/quiet"].map(|board| format!("/v1/rankings{board}")));
+    uris.push(format!("/v1/rankings/hot?after={}", receipt(&[(0, 9)])));
+    uris.push(format!("/v1/rankings/hot?after={}&wait_ms=40", receipt(&[(0, 15)])));
     let mut answers = Vec::new();
     for uri in uris {
         // The progress behind an answer may be a tenth of a second old.

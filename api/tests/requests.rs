@@ -81,6 +81,8 @@ async fn every_route_is_described() {
         "/v1/actors/{actor_id}/{metric}/subjects",
         "/v1/counters",
         "/v1/progress",
+        "/v1/rankings",
+        "/v1/rankings/{board}",
         "/v1/receipts/{receipt}",
         "/v1/subjects/{subject_id}/counters",
         "/v1/subjects/{subject_id}/{metric}/actors",

@@ -13,12 +13,15 @@
 //! 3. only then the other store's position is read, and then the totals. They count as complete where that position has
 //!    reached what 2. has read, or where a record came meanwhile ([`MemoryCache::fill`]). Otherwise the subject stays
 //!    followed from there, and the next load is complete.
+//!
+//! Boards are few, small and whole: whoever writes them writes all, and none is ever loaded.
 
 use crate::shard::{CachedCounters, Known, Loaded, Shard};
 use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use tally_model::{RootPosition, Roots};
+use tally_model::{Ranking, RootPosition, Roots};
 use tally_streams::log::TopicPartition;
 use tokio::sync::watch;
 
@@ -47,12 +50,13 @@ impl Default for CacheLimits {
     }
 }
 
-/// Totals by subject, and how far they go. Shared by all readers; one writer.
+/// Totals by subject, boards by name, and how far they go. Shared by all readers; one writer.
 pub struct MemoryCache {
     shards: [RwLock<Shard>; SHARDS],
     hasher: ahash::RandomState,
     shard_bytes_max: usize,
     admit: Admit,
+    boards: RwLock<BTreeMap<String, Arc<Ranking>>>,
     /// Replaced as a whole, so that a reader takes one lock for all the partitions that it looks at.
     positions: RwLock<Arc<Positions>>,
     /// How far the writer goes with what it has in its hands: at least the positions.
@@ -113,6 +117,7 @@ impl MemoryCache {
             hasher: ahash::RandomState::new(),
             shard_bytes_max: limits.size_bytes_max / SHARDS,
             admit,
+            boards: RwLock::default(),
             positions: RwLock::default(),
             reached: RwLock::default(),
             ready: AtomicBool::new(false),
@@ -123,6 +128,16 @@ impl MemoryCache {
     /// All totals of a subject; None is a miss, never zero.
     pub fn get(&self, subject_id: &str) -> Option<Arc<CachedCounters>> {
         self.read(subject_id).get(subject_id)
+    }
+
+    /// A board as a whole. Where the writer takes boards in, one that is not here does not exist.
+    pub fn board(&self, board: &str) -> Option<Arc<Ranking>> {
+        self.boards.read().unwrap_or_else(PoisonError::into_inner).get(board).cloned()
+    }
+
+    /// All boards, by name.
+    pub fn boards(&self) -> Vec<Arc<Ranking>> {
+        self.boards.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Whether the writer has come so far that what is found may be believed. Before that a subject may be older than
@@ -193,6 +208,14 @@ impl MemoryCache {
         self.write(subject_id).put(subject_id, counters, self.shard_bytes_max, self.admit == Admit::All);
     }
 
+    /// The writer's: takes a board in, unless a newer version of it is there.
+    pub fn put_board(&self, ranking: Ranking) {
+        let mut boards = self.boards.write().unwrap_or_else(PoisonError::into_inner);
+        if boards.get(&ranking.board).is_none_or(|known| known.version <= ranking.version) {
+            boards.insert(ranking.board.clone(), Arc::new(ranking));
+        }
+    }
+
     /// The writer's: where each partition stands.
     pub fn positions(&self) -> Vec<(TopicPartition, Position)> {
         let positions = self.positions_read();
@@ -220,6 +243,7 @@ impl MemoryCache {
         self.set_ready(false);
         *self.positions_write() = Arc::default();
         self.reached.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.boards.write().unwrap_or_else(PoisonError::into_inner).clear();
         for shard in &self.shards {
             shard.write().unwrap_or_else(PoisonError::into_inner).clear();
         }

@@ -3,7 +3,7 @@
 use crate::config::ValueType;
 use hashbrown::HashMap;
 use tally_model::Roots;
-use tally_model::{CounterWindow, Counters, Reaction, Verdict};
+use tally_model::{CounterWindow, Counters, Ranking, Reaction, Verdict};
 use tally_streams::log::{Record, TopicPartition};
 
 /// What a target writes at once.
@@ -15,6 +15,8 @@ pub struct Batch {
     pub windows: Fold<CounterWindow>,
     /// Toggles by actor, metric and subject.
     pub reactions: Fold<ReactionRow>,
+    /// Whole boards by name.
+    pub rankings: Fold<Ranking>,
     /// Each has its own key.
     pub verdicts: Vec<Verdict>,
     /// Each has its own key.
@@ -128,6 +130,14 @@ impl Newest for CounterWindow {
     }
 }
 
+impl Newest for Ranking {
+    fn merge(&mut self, later: Self) {
+        if later.version >= self.version {
+            *self = later;
+        }
+    }
+}
+
 impl<R> Default for Fold<R> {
     fn default() -> Self {
         Self { rows: Vec::new(), index: HashMap::default() }
@@ -195,6 +205,12 @@ impl Batch {
                 self.reactions.add(key, ReactionRow { reaction, created_at_ms });
                 version
             }
+            ValueType::Ranking => {
+                let ranking = serde_json::from_slice::<Ranking>(value)?;
+                let version = ranking.version;
+                self.rankings.add(key, ranking);
+                version
+            }
             ValueType::Verdict => {
                 let verdict = serde_json::from_slice::<Verdict>(value)?;
                 let version = verdict.version;
@@ -220,6 +236,7 @@ impl Batch {
         self.counters.clear();
         self.windows.clear();
         self.reactions.clear();
+        self.rankings.clear();
         self.verdicts.clear();
         self.dead_letters.clear();
         self.positions.clear();

@@ -11,6 +11,8 @@ pub enum ValueType {
     CounterWindow,
     /// The state of a toggle ([`tally_model::Reaction`]).
     Reaction,
+    /// A whole board ([`tally_model::Ranking`]).
+    Ranking,
     /// An event that was not counted ([`tally_model::Verdict`]).
     Verdict,
     /// Any bytes: a dead letter, with headers that say where it came from and why.
@@ -24,6 +26,7 @@ impl ValueType {
             "counters" => Self::Counters,
             "counter" => Self::CounterWindow,
             "reaction" => Self::Reaction,
+            "ranking" => Self::Ranking,
             "verdict" => Self::Verdict,
             "raw" => Self::Raw,
             _ => return None,

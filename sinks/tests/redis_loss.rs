@@ -9,33 +9,38 @@ use std::time::{Duration, Instant};
 use tally_sinks::{SinkTask, Step};
 use tally_streams::log::{Log, TopicPartition};
 
-type Totals = BTreeMap<String, BTreeMap<String, i64>>;
+/// Totals by subject, and the boards.
+type All = (BTreeMap<String, BTreeMap<String, i64>>, [Option<Board>; 2]);
 
 fn subjects() -> impl Iterator<Item = String> {
     (0..10).map(|i| format!("article:{i}"))
 }
 
-fn all_totals(place: &dyn Place) -> Totals {
-    subjects().map(|id| (id.clone(), place.totals(&id))).collect()
+fn all_of(place: &dyn Place) -> All {
+    let totals = subjects().map(|id| (id.clone(), place.totals(&id))).collect();
+    (totals, BOARDS.map(|board| place.board(board)))
 }
 
 /// As another target ends that reads the same log.
-fn expected(world: &World) -> Totals {
+fn expected(world: &World) -> All {
     let place = CachePlace::new();
     world.drain(&mut world.task(place.target()));
-    all_totals(&place)
+    all_of(&place)
 }
 
 /// Everything is there, in one epoch, and the positions are those of the log's ends.
 #[track_caller]
 fn assert_filled(world: &World, place: &RedisPlace) {
-    assert_eq!(all_totals(place), expected(world));
+    assert_eq!(all_of(place), expected(world));
     let progress = place.progress();
     for id in subjects() {
         assert_eq!(place.hash(&id)["@epoch"], progress["epoch"], "{id}");
     }
-    for partition in 0..PARTITIONS {
-        let address = TopicPartition::new("counters", partition);
+    for board in BOARDS {
+        assert_eq!(place.board_epoch(board).as_ref(), progress.get("epoch"), "{board}");
+    }
+    for (topic, partition) in [("counters", 0), ("counters", 1), ("rankings", 0)] {
+        let address = TopicPartition::new(topic, partition);
         let stored: serde_json::Value = serde_json::from_str(&progress[&address.to_string()]).unwrap();
         assert_eq!(stored["next_offset"], world.log.bounds(&address).unwrap().1);
         assert_eq!(stored.get("refill_until"), None, "{stored}");
@@ -188,7 +193,7 @@ fn a_replica_in_its_masters_place_is_not_believed() {
     own.world.history(60);
     own.world.drain(&mut task);
     assert_filled(&own.world, &own.place);
-    assert_ne!(all_totals(&copy), all_totals(&own.place));
+    assert_ne!(all_of(&copy), all_of(&own.place));
     assert_eq!(epoch(&own.place), epoch(&copy), "it says that it has everything");
     own.redis.kill();
     replica.ask::<()>(cmd("CONFIG").arg("SET").arg("port").arg(own.redis.port));

@@ -5,7 +5,7 @@ use super::{Site, now_ms};
 use crate::commands::{CacheAddress, Failure, ReadArgs, StoreArgs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tally_api::{Api, ApiConfig, CacheLayer, Marks, OutputTopic, Parts, ReadDatabase, router};
+use tally_api::{Api, ApiConfig, CacheLayer, Marks, OutputTopic, Parts, Rankings, ReadDatabase, router};
 use tally_http::Check;
 use tally_processors::{Actions, MetricKind, metrics};
 use tally_streams::topology::{Subtopology, Target, Topology};
@@ -15,6 +15,8 @@ use utoipa_axum::router::OpenApiRouter;
 const COUNTERS: &str = "counters";
 /// And that of the topic that says who has switched what on.
 const REACTIONS: &str = "reaction";
+/// And that of the topic of boards.
+const RANKINGS: &str = "ranking";
 
 /// And that of the topic that has what was counted in windows.
 const WINDOWS: &str = "counter";
@@ -81,6 +83,11 @@ fn config(site: &Site) -> Result<ApiConfig, Failure> {
     }
     let of_value = |value: &str| outputs.iter().find(|output| topology.topics[&output.name].value == value).cloned();
     let (reactions, windows_topic) = (of_value(REACTIONS), of_value(WINDOWS));
+    let rankings = of_value(RANKINGS).map(|topic| Rankings {
+        cached: topology.sinks.iter().any(|sink| sink.kind == "cache" && sink.from.contains(&topic.name)),
+        nodes: boards(topology),
+        topic,
+    });
     if windows_topic.is_none() {
         windows.clear();
     }
@@ -95,19 +102,28 @@ fn config(site: &Site) -> Result<ApiConfig, Failure> {
         windows_topic,
         outputs,
         unique_metrics: unique.map(|metric| metric.name.clone()).collect(),
-        toggles: toggles(topology),
+        toggles: writers(topology, REACTIONS),
+        rankings,
         metrics: metrics.into_iter().map(|metric| metric.name).collect(),
     })
 }
 
-/// The nodes whose states are stored, in the order of the file: what rows of `reactions` carry as their metric.
-fn toggles(topology: &Topology<Actions>) -> Vec<String> {
+/// The names of the boards, as far as the file knows them. A node that another one implies is named `<node>.<type>`, and
+/// what it writes is its node's.
+fn boards(topology: &Topology<Actions>) -> Vec<String> {
+    let node = |name: String| name.split('.').next().map(str::to_owned);
+    writers(topology, RANKINGS).into_iter().filter_map(node).collect()
+}
+
+/// The nodes that write to topics of this value, in the order of the file: of reactions, what the rows carry as their
+/// metric.
+fn writers(topology: &Topology<Actions>, value: &str) -> Vec<String> {
     let of = |subtopology: &Arc<Subtopology<Actions>>| {
-        let stores = |target: &Target| {
+        let writes = |target: &Target| {
             let Target::Output(index) = target else { return false };
-            topology.topics[&*subtopology.outputs[*index].topic].value == REACTIONS
+            topology.topics[&*subtopology.outputs[*index].topic].value == value
         };
-        let nodes = subtopology.nodes.iter().filter(|node| node.routes.iter().flatten().any(stores));
+        let nodes = subtopology.nodes.iter().filter(|node| node.routes.iter().flatten().any(writes));
         nodes.map(|node| node.name.to_string()).collect::<Vec<_>>()
     };
     topology.subtopologies.iter().flat_map(of).collect()

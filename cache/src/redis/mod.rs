@@ -8,7 +8,7 @@ mod shards;
 mod slot;
 
 pub use address::{AddressError, RedisAddress};
-pub use keys::{EPOCH_FIELD, Keys, VERSION_FIELD};
+pub use keys::{EPOCH_FIELD, Keys, RANKING_FIELD, VERSION_FIELD};
 pub use progress::{EPOCH, NodeIdentity, RedisProgress, SHARDS, StoredPartition, StoredShard, fields};
 pub use shards::{RedisFailure, RedisTimeouts, Shards, describe, text};
 pub use slot::{SLOTS, slot_of, tag_of};

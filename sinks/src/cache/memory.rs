@@ -101,6 +101,9 @@ impl Target for MemoryTarget {
         for row in batch.counters.rows() {
             self.put(row);
         }
+        for ranking in batch.rankings.rows() {
+            self.cache.put_board(ranking.clone());
+        }
         // Positions follow the rows: whoever sees a position finds what it covers.
         self.advance(&batch.positions);
         Ok(())

@@ -93,8 +93,9 @@ impl Database {
                 // The position first: whatever happens in between, the sink fills up what is missing.
                 let forget = "DELETE FROM sink_progress WHERE topic = ?".into();
                 connection.execute(forget, &[Value::Text(topic)]).await.map_err(unavailable)?;
-                if rows == Rows::Delete {
-                    let delete = Arc::<str>::from((connection.dialect().delete_some)(table_of(*value_type)));
+                let tables = if rows == Rows::Delete { tables_of(*value_type) } else { &[] };
+                for table in tables {
+                    let delete = Arc::<str>::from((connection.dialect().delete_some)(table));
                     while connection.execute(delete.clone(), &[]).await.map_err(unavailable)? > 0 {}
                 }
             }
@@ -177,13 +178,15 @@ impl Target for Database {
     }
 }
 
-fn table_of(value_type: ValueType) -> &'static str {
+fn tables_of(value_type: ValueType) -> &'static [&'static str] {
     match value_type {
-        ValueType::Counters => "counters",
-        ValueType::CounterWindow => "counter_windows",
-        ValueType::Reaction => "reactions",
-        ValueType::Verdict => "verdicts",
-        ValueType::Raw => "dead_letters",
+        ValueType::Counters => &["counters"],
+        ValueType::CounterWindow => &["counter_windows"],
+        ValueType::Reaction => &["reactions"],
+        // Without the row of its board an entry is not seen.
+        ValueType::Ranking => &["boards", "board_entries"],
+        ValueType::Verdict => &["verdicts"],
+        ValueType::Raw => &["dead_letters"],
     }
 }
 

@@ -25,7 +25,10 @@ const MARIADB_MIN: (u32, u32) = (10, 11);
 
 /// In the order of their numbers; one that was released is never changed.
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
-    let mut migrator = migrator([("tables", include_str!("migrations/mysql/0001_tables.sql"))]);
+    let mut migrator = migrator([
+        ("tables", include_str!("migrations/mysql/0001_tables.sql")),
+        ("boards", include_str!("migrations/mysql/0002_boards.sql")),
+    ]);
     // The lock that it would take waits for ever.
     migrator.set_locking(false);
     migrator

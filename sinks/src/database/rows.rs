@@ -1,8 +1,11 @@
 //! Batches as rows: the values of each table's columns, in the order that [`super::table`] gives.
 
-use super::table::{COUNTER_WINDOWS, COUNTERS, DEAD_LETTERS, REACTIONS, SINK_PROGRESS, VERDICTS};
+use super::table::{
+    BOARD_ENTRIES, BOARDS, COUNTER_WINDOWS, COUNTERS, DEAD_LETTERS, REACTIONS, SINK_PROGRESS, VERDICTS,
+};
 use crate::batch::Batch;
 use std::fmt;
+use tally_model::Ranking;
 
 /// A value on its way into a column.
 #[derive(Clone)]
@@ -57,7 +60,7 @@ impl fmt::Display for Value<'_> {
     }
 }
 
-/// All rows of a batch, sorted by key: neighbours share pages, and writers that meet wait for each other in order.
+/// All rows of a batch but those of boards, sorted by key: neighbours share pages, and writers that meet wait for each other in order.
 pub fn rows_of(batch: &Batch) -> Vec<Rows<'_>> {
     let all =
         [counters(batch), windows(batch), reactions(batch), verdicts(batch), dead_letters(batch), progress(batch)];
@@ -115,6 +118,30 @@ fn reactions(batch: &Batch) -> Rows<'_> {
         values.push(Value::Int(reaction.version));
     }
     Rows { table: REACTIONS, values }
+}
+
+/// The rows that say which version of each board there is.
+pub fn boards<'a>(rankings: &[&'a Ranking]) -> Rows<'a> {
+    let mut values = Vec::new();
+    for ranking in rankings {
+        values.push(Value::Text(&ranking.board));
+        values.push(Value::Int(ranking.items.len() as i64));
+        values.push(Value::Int(ranking.as_of_ms));
+        values.push(Value::Int(ranking.version));
+    }
+    Rows { table: BOARDS, values }
+}
+
+/// The rows of one board, from position 1 on.
+pub fn board_entries(ranking: &Ranking) -> Rows<'_> {
+    let mut values = Vec::new();
+    for (position, item) in (1..).zip(&ranking.items) {
+        values.push(Value::Text(&ranking.board));
+        values.push(Value::Int(position));
+        values.push(Value::Text(&item.subject_id));
+        values.push(Value::Int(item.score));
+    }
+    Rows { table: BOARD_ENTRIES, values }
 }
 
 fn verdicts(batch: &Batch) -> Rows<'_> {

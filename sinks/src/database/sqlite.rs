@@ -55,7 +55,12 @@ pub async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection,
         .pragma("journal_size_limit", (WAL_PAGES * 4_096).to_string());
     let mut connection = options.connect().await?;
     // In the order of their numbers; one that was released is never changed.
-    migrator([("tables", include_str!("migrations/sqlite/0001_tables.sql"))]).run(&mut connection).await?;
+    migrator([
+        ("tables", include_str!("migrations/sqlite/0001_tables.sql")),
+        ("boards", include_str!("migrations/sqlite/0002_boards.sql")),
+    ])
+    .run(&mut connection)
+    .await?;
     Ok(connection)
 }
 

@@ -52,12 +52,14 @@ impl Table {
 pub const COUNTERS: usize = 0;
 pub const COUNTER_WINDOWS: usize = 1;
 pub const REACTIONS: usize = 2;
-pub const VERDICTS: usize = 3;
-pub const DEAD_LETTERS: usize = 4;
-pub const SINK_PROGRESS: usize = 5;
+pub const BOARDS: usize = 3;
+pub const BOARD_ENTRIES: usize = 4;
+pub const VERDICTS: usize = 5;
+pub const DEAD_LETTERS: usize = 6;
+pub const SINK_PROGRESS: usize = 7;
 
 /// All of them.
-pub static TABLES: [Table; 6] = [
+pub static TABLES: [Table; 8] = [
     Table { name: "counters", keys: &["subject_id", "metric"], values: &[replace("value"), VERSION] },
     Table {
         name: "counter_windows",
@@ -75,6 +77,9 @@ pub static TABLES: [Table; 6] = [
             VERSION,
         ],
     },
+    Table { name: "boards", keys: &["board"], values: &[replace("items"), replace("as_of"), VERSION] },
+    // Not guarded: whoever writes them holds the row of their board, and has looked at its version.
+    Table { name: "board_entries", keys: &["board", "position"], values: &[replace("subject_id"), replace("score")] },
     Table {
         name: "verdicts",
         keys: &["partition", "offset"],

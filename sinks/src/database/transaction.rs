@@ -3,12 +3,13 @@
 use super::CHUNKS;
 use super::connection::{Columns, Connection};
 use super::dialect::{CLAIMED, placeholders};
-use super::rows::{Rows, Value, rows_of};
+use super::rows::{Rows, Value, board_entries, boards, rows_of};
 use super::table::{TABLES, Table};
 use crate::batch::{Batch, Move};
 use crate::target::TargetError;
 use hashbrown::HashMap;
 use std::sync::Arc;
+use tally_model::Ranking;
 use tally_streams::log::TopicPartition;
 
 /// The upserts of every table, one per number of rows: few statements have to be prepared.
@@ -26,6 +27,7 @@ pub async fn write(connection: &mut Connection, upserts: &Upserts, batch: &Batch
     connection.run(connection.dialect().begin).await.map_err(failed)?;
     let stored = lock(connection, &batch.positions).await.map_err(failed)?;
     compare(&batch.positions, &stored)?;
+    replace_boards(connection, upserts, batch.rankings.rows()).await?;
     for rows in rows_of(batch) {
         upsert(connection, upserts, &rows).await?;
     }
@@ -82,6 +84,32 @@ fn compare(moves: &[Move], stored: &HashMap<TopicPartition, u64>) -> Result<(), 
             let (partition, expected) = (step.partition.clone(), step.expected);
             return Err(TargetError::Moved { partition, expected, found });
         }
+    }
+    Ok(())
+}
+
+/// Replaces boards as wholes. The row of a board in `boards` is the one guard of all its entries: written first, it
+/// stays locked until the transaction ends, and the version that it has then says whether the entries may be replaced.
+async fn replace_boards(
+    connection: &mut Connection,
+    upserts: &Upserts,
+    rankings: &[Ranking],
+) -> Result<(), TargetError> {
+    let mut sorted: Vec<_> = rankings.iter().collect();
+    sorted.sort_unstable_by(|a, b| a.board.cmp(&b.board));
+    upsert(connection, upserts, &boards(&sorted)).await?;
+    for ranking in sorted {
+        let board = Value::Text(&ranking.board);
+        let sql = format!("SELECT version FROM boards WHERE board = ?{}", connection.dialect().for_update);
+        let stored = connection.fetch(sql, std::slice::from_ref(&board), |row| row.int(0)).await.map_err(failed)?;
+        if stored != [ranking.version] {
+            continue;
+        }
+        // Most entries are what they were: they are written over, and only what is beyond the last one goes.
+        upsert(connection, upserts, &board_entries(ranking)).await?;
+        let beyond = Arc::<str>::from("DELETE FROM board_entries WHERE board = ? AND `position` > ?");
+        let last = Value::Int(ranking.items.len() as i64);
+        connection.execute(beyond, &[board, last]).await.map_err(failed)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use redis::{Cmd, Pipeline, Script, cmd};
 use std::sync::LazyLock;
-use tally_model::Counters;
+use tally_model::{Counters, Ranking};
 
 const OLDER: &str = "
 local function older(a, b)
@@ -33,6 +33,24 @@ for _, key in ipairs(KEYS) do
   at = last + 1
 end
 return latest
+";
+
+/// Keys: the sorted set of a board and its hash. Arguments: the epoch, the version, the whole record; then score and
+/// subject of each entry.
+///
+/// One guard, in the hash, for both: they are replaced together, so nothing stays that an older version or another
+/// epoch had. Answers as TOTALS does.
+const BOARD: &str = "
+local found = redis.call('HMGET', KEYS[2], '@epoch', '@version')
+local epoch, version = found[1], found[2]
+if epoch and older(ARGV[1], epoch) then return epoch end
+if epoch == ARGV[1] and version and older(ARGV[2], version) then return epoch end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[2], '@epoch', ARGV[1], '@version', ARGV[2], 'ranking', ARGV[3])
+for at = 4, #ARGV, 1000 do
+  redis.call('ZADD', KEYS[1], unpack(ARGV, at, math.min(at + 999, #ARGV)))
+end
+return ARGV[1]
 ";
 
 /// Key: a marker. Argument: the epoch. Answers what stands there afterwards.
@@ -96,7 +114,7 @@ impl Loadable {
     }
 }
 
-static ALL: LazyLock<[Loadable; 5]> = LazyLock::new(|| [TOTALS, MARK, BEGIN, OPEN, MOVE].map(Loadable::new));
+static ALL: LazyLock<[Loadable; 6]> = LazyLock::new(|| [TOTALS, MARK, BEGIN, OPEN, MOVE, BOARD].map(Loadable::new));
 
 /// Loads all scripts. A Redis forgets them with a restart, a failover or `SCRIPT FLUSH`.
 pub fn load() -> Pipeline {
@@ -116,6 +134,18 @@ pub fn totals<'a>(epoch: u64, keys: &[String], rows: impl Iterator<Item = &'a Co
         for (metric, value) in &row.counters {
             command.arg(metric).arg(*value);
         }
+    }
+    command
+}
+
+/// Replaces a board: its sorted set and its hash.
+pub fn board(epoch: u64, keys: &[String; 2], ranking: &Ranking) -> Cmd {
+    let mut command = ALL[5].invoke(keys);
+    // Strings and numbers always become JSON.
+    let json = serde_json::to_string(ranking).unwrap_or_default();
+    command.arg(epoch).arg(ranking.version.max(0)).arg(json);
+    for item in &ranking.items {
+        command.arg(item.score).arg(&item.subject_id);
     }
     command
 }

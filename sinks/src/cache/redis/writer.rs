@@ -1,4 +1,4 @@
-//! Batches into Redis: totals first, positions when all of them are acknowledged.
+//! Batches into Redis: totals and boards first, positions when all of them are acknowledged.
 
 use super::scripts;
 use super::session::{Ended, Opened, Session};
@@ -10,12 +10,13 @@ use prometheus::IntCounter;
 use redis::{Cmd, Pipeline, Value};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tally_cache::redis::{RedisAddress, RedisProgress, StoredPartition, slot_of, text};
+use tally_cache::redis::{Keys, RedisAddress, RedisProgress, StoredPartition, slot_of, text};
+use tally_model::Ranking;
 use tally_streams::log::TopicPartition;
 
 /// Keys of one script. A longer one would hold up everybody else.
 const SCRIPT_KEYS_MAX: usize = 100;
-/// Keys on their way to one shard at a time.
+/// Keys and entries of boards on their way to one shard at a time.
 const PIPELINE_KEYS_MAX: usize = 1_000;
 /// A refill that took longer may have missed what was compacted meanwhile: it goes on to where the topic ends then.
 const REFILL_AGE_MAX: Duration = Duration::from_millis(TRUST_MS as u64 / 2);
@@ -148,7 +149,7 @@ impl Writer {
             session = self.begin_again(session).await?;
             expected.fill(None);
         }
-        self.write_totals(&session, batch.counters.rows()).await?;
+        self.write_rows(&session, batch).await?;
         let finished_late = self.write_positions(&session, batch, &fields, &expected).await?;
         self.session = Some(session);
         match finished_late {
@@ -191,14 +192,11 @@ impl Writer {
         self.session().await
     }
 
-    /// Every total is acknowledged when this returns, by a shard that had its marker afterwards.
-    async fn write_totals(&mut self, session: &Session, rows: &[CounterRow]) -> Result<(), TargetError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
+    /// Every row is acknowledged when this returns, by a shard that had its marker afterwards.
+    async fn write_rows(&mut self, session: &Session, batch: &Batch) -> Result<(), TargetError> {
         let mut of_shard = vec![Vec::new(); session.shards.len()];
-        for (keys, command) in scripts_of(session, rows) {
-            let (shard, keys, command): (usize, usize, Cmd) = (keys.0, keys.1, command);
+        let totals = totals(session, batch.counters.rows());
+        for (shard, keys, command) in totals.into_iter().chain(boards(session, batch.rankings.rows())) {
             of_shard[shard].push((keys, command));
         }
         let mut of_shard: Vec<_> = of_shard.into_iter().map(|commands| commands.into_iter().peekable()).collect();
@@ -232,7 +230,7 @@ impl Writer {
         let epochs = answers.filter_map(|answer| text(&answer)?.parse::<u64>().ok());
         self.seen = epochs.fold(self.seen, u64::max);
         if self.seen > session.epoch {
-            return Err(TargetError::Lost(format!("redis: there are totals of epoch {}, which is later", self.seen)));
+            return Err(TargetError::Lost(format!("redis: there are rows of epoch {}, which is later", self.seen)));
         }
         Ok(())
     }
@@ -289,9 +287,12 @@ fn moved(step: &Move, found: Option<u64>) -> TargetError {
     TargetError::Moved { partition: step.partition.clone(), expected: step.expected, found }
 }
 
-/// The scripts for these rows, each with its shard and its number of keys. All keys of one are of one slot; without a
-/// Cluster there is only one shard, and any keys will do.
-fn scripts_of(session: &Session, rows: &[CounterRow]) -> Vec<((usize, usize), Cmd)> {
+/// A script: its shard, how many keys and entries it has, the command.
+type OfShard = (usize, usize, Cmd);
+
+/// The scripts for these totals. All keys of one are of one slot; without a Cluster there is only one shard, and any keys
+/// will do.
+fn totals(session: &Session, rows: &[CounterRow]) -> Vec<OfShard> {
     let cluster = session.shards.is_cluster();
     let slot = |row: &CounterRow| if cluster { slot_of(&row.counters.subject_id) } else { 0 };
     let mut rows: Vec<_> = rows.iter().map(|row| (slot(row), row)).collect();
@@ -299,8 +300,18 @@ fn scripts_of(session: &Session, rows: &[CounterRow]) -> Vec<((usize, usize), Cm
     let script = |rows: &[(u16, &CounterRow)]| {
         let keys: Vec<String> = rows.iter().map(|(_, row)| session.keys.counters(&row.counters.subject_id)).collect();
         let command = scripts::totals(session.epoch, &keys, rows.iter().map(|(_, row)| &row.counters));
-        ((session.shards.of(rows[0].0), keys.len()), command)
+        (session.shards.of(rows[0].0), keys.len(), command)
     };
     let of_slots = rows.chunk_by(|(a, _), (b, _)| a == b);
     of_slots.flat_map(|rows| rows.chunks(SCRIPT_KEYS_MAX)).map(script).collect()
+}
+
+/// The scripts for these boards, one each.
+fn boards(session: &Session, rankings: &[Ranking]) -> Vec<OfShard> {
+    let script = |ranking: &Ranking| {
+        let keys = [session.keys.board(&ranking.board), session.keys.ranking(&ranking.board)];
+        let shard = session.shards.of(Keys::board_slot(&ranking.board));
+        (shard, keys.len() + ranking.items.len(), scripts::board(session.epoch, &keys, ranking))
+    };
+    rankings.iter().map(script).collect()
 }
