@@ -94,8 +94,12 @@ mod kafka {
 
     impl Twin {
         fn join(harness: &Harness, group: &str, topic: &str) -> Self {
+            Self::join_as("twin", harness, group, topic)
+        }
+
+        fn join_as(name: &str, harness: &Harness, group: &str, topic: &str) -> Self {
             let mut consumer = harness.log.consumer(group).unwrap();
-            consumer.subscribe(topic, "twin").unwrap();
+            consumer.subscribe(topic, name).unwrap();
             Self { consumer, owned: BTreeSet::new(), lost: 0, ended: None }
         }
 
@@ -127,6 +131,36 @@ mod kafka {
         while !condition() {
             assert!(begun.elapsed() < harness.patience, "waited for: {what}");
         }
+    }
+
+    /// See `streams/src/log/kafka/orphans.rs`.
+    #[test]
+    fn what_a_killed_member_gave_back_finds_an_owner() {
+        if broker().is_none() {
+            return;
+        }
+        let harness = open();
+        let (topic, group) = (topic(&harness), format!("{}group", harness.prefix));
+        let mut first = Twin::join_as("first", &harness, &group, &topic);
+        until(&harness, "the first to own everything", || {
+            first.poll();
+            first.owned.len() == 3
+        });
+        let mut second = Twin::join_as("second", &harness, &group, &topic);
+        until(&harness, "the first to be asked for some", || {
+            second.poll();
+            first.poll();
+            first.owned.len() < 3
+        });
+        // Killed before it has given them back, and started again at once: nobody hears of the former any more.
+        std::mem::forget(first);
+        let mut first = Twin::join_as("first", &harness, &group, &topic);
+        until(&harness, "all partitions to have an owner", || {
+            first.poll();
+            second.poll();
+            first.owned.len() + second.owned.len() == 3
+        });
+        assert!(first.owned.is_disjoint(&second.owned));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::super::{GroupMetadata, LogError};
 use super::context;
 use super::lookup::Lookup;
 use super::native;
+use super::orphans::Orphans;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -46,6 +47,9 @@ pub(super) struct Member {
     lookup: Arc<Lookup>,
     driver: String,
     name: String,
+    /// How often it has taken a new name. See [`Orphans`].
+    renamed: u32,
+    orphans: Orphans,
     /// None between the loss of the name and the next try.
     client: Option<BaseConsumer<Rebalances>>,
     /// When the name was lost, lately.
@@ -126,6 +130,8 @@ impl Member {
             lookup: lookup.clone(),
             driver: driver.to_owned(),
             name: name.to_owned(),
+            renamed: 0,
+            orphans: Orphans::new(),
             client: Some(connect(lookup, group, driver, name)?),
             losses: VecDeque::new(),
             owned: BTreeSet::new(),
@@ -141,7 +147,7 @@ impl Member {
     pub fn poll(&mut self) -> Result<Option<Told>, LogError> {
         let Some(client) = &self.client else {
             if !self.leaving && self.losses.back().is_none_or(|lost_at| lost_at.elapsed() >= REJOIN_AFTER) {
-                self.client = Some(connect(&self.lookup, &self.metadata.group, &self.driver, &self.name)?);
+                self.client = Some(connect(&self.lookup, &self.metadata.group, &self.driver, &self.present_name())?);
             }
             return Ok(None);
         };
@@ -158,19 +164,22 @@ impl Member {
         if let Some((code, reason)) = failed {
             let code = client.client().fatal_error().map_or(code, |(code, _)| code);
             return match code {
-                Code::FencedInstanceId => {
-                    self.begin_anew("the member's name was given to another; joining again").map(Some)
-                }
+                Code::FencedInstanceId => self.begin_anew("the member's name was given to another; joining again"),
                 _ => Err(LogError::Fatal(format!("group `{}`: {reason}", self.metadata.group))),
             };
         }
         let Some((told, metadata)) = lock(&client.context().queue).pop_front() else {
-            return match self.is_stale() {
-                false => Ok(None),
-                true => self
-                    .begin_anew("the group takes the member for another than the one it told of; joining again")
-                    .map(Some),
-            };
+            if self.is_stale() {
+                return self
+                    .begin_anew("the group takes the member for another than the one it told of; joining again");
+            }
+            let group = self.metadata.group.as_str();
+            if self.orphans.are_found(&self.lookup, group, &self.driver, self.owned.len()) {
+                tracing::warn!(group, member = self.name, "nobody has some partitions; joining again for them");
+                self.renamed += 1;
+                return Ok(Some(self.join_again()));
+            }
+            return Ok(None);
         };
         if let Some(metadata) = metadata {
             self.metadata = metadata;
@@ -202,7 +211,7 @@ impl Member {
     }
 
     /// Everything is lost, and the member joins again with a client of its own. See the module.
-    fn begin_anew(&mut self, why: &str) -> Result<Told, LogError> {
+    fn begin_anew(&mut self, why: &str) -> Result<Option<Told>, LogError> {
         let group = self.metadata.group.as_str();
         self.losses.push_back(Instant::now());
         self.losses.retain(|lost_at| lost_at.elapsed() < LOSSES_WITHIN);
@@ -213,13 +222,24 @@ impl Member {
             )));
         }
         tracing::warn!(group, member = self.name, "{why}");
+        Ok(Some(self.join_again()))
+    }
+
+    fn join_again(&mut self) -> Told {
         if let Some(client) = self.client.take() {
             // Closing takes as long as its requests under way.
             std::thread::spawn(move || drop(client));
         }
         (self.revoking, self.stale_since) = (false, None);
-        let partitions = std::mem::take(&mut self.owned).into_iter().collect();
-        Ok(Told::Revoked { partitions, lost: true })
+        Told::Revoked { partitions: std::mem::take(&mut self.owned).into_iter().collect(), lost: true }
+    }
+
+    /// A name that the group does not know makes it divide everything anew.
+    fn present_name(&self) -> String {
+        match self.renamed {
+            0 => self.name.clone(),
+            times => format!("{}-{times}", self.name),
+        }
     }
 
     /// Leaves: `poll` until the partitions are revoked, and once more.

@@ -14,6 +14,7 @@ mod lookup;
 mod member;
 mod native;
 mod options;
+mod orphans;
 mod producer;
 mod topics;
 mod unsettled;
