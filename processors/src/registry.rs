@@ -15,6 +15,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "raw",
         outputs: &["event", "verdict"],
         key: None,
+        partitions: None,
+        then: None,
         parse: decode::parse,
     },
     NodeType {
@@ -23,6 +25,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "event",
         outputs: &["event", "verdict"],
         key: None,
+        partitions: None,
+        then: None,
         parse: dedupe::parse,
     },
     NodeType {
@@ -31,6 +35,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "event",
         outputs: &["event", "verdict"],
         key: None,
+        partitions: None,
+        then: None,
         parse: rate_check::parse,
     },
     NodeType {
@@ -39,6 +45,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "event",
         outputs: &["change", "reaction", "verdict"],
         key: None,
+        partitions: None,
+        then: None,
         parse: toggle::parse,
     },
     NodeType {
@@ -47,6 +55,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "event",
         outputs: &["change", "verdict"],
         key: None,
+        partitions: None,
+        then: None,
         parse: count::parse,
     },
     NodeType {
@@ -55,6 +65,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "event",
         outputs: &["change"],
         key: None,
+        partitions: None,
+        then: None,
         parse: unique::parse,
     },
     NodeType {
@@ -63,6 +75,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "change",
         outputs: &["counters", "counter"],
         key: Some("subject_id"),
+        partitions: None,
+        then: None,
         parse: total::parse,
     },
 ];
