@@ -1,7 +1,7 @@
 //! The one table of node types.
 
 use crate::item::Actions;
-use crate::{count, decode, dedupe, rate_check, toggle, total, unique};
+use crate::{board, count, decode, dedupe, rate_check, toggle, total, unique};
 use tally_streams::topology::NodeType;
 
 /// The types of sinks that the binary can make.
@@ -79,4 +79,26 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         then: None,
         parse: total::parse,
     },
+    NodeType {
+        name: "board",
+        about: "the subjects with the highest scores, decaying or within a window",
+        input: "change",
+        outputs: &["top"],
+        key: Some("subject_id"),
+        partitions: None,
+        then: Some(&MERGE),
+        parse: board::parse,
+    },
 ];
+
+/// What every board implies. One partition: boards are few and small.
+const MERGE: NodeType<Actions> = NodeType {
+    name: "merge",
+    about: "one board of the tops of all partitions",
+    input: "top",
+    outputs: &["ranking"],
+    key: Some("board"),
+    partitions: Some(1),
+    then: None,
+    parse: board::merge::parse,
+};
