@@ -145,7 +145,8 @@ mod tests {
     #[test]
     fn a_transaction_that_was_taken_back_sends_nothing() {
         let mut hop = CombiningHop::default();
-        (hop.add(&top("hot", 5)), hop.add(&change("article:7")));
+        hop.add(&top("hot", 5));
+        hop.add(&change("article:7"));
         hop.clear();
         assert!(hop.is_empty());
     }

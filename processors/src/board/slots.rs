@@ -131,7 +131,8 @@ impl Ranked for Slots {
             match (now.peek(), was.peek()) {
                 (Some((slot, sum)), Some((other, before))) if slot == other => {
                     item(*slot, sum.wrapping_sub(*before));
-                    (now.next(), was.next());
+                    now.next();
+                    was.next();
                 }
                 (Some((slot, sum)), other) if other.is_none_or(|(other, _)| slot < other) => {
                     item(*slot, *sum);

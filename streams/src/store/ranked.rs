@@ -102,13 +102,15 @@ pub struct RankedStore<K: StoreKey + Ord, V: Ranked> {
     table: Table<K, V>,
     /// None until somebody says which time it is.
     order: Option<Order<K, V::Rule>>,
+    /// The tick of the order at the last commit.
+    committed_tick: Option<i64>,
     /// Its place among the checkpoint's databases.
     index: usize,
 }
 
 impl<K: StoreKey + Ord, V: Ranked> Default for RankedStore<K, V> {
     fn default() -> Self {
-        Self { name: String::new(), table: Table::default(), order: None, index: 0 }
+        Self { name: String::new(), table: Table::default(), order: None, committed_tick: None, index: 0 }
     }
 }
 
@@ -140,7 +142,7 @@ impl<K: StoreKey + Ord, V: Ranked> RankedStore<K, V> {
         match &self.order {
             Some(order) if order.rule == rule && order.tick == tick => {}
             Some(order) if order.rule == rule && order.tick < tick => self.age(tick),
-            // The first time; or back, since a transaction that had moved the clock was taken back.
+            // The first time, or the first since a transaction that had moved the clock was taken back.
             _ => self.rebuild(rule, tick),
         }
     }
@@ -243,9 +245,13 @@ impl<K: StoreKey + Ord, V: Ranked> StateStore for RankedStore<K, V> {
 
     fn commit(&mut self) {
         self.table.commit();
+        self.committed_tick = self.order.as_ref().map(|order| order.tick);
     }
 
     fn rollback(&mut self) {
+        if self.order.as_ref().map(|order| order.tick) != self.committed_tick {
+            self.order = None;
+        }
         let moved: Vec<_> = self.table.changes().map(|(key, _)| (key.clone(), self.standing(key))).collect();
         self.table.rollback();
         for (key, from) in moved {

@@ -70,6 +70,7 @@ type Model = BTreeMap<Arc<str>, Sums>;
 enum Step {
     Add(u8, i64, i64),
     Advance(i64),
+    Look,
     Commit,
     Rollback,
     Restart,
@@ -79,6 +80,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0..9u8, -6..2i64, -2..4i64).prop_map(|(k, at, n)| Step::Add(k, at, n)),
         2 => (1..4i64).prop_map(Step::Advance),
+        4 => Just(Step::Look),
         2 => Just(Step::Commit),
         1 => Just(Step::Rollback),
         1 => Just(Step::Restart),
@@ -99,7 +101,8 @@ proptest! {
         const LASTS: i64 = 5;
         let (mut store, mut changelog) = (Store::default(), Vec::new());
         let (mut open, mut committed): ((Model, i64), (Model, i64)) = Default::default();
-        let mut read = Vec::new();
+        // What whoever reads the top knows, and knew at the last commit.
+        let (mut read, mut read_before) = (Vec::new(), Vec::new());
         store.open("board", 0, None).unwrap();
         for step in steps {
             match step {
@@ -109,16 +112,25 @@ proptest! {
                     open.0.entry(key).or_default().add(at, n);
                 }
                 Step::Advance(ticks) => open.1 += ticks,
+                Step::Look => {
+                    store.advance(LASTS, open.1);
+                    // What is untouched is as it was read.
+                    read = store.take_top(3).unwrap_or(read);
+                    prop_assert_eq!(&read, &naive_top(&open.0, LASTS, open.1, 3));
+                    let places = store.order.as_ref().unwrap().places.len();
+                    prop_assert_eq!(places, naive_top(&open.0, LASTS, open.1, 99).len());
+                }
                 Step::Commit => {
                     let mut writer = ChangelogWriter::new(1 << 20);
                     store.write_changes(&mut writer);
                     changelog.extend(writer.finish());
                     store.commit();
                     committed = open.clone();
+                    read_before = read.clone();
                 }
                 Step::Rollback => {
                     store.rollback();
-                    open = committed.clone();
+                    (open, read) = (committed.clone(), read_before.clone());
                 }
                 Step::Restart => {
                     store = Store::default();
@@ -126,15 +138,9 @@ proptest! {
                         store.restore(&entry.unwrap().1).unwrap();
                     }
                     store.commit();
-                    open = committed.clone();
+                    (open, read) = (committed.clone(), read_before.clone());
                 }
             }
-            store.advance(LASTS, open.1);
-            // What is untouched is as it was read.
-            read = store.take_top(3).unwrap_or(read);
-            prop_assert_eq!(&read, &naive_top(&open.0, LASTS, open.1, 3));
-            let order = store.order.as_ref().unwrap();
-            prop_assert_eq!(order.places.len(), naive_top(&open.0, LASTS, open.1, 99).len());
         }
         // What no longer counts is forgotten.
         store.advance(LASTS, open.1 + 99);
