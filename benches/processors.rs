@@ -1,4 +1,4 @@
-//! What the processors cost: the shipped topology over the memory log, both hops with changelog, and beside it a plain
+//! What the processors cost: the shipped topology over the memory log, all hops with changelog, and beside it a plain
 //! read-parse-hash-write loop over the same records. CPU-seconds per million events, medians of 3.
 //!
 //! `cargo bench --bench processors -- [EVENTS]` (2,000,000 by default).
@@ -20,17 +20,28 @@ use tally_streams::topology::Topology;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const RUNS: usize = 3;
+const HOPS: &[&str] = &["tally-user-actions-by-subject_id-repartition", "tally-by-subject_id-by-board-repartition"];
+const CHANGELOGS: &[&str] =
+    &["tally-user-actions-changelog", "tally-by-subject_id-changelog", "tally-by-board-changelog"];
 
 fn main() {
     let events = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(2_000_000u64);
     let text = include_str!("../topology.yaml");
-    let load = || Topology::<Actions>::load("topology.yaml", text, REGISTRY, SINK_TYPES).expect("the shipped topology");
+    let load = |text: &str| Topology::<Actions>::load("topology.yaml", text, REGISTRY, SINK_TYPES).expect("a topology");
+    // The last subtopology is that of the boards.
+    let is_board = |line: &&str| line.contains("type: board,") || line.contains("value: ranking,");
+    let without_boards = text.lines().filter(|line| !is_board(line)).collect::<Vec<_>>().join("\n");
+    let boardless = || load(&without_boards);
+    let load = || load(text);
     let (mut pipeline, mut with_checkpoints, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+    let mut without = Vec::new();
     for run in 0..RUNS {
         let log = filled(&load(), events, run as u64);
         let dir = tempfile::tempdir().expect("a directory");
         plain.push(plain_loop(log.as_ref()) / events as f64 * 1e6);
         pipeline.push(processors(&log, load(), None) / events as f64 * 1e6);
+        let log = filled(&boardless(), events, run as u64);
+        without.push(processors(&log, boardless(), None) / events as f64 * 1e6);
         let log = filled(&load(), events, run as u64);
         with_checkpoints.push(processors(&log, load(), Some(dir.path())) / events as f64 * 1e6);
     }
@@ -39,9 +50,11 @@ fn main() {
         values[values.len() / 2]
     };
     let (pipeline, with_checkpoints, plain) = (median(pipeline), median(with_checkpoints), median(plain));
+    let without = median(without);
     println!("{events} events, CPU-seconds per million, medians of {RUNS}:");
     println!("  plain read-parse-hash-write loop       {plain:6.2}");
     println!("  processors, state in memory            {pipeline:6.2}   {:.1} x", pipeline / plain);
+    println!("  processors, without boards             {without:6.2}   {:.1} x", without / plain);
     println!("  processors, with checkpoints           {with_checkpoints:6.2}   {:.1} x", with_checkpoints / plain);
 }
 
@@ -118,18 +131,19 @@ fn processors(log: &Arc<MemoryLog>, topology: Topology<Actions>, state: Option<&
             .sum()
     };
     eprintln!(
-        "  {:.2} s CPU, {:.2} s wall, {} counters records, {} hop records, {} changelog records",
+        "  {:.2} s CPU, {:.2} s wall, {} counters records, {} rankings records, {} hop records, {} changelog records",
         seconds,
         wall.elapsed().as_secs_f64(),
         records("counters"),
-        records("tally-user-actions-by-subject_id-repartition"),
-        records("tally-user-actions-changelog") + records("tally-by-subject_id-changelog"),
+        records("rankings"),
+        HOPS.iter().map(|hop| records(hop)).sum::<u64>(),
+        CHANGELOGS.iter().map(|changelog| records(changelog)).sum::<u64>(),
     );
     seconds
 }
 
 fn at_rest(log: &Arc<MemoryLog>) -> bool {
-    ["user-actions", "tally-user-actions-by-subject_id-repartition"].iter().all(|topic| {
+    ["user-actions"].iter().chain(HOPS).all(|topic| {
         (0..log.partitions(topic).unwrap_or(0)).all(|p| {
             let partition = TopicPartition::new(*topic, p);
             let committed = log.committed("tally", &partition).ok().flatten().map_or(0, |c| c.offset);

@@ -72,22 +72,22 @@ const USAGE: &[Case] = &[
 ];
 
 const TOPOLOGIES: &[Case] = &[
-    ("check", 0, "topology.yaml: well formed: 11 processors in 2 subtopologies, 6 topics, 2 sinks"),
+    ("check", 0, "topology.yaml: well formed: 13 processors in 3 subtopologies, 7 topics, 2 sinks"),
     (
         "check --topology gone.yaml",
         2,
         "gone.yaml: No such file or directory (os error 2): name the pipeline's file with",
     ),
-    ("check --topology misspelt.yaml", 1, "misspelt.yaml:17:21: unknown node type `dedup`"),
+    ("check --topology misspelt.yaml", 1, "misspelt.yaml:18:21: unknown node type `dedup`"),
     ("check --topology empty.yaml", 1, "empty.yaml:1:1: the file is empty"),
     ("check --topology list.yaml", 1, "list.yaml:1:1: "),
     ("check --topology broken.yaml", 1, "broken.yaml:"),
     ("describe --topology gone.yaml", 2, "gone.yaml: No such file or directory (os error 2): name the pipeline's file"),
-    ("describe --topology misspelt.yaml", 2, "misspelt.yaml:17:21: unknown node type `dedup`"),
+    ("describe --topology misspelt.yaml", 2, "misspelt.yaml:18:21: unknown node type `dedup`"),
     ("describe", 0, "application tally, commits every 50ms, late after 1d"),
     ("describe --format mermaid", 0, "flowchart LR"),
     ("run --topology gone.yaml --listen 127.0.0.1:0", 2, "gone.yaml: No such file or directory (os error 2): name the"),
-    ("run --topology misspelt.yaml --listen 127.0.0.1:0", 2, "misspelt.yaml:17:21: unknown node type `dedup`"),
+    ("run --topology misspelt.yaml --listen 127.0.0.1:0", 2, "misspelt.yaml:18:21: unknown node type `dedup`"),
 ];
 
 const ROLES: &[Case] = &[
@@ -221,7 +221,7 @@ fn addresses_and_files() {
 #[test]
 fn the_environment_says_what_the_flags_do_not() {
     let dir = stage();
-    let case = ("check", 1, "misspelt.yaml:17:21: ");
+    let case = ("check", 1, "misspelt.yaml:18:21: ");
     assert_case(&tally_with(dir.path(), case.0, &[("TALLY_TOPOLOGY", "misspelt.yaml")]), case);
     let case = ("check --topology topology.yaml", 0, "topology.yaml: well formed");
     assert_case(&tally_with(dir.path(), case.0, &[("TALLY_TOPOLOGY", "misspelt.yaml")]), case);

@@ -81,9 +81,9 @@ pub struct Visitors {
     pub hashes: Vec<u64>,
 }
 
-/// Bytes that are no body of changes.
+/// Bytes that are no body of a hop.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("changes that cannot be read: {0}")]
+#[error("a body that cannot be read: {0}")]
 pub struct WireError(pub String);
 
 #[derive(Serialize, Deserialize)]

@@ -36,7 +36,7 @@ pub fn check_subject_id(id: &str) -> Result<(), &'static str> {
     let Some((kind, rest)) = id.split_once(':') else {
         return Err("must be `kind:id`, like `article:7`");
     };
-    if check_name(kind, b'-').is_err() {
+    if check_subject_kind(kind).is_err() {
         return Err("must begin with a kind: a lower-case letter, then up to 31 of `a-z0-9_-`, then `:`");
     }
     if rest.is_empty() {
@@ -48,6 +48,11 @@ pub fn check_subject_id(id: &str) -> Result<(), &'static str> {
 /// The kind of a valid subject id.
 pub fn subject_kind(id: &str) -> &str {
     id.split_once(':').map_or(id, |(kind, _)| kind)
+}
+
+/// A lower-case letter, then up to 31 of `a-z0-9_-`: what subject ids begin with.
+pub fn check_subject_kind(kind: &str) -> Result<(), &'static str> {
+    check_name(kind, b'-').map_err(|()| "must be a lower-case letter, then up to 31 of `a-z0-9_-`")
 }
 
 /// A lower-case letter, then up to 31 of `a-z0-9_`.

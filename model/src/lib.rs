@@ -1,4 +1,4 @@
-//! What travels through tally: events, changes, counters, reactions, verdicts, receipts and progress marks, their
+//! What travels through tally: events, changes, counters, rankings, reactions, verdicts, receipts and progress marks, their
 //! wire formats and their limits. No I/O, no clock; everything a stranger sent is checked here, by one set of rules
 //! for the door and for those who write to the topic themselves.
 
@@ -14,6 +14,7 @@ mod reaction;
 mod receipt;
 mod roots;
 mod time;
+mod top;
 mod verdict;
 
 pub use change::{
@@ -22,7 +23,7 @@ pub use change::{
 pub use counters::{CounterWindow, Counters};
 pub use event::{Event, MAX_AHEAD_MS, Scalar};
 pub use fields::{EventError, EventFields, UnknownFields};
-pub use ids::{check_actor_id, check_event_id, check_event_type, check_subject_id, subject_kind};
+pub use ids::{check_actor_id, check_event_id, check_event_type, check_subject_id, check_subject_kind, subject_kind};
 pub use problem::Problem;
 pub use progress::{PROGRESS_KEY_PREFIX, ProgressMark, RootPosition};
 pub use ranking::{Ranked, Ranking};
@@ -30,6 +31,7 @@ pub use reaction::Reaction;
 pub use receipt::{Receipt, ReceiptError, ReceiptKey};
 pub use roots::Roots;
 pub use time::{format_ms, parse_ms};
+pub use top::{PartitionTop, decode_tops, encode_tops, holds_tops};
 pub use verdict::{Verdict, VerdictKind};
 
 /// Joins the parts of a multi-part key by NUL.

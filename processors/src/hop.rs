@@ -1,26 +1,30 @@
-//! Changes on their way to their subjects: combined until the commit.
+//! Changes on their way to their subjects, and tops on their way to their boards: combined until the commit.
 
 use crate::item::Item;
 use hashbrown::HashMap;
 use std::sync::Arc;
-use tally_model::{ChangesEncoder, SubjectChanges, decode_changes};
+use tally_model::{
+    Change, ChangesEncoder, PartitionTop, SubjectChanges, decode_changes, decode_tops, encode_tops, holds_tops,
+};
 use tally_streams::log::partition_of;
 use tally_streams::processor::Hop;
 
 /// A rough size of a subject's entry, in bytes.
 const SUBJECT_BYTES: usize = 256;
+/// A rough size of a place in a top, in bytes.
+const PLACE_BYTES: usize = 64;
 
-/// Changes by subject, in order of first appearance.
+/// Changes by subject, in order of first appearance; and of each board the newest top.
 #[derive(Default)]
-pub struct ChangeHop {
+pub struct CombiningHop {
     index: HashMap<Arc<str>, usize, ahash::RandomState>,
     subjects: Vec<SubjectChanges>,
     changes: usize,
+    tops: Vec<PartitionTop>,
 }
 
-impl Hop<Item> for ChangeHop {
-    fn add(&mut self, item: &Item) {
-        let Item::Change(change) = item else { return };
+impl CombiningHop {
+    fn add_change(&mut self, change: &Change) {
         self.changes += 1;
         let at = match self.index.get(&change.subject_id) {
             Some(at) => *at,
@@ -33,12 +37,31 @@ impl Hop<Item> for ChangeHop {
         self.subjects[at].add(change);
     }
 
+    fn add_top(&mut self, top: &PartitionTop) {
+        match self.tops.iter_mut().find(|known| known.board == top.board) {
+            Some(known) => *known = top.clone(),
+            None => self.tops.push(top.clone()),
+        }
+    }
+}
+
+impl Hop<Item> for CombiningHop {
+    fn add(&mut self, item: &Item) {
+        match item {
+            Item::Change(change) => self.add_change(change),
+            Item::Top(top) => self.add_top(top),
+            // The topology's check lets nothing else leave by a hop.
+            _ => {}
+        }
+    }
+
     fn is_empty(&self) -> bool {
-        self.subjects.is_empty()
+        self.subjects.is_empty() && self.tops.is_empty()
     }
 
     fn size_bytes(&self) -> usize {
-        self.subjects.len() * SUBJECT_BYTES + self.changes * size_of::<u64>()
+        let places: usize = self.tops.iter().map(|top| top.items.len()).sum();
+        self.subjects.len() * SUBJECT_BYTES + self.changes * size_of::<u64>() + places * PLACE_BYTES
     }
 
     fn drain(&mut self, partitions: u32, body_bytes_max: usize, emit: &mut dyn FnMut(u32, Vec<u8>)) {
@@ -50,6 +73,11 @@ impl Hop<Item> for ChangeHop {
         for (partition, mut encoder) in (0..).zip(encoders) {
             encoder.finish(|body| emit(partition, body));
         }
+        let partition = |top: &PartitionTop| partition_of(top.board.as_bytes(), partitions);
+        self.tops.sort_by_key(partition);
+        for tops in self.tops.chunk_by(|a, b| partition(a) == partition(b)) {
+            encode_tops(tops, body_bytes_max, |body| emit(partition(&tops[0]), body));
+        }
         self.clear();
     }
 
@@ -57,12 +85,69 @@ impl Hop<Item> for ChangeHop {
         self.index.clear();
         self.subjects.clear();
         self.changes = 0;
+        self.tops.clear();
     }
 
     fn decode(body: &[u8], each: &mut dyn FnMut(Item)) -> Result<(), String> {
         if body.is_empty() {
             return Ok(());
         }
+        if holds_tops(body) {
+            return decode_tops(body, |top| each(Item::Top(top))).map_err(|e| e.to_string());
+        }
         decode_changes(body, |changes| each(Item::Changes(changes))).map_err(|e| e.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tally_model::ChangeBody;
+
+    fn change(subject_id: &str) -> Item {
+        let body = ChangeBody::Delta { minute: 5, total_only: false, delta: 1 };
+        Item::Change(Change { subject_id: subject_id.into(), metric: "likes".into(), body })
+    }
+
+    fn top(board: &str, score: i64) -> Item {
+        let items = vec![("article:7".into(), score)];
+        Item::Top(PartitionTop { board: board.into(), partition: 2, epoch: 0, items })
+    }
+
+    fn drained(items: &[Item], partitions: u32) -> Vec<(u32, Vec<Item>)> {
+        let (mut hop, mut drained) = (CombiningHop::default(), Vec::new());
+        items.iter().for_each(|item| hop.add(item));
+        hop.drain(partitions, 1 << 19, &mut |partition, body| {
+            let mut items = Vec::new();
+            CombiningHop::decode(&body, &mut |item| items.push(item)).unwrap();
+            drained.push((partition, items));
+        });
+        assert!(hop.is_empty() && hop.size_bytes() == 0);
+        drained
+    }
+
+    #[test]
+    fn the_newest_top_of_a_board_is_what_is_sent() {
+        let sent = drained(&[top("hot", 5), top("liked", 7), top("hot", 6)], 1);
+        assert_eq!(sent, [(0, vec![top("hot", 6), top("liked", 7)])]);
+    }
+
+    #[test]
+    fn changes_and_tops_go_in_bodies_that_can_be_told_apart() {
+        let sent = drained(&[top("hot", 5), change("article:7"), change("article:7")], 8);
+        let [(of_subject, changes), (of_board, tops)] = sent.as_slice() else { panic!("{sent:?}") };
+        assert_eq!((*of_subject, *of_board), (partition_of(b"article:7", 8), partition_of(b"hot", 8)));
+        let [Item::Changes(changes)] = changes.as_slice() else { panic!("{changes:?}") };
+        assert_eq!(changes.deltas[0].delta, 2);
+        assert_eq!(tops.as_slice(), [top("hot", 5)]);
+    }
+
+    #[test]
+    fn a_transaction_that_was_taken_back_sends_nothing() {
+        let mut hop = CombiningHop::default();
+        hop.add(&top("hot", 5));
+        hop.add(&change("article:7"));
+        hop.clear();
+        assert!(hop.is_empty());
     }
 }

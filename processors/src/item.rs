@@ -1,8 +1,9 @@
 //! What flows along the edges, and how it leaves a task.
 
-use crate::hop::ChangeHop;
+use crate::hop::CombiningHop;
 use tally_model::{
-    Change, CounterWindow, Counters, Event, ProgressMark, Reaction, RootPosition, SubjectChanges, Verdict, VerdictKind,
+    Change, CounterWindow, Counters, Event, PartitionTop, ProgressMark, Ranking, Reaction, RootPosition,
+    SubjectChanges, Verdict, VerdictKind,
 };
 use tally_streams::processor::{Context, Dataflow, Origin, OutputRecord, RootProgress};
 
@@ -26,6 +27,10 @@ pub enum Item {
     Counter(CounterWindow),
     /// Edge type `verdict`.
     Verdict(Verdict),
+    /// Edge type `ranking`.
+    Ranking(Ranking),
+    /// Edge type `top`: a board in one partition, on its way to all of it.
+    Top(PartitionTop),
 }
 
 /// An event and the time that it counts at.
@@ -71,9 +76,9 @@ pub(crate) fn verdict(
 
 impl Dataflow for Actions {
     const EDGE_TYPES: &'static [&'static str] =
-        &["raw", "event", "change", "reaction", "counters", "counter", "verdict"];
+        &["raw", "event", "change", "reaction", "counters", "counter", "verdict", "ranking", "top"];
     type Value = Item;
-    type Hop = ChangeHop;
+    type Hop = CombiningHop;
 
     fn edge_type(item: &Item) -> usize {
         match item {
@@ -83,6 +88,8 @@ impl Dataflow for Actions {
             Item::Counters(_) => 4,
             Item::Counter(_) => 5,
             Item::Verdict(_) => 6,
+            Item::Ranking(_) => 7,
+            Item::Top(_) => 8,
         }
     }
 
@@ -106,8 +113,12 @@ impl Dataflow for Actions {
                 out.key.extend_from_slice(verdict.actor_id.as_deref().unwrap_or_default().as_bytes());
                 serde_json::to_writer(&mut out.value, verdict)
             }
+            Item::Ranking(ranking) => {
+                out.key.extend_from_slice(ranking.board.as_bytes());
+                serde_json::to_writer(&mut out.value, ranking)
+            }
             // The topology's check lets no topic take these.
-            Item::Event(_) | Item::Change(_) | Item::Changes(_) => Ok(()),
+            Item::Event(_) | Item::Change(_) | Item::Changes(_) | Item::Top(_) => Ok(()),
         };
         // Only a failing writer fails here, and a vector does not.
         debug_assert!(json.is_ok());

@@ -3,6 +3,7 @@
 //! All of them are pure: the same records in the same partitions give the same results, whatever threads, commits and
 //! crashes happen in between.
 
+mod board;
 mod count;
 mod decode;
 mod dedupe;

@@ -1,7 +1,7 @@
 //! The one table of node types.
 
 use crate::item::Actions;
-use crate::{count, decode, dedupe, rate_check, toggle, total, unique};
+use crate::{board, count, decode, dedupe, rate_check, toggle, total, unique};
 use tally_streams::topology::NodeType;
 
 /// The types of sinks that the binary can make.
@@ -15,6 +15,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "raw",
         outputs: &["event", "verdict"],
         key: None,
+        partitions: None,
+        then: None,
         parse: decode::parse,
     },
     NodeType {
@@ -23,6 +25,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "event",
         outputs: &["event", "verdict"],
         key: None,
+        partitions: None,
+        then: None,
         parse: dedupe::parse,
     },
     NodeType {
@@ -31,6 +35,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "event",
         outputs: &["event", "verdict"],
         key: None,
+        partitions: None,
+        then: None,
         parse: rate_check::parse,
     },
     NodeType {
@@ -39,6 +45,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "event",
         outputs: &["change", "reaction", "verdict"],
         key: None,
+        partitions: None,
+        then: None,
         parse: toggle::parse,
     },
     NodeType {
@@ -47,6 +55,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "event",
         outputs: &["change", "verdict"],
         key: None,
+        partitions: None,
+        then: None,
         parse: count::parse,
     },
     NodeType {
@@ -55,6 +65,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "event",
         outputs: &["change"],
         key: None,
+        partitions: None,
+        then: None,
         parse: unique::parse,
     },
     NodeType {
@@ -63,6 +75,30 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
         input: "change",
         outputs: &["counters", "counter"],
         key: Some("subject_id"),
+        partitions: None,
+        then: None,
         parse: total::parse,
     },
+    NodeType {
+        name: "board",
+        about: "the subjects with the highest scores, decaying or within a window",
+        input: "change",
+        outputs: &["top"],
+        key: Some("subject_id"),
+        partitions: None,
+        then: Some(&MERGE),
+        parse: board::parse,
+    },
 ];
+
+/// What every board implies. One partition: boards are few and small.
+const MERGE: NodeType<Actions> = NodeType {
+    name: "merge",
+    about: "one board of the tops of all partitions",
+    input: "top",
+    outputs: &["ranking"],
+    key: Some("board"),
+    partitions: Some(1),
+    then: None,
+    parse: board::merge::parse,
+};

@@ -21,10 +21,14 @@ use tally_streams::testkit::TopologyTestDriver;
 use tally_streams::topology::Topology;
 
 const NOON: i64 = 1_795_248_000_000;
+const MINUTE: i64 = 60_000;
 const SHIPPED: &str = include_str!("../../topology.yaml");
 
+/// The shipped one, with boards that age while a run lasts.
 fn topology() -> Topology<Actions> {
-    Topology::load("topology.yaml", SHIPPED, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
+    let text =
+        SHIPPED.replace("half_life: 6h", "half_life: 1m").replace("window: 24h, bucket: 5m", "window: 3m, bucket: 1m");
+    Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// A log whose commits fail as told: 1 = aborted, 2 = uncertain and not done, 3 = uncertain and done.
@@ -92,12 +96,14 @@ impl Log for FaultyLog {
     }
 }
 
-/// What a reader of the outputs sees in the end: the newest value of each key, and all verdicts.
+/// What a reader of the outputs sees in the end: the newest value of each key, and all verdicts. Boards depend on when
+/// the end is.
 #[derive(Debug, PartialEq)]
 struct Seen {
     counters: BTreeMap<String, BTreeMap<String, i64>>,
     windows: BTreeMap<String, i64>,
     reactions: BTreeMap<String, bool>,
+    boards: BTreeMap<String, Vec<(String, i64)>>,
     verdicts: BTreeMap<(u64, u64), String>,
     dead: usize,
 }
@@ -109,6 +115,7 @@ impl Seen {
             counters: BTreeMap::new(),
             windows: BTreeMap::new(),
             reactions: BTreeMap::new(),
+            boards: BTreeMap::new(),
             verdicts: BTreeMap::new(),
             dead: 0,
         };
@@ -122,6 +129,12 @@ impl Seen {
         }
         for (key, record) in read("reactions") {
             seen.reactions.insert(String::from_utf8(key).unwrap(), record["active"].as_bool().unwrap());
+        }
+        for (_, record) in read("rankings") {
+            let item = |item: &serde_json::Value| (text(&item["subject_id"]), item["score"].as_i64().unwrap());
+            let items = record["items"].as_array().unwrap().iter().map(item).collect();
+            let before = seen.boards.insert(text(&record["board"]), items);
+            assert_ne!(before.as_ref(), seen.boards.get(&text(&record["board"])), "a board that has not changed");
         }
         for (_, record) in read("verdicts") {
             let place = (record["partition"].as_u64().unwrap(), record["offset"].as_u64().unwrap());
@@ -232,17 +245,42 @@ impl World {
     /// Whether everything appended is committed and everything sent over the hop taken in.
     fn at_rest(&self) -> bool {
         let at_end = |topic: &str| {
-            (0..8).all(|p| {
+            (0..self.log.partitions(topic).unwrap()).all(|p| {
                 let partition = TopicPartition::new(topic, p);
                 let committed = self.log.committed("tally", &partition).unwrap().map_or(0, |c| c.offset);
                 committed == self.log.bounds(&partition).unwrap().1
             })
         };
-        at_end("user-actions") && at_end("tally-user-actions-by-subject_id-repartition")
+        at_end("user-actions")
+            && at_end("tally-user-actions-by-subject_id-repartition")
+            && at_end("tally-by-subject_id-by-board-repartition")
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.time_ms.load(Ordering::Relaxed)
+    }
+
+    /// Nothing fails any more, and time passes until every task's clock is in a minute that nothing happened in.
+    fn end(&self, threads: &mut [Option<StreamThread<Actions>>], state_dir: &Path) -> i64 {
+        self.log.next_fault.store(0, Ordering::Relaxed);
+        self.time_ms.store((self.now_ms() / MINUTE + 2) * MINUTE + 5_000, Ordering::Relaxed);
+        for (i, thread) in threads.iter_mut().enumerate() {
+            thread.get_or_insert_with(|| self.thread(i, state_dir));
+        }
+        let minute = self.now_ms() / MINUTE;
+        while self.now_ms() / MINUTE == minute {
+            for thread in threads.iter_mut().flatten() {
+                thread.poll_once(self.now_ms(), Duration::ZERO).unwrap_or_else(|e| panic!("at the end: {e}"));
+            }
+            self.time_ms.fetch_add(20, Ordering::Relaxed);
+        }
+        self.time_ms.fetch_sub(1_000, Ordering::Relaxed);
+        assert!(self.at_rest());
+        self.now_ms()
     }
 }
 
-fn reference(log: &dyn Log) -> Seen {
+fn reference(log: &dyn Log, end_ms: i64) -> Seen {
     let mut driver = TopologyTestDriver::new(topology());
     driver.hold();
     let mut input = Vec::new();
@@ -254,6 +292,7 @@ fn reference(log: &dyn Log) -> Seen {
         driver.pipe_to(partition, Some(&key), &value, &[], append_time_ms).unwrap();
     }
     driver.commit().unwrap();
+    driver.advance_clock(end_ms).unwrap();
     Seen::of(|topic| {
         let written = driver.read(topic).into_iter();
         written
@@ -306,6 +345,7 @@ fn run(seed: u64, faults: bool) {
             }
         }
     }
+    let end_ms = world.end(&mut threads, dir.path());
     // One more life: what is committed is all there is.
     for thread in threads.iter_mut().flatten() {
         thread.leave().unwrap();
@@ -318,7 +358,8 @@ fn run(seed: u64, faults: bool) {
         let records = read_topic(log, topic).into_iter();
         records.map(|(.., key, value)| (key, serde_json::from_slice(&value).unwrap_or_default())).collect()
     });
-    assert_eq!(seen, reference(log), "seed {seed}");
+    assert!(seen.boards.len() == 2 && seen.boards.values().all(|items| !items.is_empty()), "{:?}", seen.boards);
+    assert_eq!(seen, reference(log, end_ms), "seed {seed}");
     // A thread starts over after a lost answer, and where it comes back while the other one fences who it was.
     let (rebuilds, lost) = (world.metrics.rebuilds.get(), world.log.lost_answers.load(Ordering::Relaxed));
     assert!((lost..=lost + deaths).contains(&rebuilds), "seed {seed}: {rebuilds} rebuilds, {lost} lost answers");

@@ -20,7 +20,8 @@ pub fn run(args: CheckArgs) -> Result<(), Failure> {
         Failure::Usage(reason) if !unread => Failure::No(reason),
         other => other,
     })?;
-    let nodes: usize = topology.subtopologies.iter().map(|subtopology| subtopology.nodes.len()).sum();
+    let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
+    let nodes = nodes.filter(|node| !node.implied).count();
     let (topics, sinks) = (topology.topics.len(), topology.sinks.len());
     println!(
         "{name}: well formed: {nodes} processors in {} subtopologies, {topics} topics, {sinks} sinks",

@@ -172,7 +172,8 @@ impl<D: Dataflow> Context<'_, D> {
         self.sent.push(Sent::Input);
     }
 
-    /// The record that is being processed; behind a hop, the record that carried the value. Zeros in `flush` and `punctuate`.
+    /// The record that is being processed; behind a hop, the record that carried the value. In `flush` and `punctuate`
+    /// there is none, and only the partition means something.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }

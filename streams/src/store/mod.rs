@@ -9,6 +9,7 @@ mod changelog;
 mod checkpoint;
 mod codec;
 mod key_value;
+mod ranked;
 mod table;
 mod window;
 
@@ -17,6 +18,7 @@ pub use changelog::{ChangelogEntry, ChangelogReader, ChangelogWriter};
 pub use checkpoint::{Checkpoint, CheckpointMeta, CheckpointWriter};
 pub use codec::{Hash128, StoreKey, StoreValue};
 pub use key_value::KeyValueStore;
+pub use ranked::{Ranked, RankedStore};
 pub use window::WindowStore;
 
 use std::any::Any;

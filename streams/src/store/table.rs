@@ -81,6 +81,19 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         self.undo.iter().map(|undo| (&undo.key, self.get(&undo.key).flatten()))
     }
 
+    /// What the open transaction changed: key, what it was, what it is.
+    pub fn differences(&self) -> impl Iterator<Item = (&K, Option<&V>, Option<&V>)> {
+        self.undo.iter().map(|undo| {
+            let before = undo.before.as_ref().and_then(|slot| slot.value.as_ref());
+            (&undo.key, before, self.get(&undo.key).flatten())
+        })
+    }
+
+    /// Every value in memory.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.map.iter().filter_map(|(key, slot)| Some((key, slot.value.as_ref()?)))
+    }
+
     pub fn has_changes(&self) -> bool {
         !self.undo.is_empty()
     }

@@ -34,11 +34,16 @@ impl Position {
             return self.upstream.iter().flatten().copied().collect();
         }
         let minimum = |partition: u32| {
-            let said = self.upstream.iter().map(|said| said.iter().find(|root| root.partition == partition));
+            // Nearly always in its place: with many tasks a search in each would be noticed.
+            let in_place = |said: &'_ Vec<RootProgress>| {
+                said.get(partition as usize).copied().filter(|root| root.partition == partition)
+            };
+            let find = |said: &'_ Vec<RootProgress>| said.iter().copied().find(|root| root.partition == partition);
+            let said = self.upstream.iter().map(|said| in_place(said).or_else(|| find(said)));
             let mut minimum: Option<RootProgress> = None;
             for root in said {
                 let root = root?;
-                let so_far = minimum.get_or_insert(*root);
+                let so_far = minimum.get_or_insert(root);
                 so_far.next_offset = so_far.next_offset.min(root.next_offset);
                 so_far.clock_ms = so_far.clock_ms.min(root.clock_ms);
             }

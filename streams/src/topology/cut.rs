@@ -28,6 +28,8 @@ pub(super) struct Part {
     pub upstream: Option<usize>,
     /// What its source is keyed by.
     pub key: String,
+    /// How many partitions its source has; None: as many as the root.
+    pub partitions: Option<u32>,
     /// Nodes of the file, in the order records flow.
     pub nodes: Vec<usize>,
 }
@@ -44,16 +46,17 @@ impl Cut {
             source: root.name.text.clone(),
             upstream: None,
             key: root.key_text(),
+            partitions: None,
             nodes: Vec::new(),
         };
         let mut cut = Self { parts: vec![root_part], homes: vec![None; sections.nodes.len()] };
         let mut torn = Vec::new();
         for node in graph.order.iter().copied() {
             if let Some(base) = cut.base(node, graph, &mut torn)
-                && sections.nodes[node].node_type.is_some()
+                && let Some(node_type) = sections.nodes[node].node_type
             {
                 let home = match &sections.nodes[node].key {
-                    Some(key) if *key != cut.parts[base].key => cut.behind(base, key),
+                    Some(key) if *key != cut.parts[base].key => cut.behind(base, key, node_type.partitions),
                     _ => Some(base),
                 };
                 match home {
@@ -93,12 +96,17 @@ impl Cut {
     }
 
     /// One repartition topic for a subtopology and key, so one subtopology that reads it. None where there are too many.
-    fn behind(&mut self, base: usize, key: &str) -> Option<usize> {
+    /// Where its nodes want different numbers of partitions, the smallest is enough for all.
+    fn behind(&mut self, base: usize, key: &str, partitions: Option<u32>) -> Option<usize> {
         let found = self.parts.iter().position(|part| part.upstream == Some(base) && part.key == key);
         if found.is_none() && self.parts.len() < PARTS_MAX {
             let (name, source) = (String::new(), String::new());
-            self.parts.push(Part { name, source, upstream: Some(base), key: key.to_owned(), nodes: Vec::new() });
+            let (key, nodes) = (key.to_owned(), Vec::new());
+            self.parts.push(Part { name, source, upstream: Some(base), key, partitions, nodes });
             return Some(self.parts.len() - 1);
+        }
+        if let Some(part) = found.map(|found| &mut self.parts[found]) {
+            part.partitions = part.partitions.into_iter().chain(partitions).min();
         }
         found
     }

@@ -117,7 +117,8 @@ fn check_outputs<D: Dataflow>(
         let to = node.to.iter().flatten().find(|to| to.text == name.text);
         let (Some(to), Some(value)) = (to, value.as_deref().filter(|_| graph.root != Some(topic))) else { continue };
         let gives = alternatives(outputs);
-        let message = format!("topic `{}` holds `{value}`, but node `{}` gives {gives}", name.text, node.name.text);
+        let message =
+            format!("topic `{}` holds `{value}`, but node `{}` gives {gives}", name.text, node.name_in_file());
         let names: Vec<&str> = others.iter().map(|topic| sections.topics[*topic].name.text.as_str()).take(8).collect();
         let help = (!names.is_empty()).then(|| format!("topics for what it gives: {}", names.join(", ")));
         report.add(to.span, message, help);

@@ -120,7 +120,8 @@ fn check_blueprints<D: Dataflow>(
             inputs: graph.nodes_read(*node).iter().filter_map(|read| blueprint(*read)).collect(),
             nodes: all.clone(),
             stores: handles.collect(),
-            // Hashes are a matter of running.
+            // Tasks and hashes are a matter of running.
+            upstream_tasks: 0,
             hash_seed: 0,
         };
         if let Err(errors) = own.check(&site) {
@@ -159,6 +160,7 @@ fn assemble<D: Dataflow>(
             here.push(Node {
                 name: section.name.text.into(),
                 type_name: node_type.name,
+                implied: section.implied_by.is_some(),
                 input: node_type.input,
                 blueprint: section.blueprint?,
                 from: section.from?.into_iter().map(|name| in_log(name.text)).collect(),
@@ -172,7 +174,7 @@ fn assemble<D: Dataflow>(
             source: in_log(part.source).into(),
             key: part.key,
             upstream: part.upstream,
-            partitions,
+            partitions: part.partitions.unwrap_or(partitions),
             nodes: here,
             entries: routing.entries,
             hops: routing.hops,

@@ -31,6 +31,7 @@ pub use diagnostics::{Diagnostic, Diagnostics};
 pub use duration::{ConfigDuration, parse_duration};
 pub use fingerprint::{Difference, Fingerprint};
 pub use params::{ParamError, Params};
+pub use suggestion::help as suggest;
 
 use crate::log::TopicSpec;
 use crate::processor::{Dataflow, Processor};
@@ -53,6 +54,11 @@ pub struct NodeType<D: Dataflow> {
     /// The key its input must be partitioned by when the file does not say `by`; None keeps the upstream's.
     /// A node with a key other than its upstream's starts a new subtopology, behind a repartition topic.
     pub key: Option<&'static str>,
+    /// How many partitions the repartition topic of such a subtopology has; None: as many as the root.
+    pub partitions: Option<u32>,
+    /// The type of a second node that every node of this type implies: named `<node>.<type>`, it takes the same
+    /// parameters, reads the node, and writes what the file says in `to`.
+    pub then: Option<&'static NodeType<D>>,
     /// Parses and checks the node's own parameters (everything but type, from, to, on_error; `by` only where `key` is set).
     pub parse: fn(node: &str, params: &Params) -> Parsed<D>,
 }
@@ -106,6 +112,8 @@ pub struct BuildSite<'a, D: Dataflow> {
     pub nodes: Vec<(&'a str, &'a dyn Blueprint<D>)>,
     /// Where this node's stores stand among the task's, by name.
     pub stores: BTreeMap<String, usize>,
+    /// How many tasks write what this node's subtopology reads; 0 for the root's.
+    pub upstream_tasks: u32,
     /// Secret seed for hashes, the same for the whole life of a generation.
     pub hash_seed: u64,
 }
@@ -176,6 +184,7 @@ impl<D: Dataflow> Topology<D> {
             inputs: inputs.collect(),
             nodes: all().map(|node| (&*node.name, node.blueprint.as_ref())).collect(),
             stores: stores.collect(),
+            upstream_tasks: subtopology.upstream.map_or(0, |upstream| self.subtopologies[upstream].partitions),
             hash_seed,
         }
     }
@@ -250,6 +259,8 @@ pub struct Node<D: Dataflow> {
     pub name: Arc<str>,
     /// Its type in the registry.
     pub type_name: &'static str,
+    /// Whether it does not stand in the file: another node implies it.
+    pub implied: bool,
     /// The edge type it takes. Several nodes may read one hop and take different types; each is given its own only.
     pub input: &'static str,
     /// Its parameters.

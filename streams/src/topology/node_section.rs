@@ -16,6 +16,8 @@ const ON_ERROR: &[(&str, OnError)] =
 /// A node of the file.
 pub(super) struct NodeSection<'r, D: Dataflow> {
     pub name: Name,
+    /// The node of the file that implies this one.
+    pub implied_by: Option<String>,
     /// None where the file is wrong about it.
     pub node_type: Option<&'r NodeType<D>>,
     /// Nodes or a topic; None where the file is wrong about it.
@@ -38,6 +40,7 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
         let mut section = Self {
             params: Params::new(entry.value.span, Mapping::default(), KEYS),
             name,
+            implied_by: None,
             node_type: None,
             from: None,
             to: None,
@@ -99,6 +102,33 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
         section.params = Params::new(entry.value.span, mapping, node_keys);
         section.parse_params(report);
         section
+    }
+
+    /// The second node, where its type has one. What the file says in `to` is the second one's from here on.
+    pub fn implied(&mut self) -> Option<Self> {
+        let second = self.node_type?.then?;
+        let blueprint = match &self.blueprint {
+            // Whatever is wrong with the parameters, the first node's type has said.
+            Some(_) => (second.parse)(&self.name.text, &self.params).ok(),
+            None => None,
+        };
+        Some(Self {
+            name: Name { text: format!("{}.{}", self.name.text, second.name), span: self.name.span },
+            implied_by: Some(self.name.text.clone()),
+            node_type: Some(second),
+            from: Some(vec![self.name.clone()]),
+            to: self.to.replace(Vec::new()),
+            key: second.key.map(str::to_owned),
+            on_error: self.on_error,
+            on_error_given: None,
+            params: self.params.clone(),
+            blueprint,
+        })
+    }
+
+    /// The name in the file.
+    pub fn name_in_file(&self) -> &str {
+        self.implied_by.as_deref().unwrap_or(&self.name.text)
     }
 
     fn parse_params(&mut self, report: &mut Report<'_>) {

@@ -30,7 +30,7 @@ pub(super) struct Router<'a, 'r, D: Dataflow> {
     pub sections: &'a Sections<'r, D>,
     pub graph: &'a Graph,
     pub cut: &'a Cut,
-    /// Of the root, so of every task's source.
+    /// Of the root, so of every task's source that wants no other number.
     pub partitions: u32,
 }
 
@@ -56,7 +56,7 @@ impl<D: Dataflow> Router<'_, '_, D> {
             .map(|other| Repartition {
                 topic: other.source.as_str().into(),
                 by: other.key.clone(),
-                partitions: self.partitions,
+                partitions: other.partitions.unwrap_or(self.partitions),
             })
             .collect();
         let mut routing =
@@ -108,8 +108,12 @@ impl<D: Dataflow> Router<'_, '_, D> {
     /// Topics that a node writes: those of its `to`, and the verdicts.
     fn topics_of(&self, node: usize) -> Vec<&TopicSection> {
         let section: &NodeSection<'_, D> = &self.sections.nodes[node];
-        let mut topics: Vec<&TopicSection> =
-            self.graph.writes[node].iter().map(|topic| &self.sections.topics[*topic]).collect();
+        let written = self.graph.writes[node].iter().map(|topic| &self.sections.topics[*topic]);
+        // One that takes something else is reported, and its partitions are nobody's mistake.
+        let takes = |topic: &&TopicSection| {
+            topic.value.as_deref().zip(section.outputs()).is_none_or(|(value, outputs)| outputs.contains(&value))
+        };
+        let mut topics: Vec<&TopicSection> = written.filter(takes).collect();
         let gives_verdicts = section.outputs().is_some_and(|outputs| outputs.contains(&VERDICT));
         if let Some(verdicts) = self.topic(VERDICTS, VERDICT).filter(|_| gives_verdicts)
             && !topics.iter().any(|topic| topic.name == verdicts.name)
@@ -131,10 +135,12 @@ impl<D: Dataflow> Router<'_, '_, D> {
             return at;
         }
         let partitions = partitions_of(topic, self.partitions).unwrap_or(self.partitions);
-        let same_number = partitions == self.partitions;
         let raw = topic.value.as_deref() == Some(RAW);
+        // Dead letters are written by tasks of the root alone.
+        let tasks = here.partitions.filter(|_| !raw).unwrap_or(self.partitions);
+        let same_number = partitions == tasks;
         if !same_number && !raw {
-            self.report_partitions(topic, partitions, here, report);
+            report_partitions(topic, partitions, here, tasks, report);
         }
         // A verdict is keyed like the root: behind a hop it leaves a task for some other partition.
         let elsewhere = name == VERDICTS && here.key != self.cut.parts[0].key;
@@ -142,21 +148,21 @@ impl<D: Dataflow> Router<'_, '_, D> {
         routing.outputs.push(Output { topic: name.into(), partitions, co_partitioned });
         routing.outputs.len() - 1
     }
+}
 
-    fn report_partitions(&self, topic: &TopicSection, partitions: u32, here: &Part, report: &mut Report<'_>) {
-        let span: Span = match topic.partitions {
-            Partitions::Given(_, span) => span,
-            _ => topic.name.span,
-        };
-        let message = format!(
-            "topic `{}` has {}, but subtopology `{}`, which writes it, reads {}: progress is kept per partition",
-            topic.name.text,
-            count(partitions, "partition"),
-            here.name,
-            self.partitions
-        );
-        report.add_with_help(span, message, format!("`partitions: {}`", self.partitions));
-    }
+fn report_partitions(topic: &TopicSection, partitions: u32, here: &Part, tasks: u32, report: &mut Report<'_>) {
+    let span: Span = match topic.partitions {
+        Partitions::Given(_, span) => span,
+        _ => topic.name.span,
+    };
+    let message = format!(
+        "topic `{}` has {}, but subtopology `{}`, which writes it, reads {}: progress is kept per partition",
+        topic.name.text,
+        count(partitions, "partition"),
+        here.name,
+        tasks
+    );
+    report.add_with_help(span, message, format!("`partitions: {tasks}`"));
 }
 
 fn edge_type_of<D: Dataflow>(name: Option<&str>) -> Option<usize> {

@@ -69,12 +69,16 @@ impl<'r, D: Dataflow> Sections<'r, D> {
         let sinks = sinks.map(|entry| SinkSection::read(entry, sink_types, report)).collect();
         let mut sections = Self { settings, topics, nodes, sinks, names: BTreeMap::new(), complete };
         sections.name_all(report);
+        // Nobody can name them: they come after the names are given.
+        let implied: Vec<_> = sections.nodes.iter_mut().filter_map(NodeSection::implied).collect();
+        sections.nodes.extend(implied);
         Some(sections)
     }
 
     /// Everything that a node could read.
     pub fn inputs(&self) -> impl Iterator<Item = &str> {
-        let nodes = self.nodes.iter().map(|node| node.name.text.as_str());
+        let nodes = self.nodes.iter().filter(|node| node.implied_by.is_none());
+        let nodes = nodes.map(|node| node.name.text.as_str());
         nodes.chain(self.topics.iter().map(|topic| topic.name.text.as_str()))
     }
 

@@ -22,7 +22,7 @@ pub(super) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
 }
 
 /// `did you mean …?`, or what there is to choose from.
-pub(super) fn help<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>, plural: &str) -> Option<String> {
+pub fn help<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>, plural: &str) -> Option<String> {
     let candidates: Vec<&str> = candidates.into_iter().collect();
     if let Some(candidate) = closest(word, candidates.iter().copied()) {
         return Some(format!("did you mean `{candidate}`?"));

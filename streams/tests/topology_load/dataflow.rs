@@ -11,7 +11,7 @@ use tally_streams::topology::{
 pub struct Test;
 
 impl Dataflow for Test {
-    const EDGE_TYPES: &'static [&'static str] = &["event", "change", "counters", "ranking", "verdict", "raw"];
+    const EDGE_TYPES: &'static [&'static str] = &["event", "change", "counters", "ranking", "verdict", "raw", "top"];
     type Value = usize;
     type Hop = Nothing;
 
@@ -171,6 +171,12 @@ fn board(_: &str, params: &Params) -> Parsed {
     Ok(Box::new(Plan { stores: Vec::new(), inputs: params.score.into_keys().collect() }))
 }
 
+/// The node that a board implies: it has a store.
+fn leaders(node: &str, params: &Params) -> Parsed {
+    params.parse::<Board>()?;
+    Ok(Box::new(Plan { stores: vec![store(node.to_owned(), 1, Vec::new())], inputs: Vec::new() }))
+}
+
 pub const REGISTRY: &[NodeType<Test>] = &[
     node_type("decode", "raw", &["event", "verdict"], None, plain),
     node_type("dedupe", "event", &["event", "verdict"], None, stateful),
@@ -179,9 +185,14 @@ pub const REGISTRY: &[NodeType<Test>] = &[
     node_type("total", "change", &["counters"], Some("subject_id"), stateful),
     node_type("board", "change", &["ranking"], Some("subject_id"), board),
     node_type("merge", "ranking", &["ranking"], Some("board"), stateful),
+    // A node of this type implies a second one.
+    NodeType { then: Some(&SUM_UP), ..node_type("leaders", "change", &["top"], Some("subject_id"), board) },
     // Takes what `total` and `dedupe` give, to nest subtopologies at will.
     node_type("again", "counters", &["counters"], Some("subject_id"), plain),
 ];
+
+const SUM_UP: NodeType<Test> =
+    NodeType { partitions: Some(1), ..node_type("sum-up", "top", &["ranking"], Some("board"), leaders) };
 
 const fn node_type(
     name: &'static str,
@@ -190,7 +201,7 @@ const fn node_type(
     key: Option<&'static str>,
     parse: fn(&str, &Params) -> Parsed,
 ) -> NodeType<Test> {
-    NodeType { name, about: "", input, outputs, key, parse }
+    NodeType { name, about: "", input, outputs, key, partitions: None, then: None, parse }
 }
 
 /// Two subtopologies, every kind of section, no mistakes.

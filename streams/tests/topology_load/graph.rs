@@ -279,11 +279,14 @@ fn a_verdict_from_behind_a_hop_is_not_co_partitioned() {
         input: "change",
         outputs: &["counters", "verdict"],
         key: Some("subject_id"),
+        partitions: None,
+        then: None,
         parse,
     };
     let mut registry: Vec<NodeType<Test>> = Vec::new();
-    for NodeType { name, about, input, outputs, key, parse } in REGISTRY {
-        registry.push(NodeType { name, about, input, outputs, key: *key, parse: *parse });
+    for NodeType { name, about, input, outputs, key, partitions, then, parse } in REGISTRY {
+        let (key, partitions, then, parse) = (*key, *partitions, *then, *parse);
+        registry.push(NodeType { name, about, input, outputs, key, partitions, then, parse });
     }
     registry.push(strict);
     let text = changed("type: total, ", "type: strict,");
@@ -294,4 +297,48 @@ fn a_verdict_from_behind_a_hop_is_not_co_partitioned() {
         outputs.iter().find(|output| &*output.topic == "verdicts").map(|output| output.co_partitioned)
     };
     assert_eq!((co_partitioned(0), co_partitioned(1)), (Some(true), Some(false)));
+}
+
+/// The good file with a node that implies another, writing a topic of one partition.
+fn with_leaders(to: &str) -> String {
+    let text =
+        changed("retention: 90d }", "retention: 90d }\n  leaders:      { key: board, value: ranking, partitions: 1 }");
+    let node = format!("  best:   {{ type: leaders, from: likes, score: {{ likes: 1 }}, top: 3, to: {to} }}\n\nsinks:");
+    changed_in(&text, "\nsinks:", &node)
+}
+
+#[test]
+fn a_node_may_imply_another_that_writes_what_it_is_to_write() {
+    let topology = loaded(&with_leaders("leaders"));
+    assert_eq!(names(&topology), ["actions", "by-subject_id", "by-board"]);
+    let [_, first, second] = topology.subtopologies.as_slice() else { panic!("three") };
+    assert_eq!(first.hops[0].partitions, 1);
+    assert!(first.outputs.iter().all(|output| &*output.topic != "leaders"));
+    assert_eq!((&*second.source, second.partitions), ("test-by-subject_id-by-board-repartition", 1));
+    let node = &second.nodes[0];
+    assert_eq!((&*node.name, node.implied, node.from.as_slice()), ("best.sum-up", true, &["best".to_owned()][..]));
+    assert_eq!(route(first, "best", "top"), [Target::Hop(0)]);
+    assert_eq!(route(second, "best.sum-up", "ranking"), [Target::Output(0)]);
+    assert!(second.outputs[0].co_partitioned);
+    assert_eq!(second.stores[0].name, "best");
+    let site = topology.build_site(second, 0, 0);
+    assert_eq!((site.upstream_tasks, site.inputs[0].0), (4, "best"));
+    let specs = topology.topic_specs();
+    let partitions = |name: &str| specs.iter().find(|spec| spec.name == name).map(|spec| spec.partitions);
+    assert_eq!(partitions("test-by-subject_id-by-board-repartition"), Some(1));
+    assert_eq!(partitions("test-by-board-changelog"), Some(1));
+}
+
+#[test]
+fn what_is_wrong_with_an_implied_node_is_said_of_the_node_that_stands_in_the_file() {
+    let all = |text: &str| load(text).err().map(|all| all.0).unwrap_or_default();
+    let first = |text: &str| all(text)[0].message.clone();
+    assert_eq!(first(&with_leaders("counters")), "topic `counters` holds `counters`, but node `best` gives `ranking`");
+    let of_four = with_leaders("leaders").replace("partitions: 1 }\n  verdicts", "partitions: 4 }\n  verdicts");
+    let expected = "topic `leaders` has 4 partitions, but subtopology `by-board`, which writes it, reads 1: \
+                    progress is kept per partition";
+    assert_eq!(first(&of_four), expected);
+    let unknown = with_leaders("leaders").replace("score: { likes: 1 }, top: 3", "scores: { likes: 1 }, top: 3");
+    assert!(first(&unknown).contains("`scores`"), "{}", first(&unknown));
+    assert_eq!(all(&unknown).len(), 1);
 }

@@ -1,0 +1,138 @@
+//! The top of a board in one partition of its subjects, and how it crosses the hop to the task that merges.
+//!
+//! A body is two bytes, 0 and the form, and then tops in postcard until the end (`docs/wire.md`). No body of changes
+//! begins with 0: it would name no metric.
+
+use crate::WireError;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What tells such a body from one of changes.
+const MARK: u8 = 0;
+/// What follows the mark. A reader refuses greater ones.
+const FORM: u8 = 1;
+
+/// The first subjects of one partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartitionTop {
+    /// The board.
+    pub board: Arc<str>,
+    /// The partition that these subjects are in.
+    pub partition: u32,
+    /// What the scores are as of: the half-life epoch of the partition's clock. One epoch later all are halved. 0 where
+    /// the board does not decay.
+    pub epoch: i64,
+    /// The subjects, all there are up to the board's length: by score descending, then by id ascending. Scores in
+    /// thousandths, greater than 0.
+    pub items: Vec<(Arc<str>, i64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry<'a> {
+    board: &'a str,
+    partition: u32,
+    epoch: i64,
+    #[serde(borrow)]
+    items: Vec<(&'a str, i64)>,
+}
+
+/// Whether a body holds tops.
+pub fn holds_tops(body: &[u8]) -> bool {
+    body.first() == Some(&MARK)
+}
+
+/// Packs tops into bodies of about `bytes_max` each.
+pub fn encode_tops<'a>(
+    tops: impl IntoIterator<Item = &'a PartitionTop>,
+    bytes_max: usize,
+    mut emit: impl FnMut(Vec<u8>),
+) {
+    let mut body = vec![MARK, FORM];
+    for PartitionTop { board, partition, epoch, items } in tops {
+        let items = items.iter().map(|(subject_id, score)| (&**subject_id, *score)).collect();
+        let entry = Entry { board, partition: *partition, epoch: *epoch, items };
+        // Only a failing writer fails here, and a vector does not.
+        body = postcard::to_extend(&entry, body).unwrap_or_default();
+        if body.len() >= bytes_max {
+            emit(std::mem::replace(&mut body, vec![MARK, FORM]));
+        }
+    }
+    if body.len() > 2 {
+        emit(body);
+    }
+}
+
+/// Unpacks a body.
+pub fn decode_tops(body: &[u8], mut each: impl FnMut(PartitionTop)) -> Result<(), WireError> {
+    let mut rest = match body {
+        [MARK, FORM, rest @ ..] => rest,
+        [MARK, form, ..] => {
+            let reason = format!("tops in form {form}, and this program reads up to {FORM}: run a newer one");
+            return Err(WireError(reason));
+        }
+        _ => return Err(WireError("no tops".to_owned())),
+    };
+    while !rest.is_empty() {
+        let taken = postcard::take_from_bytes::<Entry<'_>>(rest).map_err(|e| WireError(e.to_string()))?;
+        let (Entry { board, partition, epoch, items }, tail) = taken;
+        rest = tail;
+        let items = items.into_iter().map(|(subject_id, score)| (subject_id.into(), score)).collect();
+        each(PartitionTop { board: board.into(), partition, epoch, items });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn top(board: &str) -> PartitionTop {
+        let items = vec![("article:7".into(), 12_345), ("article:12".into(), 4_000)];
+        PartitionTop { board: board.into(), partition: 3, epoch: 83_113, items }
+    }
+
+    fn encode(tops: &[PartitionTop], bytes_max: usize) -> Vec<Vec<u8>> {
+        let mut bodies = Vec::new();
+        encode_tops(tops, bytes_max, |body| bodies.push(body));
+        bodies
+    }
+
+    fn decode(bodies: &[Vec<u8>]) -> Vec<PartitionTop> {
+        let mut tops = Vec::new();
+        bodies.iter().for_each(|body| decode_tops(body, |top| tops.push(top)).unwrap());
+        tops
+    }
+
+    #[test]
+    fn the_body_is_what_it_has_always_been() {
+        let golden = b"\x00\x01\x03hot\x03\xd2\x92\x0a\x02\x09article:7\xf2\xc0\x01\x0aarticle:12\xc0\x3e";
+        assert_eq!(encode(&[top("hot")], 1 << 19), [golden.to_vec()]);
+        assert_eq!(decode(&[golden.to_vec()]), [top("hot")]);
+    }
+
+    #[test]
+    fn many_are_cut_into_bodies_and_all_come_out() {
+        let tops: Vec<_> = (0..50).map(|i| top(&format!("board{i}"))).collect();
+        let bodies = encode(&tops, 100);
+        assert!(bodies.len() > 10 && bodies.iter().all(|body| holds_tops(body)));
+        assert_eq!(decode(&bodies), tops);
+        assert!(encode(&[], 100).is_empty());
+    }
+
+    #[test]
+    fn an_empty_top_is_a_top() {
+        let empty = PartitionTop { items: Vec::new(), ..top("hot") };
+        assert_eq!(decode(&encode(std::slice::from_ref(&empty), 100)), [empty]);
+    }
+
+    #[test]
+    fn damaged_and_newer_bodies_are_errors() {
+        let body = encode(&[top("hot")], 1 << 19).remove(0);
+        for len in (0..body.len()).filter(|len| *len != 2) {
+            assert!(decode_tops(&body[..len], drop).is_err(), "cut at {len}");
+        }
+        assert!(decode_tops(&[body.as_slice(), b"x"].concat(), drop).is_err());
+        assert!(decode_tops(b"\x00\x02", drop).unwrap_err().to_string().contains("form 2"));
+        assert!(decode_tops(b"\x01\x05likes", drop).is_err());
+    }
+}

@@ -1,0 +1,152 @@
+//! One board of the partitions' tops.
+//!
+//! A board of n subjects holds nobody who is not among the first n of its partition, so the tops are enough.
+
+use super::{BoardParams, Digest, Rules, SENT, Sent, sent_name};
+use crate::item::{Actions, Item};
+use std::any::Any;
+use std::sync::Arc;
+use tally_model::{PartitionTop, Ranked, Ranking, decode_tops, encode_tops};
+use tally_streams::processor::{Context, Processor, Reject};
+use tally_streams::store::{KeyValueStore, StoreHandle, StoreValue};
+use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
+
+/// The tops by partition, as decimal text. A partition without anybody has none.
+type Tops = KeyValueStore<Arc<str>, StoredTop>;
+
+#[derive(Clone, Debug, PartialEq)]
+struct StoredTop(Arc<PartitionTop>);
+
+impl StoreValue for StoredTop {
+    /// As on the hop.
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_tops([&*self.0], usize::MAX, |body| out.extend_from_slice(&body));
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut top = None;
+        decode_tops(bytes, |decoded| top = Some(decoded)).ok()?;
+        top.map(|top| Self(Arc::new(top)))
+    }
+}
+
+/// What a checked `board` node implies.
+pub struct Merge {
+    node: String,
+    top: usize,
+}
+
+/// For the registry. The parameters are those of the board.
+pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
+    let Rules { top, .. } = Rules::new(params.parse::<BoardParams>()?)?;
+    Ok(Box::new(Merge { node: node.to_owned(), top }))
+}
+
+impl Blueprint<Actions> for Merge {
+    fn stores(&self) -> Vec<StoreSpec> {
+        let store = |name, make| StoreSpec { name, kind: "key-value", schema_version: 1, windows: Vec::new(), make };
+        vec![store(self.node.clone(), Tops::make), store(sent_name(&self.node), Sent::make)]
+    }
+
+    fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
+        Box::new(MergeProcessor {
+            board: self.node.as_str().into(),
+            top: self.top,
+            tops: site.store(&self.node),
+            sent: site.store(&sent_name(&self.node)),
+            partitions: (0..site.upstream_tasks).map(|partition| partition.to_string().into()).collect(),
+            stale: true,
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+struct MergeProcessor {
+    board: Arc<str>,
+    top: usize,
+    tops: StoreHandle<Tops>,
+    sent: StoreHandle<Sent>,
+    /// The keys of `tops`.
+    partitions: Vec<Arc<str>>,
+    /// The board may be another than the one that was written last.
+    stale: bool,
+}
+
+/// The first `n` of all tops.
+///
+/// Tops may be of different epochs while the clock passes from one to the next. The older ones are aged: as `decayed`
+/// of `slots` says, one epoch later every score is its half, cut off.
+fn merge(tops: &[Arc<PartitionTop>], n: usize) -> Vec<(&str, i64)> {
+    let epoch = tops.iter().map(|top| top.epoch).max().unwrap_or_default();
+    let aged = |top: &PartitionTop, score: i64| score >> epoch.saturating_sub(top.epoch).clamp(0, 63);
+    let items = tops.iter().flat_map(|top| top.items.iter().map(|(id, score)| (&**id, aged(top, *score))));
+    let mut items: Vec<(&str, i64)> = items.filter(|(_, score)| *score > 0).collect();
+    let compare = |a: &(&str, i64), b: &(&str, i64)| b.1.cmp(&a.1).then_with(|| a.0.as_bytes().cmp(b.0.as_bytes()));
+    if items.len() > n {
+        items.select_nth_unstable_by(n, compare);
+        items.truncate(n);
+    }
+    items.sort_unstable_by(compare);
+    items
+}
+
+impl MergeProcessor {
+    fn ranking(&mut self, context: &mut Context<'_, Actions>) -> Option<Ranking> {
+        let tops: Vec<_> = (self.partitions.iter())
+            .filter_map(|partition| context.store(self.tops).get(partition).map(|top| top.0.clone()))
+            .collect();
+        let items = merge(&tops, self.top);
+        // Where nobody was ever on the board there is nothing to say.
+        let digest = (!items.is_empty()).then(|| Digest::of(0, items.iter().copied()));
+        let sent = context.store(self.sent);
+        if sent.get(&SENT.into()).copied() == digest {
+            return None;
+        }
+        *sent.modify(&SENT.into()) = digest;
+        let ranked = |(subject_id, score): (&str, i64)| Ranked { subject_id: subject_id.to_owned(), score };
+        Some(Ranking {
+            board: self.board.to_string(),
+            items: items.into_iter().map(ranked).collect(),
+            as_of_ms: context.clock_ms(),
+            version: context.version(),
+        })
+    }
+}
+
+impl Processor<Actions> for MergeProcessor {
+    fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
+        let Item::Top(top) = item else { return Ok(()) };
+        if top.board != self.board {
+            return Ok(());
+        }
+        let Some(partition) = self.partitions.get(top.partition as usize) else {
+            let reason = format!("a top of partition {}, which this topology does not have", top.partition);
+            return Err(Reject::new(reason));
+        };
+        let tops = context.store(self.tops);
+        match top.items.is_empty() {
+            true => tops.delete(partition),
+            false => tops.put(partition, StoredTop(Arc::new(top.clone()))),
+        }
+        self.stale = true;
+        Ok(())
+    }
+
+    fn flush(&mut self, context: &mut Context<'_, Actions>) {
+        // Before every partition has spoken a board would lack subjects that are on it.
+        if !self.stale || context.clock_ms() == i64::MIN {
+            return;
+        }
+        self.stale = false;
+        if let Some(ranking) = self.ranking(context) {
+            context.forward(Item::Ranking(ranking));
+        }
+    }
+
+    fn discard(&mut self) {
+        self.stale = true;
+    }
+}

@@ -1,0 +1,136 @@
+//! Sums and scores against the plainest arithmetic that there is.
+
+use super::slots::{Aging, Slots};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use tally_streams::store::{Ranked, StoreValue};
+
+const ONE: i128 = 1 << 32;
+const NOW: i64 = 100;
+
+fn slots(sums: &[(i64, i128)]) -> Slots {
+    let mut slots = Slots::default();
+    sums.iter().for_each(|(slot, amount)| slots.add(*slot, *amount));
+    slots
+}
+
+/// Over the common denominator 2^64, so that nothing is cut off but at the end. Sums of up to 58 bits fit.
+fn naive_decayed(sums: &BTreeMap<i64, i128>, tick: i64) -> Option<i64> {
+    let counting = sums.range(tick - 64..);
+    let exact: i128 = counting.map(|(epoch, sum)| sum << (epoch - (tick - 64))).sum();
+    let thousandths = exact.div_euclid(1 << (64 + 32));
+    (thousandths > 0).then(|| i64::try_from(thousandths).unwrap())
+}
+
+fn changes() -> impl Strategy<Value = Vec<(i64, i128)>> {
+    let amount = prop_oneof![-5_000..5_000i128, -(1i128 << 52)..1 << 52, Just(-ONE), Just(ONE), Just(ONE * 4_000)];
+    prop::collection::vec((NOW - 70..=NOW, amount), 0..40)
+}
+
+proptest! {
+    #[test]
+    fn a_decayed_score_is_the_exact_sum_cut_off_once(changes in changes(), later in 0..70i64) {
+        let mut sums: BTreeMap<i64, i128> = BTreeMap::new();
+        changes.iter().for_each(|(epoch, amount)| *sums.entry(*epoch).or_default() += amount);
+        let tick = NOW + later;
+        prop_assert_eq!(slots(&changes).score(Aging::HalfLife, tick), naive_decayed(&sums, tick));
+    }
+
+    #[test]
+    fn one_epoch_later_it_is_its_half_cut_off(changes in changes()) {
+        // Nothing so old that it is dropped meanwhile.
+        let slots = slots(&changes.into_iter().filter(|(epoch, _)| *epoch > NOW - 20).collect::<Vec<_>>());
+        let mut score = slots.score(Aging::HalfLife, NOW).unwrap_or_default();
+        for tick in NOW + 1..NOW + 40 {
+            score /= 2;
+            prop_assert_eq!(slots.score(Aging::HalfLife, tick).unwrap_or_default(), score);
+        }
+    }
+
+    #[test]
+    fn order_decides_nothing_and_what_is_taken_back_leaves_nothing(
+        changes in changes(), others in changes(), seed in any::<u64>()
+    ) {
+        let mut shuffled = changes.clone();
+        shuffled.extend(others.iter().flat_map(|(slot, amount)| [(*slot, *amount), (*slot, -amount)]));
+        shuffled.sort_by_key(|(slot, amount)| (*slot as u64 ^ *amount as u64 ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        prop_assert_eq!(slots(&shuffled), slots(&changes));
+    }
+
+    #[test]
+    fn a_window_is_the_sum_of_its_buckets(changes in changes(), buckets in 1..80i64, tick in NOW - 90..NOW + 90) {
+        let counts = |slot: i64| slot > tick - buckets;
+        let sum: i128 = changes.iter().filter(|(slot, _)| counts(*slot)).map(|(_, amount)| amount).sum();
+        let score = slots(&changes).score(Aging::Window { buckets }, tick);
+        prop_assert_eq!(score.map(i128::from), (sum > 0).then_some(sum));
+    }
+
+    #[test]
+    fn the_next_tick_is_the_first_at_which_a_score_changes(changes in changes(), buckets in 1..80i64) {
+        let (slots, aging) = (slots(&changes), Aging::Window { buckets });
+        let mut tick = NOW;
+        while let Some(next) = slots.next_tick(aging, tick) {
+            prop_assert!(next > tick);
+            for between in tick..next {
+                prop_assert_eq!(slots.score(aging, between), slots.score(aging, tick));
+            }
+            tick = next;
+        }
+        prop_assert_eq!(slots.score(aging, tick), None);
+    }
+
+    #[test]
+    fn a_difference_makes_one_of_the_other_and_bytes_come_back(before in changes(), now in changes()) {
+        let (mut value, now) = (slots(&before), slots(&now));
+        let (mut items, mut bytes) = (Vec::new(), Vec::new());
+        now.difference(&value, &mut items);
+        prop_assert!(value.apply(&items));
+        prop_assert_eq!(&value, &now);
+        items.clear();
+        now.difference(&value, &mut items);
+        prop_assert!(items.is_empty());
+        now.encode(&mut bytes);
+        prop_assert_eq!(Slots::decode(&bytes), Some(now));
+    }
+}
+
+#[test]
+fn sixty_four_epochs_count_and_the_sixty_fifth_is_dropped_whole() {
+    let aging = Aging::HalfLife;
+    let huge = slots(&[(NOW, ONE << 64)]);
+    assert_eq!(huge.score(aging, NOW + 64), Some(1));
+    assert_eq!(huge.score(aging, NOW + 65), None);
+    assert_eq!(huge.next_tick(aging, NOW + 64), Some(NOW + 65));
+    assert_eq!(huge.next_tick(aging, NOW + 65), None);
+    let mut slots = slots(&[(NOW, 5), (NOW + 1, 7)]);
+    slots.forget_before(aging.first_slot(NOW + 65));
+    assert_eq!(slots, super::slots_tests::slots(&[(NOW + 1, 7)]));
+}
+
+#[test]
+fn what_is_ahead_of_the_clock_counts_as_much_as_it_will_have_counted() {
+    let ahead = slots(&[(NOW, 3 * ONE), (NOW + 1, ONE), (NOW + 3, ONE)]);
+    let scores: Vec<_> = (NOW..NOW + 5).map(|tick| ahead.score(Aging::HalfLife, tick)).collect();
+    assert_eq!(scores, [3 + 2 + 8, 6, 3, 1, 0].map(|score| (score > 0).then_some(score)));
+    assert_eq!(slots(&[(i64::MAX, ONE)]).score(Aging::HalfLife, NOW), Some(i64::MAX));
+    assert_eq!(slots(&[(i64::MIN, ONE)]).score(Aging::HalfLife, NOW), None);
+    assert_eq!(ahead.score(Aging::Window { buckets: 1 }, NOW), Some(5 << 32));
+}
+
+#[test]
+fn sums_without_measure_wrap_around_and_scores_end_at_the_greatest() {
+    let most = i128::MAX;
+    let mut slots = slots(&[(NOW, most), (NOW, most), (NOW, -most)]);
+    assert_eq!(slots.score(Aging::HalfLife, NOW), Some(i64::MAX));
+    slots.add(NOW, -most);
+    assert!(slots.is_empty());
+}
+
+#[test]
+fn the_stored_bytes_are_what_they_have_always_been() {
+    let mut bytes = Vec::new();
+    slots(&[(83_113, 4_000), (83_114, -ONE)]).encode(&mut bytes);
+    assert_eq!(bytes, b"\x02\xd2\x92\x0a\xc0\x3e\xd4\x92\x0a\xff\xff\xff\xff\x1f");
+    assert_eq!(Slots::decode(&bytes[1..]), None);
+    assert_eq!(Slots::decode(b""), None);
+}

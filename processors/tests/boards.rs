@@ -1,0 +1,328 @@
+//! The shipped boards, with shorter times, against the plainest model of them: whatever order and batches the events came in,
+//! whatever was rolled back, the last record of a board is the board at that moment.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use tally_processors::{Actions, REGISTRY, SINK_TYPES};
+use tally_streams::testkit::TopologyTestDriver;
+use tally_streams::topology::Topology;
+
+const SHIPPED: &str = include_str!("../../topology.yaml");
+const NOON: i64 = 1_795_248_000_000;
+const MINUTE: i64 = 60_000;
+const LATE_AFTER: i64 = 5 * MINUTE;
+const HALF_LIFE_MINUTES: i64 = 3;
+const BUCKET_MINUTES: i64 = 2;
+const BUCKETS: i64 = 4;
+const TOP: usize = 3;
+
+fn changed(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "`{from}` is not there");
+    text.replace(from, to)
+}
+
+fn load(text: &str) -> Topology<Actions> {
+    Topology::load("topology.yaml", text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn short_times() -> String {
+    let text = changed(SHIPPED, "late_after: 24h", "late_after: 5m");
+    let text = changed(&text, "half_life: 6h", "half_life: 3m");
+    let text = changed(&text, "window: 24h, bucket: 5m", "window: 8m, bucket: 2m");
+    let text = changed(&text, "top: 100", "top: 3");
+    changed(&text, "max: 60,", "max: 1000000,")
+}
+
+/// Something that somebody does.
+#[derive(Clone, Debug)]
+struct Deed {
+    kind: &'static str,
+    actor: u8,
+    subject: &'static str,
+    /// When it happened, from its append time; mostly before.
+    lag_ms: i64,
+    duration_ms: i64,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Deed(Deed),
+    Pass(i64),
+    Commit,
+    /// The open transaction is taken back, and what was in it comes again.
+    Again,
+    Compare,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let kind = prop::sample::select(vec!["like", "like", "like", "unlike", "unlike", "view", "read", "share"]);
+    let subject =
+        prop::sample::select(vec!["article:1", "article:2", "article:3", "article:4", "article:b", "video:1"]);
+    let lag = prop_oneof![4 => 0..5_000i64, 2 => 0..7 * MINUTE, 1 => -MINUTE..0];
+    let deed = (kind, 0..12u8, subject, lag, prop::sample::select(vec![100, 6_000]));
+    let deed =
+        deed.prop_map(|(kind, actor, subject, lag_ms, duration_ms)| Deed { kind, actor, subject, lag_ms, duration_ms });
+    let pass = prop_oneof![10 => 0..20_000i64, 4 => 0..3 * MINUTE, 1 => 0..20 * MINUTE, 1 => Just(300 * MINUTE)];
+    prop_oneof![
+        20 => deed.prop_map(Step::Deed),
+        6 => pass.prop_map(Step::Pass),
+        3 => Just(Step::Commit),
+        1 => Just(Step::Again),
+        2 => Just(Step::Compare),
+    ]
+}
+
+/// All changes that ever were, and nothing else.
+#[derive(Default)]
+struct Naive {
+    /// (actor, subject) -> active, greatest time, time of the last switching on.
+    likes: HashMap<(u8, &'static str), (bool, i64, i64)>,
+    /// Subject, metric, minute, total only, delta.
+    changes: Vec<(&'static str, &'static str, i64, bool, i128)>,
+}
+
+impl Naive {
+    fn take(&mut self, deed: &Deed, append_ms: i64) {
+        let time = (append_ms - deed.lag_ms).min(append_ms);
+        if append_ms - time > LATE_AFTER {
+            return;
+        }
+        let (metric, since, delta) = match deed.kind {
+            "view" => ("views", time, 1),
+            "read" if deed.duration_ms >= 5_000 => ("reads", time, 1),
+            "like" | "unlike" => {
+                let (active, greatest, since) =
+                    self.likes.entry((deed.actor, deed.subject)).or_insert((false, time, time));
+                let on = deed.kind == "like";
+                if time < *greatest {
+                    return;
+                }
+                *greatest = time;
+                if on == *active {
+                    return;
+                }
+                *active = on;
+                if on {
+                    *since = time;
+                }
+                ("likes", *since, if on { 1 } else { -1 })
+            }
+            _ => return,
+        };
+        let total_only = append_ms - since > LATE_AFTER;
+        self.changes.push((deed.subject, metric, since.div_euclid(MINUTE), total_only, delta));
+    }
+
+    fn top(&self, score: impl Fn(&str, i64, bool) -> i128, unit: i128) -> Vec<(String, i64)> {
+        let mut sums: BTreeMap<&str, i128> = BTreeMap::new();
+        for (subject, metric, minute, total_only, delta) in &self.changes {
+            if subject.starts_with("article:") {
+                *sums.entry(subject).or_default() += score(metric, *minute, *total_only) * delta;
+            }
+        }
+        let mut top: Vec<_> = sums.into_iter().map(|(id, sum)| (id.to_owned(), sum.div_euclid(unit) as i64)).collect();
+        top.retain(|(_, score)| *score > 0);
+        top.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+        top.truncate(TOP);
+        top
+    }
+
+    /// Over the common denominator 2^(32 + 64).
+    fn hot(&self, clock_ms: i64) -> Vec<(String, i64)> {
+        let now = clock_ms.div_euclid(MINUTE).div_euclid(HALF_LIFE_MINUTES);
+        let score = |metric: &str, minute: i64, _| {
+            let weight = [("likes", 4_000), ("reads", 2_000), ("views", 100)].iter().find(|(m, _)| *m == metric);
+            let epoch = minute.div_euclid(HALF_LIFE_MINUTES);
+            match now - epoch {
+                age @ ..=64 => (weight.unwrap().1 * power(minute.rem_euclid(HALF_LIFE_MINUTES))) << (64 - age),
+                _ => 0,
+            }
+        };
+        self.top(score, 1 << 96)
+    }
+
+    fn liked(&self, clock_ms: i64) -> Vec<(String, i64)> {
+        let now = clock_ms.div_euclid(MINUTE).div_euclid(BUCKET_MINUTES);
+        let counts = |minute: i64| minute.div_euclid(BUCKET_MINUTES) > now - BUCKETS;
+        let score = |metric: &str, minute, total_only: bool| match metric == "likes" && !total_only && counts(minute) {
+            true => 1_000,
+            false => 0,
+        };
+        self.top(score, 1)
+    }
+}
+
+/// floor(2^32 * 2^(minute / 3)): the greatest whole number whose cube is at most 2^(96 + minute).
+fn power(minute: i64) -> i128 {
+    let (mut low, mut high) = (0i128, 1i128 << 34);
+    while high - low > 1 {
+        let middle = (low + high) / 2;
+        match middle * middle * middle <= 1 << (96 + minute) {
+            true => low = middle,
+            false => high = middle,
+        }
+    }
+    low
+}
+
+struct World {
+    driver: TopologyTestDriver<Actions>,
+    naive: Naive,
+    now_ms: i64,
+    sent: usize,
+    /// Actor, event and append time of what is not committed.
+    open: Vec<(String, String, i64)>,
+    boards: HashMap<String, Vec<(String, i64)>>,
+}
+
+impl World {
+    fn new(text: &str) -> Self {
+        let mut driver = TopologyTestDriver::new(load(text));
+        driver.hold();
+        let (naive, open, boards) = Default::default();
+        Self { driver, naive, now_ms: NOON, sent: 0, open, boards }
+    }
+
+    fn deed(&mut self, deed: &Deed) {
+        let actor = format!("u{}", deed.actor);
+        let event = json!({
+            "event_id": format!("e{}", self.sent), "type": deed.kind, "actor_id": actor, "subject_id": deed.subject,
+            "occurred_at": self.now_ms - deed.lag_ms, "duration_ms": deed.duration_ms,
+        });
+        self.sent += 1;
+        self.driver.pipe(&actor, event.to_string().as_bytes(), self.now_ms).unwrap();
+        self.open.push((actor, event.to_string(), self.now_ms));
+        self.naive.take(deed, self.now_ms);
+    }
+
+    fn commit(&mut self) {
+        self.driver.commit().unwrap();
+        self.open.clear();
+    }
+
+    fn again(&mut self) {
+        self.driver.rollback();
+        for (actor, event, append_ms) in &self.open {
+            self.driver.pipe(actor, event.as_bytes(), *append_ms).unwrap();
+        }
+    }
+
+    /// The board as of now, once every task has heard that it is now.
+    fn board(&mut self, name: &str) -> Vec<(String, i64)> {
+        self.now_ms += 1;
+        self.driver.advance_clock(self.now_ms).unwrap();
+        self.open.clear();
+        for record in self.driver.read("rankings") {
+            let ranking = record.json();
+            let item =
+                |item: &Value| (item["subject_id"].as_str().unwrap().to_owned(), item["score"].as_i64().unwrap());
+            let items: Vec<_> = ranking["items"].as_array().unwrap().iter().map(item).collect();
+            let board = ranking["board"].as_str().unwrap().to_owned();
+            assert_eq!(record.key, board.as_bytes());
+            let before = self.boards.insert(board, items.clone());
+            assert_ne!(before.unwrap_or_default(), items, "a record that says nothing new");
+        }
+        self.boards.get(name).cloned().unwrap_or_default()
+    }
+
+    fn compare(&mut self) -> Result<(), TestCaseError> {
+        let hot = self.board("hot");
+        prop_assert_eq!(hot, self.naive.hot(self.now_ms), "hot at {}", self.now_ms);
+        let liked = self.board("liked-1d");
+        prop_assert_eq!(liked, self.naive.liked(self.now_ms), "liked-1d at {}", self.now_ms);
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn the_last_record_is_the_board_as_of_the_clock(steps in prop::collection::vec(step(), 0..250)) {
+        let mut world = World::new(&short_times());
+        for step in &steps {
+            match step {
+                Step::Deed(deed) => world.deed(deed),
+                Step::Pass(ms) => world.now_ms += ms,
+                Step::Commit => world.commit(),
+                Step::Again => world.again(),
+                Step::Compare => world.compare()?,
+            }
+        }
+        world.compare()?;
+        // Whatever was on a board leaves it.
+        world.now_ms += 300 * MINUTE;
+        world.compare()?;
+        prop_assert!(world.board("hot").is_empty() && world.board("liked-1d").is_empty());
+    }
+}
+
+fn like(actor: u8, subject: &'static str) -> Deed {
+    Deed { kind: "like", actor, subject, lag_ms: 0, duration_ms: 0 }
+}
+
+fn items(items: &[(&str, i64)]) -> Vec<(String, i64)> {
+    items.iter().map(|(id, score)| ((*id).to_owned(), *score)).collect()
+}
+
+#[test]
+fn equal_scores_are_in_the_order_of_ids_across_partitions() {
+    let mut world = World::new(&short_times());
+    for (actor, subject) in [(1, "article:b"), (2, "article:4"), (3, "article:2"), (4, "article:3"), (5, "video:1")] {
+        world.deed(&like(actor, subject));
+    }
+    assert_eq!(world.board("liked-1d"), items(&[("article:2", 1_000), ("article:3", 1_000), ("article:4", 1_000)]));
+}
+
+#[test]
+fn a_like_counts_its_weight_and_half_of_it_one_half_life_later() {
+    let mut world = World::new(SHIPPED);
+    // The beginning of an epoch.
+    world.now_ms = NOON - NOON % (6 * 60 * MINUTE);
+    let start = world.now_ms;
+    world.deed(&like(1, "article:1"));
+    assert_eq!(world.board("hot"), items(&[("article:1", 4_000)]));
+    world.now_ms += 3 * 60 * MINUTE;
+    world.deed(&like(1, "article:2"));
+    assert_eq!(world.board("hot"), items(&[("article:2", 5_656), ("article:1", 4_000)]));
+    world.now_ms = start + 6 * 60 * MINUTE;
+    assert_eq!(world.board("hot"), items(&[("article:2", 2_828), ("article:1", 2_000)]));
+    // 12 halvings leave nothing of 4.
+    world.now_ms = start + 12 * 6 * 60 * MINUTE;
+    assert_eq!(world.board("hot"), items(&[("article:2", 1)]));
+    world.now_ms = start + 13 * 6 * 60 * MINUTE;
+    assert_eq!(world.board("hot"), []);
+}
+
+#[test]
+fn who_leaves_makes_room_for_the_next() {
+    let mut world = World::new(&changed(&short_times(), "top: 3", "top: 1"));
+    world.deed(&like(1, "article:1"));
+    world.deed(&like(2, "article:1"));
+    world.deed(&like(3, "article:2"));
+    assert_eq!(world.board("liked-1d"), items(&[("article:1", 2_000)]));
+    for actor in [1, 2] {
+        world.now_ms += 1;
+        world.deed(&Deed { kind: "unlike", ..like(actor, "article:1") });
+    }
+    assert_eq!(world.board("liked-1d"), items(&[("article:2", 1_000)]));
+    world.now_ms += 1;
+    world.deed(&Deed { kind: "unlike", ..like(3, "article:2") });
+    assert_eq!(world.board("liked-1d"), []);
+}
+
+#[test]
+fn a_thousand_places_are_filled_from_all_partitions() {
+    let mut world = World::new(&changed(SHIPPED, "top: 100", "top: 1000"));
+    for i in 0..1_100u32 {
+        let subject: &'static str = format!("article:{i:04}").leak();
+        (0..1 + u8::from(i % 2 == 0)).for_each(|actor| world.deed(&like(actor, subject)));
+        world.now_ms += 400;
+    }
+    let board = world.board("liked-1d");
+    let mut expected: Vec<_> =
+        (0..1_100).map(|i| (format!("article:{i:04}"), 1_000 + 1_000 * i64::from(i % 2 == 0))).collect();
+    expected.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    expected.truncate(1_000);
+    assert_eq!(board, expected);
+}

@@ -1,0 +1,170 @@
+//! The order of scores against a sort, whatever was taken back in between.
+
+use super::*;
+use crate::store::ChangelogReader;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// Amounts by tick, each counting for some ticks.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Sums(BTreeMap<i64, i64>);
+
+impl StoreValue for Sums {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.iter().flat_map(|(at, n)| [*at, *n]).for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (numbers, rest) = bytes.as_chunks::<8>();
+        let numbers: Vec<i64> = numbers.iter().map(|n| i64::from_le_bytes(*n)).collect();
+        rest.is_empty().then(|| Self(numbers.as_chunks().0.iter().map(|[at, n]| (*at, *n)).collect()))
+    }
+}
+
+impl Ranked for Sums {
+    type Rule = i64;
+
+    fn score(&self, lasts: i64, tick: i64) -> Option<i64> {
+        let sum = self.0.range(tick - lasts + 1..).map(|(_, n)| n).sum();
+        (sum > 0).then_some(sum)
+    }
+
+    fn next_tick(&self, lasts: i64, tick: i64) -> Option<i64> {
+        self.0.range(tick - lasts + 1..).next().map(|(at, _)| at + lasts)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn difference(&self, before: &Self, items: &mut Vec<u64>) {
+        for at in self.0.keys().chain(before.0.keys().filter(|at| !self.0.contains_key(at))) {
+            let n = |sums: &Self| sums.0.get(at).copied().unwrap_or_default();
+            if n(self) != n(before) {
+                items.extend([*at as u64, (n(self) - n(before)) as u64]);
+            }
+        }
+    }
+
+    fn apply(&mut self, items: &[u64]) -> bool {
+        let (pairs, rest) = items.as_chunks();
+        pairs.iter().for_each(|[at, n]| self.add(*at as i64, *n as i64));
+        rest.is_empty()
+    }
+}
+
+impl Sums {
+    fn add(&mut self, at: i64, n: i64) {
+        let sum = self.0.entry(at).or_default();
+        *sum += n;
+        if *sum == 0 {
+            self.0.remove(&at);
+        }
+    }
+}
+
+type Store = RankedStore<Arc<str>, Sums>;
+type Model = BTreeMap<Arc<str>, Sums>;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add(u8, i64, i64),
+    Advance(i64),
+    Look,
+    Commit,
+    Rollback,
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0..9u8, -6..2i64, -2..4i64).prop_map(|(k, at, n)| Step::Add(k, at, n)),
+        2 => (1..4i64).prop_map(Step::Advance),
+        4 => Just(Step::Look),
+        2 => Just(Step::Commit),
+        1 => Just(Step::Rollback),
+        1 => Just(Step::Restart),
+    ]
+}
+
+fn naive_top(model: &Model, lasts: i64, tick: i64, n: usize) -> Vec<(Arc<str>, i64)> {
+    let scores = model.iter().filter_map(|(key, sums)| Some((key.clone(), sums.score(lasts, tick)?)));
+    let mut top: Vec<_> = scores.collect();
+    top.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    top.truncate(n);
+    top
+}
+
+proptest! {
+    #[test]
+    fn the_top_is_that_of_a_sort_whatever_was_taken_back(steps in prop::collection::vec(step(), 0..120)) {
+        const LASTS: i64 = 5;
+        let (mut store, mut changelog) = (Store::default(), Vec::new());
+        let (mut open, mut committed): ((Model, i64), (Model, i64)) = Default::default();
+        // What whoever reads the top knows, and knew at the last commit.
+        let (mut read, mut read_before) = (Vec::new(), Vec::new());
+        store.open("board", 0, None).unwrap();
+        for step in steps {
+            match step {
+                Step::Add(key, back, n) => {
+                    let (key, at): (Arc<str>, i64) = (key.to_string().into(), open.1 + back);
+                    store.modify(&key, |sums| sums.add(at, n));
+                    open.0.entry(key).or_default().add(at, n);
+                }
+                Step::Advance(ticks) => open.1 += ticks,
+                Step::Look => {
+                    store.advance(LASTS, open.1);
+                    // What is untouched is as it was read.
+                    read = store.take_top(3).unwrap_or(read);
+                    prop_assert_eq!(&read, &naive_top(&open.0, LASTS, open.1, 3));
+                    let places = store.order.as_ref().unwrap().places.len();
+                    prop_assert_eq!(places, naive_top(&open.0, LASTS, open.1, 99).len());
+                }
+                Step::Commit => {
+                    let mut writer = ChangelogWriter::new(1 << 20);
+                    store.write_changes(&mut writer);
+                    changelog.extend(writer.finish());
+                    store.commit();
+                    committed = open.clone();
+                    read_before = read.clone();
+                }
+                Step::Rollback => {
+                    store.rollback();
+                    (open, read) = (committed.clone(), read_before.clone());
+                }
+                Step::Restart => {
+                    store = Store::default();
+                    for entry in changelog.iter().flat_map(|body| ChangelogReader::new(body)) {
+                        store.restore(&entry.unwrap().1).unwrap();
+                    }
+                    store.commit();
+                    (open, read) = (committed.clone(), read_before.clone());
+                }
+            }
+        }
+        // What no longer counts is forgotten.
+        store.advance(LASTS, open.1 + 99);
+        prop_assert!(store.table.iter().next().is_none());
+    }
+}
+
+#[test]
+fn it_comes_back_from_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let (checkpoint, _) = Checkpoint::open(dir.path(), &["board"], "boot").unwrap();
+    let checkpoint = Arc::new(checkpoint);
+    let mut store = Store::default();
+    for (key, n) in [("a", 5), ("b", 7), ("c", 6), ("d", 1)] {
+        store.modify(&key.into(), |sums| sums.add(0, n));
+    }
+    store.commit();
+    store.modify(&"d".into(), |sums| sums.add(0, -1));
+    store.commit();
+    checkpoint.write(&Default::default(), |out| store.checkpoint(out)).unwrap();
+    let mut store = Store::default();
+    store.open("board", 0, Some(checkpoint)).unwrap();
+    assert_eq!(store.take_top(9), None, "nobody has said which time it is");
+    store.advance(5, 2);
+    let top: Vec<_> = ["b", "c", "a"].into_iter().map(Arc::from).zip([7, 6, 5]).collect();
+    assert_eq!(store.take_top(9), Some(top));
+}
