@@ -241,3 +241,61 @@ impl Followed {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tally_cache::{Admit, CacheLimits};
+    use tally_model::{ProgressMark, Ranked, RootPosition};
+    use tally_streams::log::memory::MemoryLog;
+    use tally_streams::log::{Cleanup, ProducerRecord, TopicSpec};
+
+    fn write(log: &MemoryLog, board: &str, version: i64) {
+        let items = vec![Ranked { subject_id: "a:1".into(), score: version }];
+        let ranking = Ranking { board: board.into(), items, as_of_ms: version, version };
+        let root = RootPosition { partition: 0, next_offset: version as u64, clock_ms: version };
+        let mark = ProgressMark { task: "by-board/0".into(), generation: 0, roots: vec![root], version };
+        let mut producer = log.producer("by-board/0").unwrap();
+        for (key, value) in [
+            (board.as_bytes().to_vec(), serde_json::to_vec(&ranking).unwrap()),
+            (ProgressMark::key(&mark.task), serde_json::to_vec(&mark).unwrap()),
+        ] {
+            let (topic, key, value) = ("rankings", Some(key.as_slice()), Some(value.as_slice()));
+            producer.send(ProducerRecord { topic, partition: 0, key, value, headers: &[] }).unwrap();
+        }
+        producer.commit().unwrap();
+    }
+
+    fn poll(follower: &mut Follower) {
+        (0..10).for_each(|_| follower.poll_once(Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn boards_are_read_from_the_start_and_again_where_the_log_has_lost_some() {
+        let log = Arc::new(MemoryLog::new(Arc::new(|| 0)));
+        let (name, cleanup) = ("rankings".to_owned(), Cleanup::Delete);
+        log.ensure_topics(&[TopicSpec { name, partitions: 1, cleanup, retention: None }]).unwrap();
+        let cache = MemoryCache::new(CacheLimits { size_bytes_max: 1 << 20 }, Admit::All);
+        let partition = TopicPartition::new("rankings", 0);
+        let versions =
+            || cache.boards().iter().map(|ranking| (ranking.board.clone(), ranking.version)).collect::<Vec<_>>();
+        let clock_ms = || cache.serving().unwrap().position(&partition).unwrap().clock_ms;
+        for (board, version) in [("hot", 1), ("new", 2), ("hot", 3)] {
+            write(&log, board, version);
+        }
+        let mut follower = Follower::of_boards(log.clone(), "rankings", 1, cache.clone());
+        assert!(cache.serving().is_none(), "nothing was read yet");
+        poll(&mut follower);
+        assert_eq!((versions(), clock_ms()), (vec![("hot".into(), 3), ("new".into(), 2)], 3));
+        // What it has not read is gone: so may be a board that nobody writes any more.
+        write(&log, "hot", 4);
+        write(&log, "hot", 5);
+        let end = log.bounds(&partition).unwrap().1;
+        log.delete_records(&partition, end).unwrap();
+        write(&log, "new", 6);
+        while follower.poll_once(Duration::ZERO).is_ok() {}
+        assert!(cache.serving().is_none());
+        poll(&mut follower);
+        assert_eq!((versions(), clock_ms()), (vec![("new".into(), 6)], 6));
+    }
+}

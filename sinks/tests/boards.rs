@@ -149,6 +149,23 @@ fn a_refilled_redis_loses_what_an_older_epoch_had() {
 }
 
 #[test]
+fn a_board_of_a_later_epoch_is_left_alone_and_tells_the_writer_so() {
+    for place in redis_places() {
+        let mut target = place.target();
+        let before = ranking("hot", &[("a:1", 3)], 9);
+        target.write(&batch(&[&before], None, 1)).unwrap();
+        // Another sink has begun anew in the moment between the look and the script.
+        let later = place.progress()["epoch"].parse::<u64>().unwrap() + 1;
+        let (slot, key) = (tally_cache::redis::Keys::board_slot("hot"), place.keys.ranking("hot"));
+        place.nodes.ask::<()>(slot, cmd("HSET").arg(key).arg("@epoch").arg(later));
+        let written = target.write(&batch(&[&ranking("hot", &[("a:2", 5)], 10)], Some(1), 2));
+        assert!(matches!(&written, Err(TargetError::Lost(reason)) if reason.contains("later")), "{written:?}");
+        assert_eq!(place.board("hot"), Some(shown(&before)));
+        assert!(place.progress()["rankings/0"].starts_with(r#"{"next_offset":1,"#), "{:?}", place.progress());
+    }
+}
+
+#[test]
 fn a_position_is_written_after_the_boards_are() {
     for place in redis_places() {
         let mut target = place.target();

@@ -28,7 +28,7 @@ pub fn read_side(
     reads: &ReadArgs,
     sinks: Option<&SinkSide>,
 ) -> Result<(OpenApiRouter, Check), Failure> {
-    let config = config(site)?;
+    let config = config(&site.topology)?;
     let topic = config.counters_topic.clone();
     let cached = site.topology.sinks.iter().any(|sink| sink.kind == "cache" && sink.from.contains(&topic));
     let cache = match reads.cache(stores)? {
@@ -53,8 +53,7 @@ pub fn read_side(
     Ok((router(api), check))
 }
 
-fn config(site: &Site) -> Result<ApiConfig, Failure> {
-    let topology = &site.topology;
+fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
     let root = &topology.subtopologies[0];
     let (counters_topic, counters) =
         topology.topics.iter().find(|(_, topic)| topic.value == COUNTERS).ok_or_else(|| {
@@ -127,4 +126,29 @@ fn writers(topology: &Topology<Actions>, value: &str) -> Vec<String> {
         nodes.map(|node| node.name.to_string()).collect::<Vec<_>>()
     };
     topology.subtopologies.iter().flat_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tally_processors::{REGISTRY, SINK_TYPES};
+
+    fn configured(text: &str) -> ApiConfig {
+        config(&Topology::load("topology.yaml", text, REGISTRY, SINK_TYPES).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_read_finds_the_topic_it_answers_from() {
+        let text = include_str!("../../topology.yaml");
+        let shipped = configured(text);
+        assert_eq!(shipped.counters_topic, "counters");
+        assert_eq!(shipped.reactions.map(|topic| topic.name).as_deref(), Some("reactions"));
+        assert_eq!(shipped.toggles, ["likes", "follows"]);
+        assert_eq!(shipped.windows_topic.map(|topic| topic.name).as_deref(), Some("counter-windows"));
+        // A topic with boards has its readers only where the file has a node that writes it.
+        assert_eq!(shipped.rankings.is_some(), text.contains("to: rankings"));
+        // What the database does not take cannot be answered from it.
+        let unstored = configured(&text.replace("counter-windows, reactions, ", "counter-windows, "));
+        assert_eq!((unstored.reactions, unstored.toggles), (None, vec!["likes".to_owned(), "follows".to_owned()]));
+    }
 }
