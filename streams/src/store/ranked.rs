@@ -10,9 +10,10 @@ use super::codec::{StoreKey, StoreValue};
 use super::key_value::corrupt;
 use super::table::Table;
 use super::{StateStore, StoreError};
+use hashbrown::HashSet;
 use std::any::Any;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -55,19 +56,19 @@ impl Standing {
 type Place<K> = (Reverse<i64>, K);
 
 /// The keys in order, as of a tick. Every key stands where [`Standing::of`] its value at that tick says.
-struct Order<K, R> {
+struct Order<K: StoreKey, R> {
     rule: R,
     tick: i64,
     places: BTreeSet<Place<K>>,
-    /// When to look again at whom.
-    due: BTreeSet<(i64, K)>,
+    /// When to look again at whom. None of the sets is empty.
+    due: BTreeMap<i64, HashSet<K, K::Hasher>>,
     /// The last place of the top as it was last read; None while every place belongs to it.
     cutoff: Option<Place<K>>,
     /// Something in the top has changed since it was last read.
     touched: bool,
 }
 
-impl<K: Ord + Clone, R> Order<K, R> {
+impl<K: StoreKey + Ord, R> Order<K, R> {
     fn place(&mut self, key: &K, from: Standing, to: Standing) {
         if from.score != to.score {
             if let Some(score) = from.score {
@@ -82,11 +83,16 @@ impl<K: Ord + Clone, R> Order<K, R> {
             }
         }
         if from.next_tick != to.next_tick {
-            if let Some(tick) = from.next_tick {
-                self.due.remove(&(tick, key.clone()));
+            if let Some(tick) = from.next_tick
+                && let Some(keys) = self.due.get_mut(&tick)
+            {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.due.remove(&tick);
+                }
             }
             if let Some(tick) = to.next_tick {
-                self.due.insert((tick, key.clone()));
+                self.due.entry(tick).or_default().insert(key.clone());
             }
         }
     }
@@ -167,14 +173,14 @@ impl<K: StoreKey + Ord, V: Ranked> RankedStore<K, V> {
 
     fn age(&mut self, tick: i64) {
         let Some(order) = &mut self.order else { return };
-        let due = order.due.iter().take_while(|(at, _)| *at <= tick).count();
-        if due > order.due.len() / 4 {
+        let due: usize = order.due.range(..=tick).map(|(_, keys)| keys.len()).sum();
+        if due > self.table.len() / 4 {
             // Sorting all of them at once is cheaper than moving so many one by one.
             let rule = order.rule;
             return self.rebuild(rule, tick);
         }
         let before = std::mem::replace(&mut order.tick, tick);
-        let keys: Vec<K> = order.due.iter().take(due).map(|(_, key)| key.clone()).collect();
+        let keys: Vec<K> = order.due.range(..=tick).flat_map(|(_, keys)| keys.iter().cloned()).collect();
         for key in keys {
             let value = self.table.get(&key).flatten();
             let from = Standing::of(value, order.rule, before);
@@ -187,12 +193,13 @@ impl<K: StoreKey + Ord, V: Ranked> RankedStore<K, V> {
     }
 
     fn rebuild(&mut self, rule: V::Rule, tick: i64) {
-        let (mut places, mut due, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut places, mut gone) = (Vec::new(), Vec::new());
+        let mut due: BTreeMap<i64, HashSet<K, K::Hasher>> = BTreeMap::new();
         for (key, value) in self.table.iter() {
             match Standing::of(Some(value), rule, tick) {
                 Standing { next_tick: None, .. } => gone.push(key.clone()),
                 Standing { next_tick: Some(next), score } => {
-                    due.push((next, key.clone()));
+                    due.entry(next).or_default().insert(key.clone());
                     places.extend(score.map(|score| (Reverse(score), key.clone())));
                 }
             }
@@ -200,7 +207,8 @@ impl<K: StoreKey + Ord, V: Ranked> RankedStore<K, V> {
         for key in gone {
             *self.table.write(&key) = None;
         }
-        let (places, due) = (BTreeSet::from_iter(places), BTreeSet::from_iter(due));
+        places.sort_unstable();
+        let places = BTreeSet::from_iter(places);
         self.order = Some(Order { rule, tick, places, due, cutoff: None, touched: true });
     }
 }
