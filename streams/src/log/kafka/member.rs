@@ -20,6 +20,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,8 @@ struct Rebalances {
     queue: Mutex<VecDeque<(Told, Option<GroupMetadata>)>>,
     /// An error that ends the membership.
     failed: Mutex<Option<(Code, String)>>,
+    /// Nobody answers a revocation any more: see [`close`].
+    closing: AtomicBool,
 }
 
 impl ClientContext for Rebalances {
@@ -106,6 +109,10 @@ impl ConsumerContext for Rebalances {
                 let _ = client.incremental_assign(&TopicPartitionList::new());
                 Told::Assigned(partitions)
             }
+            _ if self.closing.load(Ordering::SeqCst) => {
+                let _ = client.incremental_unassign(&TopicPartitionList::new());
+                return;
+            }
             // Answered at the poll after the one that tells of it: until then they are ours and may be committed.
             _ => Told::Revoked { partitions, lost: client.assignment_lost() },
         };
@@ -114,12 +121,21 @@ impl ConsumerContext for Rebalances {
 }
 
 fn connect(lookup: &Lookup, group: &str, driver: &str, name: &str) -> Result<BaseConsumer<Rebalances>, LogError> {
-    let context = Rebalances { group: group.to_owned(), queue: Mutex::default(), failed: Mutex::default() };
+    let (queue, failed, closing) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+    let context = Rebalances { group: group.to_owned(), queue, failed, closing };
     let fatal = |error: KafkaError| LogError::Fatal(format!("group `{group}`: {error}"));
     let client: BaseConsumer<Rebalances> =
         lookup.options.member(group, name).create_with_context(context).map_err(fatal)?;
     client.subscribe(&[driver]).map_err(fatal)?;
     Ok(client)
+}
+
+/// Closing waits until every revocation is answered, also one that comes only then: for ever, if nobody does.
+fn close(client: BaseConsumer<Rebalances>) {
+    client.context().closing.store(true, Ordering::SeqCst);
+    // One that was told before and is not answered yet.
+    let _ = client.incremental_unassign(&TopicPartitionList::new());
+    drop(client);
 }
 
 impl Member {
@@ -228,7 +244,7 @@ impl Member {
     fn join_again(&mut self) -> Told {
         if let Some(client) = self.client.take() {
             // Closing takes as long as its requests under way.
-            std::thread::spawn(move || drop(client));
+            std::thread::spawn(move || close(client));
         }
         (self.revoking, self.stale_since) = (false, None);
         Told::Revoked { partitions: std::mem::take(&mut self.owned).into_iter().collect(), lost: true }
@@ -268,9 +284,8 @@ impl Drop for Member {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        // Closing meets a revocation that is not answered yet, and would wait for it.
-        if let Some(client) = &self.client {
-            let _ = client.incremental_unassign(&TopicPartitionList::new());
+        if let Some(client) = self.client.take() {
+            close(client);
         }
     }
 }
