@@ -18,7 +18,8 @@ fn edited(edits: &[(prop::sample::Index, Option<u8>)]) -> String {
 
 fn check(text: &str) -> Result<(), TestCaseError> {
     let Err(diagnostics) = load(text) else { return Ok(()) };
-    let lines: Vec<&str> = text.split('\n').flat_map(|line| line.trim_end_matches('\r').split('\r')).collect();
+    let text = text.replace("\r\n", "\n");
+    let lines: Vec<&str> = text.split(['\n', '\r']).collect();
     prop_assert!(!diagnostics.0.is_empty());
     let mut before = (0, 0);
     for one in &diagnostics.0 {
