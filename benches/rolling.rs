@@ -20,6 +20,8 @@ use tally_streams::log::system_clock;
 
 /// Events of a request.
 const BATCH: u64 = 50;
+/// Who send at the same time, each a request after the other.
+const SENDERS: u64 = 16;
 /// Before the first restart, and after the last.
 const REST: Duration = Duration::from_secs(5);
 /// Between two reads.
@@ -39,10 +41,16 @@ fn main() {
         of_role.map(|(site, _)| Client(site.listen.clone())).collect::<Vec<_>>()
     };
     let (doors, apis) = (of("ingest"), of("api"));
-    let stop = AtomicBool::new(false);
+    let of_every_partition = (0..100).map(|id| format!("subject_id=article:{id}")).collect::<Vec<_>>().join("&");
+    process::wait_until("reads to know their time", || {
+        let answer = apis[0].get(&format!("/v1/counters?{of_every_partition}")).ok()?;
+        answer.json()["as_of"].as_str().and_then(parse_ms).filter(|as_of| *as_of > 0)
+    });
+    let (stop, begun) = (AtomicBool::new(false), Instant::now());
     std::thread::scope(|scope| {
-        let sender = scope.spawn(|| send(&doors, rate, &stop));
-        let reader = scope.spawn(|| read(&apis, &stop));
+        let (doors, stop) = (&doors, &stop);
+        let senders: Vec<_> = (0..SENDERS).map(|sender| scope.spawn(move || send(doors, sender, rate, stop))).collect();
+        let reader = scope.spawn(|| read(&apis, stop));
         std::thread::sleep(REST);
         for (number, role) in ROLES.iter().enumerate() {
             let Some(service) = services[number].take() else { continue };
@@ -59,9 +67,13 @@ fn main() {
         }
         std::thread::sleep(REST);
         stop.store(true, Ordering::Relaxed);
-        let (answers, reads) = (sender.join().expect("the sender"), reader.join().expect("the reader"));
-        println!("answers of the doors at {rate} events/s: {answers:?}");
-        println!("{reads}");
+        let mut answers = BTreeMap::<String, u64>::new();
+        for (answer, count) in senders.into_iter().flat_map(|sender| sender.join().expect("a sender")) {
+            *answers.entry(answer).or_default() += count;
+        }
+        let sent = answers.values().sum::<u64>() * BATCH;
+        println!("answers of the doors: {answers:?}, {:.0} events/s", sent as f64 / begun.elapsed().as_secs_f64());
+        println!("{}", reader.join().expect("the reader"));
     });
     apis[0].wait_until_applied();
 }
@@ -81,23 +93,25 @@ fn site(broker: &Broker, dir: &Path, role: &str, number: u32) -> Site {
     site
 }
 
-/// Sends at a steady rate; what came back, by kind.
-fn send(doors: &[Client], rate: u64, stop: &AtomicBool) -> BTreeMap<String, u64> {
-    let (mut answers, mut number, begun) = (BTreeMap::new(), 0, Instant::now());
+/// Sends one sender's share of the rate; what came back, by kind.
+fn send(doors: &[Client], sender: u64, rate: u64, stop: &AtomicBool) -> BTreeMap<String, u64> {
+    let (mut answers, mut sent, begun) = (BTreeMap::new(), 0, Instant::now());
+    let share = (rate / SENDERS) as f64;
     while !stop.load(Ordering::Relaxed) {
-        if (begun.elapsed().as_secs_f64() * rate as f64) < number as f64 {
+        if begun.elapsed().as_secs_f64() * share < sent as f64 {
             std::thread::sleep(Duration::from_millis(1));
             continue;
         }
         let mut body = String::new();
         for _ in 0..BATCH {
-            number += 1;
+            let number = sent * SENDERS + sender;
+            sent += 1;
             let (actor, subject, now_ms) = (number * 7919 % 200_000, number * 104_729 % 20_000, system_clock()());
             body += &format!(
                 "{{\"event_id\":\"r{number}\",\"type\":\"view\",\"actor_id\":\"u{actor}\",\"subject_id\":\"article:{subject}\",\"occurred_at\":{now_ms}}}\n"
             );
         }
-        let turn = (number / BATCH) as usize;
+        let turn = (sent / BATCH + sender) as usize;
         let post = |door: &Client| door.post("/v1/events", "application/x-ndjson", body.as_bytes());
         let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
         let answer = match post(&doors[turn % doors.len()]) {
