@@ -156,17 +156,20 @@ kafka_jars() { echo "${TALLY_KAFKA_DIR:-$HOME/.cache/tally/kafka-$kafka_version}
 has_kafka() { [[ -f $(kafka_jars)/kafka_2.13-$kafka_version.jar ]]; }
 
 launch_kafka() {
-  local jars port controller_port uuid
+  local jars port controller_port secure_port secure uuid
   jars=$(kafka_jars)
-  read -r port controller_port < <(ports_of kafka)
+  read -r port controller_port secure_port < <(ports_of kafka)
+  secure=SECURE://127.0.0.1:$secure_port
   {
     cat "$here/kafka/server.properties"
     echo "log.dirs=$dir/kafka/data"
-    echo "listeners=BROKER://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port"
+    echo "listeners=BROKER://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port,$secure"
+    echo "listener.name.secure.ssl.keystore.location=$dir/kafka/certificate.p12"
     echo "controller.quorum.voters=1@127.0.0.1:$controller_port"
     # Where clients are sent to: a test may put a proxy between.
-    [[ -z ${TALLY_KAFKA_ADVERTISED:-} ]] || echo "advertised.listeners=BROKER://$TALLY_KAFKA_ADVERTISED"
+    [[ -z ${TALLY_KAFKA_ADVERTISED:-} ]] || echo "advertised.listeners=BROKER://$TALLY_KAFKA_ADVERTISED,$secure"
   } >"$dir/kafka/server.properties"
+  is_new kafka && make_certificate "$dir/kafka"
   cp "$here/kafka/log4j2.properties" "$dir/kafka/"
   # It may begin with a hyphen.
   uuid=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d =)
@@ -176,6 +179,17 @@ launch_kafka() {
     [[ -f ${0%/*}/data/meta.properties ]] ||
       "${java[@]}" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format --cluster-id="$2" -c "$0"
     exec "${java[@]}" -Xms256m -Xmx512m kafka.Kafka "$0"' "$dir/kafka/server.properties" "$jars" "$uuid"
+}
+
+# Of the listener with TLS and SASL, signed by itself; and what a client needs to know of both.
+make_certificate() {
+  local store=(-keystore "$1/certificate.p12" -storetype PKCS12 -storepass for-tests -alias tally)
+  {
+    keytool -genkeypair "${store[@]}" -keyalg EC -dname CN=tally -ext san=ip:127.0.0.1 -validity 3650
+    keytool -exportcert "${store[@]}" -rfc -file "$1/certificate.pem"
+  } >"$1/keytool.log" 2>&1 || die "no certificate: $(cat "$1/keytool.log")"
+  printf '%s\n' security.protocol=SASL_SSL "ssl.ca.location=$1/certificate.pem" sasl.mechanism=PLAIN \
+    sasl.username=tally sasl.password=tally >"$1/client.properties"
 }
 
 ready_kafka() { logged kafka 'Kafka Server started'; }
@@ -367,7 +381,7 @@ let_next() {
 check_installed() {
   local needed
   case $1 in
-    kafka) needed=(java) ;;
+    kafka) needed=(java keytool) ;;
     mariadb) needed=(mariadbd mariadb-install-db mariadb) ;;
     redis*) needed=(redis-server redis-cli) ;;
   esac
@@ -379,7 +393,7 @@ check_installed() {
 renew() {
   local service=$1 ports_needed=1 names
   case $service in
-    kafka) ports_needed=2 ;;
+    kafka) ports_needed=3 ;;
     redis-cluster) ports_needed=6 ;;
   esac
   read -ra names < <(names_of "$service")
@@ -438,7 +452,11 @@ port_was_taken() {
 write_env() {
   local ports
   {
-    is_new kafka || echo "TALLY_TEST_KAFKA=127.0.0.1:$(port_of kafka 1)"
+    if ! is_new kafka; then
+      echo "TALLY_TEST_KAFKA=127.0.0.1:$(port_of kafka 1)"
+      echo "TALLY_TEST_KAFKA_SECURE=127.0.0.1:$(port_of kafka 3)"
+      echo "TALLY_TEST_KAFKA_PROPERTIES=$dir/kafka/client.properties"
+    fi
     is_new mariadb || echo "TALLY_TEST_MARIADB=mysql://tally:tally@127.0.0.1:$(port_of mariadb 1)/tally"
     is_new redis || echo "TALLY_TEST_REDIS=redis://127.0.0.1:$(port_of redis 1)"
     if ! is_new redis-cluster; then

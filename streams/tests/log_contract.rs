@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tally_streams::log::contract::Harness;
+use tally_streams::log::contract::{Harness, groups, records, transactions};
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_streams::log::memory::MemoryLog;
-use tally_streams::log::{Cleanup, Clock, Consumer, Log, Polled, TopicSpec};
+use tally_streams::log::{Clock, Consumer, Log, LogError, Polled};
 
 fn harness(open: impl FnOnce(Clock) -> Arc<dyn Log>, keep: impl std::any::Any) -> Harness {
     let time = Arc::new(AtomicI64::new(1_000_000));
@@ -84,7 +84,7 @@ mod kafka {
 
     tally_streams::log_contract!(open, || broker().is_some());
 
-    /// Two processes with one name: what it owns, or why it gave up.
+    /// A member: what it owns, or why it gave up.
     struct Twin {
         consumer: Box<dyn Consumer>,
         owned: BTreeSet<u32>,
@@ -119,18 +119,43 @@ mod kafka {
         }
     }
 
-    fn topic(harness: &Harness) -> String {
-        let name = format!("{}driver", harness.prefix);
-        let spec = TopicSpec { name: name.clone(), partitions: 3, cleanup: Cleanup::Delete, retention: None };
-        harness.log.ensure_topics(&[spec]).unwrap();
-        name
+    /// A log by the listener with TLS and SASL, under the properties as `change` leaves them.
+    fn secure(change: impl FnOnce(String) -> String) -> Result<KafkaLog, LogError> {
+        let of = |name| std::env::var(name).expect("`deploy/services.sh` names the listener with TLS");
+        let properties = std::fs::read_to_string(of("TALLY_TEST_KAFKA_PROPERTIES")).unwrap();
+        let options = KafkaOptions::new(of("TALLY_TEST_KAFKA_SECURE")).with_properties(&change(properties)).unwrap();
+        KafkaLog::open(KafkaOptions { patience: Duration::from_secs(3), ..options })
     }
 
-    fn until(harness: &Harness, what: &str, mut condition: impl FnMut() -> bool) {
-        let begun = Instant::now();
-        while !condition() {
-            assert!(begun.elapsed() < harness.patience, "waited for: {what}");
+    #[test]
+    fn every_kind_of_client_passes_tls_and_sasl() {
+        if broker().is_none() {
+            return;
         }
+        let open = || Harness { log: Arc::new(secure(|properties| properties).unwrap()), ..open() };
+        groups::a_single_member_gets_everything(&open);
+        records::appends_tell_the_last_offsets(&open);
+        transactions::offsets_come_back_with_their_metadata(&open);
+        transactions::whoever_takes_over_fences_the_former(&open);
+    }
+
+    #[test]
+    fn who_is_not_let_in_is_told_why() {
+        if broker().is_none() {
+            return;
+        }
+        let told =
+            |change: fn(String) -> String| secure(change).err().map(|error| error.to_string()).unwrap_or_default();
+        let password = told(|properties| properties.replace("password=tally", "password=wrong"));
+        assert!(password.contains("uthentication"), "{password}");
+        assert!(!password.contains("wrong"), "a password is never told: {password}");
+        let authority = told(|properties| {
+            properties
+                .lines()
+                .filter(|line| !line.contains("ca.location"))
+                .fold(String::new(), |text, line| text + line + "\n")
+        });
+        assert!(authority.contains("certificate verify failed"), "{authority}");
     }
 
     /// See `streams/src/log/kafka/orphans.rs`.
@@ -140,14 +165,14 @@ mod kafka {
             return;
         }
         let harness = open();
-        let (topic, group) = (topic(&harness), format!("{}group", harness.prefix));
+        let (topic, group) = (harness.topic("driver", 3), harness.name("group"));
         let mut first = Twin::join_as("first", &harness, &group, &topic);
-        until(&harness, "the first to own everything", || {
+        harness.until("the first to own everything", || {
             first.poll();
             first.owned.len() == 3
         });
         let mut second = Twin::join_as("second", &harness, &group, &topic);
-        until(&harness, "the first to be asked for some", || {
+        harness.until("the first to be asked for some", || {
             second.poll();
             first.poll();
             first.owned.len() < 3
@@ -155,7 +180,7 @@ mod kafka {
         // Killed before it has given them back, and started again at once: nobody hears of the former any more.
         std::mem::forget(first);
         let mut first = Twin::join_as("first", &harness, &group, &topic);
-        until(&harness, "all partitions to have an owner", || {
+        harness.until("all partitions to have an owner", || {
             first.poll();
             second.poll();
             first.owned.len() + second.owned.len() == 3
@@ -169,21 +194,21 @@ mod kafka {
             return;
         }
         let harness = open();
-        let (topic, group) = (topic(&harness), format!("{}group", harness.prefix));
+        let (topic, group) = (harness.topic("driver", 3), harness.name("group"));
         let mut member = Twin::join(&harness, &group, &topic);
-        until(&harness, "the first to own everything", || {
+        harness.until("the first to own everything", || {
             member.poll();
             member.owned.len() == 3
         });
         let mut late = Twin::join(&harness, &group, &topic);
-        until(&harness, "the first to lose its name", || {
+        harness.until("the first to lose its name", || {
             late.poll();
             member.poll();
             member.lost > 0
         });
         assert!(member.owned.is_empty(), "what it owned is told as lost");
         drop(late);
-        until(&harness, "the first to own everything again", || {
+        harness.until("the first to own everything again", || {
             member.poll();
             member.owned.len() == 3
         });
@@ -196,15 +221,15 @@ mod kafka {
             return;
         }
         let harness = open();
-        let (topic, group) = (topic(&harness), format!("{}group", harness.prefix));
+        let (topic, group) = (harness.topic("driver", 3), harness.name("group"));
         let mut twins = [Twin::join(&harness, &group, &topic), Twin::join(&harness, &group, &topic)];
-        until(&harness, "one of them to give up", || {
+        harness.until("one of them to give up", || {
             twins.iter_mut().for_each(Twin::poll);
             twins.iter().any(|twin| twin.ended.is_some())
         });
         let ended = twins.iter().find_map(|twin| twin.ended.clone()).unwrap();
         assert!(ended.contains("give each process a state directory of its own"), "{ended}");
-        until(&harness, "the other to own everything", || {
+        harness.until("the other to own everything", || {
             twins.iter_mut().for_each(Twin::poll);
             twins.iter().any(|twin| twin.ended.is_none() && twin.owned.len() == 3)
         });
