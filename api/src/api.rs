@@ -7,8 +7,9 @@ use crate::feed::{Feed, Follower};
 use crate::loading::Loader;
 use crate::metrics::ApiMetrics;
 use crate::redis::RedisStore;
+use crate::topology::TopologyAnswer;
 use crate::totals::Template;
-use crate::{counters, progress, rankings, reactions, receipts};
+use crate::{counters, dead_letters, progress, rankings, reactions, receipts, topology};
 use prometheus::Registry;
 use std::sync::Arc;
 use tally_cache::redis::RedisAddress;
@@ -23,6 +24,8 @@ use utoipa_axum::routes;
 pub struct Parts {
     /// What it has to know of the topology.
     pub config: ApiConfig,
+    /// The graph, for those who draw it.
+    pub topology: TopologyAnswer,
     /// For positions, and for the time of a receipt.
     pub log: Arc<dyn Log>,
     /// What the database sink writes.
@@ -52,6 +55,7 @@ const VIEW_LIMITS: CacheLimits = CacheLimits { size_bytes_max: 64 << 20 };
 /// The state behind the routes.
 pub struct Api {
     pub(crate) config: ApiConfig,
+    pub(crate) topology: Arc<TopologyAnswer>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) database: Arc<ReadDatabase>,
     pub(crate) loader: Arc<Loader>,
@@ -78,7 +82,7 @@ pub enum ApiError {
 impl Api {
     /// Puts the parts together and makes the metrics known to a registry.
     pub fn new(parts: Parts, registry: &Registry) -> Result<Arc<Self>, ApiError> {
-        let Parts { config, log, database, cache, receipt_key, clock } = parts;
+        let Parts { config, topology, log, database, cache, receipt_key, clock } = parts;
         let append_times = AppendTimes::new(log.clone(), &config.input_topic);
         let template = Template::new(&config.metrics, &config.unique_metrics);
         let metrics = ApiMetrics::register(registry)?;
@@ -103,7 +107,19 @@ impl Api {
             }
         };
         let loader = Loader::new(&config, template, cache, redis, database.clone(), metrics);
-        Ok(Arc::new(Self { config, log, database, loader, receipt_key, clock, append_times, boards, _feeds: feeds }))
+        let topology = Arc::new(topology);
+        Ok(Arc::new(Self {
+            config,
+            topology,
+            log,
+            database,
+            loader,
+            receipt_key,
+            clock,
+            append_times,
+            boards,
+            _feeds: feeds,
+        }))
     }
 
     /// What has to be well before requests should come: every read may need the database.
@@ -127,5 +143,7 @@ pub fn router(api: Arc<Api>) -> OpenApiRouter {
         .routes(routes!(reactions::subjects))
         .routes(routes!(receipts::receipt))
         .routes(routes!(progress::progress))
+        .routes(routes!(topology::topology))
+        .routes(routes!(dead_letters::dead_letters))
         .with_state(api)
 }

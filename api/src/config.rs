@@ -32,6 +32,8 @@ pub struct ApiConfig {
     pub reactions: Option<OutputTopic>,
     /// The boards, where the topology has any and the database takes them.
     pub rankings: Option<Rankings>,
+    /// Whether the database takes dead letters.
+    pub dead_letters: bool,
 }
 
 /// The boards of the topology.

@@ -13,6 +13,7 @@ mod config;
 mod counters;
 mod cursor;
 mod database;
+mod dead_letters;
 mod feed;
 mod loading;
 mod metrics;
@@ -24,8 +25,10 @@ mod receipts;
 mod redis;
 mod roots;
 mod series;
+mod topology;
 mod totals;
 
 pub use api::{Api, ApiError, CacheLayer, Parts, router};
 pub use config::{ApiConfig, Marks, OutputTopic, Rankings};
 pub use database::ReadDatabase;
+pub use topology::{GraphEdge, GraphNode, GraphSubtopology, NodeKind, TopologyAnswer};

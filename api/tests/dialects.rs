@@ -41,6 +41,13 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
     {
         world.window("article:a", metric, 3_600_000, start_ms, value).await;
     }
+    for (offset, after_ms) in [(1, 5), (2, 5), (3, 4), (4, 9)] {
+        world.dead_letter(offset, "no \u{7528}", &"\u{7528}".repeat(offset as usize * 300), after_ms).await;
+    }
+    world
+        .store
+        .execute("UPDATE dead_letters SET `key` = NULL, `partition` = NULL, reason = NULL WHERE letter_offset = 3", &[])
+        .await;
     let items = [("article:a", i64::MAX), ("article:A", 7), ("article:\u{e9}", 7), (&longest, 1)];
     for (board, after_ms) in [("hot", 3), ("hot/A", 2), ("hot/a", 1)] {
         world.board(&ranking(board, &items[..after_ms as usize + 1], after_ms)).await;
@@ -65,11 +72,16 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
     uris.push(format!("/v1/subjects/article:a/counters?after={}&wait_ms=40", receipt(&[(0, 15)])));
     uris.push("/v1/counters?subject_id=article:u2&subject_id=article:x&actor_id=u9".to_owned());
     uris.push("/v1/subjects/article:a/counters?window=1h".to_owned());
-    uris.extend(["/v1/progress", "/readyz"].map(str::to_owned));
+    uris.extend(["/v1/progress", "/v1/topology", "/v1/dead-letters", "/readyz"].map(str::to_owned));
     let pages: Vec<_> = (2..4)
         .flat_map(|limit| {
-            ["/v1/subjects/article:a/likes/actors", "/v1/actors/u9/likes/subjects", "/v1/rankings/hot"]
-                .map(|uri| format!("{uri}?limit={limit}"))
+            [
+                "/v1/subjects/article:a/likes/actors",
+                "/v1/actors/u9/likes/subjects",
+                "/v1/rankings/hot",
+                "/v1/dead-letters",
+            ]
+            .map(|uri| format!("{uri}?limit={limit}"))
         })
         .collect();
     for uri in &pages {

@@ -4,6 +4,8 @@ mod fixture;
 
 use axum::http::StatusCode;
 use fixture::*;
+use serde_json::json;
+use tally_api::ApiConfig;
 use tally_model::{Receipt, ReceiptKey};
 
 #[tokio::test]
@@ -88,4 +90,37 @@ async fn every_route_is_described() {
         "/v1/subjects/{subject_id}/{metric}/actors",
     ];
     assert_eq!(paths, expected);
+}
+
+#[tokio::test]
+async fn dead_letters_come_newest_first_in_pages_and_their_payloads_are_cut() {
+    let world = World::new().await;
+    for (offset, after_ms, value) in
+        [(1, 5, "a".repeat(5_000)), (2, 5, "{}".into()), (3, 4, String::new()), (4, 9, "z".into())]
+    {
+        world.dead_letter(offset, "no event", &value, after_ms).await;
+    }
+    let first = world.get("/v1/dead-letters?limit=2").await.body;
+    assert_eq!(
+        first["items"][0],
+        json!({"at": "2026-11-21T08:00:00.009Z", "reason": "no event", "node": "valid", "topic": "user-actions",
+               "partition": 1, "offset": 7, "key": "u1", "payload": "z", "payload_bytes": 1})
+    );
+    assert_eq!(first["items"][1]["payload"], "{}", "of the same time the later one first");
+    let cursor = first["next"].as_str().unwrap();
+    let second = world.get(&format!("/v1/dead-letters?limit=2&cursor={cursor}")).await.body;
+    let payload = second["items"][0]["payload"].as_str().unwrap();
+    assert_eq!((payload.len(), &second["items"][0]["payload_bytes"]), (2_048, &5_000.into()));
+    assert_eq!((&second["items"][1]["payload"], second.get("next")), (&"".into(), None));
+    for (uri, detail) in [
+        ("/v1/dead-letters?limit=0", "`limit` must be a number from 1 to 100."),
+        ("/v1/dead-letters?cursor=AAAA", "`cursor` is not one that this service gave out for this list."),
+        ("/v1/topology?x=1", "Unknown query parameter `x`; known here: none."),
+    ] {
+        let answer = world.get(uri).await;
+        assert_eq!((answer.status, answer.body["detail"].as_str()), (StatusCode::BAD_REQUEST, Some(detail)), "{uri}");
+    }
+    let none = World::with(ApiConfig { dead_letters: false, ..config() }, None).await;
+    assert_eq!(none.get("/v1/dead-letters").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(none.get("/v1/topology").await.body["application"], "tally");
 }

@@ -1,6 +1,7 @@
 //! A process of tally: its parts, how they start, and how they end well.
 
 mod door;
+mod graph;
 mod log;
 pub mod logging;
 pub mod page;

@@ -1,5 +1,6 @@
 //! The reads of a process: what its sinks write, seen through the API.
 
+use super::graph::graph;
 use super::sinking::SinkSide;
 use super::{Site, now_ms};
 use crate::commands::{CacheAddress, Failure, ReadArgs, StoreArgs};
@@ -42,6 +43,7 @@ pub fn read_side(
         .map_err(|e| Failure::usage(format!("the database that the API reads: {e}")))?;
     let parts = Parts {
         config,
+        topology: graph(&site.topology),
         log: site.log.clone(),
         database,
         cache,
@@ -87,6 +89,8 @@ fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
         nodes: boards(topology),
         topic,
     });
+    let mut dead_letters = (topology.subtopologies.iter())
+        .filter_map(|subtopology| Some(&*subtopology.outputs[subtopology.dead_letters?].topic));
     if windows_topic.is_none() {
         windows.clear();
     }
@@ -103,6 +107,7 @@ fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
         unique_metrics: unique.map(|metric| metric.name.clone()).collect(),
         toggles: writers(topology, REACTIONS),
         rankings,
+        dead_letters: dead_letters.any(|topic| stored(topic)),
         metrics: metrics.into_iter().map(|metric| metric.name).collect(),
     })
 }

@@ -34,6 +34,11 @@ pub trait Columns {
     /// A number.
     fn int(&self, column: usize) -> Result<i64, Error>;
 
+    /// Bytes as they are.
+    fn bytes_or_null(&self, column: usize) -> Result<Option<Vec<u8>>, Error>;
+    /// A number; None is null.
+    fn int_or_null(&self, column: usize) -> Result<Option<i64>, Error>;
+
     /// Text that is never null.
     fn text(&self, column: usize) -> Result<String, Error> {
         self.text_or_null(column)?.ok_or_else(|| Error::Decode(format!("column {column} is null").into()))
@@ -48,6 +53,14 @@ impl Columns for SqliteRow {
     fn int(&self, column: usize) -> Result<i64, Error> {
         self.try_get(column)
     }
+
+    fn bytes_or_null(&self, column: usize) -> Result<Option<Vec<u8>>, Error> {
+        self.try_get(column)
+    }
+
+    fn int_or_null(&self, column: usize) -> Result<Option<i64>, Error> {
+        self.try_get(column)
+    }
 }
 
 impl Columns for MySqlRow {
@@ -57,6 +70,14 @@ impl Columns for MySqlRow {
     }
 
     fn int(&self, column: usize) -> Result<i64, Error> {
+        self.try_get_unchecked(column)
+    }
+
+    fn bytes_or_null(&self, column: usize) -> Result<Option<Vec<u8>>, Error> {
+        self.try_get(column)
+    }
+
+    fn int_or_null(&self, column: usize) -> Result<Option<i64>, Error> {
         self.try_get_unchecked(column)
     }
 }

@@ -1,0 +1,175 @@
+//! `GET /v1/dead-letters`: the records that no processor could take, the newest first.
+
+use crate::api::Api;
+use crate::cursor::Cursor;
+use crate::query::{Query, refused};
+use crate::reactions::limit;
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use serde::Serialize;
+use std::sync::Arc;
+use tally_http::ApiProblem;
+use tally_model::format_ms;
+use utoipa::ToSchema;
+
+/// How much of a record's value is shown.
+const PAYLOAD_BYTES_MAX: usize = 2 << 10;
+/// And of its key.
+const KEY_BYTES_MAX: usize = 256;
+/// What a cursor is good for.
+const OF: &str = "dead letters";
+
+/// Records that no processor could take, the newest first.
+#[derive(Serialize, ToSchema)]
+pub struct DeadLettersAnswer {
+    /// At most `limit`.
+    items: Vec<DeadLetter>,
+    /// The cursor of the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// A record that a processor could not take.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct DeadLetter {
+    /// When it became a dead letter (RFC 3339).
+    at: String,
+    /// Why.
+    reason: Option<String>,
+    /// The processor that could not take it.
+    node: Option<String>,
+    /// Where the record came from.
+    topic: Option<String>,
+    /// Its partition there.
+    partition: Option<i64>,
+    /// Its offset there.
+    offset: Option<i64>,
+    /// The beginning of its key, as text; bytes that are no UTF-8 are replaced.
+    key: Option<String>,
+    /// The beginning of its value, as text.
+    payload: Option<String>,
+    /// How many bytes the value has: more than `payload` shows where that was cut.
+    payload_bytes: u64,
+}
+
+/// A row of `dead_letters`.
+pub struct DeadLetterRow {
+    /// Where it stands in the topic of dead letters, after its time what orders the list.
+    pub place: (i64, i64),
+    /// Milliseconds since 1970.
+    pub appended_at_ms: i64,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who could not take it.
+    pub node: Option<String>,
+    /// Where it came from.
+    pub topic: Option<String>,
+    /// Its partition there.
+    pub partition: Option<i64>,
+    /// Its offset there.
+    pub offset: Option<i64>,
+    /// The beginning of its key.
+    pub key: Option<Vec<u8>>,
+    /// The beginning of its value.
+    pub value: Option<Vec<u8>>,
+    /// The length of the whole value in bytes.
+    pub value_bytes: i64,
+}
+
+/// How many bytes of a key and of a value are read.
+pub const ROW_BYTES_MAX: (usize, usize) = (KEY_BYTES_MAX, PAYLOAD_BYTES_MAX);
+
+impl From<DeadLetterRow> for DeadLetter {
+    fn from(row: DeadLetterRow) -> Self {
+        Self {
+            at: format_ms(row.appended_at_ms),
+            reason: row.reason,
+            node: row.node,
+            topic: row.topic,
+            partition: row.partition,
+            offset: row.offset,
+            key: row.key.map(|bytes| text(&bytes, KEY_BYTES_MAX)),
+            payload: row.value.map(|bytes| text(&bytes, PAYLOAD_BYTES_MAX)),
+            payload_bytes: row.value_bytes.max(0) as u64,
+        }
+    }
+}
+
+/// The records that no processor could take, the newest first, with the reason and the beginning of what they hold.
+///
+/// They are kept as long as the database sink keeps them. A page goes on where the one before ended.
+#[utoipa::path(
+    get,
+    path = "/v1/dead-letters",
+    tag = "operation",
+    params(
+        ("limit" = Option<u32>, Query, description = "1 to 100; 50 by default"),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "The dead letters; none where there are none", body = DeadLettersAnswer),
+        (status = 400, description = "A cursor or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 404, description = "The topology has no sink that stores dead letters", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn dead_letters(
+    State(api): State<Arc<Api>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<DeadLettersAnswer>, ApiProblem> {
+    let query = Query::parse(query.as_deref(), &["limit", "cursor"])?;
+    if !api.config.dead_letters {
+        return Err(ApiProblem::not_found("No database sink of the topology takes the topic `dead-letters`."));
+    }
+    let limit = limit(&query)?;
+    let behind = query.one("cursor")?.map(|text| {
+        let cursor =
+            Cursor::decode(text, OF, &api.receipt_key).and_then(|cursor| Some((cursor.order, place(&cursor.id)?)));
+        cursor.ok_or_else(|| refused("`cursor`", "is not one that this service gave out for this list"))
+    });
+    // One more tells whether there is a next page.
+    let mut rows = api.database.dead_letters(behind.transpose()?, limit + 1).await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|row| {
+        let id = format!("{}/{}", row.place.0, row.place.1);
+        Cursor { order: row.appended_at_ms, id }.encode(OF, &api.receipt_key)
+    });
+    Ok(Json(DeadLettersAnswer { items: rows.into_iter().map(DeadLetter::from).collect(), next }))
+}
+
+/// Partition and offset, from a cursor.
+fn place(id: &str) -> Option<(i64, i64)> {
+    let (partition, offset) = id.split_once('/')?;
+    Some((partition.parse().ok()?, offset.parse().ok()?))
+}
+
+/// Bytes as text. Where they were cut within a character, that one is left out.
+fn text(bytes: &[u8], bytes_max: usize) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    match std::str::from_utf8(bytes) {
+        // Incomplete at the end, and as long as what is read at most: the cut did that.
+        Err(error) if error.error_len().is_none() && bytes.len() >= bytes_max => {
+            text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned()
+        }
+        _ => text.into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_that_was_cut_is_left_out_and_a_wrong_one_is_shown() {
+        for (bytes, expected) in [
+            (&b"abc"[..], "abc"),
+            (&[b'a', b'b', 0xc3], "ab"),
+            (&[b'a', 0xff, b'b'], "a\u{fffd}b"),
+            (&[b'a', 0xc3], "a\u{fffd}"),
+            (b"", ""),
+        ] {
+            assert_eq!(text(bytes, 3), expected, "{bytes:?}");
+        }
+    }
+}

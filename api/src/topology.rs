@@ -1,0 +1,101 @@
+//! `GET /v1/topology`: the graph that the process runs.
+
+use crate::api::Api;
+use crate::query::Query;
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use serde::Serialize;
+use std::sync::Arc;
+use tally_http::ApiProblem;
+use utoipa::ToSchema;
+
+/// The pipeline as a graph: whoever draws it needs nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct TopologyAnswer {
+    /// Prefix of consumer groups, changelogs and repartition topics.
+    pub application: String,
+    /// The parts that tasks are made of, in the order records flow.
+    pub subtopologies: Vec<GraphSubtopology>,
+    /// Topics, processors and sinks.
+    pub nodes: Vec<GraphNode>,
+    /// Who passes what on to whom. What every processor writes to verdicts and dead letters is not among them.
+    pub edges: Vec<GraphEdge>,
+}
+
+/// A part of the graph without a hop inside.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct GraphSubtopology {
+    /// After what it reads.
+    pub name: String,
+    /// The topic it reads.
+    pub source: String,
+    /// What that topic is partitioned by.
+    pub key: String,
+    /// Its tasks.
+    pub partitions: u32,
+    /// Its state stores.
+    pub stores: Vec<String>,
+}
+
+/// A topic, a processor or a sink.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct GraphNode {
+    /// `topic:`, `processor:` or `sink:` and the name: what edges name it by.
+    pub id: String,
+    /// As in the file, in the metrics and in the log.
+    pub name: String,
+    /// What it is.
+    pub kind: NodeKind,
+    /// Of a processor and a sink its `type`; of a topic the type of its values.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// Where a processor belongs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subtopology: Option<String>,
+    /// Of a topic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u32>,
+}
+
+/// What a node of the graph is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeKind {
+    /// A topic of the file.
+    Topic,
+    /// A topic between two subtopologies.
+    Repartition,
+    /// A processor.
+    Processor,
+    /// A sink.
+    Sink,
+}
+
+/// Something that flows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct GraphEdge {
+    /// The id of a node.
+    pub from: String,
+    /// The id of a node.
+    pub to: String,
+    /// The edge type: what kind of values.
+    pub value: String,
+}
+
+/// The pipeline as a graph: subtopologies, nodes and edges.
+#[utoipa::path(
+    get,
+    path = "/v1/topology",
+    tag = "operation",
+    responses(
+        (status = 200, description = "The graph", body = TopologyAnswer),
+        (status = 400, description = "A parameter: it takes none", body = ApiProblem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn topology(
+    State(api): State<Arc<Api>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Arc<TopologyAnswer>>, ApiProblem> {
+    Query::parse(query.as_deref(), &[])?;
+    Ok(Json(api.topology.clone()))
+}
