@@ -6,6 +6,7 @@
 mod body;
 mod connection;
 mod edge;
+mod files;
 mod media;
 mod observe;
 mod page;
@@ -18,6 +19,7 @@ mod stall;
 
 pub use body::{BodyTimeout, read_body};
 pub use edge::Edge;
+pub use files::{PageFiles, PageFilesError};
 pub use media::{MediaType, MediaTypeError};
 pub use page::{metrics_page, openapi_page};
 pub use peer::{TrustedProxies, TrustedProxyError};

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::future::pending;
 use std::time::Duration;
-use tally_http::{ApiProblem, Edge, MediaType, RequestId, metrics_page, openapi_page, read_body};
+use tally_http::{ApiProblem, Edge, MediaType, PageFiles, RequestId, metrics_page, openapi_page, read_body};
 use tower::ServiceExt;
 
 fn surface(registry: &Registry) -> Router {
@@ -132,4 +132,92 @@ async fn the_description_is_served() {
     assert_eq!(response.status(), 200);
     let description: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(description["paths"], json!({}));
+}
+
+/// A directory as the build leaves one, with what must never be served beside it.
+fn built_page() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let web = dir.path().join("web");
+    for (path, text) in [
+        ("index.html", "<p>article"),
+        ("console/index.html", "<p>console"),
+        ("assets/index-abc123.js", "let a"),
+        ("assets/index-abc123.css", "a{}"),
+        ("favicon.svg", "<svg/>"),
+        (".hidden", "secret"),
+        ("../secret.txt", "secret"),
+    ] {
+        let path = web.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    std::os::unix::fs::symlink(dir.path().join("secret.txt"), web.join("assets/link.txt")).unwrap();
+    dir
+}
+
+#[tokio::test]
+async fn a_built_page_is_served_and_nothing_beside_it() {
+    let dir = built_page();
+    let files = PageFiles::read(&dir.path().join("web")).unwrap();
+    let routes = files.router(&["/subjects/{subject_id}"]);
+    let router = Edge::new(&Registry::new(), Duration::from_secs(5)).unwrap().wrap(routes);
+    let header = |response: &Response, name: &str| {
+        response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    let (html, kept, asked) = ("text/html; charset=utf-8", "public, max-age=31536000, immutable", "no-cache");
+    for (path, content_type, cache_control, text) in [
+        ("/", html, asked, "<p>article"),
+        ("/subjects/article:7", html, asked, "<p>article"),
+        ("/console/", html, asked, "<p>console"),
+        ("/assets/index-abc123.js", "text/javascript; charset=utf-8", kept, "let a"),
+        ("/assets/index-abc123.css", "text/css; charset=utf-8", kept, "a{}"),
+        ("/favicon.svg", "image/svg+xml", asked, "<svg/>"),
+    ] {
+        let (response, body) = call(&router, request("GET", path, "")).await;
+        assert_eq!((response.status().as_u16(), &*body), (200, text.as_bytes()), "{path}");
+        assert_eq!(
+            (&*header(&response, "content-type"), &*header(&response, "cache-control")),
+            (content_type, cache_control)
+        );
+        assert!(header(&response, "content-security-policy").starts_with("default-src 'none'; script-src 'self'"));
+        assert_eq!(header(&response, "x-content-type-options"), "nosniff");
+        let mut again = request("GET", path, "");
+        again.headers_mut().insert("if-none-match", response.headers()["etag"].clone());
+        let (response, body) = call(&router, again).await;
+        assert_eq!((response.status().as_u16(), body.len()), (304, 0), "{path}");
+    }
+    let (response, _) = call(&router, request("GET", "/console", "")).await;
+    assert_eq!((response.status().as_u16(), &*header(&response, "location")), (308, "/console/"));
+    for path in [
+        "/secret.txt",
+        "/../secret.txt",
+        "/assets/../../secret.txt",
+        "/assets/..%2f..%2fsecret.txt",
+        "/assets/%2e%2e/%2e%2e/secret.txt",
+        "/assets/..%5c..%5csecret.txt",
+        "/assets/link.txt",
+        "/assets/",
+        "/assets/index.html",
+        "/assets/%00",
+        "/.hidden",
+        "/index.html",
+        "/console/index.html",
+        "/articles/7",
+        "/subjects/a/b",
+        "/v1/nothing",
+    ] {
+        let (response, body) = call(&router, request("GET", path, "")).await;
+        assert_eq!(response.status().as_u16(), 404, "{path}");
+        assert_eq!(header(&response, "content-type"), "application/problem+json", "{path}");
+        assert!(!String::from_utf8_lossy(&body).contains("secret\n"), "{path}");
+    }
+}
+
+#[test]
+fn a_directory_without_a_page_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = PageFiles::read(dir.path()).unwrap_err().to_string();
+    assert!(refused.contains("has no index.html: build the page"), "{refused}");
+    let gone = PageFiles::read(&dir.path().join("gone")).unwrap_err().to_string();
+    assert!(gone.contains("/gone: No such file"), "{gone}");
 }

@@ -2,8 +2,9 @@
 
 use super::Failure;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tally_cache::redis::RedisAddress;
+use tally_http::PageFiles;
 use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::topology::Topology;
 
@@ -56,6 +57,39 @@ pub struct StoreArgs {
     /// The cache: memory:, redis://host:6379[/db], redis+cluster://host:port,host2:port2; rediss for TLS
     #[arg(long, env = "TALLY_CACHE", value_name = "URL", default_value = "memory:", hide_env_values = true)]
     pub cache: String,
+}
+
+/// Where the page's files are.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PageArgs {
+    /// The built page and console, read at the start; by default web/dist where it is there, else a plain page
+    #[arg(long, env = "TALLY_WEB", value_name = "DIR")]
+    pub web: Option<PathBuf>,
+}
+
+/// Where `npm run build` puts the page, seen from the repository.
+const BUILT_PAGE: &str = "web/dist";
+
+impl PageArgs {
+    /// The page's files; None where nobody has built or named any.
+    pub fn files(&self) -> Result<Option<PageFiles>, Failure> {
+        match &self.web {
+            Some(named) => {
+                PageFiles::read(named).map(Some).map_err(|e| Failure::usage(format!("the page (--web): {e}")))
+            }
+            None if Path::new(BUILT_PAGE).join("index.html").is_file() => {
+                match PageFiles::read(Path::new(BUILT_PAGE)) {
+                    Ok(files) => Ok(Some(files)),
+                    // Nobody asked for it.
+                    Err(error) => {
+                        tracing::warn!("the page: {error}; a plain one is served instead");
+                        Ok(None)
+                    }
+                }
+            }
+            None => Ok(None),
+        }
+    }
 }
 
 /// What the API alone reads from.

@@ -8,7 +8,7 @@ mod roles;
 mod run;
 mod send;
 
-pub use addresses::{CacheAddress, LogAddress, ReadArgs, SiteArgs, StateArgs, StoreArgs};
+pub use addresses::{CacheAddress, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
 pub use demo::traffic;
 pub use roles::{DoorArgs, StreamArgs};
 

@@ -1,7 +1,7 @@
 //! `tally ingest`, `process`, `sink` and `api`: the parts of `tally run`, one a process.
 
 use super::Failure;
-use super::addresses::{ReadArgs, SiteArgs, StateArgs, StoreArgs};
+use super::addresses::{PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
 use crate::process::{Roles, serve};
 use clap::Args;
 
@@ -67,6 +67,8 @@ pub struct ApiArgs {
     stores: StoreArgs,
     #[command(flatten)]
     reads: ReadArgs,
+    #[command(flatten)]
+    page: PageArgs,
 }
 
 /// Takes events until SIGTERM or SIGINT.
@@ -86,5 +88,5 @@ pub fn sink(args: SinkArgs) -> Result<(), Failure> {
 
 /// Answers readers until SIGTERM or SIGINT.
 pub fn api(args: ApiArgs) -> Result<(), Failure> {
-    serve(Roles { api: Some((args.stores, args.reads)), ..Roles::none(args.site) })
+    serve(Roles { api: Some((args.stores, args.reads)), page: args.page, ..Roles::none(args.site) })
 }

@@ -1,7 +1,7 @@
 //! `tally run`: everything in one process.
 
 use super::Failure;
-use super::addresses::{ReadArgs, SiteArgs, StateArgs, StoreArgs};
+use super::addresses::{PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
 use super::roles::{DoorArgs, StreamArgs};
 use crate::process::{Roles, serve};
 use clap::Args;
@@ -15,6 +15,8 @@ pub struct RunArgs {
     stores: StoreArgs,
     #[command(flatten)]
     reads: ReadArgs,
+    #[command(flatten)]
+    page: PageArgs,
     #[command(flatten)]
     state: StateArgs,
     #[command(flatten)]
@@ -33,6 +35,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         process: Some((args.streams, args.state.clone())),
         sink: Some((args.stores.clone(), args.state)),
         api: Some((args.stores, args.reads)),
+        page: args.page,
         demo: args.demo,
         site: args.site,
     })

@@ -1,10 +1,13 @@
-//! A plain page on which counters are seen to move.
+//! A plain page on which counters are seen to move, for where nobody has built the one in `web/`.
 
 use super::Site;
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
 use tally_processors::metrics;
+
+/// What the built page answers to beside `/`: it reads the path itself.
+pub const OWN_PATHS: &[&str] = &["/subjects/{subject_id}"];
 
 /// `GET /`.
 pub fn page(site: &Site) -> Router {

@@ -10,7 +10,7 @@ use super::streaming::{StreamSide, stream_threads};
 use crate::commands::Failure;
 use axum::Router;
 use std::time::{Duration, Instant};
-use tally_http::{Check, Edge, metrics_page, openapi_page, probes};
+use tally_http::{Check, Edge, PageFiles, metrics_page, openapi_page, probes};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -23,6 +23,7 @@ pub struct Parts {
     site: Site,
     sinks: Option<SinkSide>,
     streams: Option<StreamSide>,
+    page: Option<PageFiles>,
 }
 
 #[derive(OpenApi)]
@@ -32,13 +33,15 @@ struct Description;
 impl Parts {
     /// Opens the log and starts what runs on threads of its own. One that cannot go on cancels `failed`. Blocks.
     pub fn start(roles: &Roles, failed: &CancellationToken) -> Result<Self, Failure> {
+        // A mistake in its flag is told before anything is opened.
+        let page = if roles.api.is_some() { roles.page.files()? } else { None };
         let site = Site::open(roles)?;
         let sinks = sinks(&site, roles)?;
         let streams = match &roles.process {
             Some((args, _)) => Some(stream_threads(&site, args, failed)?),
             None => None,
         };
-        Ok(Self { site, sinks, streams })
+        Ok(Self { site, sinks, streams, page })
     }
 
     /// Every route of the process, described in one document. Call it within a tokio runtime.
@@ -65,7 +68,10 @@ impl Parts {
             router = router.merge(openapi_page(&description).map_err(Failure::no)?);
         }
         if roles.api.is_some() {
-            router = router.merge(page::page(site));
+            router = router.merge(match &self.page {
+                Some(files) => files.router(page::OWN_PATHS),
+                None => page::page(site),
+            });
         }
         Ok(Edge::new(&site.registry, REQUEST_TIMEOUT).map_err(Failure::no)?.wrap(router))
     }

@@ -1,6 +1,6 @@
 //! What a process is there for: all four roles, or one of them.
 
-use crate::commands::{DoorArgs, Failure, LogAddress, ReadArgs, SiteArgs, StateArgs, StoreArgs, StreamArgs};
+use crate::commands::{DoorArgs, Failure, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, StreamArgs};
 
 /// The roles of a process, each with its arguments.
 #[derive(Clone)]
@@ -15,6 +15,8 @@ pub struct Roles {
     pub sink: Option<(StoreArgs, StateArgs)>,
     /// Answers from the stores.
     pub api: Option<(StoreArgs, ReadArgs)>,
+    /// The page, which whoever answers reads serves too.
+    pub page: PageArgs,
     /// Sample traffic to the process's own door, events per second.
     pub demo: Option<u32>,
 }
@@ -22,7 +24,7 @@ pub struct Roles {
 impl Roles {
     /// No role yet.
     pub fn none(site: SiteArgs) -> Self {
-        Self { site, ingest: None, process: None, sink: None, api: None, demo: None }
+        Self { site, ingest: None, process: None, sink: None, api: None, page: PageArgs::default(), demo: None }
     }
 
     /// Whether nobody else is needed.
