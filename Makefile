@@ -6,8 +6,9 @@ SERVICES := $(or $(TALLY_SERVICES_DIR),target/services)
 
 .PHONY: run test check setup services services-stop bench bench-services fmt
 
-## run: the whole pipeline with sample traffic; prints the page's address
+## run: the whole pipeline with sample traffic; builds the page where Node is; prints its address
 run:
+	@deploy/web.sh build
 	$(CARGO) build --release --bin tally
 	@echo "starting with sample traffic; Ctrl-C ends it"
 	./target/release/tally run --demo
@@ -22,12 +23,13 @@ check:
 test:
 	bash deploy/test.sh
 
-## setup: names what the build needs, and fetches what the tests need: Kafka, MariaDB, Redis
+## setup: names what the build needs, and fetches what the tests need: Kafka, MariaDB, Redis, Chromium
 setup:
 	@command -v $(CARGO) >/dev/null || { echo "install Rust (1.95 or newer) first: the tests need cargo"; exit 1; }
 	@command -v cc >/dev/null || { echo "install a C compiler first: LMDB and SQLite are built from source"; exit 1; }
 	@command -v c++ >/dev/null || { echo "install a C++ compiler first: librdkafka is built from source"; exit 1; }
 	@perl -MIPC::Cmd -MFindBin -e 1 2>/dev/null || { echo "install perl first, with its standard modules: OpenSSL is built from source"; exit 1; }
+	@node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' 2>/dev/null || { echo "install Node 20.19 or newer first, with npm: the page is built and tested with it"; exit 1; }
 	@deploy/services.sh install
 
 ## services: Kafka, MariaDB, Redis and a Redis Cluster on free ports of loopback, for a person

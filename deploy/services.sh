@@ -2,7 +2,7 @@
 # Kafka, MariaDB, Redis and a Redis Cluster as plain processes on loopback, for tests: no Docker, no root, no service
 # manager. Everything of one set of services (data, logs, ports, pids) is in one directory; sets do not disturb each other.
 #
-#   services.sh install                    what is missing: Kafka's jars by Maven, the rest by apt
+#   services.sh install                    what is missing: Kafka's jars by Maven, the rest and Chromium by apt
 #   services.sh start DIR [SERVICE…]       starts and waits until they are ready; writes and prints DIR/env
 #   services.sh stop DIR [NAME…]           ends them; the data stay, and `start` takes them up on the same ports
 #   services.sh kill DIR NAME…             SIGKILL
@@ -318,6 +318,8 @@ apt_install() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}" "${packages[@]/#java/$(java_package)}" >/dev/null
 }
 
+has_chromium() { [[ -n ${TALLY_CHROMIUM:-} ]] || has chromium || has chromium-browser || has google-chrome; }
+
 # All or nothing: a directory that is there is whole.
 install_kafka() {
   local jars temporary output
@@ -340,11 +342,12 @@ install() {
   has redis-server && has redis-cli || packages+=(redis-server)
   has_java || packages+=(java)
   has_kafka || has mvn || packages+=(maven)
+  has_chromium || packages+=(chromium)
   ((${#packages[@]} == 0)) || apt_install "${packages[@]}"
   has_java || die "$(java -version 2>&1 | head -n 1) is too old for Kafka: it needs Java 17"
   has_redis_7 || die "too old: $(redis-server --version); the settings here need Redis 7"
   install_kafka
-  say "Kafka $kafka_version, MariaDB and Redis are there"
+  say "Kafka $kafka_version, MariaDB, Redis and Chromium are there"
 }
 
 # --- commands --------------------------------------------------------------------------------------------------------

@@ -33,12 +33,19 @@ services() {
   [[ -n ${TALLY_TEST_MYSQL:-} ]] || echo "skipped: MySQL 8 (set TALLY_TEST_MYSQL=mysql://… to test against one)"
 }
 
+# The page in a real Chromium, against the binary that the build has left.
+browser() {
+  deploy/web.sh check
+  TALLY_BINARY=${CARGO_TARGET_DIR:-target}/debug/tally deploy/web.sh browser
+}
+
 # Budgets are for two cores and an empty cache; together they stay below an hour.
 stage "setup" 120 make --no-print-directory setup
 stage "formatting" 30 cargo fmt --all --check
 stage "lints" 900 cargo clippy --workspace --all-targets -- -D warnings
 # The lints have seen benchmarks and examples; no test runs them, so that they are not compiled once more.
 stage "build" 1200 cargo test --workspace --lib --bins --tests --no-run
+stage "browser" 180 browser
 stage "services" 60 services
 stage "tests" 1200 cargo test --workspace --lib --bins --tests --no-fail-fast
 echo "=== all stages: ${SECONDS} s"

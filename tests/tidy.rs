@@ -105,7 +105,7 @@ fn walk(root: &Path, dir: &Path, paths: &mut BTreeSet<String>) {
         let path = entry.path();
         let name = entry.file_name();
         if path.is_dir() {
-            if !["target", "data", ".git"].iter().any(|skipped| name == *skipped) {
+            if !["target", "data", ".git", "node_modules", "dist"].iter().any(|skipped| name == *skipped) {
                 walk(root, &path, paths);
             }
         } else if let Ok(relative) = path.strip_prefix(root) {

@@ -1,0 +1,267 @@
+// The page and the console in a real Chromium, against a real tally.
+
+import type { Browser, BrowserContext, Page } from 'puppeteer-core'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import type { CountersAnswer } from '../src/client'
+import { startChromium } from './chromium'
+import { type Running, startTally, until } from './tally'
+
+let tally: Running
+let browser: Browser
+const contexts: BrowserContext[] = []
+/** What no page may ever say: broken scripts, and what the policy of the server forbids. */
+const complaints: string[] = []
+const measured: string[] = []
+
+beforeAll(async () => {
+  ;[tally, browser] = await Promise.all([startTally(), startChromium()])
+})
+afterEach(async () => {
+  for (const context of contexts.splice(0)) await context.close()
+  expect(complaints.splice(0)).toEqual([])
+})
+afterAll(async () => {
+  await browser?.close()
+  await tally?.stop()
+  // What deploy/test.sh prints of this stage.
+  process.stdout.write(`browser: ${measured.join('; ')}\n`)
+})
+
+async function visitor(): Promise<Page> {
+  const context = await browser.createBrowserContext()
+  contexts.push(context)
+  const page = await context.newPage()
+  watch(page)
+  return page
+}
+
+function watch(page: Page) {
+  page.on('pageerror', (error) => complaints.push(String(error)))
+  page.on('console', (message) => {
+    if (message.text().includes('Content Security Policy')) complaints.push(message.text())
+  })
+}
+
+async function open(page: Page, subject: string) {
+  await page.goto(`${tally.base}/subjects/${subject}`)
+  await page.waitForFunction(() => document.querySelector('[data-metric=likes]')?.textContent !== '–')
+}
+
+const likesShown = (page: Page) =>
+  page.$eval('[data-like]', (button) => ({
+    count: button.querySelector('[data-metric=likes]')?.textContent,
+    on: button.getAttribute('aria-pressed') === 'true',
+  }))
+
+const isShown = (page: Page, count: string, on: boolean) => async () => {
+  const shown = await likesShown(page)
+  return shown.count === count && shown.on === on
+}
+
+async function counter(subject: string, metric: string): Promise<number> {
+  const answer = await fetch(`${tally.base}/v1/counters?subject_id=${encodeURIComponent(subject)}`)
+  return ((await answer.json()) as CountersAnswer).items[0]?.counters[metric] ?? 0
+}
+
+const isCounted = (subject: string, metric: string, value: number) => async () => (await counter(subject, metric)) === value
+
+const waits = (page: Page) => page.$('[data-waiting]').then((found) => found !== null)
+
+test('a like is shown at once, counted, and still there after a reload', async () => {
+  const page = await visitor()
+  await page.evaluateOnNewDocument(() => {
+    const sizes = ((globalThis as Record<string, unknown>)['shifts'] = [] as number[])
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries() as (PerformanceEntry & { value: number; hadRecentInput: boolean })[]) {
+        if (!entry.hadRecentInput) sizes.push(entry.value)
+      }
+    }).observe({ type: 'layout-shift', buffered: true })
+  })
+  await open(page, 'article:101')
+  expect(await likesShown(page)).toEqual({ count: '0', on: false })
+  // In one step: nobody can have answered yet.
+  const atOnce = await page.$eval('[data-like]', async (button) => {
+    ;(button as HTMLButtonElement).click()
+    await new Promise((done) => requestAnimationFrame(done))
+    return [button.querySelector('[data-metric=likes]')?.textContent, button.querySelector('.plus')?.textContent]
+  })
+  expect(atOnce).toEqual(['1', '+1'])
+  await until(isCounted('article:101', 'likes', 1), 'the like is counted')
+  await page.reload()
+  await until(isShown(page, '1', true), 'the like is still there')
+  await page.click('[data-like]')
+  expect(await likesShown(page)).toEqual({ count: '0', on: false })
+  await until(isCounted('article:101', 'likes', 0), 'the like is taken back')
+  const shifts = await page.evaluate(() => (globalThis as Record<string, unknown>)['shifts'] as number[])
+  expect(shifts.reduce((sum, one) => sum + one, 0)).toBeLessThan(0.02)
+})
+
+test('a second browser sees the count change without a reload', async () => {
+  const [one, other] = [await visitor(), await visitor()]
+  await Promise.all([open(one, 'article:102'), open(other, 'article:102')])
+  await until(async () => (await news(other)) !== 'connecting', 'news come')
+  const times: number[] = []
+  for (const [count, on] of [['1', true], ['0', false], ['1', true]] as const) {
+    const since = performance.now()
+    const seen = other.waitForFunction((wanted) => document.querySelector('[data-metric=likes]')?.textContent === wanted, { polling: 'mutation' }, count)
+    await one.click('[data-like]')
+    await seen
+    times.push(Math.round(performance.now() - since))
+    expect((await likesShown(other)).on).toBe(false)
+    await until(isShown(one, count, on), 'the first shows its own')
+  }
+  measured.push(`a like was seen in a second browser after ${times.join(', ')} ms (${await news(other)})`)
+})
+
+const news = (page: Page) => page.$eval('[data-live]', (element) => (element as HTMLElement).dataset['live'])
+
+test('a like that the door refuses is taken back with a hint', async () => {
+  const page = await visitor()
+  await open(page, 'article:103')
+  await page.setRequestInterception(true)
+  page.on('request', (request) => {
+    if (request.method() !== 'POST' || !request.url().endsWith('/v1/events')) return void request.continue()
+    const events = JSON.parse(request.postData() ?? '[]') as unknown[]
+    const rejected = events.map((_, index) => ({ index, error: 'not today' }))
+    const body = JSON.stringify({ status: 422, detail: 'none', rejected })
+    void request.respond({ status: 422, contentType: 'application/problem+json', body })
+  })
+  await page.click('[data-like]')
+  await until(isShown(page, '0', false), 'the like is taken back')
+  expect(await page.$eval('[data-hint]', (hint) => hint.textContent)).toContain('not today')
+})
+
+test('a click without a network is delivered once when it is back, also by a page that comes later', async () => {
+  const page = await visitor()
+  await open(page, 'article:104')
+  await page.setOfflineMode(true)
+  await page.click('[data-like]')
+  await until(() => waits(page), 'the click waits')
+  expect(await likesShown(page)).toEqual({ count: '1', on: true })
+  await page.setOfflineMode(false)
+  await until(async () => !(await waits(page)), 'the click is sent')
+  await until(isCounted('article:104', 'likes', 1), 'the click is counted')
+
+  await open(page, 'article:105')
+  await page.setOfflineMode(true)
+  await page.click('[data-like]')
+  await until(() => waits(page), 'the click waits')
+  // Nothing answers: the page is gone, what it kept is not.
+  await page.reload().catch(() => undefined)
+  expect(await counter('article:105', 'likes')).toBe(0)
+  const sent: string[] = []
+  page.on('request', (request) => {
+    if (request.method() === 'POST' && request.url().endsWith('/v1/events')) sent.push(request.postData() ?? '')
+  })
+  await page.setOfflineMode(false)
+  await open(page, 'article:105')
+  await until(isCounted('article:105', 'likes', 1), 'the click is counted')
+  await until(isShown(page, '1', true), 'the page shows it')
+  await page.reload()
+  await until(isShown(page, '1', true), 'and still does')
+  expect(await waits(page)).toBe(false)
+  expect(sent.filter((body) => body.includes('"like"')).length).toBe(1)
+})
+
+test('a hidden tab is no read, and five seconds in front of somebody are one', async () => {
+  const page = await visitor()
+  const front = await (contexts.at(-1) as BrowserContext).newPage()
+  await front.bringToFront()
+  await page.goto(`${tally.base}/subjects/article:106`)
+  expect(await page.evaluate(() => document.visibilityState)).toBe('hidden')
+  await new Promise((done) => setTimeout(done, 6_500))
+  expect([await counter('article:106', 'reads'), await counter('article:106', 'views')]).toEqual([0, 0])
+  const since = performance.now()
+  await page.bringToFront()
+  await until(isCounted('article:106', 'reads', 1), 'the read is counted')
+  const seconds = (performance.now() - since) / 1000
+  expect(seconds).toBeGreaterThan(4.9)
+  expect(await counter('article:106', 'views')).toBe(1)
+  measured.push(`a read was counted ${seconds.toFixed(1)} s after the tab was shown`)
+})
+
+test('everything can be done by keys, and every control has a name', async () => {
+  const page = await visitor()
+  await open(page, 'article:107')
+  const isFocused = () => page.$eval('[data-like]', (button) => button === document.activeElement)
+  for (let presses = 0; presses < 20 && !(await isFocused()); presses++) await page.keyboard.press('Tab')
+  expect(await isFocused()).toBe(true)
+  expect(await page.$eval('[data-like]', (button) => getComputedStyle(button).outlineStyle)).toBe('solid')
+  await page.keyboard.press('Enter')
+  expect(await likesShown(page)).toEqual({ count: '1', on: true })
+  await until(isCounted('article:107', 'likes', 1), 'the like is counted')
+  await page.keyboard.press('l')
+  expect(await likesShown(page)).toEqual({ count: '0', on: false })
+  await until(isCounted('article:107', 'likes', 0), 'the like is taken back')
+  await page.keyboard.press('?')
+  expect(await page.$eval('dialog[open]', (dialog) => dialog.textContent)).toContain('like, or take it back')
+  await page.keyboard.press('Escape')
+  for (const path of ['/subjects/article:107', '/console/', '/console/#boards', '/console/#look-up', '/console/#dead-letters']) {
+    await page.goto(tally.base + path)
+    await page.waitForSelector('main section, main article')
+    expect(await unnamed(page), path).toEqual([])
+  }
+})
+
+/** Controls without an accessible name. */
+async function unnamed(page: Page): Promise<string[]> {
+  const found: string[] = []
+  for (const control of await page.$$('button, a[href], input, select, [role=button]')) {
+    const node = await control.evaluate((element) => ({
+      isHidden: element.closest('dialog:not([open])') !== null,
+      html: element.outerHTML.slice(0, 120),
+    }))
+    if (node.isHidden) continue
+    const snapshot = await page.accessibility.snapshot({ root: control, interestingOnly: false })
+    if (!snapshot?.name) found.push(node.html)
+  }
+  return found
+}
+
+test('the theme can be chosen and stays', async () => {
+  const page = await visitor()
+  await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }])
+  await open(page, 'article:108')
+  const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor)
+  const light = await ground()
+  await page.keyboard.press('t')
+  const dark = await ground()
+  expect(dark).not.toBe(light)
+  await page.reload()
+  expect(await ground()).toBe(dark)
+})
+
+test('the console shows the graph, the lag, boards, what became of something, and dead letters', async () => {
+  const send = async (event: Record<string, unknown>) => {
+    const body = JSON.stringify({ actor_id: 'u1', ...event })
+    const answer = await fetch(`${tally.base}/v1/events`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
+    return ((await answer.json()) as { receipt: string }).receipt
+  }
+  await send({ event_id: 'c1', type: 'like', subject_id: 'article:109' })
+  const receipt = await send({ event_id: 'c1', type: 'like', subject_id: 'article:109' })
+  await send({ event_id: 'c2', type: 'share', subject_id: 'article:109', properties: { source: 'lost & found' } })
+  const page = await visitor()
+  await page.goto(`${tally.base}/console/`)
+  const drawn = async () => page.$$eval('[data-graph] [data-node]', (nodes) => nodes.map((node) => (node as HTMLElement | SVGElement).dataset['node']))
+  await until(async () => (await drawn()).includes('database'), 'the graph is drawn')
+  expect(await drawn()).toEqual(expect.arrayContaining(['user-actions', 'valid', 'likes', 'totals', 'hot.merge', 'counters', 'cache']))
+  const text = (selector: string) => page.$eval(selector, (element) => element.textContent ?? '')
+  await until(async () => /\d s/.test(await text('[data-tile=lag] dd')), 'the lag is known')
+  await until(async () => /valid.*decode.*\d/.test(await text('[data-nodes]')), 'rates are known')
+  await page.keyboard.press('2')
+  await until(async () => (await text('[data-ranking]')).includes('article:109'), 'the board has the article')
+  await page.keyboard.press('/')
+  await page.waitForFunction(() => document.activeElement?.matches('[data-look-up]'))
+  await page.keyboard.type('article:109\n')
+  await until(async () => /likes1/.test((await text('[data-subject]')).replaceAll(/\s/g, '')), 'the counters are found')
+  await page.$eval('[data-look-up]', (input) => ((input as HTMLInputElement).value = ''))
+  await page.type('[data-look-up]', `${receipt}\n`)
+  await until(async () => (await text('[data-receipt]')).includes('duplicate'), 'the receipt says why')
+  await page.goto(`${tally.base}/console/#dead-letters`)
+  await until(async () => {
+    await page.reload()
+    await page.waitForSelector('[data-dead-letters]')
+    return (await text('[data-dead-letters]')).includes('lost & found')
+  }, 'the dead letter is shown')
+  expect(await text('[data-dead-letters]')).toContain('shares')
+})

@@ -1,0 +1,6 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  root: import.meta.dirname,
+  test: { include: ['screenshots.ts'], testTimeout: 180_000, hookTimeout: 120_000 },
+})

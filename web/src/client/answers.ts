@@ -1,0 +1,149 @@
+// What the server answers, as docs/http.md has it.
+
+/** Totals of a subject, by metric. */
+export type Counters = Record<string, number>
+
+/** What an actor has switched on, by metric. */
+export type Viewer = Record<string, boolean>
+
+/** Whether what a receipt covers is contained in a read. */
+export type After = 'applied' | 'pending'
+
+export interface CountersItem {
+  subject_id: string
+  counters: Counters
+  /** Metrics that are estimates. */
+  approximate?: string[]
+  viewer?: Viewer
+}
+
+export interface CountersAnswer {
+  items: CountersItem[]
+  as_of: string
+  after?: After
+}
+
+/** An event of a live stream of counters. */
+export interface LiveCounters {
+  subject_id: string
+  counters: Counters
+  approximate?: string[]
+  as_of: string
+}
+
+export interface RankedItem extends CountersItem {
+  rank: number
+  score: number
+}
+
+export interface RankingAnswer {
+  board: string
+  items: RankedItem[]
+  as_of: string
+  next?: string
+}
+
+export interface RankingsAnswer {
+  boards: { board: string; items: number; as_of?: string }[]
+  as_of: string
+}
+
+export interface RejectedEvent {
+  index: number
+  event_id?: string | null
+  error: string
+}
+
+export interface EventsAnswer {
+  accepted: number
+  rejected: RejectedEvent[]
+  receipt: string
+}
+
+export type Verdict = 'duplicate' | 'limited' | 'late' | 'dead'
+
+export interface NotCounted {
+  event_id: string | null
+  verdict: Verdict
+  reason: string
+}
+
+export interface ReceiptAnswer {
+  state: After
+  /** Events that a rate rule holds back for the moment. */
+  held: unknown[]
+  /** Null after a day: forgotten. */
+  not_counted: NotCounted[] | null
+}
+
+export interface CollectAnswer {
+  subject_id: string
+  actor_id: string
+  active: boolean
+  count: number
+  /** Null where the log has not taken it yet; it will. */
+  receipt: string | null
+}
+
+export interface ActorsAnswer {
+  subject_id: string
+  metric: string
+  items: { actor_id: string; occurred_at: string }[]
+  next?: string
+  as_of: string
+}
+
+export interface SeriesAnswer {
+  subject_id: string
+  window: string
+  series: { start: string; counters: Counters }[]
+  as_of: string
+}
+
+export interface ProgressAnswer {
+  topic: string
+  partitions: {
+    partition: number
+    end: number
+    committed: number | null
+    applied: Record<string, number | null>
+    lag_records: number
+    lag_seconds: number
+  }[]
+}
+
+export type NodeKind = 'topic' | 'repartition' | 'processor' | 'sink'
+
+export interface GraphNode {
+  id: string
+  name: string
+  kind: NodeKind
+  type: string
+  subtopology?: string
+  partitions?: number
+}
+
+export interface TopologyAnswer {
+  application: string
+  subtopologies: { name: string; source: string; key: string; partitions: number; stores: string[] }[]
+  nodes: GraphNode[]
+  edges: { from: string; to: string; value: string }[]
+}
+
+export interface DeadLetter {
+  at: string
+  reason: string | null
+  node: string | null
+  topic: string | null
+  partition: number | null
+  offset: number | null
+  key: string | null
+  payload: string | null
+  /** Of the whole payload; what is shown may be cut. */
+  payload_bytes: number
+}
+
+export interface DeadLettersAnswer {
+  items: DeadLetter[]
+  next?: string
+}

@@ -1,0 +1,99 @@
+// Events that nobody has answered for yet. They outlive the page.
+
+/** An event as it is sent. Id and time never change, so that it counts once however often it is sent. */
+export interface QueuedEvent {
+  event_id: string
+  type: string
+  subject_id: string
+  /** Milliseconds since 1970. */
+  occurred_at: number
+  actor_id?: string
+  duration_ms?: number
+  properties?: Record<string, string | number | boolean>
+}
+
+/** What of `localStorage` is needed. */
+export type Storage = Pick<globalThis.Storage, 'getItem' | 'setItem' | 'removeItem' | 'key' | 'length'>
+
+const PREFIX = 'tally:event:'
+
+/**
+ * Each event has a key of its own, so that two tabs never write over each other's. A tab takes what it finds when it
+ * starts, also what another tab is about to send: then it is sent twice and counts once.
+ */
+export class EventQueue {
+  private readonly events = new Map<string, QueuedEvent>()
+  private readonly storage: Storage | undefined
+  private readonly max: number
+
+  constructor(storage: Storage | undefined, max = 1_000) {
+    this.storage = storage
+    this.max = max
+    this.adopt()
+  }
+
+  /** Takes what is in the storage: what was left there by a page that is gone. */
+  adopt() {
+    for (const event of stored(this.storage)) {
+      if (this.events.size < this.max) this.events.set(event.event_id, event)
+    }
+  }
+
+  /** False where there is no room: nothing was taken. */
+  add(event: QueuedEvent): boolean {
+    if (this.events.size >= this.max) return false
+    this.events.set(event.event_id, event)
+    try {
+      this.storage?.setItem(PREFIX + event.event_id, JSON.stringify(event))
+    } catch {
+      // Full or forbidden: it is sent all the same, as long as the page lives.
+    }
+    return true
+  }
+
+  remove(event_id: string) {
+    this.events.delete(event_id)
+    try {
+      this.storage?.removeItem(PREFIX + event_id)
+    } catch {
+      // Forbidden: then it never was there.
+    }
+  }
+
+  /** In the order of their times: an actor's events keep theirs. */
+  all(): QueuedEvent[] {
+    return [...this.events.values()].sort((a, b) => a.occurred_at - b.occurred_at)
+  }
+
+  get size(): number {
+    return this.events.size
+  }
+}
+
+function stored(storage: Storage | undefined): QueuedEvent[] {
+  const events: QueuedEvent[] = []
+  if (!storage) return events
+  try {
+    const keys = Array.from({ length: storage.length }, (_, index) => storage.key(index))
+    for (const key of keys) {
+      if (!key?.startsWith(PREFIX)) continue
+      const event = parsed(storage.getItem(key))
+      if (event) events.push(event)
+      // Whatever it is, nobody can send it.
+      else storage.removeItem(key)
+    }
+  } catch {
+    // Forbidden.
+  }
+  return events
+}
+
+function parsed(text: string | null): QueuedEvent | undefined {
+  try {
+    const event = JSON.parse(text ?? '') as Partial<QueuedEvent>
+    const isEvent = event.event_id && event.type && event.subject_id && typeof event.occurred_at === 'number'
+    return isEvent ? (event as QueuedEvent) : undefined
+  } catch {
+    return undefined
+  }
+}
