@@ -288,7 +288,7 @@ export class Tally {
 
   private liveUrl(parameters: Record<string, string | string[]>): string {
     // A stream of the browser cannot send headers.
-    const access_token = this.credential() ?? undefined
+    const access_token = this.credential() || undefined
     return this.http.base + path('/v1/live', { ...parameters, access_token })
   }
 
