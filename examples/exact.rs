@@ -33,6 +33,9 @@ struct Args {
     /// SIGKILLs while the file is sent
     #[arg(long, default_value_t = 0)]
     kills: u32,
+    /// Pauses while the file is sent, to compare all boards; once more at the end
+    #[arg(long, default_value_t = 20)]
+    moments: u32,
     /// Events a second; by default as fast as it goes, or with kills so that there is one a second
     #[arg(long)]
     rate: Option<u64>,
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         events: args.events,
         seed: args.seed,
         kills: args.kills,
+        moments: args.moments,
         rate: args.rate.or_else(|| (args.kills > 0).then(|| (args.events / u64::from(args.kills)).max(1))),
         say: &|line| println!("{:>6.1} s  {line}", begun.elapsed().as_secs_f64()),
     };

@@ -37,6 +37,9 @@ struct Args {
     /// SIGKILLs while the file is sent; other faults come with them
     #[arg(long, default_value_t = 100)]
     kills: u32,
+    /// Pauses between kills, to compare all boards; once more at the end
+    #[arg(long, default_value_t = 20)]
+    moments: u32,
     /// How long a stopped process is stopped
     #[arg(long, value_parser = humantime::parse_duration, default_value = "30s")]
     zombie: Duration,
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         events: args.events,
         seed: args.seed,
         kills: args.kills,
+        moments: args.moments,
         zombie: args.zombie,
         rate: args.rate.or_else(|| (args.kills > 0).then(|| (args.events / u64::from(args.kills) / 4).max(1))),
         say: &|line| println!("{:>6.1} s  {line}", begun.elapsed().as_secs_f64()),

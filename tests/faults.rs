@@ -27,7 +27,7 @@ fn services() -> bool {
 /// One at a time: each is six processes and three services on a few cores.
 static TURN: Mutex<()> = Mutex::new(());
 
-fn run(events: u64, seed: u64, kills: u32, rate: Option<u64>) -> Differences {
+fn run(events: u64, seed: u64, kills: u32, moments: u32, rate: Option<u64>) -> Differences {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     let run = FaultRun {
@@ -36,6 +36,7 @@ fn run(events: u64, seed: u64, kills: u32, rate: Option<u64>) -> Differences {
         events,
         seed,
         kills,
+        moments,
         zombie: Duration::from_secs(8),
         rate,
         say: &|line| println!("{line}"),
@@ -46,9 +47,15 @@ fn run(events: u64, seed: u64, kills: u32, rate: Option<u64>) -> Differences {
 #[test]
 fn a_workload_is_the_same_in_topic_table_and_hash() {
     if services() {
-        let differences = run(200_000, 21, 0, None);
+        let differences = run(200_000, 21, 0, 0, None);
         assert!(differences.is_empty(), "{differences}");
-        for (what, least) in [("counters", 20_000), ("subjects in the topic", 10_000), ("subjects in Redis", 10_000)] {
+        for (what, least) in [
+            ("counters", 20_000),
+            ("subjects in the topic", 10_000),
+            ("subjects in Redis", 10_000),
+            ("Redis", 4),
+            ("places on boards", 500),
+        ] {
             assert!(differences.compared[what] >= least, "{differences}");
         }
     }
@@ -57,7 +64,10 @@ fn a_workload_is_the_same_in_topic_table_and_hash() {
 #[test]
 fn kills_zombies_restarts_and_cuts_lose_nothing_and_count_nothing_twice() {
     if services() {
-        let differences = run(90_000, 7, 10, Some(2_500));
+        let differences = run(90_000, 7, 10, 2, Some(2_500));
         assert!(differences.is_empty(), "{differences}");
+        for store in ["boards served", "database", "Redis"] {
+            assert!(differences.compared[store] >= 12, "{differences}");
+        }
     }
 }

@@ -25,13 +25,29 @@ fn assert_exact(differences: &Differences) {
 fn a_workload_is_counted_to_the_last_event() {
     let dir = tempfile::tempdir().unwrap();
     let say = |line| println!("{line}");
-    let run =
-        ExactRun { binary: binary(), dir: dir.path(), events: 200_000, seed: 20, kills: 0, rate: None, say: &say };
+    let run = ExactRun {
+        binary: binary(),
+        dir: dir.path(),
+        events: 200_000,
+        seed: 20,
+        kills: 0,
+        moments: 4,
+        rate: None,
+        say: &say,
+    };
     let differences = run.run();
     assert_exact(&differences);
-    for (what, at_least) in
-        [("counters", 20_000), ("windows", 20_000), ("reactions", 20_000), ("verdicts", 3_000), ("visitors", 8_000)]
-    {
+    for (what, at_least) in [
+        ("counters", 20_000),
+        ("windows", 20_000),
+        ("reactions", 20_000),
+        ("verdicts", 3_000),
+        ("visitors", 8_000),
+        ("boards served", 20),
+        ("database", 20),
+        ("topic", 8),
+        ("places on boards", 2_000),
+    ] {
         assert!(differences.compared[what] >= at_least, "{what}: {differences}");
     }
     assert!(differences.compared["visitors that are estimates"] > 20, "{differences}");
@@ -42,8 +58,11 @@ fn kills_lose_nothing_and_count_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
     let say = |line| println!("{line}");
     let rate = Some(8_000);
-    let run = ExactRun { binary: binary(), dir: dir.path(), events: 40_000, seed: 5, kills: 6, rate, say: &say };
-    assert_exact(&run.run());
+    let run =
+        ExactRun { binary: binary(), dir: dir.path(), events: 40_000, seed: 5, kills: 6, moments: 3, rate, say: &say };
+    let differences = run.run();
+    assert_exact(&differences);
+    assert!(differences.compared["topic"] > 0 && differences.compared["boards served"] == 16, "{differences}");
 }
 
 #[test]

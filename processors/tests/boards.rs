@@ -1,9 +1,13 @@
 //! The shipped boards, with shorter times, against the plainest model of them: whatever order and batches the events came in,
 //! whatever was rolled back, the last record of a board is the board at that moment.
 
+#[path = "../../tests/naive/boards.rs"]
+mod naive;
+
+use naive::{Change, Changes, Forgets, Rules};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::testkit::TopologyTestDriver;
 use tally_streams::topology::Topology;
@@ -12,10 +16,6 @@ const SHIPPED: &str = include_str!("../../topology.yaml");
 const NOON: i64 = 1_795_248_000_000;
 const MINUTE: i64 = 60_000;
 const LATE_AFTER: i64 = 5 * MINUTE;
-const HALF_LIFE_MINUTES: i64 = 3;
-const BUCKET_MINUTES: i64 = 2;
-const BUCKETS: i64 = 4;
-const TOP: usize = 3;
 
 fn changed(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "`{from}` is not there");
@@ -73,13 +73,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// All changes that ever were, and nothing else.
+/// What was done, and what follows from it.
 #[derive(Default)]
 struct Naive {
     /// (actor, subject) -> active, greatest time, time of the last switching on.
     likes: HashMap<(u8, &'static str), (bool, i64, i64)>,
-    /// Subject, metric, minute, total only, delta.
-    changes: Vec<(&'static str, &'static str, i64, bool, i128)>,
+    changes: Changes,
 }
 
 impl Naive {
@@ -110,60 +109,17 @@ impl Naive {
             }
             _ => return,
         };
-        let total_only = append_ms - since > LATE_AFTER;
-        self.changes.push((deed.subject, metric, since.div_euclid(MINUTE), total_only, delta));
-    }
-
-    fn top(&self, score: impl Fn(&str, i64, bool) -> i128, unit: i128) -> Vec<(String, i64)> {
-        let mut sums: BTreeMap<&str, i128> = BTreeMap::new();
-        for (subject, metric, minute, total_only, delta) in &self.changes {
-            if subject.starts_with("article:") {
-                *sums.entry(subject).or_default() += score(metric, *minute, *total_only) * delta;
-            }
-        }
-        let mut top: Vec<_> = sums.into_iter().map(|(id, sum)| (id.to_owned(), sum.div_euclid(unit) as i64)).collect();
-        top.retain(|(_, score)| *score > 0);
-        top.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-        top.truncate(TOP);
-        top
-    }
-
-    /// Over the common denominator 2^(32 + 64).
-    fn hot(&self, clock_ms: i64) -> Vec<(String, i64)> {
-        let now = clock_ms.div_euclid(MINUTE).div_euclid(HALF_LIFE_MINUTES);
-        let score = |metric: &str, minute: i64, _| {
-            let weight = [("likes", 4_000), ("reads", 2_000), ("views", 100)].iter().find(|(m, _)| *m == metric);
-            let epoch = minute.div_euclid(HALF_LIFE_MINUTES);
-            match now - epoch {
-                age @ ..=64 => (weight.unwrap().1 * power(minute.rem_euclid(HALF_LIFE_MINUTES))) << (64 - age),
-                _ => 0,
-            }
-        };
-        self.top(score, 1 << 96)
-    }
-
-    fn liked(&self, clock_ms: i64) -> Vec<(String, i64)> {
-        let now = clock_ms.div_euclid(MINUTE).div_euclid(BUCKET_MINUTES);
-        let counts = |minute: i64| minute.div_euclid(BUCKET_MINUTES) > now - BUCKETS;
-        let score = |metric: &str, minute, total_only: bool| match metric == "likes" && !total_only && counts(minute) {
-            true => 1_000,
-            false => 0,
-        };
-        self.top(score, 1)
+        let minute = since.div_euclid(MINUTE);
+        self.changes.add(&Change { subject: deed.subject.to_owned(), metric, minute, delta });
     }
 }
 
-/// floor(2^32 * 2^(minute / 3)): the greatest whole number whose cube is at most 2^(96 + minute).
-fn power(minute: i64) -> i128 {
-    let (mut low, mut high) = (0i128, 1i128 << 34);
-    while high - low > 1 {
-        let middle = (low + high) / 2;
-        match middle * middle * middle <= 1 << (96 + minute) {
-            true => low = middle,
-            false => high = middle,
-        }
-    }
-    low
+/// The boards of [`short_times`].
+fn rules() -> Vec<Rules> {
+    vec![
+        Rules::new("hot", &[("likes", 4_000), ("reads", 2_000), ("views", 100)], Forgets::HalfLife(3), 3),
+        Rules::new("liked-1d", &[("likes", 1_000)], Forgets::Window { minutes: 8, bucket: 2 }, 3),
+    ]
 }
 
 struct World {
@@ -227,10 +183,11 @@ impl World {
     }
 
     fn compare(&mut self) -> Result<(), TestCaseError> {
-        let hot = self.board("hot");
-        prop_assert_eq!(hot, self.naive.hot(self.now_ms), "hot at {}", self.now_ms);
-        let liked = self.board("liked-1d");
-        prop_assert_eq!(liked, self.naive.liked(self.now_ms), "liked-1d at {}", self.now_ms);
+        for rules in rules() {
+            let board = self.board(&rules.board);
+            let right = self.naive.changes.board(&rules, self.now_ms);
+            prop_assert_eq!(board, right, "{} at {}", &rules.board, self.now_ms);
+        }
         Ok(())
     }
 }
@@ -253,7 +210,9 @@ proptest! {
         // Whatever was on a board leaves it.
         world.now_ms += 300 * MINUTE;
         world.compare()?;
-        prop_assert!(world.board("hot").is_empty() && world.board("liked-1d").is_empty());
+        for rules in rules() {
+            prop_assert!(world.board(&rules.board).is_empty());
+        }
     }
 }
 

@@ -3,16 +3,21 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use crate::naive::{Differences, Model, Stored, compare_counters, compare_stored, read_history};
-use crate::process::{Client, Sender, Service, Site};
+use crate::naive::boards::{self, Rules};
+use crate::naive::{
+    Differences, Held, Model, Moment, Stored, StoredBoards, TopicBoards, compare_boards, compare_counters,
+    compare_stored, read_history, read_topic,
+};
+use crate::process::{Client, Sender, Service, Site, now_ms, wait_until};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tally::workload::{LineKind, Plan, Random};
+use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 
 /// A process that is asked to stop has so long.
 const STOP_MAX: Duration = Duration::from_secs(10);
@@ -25,6 +30,9 @@ pub struct ExactRun<'a> {
     pub seed: u64,
     /// SIGKILLs at random moments while the file is sent.
     pub kills: u32,
+    /// So many times while the file is sent nothing more is sent, until everything is counted; then all boards are
+    /// compared. Once more at the end.
+    pub moments: u32,
     /// Events a second; None is as fast as it goes.
     pub rate: Option<u64>,
     pub say: &'a dyn Fn(String),
@@ -50,8 +58,7 @@ impl WorkloadFile {
         let path = dir.join("workload.ndjson");
         let mut file = BufWriter::new(File::create(&path).unwrap());
         let (mut ids, mut lines) = (HashMap::new(), 0);
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-        let Ok(()) = Plan::full(events, seed, now_ms).for_each(|kind, line| {
+        let Ok(()) = Plan::full(events, seed, now_ms()).for_each(|kind, line| {
             file.write_all(line).and_then(|()| file.write_all(b"\n")).unwrap();
             lines += 1;
             if kind != LineKind::Garbage {
@@ -70,18 +77,21 @@ impl ExactRun<'_> {
     pub fn run(&self) -> Differences {
         let file = WorkloadFile::write(self.dir, self.events, self.seed);
         (self.say)(format!("workload: {} lines of seed {}, {} of them valid", file.lines, self.seed, file.ids.len()));
-        let site = Site::new(self.binary, self.dir);
+        let site = site(self.binary, self.dir);
         let begun = Instant::now();
-        let service = self.send(&site, &file);
+        let mut moments = Vec::new();
+        let service = self.send(&site, &file, &mut moments);
         let client = Client(site.listen.clone());
         client.wait_until_applied();
         let seconds = begun.elapsed().as_secs_f64();
         (self.say)(format!("applied after {seconds:.1} s: {:.0} events/s", file.lines as f64 / seconds));
         (self.say)(format!("the service used {}", service.usage()));
         let served = client.counters(&self.sample());
+        moments.push(moment(&site));
         stop(service);
         let mut differences = Differences::default();
         let model = compare(&site, &mut differences);
+        compare_boards_of(&site, &model, moments, &mut differences);
         compare_counters(&model, &served, &mut differences);
         let valid: HashSet<_> = file.ids.values().collect();
         for lost in valid.iter().filter(|id| !model.ids.contains(**id)) {
@@ -93,16 +103,37 @@ impl ExactRun<'_> {
         differences
     }
 
-    /// Sends the file to the end, with a kill now and then.
-    fn send(&self, site: &Site, file: &WorkloadFile) -> Service {
+    /// Sends the file to the end, with a kill now and then, and a pause.
+    fn send(&self, site: &Site, file: &WorkloadFile, moments: &mut Vec<Moment>) -> Service {
         let mut service = site.start();
         let rate = self.rate.map(|rate| rate.to_string());
         let flags: Vec<&str> = rate.iter().flat_map(|rate| ["--rate", rate]).collect();
         let mut sender = Sender::spawn(self.binary, &file.path, &site.listen, &flags);
         let mut random = Random::new(self.seed);
-        for kill in 1..=self.kills {
-            service = self.kill(site, service, &mut random, kill);
-            assert!(sender.is_running(), "everything was sent before kill {kill}: choose a lower rate");
+        let steps = self.kills.max(self.moments);
+        for step in 0..steps {
+            // Both are spread evenly over the steps.
+            let is_due = |count: u32| (step + 1) * count / steps > step * count / steps;
+            if is_due(self.kills) {
+                let kill = (step + 1) * self.kills / steps;
+                service = self.kill(site, service, &mut random, kill);
+                assert!(sender.is_running(), "everything was sent before kill {kill}: choose a lower rate");
+            }
+            if is_due(self.moments) {
+                service.wait_until_ready();
+                let part = u64::from(step + 1) * file.lines / u64::from(steps + 1);
+                if self.kills == 0 {
+                    wait_until_sent(site, part);
+                }
+                sender.pause();
+                moments.push(moment(site));
+                (self.say)(format!(
+                    "moment {}: {} events",
+                    moments.len(),
+                    moments[moments.len() - 1].ends.iter().sum::<u64>()
+                ));
+                sender.resume();
+            }
         }
         let sent = sender.finish();
         (self.say)(format!("sent: {}", sent.outcome));
@@ -140,6 +171,64 @@ impl ExactRun<'_> {
         sample.extend(["article:0", "article:20001", "user:u1", "x:y"].map(str::to_owned));
         sample
     }
+}
+
+/// A process of its own, with more boards than those that are shipped.
+fn site(binary: &Path, dir: &Path) -> Site {
+    let mut site = Site::new(binary, dir);
+    site.topology = dir.join("topology.yaml");
+    std::fs::write(&site.topology, boards::topology()).unwrap();
+    site
+}
+
+fn wait_until_sent(site: &Site, events: u64) {
+    let client = Client(site.listen.clone());
+    let answer = || client.get("/v1/progress").ok().filter(|answer| answer.status == 200).map(|answer| answer.json());
+    let end = |partition: &serde_json::Value| partition["end"].as_u64().unwrap();
+    wait_until("a part to be sent", || {
+        let sent: u64 = answer()?["partitions"].as_array()?.iter().map(end).sum();
+        (sent >= events).then_some(())
+    });
+}
+
+/// Waits until nothing is on its way, and looks at all boards as they are served and stored.
+fn moment(site: &Site) -> Moment {
+    let (client, rules) = (Client(site.listen.clone()), boards::rules());
+    let stored = || StoredBoards::read(&site.database_file()).held("database");
+    rest(&client, &rules, || Some(vec![served(&client, &rules), stored()]))
+}
+
+/// Looks at stores until that falls into a moment of rest at which no board ages. While nothing is sent there is one soon:
+/// clocks are told every few seconds, and boards age by the minute.
+pub fn rest(client: &Client, rules: &[Rules], look: impl Fn() -> Option<Vec<Held>>) -> Moment {
+    wait_until("rest", || {
+        let ends = client.ends_at_rest()?;
+        let (held, at_ms) = (look()?, now_ms());
+        let settled = held.iter().all(|held| held.is_settled(at_ms, rules));
+        // What was still on its way to the log when it looked is there now.
+        (settled && client.ends_at_rest().as_ref() == Some(&ends)).then_some(Moment { ends, at_ms, held })
+    })
+}
+
+/// All boards as the API gives them.
+pub fn served(client: &Client, rules: &[Rules]) -> Held {
+    let boards = rules.iter().map(|rules| (rules.board.clone(), client.board(&rules.board))).collect::<Vec<_>>();
+    let clock_ms = boards.iter().map(|(_, (as_of_ms, _))| *as_of_ms).min().unwrap_or(i64::MIN);
+    Held {
+        store: "boards served",
+        clock_ms,
+        boards: boards.into_iter().map(|(name, (_, items))| (name, items)).collect(),
+    }
+}
+
+/// Boards at all moments, and what the topic held then. No process may run.
+fn compare_boards_of(site: &Site, model: &Model, mut moments: Vec<Moment>, differences: &mut Differences) {
+    let (rules, mut topic) = (boards::rules(), TopicBoards::default());
+    let log = EmbeddedLog::open(site.log_dir(), EmbeddedOptions::default()).expect("nobody else has the log open");
+    read_topic(&log, "rankings", |record| topic.take(record, &mut moments, &rules));
+    compare_boards(model, &moments, &rules, differences);
+    topic.compare_versions("database", &StoredBoards::read(&site.database_file()).boards, differences);
+    differences.compared("records of boards", topic.records);
 }
 
 /// SIGTERM, and what is promised of it.

@@ -1,8 +1,12 @@
 //! What the log, the tables, the hashes and the API say, held against the naive model of the topic `user-actions`.
 
 use super::Cluster;
-use crate::exactness::WorkloadFile;
-use crate::naive::{Differences, Model, Stored, compare_counters, compare_stored, read_topic};
+use crate::exactness::{WorkloadFile, rest, served};
+use crate::naive::boards::{self, Board};
+use crate::naive::{
+    Differences, Held, Model, Moment, Stored, StoredBoards, TopicBoards, compare_boards, compare_counters,
+    compare_stored, items, read_topic,
+};
 use crate::process::{Client, wait_until};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tally::workload::Random;
@@ -12,12 +16,21 @@ use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
 type Served = HashMap<String, BTreeMap<String, i64>>;
 
 /// Compares everything, and stops the roles.
-pub fn everything(seed: u64, cluster: &mut Cluster, client: &Client, file: &WorkloadFile) -> Differences {
+pub fn everything(
+    seed: u64,
+    cluster: &mut Cluster,
+    client: &Client,
+    file: &WorkloadFile,
+    mut moments: Vec<Moment>,
+) -> Differences {
     let served = client.counters(&sample(seed));
+    moments.push(moment(cluster, client));
     let log = KafkaLog::open(KafkaOptions::new(cluster.services.direct.kafka.clone())).expect("the broker is there");
     let mut model = Model::default();
     read_topic(&log, "user-actions", |record| model.take(record));
     let topic = totals_of_topic(&log);
+    let (rules, mut rankings) = (boards::rules(), TopicBoards::default());
+    read_topic(&log, "rankings", |record| rankings.take(record, &mut moments, &rules));
     // The cache catches up on its own.
     let in_redis = |wanted: &Served| {
         let found = hashes(&cluster.services.direct.redis, wanted.keys());
@@ -29,6 +42,10 @@ pub fn everything(seed: u64, cluster: &mut Cluster, client: &Client, file: &Work
     let mut differences = Differences::default();
     compare_stored(&model, &Stored::read_mysql(&cluster.services.direct.mariadb), &mut differences);
     compare_counters(&model, &served, &mut differences);
+    compare_boards(&model, &moments, &rules, &mut differences);
+    let stored = StoredBoards::read_mysql(&cluster.services.direct.mariadb).boards;
+    rankings.compare_versions("database", &stored, &mut differences);
+    differences.compared("records of boards", rankings.records);
     compare_totals("subjects in the topic", &model, &topic, &mut differences);
     compare_totals("subjects in Redis", &model, &hashed, &mut differences);
     let valid: HashSet<_> = file.ids.values().collect();
@@ -39,6 +56,42 @@ pub fn everything(seed: u64, cluster: &mut Cluster, client: &Client, file: &Work
         differences.add(format!("{foreign:?} is in the log and is no valid event of the file"));
     }
     differences
+}
+
+/// Waits until nothing is on its way, and looks at all boards as they are served, in the database and in Redis.
+pub fn moment(cluster: &Cluster, client: &Client) -> Moment {
+    let (rules, direct) = (boards::rules(), &cluster.services.direct);
+    rest(client, &rules, || {
+        let served = served(client, &rules);
+        let stored = StoredBoards::read_mysql(&direct.mariadb).held("database");
+        // What is in Redis was written after what it said of itself a moment ago.
+        let sets = sorted_sets(&direct.redis, &served)?;
+        Some(vec![served, stored, sets])
+    })
+}
+
+/// The sorted sets of boards; None while one is missing, or is not what the record beside it says.
+fn sorted_sets(url: &str, served: &Held) -> Option<Held> {
+    let mut connection = redis::Client::open(url).and_then(|client| client.get_connection()).ok()?;
+    let mut boards = BTreeMap::new();
+    for (board, served) in &served.boards {
+        let key = format!("tally:board:{{{board}}}");
+        let mut pipeline = redis::pipe();
+        pipeline.atomic().cmd("ZRANGE").arg(&key).arg(&["0", "-1", "WITHSCORES"]);
+        pipeline.cmd("HGET").arg(format!("{key}:ranking")).arg("ranking");
+        let (set, record): (Vec<(String, i64)>, Option<String>) = pipeline.query(&mut connection).ok()?;
+        let mut set: Board = set;
+        // Among equal scores Redis has an order of its own.
+        set.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let record = record.map(|record| serde_json::from_str::<serde_json::Value>(&record).expect("JSON"));
+        let recorded = record.map(|record| items(&record["items"])).unwrap_or_default();
+        if recorded.is_empty() && !served.is_empty() {
+            return None;
+        }
+        assert_eq!(set, recorded, "{board}: the sorted set, and the record beside it");
+        boards.insert(board.clone(), set);
+    }
+    Some(Held { store: "Redis", clock_ms: served.clock_ms, boards })
 }
 
 /// All totals of a store; a metric that is missing is 0. Visitors are estimates, which the tables are held against.

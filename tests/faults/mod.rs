@@ -8,7 +8,7 @@ pub mod proxy;
 pub mod services;
 
 use crate::exactness::WorkloadFile;
-use crate::naive::Differences;
+use crate::naive::{Differences, Moment, boards};
 use crate::process::{Client, PATIENCE, Sender, Service, Site, wait_until};
 use proxy::{Cut, REQUESTS};
 use services::Services;
@@ -25,6 +25,9 @@ pub struct FaultRun<'a> {
     pub seed: u64,
     /// SIGKILLs over all roles; about half as many other faults come with them.
     pub kills: u32,
+    /// So many times between kills everything is healed and nothing more is sent, until all is counted; then all boards
+    /// are compared. Once more at the end.
+    pub moments: u32,
     /// How long a process is stopped that others take for dead.
     pub zombie: Duration,
     /// Events a second; None is as fast as it goes.
@@ -60,10 +63,13 @@ impl Cluster {
     /// Starts everything, and waits until it is ready.
     pub fn start(binary: &Path, dir: &Path) -> Self {
         let services = Services::start(dir);
+        let topology = dir.join("topology.yaml");
+        std::fs::write(&topology, boards::topology()).unwrap();
         let roles = ROLES.map(|(name, role)| {
             let home = dir.join(name);
             std::fs::create_dir_all(&home).unwrap();
             let mut site = Site::new(binary, &home);
+            site.topology.clone_from(&topology);
             let mut flags = vec![role.to_owned(), "--log".to_owned(), services.log_url()];
             if matches!(role, "sink" | "api") {
                 flags.extend(["--database".to_owned(), services.database_url()]);
@@ -123,6 +129,26 @@ impl Cluster {
         }
     }
 
+    /// Wakes and restarts who is down, and waits until everything that was sent is counted.
+    fn rest(&mut self) -> Moment {
+        self.wake_zombies(true);
+        self.check();
+        self.wait_until_ready();
+        let client = Client(self.address("api"));
+        self.wait_until_applied(&client);
+        compare::moment(self, &client)
+    }
+
+    fn wait_until_applied(&mut self, client: &Client) {
+        let waiting = Instant::now();
+        while let Some(missing) = client.missing() {
+            self.check();
+            assert!(waiting.elapsed() < PATIENCE, "behind after {PATIENCE:?}: {missing}");
+            // Between two questions: progress is what is waited for.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// A role that ended by itself is a failure, whatever the fault. But one that finds no log when it starts says so and
     /// ends, to be started again by whoever looks after it.
     fn check(&mut self) {
@@ -164,7 +190,8 @@ impl FaultRun<'_> {
         let rate = self.rate.map(|rate| rate.to_string());
         let flags: Vec<&str> = rate.iter().flat_map(|rate| ["--rate", rate]).chain(["--give-up", "5m"]).collect();
         let mut sender = Sender::spawn(self.binary, &file.path, &cluster.address("ingest"), &flags);
-        let done = self.do_harm(&mut cluster, &mut sender);
+        let mut moments = Vec::new();
+        let done = self.do_harm(&mut cluster, &mut sender, &mut moments);
         let sent = sender.finish();
         cluster.wake_zombies(true);
         (self.say)(format!("sent: {}", sent.outcome));
@@ -173,23 +200,17 @@ impl FaultRun<'_> {
         cluster.check();
         cluster.wait_until_ready();
         let client = Client(cluster.address("api"));
-        let waiting = Instant::now();
-        while let Some(missing) = client.missing() {
-            cluster.check();
-            assert!(waiting.elapsed() < PATIENCE, "behind after {PATIENCE:?}: {missing}");
-            // Between two questions: progress is what is waited for.
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        cluster.wait_until_applied(&client);
         let seconds = begun.elapsed().as_secs_f64();
         (self.say)(format!("applied after {seconds:.1} s: {:.0} events/s", file.lines as f64 / seconds));
         (self.say)(format!("used: {}", cluster.usage()));
         (self.say)(format!("faults: {done:?}"));
         cluster.check();
-        compare::everything(self.seed, &mut cluster, &client, &file)
+        compare::everything(self.seed, &mut cluster, &client, &file, moments)
     }
 
     /// Faults of all kinds at random moments, until all kills are done.
-    fn do_harm(&self, cluster: &mut Cluster, sender: &mut Sender) -> BTreeMap<String, u32> {
+    fn do_harm(&self, cluster: &mut Cluster, sender: &mut Sender, moments: &mut Vec<Moment>) -> BTreeMap<String, u32> {
         let mut random = Random::new(self.seed ^ 0x5eed);
         let mut done = BTreeMap::new();
         let mut kills = 0;
@@ -210,6 +231,12 @@ impl FaultRun<'_> {
             };
             (self.say)(format!("kills {kills} of {}: {fault}", self.kills));
             *done.entry(fault.split(':').next().unwrap_or_default().to_owned()).or_default() += 1;
+            if (moments.len() as u32) < kills * self.moments / self.kills {
+                sender.pause();
+                moments.push(cluster.rest());
+                (self.say)(format!("moment {} of {}: all boards are taken down", moments.len(), self.moments));
+                sender.resume();
+            }
         }
         done
     }

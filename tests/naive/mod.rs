@@ -3,21 +3,25 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
+pub mod boards;
 mod comparison;
 mod history;
+mod moments;
 mod mysql;
 mod stored;
 
 pub use comparison::{Differences, compare_counters, compare_stored};
 pub use history::{LogRecord, read_history, read_topic};
-pub use stored::Stored;
+pub use moments::{Held, Moment, TopicBoards, compare_boards, items};
+pub use stored::{Stored, StoredBoards};
 
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 use tally_streams::log::partition_of;
 
 const LATE_AFTER_MS: i64 = 24 * 60 * 60 * 1_000;
-const HOUR_MS: i64 = 60 * 60 * 1_000;
+const MINUTE_MS: i64 = 60 * 1_000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// Rule `burst`.
 const BURST_EVENTS: [&str; 7] = ["view", "read", "like", "unlike", "follow", "unfollow", "share"];
@@ -50,6 +54,8 @@ pub struct Model {
     /// Every (actor, event) of a valid event in the log, counted or not.
     pub ids: HashSet<(String, String)>,
     pub records: u64,
+    /// What boards are made of, each with the record that brought it.
+    pub board_changes: Vec<(Place, boards::Change)>,
     clocks: HashMap<u32, i64>,
     seen: HashSet<(String, String)>,
     /// (actor, number of the window)
@@ -76,6 +82,14 @@ pub struct Verdict {
 struct Switch {
     active: bool,
     time_ms: i64,
+    /// When it was switched on last.
+    since_ms: i64,
+}
+
+/// How a toggle has changed: +1 or -1, and from when on.
+struct Switched {
+    change: i64,
+    since_ms: i64,
 }
 
 /// As the door writes it: times are milliseconds.
@@ -141,7 +155,7 @@ impl Model {
         } else if !self.passes_burst(&event, appended_ms) {
             self.verdict(place, "limited", event.into(), appended_ms);
         } else {
-            self.count(&event, occurred_ms.min(appended_ms), appended_ms);
+            self.count(place, &event, occurred_ms.min(appended_ms), appended_ms);
         }
     }
 
@@ -164,16 +178,18 @@ impl Model {
         true
     }
 
-    fn count(&mut self, event: &Event, time_ms: i64, appended_ms: i64) {
+    fn count(&mut self, place: Place, event: &Event, time_ms: i64, appended_ms: i64) {
         let subject = &event.subject_id;
         match event.kind.as_str() {
             "view" => {
+                self.on_boards(place, event, "views", time_ms, 1);
                 self.add(subject, "views", 1);
                 self.add_window(subject, "views", HOUR_MS, time_ms);
                 self.add_window(subject, "views", DAY_MS, time_ms);
                 self.visitors.entry(subject.clone()).or_default().insert(event.actor_id.clone());
             }
             "read" if event.duration_ms.is_some_and(|duration| duration >= 5_000) => {
+                self.on_boards(place, event, "reads", time_ms, 1);
                 self.add(subject, "reads", 1);
                 self.add_window(subject, "reads", DAY_MS, time_ms);
             }
@@ -183,16 +199,26 @@ impl Model {
                 self.add_window(subject, "calls", HOUR_MS, time_ms);
             }
             "like" | "unlike" => {
-                let change = self.switch("likes", event, event.kind == "like", time_ms, appended_ms);
-                self.add(subject, "likes", change);
+                if let Some(Switched { change, since_ms }) =
+                    self.switch("likes", event, event.kind == "like", time_ms, appended_ms)
+                {
+                    self.on_boards(place, event, "likes", since_ms, change);
+                    self.add(subject, "likes", change);
+                }
             }
             "follow" | "unfollow" => {
-                let change = self.switch("follows", event, event.kind == "follow", time_ms, appended_ms);
+                let switched = self.switch("follows", event, event.kind == "follow", time_ms, appended_ms);
+                let change = switched.map_or(0, |switched| switched.change);
                 self.add(subject, "followers", change);
                 self.add(&format!("user:{}", event.actor_id), "following", change);
             }
             _ => {}
         }
+    }
+
+    fn on_boards(&mut self, place: Place, event: &Event, metric: &'static str, since_ms: i64, delta: i64) {
+        let (subject, minute) = (event.subject_id.clone(), since_ms.div_euclid(MINUTE_MS));
+        self.board_changes.push((place, boards::Change { subject, metric, minute, delta }));
     }
 
     fn add(&mut self, subject: &str, metric: &'static str, change: i64) {
@@ -205,20 +231,29 @@ impl Model {
     }
 
     /// The greatest time wins, the later one in the log wins a tie. Says by how much the count changes.
-    fn switch(&mut self, metric: &'static str, event: &Event, active: bool, time_ms: i64, appended_ms: i64) -> i64 {
+    fn switch(
+        &mut self,
+        metric: &'static str,
+        event: &Event,
+        active: bool,
+        time_ms: i64,
+        appended_ms: i64,
+    ) -> Option<Switched> {
         let key = (event.actor_id.clone(), metric, event.subject_id.clone());
-        let switch = self.switches.entry(key.clone()).or_insert(Switch { active: false, time_ms });
+        let fresh = Switch { active: false, time_ms, since_ms: time_ms };
+        let switch = self.switches.entry(key.clone()).or_insert(fresh);
         if time_ms < switch.time_ms {
-            return 0;
+            return None;
         }
         let changed = switch.active != active;
-        *switch = Switch { active, time_ms };
+        let since_ms = if active && changed { time_ms } else { switch.since_ms };
+        *switch = Switch { active, time_ms, since_ms };
         if !changed {
-            return 0;
+            return None;
         }
         let created_at_ms = self.reactions.get(&key).map_or(appended_ms, |reaction| reaction.created_at_ms);
         let reaction = Reaction { active, occurred_at_ms: time_ms, created_at_ms, updated_at_ms: appended_ms };
         self.reactions.insert(key, reaction);
-        if active { 1 } else { -1 }
+        Some(Switched { change: if active { 1 } else { -1 }, since_ms })
     }
 }

@@ -1,6 +1,6 @@
 //! The same tables in MySQL or MariaDB, where ids and words are bytes.
 
-use super::{Place, Reaction, Stored, Verdict};
+use super::{Place, Reaction, Stored, StoredBoards, Verdict};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{Connection, Row};
 
@@ -49,6 +49,30 @@ impl Stored {
                    WHERE topic = 'user-actions'";
         stored.dead_letters = rows(connection, sql).await.iter().map(place).collect();
         stored
+    }
+}
+
+impl StoredBoards {
+    /// Reads them while others may write.
+    pub fn read_mysql(url: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut connection = MySqlConnection::connect(url).await.unwrap();
+            // One snapshot for all three: reads are repeatable by default.
+            let mut transaction = connection.begin().await.unwrap();
+            let mut stored = Self::default();
+            for row in rows(&mut transaction, "SELECT roots FROM sink_progress WHERE topic = 'rankings'").await {
+                stored.take_roots(&text(&row, 0));
+            }
+            for row in rows(&mut transaction, "SELECT board, CAST(items AS SIGNED), version FROM boards").await {
+                stored.take_board(text(&row, 0), row.get(1), row.get(2));
+            }
+            let sql = "SELECT board, subject_id, score FROM board_entries ORDER BY board, `position`";
+            for row in rows(&mut transaction, sql).await {
+                stored.take_entry(text(&row, 0), text(&row, 1), row.get(2));
+            }
+            stored.checked()
+        })
     }
 }
 

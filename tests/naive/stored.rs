@@ -1,9 +1,10 @@
 //! What the database holds, table by table.
 
-use super::{Place, Reaction, Verdict};
+use super::boards::Board;
+use super::{Held, Place, Reaction, Verdict};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{ConnectOptions, Row};
-use std::collections::HashMap;
+use sqlx::{ConnectOptions, Connection, Row};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// The tables that are compared.
@@ -18,6 +19,68 @@ pub struct Stored {
     pub verdicts: HashMap<Place, Verdict>,
     /// Where the records of the dead letters came from.
     pub dead_letters: Vec<Place>,
+}
+
+/// The boards of a database, at one moment.
+#[derive(Default)]
+pub struct StoredBoards {
+    /// The smallest clock that the database vouches for.
+    pub clock_ms: i64,
+    /// Version and items by name.
+    pub boards: BTreeMap<String, (i64, Board)>,
+    /// What the boards' rows say that there is of each.
+    lengths: BTreeMap<String, i64>,
+}
+
+impl StoredBoards {
+    /// Reads them while others may write.
+    pub fn read(file: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
+            let mut transaction = connection.begin().await.unwrap();
+            let mut stored = Self::default();
+            for row in rows(&mut transaction, "SELECT roots FROM sink_progress WHERE topic = 'rankings'").await {
+                stored.take_roots(row.get(0));
+            }
+            for row in rows(&mut transaction, "SELECT board, items, version FROM boards").await {
+                stored.take_board(row.get(0), row.get(1), row.get(2));
+            }
+            let sql = "SELECT board, subject_id, score FROM board_entries ORDER BY board, position";
+            for row in rows(&mut transaction, sql).await {
+                stored.take_entry(row.get(0), row.get(1), row.get(2));
+            }
+            stored.checked()
+        })
+    }
+
+    pub(super) fn take_roots(&mut self, json: &str) {
+        let roots: Vec<serde_json::Value> = serde_json::from_str(json).unwrap();
+        self.clock_ms = roots.iter().map(|root| root["clock_ms"].as_i64().unwrap()).min().unwrap_or(i64::MIN);
+    }
+
+    pub(super) fn take_board(&mut self, board: String, items: i64, version: i64) {
+        self.boards.insert(board.clone(), (version, Vec::new()));
+        self.lengths.insert(board, items);
+    }
+
+    pub(super) fn take_entry(&mut self, board: String, subject: String, score: i64) {
+        self.boards.get_mut(&board).expect("entries have a board").1.push((subject, score));
+    }
+
+    /// As many entries as the board's row says.
+    pub(super) fn checked(self) -> Self {
+        for (board, (_, items)) in &self.boards {
+            assert_eq!(items.len() as i64, self.lengths[board], "{board}: entries, and the number of them");
+        }
+        self
+    }
+
+    /// As they are compared.
+    pub fn held(&self, store: &'static str) -> Held {
+        let boards = self.boards.iter().map(|(board, (_, items))| (board.clone(), items.clone())).collect();
+        Held { store, clock_ms: self.clock_ms, boards }
+    }
 }
 
 impl Stored {

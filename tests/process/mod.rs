@@ -11,7 +11,8 @@ pub use sender::Sender;
 pub use service::{Service, Site};
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tally::workload::Random;
 
 /// Nothing that a test waits for takes longer, however busy the machine is.
@@ -30,6 +31,17 @@ pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// A signal as `kill` names it.
+pub fn signal(process: u32, signal: &str) {
+    let sent = Command::new("kill").arg(signal).arg(process.to_string()).status().unwrap();
+    assert!(sent.success(), "kill {signal} {process}");
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
 /// A port that stays free while its process is down: outside of the range that connections take their own ports from.
 pub fn quiet_port() -> u16 {
     let mut random = Random::new(u64::from(std::process::id()) ^ nanoseconds());
@@ -42,6 +54,5 @@ pub fn quiet_port() -> u16 {
 }
 
 fn nanoseconds() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    now.as_nanos() as u64
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
 }

@@ -1,5 +1,6 @@
 //! `tally send`.
 
+use super::signal;
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -43,6 +44,15 @@ impl Sender {
     /// Whether it goes on.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Nothing is sent until [`Sender::resume`], but for what is on its way.
+    pub fn pause(&self) {
+        signal(self.child.id(), "-STOP");
+    }
+
+    pub fn resume(&self) {
+        signal(self.child.id(), "-CONT");
     }
 
     /// The lines that the door has answered for so far.

@@ -138,8 +138,7 @@ impl Service {
 
     /// SIGSTOP or SIGCONT, as `kill` names them.
     pub fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status().unwrap();
-        assert!(sent.success());
+        super::signal(self.child.id(), signal);
     }
 
     /// SIGTERM; how it ended, and how long that took.
@@ -178,6 +177,27 @@ impl Client {
         assert!(!partitions.is_empty());
         let behind: Vec<_> = partitions.iter().filter(|partition| partition["lag_records"] != 0).collect();
         (!behind.is_empty()).then(|| format!("{behind:?}"))
+    }
+
+    /// Where the input ends, by partition; None while some store lacks something that follows from it.
+    pub fn ends_at_rest(&self) -> Option<Vec<u64>> {
+        let answer = self.get("/v1/progress").ok().filter(|answer| answer.status == 200)?.json();
+        let partitions = answer["partitions"].as_array()?;
+        let end = |of: &serde_json::Value| (of["lag_records"] == 0).then(|| of["end"].as_u64()).flatten();
+        partitions.iter().map(end).collect()
+    }
+
+    /// The first hundred of a board, with scores in thousandths, and the clock that the answer is as of.
+    pub fn board(&self, board: &str) -> (i64, Vec<(String, i64)>) {
+        let answer = self.get(&format!("/v1/rankings/{board}?limit=100")).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let answer = answer.json();
+        let item = |item: &serde_json::Value| {
+            let score = (item["score"].as_f64().unwrap() * 1_000.0).round();
+            (item["subject_id"].as_str().unwrap().to_owned(), score as i64)
+        };
+        let as_of = tally_model::parse_ms(answer["as_of"].as_str().unwrap()).unwrap();
+        (as_of, answer["items"].as_array().unwrap().iter().map(item).collect())
     }
 
     /// The totals of up to 100 subjects.

@@ -24,7 +24,9 @@ impl SubjectBoard {
         let amount = i128::from(*weight).wrapping_mul(i128::from(delta.delta));
         let slot = delta.minute.div_euclid(self.rules.slot_minutes);
         match self.rules.aging {
-            Aging::Window { .. } => (!delta.total_only).then_some((slot, amount)),
+            // Also what is `total_only`, which windows of totals must ignore: they may be closed. A bucket never is, it
+            // leaves by the clock; as long as it counts, what it holds can be taken back.
+            Aging::Window { .. } => Some((slot, amount)),
             Aging::HalfLife => {
                 let minute = delta.minute.rem_euclid(self.rules.slot_minutes);
                 let weight = self.decay.get(usize::try_from(minute).ok()?)?;
