@@ -92,11 +92,15 @@ impl<V> Reject<V> {
 pub enum PunctuationType {
     /// The task's clock: append times, so a function of the log.
     Clock,
+    /// The task's clock too, for what is due at a time: fires whenever the clock moves, before the record that moved
+    /// it, and most often finds nothing. A commit follows only where it sent something or changed a store.
+    Timer,
     /// Wall time: for what must not change results.
     WallClock,
 }
 
-/// A punctuator fires whenever its time passes a multiple of `interval_ms`; once, however many it passes.
+/// A punctuator fires whenever its time passes a multiple of `interval_ms`; once, however many it passes. A timer fires
+/// whatever its interval is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Which time.
@@ -136,6 +140,18 @@ pub(crate) enum Sent<V> {
     Input,
     /// Something new.
     Value(V),
+    /// Something that came before.
+    Released(Released<V>),
+}
+
+/// A value that a node held back, on its way on.
+pub struct Released<V> {
+    /// The value.
+    pub value: V,
+    /// The record that brought it, and as of when it counts: `clock_ms` is the time it was due.
+    pub origin: Origin,
+    /// Key and value of a record that says the same, for the dead letters.
+    pub record: (Vec<u8>, Vec<u8>),
 }
 
 /// Where a value comes from.
@@ -147,6 +163,9 @@ pub struct Origin {
     pub offset: u64,
     /// When the log took the record, never before the task's clock at that time. Milliseconds since 1970.
     pub append_time_ms: i64,
+    /// The task's clock when the record is taken in; for what a node held back, the time that it was held until.
+    /// `i64::MIN` until every upstream task has spoken.
+    pub clock_ms: i64,
     /// The 16 bytes in the record's header `b`: the request that brought it.
     pub request: Option<[u8; 16]>,
 }
@@ -154,7 +173,6 @@ pub struct Origin {
 /// What a processor sees of its task.
 pub struct Context<'a, D: Dataflow> {
     pub(crate) origin: Origin,
-    pub(crate) clock_ms: i64,
     pub(crate) partitions: u32,
     pub(crate) version: i64,
     pub(crate) stores: &'a mut Stores,
@@ -172,15 +190,22 @@ impl<D: Dataflow> Context<'_, D> {
         self.sent.push(Sent::Input);
     }
 
+    /// Sends on what an earlier record brought and this node held back. Only in `punctuate`: what is due goes before the
+    /// record that moves the clock.
+    pub fn release(&mut self, released: Released<D::Value>) {
+        self.sent.push(Sent::Released(released));
+    }
+
     /// The record that is being processed; behind a hop, the record that carried the value. In `flush` and `punctuate`
     /// there is none, and only the partition means something.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// The task's clock, milliseconds since 1970; `i64::MIN` until every upstream task has spoken.
+    /// The task's clock, milliseconds since 1970; `i64::MIN` until every upstream task has spoken. For a value that was
+    /// held back, the time that it was due: whatever was told downstream until then lies before.
     pub fn clock_ms(&self) -> i64 {
-        self.clock_ms
+        self.origin.clock_ms
     }
 
     /// Orders records of the same key: generation << 48 | the number that the open transaction will commit under.

@@ -11,6 +11,10 @@ pub trait StoreKey: Clone + Eq + Hash + Send + 'static {
     fn encode(&self, out: &mut Vec<u8>);
     /// Reads them back.
     fn decode(bytes: &[u8]) -> Option<Self>;
+    /// The segment that it is forgotten with, where it stands in front of its bytes as u64 BE; None is never.
+    fn segment(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A value of a store.
@@ -22,7 +26,7 @@ pub trait StoreValue: Clone + Send + 'static {
 }
 
 /// 128 bits of a seeded hash, as a key: two different things never share one in practice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hash128([u64; 2]);
 
 impl Hash128 {
@@ -91,6 +95,39 @@ impl StoreKey for Hash128 {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (high, low) = bytes.split_first_chunk::<8>()?;
         Some(Self([u64::from_be_bytes(*high), u64::from_be_bytes(low.try_into().ok()?)]))
+    }
+}
+
+/// A hash within a segment of time: what is forgotten with that segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHash {
+    /// The segment.
+    pub segment: u64,
+    /// Tells keys apart, also without the segment.
+    pub hash: Hash128,
+}
+
+impl Hash for SegmentHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.hash.hash(state);
+    }
+}
+
+impl StoreKey for SegmentHash {
+    type Hasher = BuildHasherDefault<Hashed>;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.segment.to_be_bytes());
+        self.hash.encode(out);
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (segment, hash) = bytes.split_first_chunk::<8>()?;
+        Some(Self { segment: u64::from_be_bytes(*segment), hash: Hash128::decode(hash)? })
+    }
+
+    fn segment(&self) -> Option<u64> {
+        Some(self.segment)
     }
 }
 

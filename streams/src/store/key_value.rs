@@ -65,6 +65,11 @@ impl<K: StoreKey, V: StoreValue> KeyValueStore<K, V> {
         *self.modify(key) = None;
     }
 
+    /// Every entry that is in memory.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.table.iter()
+    }
+
     /// Brings a key into memory if the checkpoint has it.
     fn fetch(&mut self, key: &K) {
         let Some(checkpoint) = &self.behind else { return };

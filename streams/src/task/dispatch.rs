@@ -1,37 +1,62 @@
 //! How a value runs through the nodes of a task.
 
 use super::{Input, Task, TaskError};
-use crate::log::{Header, ProducerRecord, Record, TransactionalProducer, partition_of};
-use crate::processor::{Context, Dataflow, Hop, Origin, Processor, Reject, Sent};
+use crate::log::{Header, Headers, ProducerRecord, Record, TransactionalProducer, partition_of};
+use crate::processor::{Context, Dataflow, Hop, Origin, Processor, Reject, Released, Sent};
 use crate::topology::{OnError, Target};
 
 impl<D: Dataflow> Task<D> {
-    /// Lets a node forward something outside of a record.
+    /// Lets a node forward something outside of a record; whether it did.
     pub(super) fn call(
         &mut self,
         node: usize,
         producer: &mut dyn TransactionalProducer,
         f: impl FnOnce(&mut Box<dyn Processor<D>>, &mut Context<'_, D>),
-    ) -> Result<(), TaskError> {
+    ) -> Result<bool, TaskError> {
         let mut sent = self.pool.pop().unwrap_or_default();
         let version = self.next_version();
-        let origin = Origin { partition: self.partition, append_time_ms: self.position.clock_ms, ..Origin::default() };
+        let clock_ms = self.position.clock_ms;
+        let origin = Origin { partition: self.partition, append_time_ms: clock_ms, clock_ms, ..Origin::default() };
         let mut context = Context {
             origin,
-            clock_ms: self.position.clock_ms,
             partitions: self.subtopology.partitions,
             version,
             stores: &mut self.stores,
             sent: &mut sent,
         };
         f(&mut self.processors[node], &mut context);
+        let has_sent = !sent.is_empty();
         for sent in sent.drain(..) {
-            if let Sent::Value(value) = sent {
-                self.route(node, &value, &origin, None, producer)?;
+            match sent {
+                Sent::Value(value) => self.route(node, &value, &origin, None, producer)?,
+                Sent::Released(released) => self.release(node, &released, producer)?,
+                Sent::Input => {}
             }
         }
         self.pool.push(sent);
-        Ok(())
+        Ok(has_sent)
+    }
+
+    /// Takes what a node held back through everything downstream of it, as the record that brought it.
+    fn release(
+        &mut self,
+        node: usize,
+        released: &Released<D::Value>,
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(), TaskError> {
+        let Released { value, origin, record: (key, bytes) } = released;
+        let mut headers = Vec::new();
+        if let Some(request) = &origin.request {
+            Headers::encode(&[("b", request)], &mut headers);
+        }
+        let record = Record {
+            offset: origin.offset,
+            append_time_ms: origin.append_time_ms,
+            key: Some(key),
+            value: Some(bytes),
+            headers: Headers::encoded(&headers),
+        };
+        self.route(node, value, origin, Some(&record), producer)
     }
 
     /// Runs a node and everything downstream of it, depth first.
@@ -47,7 +72,6 @@ impl<D: Dataflow> Task<D> {
         let version = self.next_version();
         let mut context = Context {
             origin: *origin,
-            clock_ms: self.position.clock_ms,
             partitions: self.subtopology.partitions,
             version,
             stores: &mut self.stores,
@@ -67,6 +91,8 @@ impl<D: Dataflow> Task<D> {
                         (Sent::Value(value), _) => self.route(node, value, origin, source, producer)?,
                         (Sent::Input, Input::Value(value)) => self.route(node, value, origin, source, producer)?,
                         (Sent::Input, Input::Record) => {}
+                        // What was held back is due by the clock, not by a record.
+                        (Sent::Released(_), _) => {}
                     }
                 }
             }

@@ -197,7 +197,8 @@ impl<D: Dataflow> Task<D> {
         let append_time_ms = record.append_time_ms.max(self.position.clock_ms);
         self.advance_clock(append_time_ms, producer)?;
         let request = record.headers.get("b").and_then(|bytes| bytes.try_into().ok());
-        let origin = Origin { partition: self.partition, offset: record.offset, append_time_ms, request };
+        let clock_ms = self.position.clock_ms;
+        let origin = Origin { partition: self.partition, offset: record.offset, append_time_ms, clock_ms, request };
         let subtopology = self.subtopology.clone();
         for entry in &subtopology.entries {
             self.dispatch(*entry, Input::Record, &origin, Some(record), producer)?;
@@ -222,6 +223,7 @@ impl<D: Dataflow> Task<D> {
             partition: self.partition,
             offset: record.offset,
             append_time_ms: record.append_time_ms,
+            clock_ms: self.position.clock_ms,
             request: None,
         };
         let mut values = Vec::new();
@@ -290,9 +292,12 @@ impl<D: Dataflow> Task<D> {
         }
         for index in 0..self.punctuators.len() {
             let Punctuator { node, kind: its_kind, interval_ms } = self.punctuators[index];
-            if its_kind == kind && before_ms.div_euclid(interval_ms) != now_ms.div_euclid(interval_ms) {
-                self.moved = true;
-                self.call(node, producer, |processor, context| processor.punctuate(context, kind, now_ms))?;
+            let is_timer = its_kind == PunctuationType::Timer && kind == PunctuationType::Clock;
+            let passed = its_kind == kind && before_ms.div_euclid(interval_ms) != now_ms.div_euclid(interval_ms);
+            if is_timer || passed {
+                let sent =
+                    self.call(node, producer, |processor, context| processor.punctuate(context, its_kind, now_ms))?;
+                self.moved |= passed || sent || self.stores.iter_mut().any(|store| store.has_changes());
             }
         }
         Ok(())

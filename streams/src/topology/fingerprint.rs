@@ -117,7 +117,13 @@ impl StorePrint {
         };
         differ("the kind", format!("`{}`", self.kind), format!("`{}`", was.kind));
         differ("the schema version", self.schema_version.to_string(), was.schema_version.to_string());
-        differ("the list of windows", list(&self.windows), list(&was.windows));
+        if was.windows.iter().any(|window| !self.windows.contains(window)) {
+            differ("the list of windows", list(&self.windows), list(&was.windows));
+            return;
+        }
+        for window in self.windows.iter().filter(|window| !was.windows.contains(window)) {
+            differences.added(format!("window {window} of {whose} is new"));
+        }
     }
 }
 

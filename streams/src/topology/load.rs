@@ -52,7 +52,7 @@ impl<D: Dataflow> Topology<D> {
         let router = Router { sections: &sections, graph: &graph, cut: &cut, partitions };
         let routings: Vec<Routing> = (0..cut.parts.len()).map(|part| router.route(part, report)).collect();
         let stores: Vec<Vec<StoreSpec>> =
-            (0..cut.parts.len()).map(|part| stores(part, &cut, &sections, report)).collect();
+            (0..cut.parts.len()).map(|part| stores(part, &sections, &graph, &cut, report)).collect();
         check_blueprints(&sections, &graph, &cut, &stores, report);
         if report.is_empty() { assemble(sections, cut, routings, stores, partitions) } else { None }
     }
@@ -77,10 +77,19 @@ fn check_sinks<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>)
 }
 
 /// The stores of a subtopology, by name.
-fn stores<D: Dataflow>(part: usize, cut: &Cut, sections: &Sections<'_, D>, report: &mut Report<'_>) -> Vec<StoreSpec> {
+fn stores<D: Dataflow>(
+    part: usize,
+    sections: &Sections<'_, D>,
+    graph: &Graph,
+    cut: &Cut,
+    report: &mut Report<'_>,
+) -> Vec<StoreSpec> {
     let mut stores: BTreeMap<String, (StoreSpec, &str)> = BTreeMap::new();
-    for node in cut.parts[part].nodes.iter().map(|node| &sections.nodes[*node]) {
-        for store in node.blueprint.iter().flat_map(|blueprint| blueprint.stores()) {
+    for at in cut.parts[part].nodes.iter().copied() {
+        let node = &sections.nodes[at];
+        let inputs = graph.nodes_read(at).iter().filter_map(|read| sections.nodes[*read].blueprint.as_deref());
+        let inputs: Vec<_> = inputs.collect();
+        for store in node.blueprint.iter().flat_map(|blueprint| blueprint.stores_behind(&inputs)) {
             if let Some((_, other)) = stores.get(&store.name) {
                 let message = format!("nodes `{other}` and `{}` both have a store `{}`", node.name.text, store.name);
                 report.add_with_help(node.name.span, message, "give this node another name");
@@ -110,14 +119,16 @@ fn check_blueprints<D: Dataflow>(
     let Some(all) = all.filter(|all| all.len() == sections.nodes.len()) else { return };
     for ((node, (name, own)), home) in in_flow.iter().zip(&all).zip(in_flow.iter().map(|node| cut.homes[*node])) {
         let stores_here = home.map_or(&[][..], |home| &stores[home]);
-        let handles = own.stores().into_iter().filter_map(|store| {
+        let inputs: Vec<_> = graph.nodes_read(*node).iter().filter_map(|read| blueprint(*read)).collect();
+        let behind: Vec<_> = inputs.iter().map(|(_, input)| *input).collect();
+        let handles = own.stores_behind(&behind).into_iter().filter_map(|store| {
             let at = stores_here.iter().position(|other| other.name == store.name)?;
             Some((store.name, at))
         });
         let site = BuildSite {
             node: name,
             settings: &sections.settings,
-            inputs: graph.nodes_read(*node).iter().filter_map(|read| blueprint(*read)).collect(),
+            inputs,
             nodes: all.clone(),
             stores: handles.collect(),
             // Tasks and hashes are a matter of running.

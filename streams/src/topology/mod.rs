@@ -70,6 +70,11 @@ pub type Parsed<D> = Result<Box<dyn Blueprint<D>>, Vec<ParamError>>;
 pub trait Blueprint<D: Dataflow>: Send + Sync {
     /// The stores that its processors need.
     fn stores(&self) -> Vec<StoreSpec>;
+    /// Those that it needs behind these nodes, where they have a say; [`Blueprint::stores`] otherwise. What no input asks
+    /// for must not be there: a new store is something that has to be accepted.
+    fn stores_behind(&self, _inputs: &[&dyn Blueprint<D>]) -> Vec<StoreSpec> {
+        self.stores()
+    }
     /// Checks that need the rest of the graph. An error's path is empty or within the node's parameters.
     fn check(&self, _site: &BuildSite<'_, D>) -> Result<(), Vec<ParamError>> {
         Ok(())
@@ -174,14 +179,16 @@ impl<D: Dataflow> Topology<D> {
             let node = all().find(|node| *node.name == **name)?;
             Some((name.as_str(), node.blueprint.as_ref()))
         });
-        let stores = this.blueprint.stores().into_iter().filter_map(|store| {
+        let inputs: Vec<(&str, &dyn Blueprint<D>)> = inputs.collect();
+        let behind: Vec<_> = inputs.iter().map(|(_, input)| *input).collect();
+        let stores = this.blueprint.stores_behind(&behind).into_iter().filter_map(|store| {
             let index = subtopology.stores.iter().position(|known| known.name == store.name)?;
             Some((store.name, index))
         });
         BuildSite {
             node: &this.name,
             settings: &self.settings,
-            inputs: inputs.collect(),
+            inputs,
             nodes: all().map(|node| (&*node.name, node.blueprint.as_ref())).collect(),
             stores: stores.collect(),
             upstream_tasks: subtopology.upstream.map_or(0, |upstream| self.subtopologies[upstream].partitions),

@@ -32,6 +32,8 @@ fn what_is_new_can_be_accepted() {
     let nodes = "  shares: { type: count, from: calm, event: share }\n\nsinks:";
     let expected = added("store `shares` of subtopology `actions`");
     assert_eq!(compare(&changed("\nsinks:", nodes)), Difference::Added(expected));
+    let windows = added("window 5m of store `views` of subtopology `actions`");
+    assert_eq!(compare(&changed("windows: [1h, 1d]", "windows: [1h, 5m, 1d]")), Difference::Added(windows));
     let nodes = "  best: { type: merge, from: hot }\n\nsinks:";
     assert_eq!(compare(&changed("\nsinks:", nodes)), Difference::Added(added("subtopology `by-board`")));
 }

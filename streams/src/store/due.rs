@@ -1,0 +1,226 @@
+//! A store of values that are due at a time each: whoever asks by the clock gets what is due, the earliest first.
+//!
+//! The order is derived from the values, so it is never written: it is made anew when somebody asks after a restart or a
+//! rollback. For that all values are in memory, from the moment the store is opened. It is meant for few of them.
+
+use super::changelog::{ChangelogEntry, ChangelogWriter};
+use super::checkpoint::{Checkpoint, CheckpointWriter};
+use super::codec::{StoreKey, StoreValue};
+use super::key_value::KeyValueStore;
+use super::{StateStore, StoreError};
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Entries that `open` reads at once.
+const HYDRATE_ENTRIES: usize = 4_096;
+
+/// A value and when it is due.
+#[derive(Clone)]
+struct Due<V> {
+    due_ms: i64,
+    value: V,
+}
+
+impl<V: StoreValue> StoreValue for Due<V> {
+    /// The time (i64 LE), then the value.
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.due_ms.to_le_bytes());
+        self.value.encode(out);
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (due, value) = bytes.split_first_chunk::<8>()?;
+        Some(Self { due_ms: i64::from_le_bytes(*due), value: V::decode(value)? })
+    }
+}
+
+/// See the module.
+pub struct DueStore<K: StoreKey + Ord, V: StoreValue> {
+    values: KeyValueStore<K, Due<V>>,
+    /// By time and key; None until somebody asks.
+    order: Option<BTreeSet<(i64, K)>>,
+}
+
+impl<K: StoreKey + Ord, V: StoreValue> Default for DueStore<K, V> {
+    fn default() -> Self {
+        Self { values: KeyValueStore::default(), order: None }
+    }
+}
+
+impl<K: StoreKey + Ord, V: StoreValue> DueStore<K, V> {
+    /// For [`super::super::topology::StoreSpec::make`].
+    pub fn make() -> Box<dyn StateStore> {
+        Box::new(Self::default())
+    }
+
+    /// The value of a key.
+    pub fn get(&mut self, key: &K) -> Option<&V> {
+        self.values.get(key).map(|due| &due.value)
+    }
+
+    /// Sets a value, and when it is due.
+    pub fn put(&mut self, key: &K, due_ms: i64, value: V) {
+        let before = self.values.modify(key).replace(Due { due_ms, value });
+        if let Some(order) = &mut self.order {
+            if let Some(before) = before {
+                order.remove(&(before.due_ms, key.clone()));
+            }
+            order.insert((due_ms, key.clone()));
+        }
+    }
+
+    /// Takes out what is due earliest, if that is at or before the clock: when it was due, and the value.
+    pub fn take_due(&mut self, clock_ms: i64) -> Option<(i64, V)> {
+        let values = &self.values;
+        let order =
+            self.order.get_or_insert_with(|| values.iter().map(|(key, due)| (due.due_ms, key.clone())).collect());
+        let (due_ms, key) = order.first().filter(|(due_ms, _)| *due_ms <= clock_ms)?.clone();
+        order.remove(&(due_ms, key.clone()));
+        self.values.modify(&key).take().map(|due| (due_ms, due.value))
+    }
+}
+
+impl<K: StoreKey + Ord, V: StoreValue> StateStore for DueStore<K, V> {
+    fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
+        self.values.open(name, index, behind)?;
+        while self.values.hydrate(HYDRATE_ENTRIES)? {}
+        Ok(())
+    }
+
+    fn write_changes(&mut self, out: &mut ChangelogWriter) {
+        self.values.write_changes(out);
+    }
+
+    fn has_changes(&self) -> bool {
+        self.values.has_changes()
+    }
+
+    fn commit(&mut self) {
+        self.values.commit();
+    }
+
+    fn rollback(&mut self) {
+        self.values.rollback();
+        self.order = None;
+    }
+
+    fn restore(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
+        self.order = None;
+        self.values.restore(entry)
+    }
+
+    fn checkpoint(&mut self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
+        self.values.checkpoint(out)
+    }
+
+    fn hydrate(&mut self, _entries_max: usize) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    fn take_fault(&mut self) -> Option<StoreError> {
+        self.values.take_fault()
+    }
+
+    fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ChangelogReader;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    type Store = DueStore<Arc<str>, i64>;
+    /// By key: when it is due, and the value.
+    type Model = BTreeMap<Arc<str>, (i64, i64)>;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put(u8, i64, i64),
+        Take(i64),
+        Commit,
+        Rollback,
+        /// From the checkpoint of the last time, and the changelog since.
+        Restart,
+        Checkpoint,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => (0..6u8, 0..20i64, any::<i64>()).prop_map(|(key, due_ms, value)| Step::Put(key, due_ms, value)),
+            4 => (0..20i64).prop_map(Step::Take),
+            3 => Just(Step::Commit),
+            1 => Just(Step::Rollback),
+            1 => Just(Step::Restart),
+            1 => Just(Step::Checkpoint),
+        ]
+    }
+
+    fn take_due(model: &mut Model, clock_ms: i64) -> Option<(i64, i64)> {
+        let first = model.iter().map(|(key, (due_ms, _))| (*due_ms, key.clone())).min()?;
+        (first.0 <= clock_ms).then(|| model.remove(&first.1)).flatten()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_is_due_comes_in_order_whatever_was_taken_back(steps in prop::collection::vec(step(), 0..80)) {
+            let dir = tempfile::tempdir().unwrap();
+            let checkpoint = Arc::new(Checkpoint::open(dir.path(), &["held"], "boot").unwrap().0);
+            let (mut store, mut changelog, mut written) = (Store::default(), Vec::new(), false);
+            let (mut open, mut committed) = (Model::new(), Model::new());
+            store.open("held", 0, None).unwrap();
+            for step in steps {
+                match step {
+                    Step::Put(key, due_ms, value) => {
+                        let key: Arc<str> = key.to_string().into();
+                        store.put(&key, due_ms, value);
+                        open.insert(key, (due_ms, value));
+                    }
+                    Step::Take(clock_ms) => loop {
+                        let due = store.take_due(clock_ms);
+                        prop_assert_eq!(due, take_due(&mut open, clock_ms));
+                        if due.is_none() {
+                            break;
+                        }
+                    },
+                    Step::Commit => {
+                        let mut writer = ChangelogWriter::new(1 << 20);
+                        store.write_changes(&mut writer);
+                        changelog.extend(writer.finish());
+                        store.commit();
+                        committed = open.clone();
+                    }
+                    Step::Rollback | Step::Restart | Step::Checkpoint => {
+                        store.rollback();
+                        open = committed.clone();
+                    }
+                }
+                if matches!(step, Step::Checkpoint) {
+                    checkpoint.write(&Default::default(), |out| store.checkpoint(out)).unwrap();
+                    (changelog, written) = (Vec::new(), true);
+                }
+                if matches!(step, Step::Restart) {
+                    store = Store::default();
+                    store.open("held", 0, written.then(|| checkpoint.clone())).unwrap();
+                    for entry in changelog.iter().flat_map(|body| ChangelogReader::new(body)) {
+                        store.restore(&entry.unwrap().1).unwrap();
+                    }
+                    store.commit();
+                }
+                for key in 0..6u8 {
+                    let key: Arc<str> = key.to_string().into();
+                    prop_assert_eq!(store.get(&key), open.get(&key).map(|(_, value)| value));
+                }
+            }
+        }
+    }
+}
