@@ -84,14 +84,43 @@ fn the_latest_time_wins_and_only_changes_count() {
         [("like", 10, 1), ("like", 11, 1), ("unlike", 5, 1), ("unlike", 11, 0), ("unlike", 12, 0), ("like", 12, 1)];
     let mut records = Vec::new();
     for (n, (kind, time_ms, expected)) in (0..).zip(steps) {
-        records.push((100 + n, event(&n.to_string(), kind, "u1", time_ms)));
+        // A window of rule `toggle` each.
+        records.push((100 + 5_000 * n, event(&n.to_string(), kind, "u1", time_ms)));
         let model = model(&records.iter().map(|(append_ms, text)| (*append_ms, text.as_str())).collect::<Vec<_>>());
         assert_eq!(count(&model, "likes"), expected, "after {kind} at {time_ms}");
     }
     let model = model(&records.iter().map(|(append_ms, text)| (*append_ms, text.as_str())).collect::<Vec<_>>());
     let reaction = &model.reactions[&("u1".to_owned(), "likes", "a:1".to_owned())];
     assert_eq!((reaction.active, reaction.occurred_at_ms - NOON_MS), (true, 12));
-    assert_eq!((reaction.created_at_ms - NOON_MS, reaction.updated_at_ms - NOON_MS), (100, 105));
+    assert_eq!((reaction.created_at_ms - NOON_MS, reaction.updated_at_ms - NOON_MS), (100, 25_100));
+}
+
+#[test]
+fn of_several_clicks_within_five_seconds_the_first_counts_at_once_and_the_last_when_they_are_over() {
+    let clicks = |clicks: &[(i64, &'static str, i64)]| -> Vec<(i64, String)> {
+        let click = |(n, (append_ms, kind, time_ms)): (usize, &(i64, &str, i64))| {
+            (*append_ms, event(&n.to_string(), kind, "u1", *time_ms))
+        };
+        clicks.iter().enumerate().map(click).collect()
+    };
+    let model = |records: &[(i64, String)], is_over: bool| {
+        let mut model = model(&records.iter().map(|(append_ms, text)| (*append_ms, text.as_str())).collect::<Vec<_>>());
+        if is_over {
+            model.finish();
+        }
+        model
+    };
+    let mut records = clicks(&[(0, "like", 0), (1, "unlike", 1), (2, "like", 2), (3, "unlike", 2), (4, "like", 1)]);
+    let before = model(&records, false);
+    assert_eq!((count(&before, "likes"), kinds(&before)), (1, [(1, "limited"), (2, "limited"), (4, "limited")].into()));
+    assert_eq!(count(&model(&records, true), "likes"), 0, "of two at the same time the later one");
+    // What comes when the window is over finds it over, whatever it is.
+    records.push((4_999, "no event".to_owned()));
+    assert_eq!(count(&model(&records, false), "likes"), 1);
+    records.push((5_000, "no event".to_owned()));
+    let after = model(&records, false);
+    let reaction = &after.reactions[&("u1".to_owned(), "likes", "a:1".to_owned())];
+    assert_eq!((count(&after, "likes"), reaction.active, reaction.updated_at_ms - NOON_MS), (0, false, 3));
 }
 
 /// What a database that is right holds.
@@ -100,9 +129,12 @@ fn stored(model: &Model) -> Stored {
         model.counters.iter().map(|((s, m), v)| ((s.clone(), (*m).to_owned()), *v)).collect();
     let visitors = model.visitors.iter();
     counters.extend(visitors.map(|(s, actors)| ((s.clone(), "visitors".to_owned()), actors.len() as i64)));
+    let windows = model.windows.iter().map(|((s, m, l, b), v)| ((s.clone(), (*m).to_owned(), *l, *b), *v));
+    let daily = model.daily_visitors.iter();
+    let daily = daily.map(|((s, b), actors)| ((s.clone(), "visitors".to_owned(), 86_400_000, *b), actors.len() as i64));
     Stored {
         counters,
-        windows: model.windows.iter().map(|((s, m, l, b), v)| ((s.clone(), (*m).to_owned(), *l, *b), *v)).collect(),
+        windows: windows.chain(daily).collect(),
         reactions: model
             .reactions
             .iter()
@@ -132,12 +164,16 @@ fn every_kind_of_difference_is_found() {
     assert_eq!(differences(&model, |_| {}), "");
     let key = |metric: &str| ("a:1".to_owned(), metric.to_owned());
     type Change<'a> = Box<dyn Fn(&mut Stored) + 'a>;
-    let changes: [(&str, Change<'_>); 12] = [
+    let views = || ("a:1".to_owned(), "views".to_owned(), 3_600_000, NOON_MS);
+    let day = || ("a:1".to_owned(), "visitors".to_owned(), 86_400_000, NOON_MS - 43_200_000);
+    let changes: [(&str, Change<'_>); 14] = [
         ("counters", Box::new(|s| *s.counters.get_mut(&key("views")).unwrap() += 1)),
         ("counters", Box::new(|s| s.counters.retain(|(_, metric), _| metric != "likes"))),
         ("counters", Box::new(|s| s.counters.extend([(key("shares"), 1)]))),
-        ("visitors of a:1", Box::new(|s| *s.counters.get_mut(&key("visitors")).unwrap() += 1)),
-        ("windows", Box::new(|s| *s.windows.values_mut().next().unwrap() -= 1)),
+        ("visitors of \"a:1\"", Box::new(|s| *s.counters.get_mut(&key("visitors")).unwrap() += 1)),
+        ("windows", Box::new(|s| *s.windows.get_mut(&views()).unwrap() -= 1)),
+        ("visitors by day of (\"a:1\"", Box::new(|s| *s.windows.get_mut(&day()).unwrap() += 1)),
+        ("visitors by day of (\"a:1\"", Box::new(|s| drop(s.windows.remove(&day())))),
         ("windows", Box::new(|s| s.windows.clear())),
         ("reactions", Box::new(|s| s.reactions.values_mut().next().unwrap().active = false)),
         ("reactions", Box::new(|s| s.reactions.values_mut().next().unwrap().occurred_at_ms += 1)),

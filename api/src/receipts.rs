@@ -53,11 +53,14 @@ pub async fn receipt(
     let progress = api.database.progress_now().await?;
     let is_applied = api.config.outputs.iter().all(|topic| is_applied(topic, &progress, &receipt));
     let state = if is_applied { "applied" } else { "pending" };
-    let not_counted = match is_forgotten(&api, &receipt).await? {
-        true => None,
-        false => Some(api.database.not_counted(&hex(&receipt.request)).await?),
+    let (held, not_counted) = match is_forgotten(&api, &receipt).await? {
+        true => (Vec::new(), None),
+        false => {
+            let (held, not_counted) = api.database.verdicts(&hex(&receipt.request)).await?;
+            (held, Some(not_counted))
+        }
     };
-    Ok(Json(ReceiptAnswer { state, held: Vec::new(), not_counted }))
+    Ok(Json(ReceiptAnswer { state, held, not_counted }))
 }
 
 /// Whether the log took the events so long ago that rows about them may be gone. A log that no longer has them counts

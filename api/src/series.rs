@@ -41,6 +41,10 @@ pub struct WindowItem {
     /// Every metric that is counted in windows of this length; zero where nothing was.
     #[schema(value_type = HashMap<String, i64>)]
     counters: BTreeMap<Arc<str>, i64>,
+    /// Those among them that are estimates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    approximate: Vec<Arc<str>>,
 }
 
 /// Answers where `window` is asked for.
@@ -59,13 +63,18 @@ pub async fn series(
     let names: HashMap<_, Arc<str>> = metrics.iter().map(|name| (name.as_str(), name.as_str().into())).collect();
     let zeros: BTreeMap<_, _> = names.values().map(|name| (name.clone(), 0)).collect();
     let starts = (0..=(last_ms - first_ms) / window_ms).map(|i| first_ms + i * window_ms);
-    let mut items: Vec<_> =
-        starts.map(|start| WindowItem { start: format_ms(start), counters: zeros.clone() }).collect();
+    let mut items: Vec<_> = starts
+        .map(|start| WindowItem { start: format_ms(start), counters: zeros.clone(), approximate: Vec::new() })
+        .collect();
     for (metric, start_ms, value) in rows {
         let item = usize::try_from((start_ms - first_ms) / window_ms).ok().and_then(|index| items.get_mut(index));
         if let (Some(item), Some(name)) = (item, names.get(metric.as_str())) {
             item.counters.insert(name.clone(), value);
         }
+    }
+    for item in &mut items {
+        let estimates = item.counters.iter().filter(|(metric, value)| api.loader.template.is_estimate(metric, **value));
+        item.approximate = estimates.map(|(metric, _)| metric.clone()).collect();
     }
     Ok(SeriesAnswer { subject_id, window: written(window_ms), series: items, freshness })
 }

@@ -39,6 +39,11 @@ impl Template {
         Arc::new(Self { metrics: shared(metrics), unique: shared(unique) })
     }
 
+    /// Whether a value of a metric is an estimate.
+    pub fn is_estimate(&self, metric: &Arc<str>, value: i64) -> bool {
+        value > EXACT_MAX && self.unique.contains(metric)
+    }
+
     /// The shared name of a metric, so that a million subjects need it once.
     pub fn name(&self, metric: &str) -> Arc<str> {
         let at = self.metrics.binary_search_by(|name| (**name).cmp(metric));
@@ -74,9 +79,9 @@ impl AllTotals {
 
 impl Approximate {
     fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
-        let is_unique = |metric: &Arc<str>| self.0.template.unique.contains(metric);
-        let estimates = self.0.found.counters.iter().filter(|(_, value)| *value > EXACT_MAX);
-        estimates.map(|(metric, _)| metric).filter(move |metric| is_unique(metric))
+        let estimates = self.0.found.counters.iter();
+        let estimates = estimates.filter(|(metric, value)| self.0.template.is_estimate(metric, *value));
+        estimates.map(|(metric, _)| metric)
     }
 
     /// Whether all are exact.

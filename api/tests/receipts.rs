@@ -47,13 +47,15 @@ async fn what_was_not_counted_is_told_until_a_day_has_passed() {
     world.verdict(2, &request, "e2", "limited").await;
     world.verdict(1, &request, "e1", "duplicate").await;
     world.verdict(0, &"0b".repeat(16), "e0", "late").await;
+    world.verdict(3, &request, "e3", "held").await;
     let told = json!([
         {"event_id": "e1", "verdict": "duplicate", "reason": "why"},
         {"event_id": "e2", "verdict": "limited", "reason": "why"},
     ]);
-    world.expect(&uri(&[(0, 2)]), answer("pending", told.clone())).await;
+    let told = json!({"state": "pending", "held": ["e3"], "not_counted": told});
+    world.expect(&uri(&[(0, 2)]), told.clone()).await;
     world.now_ms.store(NOW_MS + DAY_MS, Ordering::Relaxed);
-    world.expect(&uri(&[(0, 2)]), answer("pending", told)).await;
+    world.expect(&uri(&[(0, 2)]), told).await;
     world.now_ms.store(NOW_MS + DAY_MS + 1, Ordering::Relaxed);
     world.expect(&uri(&[(0, 2)]), answer("pending", Value::Null)).await;
 }

@@ -21,6 +21,8 @@ async fn world() -> World {
         ("views", DAY_MS, NOW_MS - 8 * HOUR_MS, 8),
         ("views", DAY_MS, NOW_MS - 32 * HOUR_MS, 1),
         ("likes", DAY_MS, NOW_MS - 8 * HOUR_MS, 2),
+        ("visitors", DAY_MS, NOW_MS - 8 * HOUR_MS, 300),
+        ("visitors", DAY_MS, NOW_MS - 32 * HOUR_MS, 256),
         // A metric that the topology no longer has.
         ("gone", DAY_MS, NOW_MS - 8 * HOUR_MS, 7),
     ] {
@@ -71,6 +73,11 @@ async fn by_default_thirty_windows_up_to_the_present_one() {
     assert_eq!((views.len(), &views[28..]), (30, &[1, 8][..]));
     assert_eq!(values(&answer, "likes")[28..], [0, 2]);
     assert_eq!(answer["series"][29]["start"], "2026-11-21T00:00:00.000Z");
+    assert_eq!(values(&answer, "visitors")[28..], [256, 300]);
+    assert_eq!(
+        (&answer["series"][28]["approximate"], &answer["series"][29]["approximate"]),
+        (&Value::Null, &json!(["visitors"]))
+    );
     let nobody = world.get("/v1/subjects/article:3/counters?window=1d").await.body;
     assert_eq!(values(&nobody, "views"), [0; 30]);
 }

@@ -292,6 +292,27 @@ mod tests {
     }
 
     #[test]
+    fn visitors_of_a_window_are_what_they_have_always_been() {
+        let mut changes = SubjectChanges::new("article:7".into());
+        let window = Some((86_400_000, 1_795_219_200_000));
+        for (window, hash) in [(None, 300), (window, 300), (window, 301)] {
+            let body = ChangeBody::Visitor { window, hash };
+            changes.add(&Change { subject_id: "article:7".into(), metric: "visitors".into(), body });
+        }
+        let bodies = encode(&mut changes, 1 << 19);
+        let golden = [
+            b"\x01\x08visitors\x02".as_slice(),
+            b"\x09article:7\x00\x01\x00\x00\x01\xac\x02",
+            b"\x09article:7\x00\x01\x00\x01\x80\xf0\xb2\x52\x80\xe0\xb8\xb6\xbf\x68\x02\xac\x02\xad\x02",
+        ];
+        assert_eq!(bodies, [golden.concat()]);
+        decode_changes(&bodies[0], |read| {
+            assert!(read.visitors.iter().all(|visitors| changes.visitors.contains(visitors)), "{read:?}");
+        })
+        .unwrap();
+    }
+
+    #[test]
     fn a_hot_subject_is_cut_into_parts_and_comes_out_whole() {
         let mut changes = SubjectChanges::new("article:7".into());
         (0..100_000u64).for_each(|i| changes.add(&visitor(i.wrapping_mul(0x9E37_79B9_7F4A_7C15))));

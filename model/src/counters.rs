@@ -34,8 +34,15 @@ pub struct CounterWindow {
     pub window_start_ms: i64,
     /// The count within the window.
     pub value: i64,
+    /// The value is an estimate.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub approximate: bool,
     /// See [`Counters::version`].
     pub version: i64,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl CounterWindow {

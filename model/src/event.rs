@@ -3,6 +3,7 @@
 use crate::fields::{EventError, EventFields, UnknownFields};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -85,6 +86,24 @@ impl Event {
         Self::from_fields(&fields, append_time_ms)
     }
 
+    /// Writes it as the log keeps it.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        // Only a failing writer fails here, and scalars do not.
+        let properties = serde_json::value::to_raw_value(&self.properties).ok();
+        EventFields {
+            event_id: Some(Cow::Borrowed(&self.event_id)),
+            event_type: Some(Cow::Borrowed(&self.event_type)),
+            actor_id: Some(Cow::Borrowed(&self.actor_id)),
+            subject_id: Some(Cow::Borrowed(&self.subject_id)),
+            occurred_at_ms: Some(self.occurred_at_ms),
+            ip: self.ip.as_deref().map(Cow::Borrowed),
+            user_agent: self.user_agent.as_deref().map(Cow::Borrowed),
+            duration_ms: self.duration_ms,
+            properties: properties.as_deref().filter(|_| !self.properties.is_empty()),
+        }
+        .write_json(out);
+    }
+
     /// Takes fields that have passed [`EventFields::check`]; what is missing all the same is an error.
     pub fn from_fields(fields: &EventFields<'_>, now_ms: i64) -> Result<Self, EventError> {
         let required = |name: &'static str| move || EventError::field(name, "is required");
@@ -120,6 +139,17 @@ mod tests {
         }
         for wrong in ["null", "[]", "{}", r#""\ud800""#] {
             assert!(serde_json::from_str::<Scalar>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_written_as_it_was_read() {
+        let bare = r#"{"event_id":"e","type":"like","actor_id":"u","subject_id":"a:1","occurred_at":77}"#;
+        let full = r#"{"event_id":"e","type":"read","actor_id":"u\"1","subject_id":"a:1","ip":"::1","user_agent":"x","occurred_at":77,"duration_ms":5,"properties":{"b":true,"f":1.5,"n":1,"t":"y"}}"#;
+        for json in [bare, full] {
+            let mut written = Vec::new();
+            Event::from_log(json.as_bytes(), 99).unwrap().write_json(&mut written);
+            assert_eq!(String::from_utf8_lossy(&written), json);
         }
     }
 

@@ -1,8 +1,8 @@
-//! What the topic `verdicts` says: which events were not counted, and why.
+//! What the topic `verdicts` says: which events were not counted, and why; and which are held back for now.
 
 use serde::{Deserialize, Serialize};
 
-/// Why an event was not counted.
+/// Why an event was not counted, or not yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerdictKind {
@@ -14,6 +14,11 @@ pub enum VerdictKind {
     Late,
     /// No valid event, or one that a processor cannot take: a dead letter.
     Dead,
+    /// Held back by a rate rule until its window ends: not counted yet. [`VerdictKind::Limited`] or
+    /// [`VerdictKind::Released`] follows.
+    Held,
+    /// No longer held back: it went on its way, and what was said of it before is void.
+    Released,
 }
 
 impl VerdictKind {
@@ -24,11 +29,14 @@ impl VerdictKind {
             Self::Limited => "limited",
             Self::Late => "late",
             Self::Dead => "dead",
+            Self::Held => "held",
+            Self::Released => "released",
         }
     }
 }
 
-/// One event that was not counted: the value of topic `verdicts`, key actor_id.
+/// One event that was not counted: the value of topic `verdicts`, key actor_id. The last one of a partition and offset is
+/// what holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Partition of the event in `user-actions`.

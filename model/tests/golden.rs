@@ -71,11 +71,17 @@ fn counter_windows_are_what_they_have_always_been() {
         window_ms: 3_600_000,
         window_start_ms: 1_795_248_000_000,
         value: 12,
+        approximate: false,
         version: VERSION,
     };
     both_ways(
         &window,
         r#"{"subject_id":"article:7","metric":"views","window_ms":3600000,"window_start_ms":1795248000000,"value":12,"version":281474976710698}"#,
+    );
+    let estimate = CounterWindow { metric: "visitors".into(), value: 300, approximate: true, ..window.clone() };
+    both_ways(
+        &estimate,
+        r#"{"subject_id":"article:7","metric":"visitors","window_ms":3600000,"window_start_ms":1795248000000,"value":300,"approximate":true,"version":281474976710698}"#,
     );
     assert_eq!(window.key(), b"article:7\0views\x003600000\x001795248000000");
 }
@@ -133,6 +139,8 @@ fn kinds_of_verdicts_keep_their_names() {
         (VerdictKind::Limited, r#""limited""#),
         (VerdictKind::Late, r#""late""#),
         (VerdictKind::Dead, r#""dead""#),
+        (VerdictKind::Held, r#""held""#),
+        (VerdictKind::Released, r#""released""#),
     ];
     for (kind, json) in kinds {
         both_ways(&kind, json);

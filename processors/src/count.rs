@@ -3,15 +3,13 @@
 use crate::expression::{Expression, FIELDS};
 use crate::item::{Actions, Item};
 use crate::metric::{MetricKind, MetricSpec};
+use crate::windows::{self, Emit};
 use serde::Deserialize;
 use std::any::Any;
 use std::sync::Arc;
 use tally_model::{Change, ChangeBody, VerdictKind, check_event_type};
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, ParamError, Params, StoreSpec};
-
-/// Windows are whole minutes, at most 31 days.
-const WINDOW_MS_MAX: i64 = 31 * 86_400_000;
 
 /// The parameters.
 #[derive(Debug, Deserialize)]
@@ -25,6 +23,9 @@ pub struct CountParams {
     /// Lengths of fixed windows to count in besides all time: whole minutes, at most 31d.
     #[serde(default)]
     pub windows: Vec<ConfigDuration>,
+    /// When the value of a window is sent on.
+    #[serde(default)]
+    pub emit: Option<Emit>,
 }
 
 /// A checked `count` node.
@@ -33,11 +34,12 @@ pub struct Count {
     event: String,
     condition: Option<Expression>,
     windows_ms: Vec<i64>,
+    emit: Emit,
 }
 
 /// For the registry.
 pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
-    let CountParams { event, condition, windows } = params.parse()?;
+    let CountParams { event, condition, windows, emit } = params.parse()?;
     let mut errors = Vec::new();
     if let Err(rule) = check_event_type(&event) {
         errors.push(ParamError::new("event", rule));
@@ -47,25 +49,18 @@ pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>,
         errors.push(ParamError::new("where", e));
         None
     });
-    let mut windows_ms: Vec<i64> = Vec::new();
-    for (i, window) in windows.iter().enumerate() {
-        let window_ms = i64::try_from(window.0.as_millis()).unwrap_or(i64::MAX);
-        if window_ms % 60_000 != 0 || !(60_000..=WINDOW_MS_MAX).contains(&window_ms) {
-            errors.push(ParamError::new(format!("windows[{i}]"), "must be whole minutes, from 1m to 31d"));
-        } else if windows_ms.contains(&window_ms) {
-            errors.push(ParamError::new(format!("windows[{i}]"), "is named twice"));
-        }
-        windows_ms.push(window_ms);
-    }
+    let windows_ms = windows::lengths_ms(&windows, emit, &mut errors);
+    let emit = emit.unwrap_or_default();
     match errors.is_empty() {
-        true => Ok(Box::new(Count { node: node.to_owned(), event, condition, windows_ms })),
+        true => Ok(Box::new(Count { node: node.to_owned(), event, condition, windows_ms, emit })),
         false => Err(errors),
     }
 }
 
 impl Count {
     pub(crate) fn metric(&self) -> MetricSpec {
-        MetricSpec { name: self.node.clone(), kind: MetricKind::Sum, windows_ms: self.windows_ms.clone() }
+        let (name, windows_ms) = (self.node.clone(), self.windows_ms.clone());
+        MetricSpec { name, kind: MetricKind::Sum, windows_ms, emit: self.emit }
     }
 
     pub(crate) fn event_type(&self) -> String {
@@ -118,7 +113,7 @@ impl Processor<Actions> for CountProcessor {
         }
         let body = ChangeBody::Delta {
             minute: action.effective_ms.div_euclid(60_000),
-            total_only: context.origin().append_time_ms - action.effective_ms > self.late_after_ms,
+            total_only: context.clock_ms() - action.effective_ms > self.late_after_ms,
             delta: 1,
         };
         let (subject_id, metric) = (action.event.subject_id.clone(), self.metric.clone());

@@ -8,6 +8,7 @@ mod count;
 mod decode;
 mod dedupe;
 mod expression;
+mod held;
 mod hop;
 mod item;
 mod metric;
@@ -17,8 +18,10 @@ mod sketch;
 mod toggle;
 mod total;
 mod unique;
+mod windows;
 
 pub use item::{Action, Actions, Item};
 pub use metric::{MetricKind, MetricSpec, event_types, metrics};
 pub use registry::{REGISTRY, SINK_TYPES};
 pub use sketch::Sketch;
+pub use windows::Emit;

@@ -4,6 +4,7 @@ use crate::count::Count;
 use crate::item::Actions;
 use crate::toggle::Toggle;
 use crate::unique::Unique;
+use crate::windows::Emit;
 use std::collections::BTreeSet;
 use tally_streams::topology::{Blueprint, Topology};
 
@@ -25,6 +26,8 @@ pub struct MetricSpec {
     pub kind: MetricKind,
     /// The windows it is counted in besides all time, in ms.
     pub windows_ms: Vec<i64>,
+    /// When the values of its windows are sent on.
+    pub emit: Emit,
 }
 
 /// What a node counts; nothing where it does not.

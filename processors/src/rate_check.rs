@@ -1,10 +1,17 @@
 //! `type: rate_check`: rules of at most so many events per key and fixed window.
 //!
 //! An event's window is chosen by the later of its effective time and (append time - `grace`): with the default grace of
-//! 0 nobody escapes by forging times. The first `max` of a window in log order pass, the rest get the verdict `limited`.
-//! An event counts towards its rules only if all of them let it pass.
+//! 0 nobody escapes by forging times. The first `max` of a window in log order pass.
+//!
+//! The rest get the verdict `limited` (`excess: drop`). Or all but one (`excess: hold`): the one with the greatest
+//! effective time, of equal ones the later in the log, is held until the window ends for the last event that may choose
+//! it, and then goes on. So a user's last click is what stays.
+//!
+//! An event counts towards its rules only if all of them let it pass at once.
 
+use crate::held::{Held, HeldEvents};
 use crate::item::{Action, Actions, Item};
+use crate::toggle::Toggle;
 use serde::Deserialize;
 use std::any::Any;
 use tally_model::{Event, VerdictKind};
@@ -68,6 +75,8 @@ pub enum Excess {
     /// They are not counted.
     #[default]
     Drop,
+    /// The last of them is counted when the window ends. For the events of toggles.
+    Hold,
 }
 
 impl KeyField {
@@ -112,6 +121,21 @@ pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>,
         if !(1_000..=86_400_000).contains(&rule.per.0.as_millis()) {
             wrong("per", "must be 1s to 24h");
         }
+        if rule.excess == Excess::Hold {
+            // One event stands for the rest: so they must be about the same thing.
+            if ![KeyField::ActorId, KeyField::SubjectId].iter().all(|field| rule.by.contains(field)) {
+                wrong(
+                    "by",
+                    "needs `actor_id` and `subject_id` with `excess: hold`: the last click of a user on a subject stays",
+                );
+            }
+            let held_before = |event: &&String| {
+                rules[..i].iter().any(|earlier| earlier.excess == Excess::Hold && earlier.events.contains(event))
+            };
+            if let Some(event) = rule.events.iter().find(held_before) {
+                wrong("events", &format!("`{event}` is held by an earlier rule already"));
+            }
+        }
     }
     match errors.is_empty() {
         true => Ok(Box::new(RateCheck { node: node.to_owned(), rules })),
@@ -119,15 +143,24 @@ pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>,
     }
 }
 
+impl RateCheck {
+    fn holds(&self) -> bool {
+        self.rules.iter().any(|rule| rule.excess == Excess::Hold)
+    }
+
+    fn held_name(&self) -> String {
+        format!("{}-held", self.node)
+    }
+}
+
 impl Blueprint<Actions> for RateCheck {
     fn stores(&self) -> Vec<StoreSpec> {
-        vec![StoreSpec {
-            name: self.node.clone(),
-            kind: "window",
-            schema_version: 1,
-            windows: Vec::new(),
-            make: Passed::make,
-        }]
+        let store = |name, kind, make| StoreSpec { name, kind, schema_version: 1, windows: Vec::new(), make };
+        let mut stores = vec![store(self.node.clone(), "window", Passed::make as fn() -> _)];
+        if self.holds() {
+            stores.push(store(self.held_name(), "due", HeldEvents::make));
+        }
+        stores
     }
 
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
@@ -141,6 +174,9 @@ impl Blueprint<Actions> for RateCheck {
                 let message = format!("no processor counts events of type `{event}`");
                 errors.push(ParamError::new(format!("rules[{i}].events[{j}]"), message));
             }
+            if let Err((j, message)) = check_held(rule, site) {
+                errors.push(ParamError::new(format!("rules[{i}].events[{j}]"), message));
+            }
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
@@ -150,6 +186,7 @@ impl Blueprint<Actions> for RateCheck {
             node: self.node.clone(),
             rules: self.rules.clone(),
             passed: site.store(&self.node),
+            held: self.holds().then(|| site.store(&self.held_name())),
             hash_seed: site.hash_seed,
             windows: Vec::new(),
         })
@@ -160,10 +197,42 @@ impl Blueprint<Actions> for RateCheck {
     }
 }
 
+/// What a rule holds must be the events of one toggle: of others more than the last counts.
+fn check_held(rule: &Rule, site: &BuildSite<'_, Actions>) -> Result<(), (usize, String)> {
+    if rule.excess != Excess::Hold {
+        return Ok(());
+    }
+    let mut first = None;
+    for (j, event) in rule.events.iter().enumerate() {
+        let mut counting = site.nodes.iter().filter(|(_, node)| crate::metric::event_types_of(*node).contains(event));
+        // One that nobody counts is another mistake.
+        let Some((name, node)) = counting.next() else { continue };
+        if let Some((other, _)) = counting.next() {
+            return Err((
+                j,
+                format!("`{event}` is counted by `{name}` and `{other}`: only the events of one toggle can be held"),
+            ));
+        }
+        if !node.as_any().downcast_ref::<Toggle>().is_some_and(|toggle| toggle.takes(event)) {
+            return Err((j, format!("`{event}` is no event of a toggle: every one counts, so use `excess: drop`")));
+        }
+        let toggle = *first.get_or_insert(*name);
+        if toggle != *name && !rule.by.contains(&KeyField::Type) {
+            return Err((
+                j,
+                format!("`{event}` is of toggle `{name}`, the ones before are of `{toggle}`: make a rule for each"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 struct RateCheckProcessor {
     node: String,
     rules: Vec<Rule>,
     passed: StoreHandle<Passed>,
+    /// None where no rule holds anything.
+    held: Option<StoreHandle<HeldEvents>>,
     hash_seed: u64,
     /// The windows of the event at hand: key, and until when it is kept.
     windows: Vec<(Hash128, i64)>,
@@ -190,18 +259,33 @@ impl Processor<Actions> for RateCheckProcessor {
         let Item::Event(action) = item else { return Ok(()) };
         let append_time_ms = context.origin().append_time_ms;
         self.windows.clear();
+        let mut exceeded = None;
         for rule in &self.rules {
             let Some((key, keep_until_ms)) = window(rule, action, append_time_ms, self.hash_seed) else { continue };
             if context.store(self.passed).get(&key).is_some_and(|passed| *passed >= rule.max) {
-                match rule.excess {
-                    Excess::Drop => {
-                        let verdict = action.verdict(context, VerdictKind::Limited, &self.node, rule.name.clone());
-                        context.forward(verdict);
-                    }
+                if rule.excess == Excess::Drop {
+                    let verdict = action.verdict(context, VerdictKind::Limited, &self.node, rule.name.clone());
+                    context.forward(verdict);
+                    return Ok(());
                 }
-                return Ok(());
+                // Only if no rule drops it. No event is of two rules that hold.
+                exceeded = Some((rule, key, keep_until_ms));
             }
             self.windows.push((key, keep_until_ms));
+        }
+        if let (Some(held), Some((rule, key, due_ms))) = (self.held, exceeded) {
+            let new = Held::new(context, &rule.name, action);
+            let before = context.store(held).get(&key).cloned();
+            if before.as_ref().is_some_and(|before| before.effective_ms() > new.effective_ms()) {
+                context.forward(new.verdict(context, VerdictKind::Limited, &self.node));
+                return Ok(());
+            }
+            if let Some(before) = before {
+                context.forward(before.verdict(context, VerdictKind::Limited, &self.node));
+            }
+            context.forward(new.verdict(context, VerdictKind::Held, &self.node));
+            context.store(held).put(&key, due_ms, new);
+            return Ok(());
         }
         for (key, keep_until_ms) in &self.windows {
             context.store(self.passed).upsert(key, *keep_until_ms, 1, |passed| *passed += 1);
@@ -211,10 +295,20 @@ impl Processor<Actions> for RateCheckProcessor {
     }
 
     fn schedules(&self) -> Vec<Schedule> {
-        vec![Schedule { kind: PunctuationType::Clock, interval_ms: MINUTE_MS }]
+        let mut schedules = vec![Schedule { kind: PunctuationType::Clock, interval_ms: MINUTE_MS }];
+        schedules.extend(self.held.map(|_| Schedule { kind: PunctuationType::Timer, interval_ms: 1 }));
+        schedules
     }
 
-    fn punctuate(&mut self, context: &mut Context<'_, Actions>, _kind: PunctuationType, time_ms: i64) {
-        context.store(self.passed).expire(time_ms);
+    fn punctuate(&mut self, context: &mut Context<'_, Actions>, kind: PunctuationType, time_ms: i64) {
+        match (kind, self.held) {
+            (PunctuationType::Timer, Some(held)) => {
+                while let Some((due_ms, event)) = context.store(held).take_due(time_ms) {
+                    context.forward(event.verdict(context, VerdictKind::Released, &self.node));
+                    event.release(context, due_ms);
+                }
+            }
+            _ => context.store(self.passed).expire(time_ms),
+        }
     }
 }

@@ -7,6 +7,7 @@
 use crate::expression::Expression;
 use crate::item::{Action, Actions, Item};
 use crate::metric::{MetricKind, MetricSpec};
+use crate::windows::Emit;
 use serde::Deserialize;
 use std::any::Any;
 use std::sync::Arc;
@@ -99,12 +100,17 @@ impl Toggle {
             name: counted.metric.to_string(),
             kind: MetricKind::Sum,
             windows_ms: Vec::new(),
+            emit: Emit::default(),
         };
         self.counts.iter().map(metric).collect()
     }
 
     pub(crate) fn event_types(&self) -> Vec<String> {
         vec![self.on.clone(), self.off.clone()]
+    }
+
+    pub(crate) fn takes(&self, event_type: &str) -> bool {
+        self.on == event_type || self.off == event_type
     }
 }
 
@@ -217,11 +223,11 @@ impl Processor<Actions> for ToggleProcessor {
         if active == was_active {
             return Ok(());
         }
-        let append_time_ms = context.origin().append_time_ms;
+        let (append_time_ms, clock_ms) = (context.origin().append_time_ms, context.clock_ms());
         for (counted, subject_id) in self.counts.iter().zip(subjects) {
             let body = ChangeBody::Delta {
                 minute: since_ms.div_euclid(60_000),
-                total_only: append_time_ms - since_ms > self.late_after_ms,
+                total_only: clock_ms - since_ms > self.late_after_ms,
                 delta: if active { 1 } else { -1 },
             };
             context.forward(Item::Change(Change { subject_id, metric: counted.metric.clone(), body }));

@@ -2,26 +2,31 @@
 //!
 //! What changed is sent on once per commit: one record with all totals of the subject, one per window that changed.
 
+mod windows;
+
 use crate::item::{Actions, Item};
 use crate::metric::{MetricKind, MetricSpec, metrics_of};
 use crate::sketch::{EXACT_MAX, Sketch};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use serde::Deserialize;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tally_model::{CounterWindow, Counters, Delta, SubjectChanges, Visitors};
+use tally_model::{Counters, Delta, SubjectChanges, Visitors};
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
-use tally_streams::store::{AccumulatorStore, Hash128, KeyValueStore, StoreHandle, StoreValue, WindowStore};
+use tally_streams::store::{AccumulatorStore, Hash128, KeyValueStore, StateStore, StoreHandle, StoreValue};
 use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
+use windows::{Closing, HOUR_MS, Windows};
 use xxhash_rust::xxh3::xxh3_64;
-
-const HOUR_MS: i64 = 3_600_000;
 
 /// No parameters: what is counted and in which windows is said by the nodes that it reads.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TotalParams {}
+
+/// What the stores are called that not every `total` has.
+const WINDOW_SKETCHES: &str = "window-sketches";
+const CLOSING: &str = "closing";
 
 /// A checked `total` node.
 pub struct Total {
@@ -36,8 +41,6 @@ pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>,
 
 /// All totals of a subject, by metric.
 type Totals = KeyValueStore<Arc<str>, SubjectTotals>;
-/// Counts by (subject, metric, window, start), each kept until its window is closed.
-type Windows = WindowStore<Hash128, i64, HOUR_MS>;
 /// Visitors by (subject, metric).
 type Sketches = AccumulatorStore<Hash128, Sketch>;
 
@@ -93,14 +96,29 @@ impl Total {
     }
 }
 
+fn store(name: String, kind: &'static str, make: fn() -> Box<dyn StateStore>) -> StoreSpec {
+    StoreSpec { name, kind, schema_version: 1, windows: Vec::new(), make }
+}
+
 impl Blueprint<Actions> for Total {
     fn stores(&self) -> Vec<StoreSpec> {
-        let store = |name, kind, make| StoreSpec { name, kind, schema_version: 1, windows: Vec::new(), make };
         vec![
             store(self.node.clone(), "key-value", Totals::make),
-            store(self.store_name("windows"), "window", Windows::make),
+            store(self.store_name("windows"), "window", windows::Sums::make),
             store(self.store_name("sketches"), "accumulator", Sketches::make),
         ]
+    }
+
+    fn stores_behind(&self, inputs: &[&dyn Blueprint<Actions>]) -> Vec<StoreSpec> {
+        let metrics: Vec<_> = inputs.iter().flat_map(|input| metrics_of(*input)).collect();
+        let mut stores = self.stores();
+        if windows::has_sketches(metrics.iter()) {
+            stores.push(store(self.store_name(WINDOW_SKETCHES), "window-accumulator", windows::Sketches::make));
+        }
+        if windows::has_closing(metrics.iter()) {
+            stores.push(store(self.store_name(CLOSING), "due", Closing::make));
+        }
+        stores
     }
 
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
@@ -120,26 +138,34 @@ impl Blueprint<Actions> for Total {
     }
 
     fn store_windows(&self, site: &BuildSite<'_, Actions>) -> BTreeMap<String, Vec<String>> {
-        let windows = self.metrics(site).into_iter().flat_map(|(_, metric)| {
-            let MetricSpec { name, windows_ms, .. } = metric;
-            windows_ms.into_iter().map(move |window_ms| format!("{name}/{} min", window_ms / 60_000))
-        });
-        BTreeMap::from([(self.store_name("windows"), windows.collect())])
+        let mut windows = BTreeMap::from([(self.store_name("windows"), Vec::new())]);
+        for (_, MetricSpec { name, kind, windows_ms, .. }) in self.metrics(site) {
+            let store = if kind == MetricKind::Unique { WINDOW_SKETCHES } else { "windows" };
+            let of_metric = windows_ms.into_iter().map(|window_ms| format!("{name}/{} min", window_ms / 60_000));
+            windows.entry(self.store_name(store)).or_default().extend(of_metric);
+        }
+        windows
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
+        let metrics = self.metrics(site);
+        let specs = || metrics.iter().map(|(_, spec)| spec);
+        let windows = Windows::new(
+            site.store(&self.store_name("windows")),
+            windows::has_sketches(specs()).then(|| site.store(&self.store_name(WINDOW_SKETCHES))),
+            windows::has_closing(specs()).then(|| site.store(&self.store_name(CLOSING))),
+            site.hash_seed,
+            site.settings.late_after.as_millis() as i64,
+        );
         let metric = |(_, spec): (String, MetricSpec)| (spec.name.clone(), Metric { id: metric_id(&spec.name), spec });
         Box::new(TotalProcessor {
-            metrics: self.metrics(site).into_iter().map(metric).collect(),
+            metrics: metrics.into_iter().map(metric).collect(),
             totals: site.store(&self.node),
-            windows: site.store(&self.store_name("windows")),
+            windows,
             sketches: site.store(&self.store_name("sketches")),
             hash_seed: site.hash_seed,
-            grace_ms: site.settings.late_after.as_millis() as i64,
             changed: Vec::new(),
             changed_index: HashMap::default(),
-            changed_windows: Vec::new(),
-            seen_windows: HashSet::default(),
         })
     }
 
@@ -153,27 +179,15 @@ struct Metric {
     spec: MetricSpec,
 }
 
-/// A window that changed since the last commit.
-struct ChangedWindow {
-    key: Hash128,
-    subject_id: Arc<str>,
-    metric: Arc<str>,
-    window_ms: i64,
-    window_start_ms: i64,
-}
-
 struct TotalProcessor {
     metrics: HashMap<String, Metric, ahash::RandomState>,
     totals: StoreHandle<Totals>,
-    windows: StoreHandle<Windows>,
+    windows: Windows,
     sketches: StoreHandle<Sketches>,
     hash_seed: u64,
-    grace_ms: i64,
     /// Subjects that changed since the last commit, and their metrics; in order of first change.
     changed: Vec<(Arc<str>, Vec<Arc<str>>)>,
     changed_index: HashMap<Arc<str>, usize, ahash::RandomState>,
-    changed_windows: Vec<ChangedWindow>,
-    seen_windows: HashSet<Hash128, ahash::RandomState>,
 }
 
 impl TotalProcessor {
@@ -197,38 +211,16 @@ impl TotalProcessor {
         let totals = context.store(self.totals).modify(subject_id).get_or_insert_default();
         *totals.entry(metric.id) += delta.delta;
         if !delta.total_only {
-            for window_ms in &metric.spec.windows_ms {
-                let window_start_ms = (delta.minute * 60_000).div_euclid(*window_ms) * window_ms;
-                let key = Hash128::of(
-                    self.hash_seed,
-                    &[
-                        subject_id.as_bytes(),
-                        delta.metric.as_bytes(),
-                        &window_ms.to_le_bytes(),
-                        &window_start_ms.to_le_bytes(),
-                    ],
-                );
-                let keep_until_ms = window_start_ms + window_ms + self.grace_ms;
-                context.store(self.windows).upsert(&key, keep_until_ms, delta.delta, |value| *value += delta.delta);
-                if self.seen_windows.insert(key) {
-                    self.changed_windows.push(ChangedWindow {
-                        key,
-                        subject_id: subject_id.clone(),
-                        metric: delta.metric.clone(),
-                        window_ms: *window_ms,
-                        window_start_ms,
-                    });
-                }
-            }
+            let at = (delta.minute, delta.delta);
+            self.windows.add_delta(context, subject_id, &delta.metric, &metric.spec, at);
         }
         self.mark(subject_id, &delta.metric);
     }
 
     fn add_visitors(&mut self, context: &mut Context<'_, Actions>, subject_id: &Arc<str>, visitors: &Visitors) {
         let Some(metric) = self.metrics.get(&*visitors.metric) else { return };
-        // Windows of visitors come with their own entries; only all time is kept here yet.
-        if visitors.window.is_some() {
-            return;
+        if let Some(window) = visitors.window {
+            return self.windows.add_visitors(context, subject_id, &metric.spec, window, visitors);
         }
         let key = Hash128::of(self.hash_seed, &[subject_id.as_bytes(), visitors.metric.as_bytes()]);
         let Some(sketch) = context.store(self.sketches).add(&key, &visitors.hashes) else { return };
@@ -264,13 +256,17 @@ impl Processor<Actions> for TotalProcessor {
     }
 
     fn schedules(&self) -> Vec<Schedule> {
-        vec![Schedule { kind: PunctuationType::Clock, interval_ms: HOUR_MS }]
+        // What closes is sent before it is forgotten: punctuators fire in this order.
+        let timer = self.windows.closing.map(|_| Schedule { kind: PunctuationType::Timer, interval_ms: 1 });
+        let clock = Schedule { kind: PunctuationType::Clock, interval_ms: HOUR_MS };
+        timer.into_iter().chain([clock]).collect()
     }
 
-    fn punctuate(&mut self, context: &mut Context<'_, Actions>, _kind: PunctuationType, time_ms: i64) {
-        // What changed in windows that close now is still unsent.
-        self.flush_windows(context);
-        context.store(self.windows).expire(time_ms);
+    fn punctuate(&mut self, context: &mut Context<'_, Actions>, kind: PunctuationType, time_ms: i64) {
+        match kind {
+            PunctuationType::Timer => self.windows.close(context, time_ms),
+            _ => self.windows.expire(context, time_ms),
+        }
     }
 
     fn flush(&mut self, context: &mut Context<'_, Actions>) {
@@ -279,31 +275,12 @@ impl Processor<Actions> for TotalProcessor {
             context.forward(Item::Counters(counters));
         }
         self.changed_index.clear();
-        self.flush_windows(context);
+        self.windows.flush(context);
     }
 
     fn discard(&mut self) {
         self.changed.clear();
         self.changed_index.clear();
-        self.changed_windows.clear();
-        self.seen_windows.clear();
-    }
-}
-
-impl TotalProcessor {
-    fn flush_windows(&mut self, context: &mut Context<'_, Actions>) {
-        let version = context.version();
-        for changed in self.changed_windows.drain(..) {
-            let Some(value) = context.store(self.windows).get(&changed.key).copied() else { continue };
-            context.forward(Item::Counter(CounterWindow {
-                subject_id: changed.subject_id.to_string(),
-                metric: changed.metric.to_string(),
-                window_ms: changed.window_ms,
-                window_start_ms: changed.window_start_ms,
-                value,
-                version,
-            }));
-        }
-        self.seen_windows.clear();
+        self.windows.discard();
     }
 }

@@ -1,13 +1,15 @@
-//! `type: unique`: distinct actors per subject. Exact up to 256, then an estimate (see [`crate::Sketch`]).
+//! `type: unique`: distinct actors per subject, for all time and in windows. Exact up to 256, then an estimate (see
+//! [`crate::Sketch`]).
 
 use crate::item::{Actions, Item};
 use crate::metric::{MetricKind, MetricSpec};
+use crate::windows::{self, Emit};
 use serde::Deserialize;
 use std::any::Any;
 use std::sync::Arc;
 use tally_model::{Change, ChangeBody, check_event_type};
 use tally_streams::processor::{Context, Processor, Reject};
-use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
+use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, ParamError, Params, StoreSpec};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The parameters.
@@ -18,6 +20,12 @@ pub struct UniqueParams {
     pub event: String,
     /// Who is counted: `actor_id`.
     pub by: VisitorField,
+    /// Lengths of fixed windows to count in besides all time: whole minutes, at most 31d. A sketch each.
+    #[serde(default)]
+    pub windows: Vec<ConfigDuration>,
+    /// When the value of a window is sent on.
+    #[serde(default)]
+    pub emit: Option<Emit>,
 }
 
 /// What tells visitors apart.
@@ -32,20 +40,29 @@ pub enum VisitorField {
 pub struct Unique {
     node: String,
     event: String,
+    windows_ms: Vec<i64>,
+    emit: Emit,
 }
 
 /// For the registry.
 pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
-    let UniqueParams { event, by: VisitorField::ActorId } = params.parse()?;
-    match check_event_type(&event) {
-        Ok(()) => Ok(Box::new(Unique { node: node.to_owned(), event })),
-        Err(rule) => Err(vec![ParamError::new("event", rule)]),
+    let UniqueParams { event, by: VisitorField::ActorId, windows, emit } = params.parse()?;
+    let mut errors = Vec::new();
+    if let Err(rule) = check_event_type(&event) {
+        errors.push(ParamError::new("event", rule));
+    }
+    let windows_ms = windows::lengths_ms(&windows, emit, &mut errors);
+    let emit = emit.unwrap_or_default();
+    match errors.is_empty() {
+        true => Ok(Box::new(Unique { node: node.to_owned(), event, windows_ms, emit })),
+        false => Err(errors),
     }
 }
 
 impl Unique {
     pub(crate) fn metric(&self) -> MetricSpec {
-        MetricSpec { name: self.node.clone(), kind: MetricKind::Unique, windows_ms: Vec::new() }
+        let (name, windows_ms) = (self.node.clone(), self.windows_ms.clone());
+        MetricSpec { name, kind: MetricKind::Unique, windows_ms, emit: self.emit }
     }
 
     pub(crate) fn event_type(&self) -> String {
@@ -59,8 +76,13 @@ impl Blueprint<Actions> for Unique {
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
-        let metric = self.node.as_str().into();
-        Box::new(UniqueProcessor { metric, event: self.event.clone(), hash_seed: site.hash_seed })
+        Box::new(UniqueProcessor {
+            metric: self.node.as_str().into(),
+            event: self.event.clone(),
+            windows_ms: self.windows_ms.clone(),
+            hash_seed: site.hash_seed,
+            late_after_ms: site.settings.late_after.as_millis() as i64,
+        })
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -71,7 +93,9 @@ impl Blueprint<Actions> for Unique {
 struct UniqueProcessor {
     metric: Arc<str>,
     event: String,
+    windows_ms: Vec<i64>,
     hash_seed: u64,
+    late_after_ms: i64,
 }
 
 impl Processor<Actions> for UniqueProcessor {
@@ -79,9 +103,16 @@ impl Processor<Actions> for UniqueProcessor {
         let Item::Event(action) = item else { return Ok(()) };
         if *action.event.event_type == *self.event {
             let hash = xxh3_64_with_seed(action.event.actor_id.as_bytes(), self.hash_seed);
-            let body = ChangeBody::Visitor { window: None, hash };
-            let (subject_id, metric) = (action.event.subject_id.clone(), self.metric.clone());
-            context.forward(Item::Change(Change { subject_id, metric, body }));
+            // What comes so late may belong to windows that are closed.
+            let is_late = context.clock_ms() - action.effective_ms > self.late_after_ms;
+            let windows = self.windows_ms.iter().filter(|_| !is_late);
+            let windows =
+                windows.map(|length_ms| Some((*length_ms, windows::start_ms(action.effective_ms, *length_ms))));
+            for window in std::iter::once(None).chain(windows) {
+                let body = ChangeBody::Visitor { window, hash };
+                let (subject_id, metric) = (action.event.subject_id.clone(), self.metric.clone());
+                context.forward(Item::Change(Change { subject_id, metric, body }));
+            }
         }
         Ok(())
     }

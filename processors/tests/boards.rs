@@ -22,8 +22,10 @@ fn changed(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
+/// Without the rule that holds clicks back: boards are about what counts, whenever it does.
 fn load(text: &str) -> Topology<Actions> {
-    Topology::load("topology.yaml", text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
+    let text = changed(text, "max: 1, per: 5s", "max: 1000000, per: 5s");
+    Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn short_times() -> String {

@@ -139,7 +139,10 @@ impl Seen {
         for (_, record) in read("verdicts") {
             let place = (record["partition"].as_u64().unwrap(), record["offset"].as_u64().unwrap());
             let before = seen.verdicts.insert(place, text(&record["verdict"]));
-            assert_eq!(before, None, "two verdicts on {place:?}");
+            let held = before.as_deref() == Some("held");
+            assert!(held || before.is_none(), "two verdicts on {place:?}");
+            // What is held is released or limited, and nothing else is.
+            assert_eq!(held, record["verdict"] == "released" || held && record["verdict"] == "limited", "{place:?}");
         }
         seen.dead = read("dead-letters").len();
         seen
@@ -359,6 +362,8 @@ fn run(seed: u64, faults: bool) {
         records.map(|(.., key, value)| (key, serde_json::from_slice(&value).unwrap_or_default())).collect()
     });
     assert!(seen.boards.len() == 2 && seen.boards.values().all(|items| !items.is_empty()), "{:?}", seen.boards);
+    let released = seen.verdicts.values().filter(|verdict| *verdict == "released").count();
+    assert!(released > 20, "seed {seed}: {released} of what was held went on its way");
     assert_eq!(seen, reference(log, end_ms), "seed {seed}");
     // A thread starts over after a lost answer, and where it comes back while the other one fences who it was.
     let (rebuilds, lost) = (world.metrics.rebuilds.get(), world.log.lost_answers.load(Ordering::Relaxed));

@@ -25,5 +25,5 @@ pub use database::{Database, DatabaseError, Retention, Rows};
 pub use failure::SinkError;
 pub use metrics::SinkMetrics;
 pub use runner::{SinkTask, Step};
-pub use target::{StoredPosition, Target, TargetError};
+pub use target::{Expired, StoredPosition, Target, TargetError};
 pub use thread::{SinkState, SinkThread};

@@ -18,6 +18,7 @@ pub struct SinkMetrics {
     refills: IntCounterVec,
     partitions: IntGaugeVec,
     breaker_state: IntGaugeVec,
+    expired_rows: IntCounterVec,
 }
 
 /// The metrics of one sink, with their labels looked up.
@@ -80,6 +81,11 @@ impl SinkMetrics {
                 "0 closed: it works; 1 half open: one attempt decides; 2 open: only probes are sent.",
                 &["sink"],
             )?,
+            expired_rows: counter(
+                "tally_sink_expired_rows_total",
+                "Rows that were deleted because their time was over.",
+                &["sink", "table"],
+            )?,
         };
         registry.register(Box::new(metrics.write_seconds.clone()))?;
         registry.register(Box::new(metrics.clock_lag_seconds.clone()))?;
@@ -113,6 +119,10 @@ impl Handles {
 
     pub fn lag_records(&self, topic: &str, partition: u32) -> IntGauge {
         self.all.lag_records.with_label_values(&[self.sink.as_str(), topic, &partition.to_string()])
+    }
+
+    pub fn expired_rows(&self, table: &str) -> IntCounter {
+        self.all.expired_rows.with_label_values(&[self.sink.as_str(), table])
     }
 
     /// Ends the series of a partition that somebody else reads now.

@@ -368,8 +368,9 @@ impl SinkTask {
         if now_ms < self.expire_at_ms {
             return Ok(());
         }
-        let more = self.target.expire(now_ms)?;
-        self.expire_at_ms = now_ms + if more { EXPIRE_AGAIN_MS } else { EXPIRE_EVERY_MS };
+        let expired = self.target.expire(now_ms)?;
+        expired.rows.iter().for_each(|(table, rows)| self.metrics.expired_rows(table).inc_by(*rows));
+        self.expire_at_ms = now_ms + if expired.more { EXPIRE_AGAIN_MS } else { EXPIRE_EVERY_MS };
         Ok(())
     }
 }

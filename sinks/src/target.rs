@@ -41,11 +41,20 @@ pub trait Target: Send {
         true
     }
 
-    /// Drops some of what is too old to be kept; says whether there is more.
-    fn expire(&mut self, now_ms: i64) -> Result<bool, TargetError> {
+    /// Drops some of what is too old to be kept, at most a slice of each table.
+    fn expire(&mut self, now_ms: i64) -> Result<Expired, TargetError> {
         let _ = now_ms;
-        Ok(false)
+        Ok(Expired::default())
     }
+}
+
+/// What a call of [`Target::expire`] has dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// How many rows of each table.
+    pub rows: Vec<(&'static str, u64)>,
+    /// There is more of it.
+    pub more: bool,
 }
 
 /// How far a topic partition is contained in a target.

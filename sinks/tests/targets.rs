@@ -5,7 +5,8 @@ mod fixture;
 use fixture::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tally_sinks::{Batch, StoredPosition, Target, TargetError, ValueType};
+use tally_model::VerdictKind;
+use tally_sinks::{Batch, DeadLetter, Expired, StoredPosition, Target, TargetError, ValueType};
 use tally_streams::log::TopicPartition;
 
 fn totals(pairs: &[(&str, i64)]) -> BTreeMap<String, i64> {
@@ -197,6 +198,22 @@ fn old_rows_leave_and_the_rest_stays() {
             batch.verdicts.push(verdict(0, i, None, NOW_MS - DAY_MS - 1));
         }
         batch.verdicts.push(verdict(0, 9_999, None, NOW_MS - DAY_MS));
+        for (letter_offset, appended_at_ms) in [(1, NOW_MS - 14 * DAY_MS - 1), (2, NOW_MS - 14 * DAY_MS)] {
+            let letter = TopicPartition::new("dead-letters", 0);
+            let (reason, node, topic, partition, offset, key, value) = Default::default();
+            batch.dead_letters.push(DeadLetter {
+                letter,
+                letter_offset,
+                reason,
+                node,
+                topic,
+                partition,
+                offset,
+                key,
+                value,
+                appended_at_ms,
+            });
+        }
         let from = TopicPartition::new("windows", 0);
         for window in [window(NOW_MS - 90 * DAY_MS - 3_600_001, 1, 1), window(NOW_MS - 90 * DAY_MS - 3_600_000, 2, 1)] {
             add(
@@ -209,11 +226,38 @@ fn old_rows_leave_and_the_rest_stays() {
             );
         }
         target.write(&batch).unwrap();
-        assert!(target.expire(NOW_MS).unwrap());
-        assert!(target.expire(NOW_MS).unwrap());
-        assert!(!target.expire(NOW_MS).unwrap());
+        let slices = [(1_000, 1, 1), (1_000, 0, 0), (500, 0, 0)];
+        for (slice, (verdicts, letters, windows)) in slices.into_iter().enumerate() {
+            let rows = vec![("verdicts", verdicts), ("dead_letters", letters), ("counter_windows", windows)];
+            assert_eq!(target.expire(NOW_MS).unwrap(), Expired { rows, more: slice < 2 });
+        }
         assert_eq!(place.rows("SELECT `offset` FROM verdicts"), ["9999"]);
         assert_eq!(place.rows("SELECT value FROM counter_windows"), ["2"]);
+        assert_eq!(place.rows("SELECT letter_offset FROM dead_letters"), ["2"]);
+    }
+}
+
+#[test]
+fn the_last_verdict_on_an_event_holds_and_what_is_released_has_none() {
+    for place in DatabasePlace::all() {
+        let mut target = place.target();
+        let said = |offset, kind| tally_model::Verdict { verdict: kind, ..verdict(3, offset, Some("0a"), NOW_MS) };
+        let write = |target: &mut Box<dyn Target>, verdicts: Vec<tally_model::Verdict>| {
+            target.write(&Batch { verdicts, ..Batch::default() }).unwrap();
+        };
+        use VerdictKind::{Held, Limited, Released};
+        // Within a batch, whatever lies between.
+        let mut verdicts: Vec<_> = (0..600).map(|offset| said(offset, Held)).collect();
+        verdicts.extend((0..300).map(|offset| said(offset, Limited)));
+        verdicts.extend((300..599).map(|offset| said(offset, Released)));
+        write(&mut target, verdicts);
+        let kinds =
+            || place.rows("SELECT verdict, COUNT(*), MIN(`offset`) FROM verdicts GROUP BY verdict ORDER BY verdict");
+        assert_eq!(kinds(), ["held|1|599", "limited|300|0"]);
+        // And from batch to batch; also where the rows have gone already.
+        write(&mut target, (600..1_900).map(|offset| said(offset, Held)).collect());
+        write(&mut target, (400..1_899).map(|offset| said(offset, Released)).collect());
+        assert_eq!(kinds(), ["held|1|1899", "limited|300|0"]);
     }
 }
 

@@ -5,8 +5,8 @@
 
 use crate::naive::boards::{self, Rules};
 use crate::naive::{
-    Differences, Held, Model, Moment, Stored, StoredBoards, TopicBoards, compare_boards, compare_counters,
-    compare_stored, read_history, read_topic,
+    Differences, Held, Model, Moment, Stored, StoredBoards, TOGGLE_WINDOW_MS, TopicBoards, compare_boards,
+    compare_counters, compare_stored, read_history, read_topic,
 };
 use crate::process::{Client, Sender, Service, Site, now_ms, wait_until};
 use serde::Deserialize;
@@ -86,8 +86,10 @@ impl ExactRun<'_> {
         let seconds = begun.elapsed().as_secs_f64();
         (self.say)(format!("applied after {seconds:.1} s: {:.0} events/s", file.lines as f64 / seconds));
         (self.say)(format!("the service used {}", service.usage()));
+        let rest = moment(&site);
+        wait_until_released(rest.released_ms, || Stored::clock_ms(&site.database_file()));
+        moments.push(rest);
         let served = client.counters(&self.sample());
-        moments.push(moment(&site));
         stop(service);
         let mut differences = Differences::default();
         let model = compare(&site, &mut differences);
@@ -198,15 +200,20 @@ fn moment(site: &Site) -> Moment {
     rest(&client, &rules, || Some(vec![served(&client, &rules), stored()]))
 }
 
-/// Looks at stores until that falls into a moment of rest at which no board ages. While nothing is sent there is one soon:
+/// Looks at stores until that falls into a moment of rest at which no board ages and no click is held back. While nothing is sent there is one soon:
 /// clocks are told every few seconds, and boards age by the minute.
 pub fn rest(client: &Client, rules: &[Rules], look: impl Fn() -> Option<Vec<Held>>) -> Moment {
+    let mut seen = (Vec::new(), 0);
     wait_until("rest", || {
         let ends = client.ends_at_rest()?;
+        if seen.0 != ends {
+            seen = (ends.clone(), released_ms());
+        }
+        let released_ms = seen.1;
         let (held, at_ms) = (look()?, now_ms());
-        let settled = held.iter().all(|held| held.is_settled(at_ms, rules));
+        let settled = held.iter().all(|held| held.clock_ms >= released_ms && held.is_settled(at_ms, rules));
         // What was still on its way to the log when it looked is there now.
-        (settled && client.ends_at_rest().as_ref() == Some(&ends)).then_some(Moment { ends, at_ms, held })
+        (settled && client.ends_at_rest().as_ref() == Some(&ends)).then_some(Moment { ends, at_ms, released_ms, held })
     })
 }
 
@@ -238,10 +245,21 @@ pub fn stop(service: Service) {
     assert!(took < STOP_MAX, "stopping took {took:?}");
 }
 
+/// From this clock on nothing of what was sent so far is held back by a rate rule.
+pub fn released_ms() -> i64 {
+    now_ms() + TOGGLE_WINDOW_MS
+}
+
+/// Waits until the tables have what was held back until then.
+pub fn wait_until_released(released_ms: i64, clock_ms: impl Fn() -> i64) {
+    wait_until("windows to end", || (clock_ms() >= released_ms).then_some(()));
+}
+
 /// The model of what the log holds, with everything in the database compared to it. No process may run.
 pub fn compare(site: &Site, differences: &mut Differences) -> Model {
     let mut model = Model::default();
     read_history(&site.log_dir(), |record| model.take(record));
+    model.finish();
     compare_stored(&model, &Stored::read(&site.database_file()), differences);
     model
 }

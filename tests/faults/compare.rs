@@ -1,7 +1,7 @@
 //! What the log, the tables, the hashes and the API say, held against the naive model of the topic `user-actions`.
 
 use super::Cluster;
-use crate::exactness::{WorkloadFile, rest, served};
+use crate::exactness::{WorkloadFile, rest, served, wait_until_released};
 use crate::naive::boards::{self, Board};
 use crate::naive::{
     Differences, Held, Model, Moment, Stored, StoredBoards, TopicBoards, compare_boards, compare_counters,
@@ -23,11 +23,14 @@ pub fn everything(
     file: &WorkloadFile,
     mut moments: Vec<Moment>,
 ) -> Differences {
+    let rest = moment(cluster, client);
+    wait_until_released(rest.released_ms, || Stored::clock_ms_of_mysql(&cluster.services.direct.mariadb));
+    moments.push(rest);
     let served = client.counters(&sample(seed));
-    moments.push(moment(cluster, client));
     let log = KafkaLog::open(KafkaOptions::new(cluster.services.direct.kafka.clone())).expect("the broker is there");
     let mut model = Model::default();
     read_topic(&log, "user-actions", |record| model.take(record));
+    model.finish();
     let topic = totals_of_topic(&log);
     let (rules, mut rankings) = (boards::rules(), TopicBoards::default());
     read_topic(&log, "rankings", |record| rankings.take(record, &mut moments, &rules));

@@ -1,6 +1,6 @@
 //! The model held against what was stored and what is served.
 
-use super::{Model, Stored};
+use super::{DAY_MS, Model, Stored};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Debug, Display};
 use std::hash::Hash;
@@ -59,8 +59,13 @@ impl Differences {
         }
     }
 
-    fn compare_visitors(&mut self, expected: &HashMap<String, usize>, found: &HashMap<String, i64>) {
-        self.compared("visitors", expected.len());
+    fn compare_visitors<K: Hash + Eq + Debug>(
+        &mut self,
+        what: &'static str,
+        expected: &HashMap<K, usize>,
+        found: &HashMap<K, i64>,
+    ) {
+        self.compared(what, expected.len());
         let mut errors = Vec::new();
         for (subject, exact) in expected {
             let value = found.get(subject).copied().unwrap_or(0);
@@ -68,23 +73,25 @@ impl Differences {
             if *exact > EXACT_VISITORS_MAX {
                 errors.push(error);
             } else if error != 0.0 {
-                self.add(format!("visitors of {subject}: {value} is stored, {exact} is right"));
+                self.add(format!("{what} of {subject:?}: {value} is stored, {exact} is right"));
             }
             if error > WORST_MAX {
-                self.add(format!("visitors of {subject}: {value} is stored, {exact} is right: too far off"));
+                self.add(format!("{what} of {subject:?}: {value} is stored, {exact} is right: too far off"));
             }
         }
         for (subject, value) in found.iter().filter(|(subject, _)| !expected.contains_key(*subject)) {
-            self.add(format!("visitors of {subject}: {value} is stored, nobody was there"));
+            self.add(format!("{what} of {subject:?}: {value} is stored, nobody was there"));
         }
         self.compared("visitors that are estimates", errors.len());
-        if !errors.is_empty() {
-            self.rmse = (errors.iter().map(|error| error * error).sum::<f64>() / errors.len() as f64).sqrt();
-            self.worst = errors.iter().copied().fold(0.0, f64::max);
+        let rmse = match errors.is_empty() {
+            true => 0.0,
+            false => (errors.iter().map(|error| error * error).sum::<f64>() / errors.len() as f64).sqrt(),
+        };
+        if rmse > RMSE_MAX {
+            self.add(format!("{what}: the estimates' RMSE is {:.2} %", rmse * 100.0));
         }
-        if self.rmse > RMSE_MAX {
-            self.add(format!("visitors: the estimates' RMSE is {:.2} %", self.rmse * 100.0));
-        }
+        self.rmse = self.rmse.max(rmse);
+        self.worst = errors.iter().copied().fold(self.worst, f64::max);
     }
 }
 
@@ -118,7 +125,14 @@ pub fn compare_stored(model: &Model, stored: &Stored, differences: &mut Differen
     differences.compare("counters", &expected, &found);
 
     let windows = model.windows.iter().map(|((s, m, l, b), v)| ((s.clone(), (*m).to_owned(), *l, *b), *v)).collect();
-    differences.compare("windows", &windows, &stored.windows);
+    let (found_visitors, found): (HashMap<_, _>, HashMap<_, _>) =
+        stored.windows.iter().map(|(k, v)| (k.clone(), *v)).partition(|((_, m, ..), _)| m == "visitors");
+    differences.compare("windows", &windows, &found);
+    let found =
+        found_visitors.into_iter().map(|((subject, _, length, start), v)| ((subject, length, start), v)).collect();
+    let daily = model.daily_visitors.iter();
+    let daily = daily.map(|((subject, start), actors)| ((subject.clone(), DAY_MS, *start), actors.len())).collect();
+    differences.compare_visitors("visitors by day", &daily, &found);
 
     let reactions = model.reactions.iter();
     let reactions = reactions.map(|((a, m, s), r)| ((a.clone(), (*m).to_owned(), s.clone()), r.clone())).collect();
@@ -134,9 +148,9 @@ pub fn compare_stored(model: &Model, stored: &Stored, differences: &mut Differen
     let dead = letters(&mut model.dead_letters.iter().copied());
     differences.compare("dead letters", &dead, &letters(&mut stored.dead_letters.iter().copied()));
 
-    let visitors = visitors.into_iter().map(|((subject, _), value)| (subject, value)).collect();
+    let visitors: HashMap<_, _> = visitors.into_iter().map(|((subject, _), value)| (subject, value)).collect();
     let exact = model.visitors.iter().map(|(subject, actors)| (subject.clone(), actors.len())).collect();
-    differences.compare_visitors(&exact, &visitors);
+    differences.compare_visitors("visitors", &exact, &visitors);
 }
 
 /// What the API says of some subjects: every metric it names, and none missing that was counted.

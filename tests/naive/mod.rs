@@ -16,7 +16,7 @@ pub use moments::{Held, Moment, TopicBoards, compare_boards, items};
 pub use stored::{Stored, StoredBoards};
 
 use serde::Deserialize;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use tally_streams::log::partition_of;
 
 const LATE_AFTER_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -27,6 +27,9 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 const BURST_EVENTS: [&str; 7] = ["view", "read", "like", "unlike", "follow", "unfollow", "share"];
 const BURST_MAX: u32 = 60;
 const BURST_WINDOW_MS: i64 = 10_000;
+/// Rule `toggle`.
+const TOGGLE_MAX: u32 = 1;
+pub const TOGGLE_WINDOW_MS: i64 = 5_000;
 /// Every type of event that is counted.
 const KINDS: [&str; 8] = ["view", "read", "like", "unlike", "follow", "unfollow", "share", "api_call"];
 /// How far ahead of the log an event may lie.
@@ -47,6 +50,8 @@ pub struct Model {
     pub counters: HashMap<CounterKey, i64>,
     pub windows: HashMap<WindowKey, i64>,
     pub visitors: HashMap<String, HashSet<String>>,
+    /// By subject and start of the day.
+    pub daily_visitors: HashMap<(String, i64), HashSet<String>>,
     pub reactions: HashMap<ReactionKey, Reaction>,
     pub verdicts: HashMap<Place, Verdict>,
     /// Records that are no valid event, or lie where they do not belong.
@@ -60,6 +65,10 @@ pub struct Model {
     seen: HashSet<(String, String)>,
     /// (actor, number of the window)
     passed: HashMap<(String, i64), u32>,
+    /// (actor, subject, number of the window)
+    toggled: HashMap<(String, String, i64), u32>,
+    /// What rule `toggle` holds back: by partition, number of the window, actor and subject.
+    held: BTreeMap<(u32, i64, String, String), Click>,
     switches: HashMap<ReactionKey, Switch>,
 }
 
@@ -77,6 +86,13 @@ pub struct Verdict {
     pub event_id: Option<String>,
     pub actor_id: Option<String>,
     pub appended_at_ms: i64,
+}
+
+struct Click {
+    event: Event,
+    time_ms: i64,
+    appended_ms: i64,
+    place: Place,
 }
 
 struct Switch {
@@ -134,6 +150,7 @@ impl Model {
         let clock = self.clocks.entry(record.partition).or_insert(i64::MIN);
         *clock = record.append_time_ms.max(*clock);
         let appended_ms = *clock;
+        self.release(record.partition, appended_ms);
         let place = (record.partition, record.offset);
         let event = serde_json::from_slice::<Event>(record.value).ok();
         let Some(event) = event.filter(|event| is_valid(event, record, appended_ms)) else {
@@ -155,8 +172,55 @@ impl Model {
         } else if !self.passes_burst(&event, appended_ms) {
             self.verdict(place, "limited", event.into(), appended_ms);
         } else {
-            self.count(place, &event, occurred_ms.min(appended_ms), appended_ms);
+            let event = Click { event, time_ms: occurred_ms.min(appended_ms), appended_ms, place };
+            if let Some(event) = self.hold(event) {
+                self.passed_burst(&event.event, appended_ms);
+                self.count(place, &event.event, event.time_ms, appended_ms);
+            }
         }
+    }
+
+    /// Time has passed and nothing more comes: what is held back is counted.
+    pub fn finish(&mut self) {
+        let partitions: Vec<u32> = self.clocks.keys().copied().collect();
+        partitions.into_iter().for_each(|partition| self.release(partition, i64::MAX));
+    }
+
+    /// Counts what is held back in windows that end at or before a time.
+    fn release(&mut self, partition: u32, clock_ms: i64) {
+        let ended = |(of, window, ..): &(u32, i64, String, String)| {
+            *of == partition && (window + 1).saturating_mul(TOGGLE_WINDOW_MS) <= clock_ms
+        };
+        let from = (partition, i64::MIN, String::new(), String::new());
+        while let Some(key) = self.held.range(from.clone()..).next().map(|(key, _)| key.clone()).filter(ended) {
+            if let Some(Click { event, time_ms, appended_ms, place }) = self.held.remove(&key) {
+                self.count(place, &event, time_ms, appended_ms);
+            }
+        }
+    }
+
+    /// Gives an event back unless rule `toggle` keeps it: of what is over its limit only the one with the greatest time,
+    /// of equal ones the later, stays until the window has ended.
+    fn hold(&mut self, new: Click) -> Option<Click> {
+        if !matches!(new.event.kind.as_str(), "like" | "unlike") {
+            return Some(new);
+        }
+        let window = new.appended_ms.div_euclid(TOGGLE_WINDOW_MS);
+        let (actor, subject) = (new.event.actor_id.clone(), new.event.subject_id.clone());
+        let toggled = self.toggled.entry((actor.clone(), subject.clone(), window)).or_default();
+        if *toggled < TOGGLE_MAX {
+            *toggled += 1;
+            return Some(new);
+        }
+        let key = (new.place.0, window, actor, subject);
+        let over = match self.held.get(&key) {
+            Some(held) if held.time_ms > new.time_ms => Some(new),
+            _ => self.held.insert(key, new),
+        };
+        if let Some(Click { event, appended_ms, place, .. }) = over {
+            self.verdict(place, "limited", event.into(), appended_ms);
+        }
+        None
     }
 
     fn verdict(&mut self, place: Place, kind: &str, ids: Readable, appended_at_ms: i64) {
@@ -170,12 +234,15 @@ impl Model {
             return true;
         }
         let window = appended_ms.div_euclid(BURST_WINDOW_MS);
-        let passed = self.passed.entry((event.actor_id.clone(), window)).or_default();
-        if *passed == BURST_MAX {
-            return false;
+        self.passed.get(&(event.actor_id.clone(), window)).is_none_or(|passed| *passed < BURST_MAX)
+    }
+
+    /// Only what every rule lets pass counts towards them.
+    fn passed_burst(&mut self, event: &Event, appended_ms: i64) {
+        if BURST_EVENTS.contains(&event.kind.as_str()) {
+            let window = appended_ms.div_euclid(BURST_WINDOW_MS);
+            *self.passed.entry((event.actor_id.clone(), window)).or_default() += 1;
         }
-        *passed += 1;
-        true
     }
 
     fn count(&mut self, place: Place, event: &Event, time_ms: i64, appended_ms: i64) {
@@ -187,6 +254,8 @@ impl Model {
                 self.add_window(subject, "views", HOUR_MS, time_ms);
                 self.add_window(subject, "views", DAY_MS, time_ms);
                 self.visitors.entry(subject.clone()).or_default().insert(event.actor_id.clone());
+                let day = (subject.clone(), time_ms.div_euclid(DAY_MS) * DAY_MS);
+                self.daily_visitors.entry(day).or_default().insert(event.actor_id.clone());
             }
             "read" if event.duration_ms.is_some_and(|duration| duration >= 5_000) => {
                 self.on_boards(place, event, "reads", time_ms, 1);

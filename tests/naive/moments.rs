@@ -28,6 +28,8 @@ pub struct Moment {
     pub ends: Vec<u64>,
     /// By the clock of whoever looked; nothing was written before it that `ends` does not cover.
     pub at_ms: i64,
+    /// From this clock on nothing that `ends` covers is held back.
+    pub released_ms: i64,
     pub held: Vec<Held>,
 }
 
@@ -94,7 +96,9 @@ impl TopicBoards {
         let ends: Vec<u64> = roots.iter().map(|root| number(root, "next_offset") as u64).collect();
         let clock_ms = roots.iter().map(|root| number(root, "clock_ms")).min().unwrap_or(i64::MIN);
         let held = Held { store: "topic", clock_ms, boards: self.boards.clone() };
-        let known = |moment: &&mut Moment| moment.ends == ends && record.append_time_ms <= moment.at_ms;
+        let known = |moment: &&mut Moment| {
+            moment.ends == ends && record.append_time_ms <= moment.at_ms && clock_ms >= moment.released_ms
+        };
         if clock_ms > i64::MIN
             && held.is_settled(record.append_time_ms, rules)
             && let Some(moment) = moments.iter_mut().find(known)

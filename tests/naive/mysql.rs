@@ -1,5 +1,6 @@
 //! The same tables in MySQL or MariaDB, where ids and words are bytes.
 
+use super::stored::{PROGRESS, smallest_clock};
 use super::{Place, Reaction, Stored, StoredBoards, Verdict};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{Connection, Row};
@@ -11,6 +12,16 @@ impl Stored {
         runtime.block_on(async {
             let mut connection = MySqlConnection::connect(url).await.unwrap();
             Self::read_tables(&mut connection).await
+        })
+    }
+
+    /// As of when the tables are.
+    pub fn clock_ms_of_mysql(url: &str) -> i64 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut connection = MySqlConnection::connect(url).await.unwrap();
+            let roots: Vec<String> = rows(&mut connection, PROGRESS).await.iter().map(|row| text(row, 0)).collect();
+            smallest_clock(&roots)
         })
     }
 

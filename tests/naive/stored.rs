@@ -7,6 +7,20 @@ use sqlx::{ConnectOptions, Connection, Row};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+/// Progress of the topics that are written by what rate rules hold back; 8 partitions each.
+pub(super) const PROGRESS: &str =
+    "SELECT roots FROM sink_progress WHERE topic IN ('counters', 'counter-windows', 'reactions', 'verdicts')";
+const PROGRESS_ROWS: usize = 4 * 8;
+
+/// The smallest clock in the progress of every partition; that of the beginning of time while some has said nothing.
+pub(super) fn smallest_clock(roots: &[String]) -> i64 {
+    let clocks = roots.iter().flat_map(|roots| {
+        let roots: Vec<serde_json::Value> = serde_json::from_str(roots).unwrap();
+        roots.into_iter().map(|root| root["clock_ms"].as_i64().unwrap())
+    });
+    if roots.len() < PROGRESS_ROWS { i64::MIN } else { clocks.min().unwrap_or(i64::MIN) }
+}
+
 /// The tables that are compared.
 #[derive(Default)]
 pub struct Stored {
@@ -90,6 +104,16 @@ impl Stored {
         runtime.block_on(async {
             let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
             Self::read_all(&mut connection).await
+        })
+    }
+
+    /// As of when the tables are.
+    pub fn clock_ms(file: &Path) -> i64 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut connection = SqliteConnectOptions::new().filename(file).read_only(true).connect().await.unwrap();
+            let roots: Vec<String> = rows(&mut connection, PROGRESS).await.iter().map(|row| row.get(0)).collect();
+            smallest_clock(&roots)
         })
     }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tally_cache::CachedCounters;
 use tally_http::ApiProblem;
-use tally_model::{Ranked, Ranking, RootPosition};
+use tally_model::{Ranked, Ranking, RootPosition, VerdictKind};
 use tokio::sync::watch;
 
 /// How many ids a statement asks for; fewer are filled up, so that few statements have to be prepared.
@@ -280,13 +280,17 @@ impl ReadDatabase {
         Ok(rows.into_iter().collect())
     }
 
-    /// What became of the events of a request that were not counted, in the order of the log.
-    pub async fn not_counted(&self, request: &str) -> Result<Vec<NotCounted>, ApiProblem> {
+    /// Which events of a request a rate rule holds back, and what became of those that were not counted, in the order of
+    /// the log.
+    pub async fn verdicts(&self, request: &str) -> Result<(Vec<String>, Vec<NotCounted>), ApiProblem> {
         let sql = "SELECT event_id, verdict, reason FROM verdicts WHERE request = ? ORDER BY `partition`, `offset`";
         let read = |row: &dyn Columns| {
             Ok(NotCounted { event_id: row.text_or_null(0)?, verdict: row.text(1)?, reason: row.text(2)? })
         };
-        self.pool.fetch(sql, &[request], read).await.map_err(unavailable)
+        let rows = self.pool.fetch(sql, &[request], read).await.map_err(unavailable)?;
+        let held = VerdictKind::Held.as_str();
+        let (held, not_counted): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row: &NotCounted| row.verdict == held);
+        Ok((held.into_iter().filter_map(|row| row.event_id).collect(), not_counted))
     }
 
     /// Progress that is at most a tenth of a second old. Rows read afterwards are at least as new.

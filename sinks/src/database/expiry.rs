@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::rows::Value;
+use crate::target::Expired;
 use std::time::Duration;
 
 /// Rows a statement deletes, so that it holds its locks only briefly.
@@ -26,22 +27,24 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// Deletes a slice of each table; says whether there is more.
-    pub(super) async fn expire(&self, connection: &mut Connection, now_ms: i64) -> Result<bool, sqlx::Error> {
+    /// Deletes a slice of each table.
+    pub(super) async fn expire(&self, connection: &mut Connection, now_ms: i64) -> Result<Expired, sqlx::Error> {
         let before =
             |kept: Duration| Value::Int(now_ms.saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)));
         let slice = Value::Int(SLICE_ROWS);
         let expired = &connection.dialect().expired;
         let windows_before = before(self.counter_windows);
         let statements = [
-            (expired.verdicts, vec![before(self.verdicts), slice.clone()]),
-            (expired.dead_letters, vec![before(self.dead_letters), slice.clone()]),
-            (expired.counter_windows, vec![windows_before.clone(), windows_before, slice]),
+            ("verdicts", expired.verdicts, vec![before(self.verdicts), slice.clone()]),
+            ("dead_letters", expired.dead_letters, vec![before(self.dead_letters), slice.clone()]),
+            ("counter_windows", expired.counter_windows, vec![windows_before.clone(), windows_before, slice]),
         ];
-        let mut more = false;
-        for (sql, parameters) in statements {
-            more |= connection.execute(sql.into(), &parameters).await? == SLICE_ROWS as u64;
+        let mut done = Expired::default();
+        for (table, sql, parameters) in statements {
+            let rows = connection.execute(sql.into(), &parameters).await?;
+            done.rows.push((table, rows));
+            done.more |= rows == SLICE_ROWS as u64;
         }
-        Ok(more)
+        Ok(done)
     }
 }

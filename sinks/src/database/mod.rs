@@ -14,7 +14,7 @@ mod transaction;
 
 use crate::batch::Batch;
 use crate::config::ValueType;
-use crate::target::{StoredPosition, Target, TargetError};
+use crate::target::{Expired, StoredPosition, Target, TargetError};
 use address::{Address, redacted};
 use connection::{Columns, Connection};
 use mysql::ConnectError;
@@ -165,7 +165,7 @@ impl Target for Database {
         self.with(async |connection, upserts| transaction::write(connection, upserts, batch).await)
     }
 
-    fn expire(&mut self, now_ms: i64) -> Result<bool, TargetError> {
+    fn expire(&mut self, now_ms: i64) -> Result<Expired, TargetError> {
         let retention = self.retention;
         self.with(async |connection, _| retention.expire(connection, now_ms).await.map_err(unavailable))
     }

@@ -5,7 +5,7 @@ use super::table::{
 };
 use crate::batch::Batch;
 use std::fmt;
-use tally_model::Ranking;
+use tally_model::{Ranking, Verdict, VerdictKind};
 
 /// A value on its way into a column.
 #[derive(Clone)]
@@ -144,11 +144,32 @@ pub fn board_entries(ranking: &Ranking) -> Rows<'_> {
     Rows { table: BOARD_ENTRIES, values }
 }
 
+/// The last verdict on each event, by its place.
+fn last_verdicts(batch: &Batch) -> impl Iterator<Item = &Verdict> {
+    let place = |verdict: &&Verdict| (verdict.partition, verdict.offset);
+    let mut rows: Vec<&Verdict> = batch.verdicts.iter().collect();
+    // Stable: what was said last of an event stands last.
+    rows.sort_by_key(place);
+    let mut rows = rows.into_iter().peekable();
+    std::iter::from_fn(move || {
+        loop {
+            let row = rows.next()?;
+            if rows.peek().map(place) != Some(place(&row)) {
+                return Some(row);
+            }
+        }
+    })
+}
+
+/// Partition and offset of events that are no longer held back: their rows go, by place.
+pub fn released(batch: &Batch) -> Vec<(u32, u64)> {
+    let released = last_verdicts(batch).filter(|row| row.verdict == VerdictKind::Released);
+    released.map(|row| (row.partition, row.offset)).collect()
+}
+
 fn verdicts(batch: &Batch) -> Rows<'_> {
-    let mut rows: Vec<_> = batch.verdicts.iter().collect();
-    rows.sort_unstable_by_key(|row| (row.partition, row.offset));
     let mut values = Vec::new();
-    for row in rows {
+    for row in last_verdicts(batch).filter(|row| row.verdict != VerdictKind::Released) {
         values.push(Value::Int(row.partition.into()));
         values.push(Value::Int(row.offset as i64));
         values.push(text(&row.request));

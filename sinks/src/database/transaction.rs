@@ -3,7 +3,7 @@
 use super::CHUNKS;
 use super::connection::{Columns, Connection};
 use super::dialect::{CLAIMED, placeholders};
-use super::rows::{Rows, Value, board_entries, boards, rows_of};
+use super::rows::{Rows, Value, board_entries, boards, released, rows_of};
 use super::table::{TABLES, Table};
 use crate::batch::{Batch, Move};
 use crate::target::TargetError;
@@ -31,8 +31,29 @@ pub async fn write(connection: &mut Connection, upserts: &Upserts, batch: &Batch
     for rows in rows_of(batch) {
         upsert(connection, upserts, &rows).await?;
     }
+    delete_released(connection, batch).await.map_err(failed)?;
     // Nobody knows the outcome where this fails: the positions tell it to whoever writes the same batch again.
     connection.run("COMMIT").await.map_err(failed)
+}
+
+/// What was held back and has gone on its way is no verdict any more.
+async fn delete_released(connection: &mut Connection, batch: &Batch) -> Result<(), sqlx::Error> {
+    for of_partition in released(batch).chunk_by(|a, b| a.0 == b.0) {
+        for some in of_partition.chunks(CHUNKS[0]) {
+            let mut parameters = vec![Value::Int(some[0].0.into())];
+            parameters.extend(padded(some).map(|(_, offset)| Value::Int(offset as i64)));
+            let list = placeholders(parameters.len() - 1, 1);
+            let sql = format!("DELETE FROM verdicts WHERE `partition` = ? AND `offset` IN {list}");
+            connection.execute(sql.into(), &parameters).await?;
+        }
+    }
+    Ok(())
+}
+
+/// As many as a chunk has, the last one repeated: few statements have to be prepared. Takes 1 to the largest chunk.
+fn padded<T: Copy>(some: &[T]) -> impl Iterator<Item = T> {
+    let len = CHUNKS.iter().rev().find(|size| **size >= some.len()).copied().unwrap_or(CHUNKS[0]);
+    some.iter().copied().chain(std::iter::repeat(some[some.len() - 1])).take(len)
 }
 
 /// Reads the positions, and keeps everybody else from changing them until the transaction ends. One that is not there
@@ -54,13 +75,9 @@ async fn lock(connection: &mut Connection, moves: &[Move]) -> Result<HashMap<Top
     let mut stored = HashMap::new();
     for of_topic in partitions.chunk_by(|a, b| a.topic == b.topic) {
         for some in of_topic.chunks(CHUNKS[0]) {
-            // As many placeholders as a chunk has, the last partition repeated: few statements have to be prepared.
-            let len = CHUNKS.iter().rev().find(|size| **size >= some.len()).copied().unwrap_or(CHUNKS[0]);
-            let last = some[some.len() - 1].partition;
-            let padded = some.iter().map(|at| at.partition).chain(std::iter::repeat(last)).take(len);
             let mut parameters = vec![Value::Text(&some[0].topic)];
-            parameters.extend(padded.map(|partition| Value::Int(partition.into())));
-            let list = placeholders(len, 1);
+            parameters.extend(padded(some).map(|at| Value::Int(at.partition.into())));
+            let list = placeholders(parameters.len() - 1, 1);
             let sql = format!(
                 "SELECT `partition`, next_offset FROM sink_progress WHERE topic = ? AND `partition` IN {list}{}",
                 dialect.for_update
