@@ -246,7 +246,8 @@ impl<K: StoreKey, A: Accumulator> StateStore for AccumulatorStore<K, A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{ChangelogReader, Hash128, SegmentHash};
+    use crate::store::lives::Lives;
+    use crate::store::{Hash128, SegmentHash};
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -313,54 +314,44 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn segments_are_forgotten_whole_and_nothing_else_is(steps in prop::collection::vec(step(), 0..100)) {
-            let dir = tempfile::tempdir().unwrap();
-            let checkpoint = Arc::new(Checkpoint::open(dir.path(), &["sketches"], "boot").unwrap().0);
-            let (mut store, mut changelog, mut written) = (Store::default(), Vec::new(), false);
+            let mut lives = Lives::<Store>::new();
             let (mut open, mut committed): (Model, Model) = Default::default();
-            store.open("sketches", 0, None).unwrap();
             for step in steps {
                 match step {
                     Step::Add(segment, of, item) => {
-                        let grown = store.add(&key(segment, of), &[item]).is_some();
+                        let grown = lives.store.add(&key(segment, of), &[item]).is_some();
                         let kept = segment >= open.0;
                         prop_assert_eq!(grown, kept && open.1.entry((segment, of)).or_default().insert(item));
                     }
                     Step::Expire(segment) => {
-                        store.expire(segment);
+                        lives.store.expire(segment);
                         open.0 = open.0.max(segment);
                         let first = open.0;
                         open.1.retain(|(segment, _), _| *segment >= first);
                     }
                     Step::Commit => {
-                        let mut writer = ChangelogWriter::new(1 << 20);
-                        store.write_changes(&mut writer);
-                        changelog.extend(writer.finish());
-                        store.commit();
+                        lives.commit();
                         committed = open.clone();
                     }
-                    Step::Hydrate => _ = store.hydrate(2).unwrap(),
+                    Step::Hydrate => _ = lives.store.hydrate(2).unwrap(),
                     Step::Rollback | Step::Checkpoint | Step::Restart => {
-                        store.rollback();
+                        lives.store.rollback();
                         open = committed.clone();
                     }
                 }
-                if matches!(step, Step::Checkpoint) {
-                    checkpoint.write(&Default::default(), |out| store.checkpoint(out)).unwrap();
-                    (changelog, written) = (Vec::new(), true);
-                }
-                if matches!(step, Step::Restart) {
-                    store = Store::default();
-                    store.open("sketches", 0, written.then(|| checkpoint.clone())).unwrap();
-                    for entry in changelog.iter().flat_map(|body| ChangelogReader::new(body)) {
-                        store.restore(&entry.unwrap().1).unwrap();
+                match step {
+                    Step::Checkpoint => lives.checkpoint(),
+                    Step::Restart => {
+                        lives.restart();
+                        // Nobody comes with what was forgotten: a clock does not go back.
+                        lives.store.expire(committed.0);
+                        lives.commit();
                     }
-                    // Nobody comes with what was forgotten: a clock does not go back.
-                    store.expire(committed.0);
-                    store.commit();
+                    _ => {}
                 }
                 for segment in 0..6 {
                     for of in 0..3 {
-                        let found = store.get(&key(segment, of)).map(|items| items.0.clone()).unwrap_or_default();
+                        let found = lives.store.get(&key(segment, of)).map(|items| items.0.clone()).unwrap_or_default();
                         prop_assert_eq!(found, open.1.get(&(segment, of)).cloned().unwrap_or_default());
                     }
                 }

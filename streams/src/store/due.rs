@@ -134,7 +134,7 @@ impl<K: StoreKey + Ord, V: StoreValue> StateStore for DueStore<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::ChangelogReader;
+    use crate::store::lives::Lives;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -173,52 +173,39 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn what_is_due_comes_in_order_whatever_was_taken_back(steps in prop::collection::vec(step(), 0..80)) {
-            let dir = tempfile::tempdir().unwrap();
-            let checkpoint = Arc::new(Checkpoint::open(dir.path(), &["held"], "boot").unwrap().0);
-            let (mut store, mut changelog, mut written) = (Store::default(), Vec::new(), false);
+            let mut lives = Lives::<Store>::new();
             let (mut open, mut committed) = (Model::new(), Model::new());
-            store.open("held", 0, None).unwrap();
             for step in steps {
                 match step {
                     Step::Put(key, due_ms, value) => {
                         let key: Arc<str> = key.to_string().into();
-                        store.put(&key, due_ms, value);
+                        lives.store.put(&key, due_ms, value);
                         open.insert(key, (due_ms, value));
                     }
                     Step::Take(clock_ms) => loop {
-                        let due = store.take_due(clock_ms);
+                        let due = lives.store.take_due(clock_ms);
                         prop_assert_eq!(due, take_due(&mut open, clock_ms));
                         if due.is_none() {
                             break;
                         }
                     },
                     Step::Commit => {
-                        let mut writer = ChangelogWriter::new(1 << 20);
-                        store.write_changes(&mut writer);
-                        changelog.extend(writer.finish());
-                        store.commit();
+                        lives.commit();
                         committed = open.clone();
                     }
                     Step::Rollback | Step::Restart | Step::Checkpoint => {
-                        store.rollback();
+                        lives.store.rollback();
                         open = committed.clone();
                     }
                 }
-                if matches!(step, Step::Checkpoint) {
-                    checkpoint.write(&Default::default(), |out| store.checkpoint(out)).unwrap();
-                    (changelog, written) = (Vec::new(), true);
-                }
-                if matches!(step, Step::Restart) {
-                    store = Store::default();
-                    store.open("held", 0, written.then(|| checkpoint.clone())).unwrap();
-                    for entry in changelog.iter().flat_map(|body| ChangelogReader::new(body)) {
-                        store.restore(&entry.unwrap().1).unwrap();
-                    }
-                    store.commit();
+                match step {
+                    Step::Checkpoint => lives.checkpoint(),
+                    Step::Restart => lives.restart(),
+                    _ => {}
                 }
                 for key in 0..6u8 {
                     let key: Arc<str> = key.to_string().into();
-                    prop_assert_eq!(store.get(&key), open.get(&key).map(|(_, value)| value));
+                    prop_assert_eq!(lives.store.get(&key), open.get(&key).map(|(_, value)| value));
                 }
             }
         }

@@ -10,6 +10,8 @@ mod checkpoint;
 mod codec;
 mod due;
 mod key_value;
+#[cfg(test)]
+mod lives;
 mod ranked;
 mod table;
 mod window;

@@ -1,0 +1,52 @@
+//! What the tests of stores share: a store with its changelog and its checkpoint, from life to life.
+
+use super::{ChangelogReader, ChangelogWriter, Checkpoint, StateStore};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+pub(super) struct Lives<S> {
+    pub store: S,
+    /// Since the checkpoint.
+    changelog: Vec<Vec<u8>>,
+    checkpoint: Arc<Checkpoint>,
+    is_written: bool,
+    /// Goes with it.
+    _dir: TempDir,
+}
+
+const NAME: &str = "store";
+
+impl<S: StateStore + Default> Lives<S> {
+    /// A store that has never run.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let checkpoint = Arc::new(Checkpoint::open(dir.path(), &[NAME], "boot").unwrap().0);
+        let mut store = S::default();
+        store.open(NAME, 0, None).unwrap();
+        Self { store, changelog: Vec::new(), checkpoint, is_written: false, _dir: dir }
+    }
+
+    /// The open transaction stands, in the changelog too.
+    pub fn commit(&mut self) {
+        let mut writer = ChangelogWriter::new(1 << 20);
+        self.store.write_changes(&mut writer);
+        self.changelog.extend(writer.finish());
+        self.store.commit();
+    }
+
+    /// There must be no open transaction.
+    pub fn checkpoint(&mut self) {
+        self.checkpoint.write(&Default::default(), |out| self.store.checkpoint(out)).unwrap();
+        (self.changelog, self.is_written) = (Vec::new(), true);
+    }
+
+    /// The next life begins with the checkpoint and the changelog since.
+    pub fn restart(&mut self) {
+        self.store = S::default();
+        self.store.open(NAME, 0, self.is_written.then(|| self.checkpoint.clone())).unwrap();
+        for entry in self.changelog.iter().flat_map(|body| ChangelogReader::new(body)) {
+            self.store.restore(&entry.unwrap().1).unwrap();
+        }
+        self.store.commit();
+    }
+}
