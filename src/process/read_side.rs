@@ -107,7 +107,7 @@ fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
         unique_metrics: unique.map(|metric| metric.name.clone()).collect(),
         toggles: writers(topology, REACTIONS),
         rankings,
-        dead_letters: dead_letters.any(|topic| stored(topic)),
+        dead_letters: dead_letters.any(stored),
         metrics: metrics.into_iter().map(|metric| metric.name).collect(),
     })
 }

@@ -61,3 +61,34 @@ test('waits grow, are drawn, and end at a ceiling', () => {
   const most = new Backoff({ firstMs: 1_000, maxMs: 8_000 }, () => 1)
   expect([1, 2, 3, 4, 5].map(() => most.next())).toEqual([1_000, 2_000, 4_000, 8_000, 8_000])
 })
+
+test('whoever reads what is switched on sees what was accepted before, also after a reload', async () => {
+  const items = new Map<string, string>()
+  const storage = {
+    get length() {
+      return items.size
+    },
+    key: (index: number) => [...items.keys()][index] ?? null,
+    getItem: (key: string) => items.get(key) ?? null,
+    setItem: (key: string, value: string) => void items.set(key, value),
+    removeItem: (key: string) => void items.delete(key),
+  }
+  const asked: string[] = []
+  let gone = false
+  const fetcher = async (url: unknown, init?: RequestInit) => {
+    if (!init?.body) asked.push(String(url))
+    if (gone && String(url).includes('after=')) return new Response('{"detail":"gone"}', { status: 410 })
+    return new Response(JSON.stringify({ accepted: 1, rejected: [], receipt: 'r7' }))
+  }
+  const page = () => new Tally({ actorId: 'u1', storage, fetch: fetcher as typeof fetch })
+  await page().like('article:1')
+  const later = page()
+  await later.counters(['article:1'], { actorId: 'u1' })
+  await later.counters(['article:1'])
+  gone = true
+  await later.counters(['article:1'], { actorId: 'u1' })
+  await later.counters(['article:1'], { actorId: 'u1' })
+  const counters = '/v1/counters?subject_id=article%3A1'
+  const mine = `${counters}&actor_id=u1`
+  expect(asked).toEqual([`${mine}&after=r7`, counters, `${mine}&after=r7`, mine, mine])
+})

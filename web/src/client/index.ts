@@ -17,7 +17,7 @@ import type {
 import { Backoff } from './backoff'
 import { Http, TallyError, path } from './http'
 import { type LiveOptions, type LiveSource, follow } from './live'
-import { EventQueue, type QueuedEvent, type Storage } from './queue'
+import { EventQueue, LastReceipt, type QueuedEvent, type Storage } from './queue'
 import { type Outcome, Sender, type SettledListener } from './sender'
 import { type Visibility, afterVisible } from './visible'
 
@@ -71,6 +71,7 @@ export class Tally {
   private readonly sender: Sender
   private readonly eventSource: typeof EventSource | undefined
   private readonly credential: () => string | null | undefined
+  private readonly lastReceipt: LastReceipt
   private lastTime = 0
   private readonly ends: (() => void)[] = []
 
@@ -85,6 +86,10 @@ export class Tally {
       batchMax: 100,
       backoff: new Backoff(),
       isOnline: () => globalThis.navigator?.onLine !== false,
+    })
+    this.lastReceipt = new LastReceipt(storage)
+    this.sender.onSettled((_, outcome) => {
+      if (outcome.state === 'accepted') this.lastReceipt.set(outcome.receipt)
     })
     if (typeof window !== 'undefined') this.watchPage()
   }
@@ -197,8 +202,20 @@ export class Tally {
 
   // --- reads ---
 
-  counters(subject_ids: string[], options: ReadOptions = {}): Promise<CountersAnswer> {
-    return this.http.json(path('/v1/counters', { subject_id: subject_ids, ...query(options) }))
+  /** With `actorId` also what that actor has switched on: then the answer waits for what was last accepted from here. */
+  async counters(subject_ids: string[], options: ReadOptions = {}): Promise<CountersAnswer> {
+    const ask = (asked: ReadOptions) =>
+      this.http.json<CountersAnswer>(path('/v1/counters', { subject_id: subject_ids, ...query(asked) }))
+    const own = options.actorId && !options.after ? this.lastReceipt.get() : undefined
+    if (own === undefined) return ask(options)
+    try {
+      return await ask({ ...options, after: own })
+    } catch (error) {
+      // A receipt of a log that is gone.
+      if (!(error instanceof TallyError) || error.isPassing) throw error
+      this.lastReceipt.set(undefined)
+      return ask(options)
+    }
   }
 
   series(subject_id: string, window: string): Promise<SeriesAnswer> {

@@ -97,3 +97,37 @@ function parsed(text: string | null): QueuedEvent | undefined {
     return undefined
   }
 }
+
+const RECEIPT = 'tally:receipt'
+/** By then everything is visible everywhere, or the receipt helps no more. */
+const RECEIPT_MS = 60_000
+
+/** The receipt of what was accepted last: a page that is loaded anew asks for an answer that contains it. */
+export class LastReceipt {
+  private last: { receipt: string; at: number } | undefined
+  private readonly storage: Storage | undefined
+
+  constructor(storage: Storage | undefined) {
+    this.storage = storage
+    try {
+      const kept = JSON.parse(storage?.getItem(RECEIPT) ?? 'null') as { receipt?: unknown; at?: unknown } | null
+      if (typeof kept?.receipt === 'string' && typeof kept.at === 'number') this.last = { receipt: kept.receipt, at: kept.at }
+    } catch {
+      // Forbidden, or none of ours.
+    }
+  }
+
+  get(): string | undefined {
+    return this.last && Math.abs(Date.now() - this.last.at) < RECEIPT_MS ? this.last.receipt : undefined
+  }
+
+  set(receipt: string | undefined) {
+    this.last = receipt === undefined ? undefined : { receipt, at: Date.now() }
+    try {
+      if (this.last) this.storage?.setItem(RECEIPT, JSON.stringify(this.last))
+      else this.storage?.removeItem(RECEIPT)
+    } catch {
+      // Then it lasts as long as the page.
+    }
+  }
+}

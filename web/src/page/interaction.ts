@@ -178,8 +178,15 @@ export function interact(tally: Tally, subject_id: string): Interaction {
     tally.onVisible(() => void tally.view(subject_id)),
     tally.reportRead(subject_id),
   ]
+  /** Until the answer contains what was clicked before this page was loaded. */
+  async function begin() {
+    for (let attempt = 0; attempt < 5 && !stopped; attempt++) {
+      if (await read().catch(() => false)) return
+      await new Promise((resolve) => setTimeout(resolve, 500 * (attempt + 1)))
+    }
+  }
   countWaiting()
-  read().catch(() => undefined)
+  void begin()
 
   return {
     counters,
