@@ -97,18 +97,25 @@ test('a like is shown at once, counted, and still there after a reload', async (
 })
 
 test('a second browser sees the count change without a reload', async () => {
-  const [one, other] = [await visitor(), await visitor()]
-  await Promise.all([open(one, 'article:102'), open(other, 'article:102')])
+  // One click each: a rule may hold back what somebody changes quickly.
+  const likers = [await visitor(), await visitor(), await visitor()]
+  const other = await visitor()
+  await Promise.all([...likers, other].map((page) => open(page, 'article:102')))
   await until(async () => (await news(other)) !== 'connecting', 'news come')
   const times: number[] = []
-  for (const [count, on] of [['1', true], ['0', false], ['1', true]] as const) {
+  for (const [index, liker] of likers.entries()) {
     const since = performance.now()
-    const seen = other.waitForFunction((wanted) => document.querySelector('[data-metric=likes]')?.textContent === wanted, { polling: 'mutation' }, count)
-    await one.click('[data-like]')
+    const wanted = String(index + 1)
+    const seen = other.waitForFunction(
+      (count) => document.querySelector('[data-metric=likes]')?.textContent === count,
+      { polling: 'mutation' },
+      wanted,
+    )
+    await liker.click('[data-like]')
     await seen
     times.push(Math.round(performance.now() - since))
     expect((await likesShown(other)).on).toBe(false)
-    await until(isShown(one, count, on), 'the first shows its own')
+    await until(isShown(liker, wanted, true), 'the one who liked sees it too')
   }
   measured.push(`a like was seen in a second browser after ${times.join(', ')} ms (${await news(other)})`)
 })

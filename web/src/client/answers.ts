@@ -70,8 +70,8 @@ export interface NotCounted {
 
 export interface ReceiptAnswer {
   state: After
-  /** Events that a rate rule holds back for the moment. */
-  held: unknown[]
+  /** Ids of events that a rate rule holds back until its window ends. */
+  held: string[]
   /** Null after a day: forgotten. */
   not_counted: NotCounted[] | null
 }

@@ -158,9 +158,7 @@ export class Tally {
       await new Promise((resolve) => setTimeout(resolve, waitMs))
       try {
         const answer = await this.receipt(receipt)
-        // Held events come in a list of their ids, or of objects that name them.
-        const isHeld = JSON.stringify(answer.held ?? []).includes(JSON.stringify(event_id))
-        if (isHeld) return { state: 'held' }
+        if (answer.held.includes(event_id)) return { state: 'held' }
         const why = answer.not_counted?.find((one) => one.event_id === event_id)
         // Sent twice, counted once: that is what the sender wants.
         if (why && why.verdict !== 'duplicate') return { state: 'not-counted', why }

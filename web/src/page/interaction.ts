@@ -29,8 +29,8 @@ export interface Interaction {
 /** Until then the count that was shown at the click stands still: the stream may bring the click before its answer. */
 const HOLD_MS = 3_000
 const HINT_MS = 6_000
-/** A rate rule holds a like for as long; then its window is over. */
-const HELD_MS = 6_000
+/** By then the window of a rate rule that holds a like back is over. */
+const HELD_SECONDS = 15
 
 export function interact(tally: Tally, subject_id: string): Interaction {
   const counters = reactive<Counters>({})
@@ -114,9 +114,11 @@ export function interact(tally: Tally, subject_id: string): Interaction {
     if (!isLast()) return
     if (became.state === 'held') {
       say('You changed your mind quickly: what you clicked last counts in a moment.')
-      await new Promise((resolve) => setTimeout(resolve, HELD_MS))
-      if (!isLast()) return
-      await read().catch(() => undefined)
+      for (let second = 0; second < HELD_SECONDS && isLast(); second++) {
+        await new Promise((resolve) => setTimeout(resolve, 1_000))
+        await read().catch(() => undefined)
+        if (viewer['likes'] === (event.type === 'like')) break
+      }
     } else if (became.state === 'not-counted') {
       say(`Your ${event.type} was not counted: ${explained(became.why.verdict, became.why.reason)}`)
     }
