@@ -6,6 +6,8 @@
 mod memory;
 pub mod redis;
 mod shard;
+mod watched;
 
 pub use memory::{Admit, CacheLimits, MemoryCache, Position, Serving};
 pub use shard::{CachedCounters, Known, Loaded};
+pub use watched::Changes;

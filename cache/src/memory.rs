@@ -17,6 +17,7 @@
 //! Boards are few, small and whole: whoever writes them writes all, and none is ever loaded.
 
 use crate::shard::{CachedCounters, Known, Loaded, Shard};
+use crate::watched::{Changes, Watched};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +58,7 @@ pub struct MemoryCache {
     shard_bytes_max: usize,
     admit: Admit,
     boards: RwLock<BTreeMap<String, Arc<Ranking>>>,
+    watched: Watched,
     /// Replaced as a whole, so that a reader takes one lock for all the partitions that it looks at.
     positions: RwLock<Arc<Positions>>,
     /// How far the writer goes with what it has in its hands: at least the positions.
@@ -118,6 +120,7 @@ impl MemoryCache {
             shard_bytes_max: limits.size_bytes_max / SHARDS,
             admit,
             boards: RwLock::default(),
+            watched: Watched::default(),
             positions: RwLock::default(),
             reached: RwLock::default(),
             ready: AtomicBool::new(false),
@@ -183,6 +186,27 @@ impl MemoryCache {
         self.progress.subscribe()
     }
 
+    /// From now on every change of a subject is told by [`MemoryCache::changes`]. What the cache has of it afterwards, if
+    /// anything, is where those changes begin.
+    pub fn watch(&self, subject_id: &Arc<str>) {
+        self.watched.add(subject_id.clone());
+    }
+
+    /// Undoes [`MemoryCache::watch`].
+    pub fn unwatch(&self, subject_id: &str) {
+        self.watched.remove(subject_id);
+    }
+
+    /// What has changed of watched subjects since this was last asked. Positions that were read before hold for it.
+    pub fn changes(&self) -> Changes {
+        self.watched.take()
+    }
+
+    /// How often everything was forgotten so far: see [`Changes::epoch`].
+    pub fn epoch(&self) -> u64 {
+        self.watched.epoch()
+    }
+
     /// Number of subjects held, and their size in bytes by estimate.
     pub fn size(&self) -> (usize, usize) {
         let shards = self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner));
@@ -200,12 +224,14 @@ impl MemoryCache {
 
     /// The writer's: whether totals of this subject would be taken in.
     pub fn follows(&self, subject_id: &str) -> bool {
-        self.admit == Admit::All || self.read(subject_id).follows(subject_id)
+        self.admit == Admit::All || self.watched.has(subject_id) || self.read(subject_id).follows(subject_id)
     }
 
     /// The writer's: takes totals in, unless newer ones are there.
     pub fn put(&self, subject_id: &str, counters: CachedCounters) {
-        self.write(subject_id).put(subject_id, counters, self.shard_bytes_max, self.admit == Admit::All);
+        let counters = Arc::new(counters);
+        self.write(subject_id).put(subject_id, counters.clone(), self.shard_bytes_max, self.admit == Admit::All);
+        self.watched.changed(subject_id, &counters);
     }
 
     /// The writer's: takes a board in, unless a newer version of it is there.
@@ -247,6 +273,7 @@ impl MemoryCache {
         for shard in &self.shards {
             shard.write().unwrap_or_else(PoisonError::into_inner).clear();
         }
+        self.watched.forget();
     }
 
     fn read(&self, subject_id: &str) -> RwLockReadGuard<'_, Shard> {

@@ -112,14 +112,21 @@ impl Shard {
     }
 
     /// A record: it holds all totals, so nothing before it matters any more. What was loaded may be newer still.
-    pub fn put(&mut self, subject_id: &str, counters: CachedCounters, bytes_max: usize, insert: bool) {
+    pub fn put(
+        &mut self,
+        subject_id: &str,
+        counters: impl Into<Arc<CachedCounters>>,
+        bytes_max: usize,
+        insert: bool,
+    ) {
+        let counters = counters.into();
         match self.entries.get_mut(subject_id) {
             Some(entry) => {
                 let newer = entry.counters().filter(|known| known.version > counters.version).cloned();
-                let state = State::Complete(newer.unwrap_or_else(|| Arc::new(counters)));
+                let state = State::Complete(newer.unwrap_or(counters));
                 self.replace(subject_id, state);
             }
-            None if insert => self.insert(subject_id, State::Complete(Arc::new(counters))),
+            None if insert => self.insert(subject_id, State::Complete(counters)),
             None => return,
         }
         self.evict(bytes_max);
