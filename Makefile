@@ -59,6 +59,7 @@ bench-services:
 	$(CARGO) bench --bench rolling
 	$(CARGO) bench --bench peers
 	$(CARGO) bench --bench edge
+	$(CARGO) bench --bench live
 
 fmt:
 	$(CARGO) fmt --all

@@ -1,4 +1,4 @@
-//! Door and reads beside a Go service that does the same: the processor time of 10,000 requests.
+//! Door and reads beside a Go service that does the same, and reads of a board: the processor time of 10,000 requests.
 //!
 //! `cargo build --release && cargo bench --bench edge -- [SECONDS] [RUNS]` (6 and 3 by default; medians). Needs what
 //! `make setup` installs, Go for the peer, and wrk. wrk, broker, Redis and server share the machine, so requests a
@@ -25,6 +25,9 @@ const WARM_UP_SECONDS: u64 = 2;
 
 /// What wrk sends: a name, the events of a request, the subjects of a request.
 const LOADS: [(&str, u32, u32); 4] = [("POST one", 0, 0), ("POST 100", 100, 0), ("GET one", 0, 1), ("GET 20", 0, 20)];
+
+/// The first page of a board, with the counters of its 50 subjects.
+const BOARD: (&str, u32, u32) = ("GET board", 0, 0);
 
 struct Server {
     name: &'static str,
@@ -94,20 +97,29 @@ fn main() {
             }
             println!("{:10} {connections:>5} tally / Go: {:.2}", load.0, cpu[0] / cpu[1]);
         }
+        // The peer has no boards.
+        let board = || servers[0].load(BOARD, connections, seconds);
+        let all: Vec<_> = (0..runs).map(|_| board()).collect();
+        let of = |value: fn(&Measured) -> f64| median(all.iter().map(value));
+        let (rate, p99_ms, cpu, rss_mb) = (of(|m| m.rate), of(|m| m.p99_ms), of(|m| m.cpu), of(|m| m.rss_mb));
+        println!("{:10} {connections:>5} {:8} {rate:>12.0} {p99_ms:>8.2} {cpu:>16.3} {rss_mb:>8.0}", BOARD.0, "tally");
     }
 }
 
 impl Server {
-    fn load(&self, (_, batch, count): (&str, u32, u32), connections: u32, seconds: u64) -> Measured {
+    fn load(&self, load: (&str, u32, u32), connections: u32, seconds: u64) -> Measured {
+        let (_, batch, count) = load;
         let (address, pid, path, script) = match count {
-            0 => (&self.posts.0, self.posts.1, self.posts.2, "benches/edge/post.lua"),
-            _ => (&self.gets.0, self.gets.1, "", "benches/edge/get.lua"),
+            _ if load == BOARD => (&self.gets.0, self.gets.1, "/v1/rankings/hot", None),
+            0 => (&self.posts.0, self.posts.1, self.posts.2, Some("benches/edge/post.lua")),
+            _ => (&self.gets.0, self.gets.1, "", Some("benches/edge/get.lua")),
         };
         let [prefix, separator, suffix] = self.gets.2[usize::from(count > 1)];
         let before = cpu_seconds(pid);
         let mut wrk = Command::new("wrk");
         wrk.args(["-t", "1", "-c", &connections.to_string(), "-d", &format!("{seconds}s"), "--latency"]);
-        wrk.args(["-s", script, &format!("http://{address}{path}")]);
+        script.iter().for_each(|script| drop(wrk.args(["-s", script])));
+        wrk.arg(format!("http://{address}{path}"));
         wrk.env("BATCH", batch.to_string()).env("NOW_MS", system_clock()().to_string());
         wrk.env("COUNT", count.to_string()).env("PREFIX", prefix).env("SEPARATOR", separator).env("SUFFIX", suffix);
         let output = wrk.stderr(Stdio::inherit()).output().expect("wrk runs");

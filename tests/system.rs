@@ -8,6 +8,8 @@ use exactness::{ExactRun, WorkloadFile, compare, released_ms, stop, verdict_kind
 use naive::{Differences, Model, Stored, read_history};
 use process::{Client, Sender, Site, wait_until};
 use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_streams::log::{AppendBatch, Log, OwnedRecord, partition_of};
@@ -73,7 +75,15 @@ fn a_stop_under_load_is_quick_and_keeps_what_was_acknowledged() {
     let service = site.start();
     let sender = Sender::spawn(binary(), &file.path, &site.listen, &["--give-up", "500ms"]);
     wait_until("a part to be acknowledged", || (sender.acknowledged().len() > 20_000).then_some(()));
+    let mut stream = TcpStream::connect(&site.listen).unwrap();
+    stream.write_all(b"GET /v1/live?board=hot HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let begins = &mut [0; 15];
+    stream.read_exact(begins).unwrap();
     stop(service);
+    // A live stream has no end of its own: it is ended, not cut.
+    let mut told = Vec::new();
+    stream.read_to_end(&mut told).unwrap();
+    assert_eq!((&begins[..], told.ends_with(b"\r\n0\r\n\r\n")), (&b"HTTP/1.1 200 OK"[..], true));
 
     let sent = sender.finish();
     assert_eq!(sent.status.code(), Some(1), "{}", sent.messages);

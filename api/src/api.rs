@@ -1,16 +1,20 @@
 //! The API's parts, and its routes.
 
 use crate::appended::AppendTimes;
+use crate::boards::Flights;
 use crate::config::ApiConfig;
 use crate::database::ReadDatabase;
 use crate::feed::{Feed, Follower};
-use crate::loading::Loader;
+use crate::live::{self, Live, LiveConfig};
+use crate::loading::{Caches, Loader};
 use crate::metrics::ApiMetrics;
 use crate::redis::RedisStore;
 use crate::topology::TopologyAnswer;
 use crate::totals::Template;
+use crate::warm_up::warm_up;
 use crate::{counters, dead_letters, progress, rankings, reactions, receipts, topology};
 use prometheus::Registry;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use tally_cache::redis::RedisAddress;
 use tally_cache::{Admit, CacheLimits, MemoryCache};
@@ -36,6 +40,8 @@ pub struct Parts {
     pub receipt_key: ReceiptKey,
     /// Milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// The live streams.
+    pub live: LiveConfig,
 }
 
 /// What is asked before the database.
@@ -64,6 +70,9 @@ pub struct Api {
     pub(crate) append_times: AppendTimes,
     /// All boards, where somebody in this process fills it.
     pub(crate) boards: Option<Arc<MemoryCache>>,
+    /// Reads of boards under way.
+    pub(crate) board_flights: Flights,
+    pub(crate) live: Live,
     /// End with the last request.
     _feeds: Vec<Feed>,
 }
@@ -80,17 +89,19 @@ pub enum ApiError {
 }
 
 impl Api {
-    /// Puts the parts together and makes the metrics known to a registry.
+    /// Puts the parts together and makes the metrics known to a registry. Call it within a tokio runtime.
     pub fn new(parts: Parts, registry: &Registry) -> Result<Arc<Self>, ApiError> {
-        let Parts { config, topology, log, database, cache, receipt_key, clock } = parts;
+        let Parts { config, topology, log, database, cache, receipt_key, clock, live } = parts;
         let append_times = AppendTimes::new(log.clone(), &config.input_topic);
         let template = Template::new(&config.metrics, &config.unique_metrics);
         let metrics = ApiMetrics::register(registry)?;
         let (mut feeds, mut boards) = (Vec::new(), None);
+        let mut subjects = None;
         let (cache, redis) = match cache {
             CacheLayer::None => (None, None),
             CacheLayer::Memory(cache) => {
                 boards = config.rankings.as_ref().filter(|rankings| rankings.cached).map(|_| cache.clone());
+                subjects = Some(cache.clone());
                 (Some(cache), None)
             }
             CacheLayer::Redis(address) => {
@@ -98,6 +109,9 @@ impl Api {
                 let (topic, partitions) = (&config.counters_topic, config.counters_partitions);
                 let follower = Follower::of_totals(log.clone(), topic, partitions, view.clone(), template.clone());
                 feeds.push(Feed::spawn("api-feed", follower, metrics.clone(), clock.clone())?);
+                let known = subjects.insert(MemoryCache::of_all(CacheLimits { size_bytes_max: 0 })).clone();
+                let follower = Follower::of_subjects(log.clone(), topic, partitions, known);
+                feeds.push(Feed::spawn("api-feed-ids", follower, metrics.clone(), clock.clone())?);
                 if let Some(topic) = config.rankings.as_ref().map(|rankings| &rankings.topic) {
                     let view = boards.insert(MemoryCache::new(VIEW_LIMITS, Admit::All)).clone();
                     let follower = Follower::of_boards(log.clone(), &topic.name, topic.partitions, view);
@@ -106,11 +120,13 @@ impl Api {
                 (Some(view), Some(RedisStore::new(address, template.clone())))
             }
         };
-        let loader = Loader::new(&config, template, cache, redis, database.clone(), metrics);
-        let topology = Arc::new(topology);
-        Ok(Arc::new(Self {
+        // Nobody can foresee it, so no id of another process is taken for one of this.
+        let live = Live::new(live, std::hash::RandomState::new().hash_one(clock()), metrics.live.clone());
+        let loader =
+            Loader::new(&config, template, Caches { totals: cache, subjects, redis }, database.clone(), metrics);
+        let api = Self {
             config,
-            topology,
+            topology: Arc::new(topology),
             log,
             database,
             loader,
@@ -118,8 +134,19 @@ impl Api {
             clock,
             append_times,
             boards,
+            board_flights: Flights::default(),
+            live,
             _feeds: feeds,
-        }))
+        };
+        let api = Arc::new(api);
+        live::start(&api);
+        // Where a sink fills the cache, everything is there already.
+        if api.loader.redis.is_some() {
+            tokio::spawn(warm_up(Arc::downgrade(&api)));
+        }
+        let looking = api.clone();
+        tokio::task::spawn_blocking(move || looking.loader.look_at_start(&*looking.log));
+        Ok(api)
     }
 
     /// What has to be well before requests should come: every read may need the database.
@@ -141,6 +168,7 @@ pub fn router(api: Arc<Api>) -> OpenApiRouter {
         .routes(routes!(rankings::ranking))
         .routes(routes!(reactions::actors))
         .routes(routes!(reactions::subjects))
+        .routes(routes!(live::live))
         .routes(routes!(receipts::receipt))
         .routes(routes!(progress::progress))
         .routes(routes!(topology::topology))

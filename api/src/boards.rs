@@ -6,16 +6,17 @@
 use crate::after::After;
 use crate::api::Api;
 use crate::config::Rankings;
-use crate::counters::Freshness;
+use crate::freshness::{Freshness, freshness};
 use crate::loading::{Loader, Store};
-use crate::reactions::freshness;
 use crate::roots::{clock_ms, covers};
-use std::sync::Arc;
-use std::time::Instant;
+use prometheus::IntCounter;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tally_cache::MemoryCache;
 use tally_http::ApiProblem;
-use tally_model::{Ranking, RootPosition};
+use tally_model::Ranking;
 use tally_streams::log::{TopicPartition, partition_of};
+use tokio::sync::OnceCell;
 
 /// What is told of a board in a list.
 pub struct Summary {
@@ -33,30 +34,76 @@ impl Summary {
     }
 }
 
+/// A board, or that nobody has written it; and of when that is.
+type Found = (Option<Arc<Ranking>>, Freshness);
+
+/// Reads of boards that the cache in this process does not have, each under way once.
+#[derive(Default)]
+pub struct Flights(Mutex<HashMap<String, Weak<OnceCell<Result<Found, ApiProblem>>>>>);
+
+impl Flights {
+    /// The read of a board that is under way, or the place for one.
+    fn join(&self, board: &str, coalesced: &IntCounter) -> Arc<OnceCell<Result<Found, ApiProblem>>> {
+        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(board).and_then(Weak::upgrade) {
+            coalesced.inc();
+            return flight;
+        }
+        // Nobody waits for those any more.
+        flights.retain(|_, flight| flight.strong_count() > 0);
+        let flight = Arc::default();
+        flights.insert(board.to_owned(), Arc::downgrade(&flight));
+        flight
+    }
+}
+
 /// A board, once what a receipt covers is there or its time is over; None where nobody has written it.
 pub async fn board(
     api: &Arc<Api>,
     rankings: &Rankings,
     board: &str,
     after: Option<&After>,
-) -> Result<(Option<Arc<Ranking>>, Freshness), ApiProblem> {
+) -> Result<Found, ApiProblem> {
     let partitions =
         [TopicPartition::new(rankings.topic.name.as_str(), partition_of(board.as_bytes(), rankings.topic.partitions))];
+    let metrics = &api.loader.metrics;
     if let Some(found) = of_cache(api, &partitions, after, |cache| cache.board(board)).await {
+        metrics.boards.memory.inc();
         return Ok(found);
     }
+    let read = || of_stores(api, rankings, board, &partitions, after);
+    match after {
+        // Everybody waits for a receipt of their own.
+        Some(_) => read().await,
+        None => api.board_flights.join(board, &metrics.coalesced).get_or_init(read).await.clone(),
+    }
+}
+
+async fn of_stores(
+    api: &Arc<Api>,
+    rankings: &Rankings,
+    board: &str,
+    partitions: &[TopicPartition; 1],
+    after: Option<&After>,
+) -> Result<Found, ApiProblem> {
+    let reads = &api.loader.metrics.boards;
     if rankings.cached
         && let Some((ranking, freshness)) = of_redis(&api.loader, board, &partitions[0], after).await
     {
+        reads.redis.inc();
         return Ok((Some(ranking), freshness));
     }
     let of_database = async {
         let freshness = freshness(api, &rankings.topic, after).await?;
-        Ok((api.database.board(board).await?.map(Arc::new), freshness))
+        let found = (api.database.board(board).await?.map(Arc::new), freshness);
+        reads.database.inc();
+        Ok(found)
     };
     of_database.await.or_else(|problem: ApiProblem| {
-        let known = api.boards.as_deref().and_then(|cache| last_known(cache, &partitions, after, |c| c.board(board)));
-        known.map(|(ranking, freshness)| (Some(ranking), freshness)).ok_or(problem)
+        let known = api.boards.as_deref().and_then(|cache| last_known(cache, partitions, after, |c| c.board(board)));
+        let (ranking, freshness) = known.ok_or(problem)?;
+        reads.last_known.inc();
+        Ok((Some(ranking), freshness))
     })
 }
 
@@ -72,16 +119,41 @@ pub async fn boards(
     if let Some(found) = of_cache(api, &partitions, after, summaries).await {
         return Ok(found);
     }
-    // Redis has no list of its own: a set of names would lie in another slot than the boards.
     let of_database = async {
         let freshness = freshness(api, &rankings.topic, after).await?;
         let summary = |(board, items, as_of_ms)| Summary { board, items, as_of_ms };
         Ok((api.database.boards().await?.into_iter().map(summary).collect(), freshness))
     };
-    of_database.await.or_else(|problem: ApiProblem| {
-        let all = |cache: &MemoryCache| Some(summaries(cache)).filter(|known| !known.is_empty());
-        api.boards.as_deref().and_then(|cache| last_known(cache, &partitions, after, all)).ok_or(problem)
-    })
+    let problem = match of_database.await {
+        Ok(found) => return Ok(found),
+        Err(problem) => problem,
+    };
+    let all = |cache: &MemoryCache| Some(summaries(cache)).filter(|known| !known.is_empty());
+    if let Some(known) = api.boards.as_deref().and_then(|cache| last_known(cache, &partitions, after, all)) {
+        return Ok(known);
+    }
+    named(api, rankings, &partitions, after).await.ok_or(problem)
+}
+
+/// The boards that the topology names, from Redis: it has no list of its own, since a set of names would lie in another
+/// slot than the boards. None where it has none of them.
+async fn named(
+    api: &Arc<Api>,
+    rankings: &Rankings,
+    partitions: &[TopicPartition],
+    after: Option<&After>,
+) -> Option<(Vec<Summary>, Freshness)> {
+    let mut all: Option<(Vec<Summary>, Freshness)> = None;
+    for node in rankings.nodes.iter().filter(|_| rankings.cached) {
+        let partition = &partitions[partition_of(node.as_bytes(), rankings.topic.partitions) as usize];
+        let Some((ranking, freshness)) = of_redis(&api.loader, node, partition, after).await else { continue };
+        all = Some(match all {
+            Some((summaries, of_others)) => (summaries, of_others.least(freshness)),
+            None => (Vec::new(), freshness),
+        });
+        all.iter_mut().for_each(|(summaries, _)| summaries.push(Summary::of(&ranking)));
+    }
+    all
 }
 
 /// From the cache in this process; None where it may not be believed.
@@ -125,31 +197,16 @@ async fn of_redis(
     partition: &TopicPartition,
     after: Option<&After>,
 ) -> Option<(Arc<Ranking>, Freshness)> {
-    let mut found = ask_redis(loader, board, partition).await?;
+    let ask = || loader.of_redis(|redis| redis.board(board, partition));
+    let mut found = ask().await??;
     if let Some(After { receipt, deadline }) = after
         && !covers(&found.1, receipt)
     {
         // Even where it is too late: what was found may have been judged by a moment ago.
         loader.wait(Store::Redis, &[partition], receipt, *deadline).await;
-        found = ask_redis(loader, board, partition).await?;
+        found = ask().await??;
     }
     let (ranking, roots) = found;
     let is_covered = after.map(|after| covers(&roots, &after.receipt));
     Some((Arc::new(ranking), Freshness::new(clock_ms(&roots).unwrap_or(0)).judged(is_covered)))
-}
-
-async fn ask_redis(loader: &Loader, board: &str, partition: &TopicPartition) -> Option<(Ranking, Arc<[RootPosition]>)> {
-    let redis = loader.redis.as_ref()?;
-    let permit = loader.redis_breaker.permit(Instant::now())?;
-    match redis.board(board, partition).await {
-        Ok(found) => {
-            permit.succeed();
-            found
-        }
-        Err(failure) => {
-            tracing::warn!("{failure}");
-            permit.fail(Instant::now());
-            None
-        }
-    }
 }

@@ -2,22 +2,23 @@
 
 use crate::after::After;
 use crate::api::Api;
+use crate::freshness::{Freshness, freshness};
 use crate::loading::{Answer, Store};
-use crate::query::{Query, refused, subject_id};
+use crate::query::{self, Query, refused, subject_id};
 use crate::reactions::{self, Viewer};
+use crate::reply::{Has, Keep};
 use crate::roots::{clock_ms, covers};
 use crate::series::{SeriesAnswer, series};
 use crate::totals::{AllTotals, Approximate};
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tally_cache::CachedCounters;
 use tally_http::ApiProblem;
-use tally_model::format_ms;
 use tally_streams::log::TopicPartition;
 use utoipa::ToSchema;
 
@@ -60,22 +61,6 @@ pub struct SubjectsAnswer {
     freshness: Freshness,
 }
 
-/// Of when an answer is.
-#[derive(Serialize, ToSchema)]
-pub struct Freshness {
-    /// Everything that the log had taken until then is contained (RFC 3339). 1970 where nothing was read from it yet.
-    #[serde(serialize_with = "as_time")]
-    #[schema(value_type = String)]
-    as_of: i64,
-    /// Whether what the receipt covers is contained: `applied`, or `pending` where it did not come in time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) after: Option<&'static str>,
-    /// True where no store answered and this is what was last known; otherwise absent.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schema(required = false)]
-    stale: bool,
-}
-
 /// What is asked of a subject: its totals, or with `window` what was counted in each window.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
@@ -101,6 +86,7 @@ pub enum SubjectReply {
     ),
     responses(
         (status = 200, description = "The totals, or the windows; zeros where nobody touched the subject", body = SubjectReply),
+        (status = 304, description = "The content is the one that If-None-Match names"),
         (status = 400, description = "An id, time, window, receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
         (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
         (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
@@ -110,21 +96,24 @@ pub async fn subject_counters(
     State(api): State<Arc<Api>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<Json<SubjectReply>, ApiProblem> {
+    has: Has,
+) -> Result<Response, ApiProblem> {
     let Path(id) = path.map_err(|_| refused("`subject_id`", "is not percent-encoded UTF-8"))?;
     subject_id(&id)?;
     let query = Query::parse(query.as_deref(), &["window", "from", "to", "after", "wait_ms"])?;
     let after = After::parse(&api, &query)?;
     if query.one("window")?.is_some() {
-        return Ok(Json(SubjectReply::Series(series(&api, id, &query, after).await?)));
+        let answer = series(&api, id, &query, after).await?;
+        let keep = answer.freshness.keep(Keep::Briefly);
+        return has.reply(&SubjectReply::Series(answer), keep);
     }
     if query.one("from")?.is_some() || query.one("to")?.is_some() {
         return Err(refused("`from` and `to`", "go with `window`"));
     }
     let (mut counters, freshness) = read(&api, &[&id], after.as_ref()).await?;
     let counters = counters.pop().ok_or_else(ApiProblem::internal)?;
-    let subject = SubjectCounters::new(&api, id, counters);
-    Ok(Json(SubjectReply::Totals(SubjectAnswer { subject, freshness })))
+    let keep = freshness.keep(Keep::Briefly);
+    has.reply(&SubjectReply::Totals(SubjectAnswer::new(&api, id, counters, freshness)), keep)
 }
 
 /// The totals of up to 100 subjects.
@@ -140,6 +129,7 @@ pub async fn subject_counters(
     ),
     responses(
         (status = 200, description = "The totals", body = SubjectsAnswer),
+        (status = 304, description = "The content is the one that If-None-Match names"),
         (status = 400, description = "An id, receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
         (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
         (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
@@ -148,7 +138,8 @@ pub async fn subject_counters(
 pub async fn many_counters(
     State(api): State<Arc<Api>>,
     RawQuery(query): RawQuery,
-) -> Result<Json<SubjectsAnswer>, ApiProblem> {
+    has: Has,
+) -> Result<Response, ApiProblem> {
     let query = Query::parse(query.as_deref(), &["subject_id", "actor_id", "after", "wait_ms"])?;
     let ids = query.all("subject_id");
     if ids.is_empty() || ids.len() > SUBJECTS_MAX {
@@ -157,9 +148,10 @@ pub async fn many_counters(
     ids.iter().try_for_each(|id| subject_id(id))?;
     let after = After::parse(&api, &query)?;
     let actor_id = query.one("actor_id")?;
-    actor_id.map(reactions::actor).transpose()?;
+    actor_id.map(query::actor_id).transpose()?;
     let (items, freshness) = items(&api, &ids, actor_id, after.as_ref()).await?;
-    Ok(Json(SubjectsAnswer { items, freshness }))
+    let keep = freshness.keep(if actor_id.is_some() { Keep::Own } else { Keep::Briefly });
+    has.reply(&SubjectsAnswer { items, freshness }, keep)
 }
 
 /// The totals of some subjects, at least one, in the order asked; where somebody looks, with what that actor has
@@ -174,7 +166,7 @@ pub(crate) async fn items(
         None => None,
         // Both parts of the answer have what the receipt covers.
         Some((actor_id, topic)) => {
-            let freshness = reactions::freshness(api, topic, after).await?;
+            let freshness = freshness(api, topic, after).await?;
             Some((reactions::viewer(api, actor_id, ids).await?, freshness))
         }
     };
@@ -190,38 +182,16 @@ pub(crate) async fn items(
     Ok((items, freshness))
 }
 
+impl SubjectAnswer {
+    pub(crate) fn new(api: &Api, subject_id: String, counters: Arc<CachedCounters>, freshness: Freshness) -> Self {
+        Self { subject: SubjectCounters::new(api, subject_id, counters), freshness }
+    }
+}
+
 impl SubjectCounters {
     fn new(api: &Api, subject_id: String, counters: Arc<CachedCounters>) -> Self {
         let counters = AllTotals::new(&api.loader.template, counters);
         Self { subject_id, approximate: Approximate(counters.clone()), counters, viewer: None }
-    }
-}
-
-fn as_time<S: serde::Serializer>(time_ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&format_ms(*time_ms))
-}
-
-impl Freshness {
-    /// Of what is as of a task's clock, in milliseconds since 1970.
-    pub(crate) fn new(clock_ms: i64) -> Self {
-        Self { as_of: clock_ms.max(0), after: None, stale: false }
-    }
-
-    /// With whether what a receipt covers is contained, where one was given.
-    pub(crate) fn judged(self, is_covered: Option<bool>) -> Self {
-        let after = is_covered.map(|is_covered| if is_covered { "applied" } else { "pending" });
-        Self { after, ..self }
-    }
-
-    /// Of what was last known, because no store answered.
-    pub(crate) fn of_last_known(self) -> Self {
-        Self { stale: true, ..self }
-    }
-
-    /// Of both together.
-    pub(crate) fn least(self, other: Self) -> Self {
-        let pending = [self.after, other.after].into_iter().flatten().min_by_key(|state| *state != "pending");
-        Self { as_of: self.as_of.min(other.as_of), after: pending, stale: self.stale || other.stale }
     }
 }
 
@@ -244,7 +214,7 @@ fn read_cache(api: &Api, ids: &[&str]) -> Option<Read> {
 }
 
 /// Reads each subject from the first store that has it, and says what holds for all of them.
-async fn read(api: &Arc<Api>, ids: &[&str], after: Option<&After>) -> Result<Read, ApiProblem> {
+pub(crate) async fn read(api: &Arc<Api>, ids: &[&str], after: Option<&After>) -> Result<Read, ApiProblem> {
     if after.is_none()
         && let Some(read) = read_cache(api, ids)
     {
@@ -260,7 +230,8 @@ async fn read(api: &Arc<Api>, ids: &[&str], after: Option<&After>) -> Result<Rea
         if answers.contains_key(id) {
             continue;
         }
-        match api.loader.cached(id) {
+        let is_enough = |answer: &Answer| after.is_none_or(|after| covers(&answer.roots, &after.receipt));
+        match api.loader.cached(id).or_else(|| api.loader.absent(id).filter(is_enough)) {
             Some(answer) => drop(answers.insert(*id, answer)),
             None => missing.push(*id),
         }
@@ -286,7 +257,8 @@ async fn read(api: &Arc<Api>, ids: &[&str], after: Option<&After>) -> Result<Rea
     let stale = answers.values().any(|answer| answer.store == Store::LastKnown);
     let counters = ids.iter().map(|id| answers.get(id).map(|answer| answer.counters.clone()));
     let counters = counters.collect::<Option<_>>().ok_or_else(ApiProblem::internal)?;
-    Ok((counters, Freshness { stale, ..Freshness::new(oldest).judged(is_covered) }))
+    let freshness = Freshness::new(oldest).judged(is_covered);
+    Ok((counters, if stale { freshness.of_last_known() } else { freshness }))
 }
 
 /// The cache is as far as the last of these partitions that it serves, or the deadline has come. A subject that nobody

@@ -1,11 +1,11 @@
 //! `GET /v1/dead-letters`: the records that no processor could take, the newest first.
 
 use crate::api::Api;
-use crate::cursor::Cursor;
-use crate::query::{Query, refused};
-use crate::reactions::limit;
-use axum::Json;
+use crate::paging::{Paging, refused_cursor};
+use crate::query::Query;
+use crate::reply::of_moment;
 use axum::extract::{RawQuery, State};
+use axum::response::Response;
 use serde::Serialize;
 use std::sync::Arc;
 use tally_http::ApiProblem;
@@ -18,6 +18,8 @@ const PAYLOAD_BYTES_MAX: usize = 2 << 10;
 const KEY_BYTES_MAX: usize = 256;
 /// What a cursor is good for.
 const OF: &str = "dead letters";
+/// What a refusal calls it.
+const LIST: &str = "list";
 
 /// Records that no processor could take, the newest first.
 #[derive(Serialize, ToSchema)]
@@ -113,29 +115,23 @@ impl From<DeadLetterRow> for DeadLetter {
         (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
-pub async fn dead_letters(
-    State(api): State<Arc<Api>>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<DeadLettersAnswer>, ApiProblem> {
+pub async fn dead_letters(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
     let query = Query::parse(query.as_deref(), &["limit", "cursor"])?;
     if !api.config.dead_letters {
         return Err(ApiProblem::not_found("No database sink of the topology takes the topic `dead-letters`."));
     }
-    let limit = limit(&query)?;
-    let behind = query.one("cursor")?.map(|text| {
-        let cursor =
-            Cursor::decode(text, OF, &api.receipt_key).and_then(|cursor| Some((cursor.order, place(&cursor.id)?)));
-        cursor.ok_or_else(|| refused("`cursor`", "is not one that this service gave out for this list"))
+    let paging = Paging::parse(&api, &query, OF.to_owned(), LIST)?;
+    let behind = paging.cursor.as_ref().map(|cursor| {
+        let place = place(&cursor.id).ok_or_else(|| refused_cursor(LIST))?;
+        Ok::<_, ApiProblem>((cursor.order, place))
     });
     // One more tells whether there is a next page.
-    let mut rows = api.database.dead_letters(behind.transpose()?, limit + 1).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|row| {
-        let id = format!("{}/{}", row.place.0, row.place.1);
-        Cursor { order: row.appended_at_ms, id }.encode(OF, &api.receipt_key)
-    });
-    Ok(Json(DeadLettersAnswer { items: rows.into_iter().map(DeadLetter::from).collect(), next }))
+    let mut rows = api.database.dead_letters(behind.transpose()?, paging.limit + 1).await?;
+    let more = rows.len() > paging.limit;
+    rows.truncate(paging.limit);
+    let last = rows.last().filter(|_| more);
+    let next = last.map(|row| paging.behind(&api, row.appended_at_ms, &format!("{}/{}", row.place.0, row.place.1)));
+    of_moment(&DeadLettersAnswer { items: rows.into_iter().map(DeadLetter::from).collect(), next })
 }
 
 /// Partition and offset, from a cursor.

@@ -2,7 +2,8 @@
 //!
 //! Of the topic of totals a cache takes in what comes for subjects that somebody has asked for. It begins at the end: what
 //! was before, a load brings. See [`MemoryCache`] for how the two meet. Of the topic of boards a cache takes in all, from
-//! the start: they are few, and their topic is compacted.
+//! the start: they are few, and their topic is compacted. A third one reads the topic of totals from the start as well and
+//! keeps nothing but which subjects there are: for others no store is asked.
 
 use crate::metrics::ApiMetrics;
 use crate::totals::Template;
@@ -47,6 +48,8 @@ enum Content {
     Totals(Arc<Template>),
     /// Boards.
     Boards,
+    /// Totals, of which only the subjects matter.
+    Subjects,
 }
 
 struct Followed {
@@ -106,6 +109,11 @@ impl Follower {
     /// One that has not started, of a topic of boards. The cache admits all.
     pub fn of_boards(log: Arc<dyn Log>, topic: &str, partitions: u32, cache: Arc<MemoryCache>) -> Self {
         Self::new(log, topic, partitions, cache, Content::Boards)
+    }
+
+    /// One that has not started, of a topic of totals from its start. The cache remembers which subjects there are.
+    pub fn of_subjects(log: Arc<dyn Log>, topic: &str, partitions: u32, cache: Arc<MemoryCache>) -> Self {
+        Self::new(log, topic, partitions, cache, Content::Subjects)
     }
 
     fn new(log: Arc<dyn Log>, topic: &str, partitions: u32, cache: Arc<MemoryCache>, content: Content) -> Self {
@@ -169,7 +177,7 @@ impl Follower {
         let mut goals = Vec::with_capacity(self.partitions.len());
         for partition in &self.partitions {
             let (start, end) = self.log.bounds(&partition.address)?;
-            let first = if matches!(self.content, Content::Boards) { start } else { end };
+            let first = if matches!(self.content, Content::Totals(_)) { end } else { start };
             let position = partition.position.unwrap_or(first);
             if position < start || position > end {
                 let partition = partition.address.clone();
@@ -191,7 +199,7 @@ impl Follower {
     fn measure(&mut self, metrics: &ApiMetrics, now_ms: i64) {
         // What is told is about subjects.
         let is_recent = now_ms >= self.measured_at_ms && now_ms.saturating_sub(self.measured_at_ms) < MEASURE_EVERY_MS;
-        if is_recent || matches!(self.content, Content::Boards) {
+        if is_recent || !matches!(self.content, Content::Totals(_)) {
             return;
         }
         self.measured_at_ms = now_ms;
@@ -226,11 +234,18 @@ impl Followed {
             self.roots.apply(mark);
             return Ok(());
         }
-        let Content::Totals(template) = content else {
-            let ranking: Ranking = serde_json::from_slice(value).map_err(|e| wrong("ranking", e))?;
-            self.version = self.version.max(ranking.version);
-            cache.put_board(ranking);
-            return Ok(());
+        let template = match content {
+            Content::Totals(template) => template,
+            Content::Boards => {
+                let ranking: Ranking = serde_json::from_slice(value).map_err(|e| wrong("ranking", e))?;
+                self.version = self.version.max(ranking.version);
+                cache.put_board(ranking);
+                return Ok(());
+            }
+            Content::Subjects => {
+                std::str::from_utf8(key).into_iter().for_each(|id| cache.saw(id));
+                return Ok(());
+            }
         };
         // Only what somebody asked for is worth parsing.
         let Some(subject_id) = std::str::from_utf8(key).ok().filter(|id| cache.follows(id)) else { return Ok(()) };

@@ -12,12 +12,14 @@ use crate::redis::RedisStore;
 use crate::roots::covers;
 use crate::totals::Template;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tally_cache::redis::RedisFailure;
 use tally_cache::{CachedCounters, Loaded, MemoryCache};
 use tally_http::ApiProblem;
 use tally_model::{Receipt, RootPosition};
-use tally_streams::log::{TopicPartition, partition_of};
+use tally_streams::log::{Log, TopicPartition, partition_of};
 use tokio::sync::watch;
 
 /// How often Redis is asked how far it is while somebody waits for it.
@@ -63,15 +65,29 @@ impl From<Away> for ApiProblem {
 /// The stores behind the cache, and the loads under way.
 pub struct Loader {
     pub(crate) cache: Option<Arc<MemoryCache>>,
+    /// Knows which subjects there are, from the start of their topic on; may be the cache itself.
+    subjects: Option<Arc<MemoryCache>>,
+    /// Whether that topic has everything that was ever written to it, but for what newer records replace.
+    is_whole: AtomicBool,
     pub(crate) redis: Option<RedisStore>,
     pub(crate) database: Arc<ReadDatabase>,
     pub(crate) template: Arc<Template>,
     pub(crate) metrics: ApiMetrics,
     /// Of the topic of totals, by number.
     partitions: Vec<TopicPartition>,
-    pub(crate) redis_breaker: Breaker,
+    redis_breaker: Breaker,
     database_breaker: Breaker,
     flights: Mutex<HashMap<Arc<str>, watch::Receiver<Option<Outcome>>>>,
+}
+
+/// What is asked before the database. Any of it may be missing.
+pub struct Caches {
+    /// Totals in this process.
+    pub totals: Option<Arc<MemoryCache>>,
+    /// What remembers all subjects.
+    pub subjects: Option<Arc<MemoryCache>>,
+    /// Redis.
+    pub redis: Option<RedisStore>,
 }
 
 /// Loads that one task does. However it ends, nobody joins them afterwards.
@@ -88,15 +104,15 @@ impl Drop for Flight {
 }
 
 impl Loader {
-    /// Over these stores; the cache and Redis may be missing.
+    /// Over these stores.
     pub fn new(
         config: &ApiConfig,
         template: Arc<Template>,
-        cache: Option<Arc<MemoryCache>>,
-        redis: Option<RedisStore>,
+        caches: Caches,
         database: Arc<ReadDatabase>,
         metrics: ApiMetrics,
     ) -> Arc<Self> {
+        let Caches { totals: cache, subjects, redis } = caches;
         let topic: Arc<str> = config.counters_topic.as_str().into();
         let partition = |number| TopicPartition::new(topic.clone(), number);
         let breaker = |store| Breaker::new(metrics.breaker(store));
@@ -105,6 +121,8 @@ impl Loader {
             redis_breaker: breaker("redis"),
             database_breaker: breaker("database"),
             flights: Mutex::default(),
+            subjects,
+            is_whole: AtomicBool::new(false),
             cache,
             redis,
             database,
@@ -116,6 +134,11 @@ impl Loader {
     /// The partition that has a subject's records.
     pub fn partition(&self, subject_id: &str) -> &TopicPartition {
         &self.partitions[partition_of(subject_id.as_bytes(), self.partitions.len() as u32) as usize]
+    }
+
+    /// All partitions of the topic of totals, by number.
+    pub fn partitions(&self) -> &[TopicPartition] {
+        &self.partitions
     }
 
     /// From the cache in this process.
@@ -132,6 +155,33 @@ impl Loader {
             layer.misses.inc()
         }
         found.map(|(counters, roots)| Answer { counters, roots, store: Store::Memory })
+    }
+
+    /// Zeros of a subject of which there is no record, as far as its topic was read. No store is asked, whoever makes up
+    /// names. Records that came since are beyond what the answer claims.
+    pub fn absent(&self, subject_id: &str) -> Option<Answer> {
+        let subjects = self.subjects.as_deref().filter(|_| self.is_whole.load(Ordering::Relaxed))?;
+        // The position before the question: what lies below it was taken in.
+        let roots = subjects.serving()?.position(self.partition(subject_id))?.merged.clone();
+        subjects.lacks(subject_id).then(|| {
+            self.metrics.absent.inc();
+            Answer { counters: Arc::default(), roots, store: Store::Memory }
+        })
+    }
+
+    /// Whether it is the cache of totals that knows which subjects there are.
+    pub fn remembers_subjects(&self) -> bool {
+        self.cache.as_ref().zip(self.subjects.as_ref()).is_some_and(|(cache, subjects)| Arc::ptr_eq(cache, subjects))
+    }
+
+    /// Looks whether the topic of totals begins with its first record. Where somebody has cut it, a subject without a
+    /// record may still have rows. Blocks.
+    pub fn look_at_start(&self, log: &dyn Log) {
+        let starts = self.partitions.iter().map(|partition| log.bounds(partition).map(|(start, _)| start));
+        match starts.collect::<Result<Vec<_>, _>>() {
+            Ok(starts) => self.is_whole.store(starts.iter().all(|start| *start == 0), Ordering::Relaxed),
+            Err(error) => tracing::warn!("the stores are asked for unknown subjects too: {error}"),
+        }
     }
 
     /// From the stores, in the order asked. Whoever comes while a subject is being loaded joins that load; it may have
@@ -206,25 +256,32 @@ impl Loader {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn ask_redis(&self, ids: &[&str]) -> HashMap<String, Loaded> {
-        let Some(redis) = &self.redis else { return HashMap::new() };
-        let found = match self.redis_breaker.permit(Instant::now()) {
-            Some(permit) => {
-                let asked: Vec<_> = ids.iter().map(|id| (*id, self.partition(id))).collect();
-                match redis.totals(&asked).await {
-                    Ok(found) => {
-                        permit.succeed();
-                        found
-                    }
-                    Err(failure) => {
-                        tracing::warn!("{failure}");
-                        permit.fail(Instant::now());
-                        HashMap::new()
-                    }
-                }
+    /// What Redis says; None where there is none, it is left alone for a while, or it does not answer.
+    pub(crate) async fn of_redis<'a, T, F>(&'a self, ask: impl FnOnce(&'a RedisStore) -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, RedisFailure>>,
+    {
+        let redis = self.redis.as_ref()?;
+        let permit = self.redis_breaker.permit(Instant::now())?;
+        match ask(redis).await {
+            Ok(found) => {
+                permit.succeed();
+                Some(found)
             }
-            None => HashMap::new(),
-        };
+            Err(failure) => {
+                tracing::warn!("{failure}");
+                permit.fail(Instant::now());
+                None
+            }
+        }
+    }
+
+    async fn ask_redis(&self, ids: &[&str]) -> HashMap<String, Loaded> {
+        if self.redis.is_none() {
+            return HashMap::new();
+        }
+        let asked: Vec<_> = ids.iter().map(|id| (*id, self.partition(id))).collect();
+        let found = self.of_redis(|redis| redis.totals(&asked)).await.unwrap_or_default();
         self.metrics.redis.hits.inc_by(found.len() as u64);
         self.metrics.redis.misses.inc_by((ids.len() - found.len()) as u64);
         found

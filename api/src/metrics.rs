@@ -13,6 +13,8 @@ pub struct ApiMetrics {
     pub database: Layer,
     /// Subjects answered with what was last known, because no store answered.
     pub last_known: IntCounter,
+    /// Subjects that no store was asked for: there is none of that name.
+    pub absent: IntCounter,
     /// Subjects that waited for a load which was under way already.
     pub coalesced: IntCounter,
     /// Subjects in the cache of this process.
@@ -25,7 +27,37 @@ pub struct ApiMetrics {
     pub view_clock_lag_seconds: Gauge,
     /// How long reads with `after` waited.
     pub wait_seconds: Histogram,
+    /// Boards, by the store that answered.
+    pub boards: BoardReads,
+    /// Of the live streams.
+    pub live: LiveMetrics,
     breakers: IntGaugeVec,
+}
+
+/// Boards read, by the store that answered.
+#[derive(Clone)]
+pub struct BoardReads {
+    /// The cache in this process.
+    pub memory: IntCounter,
+    /// Redis.
+    pub redis: IntCounter,
+    /// The database.
+    pub database: IntCounter,
+    /// What was last known.
+    pub last_known: IntCounter,
+}
+
+/// Handles of the metrics of live streams.
+#[derive(Clone)]
+pub struct LiveMetrics {
+    /// Open ones.
+    pub streams: IntGauge,
+    /// Subjects and boards that they are about.
+    pub watched: IntGauge,
+    /// Events handed to connections.
+    pub events: IntCounter,
+    /// Streams that did not begin because there were too many.
+    pub refused: IntCounter,
 }
 
 /// A store among others.
@@ -67,17 +99,39 @@ impl ApiMetrics {
             .buckets(vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
         let wait_seconds = Histogram::with_opts(waits)?;
         registry.register(Box::new(wait_seconds.clone()))?;
+        let of_boards = counters("tally_api_board_reads_total", "Boards read, by the store that answered.")?;
+        let of_store = |store| of_boards.with_label_values(&[store]);
+        let boards = BoardReads {
+            memory: of_store("memory"),
+            redis: of_store("redis"),
+            database: of_store("database"),
+            last_known: of_store("last_known"),
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let live = LiveMetrics {
+            streams: gauge("tally_api_live_streams", "Live streams that are open.")?,
+            watched: gauge("tally_api_live_watched", "Subjects and boards that live streams are about.")?,
+            events: counter("tally_api_live_events_total", "Events handed to connections of live streams.")?,
+            refused: counter("tally_api_live_refused_total", "Live streams beyond the limit.")?,
+        };
         Ok(Self {
             memory: layer("memory"),
             redis: layer("redis"),
             database: layer("database"),
             last_known: hits.with_label_values(&["last_known"]),
+            absent: hits.with_label_values(&["none"]),
             coalesced,
             view_subjects: gauge("tally_api_view_subjects", "Subjects in the cache of this process.")?,
             view_size_bytes: gauge("tally_api_view_size_bytes", "Their size, by estimate.")?,
             view_lag_records: gauge("tally_api_view_lag_records", "Records that the view has not read yet.")?,
             view_clock_lag_seconds,
             wait_seconds,
+            boards,
+            live,
             breakers,
         })
     }

@@ -3,9 +3,10 @@
 use crate::api::Api;
 use crate::config::{Marks, OutputTopic};
 use crate::query::Query;
+use crate::reply::of_moment;
 use crate::roots::applied;
-use axum::Json;
 use axum::extract::{RawQuery, State};
+use axum::response::Response;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,10 +51,7 @@ pub struct PartitionProgress {
         (status = 503, description = "The database or the log does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
-pub async fn progress(
-    State(api): State<Arc<Api>>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<ProgressAnswer>, ApiProblem> {
+pub async fn progress(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
     Query::parse(query.as_deref(), &[])?;
     let asked = api.clone();
     let positions = tokio::task::spawn_blocking(move || positions(&asked)).await.map_err(|_| ApiProblem::internal())?;
@@ -81,7 +79,7 @@ pub async fn progress(
         let applied = stores.into_iter().map(|(store, root)| (store, root.map(|root| root.next_offset))).collect();
         PartitionProgress { partition, end, committed, applied, lag_records, lag_seconds }
     });
-    Ok(Json(ProgressAnswer { topic: api.config.input_topic.clone(), partitions: partitions.collect() }))
+    of_moment(&ProgressAnswer { topic: api.config.input_topic.clone(), partitions: partitions.collect() })
 }
 
 /// How far the cache that the sinks fill is: its topics, each with what is said of its partitions. None where there is no

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use tally_http::ApiProblem;
-use tally_model::check_subject_id;
+use tally_model::{check_actor_id, check_subject_id};
 
 /// The longest wait that a read may ask for.
 const WAIT_MS_MAX: u64 = 10_000;
@@ -57,16 +57,20 @@ pub fn subject_id(text: &str) -> Result<(), ApiProblem> {
     check_subject_id(text).map_err(|rule| refused(&format!("`subject_id` {text:?}"), rule))
 }
 
+/// An actor's id by the rules, or which of them it breaks.
+pub fn actor_id(text: &str) -> Result<(), ApiProblem> {
+    check_actor_id(text).map_err(|rule| refused(&format!("`actor_id` {text:?}"), rule))
+}
+
 /// 400: what, and the rule it breaks.
 pub fn refused(what: &str, rule: &str) -> ApiProblem {
     ApiProblem::bad_request(format!("{what} {rule}."))
 }
 
-fn listed(names: &[&str]) -> String {
-    match names {
-        [] => "none".into(),
-        _ => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
-    }
+/// Names as a problem lists them.
+pub fn listed(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let names: Vec<_> = names.into_iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
 /// Undoes percent-encoding and `+`; None where what comes out is no UTF-8 or a `%` stands alone.

@@ -4,19 +4,22 @@ use crate::after::After;
 use crate::api::Api;
 use crate::boards::{self, Summary};
 use crate::config::Rankings;
-use crate::counters::{self, Freshness};
+use crate::counters;
 use crate::cursor::Cursor;
-use crate::query::{Query, refused};
-use crate::reactions::{Viewer, actor, limit};
+use crate::freshness::Freshness;
+use crate::paging::Paging;
+use crate::query::{Query, actor_id, listed, refused};
+use crate::reactions::Viewer;
+use crate::reply::{Has, Keep};
 use crate::totals::{AllTotals, Approximate};
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use tally_http::ApiProblem;
-use tally_model::{Ranked, format_ms};
+use tally_model::{Ranked, Ranking, format_ms};
 use utoipa::ToSchema;
 
 /// Names that a problem lists.
@@ -54,7 +57,7 @@ pub struct RankingAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
     #[serde(flatten)]
-    freshness: Freshness,
+    pub(crate) freshness: Freshness,
 }
 
 /// A subject on a board.
@@ -103,6 +106,7 @@ impl Serialize for Score {
     ),
     responses(
         (status = 200, description = "The boards; none where the topology has none", body = BoardsAnswer),
+        (status = 304, description = "The content is the one that If-None-Match names"),
         (status = 400, description = "A receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
         (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
         (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
@@ -111,16 +115,19 @@ impl Serialize for Score {
 pub async fn rankings(
     State(api): State<Arc<Api>>,
     RawQuery(query): RawQuery,
-) -> Result<Json<BoardsAnswer>, ApiProblem> {
+    has: Has,
+) -> Result<Response, ApiProblem> {
     let query = Query::parse(query.as_deref(), &["after", "wait_ms"])?;
     let after = After::parse(&api, &query)?;
     let Some(rankings) = &api.config.rankings else {
         // Nothing is missing from nothing.
         let freshness = Freshness::new((api.clock)()).judged(after.map(|_| true));
-        return Ok(Json(BoardsAnswer { boards: Vec::new(), freshness }));
+        let keep = freshness.keep(Keep::Briefly);
+        return has.reply(&BoardsAnswer { boards: Vec::new(), freshness }, keep);
     };
     let (written, freshness) = boards::boards(&api, rankings, after.as_ref()).await?;
-    Ok(Json(BoardsAnswer { boards: listed(rankings, written), freshness }))
+    let keep = freshness.keep(Keep::Briefly);
+    has.reply(&BoardsAnswer { boards: items_of(rankings, written), freshness }, keep)
 }
 
 /// A board: its subjects with rank, score and counters, best first.
@@ -140,6 +147,7 @@ pub async fn rankings(
     ),
     responses(
         (status = 200, description = "The items; none where nobody has a score", body = RankingAnswer),
+        (status = 304, description = "The content is the one that If-None-Match names"),
         (status = 400, description = "A cursor, id, receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
         (status = 404, description = "No such board; the detail names those that there are", body = ApiProblem, content_type = "application/problem+json"),
         (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
@@ -150,43 +158,84 @@ pub async fn ranking(
     State(api): State<Arc<Api>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<Json<RankingAnswer>, ApiProblem> {
+    has: Has,
+) -> Result<Response, ApiProblem> {
     let Path(board) = path.map_err(|_| refused("`board`", "is not percent-encoded UTF-8"))?;
-    let rankings = api.config.rankings.as_ref().filter(|rankings| has(rankings, &board));
-    let Some(rankings) = rankings else { return Err(unknown(&api, &board).await) };
+    let rankings = known(&api, &board).await?;
     let query = Query::parse(query.as_deref(), &["limit", "cursor", "actor_id", "after", "wait_ms"])?;
-    let limit = limit(&query)?;
-    let of = format!("ranking\0{board}");
-    let cursor = query.one("cursor")?.map(|text| {
-        let cursor = Cursor::decode(text, &of, &api.receipt_key);
-        cursor.ok_or_else(|| refused("`cursor`", "is not one that this service gave out for this board"))
-    });
-    let cursor = cursor.transpose()?;
-    let actor_id = query.one("actor_id")?;
-    actor_id.map(actor).transpose()?;
+    let paging = Paging::parse(&api, &query, of_board(&board), "board")?;
+    let viewer = query.one("actor_id")?;
+    viewer.map(actor_id).transpose()?;
     let after = After::parse(&api, &query)?;
+    let (found, freshness) = find(&api, rankings, &board, after.as_ref()).await?;
+    let answer = page(&api, board, found.as_deref(), freshness, &paging, viewer, after.as_ref()).await?;
+    let keep = answer.freshness.keep(if viewer.is_some() { Keep::Own } else { Keep::Briefly });
+    has.reply(&answer, keep)
+}
 
-    let (found, mut freshness) = boards::board(&api, rankings, &board, after.as_ref()).await?;
-    // A board of the topology that nobody has come onto yet is empty. Nobody knows which groups there may be.
-    if found.is_none() && !rankings.nodes.contains(&board) {
-        return Err(unknown(&api, &board).await);
+/// The boards, where the topology may have one of this name.
+pub async fn known<'a>(api: &'a Arc<Api>, board: &str) -> Result<&'a Rankings, ApiProblem> {
+    match api.config.rankings.as_ref().filter(|rankings| has(rankings, board)) {
+        Some(rankings) => Ok(rankings),
+        None => Err(unknown(api, board).await),
     }
-    let all = found.as_ref().map_or(&[][..], |ranking| &ranking.items);
-    let first = cursor.map_or(0, |cursor| all.partition_point(|item| !is_behind(item, &cursor)));
-    let shown = &all[first..all.len().min(first + limit)];
+}
+
+/// A board as a whole; None where nobody has come onto it yet.
+pub async fn find(
+    api: &Arc<Api>,
+    rankings: &Rankings,
+    board: &str,
+    after: Option<&After>,
+) -> Result<(Option<Arc<Ranking>>, Freshness), ApiProblem> {
+    let (found, freshness) = boards::board(api, rankings, board, after).await?;
+    // A board of the topology that nobody has come onto yet is empty. Nobody knows which groups there may be.
+    if found.is_none() && !rankings.nodes.iter().any(|node| node == board) {
+        return Err(unknown(api, board).await);
+    }
+    Ok((found, freshness))
+}
+
+/// The first page of a board, for nobody in particular.
+pub async fn first_page(
+    api: &Arc<Api>,
+    board: &str,
+    found: Option<&Ranking>,
+    freshness: Freshness,
+) -> Result<RankingAnswer, ApiProblem> {
+    page(api, board.to_owned(), found, freshness, &Paging::first(of_board(board)), None, None).await
+}
+
+async fn page(
+    api: &Arc<Api>,
+    board: String,
+    found: Option<&Ranking>,
+    mut freshness: Freshness,
+    paging: &Paging,
+    viewer: Option<&str>,
+    after: Option<&After>,
+) -> Result<RankingAnswer, ApiProblem> {
+    let all = found.map_or(&[][..], |ranking| &ranking.items);
+    let first = paging.cursor.as_ref().map_or(0, |cursor| all.partition_point(|item| !is_behind(item, cursor)));
+    let shown = &all[first..all.len().min(first + paging.limit)];
     let last = shown.last().filter(|_| first + shown.len() < all.len());
-    let next = last.map(|item| Cursor { order: item.score, id: item.subject_id.clone() }.encode(&of, &api.receipt_key));
+    let next = last.map(|item| paging.behind(api, item.score, &item.subject_id));
     let mut items = Vec::with_capacity(shown.len());
     if !shown.is_empty() {
         let ids: Vec<_> = shown.iter().map(|item| item.subject_id.as_str()).collect();
-        let (subjects, of_subjects) = counters::items(&api, &ids, actor_id, after.as_ref()).await?;
+        let (subjects, of_subjects) = counters::items(api, &ids, viewer, after).await?;
         freshness = freshness.least(of_subjects);
         for ((rank, item), subject) in (first + 1..).zip(shown).zip(subjects) {
             let counters::SubjectCounters { subject_id, counters, approximate, viewer } = subject;
             items.push(RankedItem { rank, subject_id, score: Score(item.score), counters, approximate, viewer });
         }
     }
-    Ok(Json(RankingAnswer { board, items, next, freshness }))
+    Ok(RankingAnswer { board, items, next, freshness })
+}
+
+/// What tells the pages of a board from those of other lists.
+fn of_board(board: &str) -> String {
+    format!("ranking\0{board}")
 }
 
 /// Whether an item comes after the last one shown: by score, then by id.
@@ -201,7 +250,7 @@ fn has(rankings: &Rankings, board: &str) -> bool {
 }
 
 /// The boards of the topology, by name: those that were written, and those that nobody has come onto yet.
-fn listed(rankings: &Rankings, written: Vec<Summary>) -> Vec<BoardItem> {
+fn items_of(rankings: &Rankings, written: Vec<Summary>) -> Vec<BoardItem> {
     let item = |summary: Summary| {
         let Summary { board, items, as_of_ms } = summary;
         BoardItem { board, items, as_of: Some(format_ms(as_of_ms)) }
@@ -223,16 +272,15 @@ async fn unknown(api: &Arc<Api>, board: &str) -> ApiProblem {
         Some(rankings) => {
             // Where no store answers, those of the topology are named.
             let written = boards::boards(api, rankings, None).await.map_or_else(|_| Vec::new(), |(written, _)| written);
-            listed(rankings, written).into_iter().map(|item| item.board).collect()
+            items_of(rankings, written).into_iter().map(|item| item.board).collect()
         }
         None => Vec::new(),
     };
-    let names: Vec<_> = known.iter().take(LISTED_MAX).map(|name| format!("`{name}`")).collect();
+    let names = listed(known.iter().take(LISTED_MAX));
     let more = match known.len().saturating_sub(LISTED_MAX) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     ApiProblem::not_found(format!("There is no board `{board}`; those are: {names}{more}."))
 }
 

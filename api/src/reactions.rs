@@ -4,23 +4,19 @@
 use crate::after::After;
 use crate::api::Api;
 use crate::config::OutputTopic;
-use crate::counters::Freshness;
-use crate::cursor::Cursor;
-use crate::database::{DatabaseProgress, Page};
-use crate::query::{Query, refused};
-use crate::roots::{applied, is_applied};
-use axum::Json;
+use crate::database::Page;
+use crate::freshness::{Freshness, freshness};
+use crate::paging::Paging;
+use crate::query::{self, Query, listed, refused};
+use crate::reply::{Has, Keep};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
 use serde::Serialize;
 use std::sync::Arc;
 use tally_http::ApiProblem;
-use tally_model::{check_actor_id, format_ms};
+use tally_model::format_ms;
 use utoipa::ToSchema;
-
-/// Items of a page: the most, and where nothing is asked for.
-const LIMIT_MAX: usize = 100;
-const LIMIT_DEFAULT: usize = 50;
 
 /// Actors who have switched a metric on for a subject, newest first.
 #[derive(Serialize, ToSchema)]
@@ -89,6 +85,7 @@ pub struct SubjectItem {
     ),
     responses(
         (status = 200, description = "The actors; none where nobody has", body = ActorsAnswer),
+        (status = 304, description = "The content is the one that If-None-Match names"),
         (status = 400, description = "An id, cursor, receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
         (status = 404, description = "No such metric", body = ApiProblem, content_type = "application/problem+json"),
         (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
@@ -99,12 +96,14 @@ pub async fn actors(
     State(api): State<Arc<Api>>,
     path: Result<Path<(String, String)>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<Json<ActorsAnswer>, ApiProblem> {
-    let Path((subject_id, metric)) = path.map_err(|_| refused("The path", "is not percent-encoded UTF-8"))?;
-    crate::query::subject_id(&subject_id)?;
-    let (page, next, freshness) = page(&api, Page::actors_of(&subject_id), &metric, query.as_deref()).await?;
-    let item = |(actor_id, time_ms)| ActorItem { actor_id, occurred_at: format_ms(time_ms) };
-    Ok(Json(ActorsAnswer { subject_id, metric, items: page.into_iter().map(item).collect(), next, freshness }))
+    has: Has,
+) -> Result<Response, ApiProblem> {
+    let (subject_id, metric) = in_path(path)?;
+    query::subject_id(&subject_id)?;
+    let item = |actor_id, occurred_at| ActorItem { actor_id, occurred_at };
+    let (items, next, freshness) = page(&api, Page::actors_of(&subject_id), &metric, query.as_deref(), item).await?;
+    let keep = freshness.keep(Keep::Asking);
+    has.reply(&ActorsAnswer { subject_id, metric, items, next, freshness }, keep)
 }
 
 /// What an actor likes: the subjects that it has switched a metric on for, newest first.
@@ -124,6 +123,7 @@ pub async fn actors(
     ),
     responses(
         (status = 200, description = "The subjects; none where there is nothing", body = SubjectsOfActorAnswer),
+        (status = 304, description = "The content is the one that If-None-Match names"),
         (status = 400, description = "An id, cursor, receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
         (status = 404, description = "No such metric", body = ApiProblem, content_type = "application/problem+json"),
         (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
@@ -134,41 +134,41 @@ pub async fn subjects(
     State(api): State<Arc<Api>>,
     path: Result<Path<(String, String)>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<Json<SubjectsOfActorAnswer>, ApiProblem> {
-    let Path((actor_id, metric)) = path.map_err(|_| refused("The path", "is not percent-encoded UTF-8"))?;
-    actor(&actor_id)?;
-    let (page, next, freshness) = page(&api, Page::subjects_of(&actor_id), &metric, query.as_deref()).await?;
-    let item = |(subject_id, time_ms)| SubjectItem { subject_id, occurred_at: format_ms(time_ms) };
-    Ok(Json(SubjectsOfActorAnswer { actor_id, metric, items: page.into_iter().map(item).collect(), next, freshness }))
+    has: Has,
+) -> Result<Response, ApiProblem> {
+    let (actor_id, metric) = in_path(path)?;
+    query::actor_id(&actor_id)?;
+    let item = |subject_id, occurred_at| SubjectItem { subject_id, occurred_at };
+    let (items, next, freshness) = page(&api, Page::subjects_of(&actor_id), &metric, query.as_deref(), item).await?;
+    let keep = freshness.keep(Keep::Own);
+    has.reply(&SubjectsOfActorAnswer { actor_id, metric, items, next, freshness }, keep)
 }
 
-/// An actor's id by the rules, or which of them it breaks.
-pub fn actor(text: &str) -> Result<(), ApiProblem> {
-    check_actor_id(text).map_err(|rule| refused(&format!("`actor_id` {text:?}"), rule))
+/// The id and the metric that a path names.
+fn in_path(path: Result<Path<(String, String)>, PathRejection>) -> Result<(String, String), ApiProblem> {
+    path.map(|Path(names)| names).map_err(|_| refused("The path", "is not percent-encoded UTF-8"))
 }
 
-/// Items and the cursor behind them.
-type Items = (Vec<(String, i64)>, Option<String>, Freshness);
-
-async fn page(api: &Arc<Api>, page: Page<'_>, metric: &str, query: Option<&str>) -> Result<Items, ApiProblem> {
+/// A page as `item` makes its items of an id and a time; the cursor behind it, and of when it is.
+async fn page<T>(
+    api: &Arc<Api>,
+    page: Page<'_>,
+    metric: &str,
+    query: Option<&str>,
+    item: impl Fn(String, String) -> T,
+) -> Result<(Vec<T>, Option<String>, Freshness), ApiProblem> {
     let reactions = reactions(api, metric)?;
     let query = Query::parse(query, &["limit", "cursor", "after", "wait_ms"])?;
-    let limit = limit(&query)?;
-    let of = format!("{page:?}\0{metric}");
-    let cursor = query.one("cursor")?.map(|text| {
-        let cursor = Cursor::decode(text, &of, &api.receipt_key);
-        cursor.ok_or_else(|| refused("`cursor`", "is not one that this service gave out for this list"))
-    });
-    let cursor = cursor.transpose()?;
+    let paging = Paging::parse(api, &query, format!("{page:?}\0{metric}"), "list")?;
     let after = After::parse(api, &query)?;
     let freshness = freshness(api, reactions, after.as_ref()).await?;
     // One more tells whether there is a next page.
-    let mut items = api.database.page(page, metric, cursor.as_ref(), limit + 1).await?;
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let last = items.last().filter(|_| more);
-    let next = last.map(|(id, time_ms)| Cursor { order: *time_ms, id: id.clone() }.encode(&of, &api.receipt_key));
-    Ok((items, next, freshness))
+    let mut found = api.database.page(page, metric, paging.cursor.as_ref(), paging.limit + 1).await?;
+    let more = found.len() > paging.limit;
+    found.truncate(paging.limit);
+    let last = found.last().filter(|_| more);
+    let next = last.map(|(id, time_ms)| paging.behind(api, *time_ms, id));
+    Ok((found.into_iter().map(|(id, time_ms)| item(id, format_ms(time_ms))).collect(), next, freshness))
 }
 
 /// The topic of reactions, where this is a metric that it has.
@@ -176,34 +176,9 @@ fn reactions<'a>(api: &'a Api, metric: &str) -> Result<&'a OutputTopic, ApiProbl
     let known = &api.config.toggles;
     let topic = api.config.reactions.as_ref().filter(|_| known.iter().any(|known| known == metric));
     topic.ok_or_else(|| {
-        let known: Vec<_> = known.iter().map(|known| format!("`{known}`")).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let known = listed(known);
         ApiProblem::not_found(format!("`{metric}` is no metric that actors switch on and off; those are: {known}."))
     })
-}
-
-/// How many items a page may have.
-pub fn limit(query: &Query<'_>) -> Result<usize, ApiProblem> {
-    let Some(text) = query.one("limit")? else { return Ok(LIMIT_DEFAULT) };
-    let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-    limit.ok_or_else(|| refused("`limit`", &format!("must be a number from 1 to {LIMIT_MAX}")))
-}
-
-/// Of when the rows are that are read afterwards, once what a receipt covers is there or its time is over.
-pub async fn freshness(api: &Arc<Api>, topic: &OutputTopic, after: Option<&After>) -> Result<Freshness, ApiProblem> {
-    let state = match after {
-        None => None,
-        Some(After { receipt, deadline }) => {
-            let covered = |progress: &DatabaseProgress| is_applied(topic, progress, receipt);
-            Some(if api.database.wait(*deadline, covered).await? { "applied" } else { "pending" })
-        }
-    };
-    let progress = api.database.progress().await?;
-    let clocks = (0..api.config.input_partitions)
-        .map(|partition| applied(topic, partition, |p| progress.roots(&topic.name, p)).map_or(0, |root| root.clock_ms));
-    let mut freshness = Freshness::new(clocks.min().unwrap_or(0));
-    freshness.after = state;
-    Ok(freshness)
 }
 
 /// What a viewer has switched on, of the subjects asked for.

@@ -4,10 +4,11 @@ use crate::after::parse_receipt;
 use crate::api::Api;
 use crate::database::NotCounted;
 use crate::query::{Query, refused};
+use crate::reply::of_moment;
 use crate::roots::is_applied;
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
 use serde::Serialize;
 use std::sync::Arc;
 use tally_http::ApiProblem;
@@ -45,7 +46,7 @@ pub async fn receipt(
     State(api): State<Arc<Api>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<Json<ReceiptAnswer>, ApiProblem> {
+) -> Result<Response, ApiProblem> {
     Query::parse(query.as_deref(), &[])?;
     let Path(text) = path.map_err(|_| refused("The receipt", "is not percent-encoded UTF-8"))?;
     let receipt = parse_receipt(&api, "The receipt", &text)?;
@@ -60,7 +61,7 @@ pub async fn receipt(
             (held, Some(not_counted))
         }
     };
-    Ok(Json(ReceiptAnswer { state, held, not_counted }))
+    of_moment(&ReceiptAnswer { state, held, not_counted })
 }
 
 /// Whether the log took the events so long ago that rows about them may be gone. A log that no longer has them counts

@@ -3,9 +3,8 @@
 
 use crate::after::After;
 use crate::api::Api;
-use crate::counters::Freshness;
-use crate::query::{Query, refused};
-use crate::reactions::freshness;
+use crate::freshness::{Freshness, freshness};
+use crate::query::{Query, listed, refused};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -30,7 +29,7 @@ pub struct SeriesAnswer {
     /// Every window from the one that has `from` to the one before `to`, the oldest first.
     series: Vec<WindowItem>,
     #[serde(flatten)]
-    freshness: Freshness,
+    pub(crate) freshness: Freshness,
 }
 
 /// One window.
@@ -86,8 +85,7 @@ fn window<'a>(api: &'a Api, query: &Query<'_>) -> Result<(i64, &'a [String]), Ap
     let length = parse_duration(text).map_err(|rule| refused("`window`", &rule))?;
     let found = windows.iter().find(|(window_ms, _)| i128::from(**window_ms) == length.as_millis() as i128);
     found.map(|(window_ms, metrics)| (*window_ms, metrics.as_slice())).ok_or_else(|| {
-        let known: Vec<_> = windows.keys().map(|window_ms| format!("`{}`", written(*window_ms))).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let known = listed(windows.keys().map(|window_ms| written(*window_ms)));
         refused("`window`", &format!("{text:?} is none that the topology counts in; those are: {known}"))
     })
 }

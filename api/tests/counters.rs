@@ -1,6 +1,7 @@
 //! Counters: bodies, stores, waiting.
 
 mod fixture;
+mod live;
 
 use axum::http::StatusCode;
 use fixture::*;

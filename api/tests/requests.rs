@@ -124,3 +124,54 @@ async fn dead_letters_come_newest_first_in_pages_and_their_payloads_are_cut() {
     assert_eq!(none.get("/v1/dead-letters").await.status, StatusCode::NOT_FOUND);
     assert_eq!(none.get("/v1/topology").await.body["application"], "tally");
 }
+
+#[tokio::test]
+async fn what_may_be_kept_is_said_and_what_the_client_has_is_not_sent_again() {
+    let world = World::new().await;
+    world.cache.ready();
+    world.cache.put("article:1", &[("likes", 1)]);
+    world.cache.cache.put_board(ranking("hot", &[("article:1", 1_000)], 1));
+    world.move_to("reactions", 0, &[(0, 10, 5_000)]).await;
+    let at = |second: i64| {
+        [0, 1].into_iter().for_each(|p| world.cache.move_to(p, &[(0, 9, second * 1_000), (1, 9, second * 1_000)]));
+        world.cache.move_boards_to(&[(0, 9, second * 1_000), (1, 9, second * 1_000)]);
+    };
+    at(1);
+    let (briefly, own) = ("max-age=1, stale-while-revalidate=5", "private, no-cache");
+    let mut kept = Vec::new();
+    for (uri, expected) in [
+        ("/v1/subjects/article:1/counters", briefly),
+        ("/v1/subjects/article:1/counters?window=1h", briefly),
+        ("/v1/counters?subject_id=article:1", briefly),
+        ("/v1/counters?subject_id=article:1&actor_id=u1", own),
+        ("/v1/rankings", briefly),
+        ("/v1/rankings/hot", briefly),
+        ("/v1/rankings/hot?actor_id=u1", own),
+        ("/v1/subjects/article:1/likes/actors", "no-cache"),
+        ("/v1/actors/u1/likes/subjects", own),
+        ("/v1/progress", "no-store"),
+        (&*format!("/v1/receipts/{}", receipt(&[])), "no-store"),
+        (&*format!("/v1/subjects/article:1/counters?after={}", receipt(&[])), "no-store"),
+        (&*format!("/v1/rankings/hot?after={}", receipt(&[])), "no-store"),
+    ] {
+        let response = world.response(uri, &[]).await;
+        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!((response.status(), header("cache-control").as_deref()), (StatusCode::OK, Some(expected)), "{uri}");
+        assert_eq!(header("content-type").as_deref(), Some("application/json"), "{uri}");
+        assert_eq!(header("vary").is_some(), header("etag").is_some(), "{uri}");
+        assert_eq!(header("etag").is_none(), expected == "no-store", "{uri}");
+        kept.extend(header("etag").map(|tag| (uri.to_owned(), tag)));
+    }
+    // Time goes on and nothing changes: whoever has it still has it.
+    at(2);
+    for (uri, tag) in &kept {
+        let response = world.response(uri, &[("if-none-match", tag)]).await;
+        assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{uri}");
+        assert_eq!(response.headers()["etag"], tag.as_str());
+        assert!(response.headers().contains_key("cache-control") && !response.headers().contains_key("content-type"));
+    }
+    world.cache.put("article:1", &[("likes", 2)]);
+    for (uri, tag) in kept.iter().filter(|(uri, _)| uri.contains("counters?subject") || uri.contains("hot")) {
+        assert_eq!(world.response(uri, &[("if-none-match", tag)]).await.status(), StatusCode::OK, "{uri}");
+    }
+}

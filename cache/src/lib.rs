@@ -3,6 +3,7 @@
 //! [`MemoryCache`] is in this process; [`redis`] is shared by many. All of either can be lost and is filled again from
 //! the log. A subject that is missing is a miss (ask the database), never zero.
 
+mod filter;
 mod memory;
 pub mod redis;
 mod shard;

@@ -16,6 +16,7 @@
 //!
 //! Boards are few, small and whole: whoever writes them writes all, and none is ever loaded.
 
+use crate::filter::Filter;
 use crate::shard::{CachedCounters, Known, Loaded, Shard};
 use crate::watched::{Changes, Watched};
 use hashbrown::HashMap;
@@ -59,6 +60,8 @@ pub struct MemoryCache {
     admit: Admit,
     boards: RwLock<BTreeMap<String, Arc<Ranking>>>,
     watched: Watched,
+    /// Of all that ever came, where the writer began at the start.
+    filter: Option<Filter>,
     /// Replaced as a whole, so that a reader takes one lock for all the partitions that it looks at.
     positions: RwLock<Arc<Positions>>,
     /// How far the writer goes with what it has in its hands: at least the positions.
@@ -114,23 +117,40 @@ impl Serving {
 impl MemoryCache {
     /// An empty one.
     pub fn new(limits: CacheLimits, admit: Admit) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::made(limits, admit, None))
+    }
+
+    /// One whose writer takes in all records of a topic, from the very first on. It remembers which subjects there are even
+    /// where it does not hold them: see [`MemoryCache::lacks`].
+    pub fn of_all(limits: CacheLimits) -> Arc<Self> {
+        Arc::new(Self::made(limits, Admit::All, Some(Filter::new())))
+    }
+
+    fn made(limits: CacheLimits, admit: Admit, filter: Option<Filter>) -> Self {
+        Self {
             shards: std::array::from_fn(|_| RwLock::default()),
             hasher: ahash::RandomState::new(),
             shard_bytes_max: limits.size_bytes_max / SHARDS,
             admit,
             boards: RwLock::default(),
             watched: Watched::default(),
+            filter,
             positions: RwLock::default(),
             reached: RwLock::default(),
             ready: AtomicBool::new(false),
             progress: watch::Sender::new(0),
-        })
+        }
     }
 
     /// All totals of a subject; None is a miss, never zero.
     pub fn get(&self, subject_id: &str) -> Option<Arc<CachedCounters>> {
         self.read(subject_id).get(subject_id)
+    }
+
+    /// Whether no record of the subject lies below the positions that were there before the call. Only one
+    /// [of all](MemoryCache::of_all) knows, and not of each.
+    pub fn lacks(&self, subject_id: &str) -> bool {
+        self.filter.as_ref().is_some_and(|filter| !filter.may_have(subject_id))
     }
 
     /// A board as a whole. Where the writer takes boards in, one that is not here does not exist.
@@ -231,7 +251,15 @@ impl MemoryCache {
     pub fn put(&self, subject_id: &str, counters: CachedCounters) {
         let counters = Arc::new(counters);
         self.write(subject_id).put(subject_id, counters.clone(), self.shard_bytes_max, self.admit == Admit::All);
+        self.saw(subject_id);
         self.watched.changed(subject_id, &counters);
+    }
+
+    /// The writer's: there is a record of this subject. Enough for [`MemoryCache::lacks`].
+    pub fn saw(&self, subject_id: &str) {
+        if let Some(filter) = &self.filter {
+            filter.insert(subject_id);
+        }
     }
 
     /// The writer's: takes a board in, unless a newer version of it is there.

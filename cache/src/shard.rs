@@ -112,13 +112,7 @@ impl Shard {
     }
 
     /// A record: it holds all totals, so nothing before it matters any more. What was loaded may be newer still.
-    pub fn put(
-        &mut self,
-        subject_id: &str,
-        counters: impl Into<Arc<CachedCounters>>,
-        bytes_max: usize,
-        insert: bool,
-    ) {
+    pub fn put(&mut self, subject_id: &str, counters: impl Into<Arc<CachedCounters>>, bytes_max: usize, insert: bool) {
         let counters = counters.into();
         match self.entries.get_mut(subject_id) {
             Some(entry) => {

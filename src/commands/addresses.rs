@@ -101,6 +101,9 @@ pub struct ReadArgs {
     /// A replica of the cache's Redis that the API reads from; by default the cache itself
     #[arg(long, env = "TALLY_CACHE_READ", value_name = "URL", hide_env_values = true)]
     pub cache_read: Option<String>,
+    /// Live streams that may be open at once; one more gets 503. Each takes a connection, beside the 10,000 for requests
+    #[arg(long, env = "TALLY_LIVE_STREAMS", value_name = "N", default_value_t = 10_000)]
+    pub live_streams: usize,
 }
 
 impl TopologyFile {

@@ -44,8 +44,9 @@ impl Parts {
         Ok(Self { site, sinks, streams, page })
     }
 
-    /// Every route of the process, described in one document. Call it within a tokio runtime.
-    pub fn router(&self, roles: &Roles) -> Result<Router, Failure> {
+    /// Every route of the process, described in one document. `stopping` ends answers that have no end of their own. Call
+    /// it within a tokio runtime.
+    pub fn router(&self, roles: &Roles, stopping: &CancellationToken) -> Result<Router, Failure> {
         let site = &self.site;
         let mut described = OpenApiRouter::with_openapi(Description::openapi());
         let mut checks: Vec<Check> = Vec::new();
@@ -53,7 +54,7 @@ impl Parts {
             described = described.merge(tally_ingest::router(door(site, &args.trusted_proxy)?));
         }
         if let Some((stores, reads)) = &roles.api {
-            let (reads, check) = read_side(site, stores, reads, self.sinks.as_ref())?;
+            let (reads, check) = read_side(site, stores, reads, self.sinks.as_ref(), stopping)?;
             described = described.merge(reads);
             checks.push(check);
         }

@@ -6,10 +6,11 @@ use super::{Site, now_ms};
 use crate::commands::{CacheAddress, Failure, ReadArgs, StoreArgs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tally_api::{Api, ApiConfig, CacheLayer, Marks, OutputTopic, Parts, Rankings, ReadDatabase, router};
+use tally_api::{Api, ApiConfig, CacheLayer, LiveConfig, Marks, OutputTopic, Parts, Rankings, ReadDatabase, router};
 use tally_http::Check;
 use tally_processors::{Actions, MetricKind, metrics};
 use tally_streams::topology::{Subtopology, Target, Topology};
+use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
 /// The edge type of totals: the topic that has them is the one that the API reads from, whatever its name.
@@ -22,12 +23,14 @@ const RANKINGS: &str = "ranking";
 /// And that of the topic that has what was counted in windows.
 const WINDOWS: &str = "counter";
 
-/// The API's routes, over the database and the cache that `sinks` fill in this process; and what has to be well.
+/// The API's routes, over the database and the cache that `sinks` fill in this process; and what has to be well. `stopping` ends
+/// its live streams.
 pub fn read_side(
     site: &Site,
     stores: &StoreArgs,
     reads: &ReadArgs,
     sinks: Option<&SinkSide>,
+    stopping: &CancellationToken,
 ) -> Result<(OpenApiRouter, Check), Failure> {
     let config = config(&site.topology)?;
     let topic = config.counters_topic.clone();
@@ -49,6 +52,7 @@ pub fn read_side(
         cache,
         receipt_key: site.receipt_key(),
         clock: Arc::new(now_ms),
+        live: LiveConfig { streams_max: reads.live_streams, stopping: stopping.clone() },
     };
     let api = Api::new(parts, &site.registry).map_err(Failure::no)?;
     let check = api.check();

@@ -66,9 +66,11 @@ async fn live(roles: Roles) -> Result<(), Failure> {
         parts = &mut starting => parts.map_err(Failure::no)??,
         () = asked.wait() => return end_start(starting).await,
     };
-    let config = ServerConfig { shutdown_deadline: SHUTDOWN_DEADLINE, ..ServerConfig::default() };
+    let mut config = ServerConfig { shutdown_deadline: SHUTDOWN_DEADLINE, ..ServerConfig::default() };
+    // Live streams must not take the connections of those who only ask.
+    config.connections_max += roles.api.as_ref().map_or(0, |(_, reads)| reads.live_streams);
     let server = Server::new(config, parts.registry()).map_err(Failure::no)?;
-    let router = parts.router(&roles)?;
+    let router = parts.router(&roles, &stopping)?;
     let serving = tokio::spawn({
         let stopping = stopping.clone();
         async move { server.serve(listener, router, stopping).await }

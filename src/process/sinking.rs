@@ -4,7 +4,7 @@ use super::{Roles, Site};
 use crate::commands::{CacheAddress, Failure};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tally_cache::{Admit, CacheLimits, MemoryCache};
+use tally_cache::{CacheLimits, MemoryCache};
 use tally_http::Check;
 use tally_sinks::{
     Database, MemoryTarget, RedisTarget, Retention, SinkConfig, SinkKind, SinkMetrics, SinkTask, SinkThread, Target,
@@ -34,8 +34,7 @@ pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
     let Some(stores) = stores else { return Ok(None) };
     let metrics = SinkMetrics::register(&site.registry).map_err(Failure::no)?;
     let address = stores.cache()?;
-    let cache =
-        (address == CacheAddress::Memory && reads).then(|| MemoryCache::new(CacheLimits::default(), Admit::All));
+    let cache = (address == CacheAddress::Memory && reads).then(|| MemoryCache::of_all(CacheLimits::default()));
     let mut threads = Vec::new();
     for sink in &site.topology.sinks {
         let config = config(site, sink)?;

@@ -1,0 +1,152 @@
+//! Answers as bytes, and how long others may keep them.
+//!
+//! What a read found and since when it holds are two things: an answer ends with its freshness, and the tag that tells
+//! one content from another is made of what stands before it.
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde::Serialize;
+use std::convert::Infallible;
+use tally_http::ApiProblem;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// With this the freshness begins.
+const AS_OF: &[u8] = b"\"as_of\":";
+/// What an answer depends on beside its address.
+const VARY: HeaderValue = HeaderValue::from_static("authorization, x-api-key");
+
+/// An answer as JSON.
+pub struct Written {
+    /// The whole.
+    pub json: Vec<u8>,
+    /// Of which so much comes before the freshness.
+    content_bytes: usize,
+}
+
+impl Written {
+    /// Writes an answer whose freshness comes last.
+    pub fn of<T: Serialize>(answer: &T) -> Result<Self, ApiProblem> {
+        let json = serde_json::to_vec(answer).map_err(|error| {
+            tracing::error!(%error, "an answer cannot be written");
+            ApiProblem::internal()
+        })?;
+        let freshness = json.windows(AS_OF.len()).rposition(|window| window == AS_OF);
+        Ok(Self { content_bytes: freshness.unwrap_or(json.len()), json })
+    }
+
+    /// The same wherever and whenever the content is.
+    pub fn digest(&self) -> u64 {
+        digest(&self.json[..self.content_bytes])
+    }
+}
+
+/// The same in every process.
+pub fn digest(content: &[u8]) -> u64 {
+    xxh3_64(content)
+}
+
+/// How long an answer may be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Not at all: it belongs to one moment or one request.
+    Never,
+    /// By whoever asked, who asks each time whether it still holds.
+    Own,
+    /// By anybody, who asks each time whether it still holds.
+    Asking,
+    /// By anybody for a second, and for some more while asking again.
+    Briefly,
+}
+
+impl Keep {
+    fn cache_control(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Never => "no-store",
+            Self::Own => "private, no-cache",
+            Self::Asking => "no-cache",
+            Self::Briefly => "max-age=1, stale-while-revalidate=5",
+        })
+    }
+}
+
+/// An answer that is true for a moment only.
+pub fn of_moment<T: Serialize>(answer: &T) -> Result<Response, ApiProblem> {
+    Has(None).reply(answer, Keep::Never)
+}
+
+/// What the client says that it has: `If-None-Match`.
+pub struct Has(Option<HeaderValue>);
+
+impl<S: Sync> FromRequestParts<S> for Has {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.headers.get(header::IF_NONE_MATCH).cloned()))
+    }
+}
+
+impl Has {
+    /// The answer; or that the client has it.
+    pub fn reply<T: Serialize>(&self, answer: &T, keep: Keep) -> Result<Response, ApiProblem> {
+        let written = Written::of(answer)?;
+        let tag = (keep != Keep::Never).then(|| format!("W/\"{:016x}\"", written.digest()));
+        let is_known = tag.as_deref().is_some_and(|tag| self.names(tag));
+        let mut response = Response::new(if is_known { Body::empty() } else { Body::from(written.json) });
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, keep.cache_control());
+        if let Some(tag) = tag.and_then(|tag| HeaderValue::try_from(tag).ok()) {
+            headers.insert(header::ETAG, tag);
+            headers.insert(header::VARY, VARY);
+        }
+        match is_known {
+            true => *response.status_mut() = StatusCode::NOT_MODIFIED,
+            false => drop(headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))),
+        }
+        Ok(response)
+    }
+
+    /// Compared weakly, as RFC 9110 wants it here.
+    fn names(&self, tag: &str) -> bool {
+        let Some(Ok(listed)) = self.0.as_ref().map(HeaderValue::to_str) else { return false };
+        let opaque = tag.trim_start_matches("W/");
+        listed.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == opaque)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tag_is_of_what_was_found_and_not_of_when() {
+        let tag = |value: serde_json::Value| {
+            let reply = Has(None).reply(&value, Keep::Briefly).unwrap();
+            reply.headers()["etag"].to_str().unwrap().to_owned()
+        };
+        let of = |likes: i64, as_of: &str| serde_json::json!({"a": [{"as_of": likes}], "as_of": as_of});
+        assert_eq!(tag(of(1, "1970")), tag(of(1, "2026")));
+        assert_ne!(tag(of(1, "1970")), tag(of(2, "1970")));
+        let kept = tag(of(1, ""));
+        let status = |known: &str, keep| {
+            let reply = Has(Some(HeaderValue::from_str(known).unwrap())).reply(&of(1, "later"), keep).unwrap();
+            assert_eq!(reply.headers().contains_key("etag"), keep != Keep::Never);
+            reply.status().as_u16()
+        };
+        let opaque = &kept[2..];
+        for (known, expected) in [
+            (kept.as_str(), 304),
+            (opaque, 304),
+            ("*", 304),
+            (&format!("\"x\", {kept}"), 304),
+            ("\"x\"", 200),
+            ("W/\"0\"", 200),
+            ("", 200),
+        ] {
+            assert_eq!(status(known, Keep::Briefly), expected, "{known}");
+            assert_eq!(status(known, Keep::Never), 200, "{known}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What the view holds before anybody asks: the subjects of the boards, which most readers ask for.
+//!
+//! Afterwards nothing has to be refreshed: what the view holds, its topic keeps current, and nothing in it expires.
+
+use crate::api::Api;
+use std::collections::BTreeSet;
+use std::sync::Weak;
+use std::time::Duration;
+
+/// At most so many; the stores are asked for 100 at once, one request after the other.
+const SUBJECTS_MAX: usize = 5_000;
+const REQUEST_SUBJECTS: usize = 100;
+/// How often the views are looked at until they may be believed, and how often at most.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOKS_MAX: u32 = 300;
+
+/// Loads them once the views are there; where they do not come, nothing.
+pub async fn warm_up(api: Weak<Api>) {
+    for _ in 0..LOOKS_MAX {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let Some(api) = api.upgrade() else { return };
+        let Some((totals, boards)) = api.loader.cache.as_ref().zip(api.boards.as_ref()) else { return };
+        if !totals.ready() || !boards.ready() {
+            continue;
+        }
+        let boards = boards.boards();
+        let ids: BTreeSet<&str> =
+            boards.iter().flat_map(|board| &board.items).map(|item| item.subject_id.as_str()).collect();
+        let missing: Vec<_> = ids.into_iter().filter(|id| totals.get(id).is_none()).take(SUBJECTS_MAX).collect();
+        for ids in missing.chunks(REQUEST_SUBJECTS) {
+            if api.loader.load(ids).await.iter().any(Result::is_err) {
+                tracing::info!("the subjects of the boards are loaded when somebody asks: no store answers");
+                return;
+            }
+        }
+        tracing::info!(subjects = missing.len(), "the subjects of the boards are loaded");
+        return;
+    }
+}
