@@ -82,12 +82,15 @@ async fn every_route_is_described() {
     let expected = [
         "/v1/actors/{actor_id}/{metric}/subjects",
         "/v1/counters",
+        "/v1/dead-letters",
+        "/v1/live",
         "/v1/progress",
         "/v1/rankings",
         "/v1/rankings/{board}",
         "/v1/receipts/{receipt}",
         "/v1/subjects/{subject_id}/counters",
         "/v1/subjects/{subject_id}/{metric}/actors",
+        "/v1/topology",
     ];
     assert_eq!(paths, expected);
 }
