@@ -112,7 +112,7 @@ pub async fn subject_counters(
     }
     let (mut counters, freshness) = read(&api, &[&id], after.as_ref()).await?;
     let counters = counters.pop().ok_or_else(ApiProblem::internal)?;
-    let keep = freshness.keep(Keep::Briefly);
+    let keep = freshness.keep(Keep::Second);
     has.reply(&SubjectReply::Totals(SubjectAnswer::new(&api, id, counters, freshness)), keep)
 }
 
@@ -150,7 +150,7 @@ pub async fn many_counters(
     let actor_id = query.one("actor_id")?;
     actor_id.map(query::actor_id).transpose()?;
     let (items, freshness) = items(&api, &ids, actor_id, after.as_ref()).await?;
-    let keep = freshness.keep(if actor_id.is_some() { Keep::Own } else { Keep::Briefly });
+    let keep = freshness.keep(if actor_id.is_some() { Keep::Own } else { Keep::Second });
     has.reply(&SubjectsAnswer { items, freshness }, keep)
 }
 

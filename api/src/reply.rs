@@ -57,6 +57,8 @@ pub enum Keep {
     Own,
     /// By anybody, who asks each time whether it still holds.
     Asking,
+    /// By anybody for a second: whoever polls counters wants to see them move.
+    Second,
     /// By anybody for a second, and for some more while asking again.
     Briefly,
 }
@@ -67,6 +69,7 @@ impl Keep {
             Self::Never => "no-store",
             Self::Own => "private, no-cache",
             Self::Asking => "no-cache",
+            Self::Second => "max-age=1",
             Self::Briefly => "max-age=1, stale-while-revalidate=5",
         })
     }

@@ -68,7 +68,8 @@ async fn live(roles: Roles) -> Result<(), Failure> {
     };
     let mut config = ServerConfig { shutdown_deadline: SHUTDOWN_DEADLINE, ..ServerConfig::default() };
     // Live streams must not take the connections of those who only ask.
-    config.connections_max += roles.api.as_ref().map_or(0, |(_, reads)| reads.live_streams);
+    let live_streams = roles.api.as_ref().map_or(0, |(_, reads)| reads.live_streams);
+    config.connections_max = config.connections_max.saturating_add(live_streams);
     let server = Server::new(config, parts.registry()).map_err(Failure::no)?;
     let router = parts.router(&roles, &stopping)?;
     let serving = tokio::spawn({
