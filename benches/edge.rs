@@ -118,7 +118,9 @@ impl Server {
         let before = cpu_seconds(pid);
         let mut wrk = Command::new("wrk");
         wrk.args(["-t", "1", "-c", &connections.to_string(), "-d", &format!("{seconds}s"), "--latency"]);
-        script.iter().for_each(|script| drop(wrk.args(["-s", script])));
+        if let Some(script) = script {
+            wrk.args(["-s", script]);
+        }
         wrk.arg(format!("http://{address}{path}"));
         wrk.env("BATCH", batch.to_string()).env("NOW_MS", system_clock()().to_string());
         wrk.env("COUNT", count.to_string()).env("PREFIX", prefix).env("SEPARATOR", separator).env("SUFFIX", suffix);

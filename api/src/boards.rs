@@ -37,13 +37,16 @@ impl Summary {
 /// A board, or that nobody has written it; and of when that is.
 type Found = (Option<Arc<Ranking>>, Freshness);
 
+/// A read whose answer several wait for.
+type Flight = OnceCell<Result<Found, ApiProblem>>;
+
 /// Reads of boards that the cache in this process does not have, each under way once.
 #[derive(Default)]
-pub struct Flights(Mutex<HashMap<String, Weak<OnceCell<Result<Found, ApiProblem>>>>>);
+pub struct Flights(Mutex<HashMap<String, Weak<Flight>>>);
 
 impl Flights {
     /// The read of a board that is under way, or the place for one.
-    fn join(&self, board: &str, coalesced: &IntCounter) -> Arc<OnceCell<Result<Found, ApiProblem>>> {
+    fn join(&self, board: &str, coalesced: &IntCounter) -> Arc<Flight> {
         let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(board).and_then(Weak::upgrade) {
             coalesced.inc();

@@ -243,7 +243,9 @@ fn the_last_verdict_on_an_event_holds_and_what_is_released_has_none() {
         let mut target = place.target();
         let said = |offset, kind| tally_model::Verdict { verdict: kind, ..verdict(3, offset, Some("0a"), NOW_MS) };
         let write = |target: &mut Box<dyn Target>, verdicts: Vec<tally_model::Verdict>| {
-            target.write(&Batch { verdicts, ..Batch::default() }).unwrap();
+            let mut batch = Batch::default();
+            batch.verdicts = verdicts;
+            target.write(&batch).unwrap();
         };
         use VerdictKind::{Held, Limited, Released};
         // Within a batch, whatever lies between.

@@ -156,11 +156,13 @@ fn asked(query: &Query<'_>) -> Result<Box<[Watched]>, ApiProblem> {
 }
 
 fn ids(of: &[Watched]) -> Vec<&str> {
-    let subject = |watched| match watched {
-        &Watched::Subject(ref id) => Some(&**id),
-        Watched::Board(_) => None,
-    };
-    of.iter().filter_map(subject).collect()
+    let mut ids = Vec::with_capacity(of.len());
+    for watched in of {
+        if let Watched::Subject(id) = watched {
+            ids.push(&**id);
+        }
+    }
+    ids
 }
 
 /// Starts the tasks behind the streams. They end with the API, or when it stops. Call it within a tokio runtime.
