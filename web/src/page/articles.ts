@@ -71,10 +71,10 @@ export function articleOf(subject_id: string): Article {
   return ARTICLES[index] as Article
 }
 
-/** The texts repeat: from the second time on a title says which part it is. */
+/** The texts repeat: from the second time on a title has a number. */
 export function titleOf(subject_id: string): string {
   const id = subject_id.slice(subject_id.indexOf(':') + 1)
   if (!subject_id.startsWith('article:')) return subject_id
   const part = /^\d{1,9}$/.test(id) ? Math.floor((Number(id) - 1) / ARTICLES.length) + 1 : 1
-  return part > 1 ? `${articleOf(subject_id).title}, part ${part}` : articleOf(subject_id).title
+  return part > 1 ? `${articleOf(subject_id).title} (${part})` : articleOf(subject_id).title
 }
