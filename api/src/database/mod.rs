@@ -230,9 +230,11 @@ impl ReadDatabase {
                  (letter_partition = CAST(? AS SIGNED) AND letter_offset < CAST(? AS SIGNED)))"
             }
         };
+        // The beginning of nothing is null in SQLite.
         let sql = format!(
             "SELECT letter_partition, letter_offset, appended_at, reason, node, topic, `partition`, `offset`, \
-             SUBSTR(`key`, 1, {key_bytes}), SUBSTR(value, 1, {value_bytes}), COALESCE(LENGTH(value), 0) \
+             COALESCE(SUBSTR(`key`, 1, {key_bytes}), `key`), COALESCE(SUBSTR(value, 1, {value_bytes}), value), \
+             COALESCE(LENGTH(value), 0) \
              FROM dead_letters {condition} \
              ORDER BY appended_at DESC, letter_partition DESC, letter_offset DESC LIMIT {limit}"
         );
