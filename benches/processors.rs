@@ -113,6 +113,7 @@ fn processors(log: &Arc<MemoryLog>, topology: Topology<Actions>, state: Option<&
         generation: 1,
         wire_version: *WIRE_VERSIONS.end(),
         hash_seed: 7,
+        secret: [7; 32],
         owner: "bench".into(),
         siblings: ["bench".into()].into(),
         state_dir: state.map(Into::into),

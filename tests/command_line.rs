@@ -72,7 +72,7 @@ const USAGE: &[Case] = &[
 ];
 
 const TOPOLOGIES: &[Case] = &[
-    ("check", 0, "topology.yaml: well formed: 13 processors in 3 subtopologies, 7 topics, 2 sinks"),
+    ("check", 0, "topology.yaml: well formed: 14 processors in 3 subtopologies, 7 topics, 2 sinks"),
     (
         "check --topology gone.yaml",
         2,

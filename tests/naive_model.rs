@@ -13,6 +13,7 @@ fn model(records: &[(i64, &str)]) -> Model {
     for (offset, (append_ms, text)) in (0..).zip(records) {
         let event: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
         let key = event["actor_id"].as_str().unwrap_or_default().to_owned();
+        let seq = event["seq"].as_i64();
         let mut value = event;
         if let Some(time_ms) = value["occurred_at"].as_i64() {
             value["occurred_at"] = (NOON_MS + time_ms).into();
@@ -25,6 +26,7 @@ fn model(records: &[(i64, &str)]) -> Model {
             append_time_ms: NOON_MS + append_ms,
             key: key.as_bytes(),
             value: value.as_bytes(),
+            seq,
         });
     }
     model
@@ -200,6 +202,20 @@ fn every_kind_of_difference_is_found() {
     assert!(compare(&served));
     served.get_mut("a:1").unwrap().insert("likes".to_owned(), 2);
     assert!(!compare(&served));
+}
+
+#[test]
+fn collects_go_by_their_number() {
+    let numbered = |kind: &str, seq: i64| event("e", kind, "u1", -seq).replace('}', &format!(r#","seq":{seq}}}"#));
+    let events: Vec<_> = [("collect", 1), ("collect", 1), ("uncollect", 4), ("collect", 3), ("collect", 5)]
+        .map(|(k, n)| numbered(k, n))
+        .into();
+    let mut records: Vec<_> = events.iter().map(|text| (0, text.as_str())).collect();
+    assert_eq!(count(&model(&records), "collects"), 1);
+    let unnumbered = event("e", "uncollect", "u1", 0);
+    records.push((0, &unnumbered));
+    let model = model(&records);
+    assert_eq!((count(&model, "collects"), model.dead_letters.len(), model.verdicts.len()), (1, 1, 1));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The whole pipeline from outside: the real binary, its own directory and port each, compared with a naive model.
 
+#[path = "system/collects.rs"]
+mod collects;
 mod exactness;
 mod naive;
 mod process;
@@ -275,7 +277,7 @@ fn a_restart_goes_on_where_it_was() {
         let counters = read_after(&client, "article:7", &receipts[0]);
         assert_eq!(
             counters,
-            json!({"likes": 2, "views": 1, "visitors": 1, "shares": 1, "reads": 0, "calls": 0, "followers": 0, "following": 0})
+            json!({"likes": 2, "views": 1, "visitors": 1, "shares": 1, "collects": 0, "reads": 0, "calls": 0, "followers": 0, "following": 0})
         );
         assert_eq!(read_after(&client, "user:u2", &receipts[0])["followers"], 1);
         assert_eq!(read_after(&client, "user:u1", &receipts[0])["following"], 1);

@@ -161,7 +161,13 @@ impl Api {
 
 /// The routes, described for `/openapi.json`.
 pub fn router(api: Arc<Api>) -> OpenApiRouter {
-    OpenApiRouter::new()
+    // `collects/{actor_id}` takes PUT and DELETE, and hides the list of that metric from the router: it is given here.
+    let owned = api.config.collects.as_ref().map(|_| crate::collects::PATH);
+    let routes = match owned {
+        Some(path) => OpenApiRouter::new().route(path, axum::routing::get(reactions::owned_actors)),
+        None => OpenApiRouter::new(),
+    };
+    routes
         .routes(routes!(counters::subject_counters))
         .routes(routes!(counters::many_counters))
         .routes(routes!(rankings::rankings))

@@ -24,6 +24,8 @@ pub struct ApiConfig {
     pub unique_metrics: Vec<String>,
     /// What actors switch on and off: the names of the toggles that the topic of reactions carries.
     pub toggles: Vec<String>,
+    /// The toggle that the database owns, where the topology has it: its rows are the API's own.
+    pub collects: Option<String>,
     /// By length in milliseconds: the metrics that are counted in windows of it.
     pub windows: BTreeMap<i64, Vec<String>>,
     /// The topic that has them, where the database takes it.
@@ -34,6 +36,14 @@ pub struct ApiConfig {
     pub rankings: Option<Rankings>,
     /// Whether the database takes dead letters.
     pub dead_letters: bool,
+}
+
+impl ApiConfig {
+    /// The topic whose progress says how old an answer about what was switched on is. Rows of `collects` are at least as
+    /// new: they are written before the log has their event.
+    pub(crate) fn switched_topic(&self) -> Option<&OutputTopic> {
+        self.reactions.as_ref().or_else(|| self.collects.as_ref().and_then(|_| self.outputs.first()))
+    }
 }
 
 /// The boards of the topology.

@@ -162,7 +162,7 @@ pub(crate) async fn items(
     actor_id: Option<&str>,
     after: Option<&After>,
 ) -> Result<(Vec<SubjectCounters>, Freshness), ApiProblem> {
-    let of_viewer = match actor_id.zip(api.config.reactions.as_ref()) {
+    let of_viewer = match actor_id.zip(api.config.switched_topic()) {
         None => None,
         // Both parts of the answer have what the receipt covers.
         Some((actor_id, topic)) => {

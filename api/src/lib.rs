@@ -1,4 +1,5 @@
 //! The reads: counters, rankings, reactions, receipts and progress. Sees only what the sinks wrote, and the log's positions.
+//! And one write: collects, in tables of their own.
 //!
 //! A read is served by the cache in this process where that has the subject, else by Redis where there is one, else by
 //! the database; where none answers, by what was last known. `as_of` and `after` are judged against the store that
@@ -9,6 +10,7 @@ mod api;
 mod appended;
 mod boards;
 mod breaker;
+mod collects;
 mod config;
 mod counters;
 mod cursor;
@@ -34,7 +36,8 @@ mod totals;
 mod warm_up;
 
 pub use api::{Api, ApiError, CacheLayer, Parts, router};
+pub use collects::{CollectEvents, Collects, CollectsParts, router as collects_router};
 pub use config::{ApiConfig, Marks, OutputTopic, Rankings};
-pub use database::ReadDatabase;
+pub use database::{ReadDatabase, WriteAddress};
 pub use live::LiveConfig;
 pub use topology::{GraphEdge, GraphNode, GraphSubtopology, NodeKind, TopologyAnswer};

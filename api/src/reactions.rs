@@ -1,17 +1,19 @@
 //! Who has switched something on for a subject, what an actor has switched on, and what a viewer has: out of the
-//! database's `reactions`.
+//! database's `reactions` and `collects`.
 
 use crate::after::After;
 use crate::api::Api;
 use crate::config::OutputTopic;
-use crate::database::Page;
+use crate::database::{Page, Switched};
 use crate::freshness::{Freshness, freshness};
 use crate::paging::Paging;
 use crate::query::{self, Query, listed, refused};
 use crate::reply::{Has, Keep};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::response::Response;
+use axum::http::StatusCode;
+use axum::http::header::ALLOW;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::sync::Arc;
 use tally_http::ApiProblem;
@@ -106,6 +108,28 @@ pub async fn actors(
     has.reply(&ActorsAnswer { subject_id, metric, items, next, freshness }, keep)
 }
 
+/// The list of the metric that the database owns: its path is also that of the write for an actor of this name.
+pub async fn owned_actors(
+    state: State<Arc<Api>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    query: RawQuery,
+    has: Has,
+) -> Response {
+    match path {
+        Ok(Path((subject_id, list))) if list == "actors" => {
+            let metric = state.config.collects.clone().unwrap_or_default();
+            actors(state, Ok(Path((subject_id, metric))), query, has).await.into_response()
+        }
+        Ok(_) => {
+            let detail = "This path answers to PUT and DELETE; who has collected a subject is at `…/collects/actors`.";
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            let problem = ApiProblem::new(status, "method-not-allowed", "Method Not Allowed", detail);
+            ([(ALLOW, "PUT,DELETE")], problem).into_response()
+        }
+        Err(path) => actors(state, Err(path), query, has).await.into_response(),
+    }
+}
+
 /// What an actor likes: the subjects that it has switched a metric on for, newest first.
 ///
 /// A page goes on where the one before ended, whatever came or went meanwhile.
@@ -157,13 +181,13 @@ async fn page<T>(
     query: Option<&str>,
     item: impl Fn(String, String) -> T,
 ) -> Result<(Vec<T>, Option<String>, Freshness), ApiProblem> {
-    let reactions = reactions(api, metric)?;
+    let (topic, switched) = switched(api, metric)?;
     let query = Query::parse(query, &["limit", "cursor", "after", "wait_ms"])?;
     let paging = Paging::parse(api, &query, format!("{page:?}\0{metric}"), "list")?;
     let after = After::parse(api, &query)?;
-    let freshness = freshness(api, reactions, after.as_ref()).await?;
+    let freshness = freshness(api, topic, after.as_ref()).await?;
     // One more tells whether there is a next page.
-    let mut found = api.database.page(page, metric, paging.cursor.as_ref(), paging.limit + 1).await?;
+    let mut found = api.database.page(page, switched, paging.cursor.as_ref(), paging.limit + 1).await?;
     let more = found.len() > paging.limit;
     found.truncate(paging.limit);
     let last = found.last().filter(|_| more);
@@ -171,22 +195,39 @@ async fn page<T>(
     Ok((found.into_iter().map(|(id, time_ms)| item(id, format_ms(time_ms))).collect(), next, freshness))
 }
 
-/// The topic of reactions, where this is a metric that it has.
-fn reactions<'a>(api: &'a Api, metric: &str) -> Result<&'a OutputTopic, ApiProblem> {
-    let known = &api.config.toggles;
-    let topic = api.config.reactions.as_ref().filter(|_| known.iter().any(|known| known == metric));
-    topic.ok_or_else(|| {
-        let known = listed(known);
+/// Where the rows of a metric are, and the topic whose progress says how old they are at most.
+fn switched<'a>(api: &'a Api, metric: &'a str) -> Result<(&'a OutputTopic, Switched<'a>), ApiProblem> {
+    let (known, owned) = (&api.config.toggles, api.config.collects.as_deref());
+    let found = match owned == Some(metric) {
+        true => api.config.switched_topic().map(|topic| (topic, Switched::Collects)),
+        false => api
+            .config
+            .reactions
+            .as_ref()
+            .filter(|_| known.iter().any(|known| known == metric))
+            .map(|topic| (topic, Switched::Reactions(metric))),
+    };
+    found.ok_or_else(|| {
+        let known: Vec<_> = known.iter().map(String::as_str).chain(owned).collect();
+        let known = listed(&known);
         ApiProblem::not_found(format!("`{metric}` is no metric that actors switch on and off; those are: {known}."))
     })
 }
 
 /// What a viewer has switched on, of the subjects asked for.
 pub async fn viewer(api: &Arc<Api>, actor_id: &str, subjects: &[&str]) -> Result<Vec<Viewer>, ApiProblem> {
-    let on = api.database.switched_on(actor_id, &api.config.toggles, subjects).await?;
+    // Without a topic of reactions nobody writes rows of them.
+    let toggles = api.config.reactions.as_ref().map_or(&[][..], |_| api.config.toggles.as_slice());
+    let on = api.database.switched_on(actor_id, toggles, subjects).await?;
+    let owned = match &api.config.collects {
+        Some(metric) => Some((metric, api.database.collected(actor_id, subjects).await?)),
+        None => None,
+    };
     let of = |subject: &&str| {
-        let metrics = api.config.toggles.iter();
-        Viewer(metrics.map(|metric| (metric.clone(), on.contains(&((*subject).to_owned(), metric.clone())))).collect())
+        let metrics = toggles.iter();
+        let metrics = metrics.map(|metric| (metric.clone(), on.contains(&((*subject).to_owned(), metric.clone()))));
+        let owned = owned.iter().map(|(metric, collected)| ((*metric).clone(), collected.contains(*subject)));
+        Viewer(metrics.chain(owned).collect())
     };
     Ok(subjects.iter().map(of).collect())
 }

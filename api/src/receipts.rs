@@ -78,6 +78,7 @@ async fn is_forgotten(api: &Arc<Api>, receipt: &Receipt) -> Result<bool, ApiProb
     Ok(appended_at_ms.is_none_or(|appended_at_ms| (api.clock)() - appended_at_ms > REMEMBERED_MS))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as text.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|d| char::from_digit(d.into(), 16)).collect()
 }

@@ -1,6 +1,8 @@
 //! The same questions to the same rows have the same answers, whatever the database is. And what a server does that
 //! is away.
 
+#[path = "dialects/collects.rs"]
+mod collects;
 mod fixture;
 
 use axum::http::StatusCode;
@@ -10,7 +12,7 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 use tally_model::Receipt;
 
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work)
 }
 
@@ -176,7 +178,7 @@ fn a_server_that_is_away_is_503_in_time_and_served_again_when_it_is_back() {
 }
 
 /// Runs requests at the same time.
-async fn futures(requests: impl Iterator<Item = impl Future<Output = Answer>>) -> Vec<Answer> {
+pub async fn futures(requests: impl Iterator<Item = impl Future<Output = Answer>>) -> Vec<Answer> {
     let mut running: Vec<_> = requests.map(Box::pin).map(Some).collect();
     let mut answers = Vec::new();
     std::future::poll_fn(|context| {

@@ -120,9 +120,14 @@ impl ReceiptKey {
 }
 
 fn mac(key: &ReceiptKey, body: &[u8]) -> Hmac<Sha256> {
+    hmac(&key.secret, body)
+}
+
+/// HMAC-SHA256 with a secret, begun over some bytes.
+pub(crate) fn hmac(secret: &[u8; 32], body: &[u8]) -> Hmac<Sha256> {
     // HMAC pads a short key with zeros to the block of the hash.
     let mut block = [0; 64];
-    block[..key.secret.len()].copy_from_slice(&key.secret);
+    block[..secret.len()].copy_from_slice(secret);
     let mut mac = Hmac::<Sha256>::new(&block.into());
     mac.update(body);
     mac

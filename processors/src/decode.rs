@@ -2,11 +2,11 @@
 //! rejected with its reason.
 
 use crate::item::{Action, Actions, Item, verdict};
-use crate::metric::event_types_of;
+use crate::metric::{event_types_of, owned_types_of};
 use serde::Deserialize;
 use std::any::Any;
 use std::collections::BTreeSet;
-use tally_model::{Event, EventFields, UnknownFields, VerdictKind};
+use tally_model::{Event, EventFields, MAC_HEADER, SEQ_HEADER, SequenceKey, UnknownFields, VerdictKind};
 use tally_streams::log::{Record, partition_of};
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
@@ -34,7 +34,9 @@ impl Blueprint<Actions> for Decode {
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
         let event_types = site.nodes.iter().flat_map(|(_, blueprint)| event_types_of(*blueprint)).collect();
-        Box::new(DecodeProcessor { node: self.node.clone(), event_types })
+        let owned_types = site.nodes.iter().flat_map(|(_, blueprint)| owned_types_of(*blueprint)).collect();
+        let sequence_key = SequenceKey(site.secret);
+        Box::new(DecodeProcessor { node: self.node.clone(), event_types, owned_types, sequence_key })
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -45,12 +47,24 @@ impl Blueprint<Actions> for Decode {
 struct DecodeProcessor {
     node: String,
     event_types: BTreeSet<String>,
+    /// Those among them that need a number of the database.
+    owned_types: BTreeSet<String>,
+    sequence_key: SequenceKey,
 }
 
 impl DecodeProcessor {
-    fn decode(&self, context: &Context<'_, Actions>, record: &Record<'_>) -> Result<Event, String> {
+    fn decode(&self, context: &Context<'_, Actions>, record: &Record<'_>) -> Result<Action, String> {
         let json = record.value.ok_or("the record has no value")?;
-        let event = Event::from_log(json, context.origin().append_time_ms).map_err(|e| e.to_string())?;
+        let append_time_ms = context.origin().append_time_ms;
+        let fields = EventFields::parse(json, UnknownFields::Ignore).map_err(|e| e.to_string())?;
+        let seq = match fields.event_type.as_deref().filter(|event_type| self.owned_types.contains(*event_type)) {
+            Some(_) => Some(self.seq(record, json)?),
+            None => None,
+        };
+        // A row is there whatever the clock of the host was that wrote it.
+        let now_ms = if seq.is_some() { i64::MAX } else { append_time_ms };
+        fields.check(now_ms).map_err(|e| e.to_string())?;
+        let event = Event::from_fields(&fields, append_time_ms).map_err(|e| e.to_string())?;
         if record.key != Some(event.actor_id.as_bytes()) {
             return Err("the record's key is not its actor_id".to_owned());
         }
@@ -61,7 +75,13 @@ impl DecodeProcessor {
         if !self.event_types.contains(&*event.event_type) {
             return Err(format!("`type` `{}` is counted by no processor of the topology", event.event_type));
         }
-        Ok(event)
+        let effective_ms = event.occurred_at_ms.min(append_time_ms);
+        Ok(Action { event, effective_ms, seq })
+    }
+
+    fn seq(&self, record: &Record<'_>, json: &[u8]) -> Result<i64, String> {
+        let (seq, mac) = (record.headers.get(SEQ_HEADER), record.headers.get(MAC_HEADER));
+        self.sequence_key.verify(seq, mac, json).map_err(|e| e.to_string())
     }
 }
 
@@ -72,9 +92,8 @@ impl Processor<Actions> for DecodeProcessor {
 
     fn process_record(&mut self, context: &mut Context<'_, Actions>, record: &Record<'_>) -> Result<(), Reject<Item>> {
         match self.decode(context, record) {
-            Ok(event) => {
-                let effective_ms = event.occurred_at_ms.min(context.origin().append_time_ms);
-                context.forward(Item::Event(Action { event, effective_ms }));
+            Ok(action) => {
+                context.forward(Item::Event(action));
                 Ok(())
             }
             Err(reason) => {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: an id is forgotten only once every repeat of it is late. So an event that carries its time counts once,
 //! for ever. What comes more than `late_after` after its time gets the verdict `late`; a repeat gets `duplicate`.
+//! Events with a number of the database pass: their toggle knows repeats by it.
 
 use crate::item::{Actions, Item};
 use serde::Deserialize;
@@ -67,6 +68,10 @@ struct DedupeProcessor {
 impl Processor<Actions> for DedupeProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
         let Item::Event(action) = item else { return Ok(()) };
+        if action.seq.is_some() {
+            context.pass();
+            return Ok(());
+        }
         let event = &action.event;
         let keep_until_ms = event.occurred_at_ms + self.late_after_ms;
         if context.origin().append_time_ms > keep_until_ms {

@@ -58,7 +58,7 @@ impl Held {
         self.event.write_json(&mut json);
         let (origin, effective_ms) = (self.origin(context, due_ms), self.effective_ms());
         let record = (self.event.actor_id.as_bytes().to_vec(), json);
-        let value = Item::Event(Action { event: self.event, effective_ms });
+        let value = Item::Event(Action { event: self.event, effective_ms, seq: None });
         context.release(Released { value, origin, record });
     }
 

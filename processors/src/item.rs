@@ -40,6 +40,9 @@ pub struct Action {
     pub event: Event,
     /// The smaller of its own time and the log's: chooses windows and minutes, and orders toggles.
     pub effective_ms: i64,
+    /// Its number among the events of its actor and subject, where the database gives out such numbers: it then orders
+    /// the toggle. No other rule applies, because the row that it tells of is written already.
+    pub seq: Option<i64>,
 }
 
 impl Action {

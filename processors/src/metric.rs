@@ -58,6 +58,29 @@ pub(crate) fn event_types_of(blueprint: &dyn Blueprint<Actions>) -> Vec<String> 
     }
 }
 
+/// Those among them whose order the database gives out.
+pub(crate) fn owned_types_of(blueprint: &dyn Blueprint<Actions>) -> Vec<String> {
+    let toggle = blueprint.as_any().downcast_ref::<Toggle>().filter(|toggle| toggle.is_owned());
+    toggle.map(Toggle::event_types).unwrap_or_default()
+}
+
+/// The toggle that the database owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedToggle {
+    /// What it counts; its node has the same name.
+    pub metric: String,
+    /// The type of event that switches on.
+    pub on: String,
+    /// The type of event that switches off.
+    pub off: String,
+}
+
+/// The toggle of a topology that the database owns. There is one table, so there is at most one.
+pub fn owned_toggle(topology: &Topology<Actions>) -> Option<OwnedToggle> {
+    let mut nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
+    nodes.find_map(|node| node.blueprint.as_any().downcast_ref::<Toggle>()?.owned())
+}
+
 /// Every metric of a topology, by name.
 pub fn metrics(topology: &Topology<Actions>) -> Vec<MetricSpec> {
     let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);

@@ -165,6 +165,7 @@ impl Blueprint<Actions> for RateCheck {
 
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
         let known: Vec<_> = site.nodes.iter().flat_map(|(_, node)| crate::metric::event_types_of(*node)).collect();
+        let owned: Vec<_> = site.nodes.iter().flat_map(|(_, node)| crate::metric::owned_types_of(*node)).collect();
         let mut errors = Vec::new();
         for (i, rule) in self.rules.iter().enumerate() {
             if rule.grace.is_some_and(|grace| grace.0 > site.settings.late_after) {
@@ -172,6 +173,11 @@ impl Blueprint<Actions> for RateCheck {
             }
             for (j, event) in rule.events.iter().enumerate().filter(|(_, event)| !known.contains(event)) {
                 let message = format!("no processor counts events of type `{event}`");
+                errors.push(ParamError::new(format!("rules[{i}].events[{j}]"), message));
+            }
+            for (j, event) in rule.events.iter().enumerate().filter(|(_, event)| owned.contains(event)) {
+                let message =
+                    format!("the database owns `{event}`: its row is written before any rule could refuse it");
                 errors.push(ParamError::new(format!("rules[{i}].events[{j}]"), message));
             }
             if let Err((j, message)) = check_held(rule, site) {
@@ -257,6 +263,10 @@ fn window(rule: &Rule, action: &Action, append_time_ms: i64, hash_seed: u64) -> 
 impl Processor<Actions> for RateCheckProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
         let Item::Event(action) = item else { return Ok(()) };
+        if action.seq.is_some() {
+            context.pass();
+            return Ok(());
+        }
         let append_time_ms = context.origin().append_time_ms;
         self.windows.clear();
         let mut exceeded = None;

@@ -3,10 +3,13 @@
 //! Per (actor, subject) the greatest effective time wins, and the later in the log wins a tie. Only a change of state
 //! counts: +1 or -1, and a retraction carries the minute of what it retracts. So counts are never negative and an old
 //! event that arrives late flips nothing.
+//!
+//! With `owner: database` the API's transaction keeps who has switched what on, in a table of its own, and gives each
+//! change a number under the row's lock. Here that number is the order, and nothing is told of reactions.
 
 use crate::expression::Expression;
 use crate::item::{Action, Actions, Item};
-use crate::metric::{MetricKind, MetricSpec};
+use crate::metric::{MetricKind, MetricSpec, OwnedToggle, event_types_of};
 use crate::windows::Emit;
 use serde::Deserialize;
 use std::any::Any;
@@ -30,7 +33,21 @@ pub struct ToggleParams {
     /// What is counted, and for which subject; by default the node's name for `subject_id`.
     #[serde(default)]
     pub counts: Option<Vec<CountParams>>,
+    /// `database`: the API's transaction decides, and events come from its outbox alone.
+    #[serde(default)]
+    pub owner: Option<Owner>,
 }
+
+/// Who decides a toggle, if not the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    /// The API's transaction.
+    Database,
+}
+
+/// The only name that a toggle of the database may have: that of its table and of its route.
+const OWNED_NAME: &str = "collects";
 
 /// One of the counts of a toggle.
 #[derive(Debug, Deserialize)]
@@ -48,6 +65,7 @@ pub struct Toggle {
     on: String,
     off: String,
     counts: Vec<Counted>,
+    owner: Option<Owner>,
 }
 
 #[derive(Clone)]
@@ -59,7 +77,7 @@ struct Counted {
 
 /// For the registry.
 pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
-    let ToggleParams { on, off, counts } = params.parse()?;
+    let ToggleParams { on, off, counts, owner } = params.parse()?;
     let mut errors = Vec::new();
     for (path, event_type) in [("on", &on), ("off", &off)] {
         if let Err(rule) = check_event_type(event_type) {
@@ -68,6 +86,13 @@ pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>,
     }
     if on == off {
         errors.push(ParamError::new("off", "must differ from `on`"));
+    }
+    if owner.is_some() && node != OWNED_NAME {
+        let rule = format!("only a toggle named `{OWNED_NAME}`, like the table, may be the database's");
+        errors.push(ParamError::new("owner", rule));
+    }
+    if owner.is_some() && counts.is_some() {
+        errors.push(ParamError::new("counts", "must be left out where the database is the owner: it counts as well"));
     }
     let counts =
         counts.unwrap_or_else(|| vec![CountParams { metric: node.to_owned(), subject: "subject_id".to_owned() }]);
@@ -89,7 +114,7 @@ pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>,
         }
     }
     match errors.is_empty() {
-        true => Ok(Box::new(Toggle { node: node.to_owned(), on, off, counts: counted })),
+        true => Ok(Box::new(Toggle { node: node.to_owned(), on, off, counts: counted, owner })),
         false => Err(errors),
     }
 }
@@ -112,6 +137,15 @@ impl Toggle {
     pub(crate) fn takes(&self, event_type: &str) -> bool {
         self.on == event_type || self.off == event_type
     }
+
+    pub(crate) fn is_owned(&self) -> bool {
+        self.owner == Some(Owner::Database)
+    }
+
+    pub(crate) fn owned(&self) -> Option<OwnedToggle> {
+        let owned = || OwnedToggle { metric: self.node.clone(), on: self.on.clone(), off: self.off.clone() };
+        self.is_owned().then(owned)
+    }
 }
 
 impl Blueprint<Actions> for Toggle {
@@ -120,9 +154,23 @@ impl Blueprint<Actions> for Toggle {
             name: self.node.clone(),
             kind: "key-value",
             schema_version: 1,
-            windows: Vec::new(),
+            // What orders the events is part of what the state means.
+            windows: self.owner.iter().map(|_| "owner: database".to_owned()).collect(),
             make: Switches::make,
         }]
+    }
+
+    fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
+        let others = site.nodes.iter().filter(|(name, _)| self.is_owned() && *name != self.node);
+        let errors = others.flat_map(|(name, other)| {
+            let taken = event_types_of(*other);
+            let paths =
+                [("on", &self.on), ("off", &self.off)].into_iter().filter(move |(_, kind)| taken.contains(kind));
+            // The relay may write an event twice, and only this node can tell.
+            paths.map(move |(path, kind)| ParamError::new(path, format!("`{kind}` is taken by `{name}` as well")))
+        });
+        let errors: Vec<_> = errors.collect();
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
@@ -148,8 +196,8 @@ type Switches = KeyValueStore<Hash128, Switch>;
 #[derive(Clone, Debug, PartialEq)]
 struct Switch {
     active: bool,
-    /// The greatest effective time so far.
-    time_ms: i64,
+    /// The greatest effective time so far; where the database is the owner, the greatest number.
+    order: i64,
     /// The effective time of the event that switched it on last.
     since_ms: i64,
 }
@@ -157,15 +205,15 @@ struct Switch {
 impl StoreValue for Switch {
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(u8::from(self.active));
-        out.extend_from_slice(&self.time_ms.to_le_bytes());
+        out.extend_from_slice(&self.order.to_le_bytes());
         out.extend_from_slice(&self.since_ms.to_le_bytes());
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (active, rest) = bytes.split_first()?;
-        let (time, since) = rest.split_first_chunk::<8>()?;
-        let time_ms = i64::from_le_bytes(*time);
-        Some(Self { active: *active == 1, time_ms, since_ms: i64::from_le_bytes(since.try_into().ok()?) })
+        let (order, since) = rest.split_first_chunk::<8>()?;
+        let order = i64::from_le_bytes(*order);
+        Some(Self { active: *active == 1, order, since_ms: i64::from_le_bytes(since.try_into().ok()?) })
     }
 }
 
@@ -214,12 +262,18 @@ impl Processor<Actions> for ToggleProcessor {
         let subjects = self.subjects(context, action)?;
         let key = Hash128::of(self.hash_seed, &[event.actor_id.as_bytes(), event.subject_id.as_bytes()]);
         let before = context.store(self.switches).get(&key).cloned();
-        if before.as_ref().is_some_and(|before| time_ms < before.time_ms) {
+        let order = action.seq.unwrap_or(time_ms);
+        let is_old = |before: &Switch| match action.seq {
+            // A number is given out once: the same one again is the same event.
+            Some(seq) => seq <= before.order,
+            None => time_ms < before.order,
+        };
+        if before.as_ref().is_some_and(is_old) {
             return Ok(());
         }
         let (was_active, since_ms) = before.map_or((false, time_ms), |before| (before.active, before.since_ms));
         let since_ms = if active && !was_active { time_ms } else { since_ms };
-        context.store(self.switches).put(&key, Switch { active, time_ms, since_ms });
+        context.store(self.switches).put(&key, Switch { active, order, since_ms });
         if active == was_active {
             return Ok(());
         }
@@ -231,6 +285,9 @@ impl Processor<Actions> for ToggleProcessor {
                 delta: if active { 1 } else { -1 },
             };
             context.forward(Item::Change(Change { subject_id, metric: counted.metric.clone(), body }));
+        }
+        if action.seq.is_some() {
+            return Ok(());
         }
         let version = context.version();
         context.forward(Item::Reaction(Reaction {

@@ -19,40 +19,46 @@ fn mistakes(from: &str, to: &str) -> Vec<(String, String, String)> {
 
 #[test]
 fn every_mistake_is_named_where_it_stands() {
-    let score = "score: { likes: 4, reads: 2, views: 0.1 }";
+    let score = "score: { likes: 4, collects: 6, reads: 2, views: 0.1 }";
     let cases = [
         (
             score,
-            "score: { likes: 4, reeds: 2, views: 0.1 }",
+            "score: { likes: 4, collects: 6, reeds: 2, views: 0.1 }",
             "2",
             "`score.reeds`: no node in `from` counts `reeds`",
             "did you mean `reads`?",
         ),
         (
             score,
-            "score: { likes: 4, reads: 2, views: 0.1, shares: 1 }",
+            "score: { likes: 4, collects: 6, reads: 2, views: 0.1, shares: 1 }",
             "1",
             "`score.shares`: no node in `from` counts `shares`",
             "`shares` does: `from: […, shares]`",
         ),
         (
             score,
-            "score: { likes: 4, reads: 2 }",
+            "score: { likes: 4, collects: 6, reads: 2 }",
             "hot",
             "node `hot`: reads `views`, and `score` has nothing that it counts",
             "give it a weight, or take it out of `from`",
         ),
         (
             score,
-            "score: { likes: 4, reads: 2, views: 0.0001 }",
+            "score: { likes: 4, collects: 6, reads: 2, views: 0.0001 }",
             "0.0001",
             "`score.views`: must have at most three decimals",
             "",
         ),
-        (score, "score: { likes: 4, reads: 2, views: 0 }", "0", "`score.views`: must not be 0: it counts nothing", ""),
         (
             score,
-            "score: { likes: 4, reads: 2, views: 1000000.001 }",
+            "score: { likes: 4, collects: 6, reads: 2, views: 0 }",
+            "0",
+            "`score.views`: must not be 0: it counts nothing",
+            "",
+        ),
+        (
+            score,
+            "score: { likes: 4, collects: 6, reads: 2, views: 1000000.001 }",
             "1000000.001",
             "`score.views`: must be from -1000000 to 1000000",
             "",
@@ -147,7 +153,7 @@ fn every_mistake_is_named_where_it_stands() {
 #[test]
 fn distinct_actors_have_no_weight_and_a_metric_has_one_node() {
     let with = |from: &str, score: &str| {
-        let old = "from: [likes, reads, views], kinds: [article], score: { likes: 4, reads: 2, views: 0.1 }";
+        let old = "from: [likes, collects, reads, views], kinds: [article], score: { likes: 4, collects: 6, reads: 2, views: 0.1 }";
         mistakes(old, &format!("from: {from}, score: {score}"))
     };
     let expected = "`score.visitors`: `visitors` counts distinct actors; a board adds up changes";

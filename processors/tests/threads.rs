@@ -211,6 +211,7 @@ impl World {
             generation: 1,
             wire_version: *WIRE_VERSIONS.end(),
             hash_seed: 7,
+            secret: [7; 32],
             owner: format!("tally-{index}").into(),
             siblings: [format!("tally-{index}").into()].into(),
             // Each thread's checkpoints are apart, as they would be on two machines.

@@ -5,7 +5,7 @@ use crate::commands::Failure;
 use std::sync::Arc;
 use tally_http::TrustedProxies;
 use tally_ingest::{Door, DoorConfig, EventTypes};
-use tally_processors::event_types;
+use tally_processors::{event_types, owned_toggle};
 
 /// Types of events that need no actor.
 const ANONYMOUS: &[&str] = &["view", "read", "api_call"];
@@ -14,7 +14,10 @@ const ANONYMOUS: &[&str] = &["view", "read", "api_call"];
 pub fn door(site: &Site, trusted_proxies: &[String]) -> Result<Door, Failure> {
     let (anonymous, named): (Vec<_>, Vec<_>) =
         event_types(&site.topology).into_iter().partition(|name| ANONYMOUS.contains(&name.as_str()));
-    let types = EventTypes::default().named(named).anonymous(anonymous);
+    let mut types = EventTypes::default().named(named).anonymous(anonymous);
+    if let Some(owned) = owned_toggle(&site.topology) {
+        types = types.owned_by_database(&owned.metric, &owned.on, &owned.off);
+    }
     let root = site.topology.root.to_string();
     let partitions = site.log.partitions(&root).map_err(Failure::no)?;
     let trusted_proxies = TrustedProxies::parse(trusted_proxies)

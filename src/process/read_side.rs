@@ -6,12 +6,19 @@ use super::{Site, now_ms};
 use crate::commands::{CacheAddress, Failure, ReadArgs, StoreArgs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tally_api::{Api, ApiConfig, CacheLayer, LiveConfig, Marks, OutputTopic, Parts, Rankings, ReadDatabase, router};
+use std::time::Duration;
+use tally_api::{
+    Api, ApiConfig, CacheLayer, CollectEvents, Collects, CollectsParts, LiveConfig, Marks, OutputTopic, Parts,
+    Rankings, ReadDatabase, WriteAddress, collects_router, router,
+};
 use tally_http::Check;
-use tally_processors::{Actions, MetricKind, metrics};
+use tally_processors::{Actions, MetricKind, metrics, owned_toggle};
 use tally_streams::topology::{Subtopology, Target, Topology};
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
+
+/// Rows of the outbox that another process has not sent for so long are sent by this one.
+const TAKEOVER_AFTER: Duration = Duration::from_secs(2);
 
 /// The edge type of totals: the topic that has them is the one that the API reads from, whatever its name.
 const COUNTERS: &str = "counters";
@@ -56,7 +63,31 @@ pub fn read_side(
     };
     let api = Api::new(parts, &site.registry).map_err(Failure::no)?;
     let check = api.check();
-    Ok((router(api), check))
+    let mut routes = router(api);
+    if let Some(collects) = collects(site, stores)? {
+        routes = routes.merge(collects_router(collects));
+    }
+    Ok((routes, check))
+}
+
+/// What the API writes: where the topology has a toggle that the database owns.
+fn collects(site: &Site, stores: &StoreArgs) -> Result<Option<Arc<Collects>>, Failure> {
+    let Some(owned) = owned_toggle(&site.topology) else { return Ok(None) };
+    let database = WriteAddress::parse(stores.database()?)
+        .map_err(|e| Failure::usage(format!("the database that the API writes collects to: {e}")))?;
+    let root = site.topology.root.clone();
+    let partitions = site.log.partitions(&root).map_err(Failure::no)?;
+    let parts = CollectsParts {
+        database,
+        events: CollectEvents { on: owned.on.into(), off: owned.off.into() },
+        topic: (root, partitions),
+        appender: site.log.appender().map_err(Failure::no)?,
+        receipt_key: site.receipt_key(),
+        clock: Arc::new(now_ms),
+        // An embedded log has one process: what another has left is nobody else's to send.
+        takeover_after: site.watch.as_ref().map_or(Duration::ZERO, |_| TAKEOVER_AFTER),
+    };
+    Ok(Some(Collects::start(parts, &site.registry).map_err(Failure::no)?))
 }
 
 fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
@@ -109,6 +140,7 @@ fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
         windows_topic,
         outputs,
         unique_metrics: unique.map(|metric| metric.name.clone()).collect(),
+        collects: owned_toggle(topology).map(|owned| owned.metric),
         toggles: writers(topology, REACTIONS),
         rankings,
         dead_letters: dead_letters.any(stored),
@@ -153,6 +185,7 @@ mod tests {
         assert_eq!(shipped.counters_topic, "counters");
         assert_eq!(shipped.reactions.map(|topic| topic.name).as_deref(), Some("reactions"));
         assert_eq!(shipped.toggles, ["likes", "follows"]);
+        assert_eq!(shipped.collects.as_deref(), Some("collects"));
         assert_eq!(shipped.windows_topic.map(|topic| topic.name).as_deref(), Some("counter-windows"));
         // A topic with boards has its readers only where the file has a node that writes it.
         assert_eq!(shipped.rankings.is_some(), text.contains("to: rankings"));

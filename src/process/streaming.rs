@@ -42,6 +42,7 @@ pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken
             generation: site.control.generation,
             wire_version: site.control.wire_version,
             hash_seed: site.control.hash_seed(),
+            secret: site.control.secret,
             owner: siblings[index].clone(),
             siblings: siblings.clone(),
             state_dir: Some(state.path().to_owned()),

@@ -138,6 +138,17 @@ pub fn compare_stored(model: &Model, stored: &Stored, differences: &mut Differen
     let reactions = reactions.map(|((a, m, s), r)| ((a.clone(), (*m).to_owned(), s.clone()), r.clone())).collect();
     differences.compare("reactions", &reactions, &stored.reactions);
 
+    differences.compare("collects", &model.collects, &stored.collects);
+    let mut counts: HashMap<String, i64> = HashMap::new();
+    for ((_, subject), (_, active)) in &stored.collects {
+        *counts.entry(subject.clone()).or_default() += i64::from(*active);
+    }
+    // A subject whose last change was undone in the transaction that made it first has no row: zero and nothing are the
+    // same.
+    let some =
+        |counts: &HashMap<String, i64>| counts.iter().filter(|(_, n)| **n != 0).map(|(s, n)| (s.clone(), *n)).collect();
+    differences.compare("collect counts", &some(&counts), &some(&stored.collect_counts));
+
     differences.compare("verdicts", &model.verdicts, &stored.verdicts);
 
     let letters = |places: &mut dyn Iterator<Item = (u32, u64)>| {

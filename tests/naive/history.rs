@@ -17,6 +17,8 @@ pub struct LogRecord<'a> {
     pub append_time_ms: i64,
     pub key: &'a [u8],
     pub value: &'a [u8],
+    /// The number that the database gave it, in header `seq`.
+    pub seq: Option<i64>,
 }
 
 /// Hands over every record, partition by partition, in the order of the offsets.
@@ -51,6 +53,7 @@ pub fn read_topic(log: &dyn Log, topic: &str, mut each: impl FnMut(&LogRecord<'_
                     append_time_ms: record.append_time_ms,
                     key: record.key.unwrap_or_default(),
                     value: record.value.unwrap_or_default(),
+                    seq: record.headers.get("seq").and_then(|seq| seq.try_into().ok()).map(i64::from_be_bytes),
                 });
             }
             next = next_offset;

@@ -32,6 +32,8 @@ const TOGGLE_MAX: u32 = 1;
 pub const TOGGLE_WINDOW_MS: i64 = 5_000;
 /// Every type of event that is counted.
 const KINDS: [&str; 8] = ["view", "read", "like", "unlike", "follow", "unfollow", "share", "api_call"];
+/// Those of the database: they have a number. That only its relay can give them one is not the model's business.
+const OWNED: [&str; 2] = ["collect", "uncollect"];
 /// How far ahead of the log an event may lie.
 const AHEAD_MAX_MS: i64 = 5 * 60 * 1_000;
 
@@ -70,6 +72,8 @@ pub struct Model {
     /// What rule `toggle` holds back: by partition, number of the window, actor and subject.
     held: BTreeMap<(u32, i64, String, String), Click>,
     switches: HashMap<ReactionKey, Switch>,
+    /// (actor, subject): the greatest number, and what it says.
+    pub collects: HashMap<(String, String), (i64, bool)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -137,7 +141,7 @@ impl From<Event> for Readable {
 fn is_valid(event: &Event, record: &LogRecord<'_>, appended_ms: i64) -> bool {
     record.key == event.actor_id.as_bytes()
         && record.partition == partition_of(record.key, record.partitions)
-        && KINDS.contains(&event.kind.as_str())
+        && (KINDS.contains(&event.kind.as_str()) || (OWNED.contains(&event.kind.as_str()) && record.seq.is_some()))
         && (event.kind != "read" || event.duration_ms.is_some())
         && event.occurred_at.is_none_or(|time_ms| time_ms <= appended_ms + AHEAD_MAX_MS)
         && event.subject_id.contains(':')
@@ -162,6 +166,10 @@ impl Model {
             }
             return;
         };
+        if let Some(seq) = record.seq.filter(|_| OWNED.contains(&event.kind.as_str())) {
+            self.collect(&event, seq);
+            return;
+        }
         let id = (event.actor_id.clone(), event.event_id.clone());
         self.ids.insert(id.clone());
         let occurred_ms = event.occurred_at.unwrap_or(appended_ms);
@@ -221,6 +229,17 @@ impl Model {
             self.verdict(place, "limited", event.into(), appended_ms);
         }
         None
+    }
+
+    /// The greatest number wins.
+    fn collect(&mut self, event: &Event, seq: i64) {
+        let active = event.kind == "collect";
+        let row = self.collects.entry((event.actor_id.clone(), event.subject_id.clone())).or_default();
+        if seq <= row.0 {
+            return;
+        }
+        let before = std::mem::replace(row, (seq, active)).1;
+        self.add(&event.subject_id, "collects", i64::from(active) - i64::from(before));
     }
 
     fn verdict(&mut self, place: Place, kind: &str, ids: Readable, appended_at_ms: i64) {

@@ -45,6 +45,13 @@ impl Stored {
             };
             stored.reactions.insert((text(&row, 0), text(&row, 1), text(&row, 2)), reaction);
         }
+        let sql = "SELECT actor_id, subject_id, seq, CAST(active AS SIGNED) FROM collects";
+        for row in rows(connection, sql).await {
+            stored.collects.insert((text(&row, 0), text(&row, 1)), (row.get(2), row.get::<i64, _>(3) == 1));
+        }
+        for row in rows(connection, "SELECT subject_id, value FROM collect_counts").await {
+            stored.collect_counts.insert(text(&row, 0), row.get(1));
+        }
         let sql = "SELECT CAST(`partition` AS SIGNED), CAST(`offset` AS SIGNED), verdict, event_id, actor_id, \
                    appended_at FROM verdicts";
         for row in rows(connection, sql).await {

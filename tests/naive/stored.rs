@@ -30,6 +30,9 @@ pub struct Stored {
     pub windows: HashMap<(String, String, i64, i64), i64>,
     /// (actor, metric, subject)
     pub reactions: HashMap<(String, String, String), Reaction>,
+    /// (actor, subject): the number, and whether it is on.
+    pub collects: HashMap<(String, String), (i64, bool)>,
+    pub collect_counts: HashMap<String, i64>,
     pub verdicts: HashMap<Place, Verdict>,
     /// Where the records of the dead letters came from.
     pub dead_letters: Vec<Place>,
@@ -135,6 +138,12 @@ impl Stored {
                 updated_at_ms: row.get(6),
             };
             stored.reactions.insert((row.get(0), row.get(1), row.get(2)), reaction);
+        }
+        for row in rows(connection, "SELECT actor_id, subject_id, seq, active FROM collects").await {
+            stored.collects.insert((row.get(0), row.get(1)), (row.get(2), row.get::<i64, _>(3) == 1));
+        }
+        for row in rows(connection, "SELECT subject_id, value FROM collect_counts").await {
+            stored.collect_counts.insert(row.get(0), row.get(1));
         }
         let sql = "SELECT `partition`, `offset`, verdict, event_id, actor_id, appended_at FROM verdicts";
         for row in rows(connection, sql).await {

@@ -1,7 +1,8 @@
 //! The database as the API reads it: statements at run time over a small pool, and one view of the sinks' progress that
-//! all readers share.
+//! all readers share. And a connection for the tables that the API writes.
 
 mod pool;
+mod write;
 
 use crate::cursor::Cursor;
 use crate::dead_letters::{DeadLetterRow, ROW_BYTES_MAX};
@@ -15,6 +16,8 @@ use tally_cache::CachedCounters;
 use tally_http::ApiProblem;
 use tally_model::{Ranked, Ranking, RootPosition, VerdictKind};
 use tokio::sync::watch;
+
+pub use write::{WriteAddress, WriteConnection, is_worth_another_try};
 
 /// How many ids a statement asks for; fewer are filled up, so that few statements have to be prepared.
 const ID_LISTS: [usize; 4] = [1, 4, 16, 100];
@@ -45,6 +48,15 @@ struct Stored {
     next_offset: u64,
     text: String,
     roots: Arc<[RootPosition]>,
+}
+
+/// What has been switched on: where the rows of it are.
+#[derive(Clone, Copy, Debug)]
+pub enum Switched<'a> {
+    /// In what a sink writes, under the name of a toggle.
+    Reactions(&'a str),
+    /// In the API's own table.
+    Collects,
 }
 
 /// A list of reactions that is read page by page.
@@ -146,13 +158,20 @@ impl ReadDatabase {
     pub async fn page(
         &self,
         page: Page<'_>,
-        metric: &str,
+        switched: Switched<'_>,
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<Vec<(String, i64)>, ApiProblem> {
         let Page { of: (column, id), items } = page;
         let time = cursor.map(|cursor| cursor.order.to_string());
-        let mut parameters = vec![id, metric];
+        let mut parameters = vec![id];
+        let (table, of_metric) = match switched {
+            Switched::Reactions(metric) => {
+                parameters.push(metric);
+                ("reactions", " AND metric = ?")
+            }
+            Switched::Collects => ("collects", ""),
+        };
         let mut behind = String::new();
         if let (Some(cursor), Some(time)) = (cursor, &time) {
             // Numbers are bound as text, and every engine casts to this type.
@@ -161,7 +180,7 @@ impl ReadDatabase {
             parameters.extend([time.as_str(), time, &cursor.id]);
         }
         let sql = format!(
-            "SELECT {items}, occurred_at FROM reactions WHERE {column} = ? AND metric = ? AND active = 1{behind} \
+            "SELECT {items}, occurred_at FROM {table} WHERE {column} = ?{of_metric} AND active = 1{behind} \
              ORDER BY occurred_at DESC, {items} DESC LIMIT {limit}"
         );
         let read = |row: &dyn Columns| Ok((row.text(0)?, row.int(1)?));
@@ -279,6 +298,19 @@ impl ReadDatabase {
         );
         let read = |row: &dyn Columns| Ok((row.text(0)?, row.text(1)?));
         let rows = self.pool.fetch(sql, &parameters, read).await.map_err(unavailable)?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// Which of these subjects an actor has collected.
+    pub async fn collected(&self, actor_id: &str, subjects: &[&str]) -> Result<HashSet<String>, ApiProblem> {
+        if subjects.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let parameters: Vec<_> = std::iter::once(actor_id).chain(padded(subjects)).collect();
+        let list = placeholders(parameters.len() - 1);
+        let sql =
+            format!("SELECT subject_id FROM collects WHERE actor_id = ? AND subject_id IN ({list}) AND active = 1");
+        let rows = self.pool.fetch(sql, &parameters, |row| row.text(0)).await.map_err(unavailable)?;
         Ok(rows.into_iter().collect())
     }
 

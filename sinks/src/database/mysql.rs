@@ -28,6 +28,7 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = migrator([
         ("tables", include_str!("migrations/mysql/0001_tables.sql")),
         ("boards", include_str!("migrations/mysql/0002_boards.sql")),
+        ("collects", include_str!("migrations/mysql/0003_collects.sql")),
     ]);
     // The lock that it would take waits for ever.
     migrator.set_locking(false);

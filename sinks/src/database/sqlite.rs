@@ -58,6 +58,7 @@ pub async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection,
     migrator([
         ("tables", include_str!("migrations/sqlite/0001_tables.sql")),
         ("boards", include_str!("migrations/sqlite/0002_boards.sql")),
+        ("collects", include_str!("migrations/sqlite/0003_collects.sql")),
     ])
     .run(&mut connection)
     .await?;

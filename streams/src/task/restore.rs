@@ -7,7 +7,7 @@ use super::{NodeCounts, Punctuator, Task, TaskError, Untold};
 use crate::log::Log;
 use crate::processor::{Dataflow, OutputRecord};
 use crate::store::{ChangelogReader, Checkpoint, StateStore, Stores};
-use crate::topology::{Subtopology, Topology};
+use crate::topology::{BuildSite, Subtopology, Topology};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct TaskSite<D: Dataflow> {
     pub wire_version: u8,
     /// Secret seed for hashes.
     pub hash_seed: u64,
+    /// The secret of the control record, for nodes that check who wrote a record.
+    pub secret: [u8; 32],
     /// The transactional id of the thread.
     pub owner: Arc<str>,
     /// Those of all threads of this process, this one included: they live, and are never fenced.
@@ -78,7 +80,8 @@ impl<D: Dataflow> Task<D> {
         let topology = &site.topology;
         let build = |index: usize| {
             let node = &subtopology.nodes[index];
-            node.blueprint.build(&topology.build_site(&subtopology, index, site.hash_seed))
+            let seen = topology.build_site(&subtopology, index, site.hash_seed);
+            node.blueprint.build(&BuildSite { secret: site.secret, ..seen })
         };
         let processors: Vec<_> = (0..subtopology.nodes.len()).map(build).collect();
         let schedules = processors.iter().enumerate().flat_map(|(node, processor)| {

@@ -57,6 +57,7 @@ impl<D: Dataflow> TopologyTestDriver<D> {
             generation: 1,
             wire_version: *WIRE_VERSIONS.end(),
             hash_seed: 7,
+            secret: [7; 32],
             owner: "test".into(),
             siblings: ["test".into()].into(),
             state_dir: None,

@@ -131,9 +131,10 @@ fn check_blueprints<D: Dataflow>(
             inputs,
             nodes: all.clone(),
             stores: handles.collect(),
-            // Tasks and hashes are a matter of running.
+            // Tasks, hashes and secrets are a matter of running.
             upstream_tasks: 0,
             hash_seed: 0,
+            secret: [0; 32],
         };
         if let Err(errors) = own.check(&site) {
             sections.nodes[*node].report_params(errors, report);

@@ -121,6 +121,8 @@ pub struct BuildSite<'a, D: Dataflow> {
     pub upstream_tasks: u32,
     /// Secret seed for hashes, the same for the whole life of a generation.
     pub hash_seed: u64,
+    /// The secret of the log's control record: what it signs comes from this service.
+    pub secret: [u8; 32],
 }
 
 impl<D: Dataflow> BuildSite<'_, D> {
@@ -171,7 +173,7 @@ pub struct Topology<D: Dataflow> {
 }
 
 impl<D: Dataflow> Topology<D> {
-    /// What the blueprint of a node can see.
+    /// What the blueprint of a node can see; without a secret, which is a matter of running.
     pub fn build_site<'a>(&'a self, subtopology: &'a Subtopology<D>, node: usize, hash_seed: u64) -> BuildSite<'a, D> {
         let this = &subtopology.nodes[node];
         let all = || self.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
@@ -193,6 +195,7 @@ impl<D: Dataflow> Topology<D> {
             stores: stores.collect(),
             upstream_tasks: subtopology.upstream.map_or(0, |upstream| self.subtopologies[upstream].partitions),
             hash_seed,
+            secret: [0; 32],
         }
     }
 }

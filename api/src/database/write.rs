@@ -1,0 +1,185 @@
+//! A connection for writing, to either database: for the tables that belong to the API. Every statement runs in time or
+//! not at all, and after any error the connection is given up, which rolls back.
+
+use super::pool::Columns;
+use sqlx::mysql::{MySql, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
+use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Database, Encode, Error, Executor, IntoArguments, Type};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a statement, or a new connection, may take. A server that was frozen or lost is noticed by this.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a statement waits for another's lock; less than it may take.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Deadlock, lock wait, a row that somebody else has made at the same moment, killed, read-only for a moment.
+const MYSQL_AGAIN: &[u16] = &[1213, 1205, 1062, 1927, 1290, 1836];
+/// BUSY and LOCKED, in the last byte of an extended code.
+const SQLITE_AGAIN: &[u32] = &[5, 6];
+
+/// Where to write.
+#[derive(Clone)]
+pub enum WriteAddress {
+    /// A file.
+    Sqlite(Box<SqliteConnectOptions>),
+    /// A MySQL or MariaDB server.
+    MySql(Box<MySqlConnectOptions>),
+}
+
+/// A connection that writes.
+pub enum WriteConnection {
+    /// To a file.
+    Sqlite(SqliteConnection),
+    /// To a MySQL or MariaDB server.
+    MySql(MySqlConnection),
+}
+
+/// What differs between the databases' SQL.
+pub struct Dialect {
+    /// Opens a transaction that writes.
+    pub begin: &'static str,
+    /// The end of a SELECT whose rows must stay as they are until the transaction ends.
+    pub for_update: &'static str,
+    /// The database's clock, milliseconds since 1970.
+    pub now_ms: &'static str,
+    /// Adds a number (the second parameter) to the count of a subject (the first), which may have none.
+    pub add_count: &'static str,
+}
+
+const SQLITE: Dialect = Dialect {
+    // Holds the write lock from the start, so that what it reads stays true until it ends.
+    begin: "BEGIN IMMEDIATE",
+    for_update: "",
+    now_ms: "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+    add_count: "INSERT INTO collect_counts (subject_id, value) VALUES (?, CAST(? AS INTEGER))
+        ON CONFLICT (subject_id) DO UPDATE SET value = value + excluded.value",
+};
+
+const MYSQL: Dialect = Dialect {
+    begin: "START TRANSACTION",
+    for_update: " FOR UPDATE",
+    now_ms: "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
+    add_count: "INSERT INTO collect_counts (subject_id, value) VALUES (?, CAST(? AS SIGNED))
+        ON DUPLICATE KEY UPDATE value = value + VALUES(value)",
+};
+
+impl WriteAddress {
+    /// Reads `sqlite:FILE` or `mysql://user:password@host[:port]/db`. No error contains the password.
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        if url.starts_with("mysql:") {
+            let options = MySqlConnectOptions::from_str(url)?.charset("utf8mb4").disable_statement_logging();
+            return Ok(Self::MySql(Box::new(options)));
+        }
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(false)
+            .busy_timeout(LOCK_TIMEOUT)
+            // Nothing else knows of these rows: an answer that was given must outlive a power failure.
+            .synchronous(SqliteSynchronous::Full)
+            .disable_statement_logging();
+        Ok(Self::Sqlite(Box::new(options)))
+    }
+
+    /// A new connection.
+    pub async fn connect(&self) -> Result<WriteConnection, Error> {
+        match self {
+            Self::Sqlite(options) => Ok(WriteConnection::Sqlite(within(options.connect()).await?)),
+            Self::MySql(options) => {
+                let mut connection = within(options.connect()).await?;
+                let session = format!(
+                    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
+                     SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION autocommit = 1,
+                         SESSION innodb_lock_wait_timeout = {0}, SESSION lock_wait_timeout = {0}",
+                    LOCK_TIMEOUT.as_secs()
+                );
+                within(sqlx::raw_sql(AssertSqlSafe(session)).execute(&mut connection)).await?;
+                Ok(WriteConnection::MySql(connection))
+            }
+        }
+    }
+}
+
+impl WriteConnection {
+    /// The statements that it understands.
+    pub fn dialect(&self) -> &'static Dialect {
+        match self {
+            Self::Sqlite(_) => &SQLITE,
+            Self::MySql(_) => &MYSQL,
+        }
+    }
+
+    /// Runs a statement without parameters that cannot be prepared everywhere, like `COMMIT`.
+    pub async fn run(&mut self, sql: &'static str) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(connection) => within(sqlx::raw_sql(sql).execute(connection)).await.map(drop),
+            Self::MySql(connection) => within(sqlx::raw_sql(sql).execute(connection)).await.map(drop),
+        }
+    }
+
+    /// Runs a statement with text as its parameters.
+    pub async fn execute(&mut self, sql: impl Into<Arc<str>>, parameters: &[&str]) -> Result<(), Error> {
+        self.fetch(sql, parameters, |_| Ok(())).await.map(drop)
+    }
+
+    /// Runs a statement with text as its parameters, and reads its rows.
+    pub async fn fetch<T>(
+        &mut self,
+        sql: impl Into<Arc<str>>,
+        parameters: &[&str],
+        read: impl Fn(&dyn Columns) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let sql = sql.into();
+        match self {
+            Self::Sqlite(connection) => {
+                rows::<Sqlite>(connection, sql, parameters).await?.iter().map(|row| read(row)).collect()
+            }
+            Self::MySql(connection) => {
+                rows::<MySql>(connection, sql, parameters).await?.iter().map(|row| read(row)).collect()
+            }
+        }
+    }
+
+    /// Gives it up; an open transaction is rolled back.
+    pub async fn discard(self) {
+        match self {
+            // Its thread closes the file: afterwards nothing holds the lock.
+            Self::Sqlite(connection) => drop(within(connection.close()).await),
+            // Nothing is said to a server that may not answer: it sees the end of the connection.
+            Self::MySql(connection) => drop(connection),
+        }
+    }
+}
+
+/// Whether the same may work at once, on a connection of its own: somebody else was in the way, or the connection is lost.
+pub fn is_worth_another_try(error: &Error) -> bool {
+    let Some(refused) = error.as_database_error() else { return matches!(error, Error::Io(_)) };
+    match refused.try_downcast_ref::<MySqlDatabaseError>() {
+        Some(refused) => MYSQL_AGAIN.contains(&refused.number()),
+        None => {
+            let code = refused.code().and_then(|code| code.parse::<u32>().ok());
+            code.is_some_and(|code| SQLITE_AGAIN.contains(&(code & 0xff)))
+        }
+    }
+}
+
+async fn rows<DB>(connection: &mut DB::Connection, sql: Arc<str>, parameters: &[&str]) -> Result<Vec<DB::Row>, Error>
+where
+    DB: Database,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'v> &'v str: Encode<'v, DB> + Type<DB>,
+{
+    let query =
+        parameters.iter().fold(sqlx::query::<DB>(AssertSqlSafe(sql)), |query, parameter| query.bind(*parameter));
+    within(query.fetch_all(connection)).await
+}
+
+async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(STATEMENT_TIMEOUT, work).await {
+        Ok(done) => done,
+        Err(_) => {
+            let waited = format!("no answer within {} s", STATEMENT_TIMEOUT.as_secs());
+            Err(Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, waited)))
+        }
+    }
+}

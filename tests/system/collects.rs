@@ -1,0 +1,179 @@
+//! 64 connections that collect and uncollect, with SIGKILL of the process in the middle: rows and counts agree at every
+//! moment, and after a rest the pipeline has counted the same.
+
+use super::exactness::{stop, verdict_kinds};
+use super::naive::{Differences, Model, Stored, compare_stored, read_history};
+use super::process::{Client, Site, wait_until};
+use super::{assert_exact, binary};
+use sqlx::mysql::MySqlConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Connection};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+use tally::workload::Random;
+
+const LANES: u64 = 64;
+const SUBJECTS: u64 = 5;
+/// Fewer than lanes: the same actor comes over several connections.
+const ACTORS: u64 = 40;
+
+/// Subjects whose count is not what their rows say, in one snapshot.
+const DISAGREEMENTS: &str = "SELECT COUNT(*) FROM (SELECT c.subject_id AS subject_id, SUM(c.active) AS rows_on \
+    FROM collects c GROUP BY c.subject_id) r LEFT JOIN collect_counts n ON n.subject_id = r.subject_id \
+    WHERE r.rows_on <> COALESCE(n.value, 0)";
+
+/// Asks a database of either kind for a number.
+fn number(url: &str, sql: &str) -> Result<i64, sqlx::Error> {
+    let (sql, runtime) =
+        (AssertSqlSafe(sql.to_owned()), tokio::runtime::Builder::new_current_thread().enable_all().build());
+    runtime.unwrap().block_on(async {
+        if url.starts_with("mysql:") {
+            let mut connection = MySqlConnection::connect(url).await?;
+            return sqlx::query_scalar(sql).fetch_one(&mut connection).await;
+        }
+        let mut connection = SqliteConnection::connect(url).await?;
+        sqlx::query_scalar(sql).fetch_one(&mut connection).await
+    })
+}
+
+/// How many requests were answered, and how often the tables were looked at.
+struct Done {
+    answers: u32,
+    looks: u32,
+}
+
+/// Collects and uncollects from all lanes until the kills are done.
+fn run(site: &Site, url: &str, kills: u32, pause: Duration) -> Done {
+    let client = Client(site.listen.clone());
+    let mut service = site.start();
+    let (over, answers) = (AtomicBool::new(false), AtomicU32::new(0));
+    let looks = thread::scope(|scope| {
+        for lane in 0..LANES {
+            let (client, over, answers) = (&client, &over, &answers);
+            scope.spawn(move || {
+                let mut random = Random::new(lane);
+                while !over.load(Ordering::Relaxed) {
+                    let (subject, actor) = (random.below(SUBJECTS), random.below(ACTORS));
+                    let (method, active) = if random.chance(5_500) { ("PUT", true) } else { ("DELETE", false) };
+                    let path = format!("/v1/subjects/article:{subject}/collects/u{actor}");
+                    // Nobody may be there to answer; then it is not known what became of it.
+                    let Ok(answer) = client.exchange(method, &path, &[], b"") else { continue };
+                    if answer.status != 503 {
+                        assert_eq!(
+                            (answer.status, &answer.json()["active"]),
+                            (200, &active.into()),
+                            "{}",
+                            answer.json()
+                        );
+                        assert!((0..=ACTORS as i64).contains(&answer.json()["count"].as_i64().unwrap()));
+                        answers.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        let look = scope.spawn(|| {
+            let mut looks = 0;
+            while !over.load(Ordering::Relaxed) {
+                let disagreements = number(url, DISAGREEMENTS).unwrap();
+                assert_eq!(disagreements, 0, "after {looks} looks");
+                looks += 1;
+            }
+            looks
+        });
+        for _ in 0..kills {
+            let before = answers.load(Ordering::Relaxed);
+            wait_until("answers", || (answers.load(Ordering::Relaxed) > before + 200).then_some(()));
+            // The moment is what is tried out here; nothing is waited for.
+            thread::sleep(pause);
+            service.kill();
+            service = site.start();
+        }
+        let before = answers.load(Ordering::Relaxed);
+        wait_until("answers", || (answers.load(Ordering::Relaxed) > before + 200).then_some(()));
+        over.store(true, Ordering::Relaxed);
+        look.join().unwrap()
+    });
+    wait_until("the outbox to be empty", || (number(url, "SELECT COUNT(*) FROM outbox").unwrap() == 0).then_some(()));
+    client.wait_until_applied();
+    let subjects: Vec<_> = (0..SUBJECTS).map(|subject| format!("article:{subject}")).collect();
+    for (subject, counters) in client.counters(&subjects) {
+        let count = "SELECT CAST(COALESCE(SUM(value), 0) AS SIGNED) FROM collect_counts WHERE subject_id";
+        let sql = format!("{count} = '{subject}'");
+        assert_eq!(counters["collects"], number(url, &sql).unwrap(), "{subject}");
+    }
+    stop(service);
+    Done { answers: answers.into_inner(), looks }
+}
+
+/// What the log says, what the rows say and what the topic of totals made of it are the same.
+fn compare(site: &Site, stored: &Stored, done: &Done) {
+    let mut model = Model::default();
+    read_history(&site.log_dir(), |record| model.take(record));
+    let mut differences = Differences::default();
+    compare_stored(&model, stored, &mut differences);
+    println!("{} answers, {} looks, {} records; {differences}", done.answers, done.looks, model.records);
+    assert_exact(&differences);
+    assert!(verdict_kinds(&model).is_empty() && model.dead_letters.is_empty(), "nothing is refused behind the API");
+    assert!(differences.compared["collects"] > 100 && done.looks > 10, "{differences}");
+}
+
+#[test]
+fn collects_agree_at_every_moment_whatever_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = Site::new(binary(), dir.path());
+    let url = format!("sqlite:{}", site.database_file().display());
+    stop(site.start());
+    let done = run(&site, &url, 2, Duration::from_millis(70));
+    compare(&site, &Stored::read(&site.database_file()), &done);
+}
+
+/// The same with the tables on a server.
+#[test]
+fn collects_agree_on_a_server_as_well() {
+    let Ok(server) = std::env::var("TALLY_TEST_MARIADB") else {
+        assert!(std::env::var("TALLY_TEST_SERVICES").as_deref() != Ok("required"), "TALLY_TEST_MARIADB is needed");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let database = Database::create(&server);
+    let mut site = Site::new(binary(), dir.path());
+    let log = format!("embedded:{}", site.log_dir().display());
+    let state = site.state_dir.display().to_string();
+    site.role = Some(["run", "--log", &log, "--database", &database.url, "--state", &state].map(str::to_owned).into());
+    stop(site.start());
+    let done = run(&site, &database.url, 2, Duration::from_millis(70));
+    compare(&site, &Stored::read_mysql(&database.url), &done);
+}
+
+/// A database of the test's own; dropped at its end.
+struct Database {
+    server: String,
+    name: String,
+    url: String,
+}
+
+impl Database {
+    fn create(server: &str) -> Self {
+        let name = format!("tally_collects_{}", std::process::id());
+        let (address, _) = server.rsplit_once('/').unwrap();
+        let database = Self { server: server.to_owned(), url: format!("{address}/{name}"), name };
+        database.admin("CREATE DATABASE");
+        database
+    }
+
+    fn admin(&self, what: &str) {
+        let sql = AssertSqlSafe(format!("{what} {}", self.name));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut connection = MySqlConnection::connect(&self.server).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        });
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.admin("DROP DATABASE");
+    }
+}
