@@ -51,7 +51,7 @@ const SQLITE: Dialect = Dialect {
     // Holds the write lock from the start, so that what it reads stays true until it ends.
     begin: "BEGIN IMMEDIATE",
     for_update: "",
-    now_ms: "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+    now_ms: "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     add_count: "INSERT INTO collect_counts (subject_id, value) VALUES (?, CAST(? AS INTEGER))
         ON CONFLICT (subject_id) DO UPDATE SET value = value + excluded.value",
 };
