@@ -11,6 +11,7 @@ mod codec;
 mod due;
 mod key_value;
 #[cfg(test)]
+#[path = "lives_tests.rs"]
 mod lives;
 mod ranked;
 mod table;
