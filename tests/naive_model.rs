@@ -2,7 +2,7 @@
 
 mod naive;
 
-use naive::{Differences, LogRecord, Model, Stored, compare_counters, compare_stored};
+use naive::{Differences, LogRecord, Model, Stored, collect_counts, compare_counters, compare_stored};
 use std::collections::{BTreeMap, HashMap};
 
 const NOON_MS: i64 = 1_795_262_400_000;
@@ -144,6 +144,8 @@ fn stored(model: &Model) -> Stored {
             .collect(),
         verdicts: model.verdicts.clone(),
         dead_letters: model.dead_letters.iter().copied().collect(),
+        collects: model.collects.clone(),
+        collect_counts: collect_counts(&model.collects),
     }
 }
 
@@ -161,6 +163,7 @@ fn every_kind_of_difference_is_found() {
         (1, event("b", "like", "u1", 0)),
         (2, event("b", "like", "u1", 0)),
         (3, event("c", "clap", "u1", 0)),
+        (4, event("d", "collect", "u1", 0).replace('{', r#"{"seq":7,"#)),
     ];
     let model = model(&records.each_ref().map(|(append_ms, text)| (*append_ms, text.as_str())));
     assert_eq!(differences(&model, |_| {}), "");
@@ -168,7 +171,7 @@ fn every_kind_of_difference_is_found() {
     type Change<'a> = Box<dyn Fn(&mut Stored) + 'a>;
     let views = || ("a:1".to_owned(), "views".to_owned(), 3_600_000, NOON_MS);
     let day = || ("a:1".to_owned(), "visitors".to_owned(), 86_400_000, NOON_MS - 43_200_000);
-    let changes: [(&str, Change<'_>); 14] = [
+    let changes: [(&str, Change<'_>); 17] = [
         ("counters", Box::new(|s| *s.counters.get_mut(&key("views")).unwrap() += 1)),
         ("counters", Box::new(|s| s.counters.retain(|(_, metric), _| metric != "likes"))),
         ("counters", Box::new(|s| s.counters.extend([(key("shares"), 1)]))),
@@ -180,6 +183,9 @@ fn every_kind_of_difference_is_found() {
         ("reactions", Box::new(|s| s.reactions.values_mut().next().unwrap().active = false)),
         ("reactions", Box::new(|s| s.reactions.values_mut().next().unwrap().occurred_at_ms += 1)),
         ("reactions", Box::new(|s| s.reactions.clear())),
+        ("collects", Box::new(|s| s.collects.clear())),
+        ("collects", Box::new(|s| s.collects.values_mut().next().unwrap().0 += 1)),
+        ("collect counts", Box::new(|s| *s.collect_counts.values_mut().next().unwrap() += 1)),
         ("verdicts", Box::new(|s| s.verdicts.get_mut(&(0, 2)).unwrap().kind = "late".to_owned())),
         ("verdicts", Box::new(|s| s.verdicts.retain(|_, verdict| verdict.kind != "dead"))),
         ("dead letters", Box::new(|s| s.dead_letters.push((0, 3)))),
@@ -198,6 +204,7 @@ fn every_kind_of_difference_is_found() {
     assert!(!compare(&served), "visitors are missing");
     let counters = served.get_mut("a:1").unwrap();
     counters.insert("visitors".to_owned(), 1);
+    counters.insert("collects".to_owned(), 1);
     counters.insert("shares".to_owned(), 0);
     assert!(compare(&served));
     served.get_mut("a:1").unwrap().insert("likes".to_owned(), 2);

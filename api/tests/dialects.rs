@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 use tally_model::Receipt;
 
-pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work)
 }
 

@@ -152,10 +152,10 @@ impl Blueprint<Actions> for Toggle {
     fn stores(&self) -> Vec<StoreSpec> {
         vec![StoreSpec {
             name: self.node.clone(),
-            kind: "key-value",
-            schema_version: 1,
             // What orders the events is part of what the state means.
-            windows: self.owner.iter().map(|_| "owner: database".to_owned()).collect(),
+            kind: if self.is_owned() { "key-value by sequence" } else { "key-value" },
+            schema_version: 1,
+            windows: Vec::new(),
             make: Switches::make,
         }]
     }

@@ -12,11 +12,11 @@ use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::testkit::{TopologyTestDriver, Written};
 use tally_streams::topology::Topology;
 
-pub const SHIPPED: &str = include_str!("../../topology.yaml");
-pub const NOON: i64 = 1_795_248_000_000;
-pub const HOUR: i64 = 3_600_000;
+const SHIPPED: &str = include_str!("../../topology.yaml");
+const NOON: i64 = 1_795_248_000_000;
+const HOUR: i64 = 3_600_000;
 
-pub fn driver() -> TopologyTestDriver<Actions> {
+fn driver() -> TopologyTestDriver<Actions> {
     let topology = Topology::load("topology.yaml", SHIPPED, REGISTRY, SINK_TYPES);
     TopologyTestDriver::new(topology.unwrap_or_else(|e| panic!("{e}")))
 }

@@ -111,6 +111,15 @@ impl Display for Differences {
     }
 }
 
+/// How many have collected each subject, by actor and subject.
+pub fn collect_counts(collects: &HashMap<(String, String), (i64, bool)>) -> HashMap<String, i64> {
+    let mut counts = HashMap::new();
+    for ((_, subject), (_, active)) in collects {
+        *counts.entry(subject.clone()).or_default() += i64::from(*active);
+    }
+    counts
+}
+
 /// Every table of the database.
 pub fn compare_stored(model: &Model, stored: &Stored, differences: &mut Differences) {
     let expected = model.counters.iter().filter(|(_, value)| **value != 0);
@@ -139,10 +148,7 @@ pub fn compare_stored(model: &Model, stored: &Stored, differences: &mut Differen
     differences.compare("reactions", &reactions, &stored.reactions);
 
     differences.compare("collects", &model.collects, &stored.collects);
-    let mut counts: HashMap<String, i64> = HashMap::new();
-    for ((_, subject), (_, active)) in &stored.collects {
-        *counts.entry(subject.clone()).or_default() += i64::from(*active);
-    }
+    let counts = collect_counts(&stored.collects);
     // A subject whose last change was undone in the transaction that made it first has no row: zero and nothing are the
     // same.
     let some =

@@ -10,7 +10,7 @@ mod moments;
 mod mysql;
 mod stored;
 
-pub use comparison::{Differences, compare_counters, compare_stored};
+pub use comparison::{Differences, collect_counts, compare_counters, compare_stored};
 pub use history::{LogRecord, read_history, read_topic};
 pub use moments::{Held, Moment, TopicBoards, compare_boards, items};
 pub use stored::{Stored, StoredBoards};

@@ -46,9 +46,9 @@ struct Done {
 /// Collects and uncollects from all lanes until the kills are done.
 fn run(site: &Site, url: &str, kills: u32, pause: Duration) -> Done {
     let client = Client(site.listen.clone());
-    let mut service = site.start();
     let (over, answers) = (AtomicBool::new(false), AtomicU32::new(0));
-    let looks = thread::scope(|scope| {
+    let (looks, service) = thread::scope(|scope| {
+        let mut service = site.start();
         for lane in 0..LANES {
             let (client, over, answers) = (&client, &over, &answers);
             scope.spawn(move || {
@@ -92,7 +92,7 @@ fn run(site: &Site, url: &str, kills: u32, pause: Duration) -> Done {
         let before = answers.load(Ordering::Relaxed);
         wait_until("answers", || (answers.load(Ordering::Relaxed) > before + 200).then_some(()));
         over.store(true, Ordering::Relaxed);
-        look.join().unwrap()
+        (look.join().unwrap(), service)
     });
     wait_until("the outbox to be empty", || (number(url, "SELECT COUNT(*) FROM outbox").unwrap() == 0).then_some(()));
     client.wait_until_applied();

@@ -70,25 +70,28 @@ pub struct Collects {
     relay: AbortHandle,
 }
 
+/// Partition and offset of an event.
+type Place = (u32, u64);
+
 /// Where the log has taken the event of a request, told to whoever waits for it.
 #[derive(Default)]
-struct Outcomes(Mutex<HashMap<[u8; 16], oneshot::Sender<(u32, u64)>>>);
+struct Outcomes(Mutex<HashMap<[u8; 16], oneshot::Sender<Place>>>);
 
 impl Outcomes {
-    fn wait_for(&self, request: [u8; 16]) -> oneshot::Receiver<(u32, u64)> {
+    fn wait_for(&self, request: [u8; 16]) -> oneshot::Receiver<Place> {
         let (tell, told) = oneshot::channel();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(request, tell);
         told
     }
 
-    fn tell(&self, request: &[u8; 16], place: (u32, u64)) {
+    fn tell(&self, request: &[u8; 16], place: Place) {
         if let Some(tell) = self.forget(request) {
             // The client may have left.
             let _ = tell.send(place);
         }
     }
 
-    fn forget(&self, request: &[u8; 16]) -> Option<oneshot::Sender<(u32, u64)>> {
+    fn forget(&self, request: &[u8; 16]) -> Option<oneshot::Sender<Place>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(request)
     }
 }

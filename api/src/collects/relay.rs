@@ -7,7 +7,7 @@
 //! so nothing comes of it.
 
 use super::{Outcomes, RelayMetrics};
-use crate::database::{WriteAddress, WriteConnection};
+use crate::database::{Columns, WriteAddress, WriteConnection};
 use sqlx::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -138,7 +138,7 @@ impl Relay {
              (SELECT 1 FROM outbox e WHERE e.actor_id = o.actor_id AND e.id < o.id AND e.owner <> o.owner)
              ORDER BY o.id LIMIT {ROWS_MAX}"
         );
-        let rows = connection.fetch(sql, &[&self.owner], |row| {
+        let row = |row: &dyn Columns| {
             Ok(Row {
                 id: row.int(0)?,
                 actor_id: row.text(1)?,
@@ -146,8 +146,8 @@ impl Relay {
                 request: unhex(&row.text(3)?),
                 event: row.text(4)?,
             })
-        });
-        rows.await
+        };
+        connection.fetch(sql, &[&self.owner], row).await
     }
 
     /// Makes one's own what others have left. Whether there was any.
