@@ -1,5 +1,7 @@
 //! The command line as scripts see it: exit codes and texts. 0 well, 1 the answer is no, 2 wrong usage.
 
+#[path = "command_line/access.rs"]
+mod access;
 mod process;
 
 use process::Site;
@@ -129,6 +131,30 @@ const ROLES: &[Case] = &[
     ),
 ];
 
+const ACCESS: &[Case] = &[
+    (
+        "run --listen 0.0.0.0:0",
+        2,
+        "--listen 0.0.0.0:0: other machines would reach this, and nothing says who may: name a file of keys with --keys",
+    ),
+    ("run --listen [::]:0", 2, "--listen [::]:0: other machines would reach this"),
+    ("process --listen 0.0.0.0:0 --log kafka://h", 2, "--listen 0.0.0.0:0: other machines would reach this"),
+    ("run --listen 127.0.0.1:0 --keys gone.yaml", 2, "--keys gone.yaml: No such file or directory"),
+    ("run --listen 127.0.0.1:0 --keys list.yaml", 2, "--keys list.yaml:1:3: is no list of keys"),
+    ("run --listen 127.0.0.1:0 --jwks gone.json", 2, "--jwks gone.json: No such file or directory"),
+    ("run --listen 127.0.0.1:0 --jwks text", 2, "--jwks text:1:2: is no JWKS"),
+    ("run --listen 127.0.0.1:0 --jwt-issuer x", 2, "error: the following required arguments were not provided:"),
+    ("run --listen 127.0.0.1:0 --cors-origin https://a/", 2, "--cors-origin: `https://a/` is no origin"),
+    ("run --listen 127.0.0.1:0 --keys text --open-to-everyone", 2, "--open-to-everyone: nobody is asked for keys then"),
+    ("ingest --listen 127.0.0.1:0 --log kafka://h --cache ftp:x", 2, "--cache ftp:x: not known"),
+    ("key --name shop", 2, "error: the following required arguments were not provided:"),
+    ("key --name shop --scope root", 2, "error: invalid value 'root' for '--scope <SCOPE>': must be `write`, `read`"),
+    ("key --name a+b --scope read", 2, "--name a+b: must be 1 to 64 letters, digits"),
+    ("key --name shop --scope read --expires soon", 2, "error: invalid value 'soon' for '--expires <TIME>'"),
+    ("key --name shop --scope read --append list.yaml", 2, "--append list.yaml:"),
+    ("key --name shop --scope write,read --expires 90d --events-per-minute 5", 0, "tally_"),
+];
+
 const ADDRESSES: &[Case] = &[
     ("run --listen nonsense", 2, "--listen nonsense: invalid socket address"),
     ("run --listen 127.0.0.1:65536", 2, "--listen 127.0.0.1:65536: invalid port value"),
@@ -214,6 +240,11 @@ fn a_log_that_does_not_answer_is_told_with_its_address() {
 }
 
 #[test]
+fn who_may() {
+    assert_cases(ACCESS);
+}
+
+#[test]
 fn addresses_and_files() {
     assert_cases(ADDRESSES);
 }
@@ -243,7 +274,7 @@ fn the_environment_says_what_the_flags_do_not() {
 #[test]
 fn every_subcommand_has_help() {
     let dir = stage();
-    for command in ["run", "ingest", "process", "sink", "api", "check", "describe", "send", "demo"] {
+    for command in ["run", "ingest", "process", "sink", "api", "check", "describe", "send", "demo", "key"] {
         let output = tally(dir.path(), &format!("{command} --help"));
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0));

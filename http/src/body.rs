@@ -96,6 +96,18 @@ pub async fn read_body(
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
+/// Takes a body that nobody wants, up to so many bytes, and keeps nothing of it. Whoever still sends would otherwise find
+/// the connection closed, and not the answer that says why.
+pub async fn drain_body(mut body: Body, bytes_max: usize) {
+    let mut left = bytes_max;
+    while let Some(Ok(frame)) = body.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
 fn problem_of(error: axum::Error) -> ApiProblem {
     let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
     while let Some(error) = cause {

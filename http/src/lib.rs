@@ -17,7 +17,7 @@ mod request_id;
 mod server;
 mod stall;
 
-pub use body::{BodyTimeout, read_body};
+pub use body::{BodyTimeout, drain_body, read_body};
 pub use edge::Edge;
 pub use files::{PageFiles, PageFilesError};
 pub use media::{MediaType, MediaTypeError};

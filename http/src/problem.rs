@@ -2,7 +2,7 @@
 
 use crate::request_id;
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -27,6 +27,7 @@ struct Content {
     title: &'static str,
     detail: String,
     retry_after_s: Option<u32>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     members: Map<String, Value>,
 }
 
@@ -35,7 +36,8 @@ impl ApiProblem {
     /// what is wrong with this request and what to do.
     pub fn new(status: StatusCode, slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let (detail, members) = (detail.into(), Map::new());
-        Self(Box::new(Content { status, slug, title, detail, retry_after_s: None, members }))
+        let (retry_after_s, headers) = (None, Vec::new());
+        Self(Box::new(Content { status, slug, title, detail, retry_after_s, headers, members }))
     }
 
     /// 400: the request cannot be understood.
@@ -104,6 +106,12 @@ impl ApiProblem {
         self
     }
 
+    /// Adds a header to the answer.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.push((name, value));
+        self
+    }
+
     /// Adds an extension member. One that cannot be written as JSON is left out.
     pub fn with(mut self, name: &'static str, value: impl Serialize) -> Self {
         if let Ok(value) = serde_json::to_value(value) {
@@ -158,6 +166,7 @@ impl IntoResponse for ApiProblem {
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.0.status;
         let headers = response.headers_mut();
+        headers.extend(self.0.headers);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(seconds) = self.0.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

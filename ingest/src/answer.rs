@@ -24,6 +24,9 @@ pub struct Rejected {
     pub event_id: Option<String>,
     /// What is wrong with it.
     pub error: String,
+    /// Where nothing is wrong with it but a limit: seconds after which it may be sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u32>,
 }
 
 /// An event as it is sent. Read by nobody: it describes what `EventFields` of the model reads.

@@ -2,6 +2,8 @@
 
 use axum::http::{HeaderMap, header};
 use std::net::IpAddr;
+use std::sync::Arc;
+use tally_access::Principal;
 use tally_http::TrustedProxies;
 
 /// User agents are cut there: longer ones say nothing more, and each event carries its own.
@@ -11,6 +13,8 @@ const USER_AGENT_BYTES_MAX: usize = 512;
 pub(crate) struct Caller {
     pub(crate) ip: Option<String>,
     pub(crate) user_agent: Option<String>,
+    /// None where everybody may do everything.
+    pub(crate) principal: Option<Arc<Principal>>,
 }
 
 impl Caller {
@@ -20,7 +24,12 @@ impl Caller {
             let text = String::from_utf8_lossy(value.as_bytes());
             text[..text.floor_char_boundary(USER_AGENT_BYTES_MAX)].to_owned()
         });
-        Self { ip, user_agent: user_agent.filter(|text| !text.is_empty()) }
+        Self { ip, user_agent: user_agent.filter(|text| !text.is_empty()), principal: None }
+    }
+
+    /// The only actor that may act in this request.
+    pub(crate) fn actor(&self) -> Option<&str> {
+        self.principal.as_ref()?.actor.as_deref()
     }
 
     /// How many bytes the fields add to an event.

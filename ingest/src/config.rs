@@ -1,5 +1,6 @@
 //! How a door is set up.
 
+use crate::limiting::DoorLimits;
 use crate::types::EventTypes;
 use std::time::Duration;
 use tally_http::TrustedProxies;
@@ -17,6 +18,10 @@ pub struct DoorConfig {
     pub trusted_proxies: TrustedProxies,
     /// What the names of anonymous actors are derived from: the same at every door of an application, and secret.
     pub anonymous_secret: [u8; 32],
+    /// How much anybody may send.
+    pub limits: Option<DoorLimits>,
+    /// Whether a `read` without a read token is refused.
+    pub read_token_required: bool,
     /// How long to wait for the log before the outcome is called unknown.
     pub append_timeout: Duration,
     /// Requests between their last byte and the log's word; one more gets 429.
@@ -34,6 +39,8 @@ impl DoorConfig {
             types,
             trusted_proxies: TrustedProxies::default(),
             anonymous_secret,
+            limits: None,
+            read_token_required: false,
             append_timeout: Duration::from_secs(3),
             requests_max: 4096,
             bytes_max: 128 << 20,

@@ -6,8 +6,9 @@ use crate::caller::Caller;
 use crate::config::{ConfigError, DoorConfig};
 use crate::elements::{ArrayElements, check_json, lines};
 use crate::format::Format;
-use crate::intake::Intake;
+use crate::intake::{Incoming, Intake};
 use crate::metrics::DoorMetrics;
+use crate::taken::Taken;
 use crate::{BODY_BYTES_MAX, EVENTS_MAX};
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
@@ -15,6 +16,7 @@ use prometheus::Registry;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
+use tally_access::Principal;
 use tally_http::{ApiProblem, read_body};
 use tally_model::{Receipt, ReceiptKey};
 use tally_streams::log::{AppendBatch, AppendedOffsets, Appender, Clock, LogError};
@@ -56,6 +58,7 @@ impl Door {
     pub(crate) async fn take(
         &self,
         peer: Option<IpAddr>,
+        principal: Option<Arc<Principal>>,
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Accepted, ApiProblem> {
@@ -70,14 +73,20 @@ impl Door {
             tracing::error!(%error, "the system gives no random bytes");
             ApiProblem::internal()
         })?;
-        let caller = Caller::of(peer, headers, &door.config.trusted_proxies);
-        let intake = Intake::new(&door.config, &caller, format.is_cloud(), (door.clock)(), &request, body.len());
-        let (records, rejected) = take_all(intake, format, &body)?;
+        let caller = Caller { principal, ..Caller::of(peer, headers, &door.config.trusted_proxies) };
+        let (now_ms, body_bytes) = (self.now_ms(), body.len());
+        let incoming = Incoming { cloud: format.is_cloud(), now_ms, id: &request, body_bytes };
+        let mut taken = take_all(Intake::new(&door.config, &door.receipt_key, &caller, &incoming), format, &body)?;
         drop(body);
+        let retry_after_s = self.limit(&mut taken).await;
+        let (records, rejected) = taken.finish();
         let accepted = records.records.len();
         if accepted == 0 {
             door.metrics.rejected.inc_by(rejected.len() as u64);
-            return Err(all_invalid(rejected));
+            return Err(match retry_after_s {
+                Some(seconds) => all_limited(rejected, seconds),
+                None => all_invalid(rejected),
+            });
         }
         let offsets = self.append(records, place).await?;
         // Both only now: what failed will be sent again, with its invalid events.
@@ -110,6 +119,23 @@ impl Door {
             tracing::warn!(reason = failure.reason(), %failure, "a request's events were not taken");
             failure.into()
         })
+    }
+
+    /// Rejects what is over a limit; answers after how many seconds all of it may come again.
+    async fn limit(&self, taken: &mut Taken) -> Option<u32> {
+        let limits = self.0.config.limits.as_ref().filter(|_| !taken.demands.is_empty())?;
+        let grants = limits.buckets.admit(std::mem::take(&mut taken.demands)).await;
+        taken.limit(grants)
+    }
+
+    /// The door's clock.
+    pub(crate) fn now_ms(&self) -> i64 {
+        (self.0.clock)()
+    }
+
+    /// What signs receipts and read tokens.
+    pub(crate) fn key(&self) -> &ReceiptKey {
+        &self.0.receipt_key
     }
 
     fn turned_away<T>(&self, admitted: Result<T, ApiProblem>) -> Result<T, ApiProblem> {
@@ -177,7 +203,7 @@ impl From<Failure> for ApiProblem {
 }
 
 /// Runs all events of a body through the intake.
-fn take_all(mut intake: Intake<'_>, format: Format, body: &[u8]) -> Result<(AppendBatch, Vec<Rejected>), ApiProblem> {
+fn take_all(mut intake: Intake<'_>, format: Format, body: &[u8]) -> Result<Taken, ApiProblem> {
     if body.trim_ascii().is_empty() {
         return Err(ApiProblem::bad_request("The body is empty."));
     }
@@ -233,4 +259,10 @@ fn all_invalid(rejected: Vec<Rejected>) -> ApiProblem {
     };
     ApiProblem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-event", "No valid event", detail)
         .with("rejected", rejected)
+}
+
+fn all_limited(rejected: Vec<Rejected>, retry_after_s: u32) -> ApiProblem {
+    let detail =
+        format!("None of the events was taken; the first {}.", rejected.first().map_or("", |first| &first.error));
+    ApiProblem::too_many_requests(detail, retry_after_s).with("rejected", rejected)
 }

@@ -5,13 +5,15 @@ use crate::answer::Rejected;
 use crate::caller::Caller;
 use crate::cloud_event;
 use crate::config::DoorConfig;
+use crate::read_token;
 use crate::refusal::{Refusal, shorten};
-use bytes::Bytes;
+use crate::taken::{Span, Taken};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use tally_model::{EventFields, REQUEST_HEADER, UnknownFields};
-use tally_streams::log::{AppendBatch, Headers, OwnedRecord, partition_of};
+use tally_access::Demands;
+use tally_model::{EventFields, REQUEST_HEADER, ReceiptKey, UnknownFields};
+use tally_streams::log::{Headers, partition_of};
 
 /// How much of an id that is none is repeated.
 const EVENT_ID_BYTES_MAX: usize = 64;
@@ -21,6 +23,7 @@ const EVENT_BYTES_TYPICAL: usize = 160;
 /// Takes the events of one request.
 pub(crate) struct Intake<'a> {
     config: &'a DoorConfig,
+    key: &'a ReceiptKey,
     caller: &'a Caller,
     cloud: bool,
     now_ms: i64,
@@ -30,53 +33,57 @@ pub(crate) struct Intake<'a> {
     spans: Vec<Span>,
     seen: usize,
     rejected: Vec<Rejected>,
+    demands: Demands,
 }
 
-/// A record's places in the buffer: its key ends where its value begins.
-struct Span {
-    partition: u32,
-    key: usize,
-    value: usize,
-    end: usize,
+/// A request as it came.
+pub(crate) struct Incoming<'r> {
+    /// Whether its events are CloudEvents.
+    pub(crate) cloud: bool,
+    /// When.
+    pub(crate) now_ms: i64,
+    /// What goes into the header of every record.
+    pub(crate) id: &'r [u8; 16],
+    /// How much there is of it.
+    pub(crate) body_bytes: usize,
 }
 
 impl<'a> Intake<'a> {
-    /// `request` goes into the header of every record; `body_bytes` says how much is to come.
-    pub(crate) fn new(
-        config: &'a DoorConfig,
-        caller: &'a Caller,
-        cloud: bool,
-        now_ms: i64,
-        request: &[u8; 16],
-        body_bytes: usize,
-    ) -> Self {
+    /// `key` signs read tokens.
+    pub(crate) fn new(config: &'a DoorConfig, key: &'a ReceiptKey, caller: &'a Caller, request: &Incoming<'_>) -> Self {
+        let &Incoming { cloud, now_ms, id, body_bytes } = request;
         let events = body_bytes / EVENT_BYTES_TYPICAL + 1;
         // Besides what was sent: the key, the time, and what the caller's fields add.
         let mut buffer = Vec::with_capacity(body_bytes + 64 + events * (40 + caller.size_bytes()));
-        Headers::encode(&[(REQUEST_HEADER, request)], &mut buffer);
+        Headers::encode(&[(REQUEST_HEADER, id)], &mut buffer);
         let (header_bytes, anonymous) = (buffer.len(), AnonymousActors::new(&config.anonymous_secret));
-        let (spans, rejected) = (Vec::with_capacity(events), Vec::new());
-        Self { config, caller, cloud, now_ms, anonymous, buffer, header_bytes, spans, seen: 0, rejected }
+        let (spans, rejected, demands) = (Vec::with_capacity(events), Vec::new(), Demands::default());
+        Self { config, key, caller, cloud, now_ms, anonymous, buffer, header_bytes, spans, seen: 0, rejected, demands }
     }
 
     /// Takes one event, or notes why not.
     pub(crate) fn take(&mut self, json: &[u8]) {
         let index = self.seen;
         self.seen += 1;
-        if let Err(refusal) = self.admit(json) {
+        if let Err(refusal) = self.admit(json, index) {
             let refusal = if self.cloud { refusal.renamed(cloud_event::attribute) } else { refusal };
-            self.rejected.push(Rejected { index, event_id: event_id_of(json), error: refusal.to_string() });
+            self.rejected.push(Rejected {
+                index,
+                event_id: event_id_of(json),
+                error: refusal.to_string(),
+                retry_after: None,
+            });
         }
     }
 
-    fn admit(&mut self, json: &[u8]) -> Result<(), Refusal> {
+    fn admit(&mut self, json: &[u8], index: usize) -> Result<(), Refusal> {
         let mut fields = match self.cloud {
             true => cloud_event::parse(json)?,
             false => EventFields::parse(json, UnknownFields::Refuse)?,
         };
         self.fill(&mut fields)?;
         fields.check(self.now_ms)?;
-        self.write(&fields);
+        self.write(&fields, index);
         Ok(())
     }
 
@@ -86,6 +93,7 @@ impl<'a> Intake<'a> {
         'a: 'b,
     {
         let occurred_at_ms = *fields.occurred_at_ms.get_or_insert(self.now_ms);
+        self.pin(fields)?;
         if fields.ip.is_none() {
             fields.ip = self.caller.ip.as_deref().map(Cow::Borrowed);
         }
@@ -95,6 +103,9 @@ impl<'a> Intake<'a> {
         // Without a type the check that follows says what is missing.
         let Some(event_type) = fields.event_type.as_deref() else { return Ok(()) };
         let may_be_anonymous = self.config.types.allows_anonymous(event_type)?;
+        if event_type == read_token::EVENT_TYPE {
+            read_token::check(fields, self.key, self.now_ms, self.config.read_token_required)?;
+        }
         if fields.actor_id.is_none() && may_be_anonymous {
             let name = self.anonymous.name(occurred_at_ms, fields.ip.as_deref(), fields.user_agent.as_deref());
             fields.actor_id = Some(Cow::Owned(name));
@@ -102,14 +113,35 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    fn write(&mut self, fields: &EventFields<'_>) {
+    /// A user acts for nobody else, and from nowhere else.
+    fn pin<'b>(&self, fields: &mut EventFields<'b>) -> Result<(), Refusal>
+    where
+        'a: 'b,
+    {
+        let caller: &'a Caller = self.caller;
+        let Some(actor) = caller.actor() else { return Ok(()) };
+        if fields.actor_id.get_or_insert(Cow::Borrowed(actor)) != actor {
+            return Err(Refusal::field(
+                "actor_id",
+                "must be the `sub` of the token that sends it: a user acts for nobody else",
+            ));
+        }
+        if fields.ip.is_some() && fields.ip != caller.ip.as_deref().map(Cow::Borrowed) {
+            return Err(Refusal::field("ip", "is set by the door for a user: leave it out"));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, fields: &EventFields<'_>, index: usize) {
+        let limits = self.config.limits.as_ref();
+        let places = limits.map(|limits| limits.demand(fields, self.caller, &mut self.demands)).unwrap_or_default();
         let actor_id = fields.actor_id.as_deref().unwrap_or_default().as_bytes();
         let key = self.buffer.len();
         self.buffer.extend_from_slice(actor_id);
         let value = self.buffer.len();
         fields.write_json(&mut self.buffer);
         let partition = partition_of(actor_id, self.config.partitions);
-        self.spans.push(Span { partition, key, value, end: self.buffer.len() });
+        self.spans.push(Span { index, partition, key, value, end: self.buffer.len(), places });
     }
 
     /// How many events there were so far.
@@ -122,22 +154,15 @@ impl<'a> Intake<'a> {
         !self.rejected.is_empty()
     }
 
-    /// The records in the order of their events, and the events that became none.
-    pub(crate) fn finish(self) -> (AppendBatch, Vec<Rejected>) {
-        let buffer = Bytes::from(self.buffer);
-        let headers = buffer.slice(..self.header_bytes);
-        let record = |span: Span| OwnedRecord {
-            partition: span.partition,
-            key: Some(buffer.slice(span.key..span.value)),
-            value: Some(buffer.slice(span.value..span.end)),
-            headers: headers.clone(),
-        };
-        (AppendBatch { records: self.spans.into_iter().map(record).collect() }, self.rejected)
+    /// What there is to send, and what is not.
+    pub(crate) fn finish(self) -> Taken {
+        let Self { buffer, header_bytes, spans, rejected, demands, .. } = self;
+        Taken { buffer, header_bytes, spans, rejected, demands }
     }
 }
 
 /// The id of something that is no event, so that its sender can find it.
-fn event_id_of(json: &[u8]) -> Option<String> {
+pub(crate) fn event_id_of(json: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Named<'a> {
         #[serde(borrow, alias = "id")]

@@ -2,17 +2,20 @@
 
 use crate::answer::{Accepted, EventDocument};
 use crate::door::Door;
+use crate::read_token;
 use axum::Json;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use tally_access::Principal;
 use tally_http::ApiProblem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// The door's route, described for `/openapi.json`.
 pub fn router(door: Door) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(post_events)).with_state(door)
+    OpenApiRouter::new().routes(routes!(post_events)).routes(routes!(read_token::post_read_token)).with_state(door)
 }
 
 /// Sends events.
@@ -36,7 +39,7 @@ pub fn router(door: Door) -> OpenApiRouter {
         (status = 413, description = "More than 1,000 events or 1 MiB", body = ApiProblem, content_type = "application/problem+json"),
         (status = 415, description = "Another media type", body = ApiProblem, content_type = "application/problem+json"),
         (status = 422, description = "No valid event; `rejected` says why", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 429, description = "Too much under way; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 429, description = "Too much under way, or all of it over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
         (status = 503, description = "The log does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
         (status = 507, description = "The log's disk is full; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
@@ -44,6 +47,7 @@ pub fn router(door: Door) -> OpenApiRouter {
 async fn post_events(State(door): State<Door>, request: Request) -> Result<(StatusCode, Json<Accepted>), ApiProblem> {
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let accepted = door.take(peer, &parts.headers, body).await?;
+    let principal = parts.extensions.get::<Arc<Principal>>().cloned();
+    let accepted = door.take(peer, principal, &parts.headers, body).await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }

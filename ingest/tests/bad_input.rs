@@ -1,6 +1,8 @@
 //! What strangers send: each case with the status and the words it is answered with. Nothing of it reaches the log.
 
 mod fixture;
+#[path = "bad_input/who.rs"]
+mod who;
 
 use axum::body::Body;
 use axum::http::Request;

@@ -99,7 +99,7 @@ impl Event {
             ip: self.ip.as_deref().map(Cow::Borrowed),
             user_agent: self.user_agent.as_deref().map(Cow::Borrowed),
             duration_ms: self.duration_ms,
-            properties: properties.as_deref().filter(|_| !self.properties.is_empty()),
+            properties: properties.as_deref().filter(|_| !self.properties.is_empty()).map(Cow::Borrowed),
         }
         .write_json(out);
     }

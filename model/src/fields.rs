@@ -69,7 +69,7 @@ pub struct EventFields<'a> {
     /// How long.
     pub duration_ms: Option<i64>,
     /// Scalars by name, as sent.
-    pub properties: Option<&'a RawValue>,
+    pub properties: Option<Cow<'a, RawValue>>,
 }
 
 impl<'a> EventFields<'a> {
@@ -116,7 +116,7 @@ impl<'a> EventFields<'a> {
 
     /// The properties, checked.
     pub fn parse_properties(&self) -> Result<BTreeMap<String, Scalar>, EventError> {
-        let Some(raw) = self.properties else { return Ok(BTreeMap::new()) };
+        let Some(raw) = &self.properties else { return Ok(BTreeMap::new()) };
         let wrong = |reason| EventError::field("properties", reason);
         if raw.get().len() > PROPERTIES_BYTES_MAX {
             return Err(wrong("must have at most 2,048 bytes"));
@@ -127,6 +127,20 @@ impl<'a> EventFields<'a> {
             true => Err(wrong("must have at most 16 entries")),
             false => Ok(map),
         }
+    }
+
+    /// Takes one property out, before the rules are checked: None where it is not there.
+    pub fn take_property(&mut self, name: &str) -> Result<Option<Scalar>, EventError> {
+        let mut properties = self.parse_properties()?;
+        let Some(taken) = properties.remove(name) else { return Ok(None) };
+        self.properties = match properties.is_empty() {
+            true => None,
+            false => {
+                let raw = serde_json::value::to_raw_value(&properties);
+                Some(Cow::Owned(raw.map_err(|error| EventError::field("properties", error.to_string()))?))
+            }
+        };
+        Ok(Some(taken))
     }
 
     /// Writes the event as the log keeps it: fixed field order, the time as milliseconds.
@@ -158,7 +172,7 @@ impl<'a> EventFields<'a> {
                 out.extend_from_slice(value.to_string().as_bytes());
             }
         }
-        if let Some(raw) = self.properties {
+        if let Some(raw) = &self.properties {
             name(out, "properties");
             out.extend_from_slice(raw.get().as_bytes());
         }
@@ -217,7 +231,9 @@ impl<'de> Visitor<'de> for Fields {
                 "ip" => set(&mut map, &mut fields.ip, "ip", |Text(t)| t)?,
                 "user_agent" => set(&mut map, &mut fields.user_agent, "user_agent", |Text(t)| t)?,
                 "duration_ms" => set(&mut map, &mut fields.duration_ms, "duration_ms", |Whole(t)| t)?,
-                "properties" => set(&mut map, &mut fields.properties, "properties", |raw: &RawValue| raw)?,
+                "properties" => {
+                    set(&mut map, &mut fields.properties, "properties", |raw: &RawValue| Cow::Borrowed(raw))?
+                }
                 other if self.0 == UnknownFields::Refuse => return Err(de::Error::unknown_field(other, FIELDS)),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }

@@ -81,6 +81,13 @@ pub fn owned_toggle(topology: &Topology<Actions>) -> Option<OwnedToggle> {
     nodes.find_map(|node| node.blueprint.as_any().downcast_ref::<Toggle>()?.owned())
 }
 
+/// The types of events that switch something on or off, in a topology.
+pub fn switches(topology: &Topology<Actions>) -> BTreeSet<String> {
+    let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
+    let toggles = nodes.filter_map(|node| node.blueprint.as_any().downcast_ref::<Toggle>());
+    toggles.flat_map(Toggle::event_types).collect()
+}
+
 /// Every metric of a topology, by name.
 pub fn metrics(topology: &Topology<Actions>) -> Vec<MetricSpec> {
     let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);

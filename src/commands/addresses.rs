@@ -1,6 +1,7 @@
 //! The addresses that every subcommand takes; an address's scheme picks the engine.
 
 use super::Failure;
+use super::access::AccessArgs;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tally_cache::redis::RedisAddress;
@@ -32,6 +33,9 @@ pub struct SiteArgs {
     /// Where HTTP is served
     #[arg(long, env = "TALLY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: String,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 /// Where a process keeps what is its own.
@@ -191,7 +195,8 @@ pub enum CacheAddress {
     Redis(RedisAddress),
 }
 
-fn cache(flag: &str, url: &str) -> Result<CacheAddress, Failure> {
+/// Reads the address of a cache. No error contains a password.
+pub fn cache(flag: &str, url: &str) -> Result<CacheAddress, Failure> {
     if url == "memory:" {
         return Ok(CacheAddress::Memory);
     }

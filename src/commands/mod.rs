@@ -1,14 +1,17 @@
 //! The subcommands. Exit codes: 0 well, 1 the answer is no, 2 wrong usage or configuration.
 
+mod access;
 mod addresses;
 mod check;
 mod demo;
 mod describe;
+mod key;
 mod roles;
 mod run;
 mod send;
 
-pub use addresses::{CacheAddress, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
+pub use access::{AccessArgs, file_failure};
+pub use addresses::{CacheAddress, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, cache};
 pub use demo::traffic;
 pub use roles::{DoorArgs, StreamArgs};
 
@@ -43,6 +46,8 @@ enum Command {
     Send(send::SendArgs),
     /// Send seeded synthetic traffic to a running door
     Demo(demo::DemoArgs),
+    /// Make an API key, and the entry for the file of keys
+    Key(key::KeyArgs),
 }
 
 /// Why a command failed, and with which exit code.
@@ -78,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Describe(args) => describe::run(args),
         Command::Send(args) => send::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Key(args) => key::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,6 +11,23 @@ pub struct DoorArgs {
     /// Proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas
     #[arg(long, env = "TALLY_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<String>,
+    /// How much one actor may switch on and off (like, unlike, follow, …) from one address in a minute; 0: no limit
+    #[arg(long, env = "TALLY_LIMIT_ACTOR", value_name = "N", default_value_t = 600)]
+    pub limit_actor: u32,
+    /// How many events may come from one address in a minute; 0: no limit
+    #[arg(long, env = "TALLY_LIMIT_IP", value_name = "N", default_value_t = 0)]
+    pub limit_ip: u32,
+    /// Refuse reads without a read token that shows when the page was opened
+    #[arg(long, env = "TALLY_REQUIRE_READ_TOKEN", value_parser = clap::builder::BoolishValueParser::new())]
+    pub require_read_token: bool,
+}
+
+/// Where doors share what they count for their limits.
+#[derive(Args, Clone, Debug)]
+pub struct LimitCacheArgs {
+    /// A Redis through which several doors share their limits: the address of the cache; memory: for none
+    #[arg(long, env = "TALLY_CACHE", value_name = "URL", default_value = "memory:", hide_env_values = true)]
+    pub cache: String,
 }
 
 /// How stream threads are set up.
@@ -34,6 +51,8 @@ pub struct IngestArgs {
     site: SiteArgs,
     #[command(flatten)]
     door: DoorArgs,
+    #[command(flatten)]
+    cache: LimitCacheArgs,
 }
 
 /// Arguments of `tally process`.
@@ -73,7 +92,7 @@ pub struct ApiArgs {
 
 /// Takes events until SIGTERM or SIGINT.
 pub fn ingest(args: IngestArgs) -> Result<(), Failure> {
-    serve(Roles { ingest: Some(args.door), ..Roles::none(args.site) })
+    serve(Roles { ingest: Some((args.door, args.cache.cache)), ..Roles::none(args.site) })
 }
 
 /// Counts until SIGTERM or SIGINT, or until it cannot go on.

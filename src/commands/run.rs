@@ -31,7 +31,7 @@ pub struct RunArgs {
 /// Runs until SIGTERM or SIGINT, or until a part cannot go on.
 pub fn run(args: RunArgs) -> Result<(), Failure> {
     serve(Roles {
-        ingest: Some(args.door),
+        ingest: Some((args.door, args.stores.cache.clone())),
         process: Some((args.streams, args.state.clone())),
         sink: Some((args.stores.clone(), args.state)),
         api: Some((args.stores, args.reads)),

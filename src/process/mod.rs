@@ -12,6 +12,7 @@ mod serve;
 mod sinking;
 mod site;
 mod streaming;
+mod who;
 
 pub use roles::Roles;
 pub use serve::serve;

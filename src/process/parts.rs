@@ -7,9 +7,11 @@ use super::roles::Roles;
 use super::sinking::{SinkSide, sinks};
 use super::site::Site;
 use super::streaming::{StreamSide, stream_threads};
+use super::who::Who;
 use crate::commands::Failure;
 use axum::Router;
 use std::time::{Duration, Instant};
+use tally_access::{AccessMetrics, describe};
 use tally_http::{Check, Edge, PageFiles, metrics_page, openapi_page, probes};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
@@ -46,12 +48,18 @@ impl Parts {
 
     /// Every route of the process, described in one document. `stopping` ends answers that have no end of their own. Call
     /// it within a tokio runtime.
-    pub fn router(&self, roles: &Roles, stopping: &CancellationToken) -> Result<Router, Failure> {
+    pub fn router(
+        &self,
+        roles: &Roles,
+        who: &Who,
+        access: &AccessMetrics,
+        stopping: &CancellationToken,
+    ) -> Result<Router, Failure> {
         let site = &self.site;
         let mut described = OpenApiRouter::with_openapi(Description::openapi());
         let mut checks: Vec<Check> = Vec::new();
-        if let Some(args) = &roles.ingest {
-            described = described.merge(tally_ingest::router(door(site, &args.trusted_proxy)?));
+        if let Some((args, cache)) = &roles.ingest {
+            described = described.merge(tally_ingest::router(door(site, args, cache, access)?));
         }
         if let Some((stores, reads)) = &roles.api {
             let (reads, check) = read_side(site, stores, reads, self.sinks.as_ref(), stopping)?;
@@ -63,7 +71,8 @@ impl Parts {
         checks.extend(site.watch.iter().filter(|_| needs_log).map(|watch| watch.check()));
         checks.extend(self.streams.as_ref().map(StreamSide::check));
         checks.extend(self.sinks.as_ref().map(SinkSide::check));
-        let (mut router, description) = described.merge(probes(checks)).split_for_parts();
+        let (mut router, mut description) = described.merge(probes(checks)).split_for_parts();
+        describe(&mut description);
         router = router.merge(metrics_page(site.registry.clone()));
         if roles.ingest.is_some() || roles.api.is_some() {
             router = router.merge(openapi_page(&description).map_err(Failure::no)?);
@@ -74,7 +83,8 @@ impl Parts {
                 None => page::page(site),
             });
         }
-        Ok(Edge::new(&site.registry, REQUEST_TIMEOUT).map_err(Failure::no)?.wrap(router))
+        let edge = Edge::new(&site.registry, REQUEST_TIMEOUT).map_err(Failure::no)?;
+        who.cors(edge.wrap(who.guard(router, access)))
     }
 
     /// The registry of every metric.

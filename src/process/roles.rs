@@ -1,14 +1,16 @@
 //! What a process is there for: all four roles, or one of them.
 
-use crate::commands::{DoorArgs, Failure, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, StreamArgs};
+use crate::commands::{
+    DoorArgs, Failure, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, StreamArgs, cache,
+};
 
 /// The roles of a process, each with its arguments.
 #[derive(Clone)]
 pub struct Roles {
     /// What all of them need.
     pub site: SiteArgs,
-    /// Takes events.
-    pub ingest: Option<DoorArgs>,
+    /// Takes events; and the cache through which doors share their limits.
+    pub ingest: Option<(DoorArgs, String)>,
     /// Counts.
     pub process: Option<(StreamArgs, StateArgs)>,
     /// Writes what was counted to the stores.
@@ -47,6 +49,9 @@ impl Roles {
                  like kafka://host:9092",
                 self.site.log
             )));
+        }
+        if let Some((_, url)) = &self.ingest {
+            cache("--cache", url)?;
         }
         let stores = self.sink.iter().map(|(stores, _)| stores).chain(self.api.iter().map(|(stores, _)| stores));
         for stores in stores {

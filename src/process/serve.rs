@@ -3,9 +3,11 @@
 use super::logging;
 use super::parts::Parts;
 use super::roles::Roles;
+use super::who::Who;
 use crate::commands::{Failure, traffic};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use tally_access::AccessMetrics;
 use tally_http::{Server, ServerConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -57,6 +59,9 @@ async fn live(roles: Roles) -> Result<(), Failure> {
         .await
         .map_err(|e| Failure::usage(format!("--listen {listen}: {e}: name a free address with --listen")))?;
     let address = listener.local_addr().map_err(Failure::no)?;
+    // Nothing is accepted yet.
+    roles.site.access.check(listen, address)?;
+    let who = Who::open(&roles.site.access)?;
     let (stopping, failed) = (CancellationToken::new(), CancellationToken::new());
     let mut starting = tokio::task::spawn_blocking({
         let (roles, failed) = (roles.clone(), failed.clone());
@@ -71,7 +76,9 @@ async fn live(roles: Roles) -> Result<(), Failure> {
     let live_streams = roles.api.as_ref().map_or(0, |(_, reads)| reads.live_streams);
     config.connections_max = config.connections_max.saturating_add(live_streams);
     let server = Server::new(config, parts.registry()).map_err(Failure::no)?;
-    let router = parts.router(&roles, &stopping)?;
+    let access = AccessMetrics::new(parts.registry()).map_err(Failure::no)?;
+    let router = parts.router(&roles, &who, &access, &stopping)?;
+    let watching = tokio::spawn(who.watch(access, stopping.clone()));
     let serving = tokio::spawn({
         let stopping = stopping.clone();
         async move { server.serve(listener, router, stopping).await }
@@ -91,6 +98,7 @@ async fn live(roles: Roles) -> Result<(), Failure> {
         let _ = demo.await;
     }
     let _ = serving.await;
+    let _ = watching.await;
     stop(parts, deadline).await?;
     if ended_well { Ok(()) } else { Err(Failure::no("a part of the process could not go on")) }
 }

@@ -20,6 +20,8 @@ pub struct Site {
     pub topology: PathBuf,
     /// More flags.
     pub flags: Vec<String>,
+    /// More of the environment.
+    pub environment: Vec<(String, String)>,
     /// A role on services of its own, with all of its flags but `--topology` and `--listen`; None is `run` on the
     /// embedded default.
     pub role: Option<Vec<String>>,
@@ -30,7 +32,16 @@ impl Site {
         let listen = format!("127.0.0.1:{}", quiet_port());
         let state_dir = dir.join("state");
         let topology = Path::new(env!("CARGO_MANIFEST_DIR")).join("topology.yaml");
-        Self { binary: binary.into(), dir: dir.to_owned(), listen, state_dir, topology, flags: Vec::new(), role: None }
+        Self {
+            binary: binary.into(),
+            dir: dir.to_owned(),
+            listen,
+            state_dir,
+            topology,
+            flags: Vec::new(),
+            environment: Vec::new(),
+            role: None,
+        }
     }
 
     pub fn log_dir(&self) -> PathBuf {
@@ -56,6 +67,9 @@ impl Site {
         // `examples/exact.rs` is `tally` under this name.
         command.arg0("tally");
         command.env_remove("RUST_LOG");
+        // The workloads of tests are no people; `flags` say where limits are wanted.
+        command.env("TALLY_LIMIT_ACTOR", "0");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(role) = &self.role {
             command.args(role).arg("--topology").arg(&self.topology).args(["--listen", &self.listen]).args(&self.flags);
             return command;

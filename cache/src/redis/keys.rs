@@ -49,6 +49,11 @@ impl Keys {
         slot_of(board.split('}').next().unwrap_or(board))
     }
 
+    /// `tally:{tag}:limit`: a bucket of the doors, a number that expires within a minute. In slot [`slot_of`] the tag.
+    pub fn limit(&self, tag: &str) -> String {
+        [&self.prefix, "{", tag, "}:limit"].concat()
+    }
+
     /// `tally:progress`: the hash of the positions, with the epoch that they belong to.
     pub fn progress(&self) -> String {
         [&self.prefix, "progress"].concat()
@@ -77,6 +82,7 @@ mod tests {
         assert_eq!(keys.board("hot/sports"), "tally:board:{hot/sports}");
         assert_eq!(keys.ranking("hot/sports"), "tally:board:{hot/sports}:ranking");
         assert_eq!(keys.progress(), "tally:progress");
+        assert_eq!(keys.limit("actor:00ff:600"), "tally:{actor:00ff:600}:limit");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A batch is sent until the door has answered for every line of it.
 
-use super::door::{Answer, RemoteDoor};
+use super::door::{Answer, Rejected, RemoteDoor};
 use super::report::Report;
 use crate::commands::Failure;
 use crate::workload::Random;
@@ -27,6 +27,14 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Only the lines at these places, in the order given.
+    fn only(&self, places: &[usize]) -> Self {
+        let lines: Vec<_> = self.lines.split_inclusive(|byte| *byte == b'\n').collect();
+        let chosen = places.iter().filter_map(|place| Some((lines.get(*place)?, self.numbers.get(*place)?)));
+        let (lines, numbers): (Vec<_>, Vec<_>) = chosen.map(|(line, number)| (*line, *number)).unzip();
+        Self { lines: lines.concat(), numbers }
+    }
+
     /// The lines up to the middle, and the rest.
     fn halves(self) -> (Self, Self) {
         let (first, second) = self.numbers.split_at(self.numbers.len() / 2);
@@ -62,6 +70,9 @@ impl Delivery {
     pub async fn deliver(&mut self, batch: Batch) -> Result<(), Failure> {
         let mut left = VecDeque::from([batch]);
         while let Some(batch) = left.pop_front() {
+            if batch.numbers.is_empty() {
+                continue;
+            }
             if let Some((first, second)) = self.deliver_whole(batch).await? {
                 left.push_front(second);
                 left.push_front(first);
@@ -70,7 +81,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Gives the halves back where the batch is too large for the door.
+    /// Gives back what is left to send: the halves of a batch that is too large for the door, or what is over a limit.
     async fn deliver_whole(&mut self, batch: Batch) -> Result<Option<(Batch, Batch)>, Failure> {
         let Batch { lines, numbers } = batch;
         let lines = Bytes::from(lines);
@@ -83,8 +94,14 @@ impl Delivery {
                         let sent = numbers.len();
                         return Err(self.failed(&format!("answered for {answered} events where {sent} were sent")));
                     }
-                    self.report.taken(&numbers, lines.len(), &rejected).map_err(Failure::no)?;
-                    return Ok(None);
+                    let (over, rejected): (Vec<_>, Vec<_>) =
+                        rejected.into_iter().partition(|rejected| rejected.retry_after.is_some());
+                    let batch = Batch { lines: lines.to_vec(), numbers };
+                    if over.is_empty() {
+                        self.report.taken(&batch.numbers, lines.len(), &rejected).map_err(Failure::no)?;
+                        return Ok(None);
+                    }
+                    return self.later(batch, over, rejected).await;
                 }
                 Answer::TooLarge(reason) if numbers.len() == 1 => {
                     self.report.reject(numbers[0], &reason);
@@ -104,6 +121,33 @@ impl Delivery {
                 }
             }
         }
+    }
+
+    /// Some lines are over a limit of the door: the others are dealt with, and these wait until it has room for them.
+    async fn later(
+        &mut self,
+        batch: Batch,
+        over: Vec<Rejected>,
+        rejected: Vec<Rejected>,
+    ) -> Result<Option<(Batch, Batch)>, Failure> {
+        let places: Vec<_> = over.iter().map(|over| over.index).collect();
+        let done: Vec<_> = (0..batch.numbers.len()).filter(|place| !places.contains(place)).collect();
+        let at = |index| done.iter().position(|place| *place == index).unwrap_or_default();
+        let rejected: Vec<_> = rejected.into_iter().map(|one| Rejected { index: at(one.index), ..one }).collect();
+        let dealt_with = batch.only(&done);
+        if !done.is_empty() {
+            let bytes = dealt_with.lines.len();
+            self.report.taken(&dealt_with.numbers, bytes, &rejected).map_err(Failure::no)?;
+        }
+        self.report.again();
+        let wait = over.iter().filter_map(|over| over.retry_after).max().unwrap_or_default();
+        let waited = Duration::from_secs(wait.max(1)).min(self.report.patience());
+        if waited.is_zero() {
+            let (given_up, reason) = (self.report.give_up(), &over[0].error);
+            return Err(self.failed(&format!("nothing was acknowledged for {given_up:?}; {reason}")));
+        }
+        self.pause(waited).await?;
+        Ok(Some((batch.only(&places), Batch::default())))
     }
 
     async fn post(&self, lines: Bytes) -> Result<Answer, Failure> {
@@ -134,6 +178,13 @@ impl Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_chosen_with_their_numbers() {
+        let batch = Batch { lines: b"a\nbb\nccc\n".to_vec(), numbers: vec![4, 7, 9] };
+        let chosen = batch.only(&[0, 2]);
+        assert_eq!((chosen.lines.as_slice(), chosen.numbers.as_slice()), (b"a\nccc\n".as_slice(), [4, 9].as_slice()));
+    }
 
     #[test]
     fn halves_are_cut_between_lines() {

@@ -44,6 +44,9 @@ pub struct Rejected {
     pub index: usize,
     /// What is wrong with it.
     pub error: String,
+    /// Where nothing is wrong with it but a limit: seconds after which it may be sent again.
+    #[serde(default)]
+    pub retry_after: Option<u64>,
 }
 
 #[derive(Deserialize)]

@@ -53,7 +53,7 @@ impl Report {
         self.acknowledged_ms.store(self.begun.elapsed().as_millis() as u64, Ordering::Relaxed);
         self.accepted.fetch_add((numbers.len() - rejected.len()) as u64, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        for Rejected { index, error } in rejected {
+        for Rejected { index, error, .. } in rejected {
             self.reject(numbers[*index], error);
         }
         let Some(acks) = &self.acks else { return Ok(()) };
@@ -159,7 +159,7 @@ mod tests {
     fn lines_that_are_dealt_with_are_written_down() {
         let mut file = tempfile::tempfile().unwrap();
         let report = Report::new(Duration::from_secs(1)).with_acks(file.try_clone().unwrap());
-        let rejected = [Rejected { index: 1, error: "no".to_owned() }];
+        let rejected = [Rejected { index: 1, error: "no".to_owned(), retry_after: None }];
         report.taken(&[3, 5, 6], 30, &rejected).unwrap();
         report.taken(&[4], 10, &[]).unwrap();
         assert_eq!((report.accepted(), report.rejected(), report.bytes()), (3, 1, 40));

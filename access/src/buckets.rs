@@ -1,0 +1,182 @@
+//! How much somebody may do in a minute: token buckets, as the generic cell rate algorithm reckons them.
+//!
+//! Each door has buckets of its own. Several doors share theirs through Redis: what the own buckets let through, Redis is
+//! asked for; where it is away, the own ones decide alone.
+
+mod local;
+mod shared;
+
+pub use shared::SharedBuckets;
+
+use crate::metrics::AccessMetrics;
+use local::LocalBuckets;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// Requests of a key.
+    Requests,
+    /// Events of a key.
+    Key,
+    /// Events from an address.
+    Ip,
+    /// What one actor switches on and off from one address.
+    Actor,
+}
+
+impl Rule {
+    /// As metrics and keys of Redis name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Key => "key",
+            Self::Ip => "ip",
+            Self::Actor => "actor",
+        }
+    }
+
+    fn told(self) -> &'static str {
+        match self {
+            Self::Requests => "this key may not send more requests",
+            Self::Key => "this key may not send more events",
+            Self::Ip => "no more events are taken from this address",
+            Self::Actor => "this actor may not switch more on and off from this address",
+        }
+    }
+}
+
+/// Who is counted, as a number that tells nobody who it is.
+pub type LimitHash = u128;
+
+/// What a request needs of some buckets.
+#[derive(Default)]
+pub struct Demands {
+    list: Vec<Demand>,
+    places: HashMap<LimitHash, u32, ahash::RandomState>,
+}
+
+/// So many pieces of one bucket.
+#[derive(Clone, Copy, Debug)]
+struct Demand {
+    rule: Rule,
+    hash: LimitHash,
+    per_minute: u32,
+    pieces: u32,
+}
+
+impl Demands {
+    /// Needs one more piece of a bucket that holds `per_minute`. Answers its place in the grants.
+    pub fn add(&mut self, rule: Rule, per_minute: u32, hash: LimitHash) -> u32 {
+        // Most requests are about one or two.
+        let last = self.list.len().wrapping_sub(1);
+        let place = match self.list.last() {
+            Some(demand) if demand.hash == hash => last,
+            _ => *self.places.entry(hash).or_insert(self.list.len() as u32) as usize,
+        };
+        if place == self.list.len() {
+            self.list.push(Demand { rule, hash, per_minute: per_minute.max(1), pieces: 0 });
+        }
+        self.list[place].pieces += 1;
+        place as u32
+    }
+
+    /// Whether nothing is needed.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+/// What a request may take.
+pub struct Grants {
+    list: Vec<Grant>,
+    metrics: AccessMetrics,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Grant {
+    rule: Rule,
+    left: u32,
+    retry_after: Duration,
+}
+
+/// A limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// Which.
+    pub rule: Rule,
+    /// Until there is room again for one.
+    pub retry_after_s: u32,
+}
+
+impl std::fmt::Display for Over {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} this minute; try again in {} s", self.rule.told(), self.retry_after_s)
+    }
+}
+
+impl Grants {
+    /// Takes a piece at each of these places, or of none.
+    pub fn take(&mut self, places: &[u32]) -> Result<(), Over> {
+        let over = places.iter().map(|place| self.list[*place as usize]).find(|grant| grant.left == 0);
+        if let Some(Grant { rule, retry_after, .. }) = over {
+            self.metrics.over(rule);
+            return Err(Over { rule, retry_after_s: (retry_after.as_millis().div_ceil(1_000) as u32).max(1) });
+        }
+        places.iter().for_each(|place| self.list[*place as usize].left -= 1);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Buckets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Buckets").field("shared", &self.shared.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// Buckets of this process, and perhaps those that it shares.
+pub struct Buckets {
+    local: LocalBuckets,
+    shared: Option<SharedBuckets>,
+    seed: u64,
+    metrics: AccessMetrics,
+}
+
+impl Buckets {
+    /// Empty ones. All who share must count under the same seed.
+    pub fn new(shared: Option<(SharedBuckets, u64)>, metrics: AccessMetrics) -> Self {
+        let (shared, seed) = shared.map_or((None, 0), |(shared, seed)| (Some(shared), seed));
+        Self { local: LocalBuckets::default(), shared, seed, metrics }
+    }
+
+    /// The number of whoever these parts name.
+    pub fn hash(&self, rule: Rule, parts: &[&str]) -> LimitHash {
+        let mut bytes = Vec::with_capacity(192);
+        bytes.extend_from_slice(rule.as_str().as_bytes());
+        for part in parts {
+            bytes.push(0);
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        xxhash_rust::xxh3::xxh3_128_with_seed(&bytes, self.seed)
+    }
+
+    /// Takes what there is of what is needed.
+    pub async fn admit(&self, demands: Demands) -> Grants {
+        let mut list: Vec<_> = demands.list.iter().map(|demand| self.local.take(demand)).collect();
+        if let Some(shared) = &self.shared {
+            // What is over here is over for all.
+            let asked = demands.list.iter().zip(&list).enumerate().filter(|(_, (_, grant))| grant.left > 0);
+            let asked: Vec<_> =
+                asked.map(|(place, (demand, grant))| (place, Demand { pieces: grant.left, ..*demand })).collect();
+            if let Some(granted) = shared.take(&asked, &self.metrics).await {
+                granted.into_iter().for_each(|(place, grant)| list[place] = grant);
+            }
+        }
+        Grants { list, metrics: self.metrics.clone() }
+    }
+}
+
+#[cfg(test)]
+#[path = "buckets/tests.rs"]
+mod tests;

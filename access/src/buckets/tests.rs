@@ -1,0 +1,95 @@
+//! Limits over one door and over several; without a Redis, with one, and with one that is away.
+
+use super::*;
+use prometheus::Registry;
+use tally_cache::redis::RedisAddress;
+
+fn metrics() -> AccessMetrics {
+    AccessMetrics::new(&Registry::new()).unwrap()
+}
+
+fn doors(url: &str, seed: u64) -> [Buckets; 2] {
+    let door = || {
+        let shared = SharedBuckets::new(RedisAddress::parse(url).unwrap());
+        Buckets::new(Some((shared, seed)), metrics())
+    };
+    [door(), door()]
+}
+
+/// How many of so many pieces there were, and after how many seconds there will be one more.
+async fn take(buckets: &Buckets, who: &str, per_minute: u32, pieces: usize) -> (usize, Option<u32>) {
+    let mut demands = Demands::default();
+    let hash = buckets.hash(Rule::Actor, &[who]);
+    let places: Vec<_> = (0..pieces).map(|_| demands.add(Rule::Actor, per_minute, hash)).collect();
+    let mut grants = buckets.admit(demands).await;
+    let taken: Vec<_> = places.iter().map(|place| grants.take(&[*place])).collect();
+    let over = taken.iter().find_map(|taken| taken.err());
+    (taken.iter().filter(|taken| taken.is_ok()).count(), over.map(|over| over.retry_after_s))
+}
+
+#[tokio::test]
+async fn of_a_batch_what_fits_is_taken() {
+    let buckets = Buckets::new(None, metrics());
+    assert_eq!(take(&buckets, "a", 6, 4).await, (4, None));
+    assert_eq!(take(&buckets, "a", 6, 4).await, (2, Some(10)));
+    assert_eq!(take(&buckets, "b", 6, 1).await, (1, None));
+    assert_eq!(take(&buckets, "a", 6, 1).await, (0, Some(10)));
+}
+
+#[tokio::test]
+async fn what_is_over_one_limit_takes_nothing_of_the_others() {
+    let buckets = Buckets::new(None, metrics());
+    let mut demands = Demands::default();
+    let [a, b, address] = ["a", "b", "address"].map(|who| buckets.hash(Rule::Actor, &[who]));
+    let mut need = |hash, size| demands.add(Rule::Actor, size, hash);
+    let events: Vec<_> = [a, a, b].into_iter().map(|actor| [need(actor, 1), need(address, 2)]).collect();
+    let mut grants = buckets.admit(demands).await;
+    // The second of `a` is over its limit, so that there is room for `b` from the same address.
+    assert_eq!(events.iter().map(|places| grants.take(places).is_ok()).collect::<Vec<_>>(), [true, false, true]);
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_stops_nobody() {
+    let [door, _] = doors("redis://127.0.0.1:1", 1);
+    assert_eq!(take(&door, "a", 6, 8).await, (6, Some(10)));
+    assert_eq!(take(&door, "a", 6, 1).await, (0, Some(10)));
+}
+
+/// The address of a Redis of this test run; without one the test is skipped, unless services are required.
+fn redis(variable: &str) -> Option<String> {
+    let url = std::env::var(variable).ok().filter(|url| !url.is_empty());
+    let required = std::env::var("TALLY_TEST_SERVICES").is_ok_and(|value| value == "required");
+    assert!(url.is_some() || !required, "{variable} is not set");
+    url
+}
+
+#[tokio::test]
+async fn doors_share_what_they_count_through_redis() {
+    for variable in ["TALLY_TEST_REDIS", "TALLY_TEST_REDIS_CLUSTER"] {
+        let Some(url) = redis(variable) else { continue };
+        let seed = getrandom::u64().unwrap();
+        let doors = doors(&url, seed);
+        // Nobody waits for the connection: until then each door counts alone, other actors than below.
+        for door in &doors {
+            let begun = std::time::Instant::now();
+            while door.metrics.shared_up.get() == 0 {
+                assert!(begun.elapsed() < Duration::from_secs(30), "no connection to {variable}");
+                take(door, "early", 1_000_000, 1).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        let [first, second] = &doors;
+        assert_eq!(take(first, "a", 3, 2).await, (2, None), "{variable}");
+        let (taken, wait) = take(second, "a", 3, 2).await;
+        assert_eq!(taken, 1, "{variable}");
+        assert!((1..=20).contains(&wait.unwrap()), "{wait:?}");
+        assert_eq!(take(first, "a", 3, 1).await.0, 0, "{variable}: it has one left, and nobody may take it");
+        // Many at once, of all slots.
+        let mut demands = Demands::default();
+        let places: Vec<_> =
+            (0..50).map(|n| demands.add(Rule::Ip, 7, first.hash(Rule::Ip, &[&n.to_string()]))).collect();
+        let mut grants = first.admit(demands).await;
+        assert!(places.iter().all(|place| grants.take(&[*place]).is_ok()));
+        assert_eq!(first.metrics.shared_up.get(), 1);
+    }
+}

@@ -1,0 +1,151 @@
+//! Stands in front of every route: who is asking, and may they?
+
+use crate::Clock;
+use crate::buckets::{Buckets, Demands, Rule};
+use crate::jwt::{JwtRules, KeySet};
+use crate::keys::{KEY_PREFIX, KeyRing};
+use crate::metrics::AccessMetrics;
+use crate::principal::Principal;
+use crate::refusal::Refusal;
+use crate::reload::Reloading;
+use crate::scope::scope_of;
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::{RequestExt, Router};
+use std::sync::Arc;
+use tally_http::{ApiProblem, drain_body};
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// The only route that takes a token from the query: browsers cannot send headers with server-sent events.
+const LIVE: &str = "/v1/live";
+const QUERY_TOKEN: &str = "access_token";
+/// What is taken of a body whose sender may not send it: as much as the door would take.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Asks every request for a key or a token. Cheap to clone.
+#[derive(Clone)]
+pub struct Guard(Arc<Inner>);
+
+struct Inner {
+    keys: Option<Arc<Reloading<KeyRing>>>,
+    tokens: Option<(Arc<Reloading<KeySet>>, JwtRules)>,
+    /// Requests of keys, in this process alone.
+    requests: Buckets,
+    metrics: AccessMetrics,
+    clock: Clock,
+}
+
+impl Guard {
+    /// Lets in who has a key of the file, or a token that one of the JWKS has signed.
+    pub fn new(
+        keys: Option<Arc<Reloading<KeyRing>>>,
+        tokens: Option<(Arc<Reloading<KeySet>>, JwtRules)>,
+        metrics: AccessMetrics,
+        clock: Clock,
+    ) -> Self {
+        let requests = Buckets::new(None, metrics.clone());
+        Self(Arc::new(Inner { keys, tokens, requests, metrics, clock }))
+    }
+
+    /// Stands in front of all routes that a router has so far.
+    pub fn wrap(&self, router: Router) -> Router {
+        router.layer(from_fn_with_state(self.clone(), pass))
+    }
+
+    async fn admit(&self, request: &mut Request) -> Result<(), Refusal> {
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let Some(route) = route else { return Ok(()) };
+        let Some(scope) = scope_of(request.method(), route.as_str()) else { return Ok(()) };
+        let query_token = if route.as_str() == LIVE { take_token(request.uri_mut()) } else { None };
+        let principal = self.0.who(request.headers(), query_token.as_deref())?;
+        if !principal.scopes.allow(scope) {
+            return Err(Refusal::Scope(scope));
+        }
+        if let Some(actor) = &principal.actor
+            && matches!(*request.method(), Method::PUT | Method::DELETE)
+            && names_another(request, actor).await
+        {
+            return Err(Refusal::OtherActor);
+        }
+        if let Some(per_minute) = principal.limits.requests_per_minute {
+            let mut demands = Demands::default();
+            let place =
+                demands.add(Rule::Requests, per_minute, self.0.requests.hash(Rule::Requests, &[&principal.name]));
+            self.0.requests.admit(demands).await.take(&[place]).map_err(|over| Refusal::Limited(over.retry_after_s))?;
+        }
+        request.extensions_mut().insert(principal);
+        Ok(())
+    }
+}
+
+async fn pass(State(guard): State<Guard>, mut request: Request, next: Next) -> Result<Response, ApiProblem> {
+    if let Err(refusal) = guard.admit(&mut request).await {
+        guard.0.metrics.refused.with_label_values(&[refusal.reason()]).inc();
+        drain_body(request.into_body(), BODY_BYTES_MAX).await;
+        return Err(refusal.into());
+    }
+    Ok(next.run(request).await)
+}
+
+impl Inner {
+    fn who(&self, headers: &HeaderMap, query_token: Option<&str>) -> Result<Arc<Principal>, Refusal> {
+        let mut bearers = headers.get_all(header::AUTHORIZATION).iter();
+        let mut api_keys = headers.get_all(&API_KEY).iter();
+        let (bearer, api_key) = (bearers.next(), api_keys.next());
+        let unreadable = || Refusal::Invalid("it has characters that none has".into());
+        let credential = match (bearer, api_key, query_token) {
+            _ if bearers.next().is_some() || api_keys.next().is_some() => return Err(Refusal::Ambiguous),
+            (None, None, None) => return Err(Refusal::Missing),
+            (Some(value), None, None) => bearer_of(value.to_str().map_err(|_| unreadable())?)?,
+            (None, Some(value), None) => value.to_str().map_err(|_| unreadable())?,
+            (None, None, Some(token)) => token,
+            _ => return Err(Refusal::Ambiguous),
+        };
+        let now_ms = (self.clock)();
+        // A JWT has two dots; a key has none.
+        let is_token = api_key.is_none() && !credential.starts_with(KEY_PREFIX) && credential.contains('.');
+        match (&self.keys, &self.tokens) {
+            (_, Some((tokens, rules))) if is_token => tokens.get().find(credential, rules, now_ms),
+            (Some(keys), _) if !is_token => keys.get().find(credential, now_ms),
+            (None, _) => Err(Refusal::Invalid("JWTs are taken here, and no keys".into())),
+            (_, _) => Err(Refusal::Invalid("keys are taken here, and no JWTs".into())),
+        }
+    }
+}
+
+fn bearer_of(value: &str) -> Result<&str, Refusal> {
+    let (scheme, credential) = value.trim().split_once(' ').unwrap_or((value, ""));
+    match scheme.eq_ignore_ascii_case("bearer") && !credential.trim().is_empty() {
+        true => Ok(credential.trim()),
+        false => Err(Refusal::Invalid("`Authorization` must be `Bearer <key or JWT>`".into())),
+    }
+}
+
+/// Whether the path has an actor, and not this one.
+async fn names_another(request: &mut Request, actor: &str) -> bool {
+    let Ok(params) = request.extract_parts::<RawPathParams>().await else { return true };
+    params.iter().any(|(name, value)| name == "actor_id" && value != actor)
+}
+
+/// Takes the token out of the query, so that nobody behind this sees it.
+fn take_token(uri: &mut Uri) -> Option<String> {
+    let query = uri.query()?;
+    let is_token = |pair: &&str| pair.split('=').next() == Some(QUERY_TOKEN);
+    let token = query.split('&').find(is_token)?.split_once('=').map_or("", |(_, token)| token).to_owned();
+    // Twice is one too many: it stays, and whoever reads the query refuses it.
+    let mut taken = false;
+    let keeps = |pair: &&str| !is_token(pair) || std::mem::replace(&mut taken, true);
+    let rest: Vec<_> = query.split('&').filter(keeps).collect();
+    let path = uri.path();
+    let left = if rest.is_empty() { path.to_owned() } else { format!("{path}?{}", rest.join("&")) };
+    let mut parts = std::mem::take(uri).into_parts();
+    parts.path_and_query = Some(left.parse().ok()?);
+    *uri = Uri::from_parts(parts).ok()?;
+    Some(token)
+}
+
+#[cfg(test)]
+#[path = "guard/tests.rs"]
+mod tests;

@@ -1,0 +1,245 @@
+//! Every way not to be let in: status, problem type and challenge, as a table.
+
+use super::*;
+use crate::jwt::tests::{NOW_S, RSA_TOKEN, jwks, token};
+use crate::keys::Limits;
+use crate::mint::mint;
+use crate::scope::Scope;
+use axum::body::{Body, to_bytes};
+use axum::http::Request as HttpRequest;
+use axum::routing::{get, post, put};
+use prometheus::Registry;
+use serde_json::{Value, json};
+use std::fs;
+use tower::ServiceExt;
+
+struct Bed {
+    router: Router,
+    directory: tempfile::TempDir,
+    writer: String,
+    reader: String,
+    admin: String,
+    expired: String,
+    slow: String,
+}
+
+fn answer(principal: Option<axum::Extension<Arc<Principal>>>, uri: Uri) -> String {
+    format!("{} {uri}", principal.map_or("nobody".into(), |principal| principal.name.to_string()))
+}
+
+impl Bed {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut entries = String::new();
+        let mut key = |name: &str, scope, end_ms, limits: Limits| {
+            let minted = mint(name, &[scope], end_ms, &limits).unwrap();
+            entries.push_str(&minted.entry);
+            minted.key
+        };
+        let none = Limits::default();
+        let writer = key("writer", Scope::Write, None, none);
+        let reader = key("reader", Scope::Read, Some(NOW_S * 1_000 + 1), none);
+        let admin = key("admin", Scope::Admin, None, none);
+        let expired = key("expired", Scope::Read, Some(NOW_S * 1_000), none);
+        let slow = key("slow", Scope::Read, None, Limits { requests_per_minute: Some(2), ..none });
+        let (keys, set) = (directory.path().join("keys.yaml"), directory.path().join("jwks.json"));
+        fs::write(&keys, entries).unwrap();
+        fs::write(&set, jwks()).unwrap();
+        let handler = async |principal: Option<axum::Extension<Arc<Principal>>>, uri: Uri| answer(principal, uri);
+        let collects = put(handler).delete(handler);
+        let routes = Router::new()
+            .route("/v1/events", post(handler))
+            .route("/v1/read-tokens", post(handler))
+            .route("/v1/subjects/{subject_id}/collects/{actor_id}", collects)
+            .route("/v1/actors/{actor_id}/likes/subjects", get(handler))
+            .route("/v1/counters", get(handler))
+            .route("/v1/live", get(handler))
+            .route("/v1/progress", get(handler))
+            .route("/metrics", get(handler))
+            .route("/livez", get(handler));
+        let keys = Reloading::open(&keys, KeyRing::parse).unwrap();
+        let set = Reloading::open(&set, KeySet::parse).unwrap();
+        let metrics = AccessMetrics::new(&Registry::new()).unwrap();
+        let tokens = Some((Arc::new(set), JwtRules::default()));
+        let guard = Guard::new(Some(Arc::new(keys)), tokens, metrics, Arc::new(|| NOW_S * 1_000));
+        Self { router: guard.wrap(routes), directory, writer, reader, admin, expired, slow }
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, Value, String) {
+        let mut request = HttpRequest::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let challenge = response.headers().get("www-authenticate").map(|value| value.to_str().unwrap().to_owned());
+        let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes)));
+        (status, body, challenge.unwrap_or_default())
+    }
+}
+
+#[tokio::test]
+async fn nobody_gets_where_they_may_not() {
+    let bed = Bed::new();
+    let Bed { writer, reader, admin, expired, .. } = &bed;
+    let jwt = token(json!({}), json!({}));
+    let no_scope = token(json!({}), json!({"scope": null}));
+    let old = token(json!({}), json!({"exp": NOW_S - 60}));
+    let early = token(json!({}), json!({"nbf": NOW_S + 100}));
+    let none = token(json!({"alg": "none"}), json!({}));
+    let confused = token(json!({"kid": "r"}), json!({}));
+    let unknown = token(json!({"kid": "x"}), json!({}));
+    let unsigned = format!("{}.", jwt.rsplit_once('.').unwrap().0);
+    let (collect, other) = ("/v1/subjects/a:1/collects/u42", "/v1/subjects/a:1/collects/u7");
+    let escaped = "/v1/subjects/a:1/collects/%7542";
+    let bearer = |credential: &str| ("authorization", format!("Bearer {credential}"));
+    let key = |credential: &str| ("x-api-key", credential.to_owned());
+    let (missing, invalid, late) = ("unauthenticated", "invalid-credentials", "expired-credentials");
+    let (scope, actor, good) = ("insufficient-scope", "other-actor", "");
+    type Row<'a> = (&'a str, &'a str, Option<(&'static str, String)>, u16, &'a str);
+    let table: Vec<Row<'_>> = vec![
+        // Open to everybody, whatever they send.
+        ("GET", "/livez", None, 200, good),
+        ("GET", "/livez", Some(key("nonsense")), 200, good),
+        ("GET", "/nowhere", None, 404, good),
+        // Nobody, and nobody who is known.
+        ("POST", "/v1/events", None, 401, missing),
+        ("GET", "/v1/counters", None, 401, missing),
+        ("GET", "/metrics", None, 401, missing),
+        ("PUT", collect, None, 401, missing),
+        ("GET", "/v1/counters?access_token=x.y.z", None, 401, missing),
+        ("GET", "/v1/counters", Some(key("")), 401, invalid),
+        ("GET", "/v1/counters", Some(key("tally_nonsense")), 401, invalid),
+        ("GET", "/v1/counters", Some(bearer("tally_nonsense")), 401, invalid),
+        ("GET", "/v1/counters", Some(key(&reader[..reader.len() - 1])), 401, invalid),
+        ("GET", "/v1/counters", Some(key(&jwt)), 401, invalid),
+        ("GET", "/v1/counters", Some(("authorization", "Basic dTpw".into())), 401, invalid),
+        ("GET", "/v1/counters", Some(("authorization", "Bearer".into())), 401, invalid),
+        ("GET", "/v1/counters", Some(("authorization", reader.clone())), 401, invalid),
+        ("GET", "/v1/counters", Some(key(expired)), 401, late),
+        ("GET", "/v1/counters", Some(bearer(expired)), 401, late),
+        // Scopes of keys.
+        ("POST", "/v1/events", Some(bearer(writer)), 200, good),
+        ("POST", "/v1/events", Some(key(writer)), 200, good),
+        ("POST", "/v1/events", Some(("authorization", format!("bearer  {writer}"))), 200, good),
+        ("POST", "/v1/events", Some(key(reader)), 403, scope),
+        ("POST", "/v1/events", Some(key(admin)), 403, scope),
+        ("POST", "/v1/read-tokens", Some(key(reader)), 403, scope),
+        ("PUT", collect, Some(key(reader)), 403, scope),
+        ("PUT", other, Some(key(writer)), 200, good),
+        ("GET", "/v1/counters", Some(key(reader)), 200, good),
+        ("GET", "/v1/counters", Some(key(admin)), 200, good),
+        ("GET", "/v1/counters", Some(key(writer)), 403, scope),
+        ("GET", "/v1/progress", Some(key(reader)), 403, scope),
+        ("GET", "/v1/progress", Some(key(admin)), 200, good),
+        ("GET", "/metrics", Some(key(reader)), 403, scope),
+        ("GET", "/metrics", Some(key(admin)), 200, good),
+        // Tokens.
+        ("POST", "/v1/events", Some(bearer(&jwt)), 200, good),
+        ("GET", "/v1/counters", Some(bearer(&jwt)), 200, good),
+        ("POST", "/v1/events", Some(bearer(RSA_TOKEN)), 200, good),
+        ("GET", "/v1/counters", Some(bearer(RSA_TOKEN)), 403, scope),
+        ("GET", "/v1/progress", Some(bearer(&jwt)), 403, scope),
+        ("GET", "/v1/counters", Some(bearer(&no_scope)), 403, scope),
+        ("GET", "/v1/counters", Some(bearer(&old)), 401, late),
+        ("GET", "/v1/counters", Some(bearer(&early)), 401, invalid),
+        ("GET", "/v1/counters", Some(bearer(&none)), 401, invalid),
+        ("GET", "/v1/counters", Some(bearer(&unsigned)), 401, invalid),
+        ("GET", "/v1/counters", Some(bearer(&confused)), 401, invalid),
+        ("GET", "/v1/counters", Some(bearer(&unknown)), 401, invalid),
+        ("GET", "/v1/counters", Some(bearer("a.b.c")), 401, invalid),
+        // A user acts for nobody else; everybody may be read about.
+        ("PUT", collect, Some(bearer(&jwt)), 200, good),
+        ("PUT", escaped, Some(bearer(&jwt)), 200, good),
+        ("PUT", other, Some(bearer(&jwt)), 403, actor),
+        ("DELETE", other, Some(bearer(&jwt)), 403, actor),
+        ("GET", "/v1/actors/u7/likes/subjects", Some(bearer(&jwt)), 200, good),
+    ];
+    for (method, path, header, status, problem) in table {
+        let headers: Vec<_> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let (told, body, challenge) = bed.ask(method, path, &headers).await;
+        let row = format!("{method} {path} {header:?}: {body}");
+        assert_eq!(told, status, "{row}");
+        if !problem.is_empty() {
+            assert_eq!(body["type"], format!("urn:tally:problem:{problem}"), "{row}");
+            let said = body.to_string();
+            assert!(headers.iter().all(|(_, value)| value.len() < 9 || !said.contains(value)), "{row}");
+        }
+        let expected = match problem {
+            "unauthenticated" => "Bearer realm=\"tally\"",
+            "invalid-credentials" => "Bearer realm=\"tally\", error=\"invalid_token\"",
+            "expired-credentials" => "Bearer realm=\"tally\", error=\"invalid_token\", error_description=\"expired\"",
+            "insufficient-scope" => "Bearer realm=\"tally\", error=\"insufficient_scope\", scope=",
+            _ => "",
+        };
+        assert!(challenge.starts_with(expected) && challenge.is_empty() == expected.is_empty(), "{row}\n{challenge}");
+    }
+}
+
+#[tokio::test]
+async fn one_credential_is_enough_and_two_are_too_many() {
+    let bed = Bed::new();
+    let bearer = format!("Bearer {}", bed.reader);
+    let (a, b) = (("authorization", bearer.as_str()), ("x-api-key", bed.reader.as_str()));
+    for headers in [&[a, b][..], &[a, a], &[b, b]] {
+        assert_eq!(bed.ask("GET", "/v1/counters", headers).await.0, 400);
+    }
+    let path = format!("/v1/live?access_token={}", bed.reader);
+    assert_eq!(bed.ask("GET", &path, &[b]).await.0, 400);
+}
+
+#[tokio::test]
+async fn the_query_has_a_token_on_live_alone_and_nobody_behind_sees_it() {
+    let bed = Bed::new();
+    let jwt = token(json!({}), json!({}));
+    for (credential, name) in [(&bed.reader, "reader"), (&jwt, "u42")] {
+        for (path, left) in [
+            (format!("/v1/live?access_token={credential}"), "/v1/live"),
+            (format!("/v1/live?subject_id=a:1&access_token={credential}"), "/v1/live?subject_id=a:1"),
+            (format!("/v1/live?access_token={credential}&board=hot&x"), "/v1/live?board=hot&x"),
+        ] {
+            assert_eq!(bed.ask("GET", &path, &[]).await.1, json!(format!("{name} {left}")), "{path}");
+        }
+    }
+    let (status, body, _) = bed.ask("GET", "/v1/live?access_token=", &[]).await;
+    assert_eq!((status, &body["type"]), (401, &json!("urn:tally:problem:invalid-credentials")));
+}
+
+#[tokio::test]
+async fn a_key_has_its_own_limit_of_requests() {
+    let bed = Bed::new();
+    let header = [("x-api-key", bed.slow.as_str())];
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.push(bed.ask("GET", "/v1/counters", &header).await.0);
+    }
+    assert_eq!(answers, [200, 200, 429, 429]);
+    assert_eq!(bed.ask("GET", "/v1/counters", &[("x-api-key", &bed.reader)]).await.0, 200);
+}
+
+#[tokio::test]
+async fn keys_come_and_go_while_it_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.yaml");
+    let [old, new] = ["old", "new"].map(|name| mint(name, &[Scope::Read], None, &Limits::default()).unwrap());
+    fs::write(&path, &old.entry).unwrap();
+    let keys = Arc::new(Reloading::open(&path, KeyRing::parse).unwrap());
+    let metrics = AccessMetrics::new(&Registry::new()).unwrap();
+    let guard = Guard::new(Some(keys.clone()), None, metrics, Arc::new(|| 0));
+    let router = guard.wrap(Router::new().route("/v1/counters", get(async || "")));
+    let bed = Bed { router, directory, ..Bed::new() };
+    let statuses = async || {
+        let mut statuses = Vec::new();
+        for minted in [&old, &new] {
+            statuses.push(bed.ask("GET", "/v1/counters", &[("x-api-key", &minted.key)]).await.0);
+        }
+        statuses
+    };
+    assert_eq!(statuses().await, [200, 401]);
+    fs::write(bed.directory.path().join("keys.yaml"), &new.entry).unwrap();
+    assert_eq!(keys.reload(true), Ok(true));
+    assert_eq!(statuses().await, [401, 200]);
+    let (_, body, _) = bed.ask("GET", "/v1/counters", &[("authorization", "Bearer a.b.c")]).await;
+    assert!(body["detail"].as_str().unwrap().contains("keys are taken here, and no JWTs"), "{body}");
+}

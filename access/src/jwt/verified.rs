@@ -1,0 +1,96 @@
+//! Tokens that were found good a moment ago: a look-up is far cheaper than a signature.
+
+use crate::keys::sha256;
+use crate::principal::Principal;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How long one is remembered.
+const REMEMBERED_MS: i64 = 60_000;
+/// How many are: some 3 MB.
+const TOKENS_MAX: usize = 16_384;
+
+/// Good tokens by their SHA-256: what is remembered cannot be used as a token.
+#[derive(Default)]
+pub(super) struct Verified(Mutex<Generations>);
+
+/// Two of them: when the young one is full it becomes the old one, and what nobody asked for meanwhile is forgotten.
+#[derive(Default)]
+struct Generations {
+    young: HashMap<[u8; 32], Good>,
+    old: HashMap<[u8; 32], Good>,
+}
+
+#[derive(Clone)]
+struct Good {
+    until_ms: i64,
+    principal: Arc<Principal>,
+}
+
+impl Verified {
+    pub(super) fn get(&self, token: &str, now_ms: i64) -> Option<Arc<Principal>> {
+        let digest = sha256(token.as_bytes());
+        let mut generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = match generations.young.get(&digest) {
+            Some(good) => good.clone(),
+            None => {
+                let good = generations.old.remove(&digest)?;
+                generations.keep(digest, good.clone());
+                good
+            }
+        };
+        (now_ms < found.until_ms).then_some(found.principal)
+    }
+
+    pub(super) fn put(&self, token: &str, principal: Arc<Principal>, now_ms: i64, expires_at_ms: i64) {
+        let until_ms = expires_at_ms.min(now_ms.saturating_add(REMEMBERED_MS));
+        let mut generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        generations.keep(sha256(token.as_bytes()), Good { until_ms, principal });
+    }
+}
+
+impl Generations {
+    fn keep(&mut self, digest: [u8; 32], good: Good) {
+        if self.young.len() >= TOKENS_MAX / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(digest, good);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Limits;
+    use crate::scope::Scopes;
+
+    fn principal(name: &str) -> Arc<Principal> {
+        let (scopes, limits) = (Scopes::default(), Limits::default());
+        Arc::new(Principal { name: name.into(), scopes, actor: Some(name.into()), limits })
+    }
+
+    #[test]
+    fn a_token_is_remembered_for_a_minute_and_never_longer_than_it_is_good() {
+        let verified = Verified::default();
+        verified.put("long", principal("u1"), 0, i64::MAX);
+        verified.put("short", principal("u2"), 0, 5_000);
+        assert_eq!(verified.get("long", 59_999).as_deref(), Some(&*principal("u1")));
+        assert_eq!(verified.get("long", 60_000), None);
+        assert!(verified.get("short", 4_999).is_some() && verified.get("short", 5_000).is_none());
+        assert_eq!(verified.get("other", 0), None);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_who_comes_often_stays() {
+        let verified = Verified::default();
+        verified.put("often", principal("u"), 0, i64::MAX);
+        for i in 0..3 * TOKENS_MAX {
+            verified.put(&i.to_string(), principal("x"), 0, i64::MAX);
+            if i % 1_000 == 0 {
+                assert!(verified.get("often", 0).is_some(), "{i}");
+            }
+        }
+        let generations = verified.0.lock().unwrap();
+        assert!(generations.young.len() + generations.old.len() <= TOKENS_MAX);
+    }
+}

@@ -1,0 +1,33 @@
+//! Who may do what, and how much of it: API keys, JWTs, scopes, limits, CORS.
+//!
+//! [`Guard`] stands in front of every route and says who is asking; handlers find a [`Principal`] among the request's
+//! extensions, or none where everybody may do everything. [`Buckets`] count what somebody does in a minute. Nothing here
+//! writes a key, a token or a hash of one to a log or into an answer.
+
+mod buckets;
+mod cors;
+mod description;
+mod guard;
+mod jwt;
+mod keys;
+mod metrics;
+mod mint;
+mod principal;
+mod refusal;
+mod reload;
+mod scope;
+
+pub use buckets::{Buckets, Demands, Grants, LimitHash, Over, Rule, SharedBuckets};
+pub use cors::{CorsError, cors};
+pub use description::describe;
+pub use guard::Guard;
+pub use jwt::{JwtRules, KeySet};
+pub use keys::{KeyRing, Limits};
+pub use metrics::AccessMetrics;
+pub use mint::{MintedKey, mint};
+pub use principal::Principal;
+pub use reload::Reloading;
+pub use scope::{Scope, Scopes, scope_of};
+
+/// A clock: milliseconds since 1970.
+pub type Clock = std::sync::Arc<dyn Fn() -> i64 + Send + Sync>;

@@ -1,0 +1,31 @@
+//! Who is asking.
+
+use crate::keys::Limits;
+use crate::refusal::Refusal;
+use crate::scope::Scopes;
+use std::sync::Arc;
+use tally_http::ApiProblem;
+
+/// Who is asking, and what they may. Handlers find it as `Arc<Principal>` among the request's extensions; where there is
+/// none, everybody may do everything.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Principal {
+    /// The name of the key, or the subject of the JWT.
+    pub name: Arc<str>,
+    /// What they may do.
+    pub scopes: Scopes,
+    /// The only actor that they may act as; None for a service, which acts for all.
+    pub actor: Option<Arc<str>>,
+    /// How much they may do.
+    pub limits: Limits,
+}
+
+impl Principal {
+    /// 403 where this is somebody else's business.
+    pub fn check_actor(&self, actor_id: &str) -> Result<(), ApiProblem> {
+        match self.actor.as_deref().is_none_or(|own| own == actor_id) {
+            true => Ok(()),
+            false => Err(Refusal::OtherActor.into()),
+        }
+    }
+}

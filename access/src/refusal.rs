@@ -1,0 +1,92 @@
+//! Why somebody may not.
+
+use crate::scope::Scope;
+use axum::http::{HeaderValue, StatusCode, header};
+use std::borrow::Cow;
+use std::fmt;
+use tally_http::ApiProblem;
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Nobody says who is asking.
+    Missing,
+    /// More than one says so.
+    Ambiguous,
+    /// Neither a key nor a token that is known here.
+    Invalid(Cow<'static, str>),
+    /// It was good once.
+    Expired(&'static str),
+    /// It is good, but not for this.
+    Scope(Scope),
+    /// It is good for one actor, and the request is about another.
+    OtherActor,
+    /// The key's requests of this minute are used up.
+    Limited(u32),
+}
+
+impl Refusal {
+    /// As metrics name it.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Ambiguous => "ambiguous",
+            Self::Invalid(_) => "invalid",
+            Self::Expired(_) => "expired",
+            Self::Scope(_) => "scope",
+            Self::OtherActor => "other_actor",
+            Self::Limited(_) => "limited",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str(
+                "This route needs a key or a token: send `Authorization: Bearer <key or JWT>`, or `X-Api-Key: <key>`.",
+            ),
+            Self::Ambiguous => f.write_str("Send one key or token, in one header."),
+            Self::Invalid(why) => write!(f, "The key or token is not accepted: {why}."),
+            Self::Expired(what) => write!(f, "The {what} has expired: send a new one."),
+            Self::Scope(scope) => write!(f, "This route needs the scope `{scope}`, which the key or token has not."),
+            Self::OtherActor => f.write_str("The token's `sub` is another actor: a user acts for nobody else."),
+            Self::Limited(_) => f.write_str("The requests that this key may send in a minute are used up."),
+        }
+    }
+}
+
+impl From<Refusal> for ApiProblem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        let unauthorized = |slug, title| Self::new(StatusCode::UNAUTHORIZED, slug, title, detail.clone());
+        // RFC 6750, section 3: no error code where no credential was sent.
+        match refusal {
+            Refusal::Missing => challenged(unauthorized("unauthenticated", "Who is asking?"), String::new()),
+            Refusal::Ambiguous => Self::bad_request(detail),
+            Refusal::Invalid(_) => challenged(
+                unauthorized("invalid-credentials", "The key or token is not accepted"),
+                ", error=\"invalid_token\"".into(),
+            ),
+            Refusal::Expired(_) => challenged(
+                unauthorized("expired-credentials", "The key or token has expired"),
+                ", error=\"invalid_token\", error_description=\"expired\"".into(),
+            ),
+            Refusal::Scope(scope) => challenged(
+                Self::new(StatusCode::FORBIDDEN, "insufficient-scope", "The key or token may not do this", detail),
+                format!(", error=\"insufficient_scope\", scope=\"{scope}\""),
+            ),
+            Refusal::OtherActor => {
+                Self::new(StatusCode::FORBIDDEN, "other-actor", "The token is another actor's", detail)
+            }
+            Refusal::Limited(seconds) => Self::too_many_requests(detail, seconds),
+        }
+    }
+}
+
+fn challenged(problem: ApiProblem, error: String) -> ApiProblem {
+    match HeaderValue::from_str(&format!("Bearer realm=\"tally\"{error}")) {
+        Ok(challenge) => problem.header(header::WWW_AUTHENTICATE, challenge),
+        Err(_) => problem,
+    }
+}

@@ -1,0 +1,126 @@
+//! `POST /v1/read-tokens`, and what a `read` has to prove.
+//!
+//! The timer of a page can be set to whatever its reader likes. So the door signs when the page is opened, and a read is
+//! believed for no longer than has gone by since.
+
+use crate::door::Door;
+use crate::refusal::Refusal;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tally_access::Principal;
+use tally_http::{ApiProblem, MediaType, read_body};
+use tally_model::{EventFields, ReadToken, ReceiptKey, Scalar, check_actor_id, check_subject_id, format_ms};
+use utoipa::ToSchema;
+
+/// The type of event that carries tokens.
+pub(crate) const EVENT_TYPE: &str = "read";
+/// The property that holds one.
+const PROPERTY: &str = "read_token";
+/// Two ids, and room for how they are written.
+const BODY_BYTES_MAX: usize = 4 << 10;
+
+/// A page is opened.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PageOpened {
+    /// What is read.
+    #[schema(max_length = 128, example = "article:7")]
+    subject_id: String,
+    /// Who reads; by default the `sub` of the JWT, or nobody in particular.
+    #[schema(min_length = 1, max_length = 120, example = "u42")]
+    #[serde(default)]
+    actor_id: Option<String>,
+}
+
+/// Proof of when a page was opened.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SignedReadToken {
+    /// For `properties.read_token` of the `read` event.
+    token: String,
+    /// When it stops being good.
+    #[schema(example = "2026-11-22T08:00:00.000Z")]
+    expires_at: String,
+}
+
+/// Signs that a page is opened.
+///
+/// A `read` event that carries the token in `properties.read_token` is taken only if at least its `duration_ms` have gone by
+/// since, and if subject and actor are the token's. The property is not kept.
+#[utoipa::path(
+    post,
+    path = "/v1/read-tokens",
+    tag = "events",
+    request_body = PageOpened,
+    responses(
+        (status = 200, description = "The token", body = SignedReadToken),
+        (status = 400, description = "Not JSON, or no valid ids", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 408, description = "The body came too slowly", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 415, description = "Another media type", body = ApiProblem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn post_read_token(
+    State(door): State<Door>,
+    request: Request<Body>,
+) -> Result<Json<SignedReadToken>, ApiProblem> {
+    let (parts, body) = request.into_parts();
+    const JSON: &str = "application/json";
+    let media = MediaType::of(&parts.headers).map_err(|why| ApiProblem::unsupported_media_type(why, &[JSON]))?;
+    if media.as_str() != JSON {
+        return Err(ApiProblem::unsupported_media_type(format!("This is {}", media.as_str()), &[JSON]));
+    }
+    let body = read_body(body, BODY_BYTES_MAX, |_| Ok(())).await?;
+    let opened: PageOpened = serde_json::from_slice(&body)
+        .map_err(|error| ApiProblem::bad_request(format!("The body is no page that is opened: {error}.")))?;
+    let wrong = |name: &str| {
+        let name = name.to_owned();
+        move |rule| ApiProblem::bad_request(format!("`{name}` {rule}."))
+    };
+    check_subject_id(&opened.subject_id).map_err(wrong("subject_id"))?;
+    opened.actor_id.as_deref().map_or(Ok(()), check_actor_id).map_err(wrong("actor_id"))?;
+    let principal = parts.extensions.get::<Arc<Principal>>();
+    if let (Some(principal), Some(actor_id)) = (principal, &opened.actor_id) {
+        principal.check_actor(actor_id)?;
+    }
+    let own = || principal?.actor.as_deref().map(str::to_owned);
+    let actor_id = opened.actor_id.or_else(own);
+    let token = ReadToken { signed_at_ms: door.now_ms(), subject_id: opened.subject_id, actor_id };
+    Ok(Json(SignedReadToken { token: token.encode(door.key()), expires_at: format_ms(token.expires_at_ms()) }))
+}
+
+/// Takes the token out of a read, and refuses what it does not prove.
+pub(crate) fn check(
+    fields: &mut EventFields<'_>,
+    key: &ReceiptKey,
+    now_ms: i64,
+    required: bool,
+) -> Result<(), Refusal> {
+    let refused = |reason: &'static str| Err(Refusal::field("properties", reason));
+    let token = match fields.take_property(PROPERTY)? {
+        None if required => {
+            return refused("needs `read_token`: ask POST /v1/read-tokens for one when the page is opened");
+        }
+        None => return Ok(()),
+        Some(Scalar::Text(text)) => ReadToken::decode(&text, key),
+        Some(_) => None,
+    };
+    let Some(token) = token else { return refused("has a `read_token` that this service did not sign") };
+    if Some(&*token.subject_id) != fields.subject_id.as_deref() {
+        return refused("has a `read_token` of another subject");
+    }
+    if token.actor_id.as_deref() != fields.actor_id.as_deref() {
+        return refused("has a `read_token` of another actor");
+    }
+    if now_ms >= token.expires_at_ms() {
+        return refused("has a `read_token` that has expired");
+    }
+    match fields.duration_ms {
+        Some(duration_ms) if duration_ms > now_ms.saturating_sub(token.signed_at_ms) => {
+            Err(Refusal::field("duration_ms", "is longer than the page has been open, as its `read_token` says"))
+        }
+        _ => Ok(()),
+    }
+}

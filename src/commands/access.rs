@@ -1,0 +1,62 @@
+//! Who may: the flags of every process that serves HTTP.
+
+use super::Failure;
+use clap::Args;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Who may do what.
+#[derive(Args, Clone, Debug)]
+pub struct AccessArgs {
+    /// The file of API keys, in YAML; `tally key` writes its entries. Read again when it changes
+    #[arg(long, env = "TALLY_KEYS", value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// The keys that sign JWTs, as a JWKS: HS256, RS256, EdDSA. Read again when it changes
+    #[arg(long, env = "TALLY_JWKS", value_name = "FILE")]
+    pub jwks: Option<PathBuf>,
+    /// The issuer (`iss`) that a JWT must name
+    #[arg(long, env = "TALLY_JWT_ISSUER", value_name = "TEXT", requires = "jwks")]
+    pub jwt_issuer: Option<String>,
+    /// The audiences (`aud`), separated by commas, of which a JWT must name one
+    #[arg(long, env = "TALLY_JWT_AUDIENCE", value_name = "TEXT", value_delimiter = ',', requires = "jwks")]
+    pub jwt_audience: Vec<String>,
+    /// By how much clocks may differ from those of whoever makes JWTs
+    #[arg(long, env = "TALLY_JWT_LEEWAY", value_name = "TIME", default_value = "60s")]
+    pub jwt_leeway: humantime::Duration,
+    /// Let everybody who reaches the port do everything, also where that is not this machine alone
+    #[arg(long, env = "TALLY_OPEN_TO_EVERYONE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub open_to_everyone: bool,
+    /// Pages of this origin may call from browsers, like https://example.org, or `*`; may be given again
+    #[arg(long, env = "TALLY_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub cors_origin: Vec<String>,
+}
+
+impl AccessArgs {
+    /// Whether somebody is asked who they are.
+    pub fn asks(&self) -> bool {
+        self.keys.is_some() || self.jwks.is_some()
+    }
+
+    /// Refuses to serve other machines where nobody has said who may.
+    pub fn check(&self, listen: &str, address: SocketAddr) -> Result<(), Failure> {
+        if self.asks() && self.open_to_everyone {
+            return Err(Failure::usage(
+                "--open-to-everyone: nobody is asked for keys then: leave out --keys and --jwks",
+            ));
+        }
+        if self.asks() || self.open_to_everyone || address.ip().to_canonical().is_loopback() {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "--listen {listen}: other machines would reach this, and nothing says who may: name a file of keys with \
+             --keys (`tally key` makes one) or --jwks, listen on 127.0.0.1, or say --open-to-everyone"
+        )))
+    }
+}
+
+/// What is wrong with a file, by its flag.
+pub fn file_failure(flag: &str, path: &Path, why: &str) -> Failure {
+    // Whoever says why names the file.
+    let rest = why.strip_prefix(&path.display().to_string()).unwrap_or(why);
+    Failure::usage(format!("{flag} {}{rest}", path.display()))
+}

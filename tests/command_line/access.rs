@@ -1,0 +1,142 @@
+//! Keys, tokens and limits of a process that runs, and what it says of them.
+
+use super::process::{Client, Site, wait_until};
+use super::{stage, tally};
+use std::fs;
+use std::path::Path;
+
+const JWKS: &str = include_str!("../../access/fixtures/rsa.jwks.json");
+/// Actor u42 with scope write, for a long time.
+const TOKEN: &str = include_str!("../../access/fixtures/rsa.jwt");
+
+fn like(event: &str, actor: &str, subject: usize) -> String {
+    format!("{{\"event_id\":\"{event}\",\"type\":\"like\",\"actor_id\":\"{actor}\",\"subject_id\":\"a:{subject}\"}}\n")
+}
+
+/// Makes a key and adds it to the file.
+fn key(dir: &Path, name: &str, scope: &str) -> String {
+    let output = tally(dir, &format!("key --name {name} --scope {scope} --append keys.yaml"));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn send(dir: &Path, address: &str, key: &str) -> (Option<i32>, String) {
+    let output = tally(dir, &format!("send likes.ndjson --to http://{address} --api-key {key} --json"));
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn keys_let_in_and_no_secret_is_ever_logged() {
+    let dir = stage();
+    let [writer, reader, admin] =
+        [("shop", "write"), ("web", "read"), ("ops", "admin")].map(|(name, scope)| key(dir.path(), name, scope));
+    fs::write(dir.path().join("jwks.json"), JWKS).unwrap();
+    fs::write(dir.path().join("likes.ndjson"), like("e1", "u1", 1) + &like("e2", "u2", 1)).unwrap();
+    let mut site = Site::new(env!("CARGO_BIN_EXE_tally"), dir.path());
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    site.flags = ["--keys".into(), file("keys.yaml"), "--jwks".into(), file("jwks.json")].into();
+    site.environment = vec![("RUST_LOG".into(), "trace".into())];
+    let service = site.start();
+    let client = Client(site.listen.clone());
+    let ask = |method: &str, path: &str, headers: &[(&str, &str)], body: &str| {
+        let mut all = vec![("content-type", "application/x-ndjson")];
+        all.extend_from_slice(headers);
+        client.exchange(method, path, &all, body.as_bytes()).unwrap()
+    };
+    // A file through the door, with the right key and with others.
+    let (code, said) = send(dir.path(), &client.0, &writer);
+    assert!(code == Some(0) && said.contains("\"accepted\":2"), "{said}");
+    for (wrong, expected) in [("tally_wrongwrongwrong", "401: "), (&reader, "403: ")] {
+        let (code, said) = send(dir.path(), &client.0, wrong);
+        assert!(code == Some(1) && said.contains(expected) && !said.contains(wrong), "{said}");
+    }
+    // A user acts for nobody else.
+    let bearer = format!("Bearer {TOKEN}");
+    let mine = like("e3", "u42", 1) + &like("e4", "u7", 1);
+    let answer = ask("POST", "/v1/events", &[("authorization", &bearer)], &mine).json();
+    assert_eq!((&answer["accepted"], &answer["rejected"][0]["index"]), (&1.into(), &1.into()), "{answer}");
+    let refused = answer["rejected"][0]["error"].as_str().unwrap();
+    assert!(refused.starts_with("`actor_id` must be the `sub` of the token"), "{refused}");
+    // Nor does a user collect for anybody else.
+    for (actor, who, status) in [
+        ("u42", ("authorization", &bearer), 200),
+        ("u7", ("authorization", &bearer), 403),
+        ("u7", ("x-api-key", &writer), 200),
+        ("u42", ("x-api-key", &reader), 403),
+    ] {
+        for method in ["PUT", "DELETE"] {
+            let path = format!("/v1/subjects/a:1/collects/{actor}");
+            let told = ask(method, &path, &[(who.0, who.1.as_str())], "");
+            assert_eq!(told.status, status, "{method} {path}: {told:?}");
+        }
+    }
+    // Reads and operations ask for their scopes.
+    let path = format!("/v1/subjects/a:1/counters?wait_ms=10000&after={}", answer["receipt"].as_str().unwrap());
+    let read = ask("GET", &path, &[("x-api-key", &reader)], "").json();
+    assert_eq!(read["counters"]["likes"], 3, "{read}");
+    for (path, key, status) in [
+        ("/metrics", &reader, 403),
+        ("/metrics", &admin, 200),
+        ("/v1/progress", &admin, 200),
+        ("/v1/counters?subject_id=a:1", &admin, 200),
+        ("/v1/counters?subject_id=a:1", &writer, 403),
+        ("/v1/nowhere?access_token=querysecret", &reader, 404),
+    ] {
+        assert_eq!(ask("GET", path, &[("x-api-key", key)], "").status, status, "{path}");
+    }
+    for path in ["/livez", "/readyz", "/openapi.json", "/"] {
+        assert_eq!(client.get(path).unwrap().status, 200, "{path}");
+    }
+    assert_eq!(ask("PUT", "/v1/subjects/a:1/collects/u1", &[], "").status, 401);
+    let told = client.get("/v1/counters?subject_id=a:1").unwrap();
+    assert_eq!((told.status, told.header("www-authenticate")), (401, Some("Bearer realm=\"tally\"")));
+    // A new key counts without a restart; a file that is broken changes nothing.
+    let late = key(dir.path(), "late", "read");
+    let status = |key: &str| ask("GET", "/v1/counters?subject_id=a:1", &[("x-api-key", key)], "").status;
+    wait_until("the new key to be known", || (status(&late) == 200).then_some(()));
+    fs::write(dir.path().join("keys.yaml"), format!("- name: x\n  key: {writer}\n")).unwrap();
+    service.signal("-HUP");
+    wait_until("the broken file to be told", || site.messages().contains("keys.yaml:2:3").then_some(()));
+    assert_eq!(status(&late), 200);
+    let (ended, _) = service.terminate();
+    assert_eq!(ended.code(), Some(0));
+    let messages = site.messages();
+    assert!(messages.contains("\"answered\""), "the access log is on");
+    for secret in [&writer, &reader, &admin, &late, &TOKEN.to_owned(), &"querysecret".into(), &"wrongwrong".into()] {
+        assert!(!messages.contains(secret.as_str()), "{secret} is in the log");
+        // Not even a part of it.
+        assert!(
+            secret.len() < 20 || !messages.contains(&secret[secret.len() / 2..]),
+            "a part of {secret} is in the log"
+        );
+    }
+}
+
+#[test]
+fn who_likes_too_much_waits() {
+    let dir = stage();
+    let mut site = Site::new(env!("CARGO_BIN_EXE_tally"), dir.path());
+    site.flags = ["--limit-actor".into(), "600".into()].into();
+    let service = site.start();
+    let client = Client(site.listen.clone());
+    let post = |actor: &str, from: usize, count: usize| {
+        let lines: String = (from..from + count).map(|n| like(&format!("{actor}-{n}"), actor, n)).collect();
+        client.post("/v1/events", "application/x-ndjson", lines.as_bytes()).unwrap()
+    };
+    let answer = post("flood", 0, 700).json();
+    let (accepted, rejected) = (answer["accepted"].as_u64().unwrap(), answer["rejected"].as_array().unwrap());
+    assert!((600..640).contains(&accepted) && accepted as usize + rejected.len() == 700, "{accepted}");
+    assert_eq!((&rejected[0]["index"], &rejected[0]["retry_after"]), (&600.into(), &1.into()));
+    assert_eq!(rejected[0]["event_id"], "flood-600");
+    let error = rejected[0]["error"].as_str().unwrap();
+    assert!(error.starts_with("is over a limit: this actor may not switch more on and off"), "{error}");
+    assert_eq!(post("other", 0, 100).json()["accepted"], 100);
+    // A file of them is delivered all the same, only later.
+    let lines: String = (0..605).map(|n| like(&format!("s{n}"), "sender", n)).collect();
+    fs::write(dir.path().join("likes.ndjson"), lines).unwrap();
+    let (code, said) = send(dir.path(), &site.listen, "unused");
+    assert!(code == Some(0) && said.contains("\"accepted\":605") && said.contains("\"rejected\":0"), "{said}");
+    assert!(!said.contains("\"requests_sent_again\":0"), "{said}");
+    drop(service);
+}
