@@ -52,6 +52,8 @@ export interface RejectedEvent {
   index: number
   event_id?: string | null
   error: string
+  /** Where nothing is wrong with it but a limit: seconds after which it may be sent again. */
+  retry_after?: number
 }
 
 export interface EventsAnswer {

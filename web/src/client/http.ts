@@ -1,5 +1,7 @@
 // Requests, and what went wrong with them.
 
+import type { RejectedEvent } from './answers'
+
 /** What a server says of an error (RFC 9457). */
 export interface Problem {
   type: string
@@ -7,7 +9,7 @@ export interface Problem {
   status: number
   detail: string
   request_id: string
-  rejected?: { index: number; event_id?: string | null; error: string }[]
+  rejected?: RejectedEvent[]
 }
 
 /** An answer that is none of success, or none at all. */

@@ -120,6 +120,35 @@ test('a refused event is told with its reason, and the others are taken', async 
   expect(sending.queued()).toEqual([])
 })
 
+test('what is over a limit stays queued and goes again when the door has room', async () => {
+  const door = new Door()
+  const over = { index: 1, event_id: 'b', error: 'is over a limit', retry_after: 7 }
+  const wrong = { index: 0, event_id: 'a', error: 'no such type' }
+  door.answers = [
+    json(202, { accepted: 1, rejected: [wrong, over], receipt: 'r1' }),
+    json(429, { detail: 'none', rejected: [{ ...over, index: 0 }, { ...wrong, index: 1 }] }, { 'retry-after': '9' }),
+  ]
+  const storage = new MemoryStorage()
+  const sending = sender(door, storage)
+  const [a, b, c] = [sending.send(event('a', 1)), sending.send(event('b', 2)), sending.send(event('c', 3))]
+  await vi.advanceTimersByTimeAsync(20)
+  expect(await a).toEqual({ state: 'refused', reason: 'no such type', status: 422 })
+  expect(await c).toEqual({ state: 'accepted', receipt: 'r1' })
+  expect(sending.queued()).toEqual([event('b', 2)])
+  const d = sending.send(event('d', 4))
+  await vi.advanceTimersByTimeAsync(6_900)
+  expect(door.requests.length).toBe(1)
+  await vi.advanceTimersByTimeAsync(100)
+  // Also where nothing was taken, what is wrong is told and what is over a limit waits.
+  expect(await d).toEqual({ state: 'refused', reason: 'no such type', status: 422 })
+  expect([...storage.items.keys()]).toEqual(['tally:event:b'])
+  await vi.advanceTimersByTimeAsync(8_900)
+  expect(door.requests.length).toBe(2)
+  await vi.advanceTimersByTimeAsync(100)
+  expect(await b).toEqual({ state: 'accepted', receipt: 'r1' })
+  expect(door.requests[2]).toEqual([event('b', 2)])
+})
+
 test('a batch that is refused as a whole is taken apart', async () => {
   const door = new Door()
   door.answers = [json(400, { detail: 'broken' }), json(400, { detail: 'this one' })]

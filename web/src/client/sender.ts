@@ -1,6 +1,6 @@
 // Sends queued events in batches, again and again until somebody answers for them.
 
-import type { EventsAnswer } from './answers'
+import type { EventsAnswer, RejectedEvent } from './answers'
 import { Backoff } from './backoff'
 import { type Http, TallyError } from './http'
 import type { EventQueue, QueuedEvent } from './queue'
@@ -153,15 +153,14 @@ export class Sender {
     for (const event of events) this.inFlight.add(event.event_id)
     try {
       const answer = await this.http.json<EventsAnswer>('/v1/events', { method: 'POST', body: events, keepalive: true })
-      const refused = new Map(answer.rejected.map((rejected) => [rejected.index, rejected.error]))
+      const refused = new Set(answer.rejected.map((rejected) => rejected.index))
       events.forEach((event, index) => {
-        const reason = refused.get(index)
-        if (reason === undefined) this.settle(event, { state: 'accepted', receipt: answer.receipt })
-        else this.settle(event, { state: 'refused', reason, status: 422 })
+        if (!refused.has(index)) this.settle(event, { state: 'accepted', receipt: answer.receipt })
       })
       this.options.backoff.reset()
       this.batchMax = Math.min(this.options.batchMax, this.batchMax * 2)
-      return 0
+      const waitMs = this.refuse(events, answer.rejected)
+      return waitMs === undefined ? 0 : this.options.backoff.next(waitMs)
     } catch (error) {
       return this.failed(events, error instanceof TallyError ? error : new TallyError(0, String(error)))
     } finally {
@@ -170,13 +169,14 @@ export class Sender {
   }
 
   private failed(events: QueuedEvent[], error: TallyError): number {
-    if (error.isPassing) return this.options.backoff.next(error.retryAfterMs)
     const rejected = error.problem?.rejected
+    // Some may be refused for good where the others only have to wait.
+    const waitMs = this.refuse(events, rejected ?? [])
+    if (error.isPassing || waitMs !== undefined) return this.options.backoff.next(error.retryAfterMs ?? waitMs)
     if (rejected) {
-      const reasons = new Map(rejected.map((one) => [one.index, one.error]))
-      events.forEach((event, index) => {
-        this.settle(event, { state: 'refused', reason: reasons.get(index) ?? error.message, status: error.status })
-      })
+      const told = new Set(rejected.map((one) => one.index))
+      const untold = events.filter((_, index) => !told.has(index))
+      for (const event of untold) this.settle(event, { state: 'refused', reason: error.message, status: error.status })
       return 0
     }
     if (events.length > 1) {
@@ -186,6 +186,17 @@ export class Sender {
     }
     for (const event of events) this.settle(event, { state: 'refused', reason: error.message, status: error.status })
     return 0
+  }
+
+  /** Settles what is refused for good. What is only over a limit stays queued: how long to wait before it goes again. */
+  private refuse(events: QueuedEvent[], rejected: RejectedEvent[]): number | undefined {
+    let waitMs: number | undefined
+    for (const { index, error, retry_after } of rejected) {
+      const event = events[index]
+      if (retry_after !== undefined) waitMs = Math.max(waitMs ?? 0, retry_after * 1_000)
+      else if (event) this.settle(event, { state: 'refused', reason: error, status: 422 })
+    }
+    return waitMs
   }
 
   private settle(event: QueuedEvent, outcome: Outcome) {
