@@ -209,8 +209,8 @@ fn who_likes_and_follows_whom_goes_by_the_names_of_the_toggles() {
     assert_eq!(ask("/v1/subjects/user:u2/follows/actors")["items"][0]["actor_id"], "u1");
     assert_eq!(ask("/v1/actors/u1/likes/subjects")["items"][0]["subject_id"], "article:7");
     let items = ask("/v1/counters?subject_id=article:7&subject_id=user:u2&actor_id=u1")["items"].clone();
-    assert_eq!(items[0]["viewer"], json!({"likes": true, "follows": false}));
-    assert_eq!(items[1]["viewer"], json!({"likes": false, "follows": true}));
+    assert_eq!(items[0]["viewer"], json!({"likes": true, "follows": false, "collects": false}));
+    assert_eq!(items[1]["viewer"], json!({"likes": false, "follows": true, "collects": false}));
     let series = ask("/v1/subjects/article:7/counters?window=1h");
     assert_eq!(series["series"][29]["counters"]["views"], 1, "{series}");
     // A metric that is no toggle has no list.

@@ -9,7 +9,7 @@ use crate::config::ApiConfig;
 use crate::database::ReadDatabase;
 use crate::metrics::ApiMetrics;
 use crate::redis::RedisStore;
-use crate::roots::covers;
+use crate::roots::{clock_ms, covers};
 use crate::totals::Template;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -163,6 +163,8 @@ impl Loader {
         let subjects = self.subjects.as_deref().filter(|_| self.is_whole.load(Ordering::Relaxed))?;
         // The position before the question: what lies below it was taken in.
         let roots = subjects.serving()?.position(self.partition(subject_id))?.merged.clone();
+        // Who has not heard of a time yet would say zeros as of 1970; a store may know better.
+        clock_ms(&roots).filter(|clock_ms| *clock_ms > 0)?;
         subjects.lacks(subject_id).then(|| {
             self.metrics.absent.inc();
             Answer { counters: Arc::default(), roots, store: Store::Memory }

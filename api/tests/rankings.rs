@@ -92,7 +92,8 @@ async fn a_viewer_sees_what_it_has_switched_on() {
     world.reaction("u1", "likes", "article:1", true, 0).await;
     let answer = world.get("/v1/rankings/hot?actor_id=u1").await.body;
     let viewers: Vec<_> = answer["items"].as_array().unwrap().iter().map(|item| &item["viewer"]).collect();
-    let (on, off) = (json!({"likes": true, "saves": false}), json!({"likes": false, "saves": false}));
+    let viewer = |likes: bool| json!({"likes": likes, "saves": false, "collects": false});
+    let (on, off) = (viewer(true), viewer(false));
     assert_eq!(viewers, [&off, &on, &off, &off]);
     world
         .expect(

@@ -130,8 +130,8 @@ async fn a_viewer_sees_what_it_has_switched_on() {
     let zeros = json!({"likes": 0, "views": 0, "visitors": 0});
     let expected = json!({
         "items": [
-            {"subject_id": "article:1", "counters": {"likes": 3, "views": 0, "visitors": 0}, "viewer": {"likes": true, "saves": false}},
-            {"subject_id": "article:2", "counters": zeros, "viewer": {"likes": false, "saves": false}},
+            {"subject_id": "article:1", "counters": {"likes": 3, "views": 0, "visitors": 0}, "viewer": {"likes": true, "saves": false, "collects": false}},
+            {"subject_id": "article:2", "counters": zeros, "viewer": {"likes": false, "saves": false, "collects": false}},
         ],
         // The older of both stores.
         "as_of": "2026-11-21T08:00:02.000Z",
