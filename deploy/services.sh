@@ -342,6 +342,8 @@ install() {
   has redis-server && has redis-cli || packages+=(redis-server)
   has_java || packages+=(java)
   has_kafka || has mvn || packages+=(maven)
+  # For deploy/schema.sh.
+  python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
   has_chromium || packages+=(chromium)
   ((${#packages[@]} == 0)) || apt_install "${packages[@]}"
   has_java || die "$(java -version 2>&1 | head -n 1) is too old for Kafka: it needs Java 17"

@@ -42,10 +42,11 @@ browser() {
 # Budgets are for two cores and an empty cache; together they stay below an hour.
 stage "setup" 120 make --no-print-directory setup
 stage "formatting" 30 cargo fmt --all --check
-stage "lints" 900 cargo clippy --workspace --all-targets -- -D warnings
+stage "lints" 810 cargo clippy --workspace --all-targets -- -D warnings
 # The lints have seen benchmarks and examples; no test runs them, so that they are not compiled once more.
 stage "build" 1140 cargo test --workspace --lib --bins --tests --no-run
 stage "browser" 180 browser
+stage "schema" 90 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/schema.sh
 stage "services" 60 services
 stage "tests" 1140 cargo test --workspace --lib --bins --tests --no-fail-fast
 echo "=== all stages: ${SECONDS} s"
