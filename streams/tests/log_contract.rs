@@ -1,6 +1,8 @@
 //! Every engine keeps the log's contract.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use tally_streams::log::contract::{Harness, groups, records, transactions};
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_streams::log::memory::MemoryLog;
-use tally_streams::log::{Clock, Consumer, Log, LogError, Polled};
+use tally_streams::log::{Clock, CommittedOffset, Consumer, Log, LogError, Polled, TopicPartition};
 
 fn harness(open: impl FnOnce(Clock) -> Arc<dyn Log>, keep: impl std::any::Any) -> Harness {
     let time = Arc::new(AtomicI64::new(1_000_000));
@@ -213,6 +215,74 @@ mod kafka {
             member.owned.len() == 3
         });
         assert_eq!(member.ended, None);
+    }
+
+    /// Has the broker forget a static member, as when its session ends: a LeaveGroup request of version 3.
+    fn expel(broker: &str, group: &str, name: &str) {
+        fn text(text: &str) -> Vec<u8> {
+            [&(text.len() as i16).to_be_bytes(), text.as_bytes()].concat()
+        }
+        let (kind, version, correlation, members) = (13_i16, 3_i16, 1_i32, 1_i32);
+        let header = [&kind.to_be_bytes()[..], &version.to_be_bytes(), &correlation.to_be_bytes(), &text("test")];
+        let no_member_id = text("");
+        let body = [&text(group)[..], &members.to_be_bytes(), &no_member_id, &text(name)].concat();
+        let request = [header.concat(), body].concat();
+        let mut connection = TcpStream::connect(broker).unwrap();
+        connection.write_all(&[&(request.len() as i32).to_be_bytes()[..], &request].concat()).unwrap();
+        let mut length = [0; 4];
+        connection.read_exact(&mut length).unwrap();
+        let mut answer = vec![0; i32::from_be_bytes(length) as usize];
+        connection.read_exact(&mut answer).unwrap();
+        // Behind correlation and throttle time.
+        assert_eq!(answer[8..10], [0, 0], "the broker has forgotten {name}: {answer:?}");
+    }
+
+    /// As one that was stopped, or whose machine had no time for it, while the group was dividing anew: its client has
+    /// heard that it is no member any more, but not told, and has something to tell from before.
+    #[test]
+    fn a_member_that_slept_through_the_end_of_its_session_commits_nothing() {
+        let Some(broker) = broker() else { return };
+        for has_been_first in [false, true] {
+            let harness = open();
+            let (topic, group) = (harness.topic("driver", 2), harness.name("group"));
+            let own_all = |member: &mut Twin| {
+                harness.until("the first to own everything", || {
+                    member.poll();
+                    member.owned.len() == 2
+                });
+            };
+            let join = |name| Twin::join_as(name, &harness, &group, &topic);
+            // What the sleeper is told last it does not hear: that one partition is its own, or not any more.
+            let (mut sleeper, mut awake) = if has_been_first {
+                let mut sleeper = join("sleeper");
+                own_all(&mut sleeper);
+                (sleeper, join("awake"))
+            } else {
+                let mut awake = join("awake");
+                own_all(&mut awake);
+                (join("sleeper"), awake)
+            };
+            let before = awake.consumer.group_metadata();
+            harness.until("the group to divide anew", || {
+                awake.poll();
+                awake.consumer.group_metadata() != before
+            });
+            expel(&broker, &group, "sleeper");
+            own_all(&mut awake);
+            // Some heartbeats, so that the client hears of it. With less the test would only be a milder one.
+            std::thread::sleep(Duration::from_secs(1));
+            let at = TopicPartition::new(topic.as_str(), 0);
+            let mut producer = harness.log.producer(&harness.name("sleeper")).unwrap();
+            for _ in 0..5 {
+                sleeper.poll();
+                let committed = CommittedOffset { offset: 1, metadata: "sleeper".into() };
+                let sent = producer.send_offsets(&sleeper.consumer.group_metadata(), &[(at.clone(), committed)]);
+                let done = sent.and_then(|()| producer.commit());
+                assert!(matches!(done, Err(LogError::Aborted(_))), "{has_been_first}: {done:?}");
+                producer.abort().unwrap();
+            }
+            assert_eq!(harness.log.committed(&group, &at), Ok(None));
+        }
     }
 
     #[test]

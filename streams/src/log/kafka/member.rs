@@ -120,6 +120,11 @@ impl ConsumerContext for Rebalances {
     }
 }
 
+/// A membership that no group has: a broker refuses its offsets. Those without a member's name it would not check at all.
+fn refused(group: &str) -> GroupMetadata {
+    GroupMetadata { group: group.to_owned(), generation: -1, member: "nobody".to_owned() }
+}
+
 fn connect(lookup: &Lookup, group: &str, driver: &str, name: &str) -> Result<BaseConsumer<Rebalances>, LogError> {
     let (queue, failed, closing) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
     let context = Rebalances { group: group.to_owned(), queue, failed, closing };
@@ -160,7 +165,7 @@ impl Member {
             losses: VecDeque::new(),
             owned: BTreeSet::new(),
             revoking: false,
-            metadata: GroupMetadata { group: group.to_owned(), ..GroupMetadata::default() },
+            metadata: refused(group),
             looked_at: Instant::now(),
             stale_since: None,
             leaving: false,
@@ -205,10 +210,11 @@ impl Member {
             }
             return Ok(None);
         };
-        if let Some(metadata) = metadata {
-            self.metadata = metadata;
-        }
+        let is_member = metadata.is_some();
+        self.metadata = metadata.unwrap_or_else(|| refused(&self.metadata.group));
         Ok(Some(match told {
+            // The session ended before anybody looked, so they may be another's already. The client tells of that next.
+            Told::Assigned(_) if !is_member => return Ok(None),
             Told::Assigned(partitions) => {
                 let fresh: Vec<_> = partitions.into_iter().filter(|partition| self.owned.insert(*partition)).collect();
                 Told::Assigned(fresh)
@@ -227,8 +233,8 @@ impl Member {
         let Some(client) = self.client.as_ref().filter(|_| now >= self.looked_at + LOOK_EVERY) else { return false };
         self.looked_at = now;
         let told = &self.metadata;
-        let is_member = !told.member.is_empty();
-        let differs = is_member && native::membership(client, &told.group).is_some_and(|present| present != *told);
+        let is_member = *told != refused(&told.group);
+        let differs = is_member && native::membership(client, &told.group).as_ref() != Some(told);
         let since = self.stale_since.take().filter(|_| differs).or(differs.then_some(now));
         self.stale_since = since;
         since.is_some_and(|since| now >= since + STALE_AFTER)
@@ -275,7 +281,8 @@ impl Member {
     }
 
     /// As it was when the group told last. Never the client's present one: a broker takes offsets of partitions that
-    /// are another's from any present member, so two owners of one partition could both commit.
+    /// are another's from any present member, so two owners of one partition could both commit. Never without a name
+    /// either: see [`refused`].
     pub fn metadata(&self) -> &GroupMetadata {
         &self.metadata
     }

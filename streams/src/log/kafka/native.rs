@@ -176,7 +176,8 @@ impl<'a> NativeHeaders<'a> {
     }
 }
 
-/// The membership of a consumer at this moment; None where it has none.
+/// The membership of a consumer at this moment. None where it has none: librdkafka takes the member's name or the
+/// generation away as soon as it hears that they are not valid any more, and only later tells that all is lost.
 pub(super) fn membership<C: ConsumerContext>(consumer: &BaseConsumer<C>, group: &str) -> Option<GroupMetadata> {
     // SAFETY: the client is alive; the metadata is ours, read while it lives and destroyed once.
     unsafe {
@@ -187,7 +188,7 @@ pub(super) fn membership<C: ConsumerContext>(consumer: &BaseConsumer<C>, group: 
         let generation = i64::from(sys::rd_kafka_consumer_group_metadata_generation_id(metadata));
         let member = text(sys::rd_kafka_consumer_group_metadata_member_id(metadata));
         sys::rd_kafka_consumer_group_metadata_destroy(metadata);
-        Some(GroupMetadata { group: group.to_owned(), generation, member })
+        (generation >= 0 && !member.is_empty()).then(|| GroupMetadata { group: group.to_owned(), generation, member })
     }
 }
 
