@@ -24,6 +24,15 @@ const HOPS: &[&str] = &["tally-user-actions-by-subject_id-repartition", "tally-b
 const CHANGELOGS: &[&str] =
     &["tally-user-actions-changelog", "tally-by-subject_id-changelog", "tally-by-board-changelog"];
 
+/// Kinds of boards, by what makes them so.
+const KINDS: [(&str, &str); 5] = [
+    ("a half-life", "half_life: 6h"),
+    ("a window", "window: 24h, bucket: 5m"),
+    ("min_actors", "half_life: 6h, min_actors: 5"),
+    ("a baseline", "window: 1h, bucket: 5m, baseline: 24h"),
+    ("a group", "half_life: 6h, group: properties.source, groups: [feed]"),
+];
+
 fn main() {
     let events = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(2_000_000u64);
     let text = include_str!("../topology.yaml");
@@ -32,7 +41,18 @@ fn main() {
     let is_board = |line: &&str| line.contains("type: board,") || line.contains("value: ranking,");
     let without_boards = text.lines().filter(|line| !is_board(line)).collect::<Vec<_>>().join("\n");
     let boardless = || load(&without_boards);
+    // Each kind of board alone: what it costs is the difference to none.
+    let kinds = KINDS.map(|(what, params)| {
+        let score = "score: { likes: 4, reads: 2, views: 0.1 }";
+        let board = format!("  alone: {{ type: board, from: [likes, reads, views], {score}, {params}, to: rankings }}");
+        let lines = text.lines().filter(|line| !line.contains("type: board,"));
+        let lines =
+            lines.flat_map(|line| line.starts_with("sinks:").then_some(board.as_str()).into_iter().chain([line]));
+        (what, lines.collect::<Vec<_>>().join("\n"))
+    });
+    let of_kind = |text: &str| load(text);
     let load = || load(text);
+    let mut of_kinds = KINDS.map(|_| Vec::new());
     let (mut pipeline, mut with_checkpoints, mut plain) = (Vec::new(), Vec::new(), Vec::new());
     let mut without = Vec::new();
     for run in 0..RUNS {
@@ -42,6 +62,11 @@ fn main() {
         pipeline.push(processors(&log, load(), None) / events as f64 * 1e6);
         let log = filled(&boardless(), events, run as u64);
         without.push(processors(&log, boardless(), None) / events as f64 * 1e6);
+        for ((what, text), costs) in kinds.iter().zip(&mut of_kinds) {
+            eprintln!("  a board with {what}:");
+            let log = filled(&of_kind(text), events, run as u64);
+            costs.push(processors(&log, of_kind(text), None) / events as f64 * 1e6);
+        }
         let log = filled(&load(), events, run as u64);
         with_checkpoints.push(processors(&log, load(), Some(dir.path())) / events as f64 * 1e6);
     }
@@ -55,6 +80,10 @@ fn main() {
     println!("  plain read-parse-hash-write loop       {plain:6.2}");
     println!("  processors, state in memory            {pipeline:6.2}   {:.1} x", pipeline / plain);
     println!("  processors, without boards             {without:6.2}   {:.1} x", without / plain);
+    for ((what, _), costs) in kinds.iter().zip(of_kinds) {
+        let cost = median(costs);
+        println!("  processors, a board with {what:<14}{cost:6.2}   {:+.2}", cost - without);
+    }
     println!("  processors, with checkpoints           {with_checkpoints:6.2}   {:.1} x", with_checkpoints / plain);
 }
 

@@ -53,7 +53,7 @@ pub struct Rankings {
     pub topic: OutputTopic,
     /// Whether the cache sink takes it as well.
     pub cached: bool,
-    /// The nodes that make them. A board is named like its node; with a group `node/group`.
+    /// Their names, as far as the topology knows them. A board is named like its node; that of a group `node@group`.
     pub nodes: Vec<String>,
 }
 

@@ -138,7 +138,7 @@ pub async fn rankings(
     path = "/v1/rankings/{board}",
     tag = "rankings",
     params(
-        ("board" = String, Path, description = "A board of the topology, percent-encoded; with a group `node%2Fgroup`"),
+        ("board" = String, Path, description = "A board of the topology, percent-encoded; with a group `node@group`"),
         ("limit" = Option<u32>, Query, description = "1 to 100; 50 by default"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
         ("actor_id" = Option<String>, Query, description = "Who looks: each item says what this actor has switched on"),
@@ -189,7 +189,7 @@ pub async fn find(
     after: Option<&After>,
 ) -> Result<(Option<Arc<Ranking>>, Freshness), ApiProblem> {
     let (found, freshness) = boards::board(api, rankings, board, after).await?;
-    // A board of the topology that nobody has come onto yet is empty. Nobody knows which groups there may be.
+    // A board of the topology that nobody has come onto yet is empty.
     if found.is_none() && !rankings.nodes.iter().any(|node| node == board) {
         return Err(unknown(api, board).await);
     }
@@ -245,7 +245,7 @@ fn is_behind(item: &Ranked, cursor: &Cursor) -> bool {
 
 /// Whether a board may be one of the topology's. What others have written stays in the stores.
 fn has(rankings: &Rankings, board: &str) -> bool {
-    let node = board.split('/').next().unwrap_or(board);
+    let node = board.split('@').next().unwrap_or(board);
     rankings.nodes.iter().any(|known| known == node)
 }
 
@@ -257,8 +257,7 @@ fn items_of(rankings: &Rankings, written: Vec<Summary>) -> Vec<BoardItem> {
     };
     let mut listed: Vec<_> = written.into_iter().filter(|known| has(rankings, &known.board)).map(item).collect();
     for node in &rankings.nodes {
-        let is_listed = |item: &BoardItem| item.board.split('/').next() == Some(node);
-        if !listed.iter().any(is_listed) {
+        if listed.iter().all(|item| item.board != *node) {
             listed.push(BoardItem { board: node.clone(), items: 0, as_of: None });
         }
     }

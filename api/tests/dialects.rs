@@ -51,7 +51,7 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
         .execute("UPDATE dead_letters SET `key` = NULL, `partition` = NULL, reason = NULL WHERE letter_offset = 3", &[])
         .await;
     let items = [("article:a", i64::MAX), ("article:A", 7), ("article:\u{e9}", 7), (&longest, 1)];
-    for (board, after_ms) in [("hot", 3), ("hot/A", 2), ("hot/a", 1)] {
+    for (board, after_ms) in [("hot", 3), ("hot@A", 2), ("hot@a", 1)] {
         world.board(&ranking(board, &items[..after_ms as usize + 1], after_ms)).await;
     }
     world.board(&ranking("quiet", &[], 4)).await;
@@ -91,7 +91,7 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
         uris.push(format!("{uri}&cursor={}", page["next"].as_str().unwrap()));
     }
     uris.extend(pages);
-    uris.extend(["", "/hot", "/hot%2FA", "/hot%2Fa?actor_id=u9", "/quiet"].map(|board| format!("/v1/rankings{board}")));
+    uris.extend(["", "/hot", "/hot@A", "/hot@a?actor_id=u9", "/quiet"].map(|board| format!("/v1/rankings{board}")));
     uris.push(format!("/v1/rankings/hot?after={}", receipt(&[(0, 9)])));
     uris.push(format!("/v1/rankings/hot?after={}&wait_ms=40", receipt(&[(0, 15)])));
     let mut answers = Vec::new();

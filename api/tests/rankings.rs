@@ -65,7 +65,7 @@ async fn a_board_has_ranks_scores_and_counters() {
 #[tokio::test]
 async fn the_boards_are_those_that_were_written_and_those_of_the_topology() {
     let world = world().await;
-    for group in ["hot/sports", "hot/a}b", "gone", "hotter"] {
+    for group in ["hot@sports", "hot@a}b", "gone", "hotter"] {
         world.board(&ranking(group, &ITEMS[..2], 1_000)).await;
     }
     let board = |board, items, as_of| json!({"board": board, "items": items, "as_of": as_of});
@@ -73,15 +73,15 @@ async fn the_boards_are_those_that_were_written_and_those_of_the_topology() {
     let expected = json!({
         "boards": [
             board("hot", 4, "2026-11-21T08:00:01.500Z"),
-            board("hot/a}b", 2, second),
-            board("hot/sports", 2, second),
+            board("hot@a}b", 2, second),
+            board("hot@sports", 2, second),
             {"board": "quiet", "items": 0},
         ],
         "as_of": "2026-11-21T08:00:02.000Z",
     });
     world.expect("/v1/rankings", expected).await;
-    let group = world.get("/v1/rankings/hot%2Fsports").await.body;
-    assert_eq!((&group["board"], ids(&group)), (&json!("hot/sports"), vec!["article:2", "article:1"]));
+    let group = world.get("/v1/rankings/hot@sports").await.body;
+    assert_eq!((&group["board"], ids(&group)), (&json!("hot@sports"), vec!["article:2", "article:1"]));
     let empty = json!({"board": "quiet", "items": [], "as_of": "2026-11-21T08:00:02.000Z"});
     world.expect("/v1/rankings/quiet", empty).await;
 }
@@ -115,8 +115,8 @@ async fn the_database_answers_until_the_cache_is_ready() {
     let list = world.get("/v1/rankings").await.body;
     assert_eq!(list["boards"][0], json!({"board": "hot", "items": 1, "as_of": "2026-11-21T08:00:01.600Z"}));
     // It has all boards: one that it does not have is not there, whatever the database says.
-    world.board(&ranking("hot/former", ITEMS, 1)).await;
-    assert_eq!(world.get("/v1/rankings/hot%2Fformer").await.status, StatusCode::NOT_FOUND);
+    world.board(&ranking("hot@former", ITEMS, 1)).await;
+    assert_eq!(world.get("/v1/rankings/hot@former").await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn all_parts_of_an_answer_have_what_the_receipt_covers() {
 #[tokio::test]
 async fn what_is_not_valid_is_told() {
     let world = world().await;
-    world.board(&ranking("hot/a", ITEMS, 1)).await;
+    world.board(&ranking("hot@a", ITEMS, 1)).await;
     let page = world.get("/v1/rankings/hot?limit=1").await.body;
     let cursor = page["next"].as_str().unwrap();
     let forged = format!("{}A", &cursor[..cursor.len() - 1]);
@@ -200,13 +200,13 @@ async fn what_is_not_valid_is_told() {
     let of_reactions = world.get(&format!("{reactions}?limit=1")).await.body;
     let of_reactions = of_reactions["next"].as_str().unwrap();
     for (uri, status, detail) in [
-        ("/v1/rankings/nothing".to_owned(), 404, "There is no board `nothing`; those are: `hot`, `hot/a`, `quiet`."),
-        ("/v1/rankings/hot%2Fb".to_owned(), 404, "There is no board `hot/b`; those are: `hot`, `hot/a`, `quiet`."),
+        ("/v1/rankings/nothing".to_owned(), 404, "There is no board `nothing`; those are: `hot`, `hot@a`, `quiet`."),
+        ("/v1/rankings/hot@b".to_owned(), 404, "There is no board `hot@b`; those are: `hot`, `hot@a`, `quiet`."),
         ("/v1/rankings/hot?limit=0".to_owned(), 400, "`limit` must be a number from 1 to 100."),
         ("/v1/rankings/hot?limit=101".to_owned(), 400, "`limit` must be a number from 1 to 100."),
         ("/v1/rankings/hot?cursor=x".to_owned(), 400, "`cursor` is not one that this service gave out for this board."),
         (format!("/v1/rankings/hot?cursor={forged}"), 400, "`cursor` is not one that"),
-        (format!("/v1/rankings/hot%2Fa?cursor={cursor}"), 400, "`cursor` is not one that"),
+        (format!("/v1/rankings/hot@a?cursor={cursor}"), 400, "`cursor` is not one that"),
         (format!("/v1/rankings/hot?cursor={of_reactions}"), 400, "`cursor` is not one that"),
         (format!("{reactions}?cursor={cursor}"), 400, "`cursor` is not one that"),
         ("/v1/rankings/hot?actor_id=a%20b".to_owned(), 400, "`actor_id` \"a b\""),
@@ -221,10 +221,10 @@ async fn what_is_not_valid_is_told() {
         assert!(answer.body["detail"].as_str().unwrap().contains(detail), "{uri}: {}", answer.body);
     }
     for i in 0..30 {
-        world.board(&ranking(&format!("hot/{i:02}"), ITEMS, 1)).await;
+        world.board(&ranking(&format!("hot@{i:02}"), ITEMS, 1)).await;
     }
     let answer = world.get("/v1/rankings/nothing").await.body;
-    assert!(answer["detail"].as_str().unwrap().ends_with("`hot/18` and 13 more."), "{answer}");
+    assert!(answer["detail"].as_str().unwrap().ends_with("`hot@18` and 13 more."), "{answer}");
 }
 
 #[tokio::test]

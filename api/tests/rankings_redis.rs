@@ -94,7 +94,7 @@ async fn worlds() -> Vec<(World, Sink)> {
             world.move_to("counters", partition, &[(0, 50, 9_000), (1, 50, 9_000)]).await;
         }
         world.board(&ranking("hot", &[("a:1", 1)], 1)).await;
-        world.board(&ranking("hot/db", &[], 1)).await;
+        world.board(&ranking("hot@db", &[], 1)).await;
         worlds.push((world, Sink { shards, keys }));
     }
     worlds
@@ -122,7 +122,7 @@ async fn what_redis_has_is_served_where_it_may_be_believed_and_else_the_database
         assert_eq!(ask(&world, uri).await, database, "it is being filled");
         sink.move_to(&[(0, 20, 2_000), (1, 20, 2_000)], None).await;
         assert_eq!(ask(&world, uri).await, of_redis);
-        assert_eq!(ask(&world, "/v1/rankings/hot%2Fdb").await.0, Vec::<String>::new(), "a miss is no answer");
+        assert_eq!(ask(&world, "/v1/rankings/hot@db").await.0, Vec::<String>::new(), "a miss is no answer");
         sink.board(&ranking("hot", &[("a:3", 9)], 3), 6).await;
         assert_eq!(ask(&world, uri).await, database, "another epoch");
         sink.clear(&["hot"]).await;

@@ -14,6 +14,12 @@ pub type Minute = i64;
 /// The most visitor hashes in one entry, so that one hot subject cannot make a part too large.
 const HASHES_PER_ENTRY_MAX: usize = 16 << 10;
 
+/// What a metric is called where it is counted within a group, the value of a property. No other metric has such a name:
+/// whoever does not know it passes it by.
+pub fn grouped_metric(metric: &str, property: &str, value: &str) -> String {
+    format!("{metric}\0{property}={value}")
+}
+
 /// One change to one metric of one subject.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
@@ -310,6 +316,21 @@ mod tests {
             assert!(read.visitors.iter().all(|visitors| changes.visitors.contains(visitors)), "{read:?}");
         })
         .unwrap();
+    }
+
+    #[test]
+    fn what_boards_are_told_besides_is_what_it_has_always_been() {
+        let mut changes = SubjectChanges::new("article:7".into());
+        changes.add(&delta(&grouped_metric("likes", "section", "sports"), 29_920_800, 3));
+        let body = ChangeBody::Visitor { window: Some((60_000, 1_795_248_000_000)), hash: 300 };
+        changes.add(&Change { subject_id: "article:7".into(), metric: "likes".into(), body });
+        let bodies = encode(&mut changes, 1 << 19);
+        let golden = [
+            b"\x02\x14likes\0section=sports\x05likes\x02".as_slice(),
+            b"\x09article:7\x01\x00\xc0\xb8\xc4\x1c\x00\x06\x00",
+            b"\x09article:7\x00\x01\x01\x01\xc0\xa9\x07\x80\xb0\xf4\xd1\xbf\x68\x01\xac\x02",
+        ];
+        assert_eq!(bodies, [golden.concat()]);
     }
 
     #[test]

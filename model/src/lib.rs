@@ -21,6 +21,7 @@ mod verdict;
 
 pub use change::{
     Change, ChangeBody, ChangesEncoder, Delta, Minute, SubjectChanges, Visitors, WireError, decode_changes,
+    grouped_metric,
 };
 pub use counters::{CounterWindow, Counters};
 pub use event::{Event, MAX_AHEAD_MS, Scalar};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A whole board: the value of topic `rankings`, key `board`. Written only when its items changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ranking {
-    /// The board's name: the node's, like `hot`; with a group `node/group`, like `hot/sports`.
+    /// The board's name: the node's, like `hot`; of a group `node@group`, like `hot@sports`.
     pub board: String,
     /// The subjects, best first: by score descending, then by id ascending, byte by byte. Never one with a score of 0 or
     /// less.

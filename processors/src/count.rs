@@ -1,13 +1,13 @@
 //! `type: count`: every event of a type counts one, for all time and in windows.
 
+use crate::board::{Act, CountedMetric};
 use crate::expression::{Expression, FIELDS};
 use crate::item::{Actions, Item};
 use crate::metric::{MetricKind, MetricSpec};
 use crate::windows::{self, Emit};
 use serde::Deserialize;
 use std::any::Any;
-use std::sync::Arc;
-use tally_model::{Change, ChangeBody, VerdictKind, check_event_type};
+use tally_model::{VerdictKind, check_event_type};
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, ParamError, Params, StoreSpec};
 
@@ -75,7 +75,8 @@ impl Blueprint<Actions> for Count {
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
         Box::new(CountProcessor {
-            metric: self.node.as_str().into(),
+            node: self.node.clone(),
+            metric: CountedMetric::new(self.node.as_str().into(), site),
             event: self.event.clone(),
             condition: self.condition.clone(),
             late_after_ms: site.settings.late_after.as_millis() as i64,
@@ -88,7 +89,8 @@ impl Blueprint<Actions> for Count {
 }
 
 struct CountProcessor {
-    metric: Arc<str>,
+    node: String,
+    metric: CountedMetric,
     event: String,
     condition: Option<Expression>,
     late_after_ms: i64,
@@ -106,18 +108,19 @@ impl Processor<Actions> for CountProcessor {
                 Ok(false) => return Ok(()),
                 Err(e) => {
                     let reason = format!("`where` {e}");
-                    let verdict = action.verdict(context, VerdictKind::Dead, &self.metric, reason.clone());
+                    let verdict = action.verdict(context, VerdictKind::Dead, &self.node, reason.clone());
                     return Err(Reject { reason, verdict: Some(Box::new(verdict)) });
                 }
             }
         }
-        let body = ChangeBody::Delta {
-            minute: action.effective_ms.div_euclid(60_000),
+        let act = Act {
+            event: &action.event,
+            since_ms: action.effective_ms,
             total_only: context.clock_ms() - action.effective_ms > self.late_after_ms,
             delta: 1,
+            group: self.metric.group_of(&action.event),
         };
-        let (subject_id, metric) = (action.event.subject_id.clone(), self.metric.clone());
-        context.forward(Item::Change(Change { subject_id, metric, body }));
+        self.metric.forward(context, &action.event.subject_id, &act);
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ mod unique;
 mod windows;
 
 pub use item::{Action, Actions, Item};
-pub use metric::{MetricKind, MetricSpec, OwnedToggle, event_types, metrics, owned_toggle, switches};
+pub use metric::{MetricKind, MetricSpec, OwnedToggle, boards, event_types, metrics, owned_toggle, switches};
 pub use registry::{REGISTRY, SINK_TYPES};
 pub use sketch::Sketch;
 pub use windows::Emit;

@@ -1,5 +1,6 @@
 //! What the nodes of a topology count: seen from totals, from the door and from the read side.
 
+use crate::board::boards_written;
 use crate::count::Count;
 use crate::item::Actions;
 use crate::toggle::Toggle;
@@ -86,6 +87,11 @@ pub fn switches(topology: &Topology<Actions>) -> BTreeSet<String> {
     let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
     let toggles = nodes.filter_map(|node| node.blueprint.as_any().downcast_ref::<Toggle>());
     toggles.flat_map(Toggle::event_types).collect()
+}
+
+/// The names of the boards that a node writes; nothing where it does not.
+pub fn boards(blueprint: &dyn Blueprint<Actions>) -> Vec<String> {
+    boards_written(blueprint)
 }
 
 /// Every metric of a topology, by name.

@@ -7,6 +7,7 @@
 //! With `owner: database` the API's transaction keeps who has switched what on, in a table of its own, and gives each
 //! change a number under the row's lock. Here that number is the order, and nothing is told of reactions.
 
+use crate::board::{Act, CountedMetric};
 use crate::expression::Expression;
 use crate::item::{Action, Actions, Item};
 use crate::metric::{MetricKind, MetricSpec, OwnedToggle, event_types_of};
@@ -14,7 +15,7 @@ use crate::windows::Emit;
 use serde::Deserialize;
 use std::any::Any;
 use std::sync::Arc;
-use tally_model::{Change, ChangeBody, Reaction, VerdictKind, check_event_type, check_subject_id};
+use tally_model::{Reaction, VerdictKind, check_event_type, check_subject_id};
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::store::{Hash128, KeyValueStore, StoreHandle, StoreValue};
 use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
@@ -174,11 +175,13 @@ impl Blueprint<Actions> for Toggle {
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
+        let counted = |counted: &Counted| CountedMetric::new(counted.metric.clone(), site);
         Box::new(ToggleProcessor {
             node: self.node.clone(),
             on: self.on.clone(),
             off: self.off.clone(),
             counts: self.counts.clone(),
+            metrics: self.counts.iter().map(counted).collect(),
             switches: site.store(&self.node),
             hash_seed: site.hash_seed,
             late_after_ms: site.settings.late_after.as_millis() as i64,
@@ -200,6 +203,8 @@ struct Switch {
     order: i64,
     /// The effective time of the event that switched it on last.
     since_ms: i64,
+    /// The group that that event named; 0 where it named none that has a board.
+    group: u32,
 }
 
 impl StoreValue for Switch {
@@ -207,13 +212,18 @@ impl StoreValue for Switch {
         out.push(u8::from(self.active));
         out.extend_from_slice(&self.order.to_le_bytes());
         out.extend_from_slice(&self.since_ms.to_le_bytes());
+        if self.group != 0 {
+            out.extend_from_slice(&self.group.to_le_bytes());
+        }
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (active, rest) = bytes.split_first()?;
-        let (order, since) = rest.split_first_chunk::<8>()?;
-        let order = i64::from_le_bytes(*order);
-        Some(Self { active: *active == 1, order, since_ms: i64::from_le_bytes(since.try_into().ok()?) })
+        let (order, rest) = rest.split_first_chunk::<8>()?;
+        let (since, group) = rest.split_first_chunk::<8>()?;
+        let group = if group.is_empty() { 0 } else { u32::from_le_bytes(group.try_into().ok()?) };
+        let (order, since_ms) = (i64::from_le_bytes(*order), i64::from_le_bytes(*since));
+        Some(Self { active: *active == 1, order, since_ms, group })
     }
 }
 
@@ -222,6 +232,8 @@ struct ToggleProcessor {
     on: String,
     off: String,
     counts: Vec<Counted>,
+    /// Of each count.
+    metrics: Vec<CountedMetric>,
     switches: StoreHandle<Switches>,
     hash_seed: u64,
     late_after_ms: i64,
@@ -271,20 +283,21 @@ impl Processor<Actions> for ToggleProcessor {
         if before.as_ref().is_some_and(is_old) {
             return Ok(());
         }
-        let (was_active, since_ms) = before.map_or((false, time_ms), |before| (before.active, before.since_ms));
-        let since_ms = if active && !was_active { time_ms } else { since_ms };
-        context.store(self.switches).put(&key, Switch { active, order, since_ms });
+        let (was_active, since_ms, group) =
+            before.map_or((false, time_ms, 0), |before| (before.active, before.since_ms, before.group));
+        // Boards group all counts of a toggle by one property, and what one of them does not know it passes by.
+        let named = || self.metrics.iter().map(|metric| metric.group_of(event)).find(|group| *group != 0);
+        let (since_ms, group) =
+            if active && !was_active { (time_ms, named().unwrap_or_default()) } else { (since_ms, group) };
+        context.store(self.switches).put(&key, Switch { active, order, since_ms, group });
         if active == was_active {
             return Ok(());
         }
         let (append_time_ms, clock_ms) = (context.origin().append_time_ms, context.clock_ms());
-        for (counted, subject_id) in self.counts.iter().zip(subjects) {
-            let body = ChangeBody::Delta {
-                minute: since_ms.div_euclid(60_000),
-                total_only: clock_ms - since_ms > self.late_after_ms,
-                delta: if active { 1 } else { -1 },
-            };
-            context.forward(Item::Change(Change { subject_id, metric: counted.metric.clone(), body }));
+        let total_only = clock_ms - since_ms > self.late_after_ms;
+        let act = Act { event, since_ms, total_only, delta: if active { 1 } else { -1 }, group };
+        for (metric, subject_id) in self.metrics.iter().zip(&subjects) {
+            metric.forward(context, subject_id, &act);
         }
         if action.seq.is_some() {
             return Ok(());

@@ -218,7 +218,9 @@ impl TotalProcessor {
     }
 
     fn add_visitors(&mut self, context: &mut Context<'_, Actions>, subject_id: &Arc<str>, visitors: &Visitors) {
-        let Some(metric) = self.metrics.get(&*visitors.metric) else { return };
+        // Of other metrics they are for boards, which want to know who acted.
+        let metric = self.metrics.get(&*visitors.metric).filter(|metric| metric.spec.kind == MetricKind::Unique);
+        let Some(metric) = metric else { return };
         if let Some(window) = visitors.window {
             return self.windows.add_visitors(context, subject_id, &metric.spec, window, visitors);
         }

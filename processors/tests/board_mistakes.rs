@@ -114,6 +114,57 @@ fn every_mistake_is_named_where_it_stands() {
             "`window`: makes 8928 buckets, and at most 2016 are kept",
             "a larger `bucket`, or a shorter `window`",
         ),
+        ("half_life: 6h", "half_life: 6h, min_actors: 0", "0", "`min_actors`: must be from 1 to 256", ""),
+        ("half_life: 6h", "half_life: 6h, min_actors: 257", "257", "`min_actors`: must be from 1 to 256", ""),
+        (
+            "half_life: 6h",
+            "half_life: 6h, baseline: 24h",
+            "24h",
+            "`baseline`: goes with `window`, which is held against it",
+            "`window: 1h, baseline: 24h`",
+        ),
+        (
+            "window: 24h, bucket: 5m",
+            "window: 24h, bucket: 5m, baseline: 7m",
+            "7m",
+            "`baseline`: must be whole buckets of 5m",
+            "`bucket: 1m` divides every baseline",
+        ),
+        (
+            "half_life: 6h",
+            "half_life: 6h, group: properties.section",
+            "properties.section",
+            "`group`: needs `groups`, the values that have a board",
+            "`group: properties.section, groups: [sports, news]`",
+        ),
+        (
+            "half_life: 6h",
+            "half_life: 6h, groups: [sports]",
+            "[",
+            "`groups`: needs `group`, the property that has these values",
+            "`group: properties.section, groups: [sports, news]`",
+        ),
+        (
+            "half_life: 6h",
+            "half_life: 6h, group: section, groups: [sports]",
+            "section",
+            "`group`: must be `properties.` and a name of up to 64 of `A-Za-z0-9._-`",
+            "`group: properties.section, groups: [sports, news]`",
+        ),
+        (
+            "half_life: 6h",
+            "half_life: 6h, group: properties.section, groups: [sports, a@b]",
+            "a@b",
+            "`groups[1]`: must be 1 to 64 of `A-Za-z0-9._-`",
+            "",
+        ),
+        (
+            "half_life: 6h",
+            "half_life: 6h, group: properties.section, groups: [sports, sports]",
+            "sports",
+            "`groups[1]`: is named twice",
+            "",
+        ),
         ("half_life: 6h, top: 100", "half_life: 6h, top: 1001", "1001", "`top`: must be from 1 to 1000", ""),
         (
             "kinds: [article], score: { likes: 4",
@@ -160,4 +211,21 @@ fn distinct_actors_have_no_weight_and_a_metric_has_one_node() {
     assert_eq!(with("[likes, visitors]", "{ likes: 4, visitors: 1 }")[0].1, expected);
     assert_eq!(with("follows", "{ followers: 1, following: 0.5 }"), []);
     assert_eq!(with("follows", "{ followers: 1 }"), []);
+}
+
+#[test]
+fn what_a_node_counts_is_grouped_by_one_property() {
+    let other = |property: &str| {
+        let to = format!(
+            "half_life: 6h, group: properties.section, groups: [a], top: 100, to: rankings }}
+  hotter: {{ type: board, from: [likes], score: {{ likes: 1 }}, half_life: 1h, group: {property}, groups: [b], to: rankings }}"
+        );
+        mistakes("half_life: 6h, top: 100, to: rankings }", &to)
+    };
+    assert_eq!(other("properties.section"), []);
+    let mistakes = other("properties.lang");
+    let messages: Vec<_> = mistakes.iter().map(|(word, message, _)| (word.as_str(), message.as_str())).collect();
+    let of_hot = ("properties.section", "`group`: `hotter` groups `likes` by `properties.lang`");
+    assert_eq!(messages, [of_hot, ("properties.lang", "`group`: `hot` groups `likes` by `properties.section`")]);
+    assert_eq!(mistakes[0].2, "what is counted remembers one group: take the same property, or another metric");
 }

@@ -33,6 +33,13 @@ fn short_times() -> String {
     let text = changed(&text, "half_life: 6h", "half_life: 3m");
     let text = changed(&text, "window: 24h, bucket: 5m", "window: 8m, bucket: 2m");
     let text = changed(&text, "top: 100", "top: 3");
+    let more = "
+  busy:   { type: board, from: [likes, views], kinds: [article], score: { likes: 1, views: 0.5 }, window: 6m, bucket: 2m, min_actors: 3, top: 3, to: rankings }
+  fed:    { type: board, from: [likes, reads], kinds: [article], score: { likes: 1, reads: 0.25 }, half_life: 2m, min_actors: 2, group: properties.section, groups: [a, b], top: 2, to: rankings }
+  rising: { type: board, from: [likes, views], kinds: [article], score: { likes: 1, views: 1 }, window: 4m, bucket: 2m, baseline: 6m, top: 4, to: rankings }
+
+sinks:";
+    let text = changed(&text, "\nsinks:", more);
     changed(&text, "max: 60,", "max: 1000000,")
 }
 
@@ -45,6 +52,7 @@ struct Deed {
     /// When it happened, from its append time; mostly before.
     lag_ms: i64,
     duration_ms: i64,
+    section: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,9 +70,16 @@ fn step() -> impl Strategy<Value = Step> {
     let subject =
         prop::sample::select(vec!["article:1", "article:2", "article:3", "article:4", "article:b", "video:1"]);
     let lag = prop_oneof![4 => 0..5_000i64, 2 => 0..7 * MINUTE, 1 => -MINUTE..0];
-    let deed = (kind, 0..12u8, subject, lag, prop::sample::select(vec![100, 6_000]));
-    let deed =
-        deed.prop_map(|(kind, actor, subject, lag_ms, duration_ms)| Deed { kind, actor, subject, lag_ms, duration_ms });
+    let section = prop::sample::select(vec![None, Some("a"), Some("a"), Some("b"), Some("c")]);
+    let deed = (kind, 0..12u8, subject, lag, prop::sample::select(vec![100, 6_000]), section);
+    let deed = deed.prop_map(|(kind, actor, subject, lag_ms, duration_ms, section)| Deed {
+        kind,
+        actor,
+        subject,
+        lag_ms,
+        duration_ms,
+        section,
+    });
     let pass = prop_oneof![10 => 0..20_000i64, 4 => 0..3 * MINUTE, 1 => 0..20 * MINUTE, 1 => Just(300 * MINUTE)];
     prop_oneof![
         20 => deed.prop_map(Step::Deed),
@@ -75,11 +90,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Whether it is active, its greatest time, and time and section of the last switching on.
+type Like = (bool, i64, i64, Option<&'static str>);
+
 /// What was done, and what follows from it.
 #[derive(Default)]
 struct Naive {
-    /// (actor, subject) -> active, greatest time, time of the last switching on.
-    likes: HashMap<(u8, &'static str), (bool, i64, i64)>,
+    /// By actor and subject.
+    likes: HashMap<(u8, &'static str), Like>,
     changes: Changes,
 }
 
@@ -89,12 +107,12 @@ impl Naive {
         if append_ms - time > LATE_AFTER {
             return;
         }
-        let (metric, since, delta) = match deed.kind {
-            "view" => ("views", time, 1),
-            "read" if deed.duration_ms >= 5_000 => ("reads", time, 1),
+        let (metric, since, section, delta) = match deed.kind {
+            "view" => ("views", time, deed.section, 1),
+            "read" if deed.duration_ms >= 5_000 => ("reads", time, deed.section, 1),
             "like" | "unlike" => {
-                let (active, greatest, since) =
-                    self.likes.entry((deed.actor, deed.subject)).or_insert((false, time, time));
+                let (active, greatest, since, section) =
+                    self.likes.entry((deed.actor, deed.subject)).or_insert((false, time, time, None));
                 let on = deed.kind == "like";
                 if time < *greatest {
                     return;
@@ -105,22 +123,30 @@ impl Naive {
                 }
                 *active = on;
                 if on {
-                    *since = time;
+                    (*since, *section) = (time, deed.section);
                 }
-                ("likes", *since, if on { 1 } else { -1 })
+                ("likes", *since, *section, if on { 1 } else { -1 })
             }
             _ => return,
         };
-        let minute = since.div_euclid(MINUTE);
-        self.changes.add(&Change { subject: deed.subject.to_owned(), metric, minute, delta });
+        let (subject, actor, group) = (deed.subject.to_owned(), deed.actor.to_string(), section.map(str::to_owned));
+        self.changes.add(&Change { subject, metric, minute: since.div_euclid(MINUTE), delta, actor, group });
     }
 }
 
 /// The boards of [`short_times`].
 fn rules() -> Vec<Rules> {
+    let busy = Rules::new("busy", &[("likes", 1_000), ("views", 500)], Forgets::Window { minutes: 6, bucket: 2 }, 3);
+    let fed = Rules::new("fed", &[("likes", 1_000), ("reads", 250)], Forgets::HalfLife(2), 2);
+    let rising = Forgets::Trend { minutes: 4, bucket: 2, baseline: 6 };
     vec![
         Rules::new("hot", &[("likes", 4_000), ("reads", 2_000), ("views", 100)], Forgets::HalfLife(3), 3),
         Rules::new("liked-1d", &[("likes", 1_000)], Forgets::Window { minutes: 8, bucket: 2 }, 3),
+        busy.min_actors(3),
+        fed.clone().min_actors(2),
+        fed.of_group("a").min_actors(2),
+        fed.of_group("b").min_actors(2),
+        Rules::new("rising", &[("likes", 1_000), ("views", 1_000)], rising, 4),
     ]
 }
 
@@ -147,6 +173,7 @@ impl World {
         let event = json!({
             "event_id": format!("e{}", self.sent), "type": deed.kind, "actor_id": actor, "subject_id": deed.subject,
             "occurred_at": self.now_ms - deed.lag_ms, "duration_ms": deed.duration_ms,
+            "properties": deed.section.map(|section| json!({"section": section})).unwrap_or_else(|| json!({})),
         });
         self.sent += 1;
         self.driver.pipe(&actor, event.to_string().as_bytes(), self.now_ms).unwrap();
@@ -219,7 +246,7 @@ proptest! {
 }
 
 fn like(actor: u8, subject: &'static str) -> Deed {
-    Deed { kind: "like", actor, subject, lag_ms: 0, duration_ms: 0 }
+    Deed { kind: "like", actor, subject, lag_ms: 0, duration_ms: 0, section: None }
 }
 
 fn items(items: &[(&str, i64)]) -> Vec<(String, i64)> {
@@ -286,4 +313,23 @@ fn a_thousand_places_are_filled_from_all_partitions() {
     expected.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     expected.truncate(1_000);
     assert_eq!(board, expected);
+}
+
+#[test]
+fn what_is_taken_back_leaves_its_group_and_who_acted_stays() {
+    let mut world = World::new(&short_times());
+    let of = |actor, section| Deed { section: Some(section), ..like(actor, "article:1") };
+    world.deed(&of(1, "a"));
+    world.deed(&of(2, "a"));
+    world.deed(&of(3, "b"));
+    assert_eq!(world.board("fed"), items(&[("article:1", 3_000)]));
+    assert_eq!((world.board("fed@a"), world.board("fed@b")), (items(&[("article:1", 2_000)]), vec![]));
+    // It names another section than the like that it takes back.
+    world.deed(&Deed { kind: "unlike", ..of(2, "b") });
+    assert_eq!(
+        (world.board("fed"), world.board("fed@a")),
+        (items(&[("article:1", 2_000)]), items(&[("article:1", 1_000)]))
+    );
+    world.deed(&of(4, "b"));
+    assert_eq!(world.board("fed@b"), items(&[("article:1", 2_000)]));
 }

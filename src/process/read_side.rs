@@ -148,11 +148,12 @@ fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
     })
 }
 
-/// The names of the boards, as far as the file knows them. A node that another one implies is named `<node>.<type>`, and
-/// what it writes is its node's.
+/// The names of the boards: of each node that writes them that of all, and one for each group.
 fn boards(topology: &Topology<Actions>) -> Vec<String> {
-    let node = |name: String| name.split('.').next().map(str::to_owned);
-    writers(topology, RANKINGS).into_iter().filter_map(node).collect()
+    let writers = writers(topology, RANKINGS);
+    let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
+    let nodes = nodes.filter(|node| writers.iter().any(|writer| **writer == *node.name));
+    nodes.flat_map(|node| tally_processors::boards(node.blueprint.as_ref())).collect()
 }
 
 /// The nodes that write to topics of this value, in the order of the file: of reactions, what the rows carry as their
@@ -189,6 +190,10 @@ mod tests {
         assert_eq!(shipped.windows_topic.map(|topic| topic.name).as_deref(), Some("counter-windows"));
         // A topic with boards has its readers only where the file has a node that writes it.
         assert_eq!(shipped.rankings.is_some(), text.contains("to: rankings"));
+        let grouped =
+            text.replace("half_life: 6h,", "half_life: 6h, group: properties.section, groups: [sports, news],");
+        let boards = configured(&grouped).rankings.map(|rankings| rankings.nodes).unwrap_or_default();
+        assert_eq!(boards[..3], ["hot", "hot@sports", "hot@news"]);
         // What the database does not take cannot be answered from it.
         let unstored = configured(&text.replace("counter-windows, reactions, ", "counter-windows, "));
         assert_eq!((unstored.reactions, unstored.toggles), (None, vec!["likes".to_owned(), "follows".to_owned()]));

@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 const MINUTE_MS: i64 = 60_000;
 /// Half-lives that count.
@@ -16,7 +16,16 @@ pub type Board = Vec<(String, i64)>;
 #[derive(Clone, Copy, Debug)]
 pub enum Forgets {
     HalfLife(i64),
-    Window { minutes: i64, bucket: i64 },
+    Window {
+        minutes: i64,
+        bucket: i64,
+    },
+    /// Trending: the window, held against what the baseline before it lets expect.
+    Trend {
+        minutes: i64,
+        bucket: i64,
+        baseline: i64,
+    },
 }
 
 /// A board of a topology.
@@ -27,17 +36,53 @@ pub struct Rules {
     pub weights: Vec<(&'static str, i128)>,
     pub forgets: Forgets,
     pub top: usize,
+    /// Distinct actors that a subject needs.
+    pub min_actors: usize,
+    /// Only what was done in this group.
+    pub group: Option<&'static str>,
 }
 
 impl Rules {
     pub fn new(board: &str, weights: &[(&'static str, i128)], forgets: Forgets, top: usize) -> Self {
-        Self { board: board.to_owned(), weights: weights.to_vec(), forgets, top }
+        Self { board: board.to_owned(), weights: weights.to_vec(), forgets, top, min_actors: 0, group: None }
+    }
+
+    pub fn min_actors(self, min_actors: usize) -> Self {
+        Self { min_actors, ..self }
+    }
+
+    /// The same of a group.
+    pub fn of_group(&self, group: &'static str) -> Self {
+        Self { board: format!("{}@{group}", self.board), group: Some(group), ..self.clone() }
+    }
+
+    fn slot_minutes(&self) -> i64 {
+        match self.forgets {
+            Forgets::HalfLife(minutes) => minutes,
+            Forgets::Window { bucket, .. } | Forgets::Trend { bucket, .. } => bucket,
+        }
+    }
+
+    fn weight(&self, metric: &str) -> i128 {
+        self.weights.iter().find(|(known, _)| *known == metric).map_or(0, |(_, weight)| *weight)
+    }
+
+    fn takes(&self, what: &What) -> bool {
+        self.weight(what.0) != 0 && self.group.is_none_or(|group| what.1.as_deref() == Some(group))
+    }
+
+    /// Whether somebody who acted in a minute counts as one who acted lately.
+    fn is_late_act(&self, minute: i64, now: i64) -> bool {
+        let age = now - minute.div_euclid(self.slot_minutes());
+        match self.forgets {
+            Forgets::HalfLife(_) => age <= EPOCHS,
+            Forgets::Window { minutes, bucket } | Forgets::Trend { minutes, bucket, .. } => age < minutes / bucket,
+        }
     }
 
     /// The slot of time that a clock is in.
     pub fn tick(&self, clock_ms: i64) -> i64 {
-        let (Forgets::HalfLife(minutes) | Forgets::Window { bucket: minutes, .. }) = self.forgets;
-        clock_ms.div_euclid(MINUTE_MS * minutes)
+        clock_ms.div_euclid(MINUTE_MS * self.slot_minutes())
     }
 }
 
@@ -49,25 +94,43 @@ pub struct Change {
     /// Of what is counted, or taken back.
     pub minute: i64,
     pub delta: i64,
+    pub actor: String,
+    /// What was named by the event that was counted.
+    pub group: Option<String>,
 }
 
-/// Sums of one subject by metric and minute.
-type Sums = HashMap<(&'static str, i64), i64>;
+/// Metric and group.
+type What = (&'static str, Option<String>);
+
+/// Of one subject.
+#[derive(Default)]
+struct Subject {
+    /// By what and minute.
+    sums: HashMap<(What, i64), i64>,
+    /// The newest minute of who did what.
+    acts: HashMap<(What, String), i64>,
+}
 
 /// Everything that happened so far.
 #[derive(Default)]
-pub struct Changes(BTreeMap<String, Sums>);
+pub struct Changes(BTreeMap<String, Subject>);
 
 impl Changes {
     pub fn add(&mut self, change: &Change) {
-        let sums = self.0.entry(change.subject.clone()).or_default();
-        *sums.entry((change.metric, change.minute)).or_default() += change.delta;
+        let Change { subject, metric, minute, delta, actor, group } = change;
+        let subject = self.0.entry(subject.clone()).or_default();
+        let what = (*metric, group.clone());
+        *subject.sums.entry((what.clone(), *minute)).or_default() += delta;
+        if *delta > 0 {
+            let newest = subject.acts.entry((what, actor.clone())).or_insert(*minute);
+            *newest = (*newest).max(*minute);
+        }
     }
 
     /// A board as of a clock. Only articles are on boards.
     pub fn board(&self, rules: &Rules, clock_ms: i64) -> Board {
         let of_articles = self.0.iter().filter(|(subject, _)| subject.starts_with("article:"));
-        let scored = of_articles.map(|(subject, sums)| (subject.clone(), score(rules, sums, rules.tick(clock_ms))));
+        let scored = of_articles.map(|(id, subject)| (id.clone(), score(rules, subject, rules.tick(clock_ms))));
         let mut board: Board = scored.filter(|(_, score)| *score > 0).collect();
         board.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.as_bytes().cmp(b.0.as_bytes())));
         board.truncate(rules.top);
@@ -75,14 +138,29 @@ impl Changes {
     }
 }
 
-fn score(rules: &Rules, sums: &Sums, now: i64) -> i64 {
-    let weight = |metric| rules.weights.iter().find(|(known, _)| *known == metric).map_or(0, |(_, weight)| *weight);
-    let weighted = sums.iter().map(|((metric, minute), sum)| (*minute, weight(*metric) * i128::from(*sum)));
+fn score(rules: &Rules, subject: &Subject, now: i64) -> i64 {
+    let acts = subject.acts.iter().filter(|((what, _), minute)| rules.takes(what) && rules.is_late_act(**minute, now));
+    if rules.min_actors > 0 && acts.map(|((_, actor), _)| actor).collect::<HashSet<_>>().len() < rules.min_actors {
+        return 0;
+    }
+    let taken = subject.sums.iter().filter(|((what, _), _)| rules.takes(what));
+    let weighted = taken.map(|((what, minute), sum)| (*minute, rules.weight(what.0) * i128::from(*sum)));
+    let weighted: Vec<_> = weighted.collect();
+    let within = |bucket: i64, from: i64, to: i64| -> i128 {
+        let counts = |minute: i64| (from + 1..=to).contains(&minute.div_euclid(bucket));
+        weighted.iter().filter(|(minute, _)| counts(*minute)).map(|(_, sum)| sum).sum()
+    };
     let score = match rules.forgets {
-        Forgets::HalfLife(half_life) => decayed(weighted.collect(), half_life, now),
-        Forgets::Window { minutes, bucket } => {
-            let counts = |minute: i64| minute.div_euclid(bucket) > now - minutes / bucket;
-            weighted.filter(|(minute, _)| counts(*minute)).map(|(_, sum)| sum).sum()
+        Forgets::HalfLife(half_life) => decayed(weighted, half_life, now),
+        Forgets::Window { minutes, bucket } => within(bucket, now - minutes / bucket, i64::MAX - 1),
+        Forgets::Trend { minutes, bucket, baseline } => {
+            let begin = now - minutes / bucket;
+            let observed = within(bucket, begin, i64::MAX - 1);
+            // As many as there would be in a window, if all came as evenly as in the baseline; at least one.
+            let expected = (within(bucket, begin - baseline / bucket, begin) * i128::from(minutes / bucket)
+                / i128::from(baseline / bucket))
+            .max(1_000);
+            if observed > expected { (observed - expected).pow(2) / expected } else { 0 }
         }
     };
     i64::try_from(score).expect("no workload is that large")
@@ -113,6 +191,9 @@ pub fn topology() -> String {
     let more = "
   hot-1m:   { type: board,  from: [likes, reads, views], kinds: [article], score: { likes: 3, reads: -0.5, views: 1 }, half_life: 1m, top: 40, to: rankings }
   liked-4m: { type: board,  from: [likes, views], kinds: [article], score: { likes: 2, views: 0.001 }, window: 4m, bucket: 1m, top: 25, to: rankings }
+  busy-5m:  { type: board,  from: [likes, views], kinds: [article], score: { likes: 2, views: 1 }, window: 5m, bucket: 1m, min_actors: 8, top: 100, to: rankings }
+  fed:      { type: board,  from: [likes, reads, views], kinds: [article], score: { likes: 4, reads: 2, views: 1 }, half_life: 2m, min_actors: 2, group: properties.source, groups: [feed, mail], top: 30, to: rankings }
+  rising:   { type: board,  from: [likes, views], kinds: [article], score: { likes: 1, views: 1 }, window: 2m, bucket: 1m, baseline: 6m, top: 60, to: rankings }
 
 sinks:";
     assert!(shipped.contains("\nsinks:"));
@@ -122,10 +203,19 @@ sinks:";
 /// The boards of [`topology`].
 pub fn rules() -> Vec<Rules> {
     let hot = [("likes", 4_000), ("reads", 2_000), ("views", 100)];
+    let busy =
+        Rules::new("busy-5m", &[("likes", 2_000), ("views", 1_000)], Forgets::Window { minutes: 5, bucket: 1 }, 100);
+    let fed = Rules::new("fed", &[("likes", 4_000), ("reads", 2_000), ("views", 1_000)], Forgets::HalfLife(2), 30);
+    let rising = Forgets::Trend { minutes: 2, bucket: 1, baseline: 6 };
     vec![
         Rules::new("hot", &hot, Forgets::HalfLife(360), 100),
         Rules::new("liked-1d", &[("likes", 1_000)], Forgets::Window { minutes: 1_440, bucket: 5 }, 100),
         Rules::new("hot-1m", &[("likes", 3_000), ("reads", -500), ("views", 1_000)], Forgets::HalfLife(1), 40),
         Rules::new("liked-4m", &[("likes", 2_000), ("views", 1)], Forgets::Window { minutes: 4, bucket: 1 }, 25),
+        busy.min_actors(8),
+        fed.clone().min_actors(2),
+        fed.of_group("feed").min_actors(2),
+        fed.of_group("mail").min_actors(2),
+        Rules::new("rising", &[("likes", 1_000), ("views", 1_000)], rising, 60),
     ]
 }

@@ -104,12 +104,15 @@ struct Switch {
     time_ms: i64,
     /// When it was switched on last.
     since_ms: i64,
+    /// The group that was named then.
+    group: Option<String>,
 }
 
-/// How a toggle has changed: +1 or -1, and from when on.
+/// How a toggle has changed: +1 or -1, and what is counted or taken back.
 struct Switched {
     change: i64,
     since_ms: i64,
+    group: Option<String>,
 }
 
 /// As the door writes it: times are milliseconds.
@@ -122,6 +125,15 @@ struct Event {
     subject_id: String,
     occurred_at: Option<i64>,
     duration_ms: Option<i64>,
+    #[serde(default)]
+    properties: HashMap<String, serde_json::Value>,
+}
+
+impl Event {
+    /// What `group: properties.source` names.
+    fn group(&self) -> Option<String> {
+        self.properties.get("source").and_then(|value| value.as_str()).map(str::to_owned)
+    }
 }
 
 /// What can be read of something, whatever else is wrong with it.
@@ -268,7 +280,7 @@ impl Model {
         let subject = &event.subject_id;
         match event.kind.as_str() {
             "view" => {
-                self.on_boards(place, event, "views", time_ms, 1);
+                self.on_boards(place, event, ("views", event.group()), time_ms, 1);
                 self.add(subject, "views", 1);
                 self.add_window(subject, "views", HOUR_MS, time_ms);
                 self.add_window(subject, "views", DAY_MS, time_ms);
@@ -277,7 +289,7 @@ impl Model {
                 self.daily_visitors.entry(day).or_default().insert(event.actor_id.clone());
             }
             "read" if event.duration_ms.is_some_and(|duration| duration >= 5_000) => {
-                self.on_boards(place, event, "reads", time_ms, 1);
+                self.on_boards(place, event, ("reads", event.group()), time_ms, 1);
                 self.add(subject, "reads", 1);
                 self.add_window(subject, "reads", DAY_MS, time_ms);
             }
@@ -287,10 +299,10 @@ impl Model {
                 self.add_window(subject, "calls", HOUR_MS, time_ms);
             }
             "like" | "unlike" => {
-                if let Some(Switched { change, since_ms }) =
+                if let Some(Switched { change, since_ms, group }) =
                     self.switch("likes", event, event.kind == "like", time_ms, appended_ms)
                 {
-                    self.on_boards(place, event, "likes", since_ms, change);
+                    self.on_boards(place, event, ("likes", group), since_ms, change);
                     self.add(subject, "likes", change);
                 }
             }
@@ -304,9 +316,17 @@ impl Model {
         }
     }
 
-    fn on_boards(&mut self, place: Place, event: &Event, metric: &'static str, since_ms: i64, delta: i64) {
-        let (subject, minute) = (event.subject_id.clone(), since_ms.div_euclid(MINUTE_MS));
-        self.board_changes.push((place, boards::Change { subject, metric, minute, delta }));
+    fn on_boards(
+        &mut self,
+        place: Place,
+        event: &Event,
+        (metric, group): (&'static str, Option<String>),
+        since_ms: i64,
+        delta: i64,
+    ) {
+        let (subject, actor, minute) =
+            (event.subject_id.clone(), event.actor_id.clone(), since_ms.div_euclid(MINUTE_MS));
+        self.board_changes.push((place, boards::Change { subject, metric, minute, delta, actor, group }));
     }
 
     fn add(&mut self, subject: &str, metric: &'static str, change: i64) {
@@ -328,20 +348,21 @@ impl Model {
         appended_ms: i64,
     ) -> Option<Switched> {
         let key = (event.actor_id.clone(), metric, event.subject_id.clone());
-        let fresh = Switch { active: false, time_ms, since_ms: time_ms };
+        let fresh = Switch { active: false, time_ms, since_ms: time_ms, group: None };
         let switch = self.switches.entry(key.clone()).or_insert(fresh);
         if time_ms < switch.time_ms {
             return None;
         }
         let changed = switch.active != active;
-        let since_ms = if active && changed { time_ms } else { switch.since_ms };
-        *switch = Switch { active, time_ms, since_ms };
+        let (since_ms, group) =
+            if active && changed { (time_ms, event.group()) } else { (switch.since_ms, switch.group.clone()) };
+        *switch = Switch { active, time_ms, since_ms, group: group.clone() };
         if !changed {
             return None;
         }
         let created_at_ms = self.reactions.get(&key).map_or(appended_ms, |reaction| reaction.created_at_ms);
         let reaction = Reaction { active, occurred_at_ms: time_ms, created_at_ms, updated_at_ms: appended_ms };
         self.reactions.insert(key, reaction);
-        Some(Switched { change: if active { 1 } else { -1 }, since_ms })
+        Some(Switched { change: if active { 1 } else { -1 }, since_ms, group })
     }
 }

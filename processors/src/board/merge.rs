@@ -2,7 +2,8 @@
 //!
 //! A board of n subjects holds nobody who is not among the first n of its partition, so the tops are enough.
 
-use super::{BoardParams, Digest, Rules, SENT, Sent, sent_name};
+use super::params::{BoardParams, Rules};
+use super::{Digest, Sent, sent_key, sent_name};
 use crate::item::{Actions, Item};
 use std::any::Any;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::store::{KeyValueStore, StoreHandle, StoreValue};
 use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
 
-/// The tops by partition, as decimal text. A partition without anybody has none.
+/// The tops by partition, as decimal text, of groups with `@` and their name. A partition without anybody has none.
 type Tops = KeyValueStore<Arc<str>, StoredTop>;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -33,13 +34,20 @@ impl StoreValue for StoredTop {
 /// What a checked `board` node implies.
 pub struct Merge {
     node: String,
-    top: usize,
+    rules: Rules,
+}
+
+impl Merge {
+    /// The names of the boards.
+    pub(super) fn boards(&self) -> Vec<String> {
+        self.rules.boards(&self.node)
+    }
 }
 
 /// For the registry. The parameters are those of the board.
 pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
-    let Rules { top, .. } = Rules::new(params.parse::<BoardParams>()?)?;
-    Ok(Box::new(Merge { node: node.to_owned(), top }))
+    let rules = Rules::new(params.parse::<BoardParams>()?)?;
+    Ok(Box::new(Merge { node: node.to_owned(), rules }))
 }
 
 impl Blueprint<Actions> for Merge {
@@ -49,13 +57,20 @@ impl Blueprint<Actions> for Merge {
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
+        let board = |name: String| {
+            let group = name.split_once('@').map(|(_, group)| group);
+            let partition = |partition: u32| match group {
+                Some(group) => format!("{partition}@{group}").into(),
+                None => partition.to_string().into(),
+            };
+            let partitions = (0..site.upstream_tasks).map(partition).collect();
+            MergedBoard { sent_key: sent_key(group), name: name.into(), partitions, stale: true }
+        };
         Box::new(MergeProcessor {
-            board: self.node.as_str().into(),
-            top: self.top,
+            boards: self.boards().into_iter().map(board).collect(),
+            top: self.rules.top,
             tops: site.store(&self.node),
             sent: site.store(&sent_name(&self.node)),
-            partitions: (0..site.upstream_tasks).map(|partition| partition.to_string().into()).collect(),
-            stale: true,
         })
     }
 
@@ -65,13 +80,19 @@ impl Blueprint<Actions> for Merge {
 }
 
 struct MergeProcessor {
-    board: Arc<str>,
+    /// That of all, and of each group.
+    boards: Vec<MergedBoard>,
     top: usize,
     tops: StoreHandle<Tops>,
     sent: StoreHandle<Sent>,
-    /// The keys of `tops`.
+}
+
+struct MergedBoard {
+    name: Arc<str>,
+    /// The keys of its tops.
     partitions: Vec<Arc<str>>,
-    /// The board may be another than the one that was written last.
+    sent_key: Arc<str>,
+    /// It may be another than the one that was written last.
     stale: bool,
 }
 
@@ -94,21 +115,21 @@ fn merge(tops: &[Arc<PartitionTop>], n: usize) -> Vec<(&str, i64)> {
 }
 
 impl MergeProcessor {
-    fn ranking(&mut self, context: &mut Context<'_, Actions>) -> Option<Ranking> {
-        let tops: Vec<_> = (self.partitions.iter())
+    fn ranking(&self, context: &mut Context<'_, Actions>, board: &MergedBoard) -> Option<Ranking> {
+        let tops: Vec<_> = (board.partitions.iter())
             .filter_map(|partition| context.store(self.tops).get(partition).map(|top| top.0.clone()))
             .collect();
         let items = merge(&tops, self.top);
         // Where nobody was ever on the board there is nothing to say.
         let digest = (!items.is_empty()).then(|| Digest::of(0, items.iter().copied()));
         let sent = context.store(self.sent);
-        if sent.get(&SENT.into()).copied() == digest {
+        if sent.get(&board.sent_key).copied() == digest {
             return None;
         }
-        *sent.modify(&SENT.into()) = digest;
+        *sent.modify(&board.sent_key) = digest;
         let ranked = |(subject_id, score): (&str, i64)| Ranked { subject_id: subject_id.to_owned(), score };
         Some(Ranking {
-            board: self.board.to_string(),
+            board: board.name.to_string(),
             items: items.into_iter().map(ranked).collect(),
             as_of_ms: context.clock_ms(),
             version: context.version(),
@@ -119,10 +140,8 @@ impl MergeProcessor {
 impl Processor<Actions> for MergeProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
         let Item::Top(top) = item else { return Ok(()) };
-        if top.board != self.board {
-            return Ok(());
-        }
-        let Some(partition) = self.partitions.get(top.partition as usize) else {
+        let Some(board) = self.boards.iter_mut().find(|board| board.name == top.board) else { return Ok(()) };
+        let Some(partition) = board.partitions.get(top.partition as usize) else {
             let reason = format!("a top of partition {}, which this topology does not have", top.partition);
             return Err(Reject::new(reason));
         };
@@ -131,22 +150,24 @@ impl Processor<Actions> for MergeProcessor {
             true => tops.delete(partition),
             false => tops.put(partition, StoredTop(Arc::new(top.clone()))),
         }
-        self.stale = true;
+        board.stale = true;
         Ok(())
     }
 
     fn flush(&mut self, context: &mut Context<'_, Actions>) {
         // Before every partition has spoken a board would lack subjects that are on it.
-        if !self.stale || context.clock_ms() == i64::MIN {
+        if context.clock_ms() == i64::MIN {
             return;
         }
-        self.stale = false;
-        if let Some(ranking) = self.ranking(context) {
-            context.forward(Item::Ranking(ranking));
+        for board in self.boards.iter().filter(|board| board.stale) {
+            if let Some(ranking) = self.ranking(context, board) {
+                context.forward(Item::Ranking(ranking));
+            }
         }
+        self.boards.iter_mut().for_each(|board| board.stale = false);
     }
 
     fn discard(&mut self) {
-        self.stale = true;
+        self.boards.iter_mut().for_each(|board| board.stale = true);
     }
 }

@@ -4,84 +4,48 @@
 //! its partition, and sends the first ones on whenever they have changed. Behind a hop of its own, [`merge`] makes one
 //! board of the partitions' tops.
 
+mod actors;
 mod decay;
 pub(crate) mod merge;
+mod params;
 mod slots;
 #[cfg(test)]
 mod slots_tests;
 mod subjects;
+mod wants;
+
+pub(crate) use wants::{Act, CountedMetric};
 
 use crate::item::Actions;
 use crate::metric::{MetricKind, MetricSpec, metrics_of};
-use serde::Deserialize;
+use params::{Groups, Rules, tag_of};
 use slots::{Aging, Slots};
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use tally_model::check_subject_kind;
 use tally_streams::processor::Processor;
 use tally_streams::store::{KeyValueStore, RankedStore, StoreValue};
-use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, ParamError, Params, StoreSpec, suggest};
+use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec, suggest};
 use xxhash_rust::xxh3::xxh3_128;
 
-const TOP_DEFAULT: u32 = 100;
-const TOP_MAX: u32 = 1_000;
-/// In thousandths.
-const WEIGHT_MAX: i64 = 1_000_000_000;
-const MINUTE_MS: i64 = 60_000;
-/// 31 days.
-const MINUTES_MAX: i64 = 31 * 1_440;
-const BUCKET_MINUTES_DEFAULT: i64 = 5;
-/// Seven days of five minutes each.
-const BUCKETS_MAX: i64 = 2_016;
-
-/// The parameters. Exactly one of `half_life` and `window`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BoardParams {
-    /// What one of a metric counts: up to three decimals, between -1,000,000 and 1,000,000. A negative weight takes away.
-    pub score: BTreeMap<String, f64>,
-    /// Only subjects of these kinds; without it, of any.
-    #[serde(default)]
-    pub kinds: Option<Vec<String>>,
-    /// What happened this long ago counts half of what happens now: whole minutes, at most 31d.
-    #[serde(default)]
-    pub half_life: Option<ConfigDuration>,
-    /// Only what happened within this time counts, all of it the same: whole minutes, at most 31d.
-    #[serde(default)]
-    pub window: Option<ConfigDuration>,
-    /// In which steps a window moves: whole minutes that divide it, at most 2,016 of them; 5m by default.
-    #[serde(default)]
-    pub bucket: Option<ConfigDuration>,
-    /// How many subjects: 1 to 1,000; 100 by default.
-    #[serde(default)]
-    pub top: Option<u32>,
-}
-
-/// What parameters come to, once they are checked.
-struct Rules {
-    /// Metric and weight in thousandths.
-    weights: Vec<(Arc<str>, i64)>,
-    kinds: Option<Vec<String>>,
-    aging: Aging,
-    /// Of an epoch or a bucket.
-    slot_minutes: i64,
-    top: usize,
-}
+pub(crate) const MINUTE_MS: i64 = 60_000;
 
 /// A checked `board` node.
 pub struct Board {
     node: String,
     rules: Arc<Rules>,
-    /// See [`decay::weights`]; empty for a window.
+    /// See [`decay::weights`]; empty but for a half-life.
     decay: Arc<[u64]>,
 }
 
 /// The scores of subjects.
 type Scores = RankedStore<Arc<str>, Slots>;
-/// Under one key: what was sent on last.
+/// Of each board what was sent on last.
 type Sent = KeyValueStore<Arc<str>, Digest>;
-const SENT: &str = "sent";
+
+/// The key of what was sent of a board: `sent`, and for a group `sent@` and its name.
+fn sent_key(group: Option<&str>) -> Arc<str> {
+    group.map_or_else(|| "sent".into(), |group| format!("sent@{group}").into())
+}
 
 /// XXH3-128 of what was sent: enough to know whether there is anything new.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -116,114 +80,11 @@ fn sent_name(node: &str) -> String {
 /// For the registry.
 pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
     let rules = Rules::new(params.parse()?)?;
-    let decay = match rules.aging {
+    let decay = match rules.scoring.aging {
         Aging::HalfLife => decay::weights(rules.slot_minutes as u64),
-        Aging::Window { .. } => Arc::new([]),
+        Aging::Window { .. } | Aging::Trend { .. } => Arc::new([]),
     };
     Ok(Box::new(Board { node: node.to_owned(), rules: Arc::new(rules), decay }))
-}
-
-/// Whole minutes of a duration, within a limit.
-fn minutes(path: &str, duration: ConfigDuration, errors: &mut Vec<ParamError>) -> Option<i64> {
-    let millis = i64::try_from(duration.0.as_millis()).unwrap_or(i64::MAX);
-    let minutes = (millis % MINUTE_MS == 0).then_some(millis / MINUTE_MS);
-    let minutes = minutes.filter(|minutes| (1..=MINUTES_MAX).contains(minutes));
-    if minutes.is_none() {
-        errors.push(ParamError::new(path, "must be whole minutes, from 1m to 31d"));
-    }
-    minutes
-}
-
-/// A weight in thousandths. Division is exact to the last place everywhere, so a decimal of three places and its
-/// thousandths give the same number.
-fn thousandths(weight: f64) -> Result<i64, &'static str> {
-    let rounded = (weight * 1_000.0).round();
-    let thousandths = rounded as i64;
-    if rounded / 1_000.0 != weight {
-        return Err("must have at most three decimals");
-    }
-    match thousandths {
-        0 => Err("must not be 0: it counts nothing"),
-        _ if thousandths.abs() > WEIGHT_MAX => Err("must be from -1000000 to 1000000"),
-        _ => Ok(thousandths),
-    }
-}
-
-impl Rules {
-    fn new(params: BoardParams) -> Result<Self, Vec<ParamError>> {
-        let mut errors = Vec::new();
-        let mut weights: Vec<(Arc<str>, i64)> = Vec::new();
-        for (metric, weight) in &params.score {
-            match thousandths(*weight) {
-                Ok(weight) => weights.push((metric.as_str().into(), weight)),
-                Err(rule) => errors.push(ParamError::new(format!("score.{metric}"), rule)),
-            }
-        }
-        if errors.is_empty() && weights.iter().all(|(_, weight)| *weight < 0) {
-            errors.push(ParamError::new("score", "needs a weight above 0: nobody would ever be on this board"));
-        }
-        if params.kinds.as_ref().is_some_and(Vec::is_empty) {
-            errors.push(ParamError::new("kinds", "needs at least one kind").with_help("without `kinds` all are taken"));
-        }
-        for (i, kind) in params.kinds.iter().flatten().enumerate() {
-            if let Err(rule) = check_subject_kind(kind) {
-                errors.push(ParamError::new(format!("kinds[{i}]"), rule));
-            }
-        }
-        let top = params.top.unwrap_or(TOP_DEFAULT);
-        if !(1..=TOP_MAX).contains(&top) {
-            errors.push(ParamError::new("top", format!("must be from 1 to {TOP_MAX}")));
-        }
-        let aging = aging(&params, &mut errors);
-        match aging {
-            Some((aging, slot_minutes)) if errors.is_empty() => {
-                Ok(Self { weights, kinds: params.kinds, aging, slot_minutes, top: top as usize })
-            }
-            _ => Err(errors),
-        }
-    }
-
-    /// The slot of time that a clock is in; None before there is a clock.
-    fn tick(&self, clock_ms: i64) -> Option<i64> {
-        (clock_ms > i64::MIN).then(|| clock_ms.div_euclid(self.slot_minutes * MINUTE_MS))
-    }
-}
-
-/// How the board forgets, and the length of its slots in minutes.
-fn aging(params: &BoardParams, errors: &mut Vec<ParamError>) -> Option<(Aging, i64)> {
-    match (params.half_life, params.window, params.bucket) {
-        (None, None, _) => {
-            let help = "`half_life: 6h` halves scores every 6 hours, `window: 24h` counts the last 24";
-            errors.push(ParamError::new("", "needs `half_life` or `window`").with_help(help));
-            None
-        }
-        (Some(_), Some(_), _) => {
-            errors.push(ParamError::new("window", "cannot be combined with `half_life`").with_help("keep one of them"));
-            None
-        }
-        (Some(half_life), None, bucket) => {
-            if bucket.is_some() {
-                errors.push(ParamError::new("bucket", "goes with `window`; a half-life needs none"));
-            }
-            Some((Aging::HalfLife, minutes("half_life", half_life, errors)?))
-        }
-        (None, Some(window), bucket) => {
-            let (path, window) = ("window", minutes("window", window, errors));
-            let bucket = match bucket {
-                Some(bucket) => ("bucket", minutes("bucket", bucket, errors)?),
-                None => (path, BUCKET_MINUTES_DEFAULT),
-            };
-            let ((path, bucket), window) = (bucket, window?);
-            if window % bucket != 0 {
-                let message = format!("{bucket}m, the bucket, must divide the window of {window}m");
-                errors.push(ParamError::new(path, message).with_help("`bucket: 1m` divides every window"));
-            } else if window / bucket > BUCKETS_MAX {
-                let message = format!("makes {} buckets, and at most {BUCKETS_MAX} are kept", window / bucket);
-                errors.push(ParamError::new(path, message).with_help("a larger `bucket`, or a shorter `window`"));
-            }
-            Some((Aging::Window { buckets: window / bucket }, bucket))
-        }
-    }
 }
 
 impl Board {
@@ -250,16 +111,30 @@ impl Board {
         let unique = metrics.iter().any(|metric| metric.name == name && metric.kind == MetricKind::Unique);
         unique.then(|| error(format!("`{name}` counts distinct actors; a board adds up changes")))
     }
+
+    /// What a node counts remembers one group.
+    fn check_groups(&self, Groups { property, values }: &Groups, site: &BuildSite<'_, Actions>) -> Option<ParamError> {
+        let metrics: Vec<MetricSpec> = self.inputs(site).flat_map(|(_, metrics)| metrics).collect();
+        let others = metrics.iter().flat_map(|metric| {
+            wants::boards_of(site, &metric.name).map(move |(node, other)| (&metric.name, node, other))
+        });
+        others.into_iter().find_map(|(metric, node, other)| {
+            let groups = other.rules.groups.as_ref()?;
+            if groups.property != *property {
+                let message = format!("`{node}` groups `{metric}` by `properties.{}`", groups.property);
+                let help = "what is counted remembers one group: take the same property, or another metric";
+                return Some(ParamError::new("group", message).with_help(help));
+            }
+            let same = |value: &&String| groups.values.iter().any(|v| v != *value && tag_of(v) == tag_of(value));
+            let value = values.iter().find(same)?;
+            Some(ParamError::new("groups", format!("`{value}` and a value of `{node}` share a hash: rename one")))
+        })
+    }
 }
 
 impl Blueprint<Actions> for Board {
     fn stores(&self) -> Vec<StoreSpec> {
-        let slot = self.rules.slot_minutes;
-        let windows = match self.rules.aging {
-            Aging::HalfLife => format!("half-life {slot} min"),
-            Aging::Window { buckets } => format!("{} min by {slot} min", buckets * slot),
-        };
-        let scores = (self.node.clone(), "ranked", vec![windows], Scores::make as fn() -> _);
+        let scores = (self.node.clone(), "ranked", self.rules.windows(), Scores::make as fn() -> _);
         let sent = (sent_name(&self.node), "key-value", Vec::new(), Sent::make as fn() -> _);
         let spec = |(name, kind, windows, make)| StoreSpec { name, kind, schema_version: 1, windows, make };
         [scores, sent].map(spec).into()
@@ -276,20 +151,20 @@ impl Blueprint<Actions> for Board {
             };
             errors.extend(idle.map(error));
         }
+        errors.extend(self.rules.groups.as_ref().and_then(|groups| self.check_groups(groups, site)));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
-        Box::new(subjects::SubjectBoard {
-            board: self.node.as_str().into(),
-            rules: self.rules.clone(),
-            decay: self.decay.clone(),
-            scores: site.store(&self.node),
-            sent: site.store(&sent_name(&self.node)),
-        })
+        Box::new(subjects::SubjectBoard::new(self, site))
     }
 
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// The names of the boards that a node writes: that of all, and one for each group. None where it writes none.
+pub(crate) fn boards_written(blueprint: &dyn Blueprint<Actions>) -> Vec<String> {
+    blueprint.as_any().downcast_ref::<merge::Merge>().map(|merge| merge.boards()).unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 //! to the slot of what it retracts: so they depend neither on the order of changes nor on how they were combined, and
 //! what was taken back leaves nothing behind.
 
+use super::actors::Actors;
 use super::decay::FRACTION_BITS;
 use tally_streams::store::{Ranked, StoreValue};
 
@@ -11,6 +12,12 @@ use tally_streams::store::{Ranked, StoreValue};
 const EPOCHS_MAX: i64 = 64;
 /// How far ahead of the clock an epoch is told from the next one.
 const EPOCHS_AHEAD_MAX: i64 = 64;
+/// The least that is expected of anybody who trends: one, in thousandths.
+const EXPECTED_MIN: i128 = 1_000;
+/// What stands in place of a slot where a difference speaks of an actor: its last act, or that it is forgotten. No time
+/// lies in these slots.
+const ACTED: i64 = i64::MIN;
+const FORGOTTEN: i64 = i64::MIN + 1;
 
 /// How a board forgets. A tick is the slot that the clock is in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +29,21 @@ pub(super) enum Aging {
         /// How many.
         buckets: i64,
     },
+    /// What is in the last buckets counts by how far it lies above what the buckets before let expect.
+    Trend {
+        /// How many are observed.
+        buckets: i64,
+        /// How many before those say what is expected.
+        baseline: i64,
+    },
+}
+
+/// What a score depends on besides sums and tick.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Scoring {
+    pub aging: Aging,
+    /// So many distinct actors have to have acted lately; 0 where nobody is asked for.
+    pub actors_min: usize,
 }
 
 impl Aging {
@@ -30,13 +52,33 @@ impl Aging {
         match self {
             Self::HalfLife => tick.saturating_sub(EPOCHS_MAX),
             Self::Window { buckets } => tick.saturating_sub(buckets - 1),
+            Self::Trend { buckets, baseline } => tick.saturating_sub(buckets + baseline - 1),
+        }
+    }
+
+    /// The first slot whose actors count at a tick.
+    fn first_acted(self, tick: i64) -> i64 {
+        match self {
+            Self::Trend { buckets, .. } => tick.saturating_sub(buckets - 1),
+            _ => self.first_slot(tick),
+        }
+    }
+
+    /// The first tick after `tick` at which a slot counts otherwise.
+    fn next_tick(self, slot: i64, tick: i64) -> i64 {
+        match self {
+            Self::HalfLife => tick.saturating_add(1),
+            Self::Window { buckets } => slot.saturating_add(buckets),
+            Self::Trend { buckets, .. } if slot.saturating_add(buckets) > tick => slot.saturating_add(buckets),
+            Self::Trend { buckets, baseline } => slot.saturating_add(buckets + baseline),
         }
     }
 }
 
-/// Sums by slot, ascending; none is 0. Of a window in thousandths; of a half-life in 2^-32 thousandths.
+/// Sums by slot, ascending; none is 0. Of a window in thousandths; of a half-life in 2^-32 thousandths. And who acted,
+/// where the board asks for that; never empty.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Slots(Vec<(i64, i128)>);
+pub(super) struct Slots(Vec<(i64, i128)>, Option<Box<Actors>>);
 
 impl Slots {
     /// Adds to the sum of a slot. 127 bits hold 2^63 changes of the greatest weight; what is beyond wraps around, so
@@ -59,6 +101,21 @@ impl Slots {
     pub fn forget_before(&mut self, slot: i64) {
         let behind = self.0.partition_point(|(known, _)| *known < slot);
         self.0.drain(..behind);
+        self.change_actors(|actors| actors.forget_before(slot));
+    }
+
+    /// Somebody acts; `max` are remembered.
+    pub fn act(&mut self, hash: u64, slot: i64, max: usize) {
+        self.1.get_or_insert_default().act(hash, slot, max);
+    }
+
+    fn change_actors(&mut self, change: impl FnOnce(&mut Actors)) {
+        if let Some(actors) = &mut self.1 {
+            change(actors);
+            if actors.is_empty() {
+                self.1 = None;
+            }
+        }
     }
 
     fn counting(&self, aging: Aging, tick: i64) -> &[(i64, i128)] {
@@ -91,36 +148,74 @@ fn decayed(epochs: &[(i64, i128)], tick: i64) -> i128 {
     value
 }
 
+/// Rise against the own baseline, in the manner of Mastodon's trends: (observed - expected)^2 / expected, cut off to a
+/// whole number, where more was observed than expected; expected is never less than one. It is what `calculate_scores` in
+/// `app/models/trends/tags.rb` of <https://github.com/mastodon/mastodon> does with today's and yesterday's accounts. It
+/// differs in three things: sums of weights over any two times are compared, not accounts of two days; they move by a
+/// bucket; and a peak is not remembered, so that a score is a function of what is in the buckets alone. What is a
+/// threshold there is `min_actors` here.
+fn risen(slots: &[(i64, i128)], buckets: i64, baseline: i64, tick: i64) -> i128 {
+    let sum = |slots: &[(i64, i128)]| slots.iter().fold(0i128, |sum, (_, amount)| sum.wrapping_add(*amount));
+    let (before, observed) = slots.split_at(slots.partition_point(|(slot, _)| *slot <= tick.saturating_sub(buckets)));
+    let expected = sum(before).saturating_mul(buckets.into()) / i128::from(baseline);
+    let expected = expected.max(EXPECTED_MIN);
+    match sum(observed).saturating_sub(expected) {
+        risen @ 1.. => risen.saturating_mul(risen) / expected,
+        _ => 0,
+    }
+}
+
 fn halved(value: i128, times: i64) -> i128 {
     value >> times.clamp(0, 127)
 }
 
 impl Ranked for Slots {
-    type Rule = Aging;
+    type Rule = Scoring;
 
-    fn score(&self, aging: Aging, tick: i64) -> Option<i64> {
+    fn score(&self, rule: Scoring, tick: i64) -> Option<i64> {
+        let aging = rule.aging;
+        let acted = || self.1.as_ref().map_or(0, |actors| actors.since(aging.first_acted(tick)));
+        if rule.actors_min > 0 && acted() < rule.actors_min {
+            return None;
+        }
         let slots = self.counting(aging, tick);
         let score = match aging {
             Aging::HalfLife => decayed(slots, tick) >> FRACTION_BITS,
             Aging::Window { .. } => slots.iter().fold(0i128, |sum, (_, amount)| sum.wrapping_add(*amount)),
+            Aging::Trend { buckets, baseline } => risen(slots, buckets, baseline, tick),
         };
         (score > 0).then(|| i64::try_from(score).unwrap_or(i64::MAX))
     }
 
-    fn next_tick(&self, aging: Aging, tick: i64) -> Option<i64> {
-        let (oldest, _) = self.counting(aging, tick).first()?;
-        Some(match aging {
-            Aging::HalfLife => tick + 1,
-            Aging::Window { buckets } => oldest.saturating_add(buckets),
-        })
+    fn next_tick(&self, Scoring { aging, .. }: Scoring, tick: i64) -> Option<i64> {
+        let slots = match aging {
+            // The first one leaves first.
+            Aging::HalfLife | Aging::Window { .. } => self.counting(aging, tick).iter().take(1),
+            Aging::Trend { .. } => self.counting(aging, tick).iter().take(usize::MAX),
+        };
+        let acted = self.1.as_ref().and_then(|actors| actors.oldest_since(aging.first_acted(tick)));
+        slots.map(|(slot, _)| *slot).chain(acted).map(|slot| aging.next_tick(slot, tick)).min()
+    }
+
+    fn ages_each_tick(Scoring { aging, .. }: Scoring) -> bool {
+        aging == Aging::HalfLife
     }
 
     fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_empty() && self.1.is_none()
     }
 
-    /// Slot, low and high half of what is added to its sum.
+    /// Slot, low and high half of what is added to its sum. Of an actor [`ACTED`], hash and slot, or [`FORGOTTEN`], hash
+    /// and 0.
     fn difference(&self, before: &Self, items: &mut Vec<u64>) {
+        if self.1 != before.1 {
+            let nobody = Actors::default();
+            let [now, was] = [self, before].map(|slots| slots.1.as_deref().unwrap_or(&nobody));
+            now.differences(was, |hash, slot| match slot {
+                Some(slot) => items.extend([ACTED as u64, hash, slot as u64]),
+                None => items.extend([FORGOTTEN as u64, hash, 0]),
+            });
+        }
         let mut item = |slot: i64, amount: i128| {
             if amount != 0 {
                 items.extend([slot as u64, amount as u64, (amount >> 64) as u64]);
@@ -150,20 +245,32 @@ impl Ranked for Slots {
     fn apply(&mut self, items: &[u64]) -> bool {
         let (slots, rest) = items.as_chunks();
         for [slot, low, high] in slots {
-            self.add(*slot as i64, (i128::from(*high as i64) << 64) | i128::from(*low));
+            match *slot as i64 {
+                ACTED => self.1.get_or_insert_default().set(*low, Some(*high as i64)),
+                FORGOTTEN => self.change_actors(|actors| actors.set(*low, None)),
+                slot => self.add(slot, (i128::from(*high as i64) << 64) | i128::from(*low)),
+            }
         }
         rest.is_empty()
     }
 }
 
 impl StoreValue for Slots {
+    /// Sums; actors behind them where there are any.
     fn encode(&self, out: &mut Vec<u8>) {
         // Only a failing writer fails here, and a vector does not.
         *out = postcard::to_extend(&self.0, std::mem::take(out)).unwrap_or_default();
+        if let Some(actors) = &self.1 {
+            *out = postcard::to_extend(actors, std::mem::take(out)).unwrap_or_default();
+        }
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (slots, rest) = postcard::take_from_bytes(bytes).ok()?;
-        rest.is_empty().then_some(Self(slots))
+        let (sums, rest) = postcard::take_from_bytes(bytes).ok()?;
+        if rest.is_empty() {
+            return Some(Self(sums, None));
+        }
+        let (actors, rest) = postcard::take_from_bytes(rest).ok()?;
+        rest.is_empty().then_some(Self(sums, Some(actors)))
     }
 }

@@ -1,12 +1,17 @@
 //! Sums and scores against the plainest arithmetic that there is.
 
-use super::slots::{Aging, Slots};
+use super::slots::{Aging, Scoring, Slots};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tally_streams::store::{Ranked, StoreValue};
 
 const ONE: i128 = 1 << 32;
 const NOW: i64 = 100;
+
+/// Whoever acted.
+fn of(aging: Aging) -> Scoring {
+    Scoring { aging, actors_min: 0 }
+}
 
 fn slots(sums: &[(i64, i128)]) -> Slots {
     let mut slots = Slots::default();
@@ -33,17 +38,17 @@ proptest! {
         let mut sums: BTreeMap<i64, i128> = BTreeMap::new();
         changes.iter().for_each(|(epoch, amount)| *sums.entry(*epoch).or_default() += amount);
         let tick = NOW + later;
-        prop_assert_eq!(slots(&changes).score(Aging::HalfLife, tick), naive_decayed(&sums, tick));
+        prop_assert_eq!(slots(&changes).score(of(Aging::HalfLife), tick), naive_decayed(&sums, tick));
     }
 
     #[test]
     fn one_epoch_later_it_is_its_half_cut_off(changes in changes()) {
         // Nothing so old that it is dropped meanwhile.
         let slots = slots(&changes.into_iter().filter(|(epoch, _)| *epoch > NOW - 20).collect::<Vec<_>>());
-        let mut score = slots.score(Aging::HalfLife, NOW).unwrap_or_default();
+        let mut score = slots.score(of(Aging::HalfLife), NOW).unwrap_or_default();
         for tick in NOW + 1..NOW + 40 {
             score /= 2;
-            prop_assert_eq!(slots.score(Aging::HalfLife, tick).unwrap_or_default(), score);
+            prop_assert_eq!(slots.score(of(Aging::HalfLife), tick).unwrap_or_default(), score);
         }
     }
 
@@ -61,27 +66,40 @@ proptest! {
     fn a_window_is_the_sum_of_its_buckets(changes in changes(), buckets in 1..80i64, tick in NOW - 90..NOW + 90) {
         let counts = |slot: i64| slot > tick - buckets;
         let sum: i128 = changes.iter().filter(|(slot, _)| counts(*slot)).map(|(_, amount)| amount).sum();
-        let score = slots(&changes).score(Aging::Window { buckets }, tick);
+        let score = slots(&changes).score(of(Aging::Window { buckets }), tick);
         prop_assert_eq!(score.map(i128::from), (sum > 0).then_some(sum));
     }
 
     #[test]
-    fn the_next_tick_is_the_first_at_which_a_score_changes(changes in changes(), buckets in 1..80i64) {
-        let (slots, aging) = (slots(&changes), Aging::Window { buckets });
-        let mut tick = NOW;
-        while let Some(next) = slots.next_tick(aging, tick) {
-            prop_assert!(next > tick);
-            for between in tick..next {
-                prop_assert_eq!(slots.score(aging, between), slots.score(aging, tick));
+    fn the_next_tick_is_the_first_at_which_a_score_changes(
+        changes in changes(), buckets in 1..80i64, baseline in 1..80i64
+    ) {
+        let mut slots = slots(&changes);
+        changes.iter().for_each(|(slot, amount)| slots.act(*amount as u64 % 5, *slot, 2));
+        for (aging, actors_min) in [
+            (Aging::Window { buckets }, 0), (Aging::Window { buckets }, 2),
+            (Aging::Trend { buckets, baseline }, 0), (Aging::Trend { buckets, baseline }, 2),
+        ] {
+            let (rule, mut tick) = (Scoring { aging, actors_min }, NOW);
+            while let Some(next) = slots.next_tick(rule, tick) {
+                prop_assert!(next > tick);
+                for between in tick..next {
+                    prop_assert_eq!(slots.score(rule, between), slots.score(rule, tick));
+                }
+                tick = next;
             }
-            tick = next;
+            prop_assert_eq!(slots.score(rule, tick), None);
         }
-        prop_assert_eq!(slots.score(aging, tick), None);
     }
 
     #[test]
     fn a_difference_makes_one_of_the_other_and_bytes_come_back(before in changes(), now in changes()) {
-        let (mut value, now) = (slots(&before), slots(&now));
+        let with_actors = |changes: &[(i64, i128)]| {
+            let mut slots = slots(changes);
+            changes.iter().for_each(|(slot, amount)| slots.act(*amount as u64 % 9, *slot, 4));
+            slots
+        };
+        let (mut value, now) = (with_actors(&before), with_actors(&now));
         let (mut items, mut bytes) = (Vec::new(), Vec::new());
         now.difference(&value, &mut items);
         prop_assert!(value.apply(&items));
@@ -98,10 +116,10 @@ proptest! {
 fn sixty_four_epochs_count_and_the_sixty_fifth_is_dropped_whole() {
     let aging = Aging::HalfLife;
     let huge = slots(&[(NOW, ONE << 64)]);
-    assert_eq!(huge.score(aging, NOW + 64), Some(1));
-    assert_eq!(huge.score(aging, NOW + 65), None);
-    assert_eq!(huge.next_tick(aging, NOW + 64), Some(NOW + 65));
-    assert_eq!(huge.next_tick(aging, NOW + 65), None);
+    assert_eq!(huge.score(of(aging), NOW + 64), Some(1));
+    assert_eq!(huge.score(of(aging), NOW + 65), None);
+    assert_eq!(huge.next_tick(of(aging), NOW + 64), Some(NOW + 65));
+    assert_eq!(huge.next_tick(of(aging), NOW + 65), None);
     let mut slots = slots(&[(NOW, 5), (NOW + 1, 7)]);
     slots.forget_before(aging.first_slot(NOW + 65));
     assert_eq!(slots, super::slots_tests::slots(&[(NOW + 1, 7)]));
@@ -110,18 +128,18 @@ fn sixty_four_epochs_count_and_the_sixty_fifth_is_dropped_whole() {
 #[test]
 fn what_is_ahead_of_the_clock_counts_as_much_as_it_will_have_counted() {
     let ahead = slots(&[(NOW, 3 * ONE), (NOW + 1, ONE), (NOW + 3, ONE)]);
-    let scores: Vec<_> = (NOW..NOW + 5).map(|tick| ahead.score(Aging::HalfLife, tick)).collect();
+    let scores: Vec<_> = (NOW..NOW + 5).map(|tick| ahead.score(of(Aging::HalfLife), tick)).collect();
     assert_eq!(scores, [3 + 2 + 8, 6, 3, 1, 0].map(|score| (score > 0).then_some(score)));
-    assert_eq!(slots(&[(i64::MAX, ONE)]).score(Aging::HalfLife, NOW), Some(i64::MAX));
-    assert_eq!(slots(&[(i64::MIN, ONE)]).score(Aging::HalfLife, NOW), None);
-    assert_eq!(ahead.score(Aging::Window { buckets: 1 }, NOW), Some(5 << 32));
+    assert_eq!(slots(&[(i64::MAX, ONE)]).score(of(Aging::HalfLife), NOW), Some(i64::MAX));
+    assert_eq!(slots(&[(i64::MIN, ONE)]).score(of(Aging::HalfLife), NOW), None);
+    assert_eq!(ahead.score(of(Aging::Window { buckets: 1 }), NOW), Some(5 << 32));
 }
 
 #[test]
 fn sums_without_measure_wrap_around_and_scores_end_at_the_greatest() {
     let most = i128::MAX;
     let mut slots = slots(&[(NOW, most), (NOW, most), (NOW, -most)]);
-    assert_eq!(slots.score(Aging::HalfLife, NOW), Some(i64::MAX));
+    assert_eq!(slots.score(of(Aging::HalfLife), NOW), Some(i64::MAX));
     slots.add(NOW, -most);
     assert!(slots.is_empty());
 }
@@ -131,6 +149,49 @@ fn the_stored_bytes_are_what_they_have_always_been() {
     let mut bytes = Vec::new();
     slots(&[(83_113, 4_000), (83_114, -ONE)]).encode(&mut bytes);
     assert_eq!(bytes, b"\x02\xd2\x92\x0a\xc0\x3e\xd4\x92\x0a\xff\xff\xff\xff\x1f");
+    let mut acted = slots(&[(83_113, 4_000)]);
+    acted.act(7, 83_113, 2);
+    acted.act(300, 83_114, 2);
+    let mut with_actors = Vec::new();
+    acted.encode(&mut with_actors);
+    assert_eq!(with_actors, b"\x01\xd2\x92\x0a\xc0\x3e\x02\x07\xd2\x92\x0a\xac\x02\xd4\x92\x0a");
+    assert_eq!(Slots::decode(&with_actors), Some(acted.clone()));
+    let mut difference = Vec::new();
+    acted.difference(&slots(&[(83_113, 3_000)]), &mut difference);
+    let acts = i64::MIN as u64;
+    assert_eq!(difference, [acts, 7, 83_113, acts, 300, 83_114, 83_113, 1_000, 0]);
     assert_eq!(Slots::decode(&bytes[1..]), None);
     assert_eq!(Slots::decode(b""), None);
+}
+
+#[test]
+fn who_trends_has_risen_above_what_was_to_be_expected() {
+    let rule = of(Aging::Trend { buckets: 2, baseline: 8 });
+    let score = |sums: &[(i64, i128)]| slots(sums).score(rule, NOW);
+    // 40 in eight buckets let expect 10 in two.
+    let baseline = [(NOW - 9, 15_000), (NOW - 5, 5_000), (NOW - 2, 20_000)];
+    let and = |observed: i128| score(&[baseline.as_slice(), &[(NOW, observed)]].concat());
+    assert_eq!(and(30_000), Some(40_000), "(30 - 10)^2 / 10");
+    assert_eq!(and(10_001), None, "0.001^2 / 10");
+    assert_eq!((and(10_000), and(2_000)), (None, None));
+    // Where nothing was, one is expected.
+    assert_eq!(score(&[(NOW - 1, 3_000)]), Some(4_000), "(3 - 1)^2 / 1");
+    assert_eq!(score(&[(NOW - 10, 99_000), (NOW, 3_000)]), Some(4_000), "what lies before the baseline");
+    assert_eq!(score(&[(NOW - 5, -99_000), (NOW, 3_000)]), Some(4_000), "a baseline below nothing");
+    assert_eq!(score(&[(NOW - 5, i128::MAX), (NOW, i128::MAX)]), Some(i64::MAX));
+}
+
+#[test]
+fn a_subject_enters_when_enough_have_acted_and_leaves_with_their_acts() {
+    let rule = Scoring { aging: Aging::Window { buckets: 10 }, actors_min: 2 };
+    let mut slots = slots(&[(NOW, 5_000)]);
+    slots.act(1, NOW - 5, 2);
+    slots.act(1, NOW - 4, 2);
+    assert_eq!(slots.score(rule, NOW), None, "one, twice");
+    slots.act(2, NOW - 3, 2);
+    assert_eq!(slots.score(rule, NOW), Some(5_000));
+    assert_eq!((slots.score(rule, NOW + 5), slots.score(rule, NOW + 6)), (Some(5_000), None));
+    // Nothing but actors is kept as long as they count: order must not matter to what comes.
+    slots.add(NOW, -5_000);
+    assert!(!slots.is_empty() && slots.next_tick(rule, NOW) == Some(NOW + 6));
 }

@@ -1,79 +1,158 @@
 //! The scores of one partition's subjects, and who is at their top.
 
+use super::params::Rules;
 use super::slots::Aging;
-use super::{Digest, MINUTE_MS, Rules, SENT, Scores, Sent};
+use super::{Board, Digest, MINUTE_MS, Scores, Sent, sent_key, sent_name};
 use crate::item::{Actions, Item};
+use hashbrown::HashMap;
 use std::sync::Arc;
-use tally_model::{Delta, PartitionTop, SubjectChanges, subject_kind};
+use tally_model::{Delta, PartitionTop, SubjectChanges, Visitors, grouped_metric, subject_kind};
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::store::StoreHandle;
+use tally_streams::topology::BuildSite;
 
 pub(super) struct SubjectBoard {
-    pub board: Arc<str>,
-    pub rules: Arc<Rules>,
-    /// By minute of an epoch; empty for a window.
-    pub decay: Arc<[u64]>,
-    pub scores: StoreHandle<Scores>,
-    pub sent: StoreHandle<Sent>,
+    rules: Arc<Rules>,
+    /// By minute of an epoch; empty but for a half-life.
+    decay: Arc<[u64]>,
+    /// That of all first.
+    boards: Vec<OneBoard>,
+    /// Metric, as the hop names it, to its weight and its board among `boards`.
+    weights: HashMap<Arc<str>, (i64, usize), ahash::RandomState>,
+    scores: StoreHandle<Scores>,
+    sent: StoreHandle<Sent>,
+}
+
+/// The board of all subjects, or of a group.
+struct OneBoard {
+    name: Arc<str>,
+    /// Its group in the store of scores; empty for the board of all.
+    group: Arc<str>,
+    sent_key: Arc<str>,
+}
+
+impl OneBoard {
+    /// The key of a subject's score.
+    fn key(&self, subject_id: &Arc<str>) -> Arc<str> {
+        match &*self.group {
+            "" => subject_id.clone(),
+            // No group and no subject has a NUL.
+            group => [group, "\0", subject_id].concat().into(),
+        }
+    }
+
+    fn subject_of(&self, key: Arc<str>) -> Arc<str> {
+        match key.split_once('\0') {
+            Some((_, subject_id)) => subject_id.into(),
+            None => key,
+        }
+    }
+}
+
+/// What happens to the score of a subject.
+#[derive(Clone, Copy)]
+enum Step {
+    Add(i128),
+    /// The hash of somebody who acts.
+    Act(u64),
 }
 
 impl SubjectBoard {
-    /// The slot that a change goes to, and what it adds there; None where it does not count.
-    fn amount(&self, delta: &Delta) -> Option<(i64, i128)> {
-        let (_, weight) = self.rules.weights.iter().find(|(metric, _)| *metric == delta.metric)?;
+    pub fn new(board: &Board, site: &BuildSite<'_, Actions>) -> Self {
+        let (rules, all) = (board.rules.clone(), site.node);
+        let groups = rules.groups.iter().flat_map(|groups| groups.values.iter().map(|value| (&groups.property, value)));
+        let of_all = OneBoard { name: all.into(), group: "".into(), sent_key: sent_key(None) };
+        let (mut boards, mut weights) = (vec![of_all], HashMap::default());
+        for (metric, weight) in &rules.weights {
+            weights.insert(metric.clone(), (*weight, 0));
+        }
+        for (property, value) in groups {
+            for (metric, weight) in &rules.weights {
+                weights.insert(grouped_metric(metric, property, value).into(), (*weight, boards.len()));
+            }
+            let (name, sent_key) = (format!("{all}@{value}").into(), sent_key(Some(value)));
+            boards.push(OneBoard { name, group: value.as_str().into(), sent_key });
+        }
+        let (scores, sent) = (site.store(site.node), site.store(&sent_name(site.node)));
+        Self { decay: board.decay.clone(), rules: rules.clone(), boards, weights, scores, sent }
+    }
+
+    /// The board that a change counts on, its slot, and what it adds there; None where it does not count.
+    ///
+    /// Also what is `total_only` counts, which windows of totals must ignore: they may be closed. A bucket never is, it
+    /// leaves by the clock; as long as it counts, what it holds can be taken back.
+    fn addition(&self, delta: &Delta) -> Option<(usize, i64, Step)> {
+        let (weight, board) = self.weights.get(&delta.metric)?;
         let amount = i128::from(*weight).wrapping_mul(i128::from(delta.delta));
         let slot = delta.minute.div_euclid(self.rules.slot_minutes);
-        match self.rules.aging {
-            // Also what is `total_only`, which windows of totals must ignore: they may be closed. A bucket never is, it
-            // leaves by the clock; as long as it counts, what it holds can be taken back.
-            Aging::Window { .. } => Some((slot, amount)),
+        let amount = match self.rules.scoring.aging {
+            Aging::Window { .. } | Aging::Trend { .. } => amount,
             Aging::HalfLife => {
                 let minute = delta.minute.rem_euclid(self.rules.slot_minutes);
-                let weight = self.decay.get(usize::try_from(minute).ok()?)?;
-                Some((slot, amount.wrapping_mul(i128::from(*weight))))
+                amount.wrapping_mul(i128::from(*self.decay.get(usize::try_from(minute).ok()?)?))
             }
-        }
+        };
+        Some((*board, slot, Step::Add(amount)))
+    }
+
+    /// The same of those who acted.
+    fn acts<'a>(&self, visitors: &'a Visitors) -> impl Iterator<Item = (usize, i64, Step)> + use<'a> {
+        let asked = self.rules.scoring.actors_min > 0;
+        let board = asked.then(|| self.weights.get(&visitors.metric)).flatten().map(|(_, board)| *board);
+        let slot = visitors.window.map(|(_, start_ms)| start_ms.div_euclid(self.rules.slot_minutes * MINUTE_MS));
+        board
+            .zip(slot)
+            .into_iter()
+            .flat_map(|(board, slot)| visitors.hashes.iter().map(move |hash| (board, slot, Step::Act(*hash))))
     }
 
     /// Brings the order of scores to the clock; the first slot that counts.
     fn advance(&self, context: &mut Context<'_, Actions>) -> Option<i64> {
         let tick = self.rules.tick(context.clock_ms())?;
-        context.store(self.scores).advance(self.rules.aging, tick);
-        Some(self.rules.aging.first_slot(tick))
+        context.store(self.scores).advance(self.rules.scoring, tick);
+        Some(self.rules.scoring.aging.first_slot(tick))
     }
 
     /// What the board's task gets to know; None where it knows it already.
-    fn news(&self, context: &mut Context<'_, Actions>) -> Option<PartitionTop> {
-        self.advance(context)?;
-        let items = context.store(self.scores).take_top(self.rules.top)?;
-        let epoch = match self.rules.aging {
+    fn news(&self, context: &mut Context<'_, Actions>, board: &OneBoard) -> Option<PartitionTop> {
+        let items = context.store(self.scores).take_top(&board.group, self.rules.top)?;
+        let items: Vec<_> = items.into_iter().map(|(key, score)| (board.subject_of(key), score)).collect();
+        let epoch = match self.rules.scoring.aging {
             Aging::HalfLife => self.rules.tick(context.clock_ms())?,
-            Aging::Window { .. } => 0,
+            Aging::Window { .. } | Aging::Trend { .. } => 0,
         };
         // To say that there is nobody is the same in every epoch, and needless before there was anybody.
         let digest = (!items.is_empty()).then(|| Digest::of(epoch, items.iter().map(|(id, score)| (&**id, *score))));
         let sent = context.store(self.sent);
-        if sent.get(&SENT.into()).copied() == digest {
+        if sent.get(&board.sent_key).copied() == digest {
             return None;
         }
-        *sent.modify(&SENT.into()) = digest;
-        Some(PartitionTop { board: self.board.clone(), partition: context.origin().partition, epoch, items })
+        *sent.modify(&board.sent_key) = digest;
+        Some(PartitionTop { board: board.name.clone(), partition: context.origin().partition, epoch, items })
     }
 }
 
 impl Processor<Actions> for SubjectBoard {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
-        let Item::Changes(SubjectChanges { subject_id, deltas, .. }) = item else { return Ok(()) };
+        let Item::Changes(SubjectChanges { subject_id, deltas, visitors }) = item else { return Ok(()) };
         if self.rules.kinds.as_ref().is_some_and(|kinds| kinds.iter().all(|kind| kind != subject_kind(subject_id))) {
             return Ok(());
         }
         let first = self.advance(context).unwrap_or(i64::MIN);
-        let amounts: Vec<_> =
-            deltas.iter().filter_map(|delta| self.amount(delta)).filter(|(slot, _)| *slot >= first).collect();
-        if !amounts.is_empty() {
-            context.store(self.scores).modify(subject_id, |slots| {
+        let additions = deltas.iter().filter_map(|delta| self.addition(delta));
+        let steps = additions.chain(visitors.iter().flat_map(|visitors| self.acts(visitors)));
+        let mut steps: Vec<_> = steps.filter(|(_, slot, _)| *slot >= first).collect();
+        steps.sort_by_key(|(board, ..)| *board);
+        for steps in steps.chunk_by(|a, b| a.0 == b.0) {
+            let key = self.boards[steps[0].0].key(subject_id);
+            context.store(self.scores).modify(&key, |slots| {
                 slots.forget_before(first);
-                amounts.into_iter().for_each(|(slot, amount)| slots.add(slot, amount));
+                for (_, slot, step) in steps {
+                    match step {
+                        Step::Add(amount) => slots.add(*slot, *amount),
+                        Step::Act(hash) => slots.act(*hash, *slot, self.rules.scoring.actors_min),
+                    }
+                }
             });
         }
         Ok(())
@@ -89,8 +168,13 @@ impl Processor<Actions> for SubjectBoard {
     }
 
     fn flush(&mut self, context: &mut Context<'_, Actions>) {
-        if let Some(top) = self.news(context) {
-            context.forward(Item::Top(top));
+        if self.advance(context).is_none() {
+            return;
+        }
+        for board in &self.boards {
+            if let Some(top) = self.news(context, board) {
+                context.forward(Item::Top(top));
+            }
         }
     }
 }

@@ -9,16 +9,27 @@ use std::any::Any;
 use std::ops::Bound;
 use std::sync::Arc;
 
+/// What a store is called, and where it stands among the checkpoint's databases.
+#[derive(Default)]
+pub(super) struct StorePlace {
+    pub name: String,
+    pub index: usize,
+}
+
+impl StorePlace {
+    pub fn new(name: &str, index: usize) -> Self {
+        Self { name: name.to_owned(), index }
+    }
+}
+
 /// Keys and values.
 pub struct KeyValueStore<K: StoreKey, V: StoreValue> {
-    name: String,
+    place: StorePlace,
     table: Table<K, V>,
     /// Where entries may be that are not in memory; None once all are.
     behind: Option<Arc<Checkpoint>>,
     /// The last key that `hydrate` has loaded.
     hydrated: Option<Vec<u8>>,
-    /// Its place among the checkpoint's databases.
-    index: usize,
     fault: Option<StoreError>,
     bytes: (Vec<u8>, Vec<u8>),
 }
@@ -26,11 +37,10 @@ pub struct KeyValueStore<K: StoreKey, V: StoreValue> {
 impl<K: StoreKey, V: StoreValue> Default for KeyValueStore<K, V> {
     fn default() -> Self {
         Self {
-            name: String::new(),
+            place: StorePlace::default(),
             table: Table::default(),
             behind: None,
             hydrated: None,
-            index: 0,
             fault: None,
             bytes: Default::default(),
         }
@@ -78,8 +88,8 @@ impl<K: StoreKey, V: StoreValue> KeyValueStore<K, V> {
         }
         self.bytes.0.clear();
         key.encode(&mut self.bytes.0);
-        let found = checkpoint.get(self.index, &self.bytes.0).and_then(|found| match found {
-            Some(bytes) => V::decode(&bytes).map(Some).ok_or_else(|| corrupt(&self.name, "a value")),
+        let found = checkpoint.get(self.place.index, &self.bytes.0).and_then(|found| match found {
+            Some(bytes) => V::decode(&bytes).map(Some).ok_or_else(|| corrupt(&self.place.name, "a value")),
             None => Ok(None),
         });
         match found {
@@ -97,15 +107,14 @@ pub(super) fn corrupt(store: &str, detail: impl Into<String>) -> StoreError {
 
 impl<K: StoreKey, V: StoreValue> StateStore for KeyValueStore<K, V> {
     fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
-        self.name = name.to_owned();
-        self.index = index;
+        self.place = StorePlace::new(name, index);
         self.behind = behind;
         Ok(())
     }
 
     fn write_changes(&mut self, out: &mut ChangelogWriter) {
         let (key_bytes, value_bytes) = &mut self.bytes;
-        out.begin(&self.name);
+        out.begin(&self.place.name);
         for (key, value) in self.table.changes() {
             key_bytes.clear();
             key.encode(key_bytes);
@@ -136,38 +145,25 @@ impl<K: StoreKey, V: StoreValue> StateStore for KeyValueStore<K, V> {
         let (key, value) = match entry {
             ChangelogEntry::Put { key, value } => (*key, Some(*value)),
             ChangelogEntry::Delete { key } => (*key, None),
-            other => return Err(corrupt(&self.name, format!("a key-value store has no {other:?}"))),
+            other => return Err(corrupt(&self.place.name, format!("a key-value store has no {other:?}"))),
         };
-        let key = K::decode(key).ok_or_else(|| corrupt(&self.name, "a key"))?;
-        let value = value.map(|value| V::decode(value).ok_or_else(|| corrupt(&self.name, "a value"))).transpose()?;
+        let key = K::decode(key).ok_or_else(|| corrupt(&self.place.name, "a key"))?;
+        let value =
+            value.map(|value| V::decode(value).ok_or_else(|| corrupt(&self.place.name, "a value"))).transpose()?;
         *self.table.write(&key) = value;
         Ok(())
     }
 
     fn checkpoint(&mut self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
-        out.begin(self.index);
-        let value_bytes = &mut self.bytes.1;
-        let stored_key = |key: &K, _: Option<&V>| {
-            let mut bytes = Vec::new();
-            key.encode(&mut bytes);
-            bytes
-        };
-        self.table.checkpoint(stored_key, |key, value| match value {
-            Some(value) => {
-                value_bytes.clear();
-                value.encode(value_bytes);
-                out.put(key, value_bytes)
-            }
-            None => out.delete(key),
-        })
+        self.table.checkpoint_values(self.place.index, out)
     }
 
     fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError> {
         let Some(checkpoint) = &self.behind else { return Ok(false) };
         let after = self.hydrated.take();
         let after = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let (table, name, mut last) = (&mut self.table, &self.name, None);
-        let more = checkpoint.scan(self.index, after, entries_max, |key, value| {
+        let (table, name, mut last) = (&mut self.table, &self.place.name, None);
+        let more = checkpoint.scan(self.place.index, after, entries_max, |key, value| {
             last = Some(key.to_vec());
             let key = K::decode(key).ok_or_else(|| corrupt(name, "a key"))?;
             table.load(key, V::decode(value).ok_or_else(|| corrupt(name, "a value"))?);

@@ -13,6 +13,7 @@ mod key_value;
 #[cfg(test)]
 #[path = "lives_tests.rs"]
 mod lives;
+mod order;
 mod ranked;
 mod table;
 mod window;
@@ -23,7 +24,7 @@ pub use checkpoint::{Checkpoint, CheckpointMeta, CheckpointWriter};
 pub use codec::{Hash128, SegmentHash, StoreKey, StoreValue};
 pub use due::DueStore;
 pub use key_value::KeyValueStore;
-pub use ranked::{Ranked, RankedStore};
+pub use ranked::{Ranked, RankedKey, RankedStore};
 pub use window::WindowStore;
 
 use std::any::Any;

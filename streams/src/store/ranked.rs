@@ -1,4 +1,4 @@
-//! A store of values that have a score, in the order of their scores: the top is at hand at any time.
+//! A store of values that have a score, in the order of their scores: the top of each group of keys is at hand at any time.
 //!
 //! A score changes with its value, and by itself as time passes, in ticks. The order is of one tick;
 //! [`RankedStore::advance`] takes it to another. It is derived from the values alone, so it is never written: after a
@@ -7,13 +7,11 @@
 use super::changelog::{ChangelogEntry, ChangelogWriter};
 use super::checkpoint::{Checkpoint, CheckpointWriter};
 use super::codec::{StoreKey, StoreValue};
-use super::key_value::corrupt;
+use super::key_value::{StorePlace, corrupt};
+use super::order::{Order, Standing};
 use super::table::Table;
 use super::{StateStore, StoreError};
-use hashbrown::HashSet;
 use std::any::Any;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -26,6 +24,8 @@ pub trait Ranked: StoreValue + Default {
     /// The first tick after `tick` at which it may have another score though nobody wrote it; None where nothing of it
     /// counts at `tick` or later, so that it can be forgotten.
     fn next_tick(&self, rule: Self::Rule, tick: i64) -> Option<i64>;
+    /// Whether every value has another score at every tick.
+    fn ages_each_tick(rule: Self::Rule) -> bool;
     /// Whether it is as if it had never been written.
     fn is_empty(&self) -> bool;
     /// Appends what [`Ranked::apply`] makes this value of `before` with: what the changelog holds.
@@ -34,93 +34,36 @@ pub trait Ranked: StoreValue + Default {
     fn apply(&mut self, items: &[u64]) -> bool;
 }
 
-/// Where a key stands in the order.
-#[derive(Clone, Copy, PartialEq)]
-struct Standing {
-    score: Option<i64>,
-    next_tick: Option<i64>,
+/// A key of a ranked store. Each group of keys has an order of its own.
+pub trait RankedKey: StoreKey + Ord {
+    /// Its group.
+    fn group(&self) -> &str;
 }
 
-impl Standing {
-    const NOWHERE: Self = Self { score: None, next_tick: None };
-
-    fn of<V: Ranked>(value: Option<&V>, rule: V::Rule, tick: i64) -> Self {
-        value.map_or(Self::NOWHERE, |value| Self {
-            score: value.score(rule, tick),
-            next_tick: value.next_tick(rule, tick),
-        })
-    }
-}
-
-/// By score descending, then by key ascending.
-type Place<K> = (Reverse<i64>, K);
-
-/// The keys in order, as of a tick. Every key stands where [`Standing::of`] its value at that tick says.
-struct Order<K: StoreKey, R> {
-    rule: R,
-    tick: i64,
-    places: BTreeSet<Place<K>>,
-    /// When to look again at whom. None of the sets is empty.
-    due: BTreeMap<i64, HashSet<K, K::Hasher>>,
-    /// The last place of the top as it was last read; None while every place belongs to it.
-    cutoff: Option<Place<K>>,
-    /// Something in the top has changed since it was last read.
-    touched: bool,
-}
-
-impl<K: StoreKey + Ord, R> Order<K, R> {
-    fn place(&mut self, key: &K, from: Standing, to: Standing) {
-        if from.score != to.score {
-            if let Some(score) = from.score {
-                let place = (Reverse(score), key.clone());
-                self.touch(&place);
-                self.places.remove(&place);
-            }
-            if let Some(score) = to.score {
-                let place = (Reverse(score), key.clone());
-                self.touch(&place);
-                self.places.insert(place);
-            }
-        }
-        if from.next_tick != to.next_tick {
-            if let Some(tick) = from.next_tick
-                && let Some(keys) = self.due.get_mut(&tick)
-            {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.due.remove(&tick);
-                }
-            }
-            if let Some(tick) = to.next_tick {
-                self.due.entry(tick).or_default().insert(key.clone());
-            }
-        }
-    }
-
-    fn touch(&mut self, place: &Place<K>) {
-        self.touched |= self.cutoff.as_ref().is_none_or(|cutoff| place <= cutoff);
+/// What stands before the first NUL; where there is none, all are of the group with the empty name.
+impl RankedKey for Arc<str> {
+    fn group(&self) -> &str {
+        self.split_once('\0').map_or("", |(group, _)| group)
     }
 }
 
 /// See the module.
-pub struct RankedStore<K: StoreKey + Ord, V: Ranked> {
-    name: String,
+pub struct RankedStore<K: RankedKey, V: Ranked> {
+    place: StorePlace,
     table: Table<K, V>,
     /// None until somebody says which time it is.
-    order: Option<Order<K, V::Rule>>,
+    order: Option<Order<K, V>>,
     /// The tick of the order at the last commit.
     committed_tick: Option<i64>,
-    /// Its place among the checkpoint's databases.
-    index: usize,
 }
 
-impl<K: StoreKey + Ord, V: Ranked> Default for RankedStore<K, V> {
+impl<K: RankedKey, V: Ranked> Default for RankedStore<K, V> {
     fn default() -> Self {
-        Self { name: String::new(), table: Table::default(), order: None, committed_tick: None, index: 0 }
+        Self { place: StorePlace::default(), table: Table::default(), order: None, committed_tick: None }
     }
 }
 
-impl<K: StoreKey + Ord, V: Ranked> RankedStore<K, V> {
+impl<K: RankedKey, V: Ranked> RankedStore<K, V> {
     /// For [`super::super::topology::StoreSpec::make`].
     pub fn make() -> Box<dyn StateStore> {
         Box::new(Self::default())
@@ -149,19 +92,19 @@ impl<K: StoreKey + Ord, V: Ranked> RankedStore<K, V> {
             Some(order) if order.rule == rule && order.tick == tick => {}
             Some(order) if order.rule == rule && order.tick < tick => self.age(tick),
             // The first time, or the first since a transaction that had moved the clock was taken back.
-            _ => self.rebuild(rule, tick),
+            _ => self.rebuild(rule, tick, 0),
         }
     }
 
-    /// The first `n` with their scores, once something among them may have changed since the last call. Always None
-    /// before [`RankedStore::advance`].
-    pub fn take_top(&mut self, n: usize) -> Option<Vec<(K, i64)>> {
-        let order = self.order.as_mut().filter(|order| order.touched)?;
-        order.touched = false;
-        let top: Vec<_> = order.places.iter().take(n).map(|(Reverse(score), key)| (key.clone(), *score)).collect();
-        let last = top.last().filter(|_| top.len() == n);
-        order.cutoff = last.map(|(key, score)| (Reverse(*score), key.clone()));
-        Some(top)
+    /// The first `n` of a group with their scores, once something among them may have changed since the last call.
+    /// Always None before [`RankedStore::advance`].
+    pub fn take_top(&mut self, group: &str, n: usize) -> Option<Vec<(K, i64)>> {
+        let order = self.order.as_ref()?;
+        if order.is_short(group, n) {
+            let (rule, tick) = (order.rule, order.tick);
+            self.rebuild(rule, tick, n);
+        }
+        self.order.as_mut()?.take_top(group, n)
     }
 
     fn standing(&self, key: &K) -> Standing {
@@ -173,18 +116,16 @@ impl<K: StoreKey + Ord, V: Ranked> RankedStore<K, V> {
 
     fn age(&mut self, tick: i64) {
         let Some(order) = &mut self.order else { return };
-        let due: usize = order.due.range(..=tick).map(|(_, keys)| keys.len()).sum();
-        if due > self.table.len() / 4 {
-            // Sorting all of them at once is cheaper than moving so many one by one.
-            let rule = order.rule;
-            return self.rebuild(rule, tick);
+        let rule = order.rule;
+        if V::ages_each_tick(rule) || order.due_until(tick) > self.table.len() / 4 {
+            // Looking at all of them at once is cheaper than moving so many one by one.
+            return self.rebuild(rule, tick, 0);
         }
+        let keys = order.take_due(tick);
         let before = std::mem::replace(&mut order.tick, tick);
-        let keys: Vec<K> = order.due.range(..=tick).flat_map(|(_, keys)| keys.iter().cloned()).collect();
         for key in keys {
             let value = self.table.get(&key).flatten();
-            let from = Standing::of(value, order.rule, before);
-            let to = Standing::of(value, order.rule, tick);
+            let (from, to) = (Standing::of(value, rule, before), Standing::of(value, rule, tick));
             order.place(&key, from, to);
             if to.next_tick.is_none() {
                 *self.table.write(&key) = None;
@@ -192,31 +133,25 @@ impl<K: StoreKey + Ord, V: Ranked> RankedStore<K, V> {
         }
     }
 
-    fn rebuild(&mut self, rule: V::Rule, tick: i64) {
-        let (mut places, mut gone) = (Vec::new(), Vec::new());
-        let mut due: BTreeMap<i64, HashSet<K, K::Hasher>> = BTreeMap::new();
-        for (key, value) in self.table.iter() {
-            match Standing::of(Some(value), rule, tick) {
-                Standing { next_tick: None, .. } => gone.push(key.clone()),
-                Standing { next_tick: Some(next), score } => {
-                    due.entry(next).or_default().insert(key.clone());
-                    places.extend(score.map(|score| (Reverse(score), key.clone())));
-                }
+    fn rebuild(&mut self, rule: V::Rule, tick: i64, head: usize) {
+        let mut gone = Vec::new();
+        let standings = self.table.iter().filter_map(|(key, value)| {
+            let standing = Standing::of(Some(value), rule, tick);
+            if standing.next_tick.is_none() {
+                gone.push(key.clone());
             }
-        }
+            standing.next_tick.is_some().then(|| (key.clone(), standing))
+        });
+        self.order = Some(Order::new(rule, tick, head, standings));
         for key in gone {
             *self.table.write(&key) = None;
         }
-        places.sort_unstable();
-        let places = BTreeSet::from_iter(places);
-        self.order = Some(Order { rule, tick, places, due, cutoff: None, touched: true });
     }
 }
 
-impl<K: StoreKey + Ord, V: Ranked> StateStore for RankedStore<K, V> {
+impl<K: RankedKey, V: Ranked> StateStore for RankedStore<K, V> {
     fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
-        self.name = name.to_owned();
-        self.index = index;
+        self.place = StorePlace::new(name, index);
         let Some(checkpoint) = behind else { return Ok(()) };
         let table = &mut self.table;
         checkpoint.scan(index, Bound::Unbounded, usize::MAX, |key, value| {
@@ -228,7 +163,7 @@ impl<K: StoreKey + Ord, V: Ranked> StateStore for RankedStore<K, V> {
     }
 
     fn write_changes(&mut self, out: &mut ChangelogWriter) {
-        out.begin(&self.name);
+        out.begin(&self.place.name);
         let (mut key_bytes, mut items, nothing) = (Vec::new(), Vec::new(), V::default());
         for (key, before, now) in self.table.differences() {
             key_bytes.clear();
@@ -269,14 +204,14 @@ impl<K: StoreKey + Ord, V: Ranked> StateStore for RankedStore<K, V> {
             }
         }
         if let Some(order) = &mut self.order {
-            // Whoever read the top in this transaction has forgotten it.
-            (order.touched, order.cutoff) = (true, None);
+            // That of this transaction.
+            order.touch_all();
         }
     }
 
     fn restore(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
         self.order = None;
-        let key = |key: &[u8]| K::decode(key).ok_or_else(|| corrupt(&self.name, "a key"));
+        let key = |key: &[u8]| K::decode(key).ok_or_else(|| corrupt(&self.place.name, "a key"));
         match entry {
             ChangelogEntry::Delete { key: bytes } => *self.table.write(&key(bytes)?) = None,
             ChangelogEntry::Delta { key: bytes, items } => {
@@ -285,30 +220,16 @@ impl<K: StoreKey + Ord, V: Ranked> StateStore for RankedStore<K, V> {
                 let items: Vec<u64> = items.iter().map(|item| u64::from_le_bytes(*item)).collect();
                 let applied = self.table.write(&key).get_or_insert_default().apply(&items);
                 if !applied || !rest.is_empty() {
-                    return Err(corrupt(&self.name, "a difference"));
+                    return Err(corrupt(&self.place.name, "a difference"));
                 }
             }
-            other => return Err(corrupt(&self.name, format!("a ranked store has no {other:?}"))),
+            other => return Err(corrupt(&self.place.name, format!("a ranked store has no {other:?}"))),
         }
         Ok(())
     }
 
     fn checkpoint(&mut self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
-        out.begin(self.index);
-        let mut value_bytes = Vec::new();
-        let stored_key = |key: &K, _: Option<&V>| {
-            let mut bytes = Vec::new();
-            key.encode(&mut bytes);
-            bytes
-        };
-        self.table.checkpoint(stored_key, |key, value| match value {
-            Some(value) => {
-                value_bytes.clear();
-                value.encode(&mut value_bytes);
-                out.put(key, &value_bytes)
-            }
-            None => out.delete(key),
-        })
+        self.table.checkpoint_values(self.place.index, out)
     }
 
     fn hydrate(&mut self, _entries_max: usize) -> Result<bool, StoreError> {

@@ -1,6 +1,8 @@
 //! The map at the heart of every store, with its undo log.
 
-use super::codec::StoreKey;
+use super::StoreError;
+use super::checkpoint::CheckpointWriter;
+use super::codec::{StoreKey, StoreValue};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
@@ -143,6 +145,27 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         if self.map.capacity() > 1024 && self.map.len() < self.map.capacity() / 4 {
             self.map.shrink_to(self.map.len() * 2);
         }
+    }
+}
+
+impl<K: StoreKey, V: StoreValue> Table<K, V> {
+    /// [`Table::checkpoint`] of a store whose keys and values lie there as they are.
+    pub fn checkpoint_values(&mut self, index: usize, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
+        out.begin(index);
+        let mut value_bytes = Vec::new();
+        let stored_key = |key: &K, _: Option<&V>| {
+            let mut bytes = Vec::new();
+            key.encode(&mut bytes);
+            bytes
+        };
+        self.checkpoint(stored_key, |key, value| match value {
+            Some(value) => {
+                value_bytes.clear();
+                value.encode(&mut value_bytes);
+                out.put(key, &value_bytes)
+            }
+            None => out.delete(key),
+        })
     }
 }
 

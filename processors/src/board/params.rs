@@ -1,0 +1,264 @@
+//! The parameters of a board, and what they come to once they are checked.
+
+use super::MINUTE_MS;
+use super::slots::{Aging, Scoring};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tally_model::check_subject_kind;
+use tally_streams::topology::{ConfigDuration, ParamError};
+use xxhash_rust::xxh3::xxh3_64;
+
+const TOP_DEFAULT: u32 = 100;
+const TOP_MAX: u32 = 1_000;
+/// In thousandths.
+const WEIGHT_MAX: i64 = 1_000_000_000;
+/// 31 days.
+const MINUTES_MAX: i64 = 31 * 1_440;
+const BUCKET_MINUTES_DEFAULT: i64 = 5;
+/// Seven days of five minutes each.
+const BUCKETS_MAX: i64 = 2_016;
+const ACTORS_MAX: u32 = 256;
+const GROUPS_MAX: usize = 100;
+const GROUP_BYTES_MAX: usize = 64;
+
+/// The parameters. Exactly one of `half_life` and `window`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoardParams {
+    /// What one of a metric counts: up to three decimals, between -1,000,000 and 1,000,000. A negative weight takes away.
+    pub score: BTreeMap<String, f64>,
+    /// Only subjects of these kinds; without it, of any.
+    #[serde(default)]
+    pub kinds: Option<Vec<String>>,
+    /// What happened this long ago counts half of what happens now: whole minutes, at most 31d.
+    #[serde(default)]
+    pub half_life: Option<ConfigDuration>,
+    /// Only what happened within this time counts, all of it the same: whole minutes, at most 31d.
+    #[serde(default)]
+    pub window: Option<ConfigDuration>,
+    /// In which steps a window moves: whole minutes that divide it, at most 2,016 of them; 5m by default.
+    #[serde(default)]
+    pub bucket: Option<ConfigDuration>,
+    /// Trending: what is within the window counts by how far it lies above what the time of this length before it lets
+    /// expect. Whole buckets.
+    #[serde(default)]
+    pub baseline: Option<ConfigDuration>,
+    /// So many distinct actors must have acted on a subject lately before it may enter: 1 to 256.
+    #[serde(default)]
+    pub min_actors: Option<u32>,
+    /// `properties.<name>`: beside the board of all one for each of `groups`, of what was done by events with that value.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// The values that have a board: at most 100, each of up to 64 of `A-Za-z0-9._-`.
+    #[serde(default)]
+    pub groups: Option<Vec<String>>,
+    /// How many subjects: 1 to 1,000; 100 by default.
+    #[serde(default)]
+    pub top: Option<u32>,
+}
+
+/// What parameters come to, once they are checked.
+pub(super) struct Rules {
+    /// Metric and weight in thousandths.
+    pub weights: Vec<(Arc<str>, i64)>,
+    pub kinds: Option<Vec<String>>,
+    pub scoring: Scoring,
+    /// Of an epoch or a bucket.
+    pub slot_minutes: i64,
+    pub groups: Option<Groups>,
+    pub top: usize,
+}
+
+/// The groups of a board.
+#[derive(Clone)]
+pub(super) struct Groups {
+    pub property: String,
+    pub values: Vec<String>,
+}
+
+/// What the value of a group is remembered by; never 0.
+pub(super) fn tag_of(value: &str) -> u32 {
+    (xxh3_64(value.as_bytes()) as u32).max(1)
+}
+
+/// Whole minutes of a duration, within a limit.
+fn minutes(path: &str, duration: ConfigDuration, errors: &mut Vec<ParamError>) -> Option<i64> {
+    let millis = i64::try_from(duration.0.as_millis()).unwrap_or(i64::MAX);
+    let minutes = (millis % MINUTE_MS == 0).then_some(millis / MINUTE_MS);
+    let minutes = minutes.filter(|minutes| (1..=MINUTES_MAX).contains(minutes));
+    if minutes.is_none() {
+        errors.push(ParamError::new(path, "must be whole minutes, from 1m to 31d"));
+    }
+    minutes
+}
+
+/// A weight in thousandths. Division is exact to the last place everywhere, so a decimal of three places and its
+/// thousandths give the same number.
+fn thousandths(weight: f64) -> Result<i64, &'static str> {
+    let rounded = (weight * 1_000.0).round();
+    let thousandths = rounded as i64;
+    if rounded / 1_000.0 != weight {
+        return Err("must have at most three decimals");
+    }
+    match thousandths {
+        0 => Err("must not be 0: it counts nothing"),
+        _ if thousandths.abs() > WEIGHT_MAX => Err("must be from -1000000 to 1000000"),
+        _ => Ok(thousandths),
+    }
+}
+
+impl Rules {
+    pub fn new(params: BoardParams) -> Result<Self, Vec<ParamError>> {
+        let mut errors = Vec::new();
+        let mut weights: Vec<(Arc<str>, i64)> = Vec::new();
+        for (metric, weight) in &params.score {
+            match thousandths(*weight) {
+                Ok(weight) => weights.push((metric.as_str().into(), weight)),
+                Err(rule) => errors.push(ParamError::new(format!("score.{metric}"), rule)),
+            }
+        }
+        if errors.is_empty() && weights.iter().all(|(_, weight)| *weight < 0) {
+            errors.push(ParamError::new("score", "needs a weight above 0: nobody would ever be on this board"));
+        }
+        if params.kinds.as_ref().is_some_and(Vec::is_empty) {
+            errors.push(ParamError::new("kinds", "needs at least one kind").with_help("without `kinds` all are taken"));
+        }
+        for (i, kind) in params.kinds.iter().flatten().enumerate() {
+            if let Err(rule) = check_subject_kind(kind) {
+                errors.push(ParamError::new(format!("kinds[{i}]"), rule));
+            }
+        }
+        let top = params.top.unwrap_or(TOP_DEFAULT);
+        if !(1..=TOP_MAX).contains(&top) {
+            errors.push(ParamError::new("top", format!("must be from 1 to {TOP_MAX}")));
+        }
+        if params.min_actors.is_some_and(|least| !(1..=ACTORS_MAX).contains(&least)) {
+            errors.push(ParamError::new("min_actors", format!("must be from 1 to {ACTORS_MAX}")));
+        }
+        let groups = groups(&params, &mut errors);
+        let aging = aging(&params, &mut errors);
+        match aging {
+            Some((aging, slot_minutes)) if errors.is_empty() => {
+                let scoring = Scoring { aging, actors_min: params.min_actors.unwrap_or_default() as usize };
+                Ok(Self { weights, kinds: params.kinds, scoring, slot_minutes, groups, top: top as usize })
+            }
+            _ => Err(errors),
+        }
+    }
+
+    /// The slot of time that a clock is in; None before there is a clock.
+    pub fn tick(&self, clock_ms: i64) -> Option<i64> {
+        (clock_ms > i64::MIN).then(|| clock_ms.div_euclid(self.slot_minutes * MINUTE_MS))
+    }
+
+    /// The names of the boards: that of all, and one for each group.
+    pub fn boards(&self, node: &str) -> Vec<String> {
+        let groups = self.groups.iter().flat_map(|groups| &groups.values).map(|value| format!("{node}@{value}"));
+        std::iter::once(node.to_owned()).chain(groups).collect()
+    }
+
+    /// What the state was made with, in words.
+    pub fn windows(&self) -> Vec<String> {
+        let slot = self.slot_minutes;
+        let time = match self.scoring.aging {
+            Aging::HalfLife => format!("half-life {slot} min"),
+            Aging::Window { buckets } => format!("{} min by {slot} min", buckets * slot),
+            Aging::Trend { buckets, baseline } => {
+                format!("{} min over {} min by {slot} min", buckets * slot, baseline * slot)
+            }
+        };
+        let actors = (self.scoring.actors_min > 0).then(|| format!("{} actors", self.scoring.actors_min));
+        let groups = self.groups.as_ref().map(|groups| format!("by {}", groups.property));
+        std::iter::once(time).chain(actors).chain(groups).collect()
+    }
+}
+
+fn groups(params: &BoardParams, errors: &mut Vec<ParamError>) -> Option<Groups> {
+    let help = "`group: properties.section, groups: [sports, news]`";
+    let (property, values) = match (&params.group, &params.groups) {
+        (None, None) => return None,
+        (Some(property), Some(values)) => (property, values),
+        (Some(_), None) => {
+            errors.push(ParamError::new("group", "needs `groups`, the values that have a board").with_help(help));
+            return None;
+        }
+        (None, Some(_)) => {
+            errors.push(ParamError::new("groups", "needs `group`, the property that has these values").with_help(help));
+            return None;
+        }
+    };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let is_named = |text: &str| (1..=GROUP_BYTES_MAX).contains(&text.len()) && text.chars().all(is_name);
+    let name = property.strip_prefix("properties.").filter(|name| is_named(name));
+    if name.is_none() {
+        let rule = "must be `properties.` and a name of up to 64 of `A-Za-z0-9._-`";
+        errors.push(ParamError::new("group", rule).with_help(help));
+    }
+    if !(1..=GROUPS_MAX).contains(&values.len()) {
+        errors.push(ParamError::new("groups", format!("needs 1 to {GROUPS_MAX} values")));
+    }
+    for (i, value) in values.iter().enumerate() {
+        if !is_named(value) {
+            errors.push(ParamError::new(format!("groups[{i}]"), "must be 1 to 64 of `A-Za-z0-9._-`"));
+        } else if values[..i].contains(value) {
+            errors.push(ParamError::new(format!("groups[{i}]"), "is named twice"));
+        }
+    }
+    Some(Groups { property: name?.to_owned(), values: values.clone() })
+}
+
+/// How the board forgets, and the length of its slots in minutes.
+fn aging(params: &BoardParams, errors: &mut Vec<ParamError>) -> Option<(Aging, i64)> {
+    if params.baseline.is_some() && params.window.is_none() {
+        let help = "`window: 1h, baseline: 24h`";
+        errors.push(ParamError::new("baseline", "goes with `window`, which is held against it").with_help(help));
+        return None;
+    }
+    match (params.half_life, params.window, params.bucket) {
+        (None, None, _) => {
+            let help = "`half_life: 6h` halves scores every 6 hours, `window: 24h` counts the last 24";
+            errors.push(ParamError::new("", "needs `half_life` or `window`").with_help(help));
+            None
+        }
+        (Some(_), Some(_), _) => {
+            errors.push(ParamError::new("window", "cannot be combined with `half_life`").with_help("keep one of them"));
+            None
+        }
+        (Some(half_life), None, bucket) => {
+            if bucket.is_some() {
+                errors.push(ParamError::new("bucket", "goes with `window`; a half-life needs none"));
+            }
+            Some((Aging::HalfLife, minutes("half_life", half_life, errors)?))
+        }
+        (None, Some(window), bucket) => {
+            let (path, window) = ("window", minutes("window", window, errors));
+            let bucket = match bucket {
+                Some(bucket) => ("bucket", minutes("bucket", bucket, errors)?),
+                None => (path, BUCKET_MINUTES_DEFAULT),
+            };
+            let baseline = match params.baseline {
+                Some(baseline) => minutes("baseline", baseline, errors)?,
+                None => 0,
+            };
+            let ((path, bucket), window) = (bucket, window?);
+            if window % bucket != 0 {
+                let message = format!("{bucket}m, the bucket, must divide the window of {window}m");
+                errors.push(ParamError::new(path, message).with_help("`bucket: 1m` divides every window"));
+            } else if baseline % bucket != 0 {
+                let message = format!("must be whole buckets of {bucket}m");
+                errors.push(ParamError::new("baseline", message).with_help("`bucket: 1m` divides every baseline"));
+            } else if (window + baseline) / bucket > BUCKETS_MAX {
+                let count = (window + baseline) / bucket;
+                let message = format!("makes {count} buckets, and at most {BUCKETS_MAX} are kept");
+                errors.push(ParamError::new(path, message).with_help("a larger `bucket`, or a shorter `window`"));
+            }
+            let buckets = window / bucket;
+            let aging = match baseline / bucket {
+                0 => Aging::Window { buckets },
+                baseline => Aging::Trend { buckets, baseline },
+            };
+            Some((aging, bucket))
+        }
+    }
+}
