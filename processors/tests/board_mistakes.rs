@@ -1,7 +1,7 @@
 //! What `tally check` says about a board that cannot be.
 
 use tally_processors::{REGISTRY, SINK_TYPES};
-use tally_streams::topology::Topology;
+use tally_streams::topology::{Difference, Topology};
 
 const SHIPPED: &str = include_str!("../../topology.yaml");
 
@@ -228,4 +228,30 @@ fn what_a_node_counts_is_grouped_by_one_property() {
     let of_hot = ("properties.section", "`group`: `hotter` groups `likes` by `properties.lang`");
     assert_eq!(messages, [of_hot, ("properties.lang", "`group`: `hot` groups `likes` by `properties.section`")]);
     assert_eq!(mistakes[0].2, "what is counted remembers one group: take the same property, or another metric");
+}
+
+#[test]
+fn what_the_state_was_made_with_stays() {
+    let print = |params: &str| {
+        let text = SHIPPED.replace("half_life: 6h, top: 100", params);
+        Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}")).fingerprint()
+    };
+    let is_refused = |from: &str, to: &str| match print(from).compare(&print(to)) {
+        Difference::Same => false,
+        Difference::Changed(_) => true,
+        other => panic!("{from} to {to}: {other:?}"),
+    };
+    let group = "half_life: 6h, group: properties.section, groups: [sports]";
+    for (from, to, expected) in [
+        ("half_life: 6h, top: 100", "half_life: 6h, top: 9", false),
+        (group, "half_life: 6h, group: properties.section, groups: [news, sports]", false),
+        ("half_life: 6h", "half_life: 5h", true),
+        ("half_life: 6h", "half_life: 6h, min_actors: 2", true),
+        ("half_life: 6h, min_actors: 2", "half_life: 6h, min_actors: 3", true),
+        ("half_life: 6h", group, true),
+        (group, "half_life: 6h, group: properties.lang, groups: [sports]", true),
+        ("window: 1h", "window: 1h, baseline: 2h", true),
+    ] {
+        assert_eq!((is_refused(from, to), is_refused(to, from)), (expected, expected), "{from} to {to}");
+    }
 }

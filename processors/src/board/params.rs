@@ -158,7 +158,7 @@ impl Rules {
         std::iter::once(node.to_owned()).chain(groups).collect()
     }
 
-    /// What the state was made with, in words.
+    /// What the state was made with, in words. One entry: each further one could be added to state that is there.
     pub fn windows(&self) -> Vec<String> {
         let slot = self.slot_minutes;
         let time = match self.scoring.aging {
@@ -170,7 +170,7 @@ impl Rules {
         };
         let actors = (self.scoring.actors_min > 0).then(|| format!("{} actors", self.scoring.actors_min));
         let groups = self.groups.as_ref().map(|groups| format!("by {}", groups.property));
-        std::iter::once(time).chain(actors).chain(groups).collect()
+        vec![std::iter::once(time).chain(actors).chain(groups).collect::<Vec<_>>().join(", ")]
     }
 }
 

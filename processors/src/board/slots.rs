@@ -155,14 +155,18 @@ fn decayed(epochs: &[(i64, i128)], tick: i64) -> i128 {
 /// bucket; and a peak is not remembered, so that a score is a function of what is in the buckets alone. What is a
 /// threshold there is `min_actors` here.
 fn risen(slots: &[(i64, i128)], buckets: i64, baseline: i64, tick: i64) -> i128 {
-    let sum = |slots: &[(i64, i128)]| slots.iter().fold(0i128, |sum, (_, amount)| sum.wrapping_add(*amount));
+    // Within what a score holds, so that its square and what is expected are exact.
+    let sum = |slots: &[(i64, i128)]| total(slots).clamp(i64::MIN.into(), i64::MAX.into());
     let (before, observed) = slots.split_at(slots.partition_point(|(slot, _)| *slot <= tick.saturating_sub(buckets)));
-    let expected = sum(before).saturating_mul(buckets.into()) / i128::from(baseline);
-    let expected = expected.max(EXPECTED_MIN);
-    match sum(observed).saturating_sub(expected) {
+    let expected = (sum(before) * i128::from(buckets) / i128::from(baseline)).max(EXPECTED_MIN);
+    match sum(observed) - expected {
         risen @ 1.. => risen.saturating_mul(risen) / expected,
         _ => 0,
     }
+}
+
+fn total(slots: &[(i64, i128)]) -> i128 {
+    slots.iter().fold(0, |sum, (_, amount)| sum.wrapping_add(*amount))
 }
 
 fn halved(value: i128, times: i64) -> i128 {
@@ -181,7 +185,7 @@ impl Ranked for Slots {
         let slots = self.counting(aging, tick);
         let score = match aging {
             Aging::HalfLife => decayed(slots, tick) >> FRACTION_BITS,
-            Aging::Window { .. } => slots.iter().fold(0i128, |sum, (_, amount)| sum.wrapping_add(*amount)),
+            Aging::Window { .. } => total(slots),
             Aging::Trend { buckets, baseline } => risen(slots, buckets, baseline, tick),
         };
         (score > 0).then(|| i64::try_from(score).unwrap_or(i64::MAX))

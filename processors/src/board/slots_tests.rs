@@ -178,7 +178,9 @@ fn who_trends_has_risen_above_what_was_to_be_expected() {
     assert_eq!(score(&[(NOW - 1, 3_000)]), Some(4_000), "(3 - 1)^2 / 1");
     assert_eq!(score(&[(NOW - 10, 99_000), (NOW, 3_000)]), Some(4_000), "what lies before the baseline");
     assert_eq!(score(&[(NOW - 5, -99_000), (NOW, 3_000)]), Some(4_000), "a baseline below nothing");
-    assert_eq!(score(&[(NOW - 5, i128::MAX), (NOW, i128::MAX)]), Some(i64::MAX));
+    assert_eq!(score(&[(NOW - 5, 99_000), (NOW, i128::MAX)]), Some(i64::MAX));
+    // The greatest baseline counts as 2^63 - 1, and lets expect 2^61 - 1.
+    assert_eq!(score(&[(NOW - 5, i128::MAX), (NOW, (1 << 62) - 1)]), Some((1 << 61) + 1));
 }
 
 #[test]
