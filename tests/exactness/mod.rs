@@ -143,7 +143,6 @@ impl ExactRun<'_> {
         let (valid, garbage) = (file.ids.len() as u64, file.lines - file.ids.len() as u64);
         assert_eq!((&sent.outcome["accepted"], &sent.outcome["rejected"]), (&valid.into(), &garbage.into()));
         assert_eq!(sent.acknowledged.len() as u64, file.lines, "every line is acknowledged");
-        assert!(self.kills == 0 || sent.outcome["requests_sent_again"] != 0, "the kills were not felt");
         service.wait_until_ready();
         service
     }
