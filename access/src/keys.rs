@@ -11,7 +11,7 @@ use serde_saphyr::{Location, Spanned};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
-use tally_model::parse_ms;
+use tally_model::{parse_ms, unhex};
 
 /// What keys begin with, so that people and scanners for leaked secrets know one when they see it.
 pub(crate) const KEY_PREFIX: &str = "tally_";
@@ -110,7 +110,7 @@ impl Key {
         if name.value.is_empty() || name.value.len() > NAME_BYTES_MAX || !name.value.chars().all(plain) {
             return Err(wrong(name.referenced, "`name` must be 1 to 64 letters, digits and `-` `.` `_`"));
         }
-        let digest = hash.value.strip_prefix(HASH_PREFIX).and_then(hex);
+        let digest = hash.value.strip_prefix(HASH_PREFIX).and_then(unhex);
         // What stands there may be the key itself: it is not repeated.
         let digest = digest.ok_or_else(|| {
             wrong(hash.referenced, "`hash` must be `sha256:` and 64 hexadecimal digits, as `tally key` prints it")
@@ -150,19 +150,6 @@ fn prefix(digest: &[u8; 32]) -> [u8; 8] {
     let mut prefix = [0; 8];
     prefix.copy_from_slice(&digest[..8]);
     prefix
-}
-
-fn hex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    let mut bytes = [0; 32];
-    if digits.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |at: usize| char::from(pair[at]).to_digit(16);
-        *byte = (digit(0)? * 16 + digit(1)?) as u8;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@ use crate::keys::{HASH_PREFIX, KEY_PREFIX, Limits, sha256};
 use crate::scope::Scope;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use std::fmt::Write;
-use tally_model::format_ms;
+use tally_model::{format_ms, hex};
 
 /// A key, to be shown once, and the entry that lets it in.
 pub struct MintedKey {
@@ -27,12 +26,10 @@ pub fn mint(
     let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
     let scopes: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
     // Quoted: `1e3` and `null` are names too.
-    let mut entry = format!("- name: \"{name}\"\n  hash: {HASH_PREFIX}");
-    // Writing to a String cannot fail.
-    sha256(key.as_bytes()).iter().for_each(|byte| entry.push_str(&format!("{byte:02x}")));
-    let _ = write!(entry, "\n  scopes: [{}]\n", scopes.join(", "));
+    let hash = hex(&sha256(key.as_bytes()));
+    let mut entry = format!("- name: \"{name}\"\n  hash: {HASH_PREFIX}{hash}\n  scopes: [{}]\n", scopes.join(", "));
     if let Some(end_ms) = expires_at_ms {
-        let _ = writeln!(entry, "  expires: {}", format_ms(end_ms));
+        entry += &format!("  expires: {}\n", format_ms(end_ms));
     }
     let limits = [
         ("requests_per_minute", limits.requests_per_minute),
@@ -41,7 +38,7 @@ pub fn mint(
     ];
     let limits: Vec<_> = limits.into_iter().filter_map(|(name, limit)| Some(format!("{name}: {}", limit?))).collect();
     if !limits.is_empty() {
-        let _ = writeln!(entry, "  limits: {{ {} }}", limits.join(", "));
+        entry += &format!("  limits: {{ {} }}\n", limits.join(", "));
     }
     Ok(MintedKey { key, entry })
 }

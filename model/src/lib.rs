@@ -6,6 +6,7 @@ mod change;
 mod counters;
 mod event;
 mod fields;
+mod hex;
 mod ids;
 mod problem;
 mod progress;
@@ -26,6 +27,7 @@ pub use change::{
 pub use counters::{CounterWindow, Counters};
 pub use event::{Event, MAX_AHEAD_MS, Scalar};
 pub use fields::{EventError, EventFields, UnknownFields};
+pub use hex::{hex, unhex};
 pub use ids::{check_actor_id, check_event_id, check_event_type, check_subject_id, check_subject_kind, subject_kind};
 pub use problem::Problem;
 pub use progress::{PROGRESS_KEY_PREFIX, ProgressMark, RootPosition};

@@ -3,7 +3,7 @@
 use crate::hop::CombiningHop;
 use tally_model::{
     Change, CounterWindow, Counters, Event, PartitionTop, ProgressMark, Ranking, Reaction, RootPosition,
-    SubjectChanges, Verdict, VerdictKind,
+    SubjectChanges, Verdict, VerdictKind, hex,
 };
 use tally_streams::processor::{Context, Dataflow, Origin, OutputRecord, RootProgress};
 
@@ -66,7 +66,7 @@ pub(crate) fn verdict(
     Item::Verdict(Verdict {
         partition: origin.partition,
         offset: origin.offset,
-        request: origin.request.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+        request: origin.request.map(|bytes| hex(&bytes)),
         event_id: event_id.map(Into::into),
         actor_id: actor_id.map(Into::into),
         verdict: kind,
