@@ -4,7 +4,7 @@ use crate::after::After;
 use crate::api::Api;
 use crate::freshness::{Freshness, freshness};
 use crate::loading::{Answer, Store};
-use crate::query::{self, Query, refused, subject_id};
+use crate::query::{self, Query, in_path, refused, subject_id};
 use crate::reactions::{self, Viewer};
 use crate::reply::{Has, Keep};
 use crate::roots::{clock_ms, covers};
@@ -98,7 +98,7 @@ pub async fn subject_counters(
     RawQuery(query): RawQuery,
     has: Has,
 ) -> Result<Response, ApiProblem> {
-    let Path(id) = path.map_err(|_| refused("`subject_id`", "is not percent-encoded UTF-8"))?;
+    let id = in_path(path, "`subject_id`")?;
     subject_id(&id)?;
     let query = Query::parse(query.as_deref(), &["window", "from", "to", "after", "wait_ms"])?;
     let after = After::parse(&api, &query)?;

@@ -125,12 +125,8 @@ pub async fn dead_letters(State(api): State<Arc<Api>>, RawQuery(query): RawQuery
         let place = place(&cursor.id).ok_or_else(|| refused_cursor(LIST))?;
         Ok::<_, ApiProblem>((cursor.order, place))
     });
-    // One more tells whether there is a next page.
     let mut rows = api.database.dead_letters(behind.transpose()?, paging.limit + 1).await?;
-    let more = rows.len() > paging.limit;
-    rows.truncate(paging.limit);
-    let last = rows.last().filter(|_| more);
-    let next = last.map(|row| paging.behind(&api, row.appended_at_ms, &format!("{}/{}", row.place.0, row.place.1)));
+    let next = paging.cut(&api, &mut rows, |row| (row.appended_at_ms, format!("{}/{}", row.place.0, row.place.1)));
     of_moment(&DeadLettersAnswer { items: rows.into_iter().map(DeadLetter::from).collect(), next })
 }
 

@@ -41,6 +41,15 @@ impl Paging {
         Self { of, limit: LIMIT_DEFAULT, cursor: None }
     }
 
+    /// Leaves of the rows, of which one more than the page may have was asked for, those that are on the page, and
+    /// returns the cursor of the next one if there is one. `place` tells where a row stands in the list.
+    pub fn cut<T>(&self, api: &Api, rows: &mut Vec<T>, place: impl Fn(&T) -> (i64, String)) -> Option<String> {
+        let more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        let (order, id) = rows.last().filter(|_| more).map(place)?;
+        Some(self.behind(api, order, &id))
+    }
+
     /// The cursor of the page behind this item.
     pub fn behind(&self, api: &Api, order: i64, id: &str) -> String {
         Cursor { order, id: id.to_owned() }.encode(&self.of, &api.receipt_key)

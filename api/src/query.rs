@@ -1,9 +1,13 @@
 //! Query parameters, taken strictly: what is not known is refused by name, so that a typing error is noticed.
 
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use std::borrow::Cow;
 use tally_http::ApiProblem;
 use tally_model::{check_actor_id, check_subject_id};
 
+/// The rule of everything in an address.
+const NOT_ENCODED: &str = "is not percent-encoded UTF-8";
 /// The longest wait that a read may ask for.
 const WAIT_MS_MAX: u64 = 10_000;
 /// The wait where none is asked for.
@@ -18,12 +22,12 @@ impl<'a> Query<'a> {
         let mut pairs = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = decode(name).ok_or_else(|| refused("a parameter's name", "is not percent-encoded UTF-8"))?;
+            let name = decode(name).ok_or_else(|| refused("a parameter's name", NOT_ENCODED))?;
             if !known.contains(&&*name) {
                 let detail = format!("Unknown query parameter `{name}`; known here: {}.", listed(known));
                 return Err(ApiProblem::bad_request(detail));
             }
-            let value = decode(value).ok_or_else(|| refused(&format!("`{name}`"), "is not percent-encoded UTF-8"))?;
+            let value = decode(value).ok_or_else(|| refused(&format!("`{name}`"), NOT_ENCODED))?;
             pairs.push((name, value));
         }
         Ok(Self(pairs))
@@ -60,6 +64,11 @@ pub fn subject_id(text: &str) -> Result<(), ApiProblem> {
 /// An actor's id by the rules, or which of them it breaks.
 pub fn actor_id(text: &str) -> Result<(), ApiProblem> {
     check_actor_id(text).map_err(|rule| refused(&format!("`actor_id` {text:?}"), rule))
+}
+
+/// What a request's path names.
+pub fn in_path<T>(path: Result<Path<T>, PathRejection>, what: &str) -> Result<T, ApiProblem> {
+    path.map(|Path(named)| named).map_err(|_| refused(what, NOT_ENCODED))
 }
 
 /// 400: what, and the rule it breaks.

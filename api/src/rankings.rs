@@ -8,7 +8,7 @@ use crate::counters;
 use crate::cursor::Cursor;
 use crate::freshness::Freshness;
 use crate::paging::Paging;
-use crate::query::{Query, actor_id, listed, refused};
+use crate::query::{Query, actor_id, in_path, listed};
 use crate::reactions::Viewer;
 use crate::reply::{Has, Keep};
 use crate::totals::{AllTotals, Approximate};
@@ -160,7 +160,7 @@ pub async fn ranking(
     RawQuery(query): RawQuery,
     has: Has,
 ) -> Result<Response, ApiProblem> {
-    let Path(board) = path.map_err(|_| refused("`board`", "is not percent-encoded UTF-8"))?;
+    let board = in_path(path, "`board`")?;
     let rankings = known(&api, &board).await?;
     let query = Query::parse(query.as_deref(), &["limit", "cursor", "actor_id", "after", "wait_ms"])?;
     let paging = Paging::parse(&api, &query, of_board(&board), "board")?;

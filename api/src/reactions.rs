@@ -7,7 +7,7 @@ use crate::config::OutputTopic;
 use crate::database::{Page, Switched};
 use crate::freshness::{Freshness, freshness};
 use crate::paging::Paging;
-use crate::query::{self, Query, listed, refused};
+use crate::query::{self, Query, in_path, listed};
 use crate::reply::{Has, Keep};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -100,7 +100,7 @@ pub async fn actors(
     RawQuery(query): RawQuery,
     has: Has,
 ) -> Result<Response, ApiProblem> {
-    let (subject_id, metric) = in_path(path)?;
+    let (subject_id, metric) = in_path(path, "The path")?;
     query::subject_id(&subject_id)?;
     let item = |actor_id, occurred_at| ActorItem { actor_id, occurred_at };
     let (items, next, freshness) = page(&api, Page::actors_of(&subject_id), &metric, query.as_deref(), item).await?;
@@ -160,17 +160,12 @@ pub async fn subjects(
     RawQuery(query): RawQuery,
     has: Has,
 ) -> Result<Response, ApiProblem> {
-    let (actor_id, metric) = in_path(path)?;
+    let (actor_id, metric) = in_path(path, "The path")?;
     query::actor_id(&actor_id)?;
     let item = |subject_id, occurred_at| SubjectItem { subject_id, occurred_at };
     let (items, next, freshness) = page(&api, Page::subjects_of(&actor_id), &metric, query.as_deref(), item).await?;
     let keep = freshness.keep(Keep::Own);
     has.reply(&SubjectsOfActorAnswer { actor_id, metric, items, next, freshness }, keep)
-}
-
-/// The id and the metric that a path names.
-fn in_path(path: Result<Path<(String, String)>, PathRejection>) -> Result<(String, String), ApiProblem> {
-    path.map(|Path(names)| names).map_err(|_| refused("The path", "is not percent-encoded UTF-8"))
 }
 
 /// A page as `item` makes its items of an id and a time; the cursor behind it, and of when it is.
@@ -186,12 +181,8 @@ async fn page<T>(
     let paging = Paging::parse(api, &query, format!("{page:?}\0{metric}"), "list")?;
     let after = After::parse(api, &query)?;
     let freshness = freshness(api, topic, after.as_ref()).await?;
-    // One more tells whether there is a next page.
     let mut found = api.database.page(page, switched, paging.cursor.as_ref(), paging.limit + 1).await?;
-    let more = found.len() > paging.limit;
-    found.truncate(paging.limit);
-    let last = found.last().filter(|_| more);
-    let next = last.map(|(id, time_ms)| paging.behind(api, *time_ms, id));
+    let next = paging.cut(api, &mut found, |(id, time_ms)| (*time_ms, id.clone()));
     Ok((found.into_iter().map(|(id, time_ms)| item(id, format_ms(time_ms))).collect(), next, freshness))
 }
 

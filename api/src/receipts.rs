@@ -3,7 +3,7 @@
 use crate::after::parse_receipt;
 use crate::api::Api;
 use crate::database::NotCounted;
-use crate::query::{Query, refused};
+use crate::query::{Query, in_path};
 use crate::reply::of_moment;
 use crate::roots::is_applied;
 use axum::extract::rejection::PathRejection;
@@ -12,7 +12,7 @@ use axum::response::Response;
 use serde::Serialize;
 use std::sync::Arc;
 use tally_http::ApiProblem;
-use tally_model::Receipt;
+use tally_model::{Receipt, hex};
 use utoipa::ToSchema;
 
 /// Receipts forget after this what was not counted, as the rows behind it go.
@@ -48,7 +48,7 @@ pub async fn receipt(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiProblem> {
     Query::parse(query.as_deref(), &[])?;
-    let Path(text) = path.map_err(|_| refused("The receipt", "is not percent-encoded UTF-8"))?;
+    let text = in_path(path, "The receipt")?;
     let receipt = parse_receipt(&api, "The receipt", &text)?;
     // Progress before rows: what it claims to contain is found.
     let progress = api.database.progress_now().await?;
@@ -76,9 +76,4 @@ async fn is_forgotten(api: &Arc<Api>, receipt: &Receipt) -> Result<bool, ApiProb
         ApiProblem::unavailable("The log does not answer. Try again.", 1)
     })?;
     Ok(appended_at_ms.is_none_or(|appended_at_ms| (api.clock)() - appended_at_ms > REMEMBERED_MS))
-}
-
-/// Bytes as text.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|d| char::from_digit(d.into(), 16)).collect()
 }

@@ -6,7 +6,7 @@ mod transaction;
 mod writer;
 
 use crate::database::WriteAddress;
-use crate::query::{Query, refused};
+use crate::query::{Query, in_path};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tally_http::ApiProblem;
-use tally_model::{Receipt, ReceiptKey, SequenceKey};
+use tally_model::{Receipt, ReceiptKey, SequenceKey, hex};
 use tally_streams::log::Appender;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -125,7 +125,7 @@ impl Collects {
         registry.register(Box::new(changes.clone()))?;
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|e| prometheus::Error::Msg(format!("no random bytes: {e}")))?;
-        let owner: Arc<str> = crate::receipts::hex(&random).into();
+        let owner: Arc<str> = hex(&random).into();
         let (woken, outcomes) = (Arc::new(Notify::new()), Arc::new(Outcomes::default()));
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
         let writer = Writer {
@@ -158,7 +158,7 @@ impl Collects {
 
     async fn set(&self, path: RawPath, query: Option<&str>, active: bool) -> Result<Json<CollectAnswer>, ApiProblem> {
         Query::parse(query, &[])?;
-        let Path((subject_id, actor_id)) = path.map_err(|_| refused("The path", "is not percent-encoded UTF-8"))?;
+        let (subject_id, actor_id) = in_path(path, "The path")?;
         crate::query::subject_id(&subject_id)?;
         crate::query::actor_id(&actor_id)?;
         let mut request = [0; 16];

@@ -11,7 +11,7 @@ use crate::database::{Columns, WriteAddress, WriteConnection};
 use sqlx::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tally_model::{MAC_HEADER, REQUEST_HEADER, SEQ_HEADER, SequenceKey};
+use tally_model::{MAC_HEADER, REQUEST_HEADER, SEQ_HEADER, SequenceKey, unhex};
 use tally_streams::log::{AppendBatch, AppendedOffsets, Appender, Headers, LogError, OwnedRecord, partition_of};
 use tokio::sync::{Notify, oneshot};
 
@@ -143,6 +143,7 @@ impl Relay {
                 id: row.int(0)?,
                 actor_id: row.text(1)?,
                 seq: row.int(2)?,
+                // None where it is no such thing: then nobody asks for it.
                 request: unhex(&row.text(3)?),
                 event: row.text(4)?,
             })
@@ -217,10 +218,4 @@ async fn delete(connection: &mut WriteConnection, rows: &[Row]) -> Result<(), Er
 /// Numbers for an `IN`.
 fn listed(ids: impl Iterator<Item = i64>) -> String {
     ids.map(|id| id.to_string()).collect::<Vec<_>>().join(", ")
-}
-
-/// The bytes of a request; None where the text is no such thing: then nobody asks for it.
-fn unhex(text: &str) -> Option<[u8; 16]> {
-    let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)?;
-    Some(number.to_be_bytes())
 }

@@ -12,7 +12,7 @@ use super::CollectEvents;
 use crate::database::WriteConnection;
 use sqlx::Error;
 use std::collections::BTreeMap;
-use tally_model::EventFields;
+use tally_model::{EventFields, hex};
 
 /// What somebody wants to be so.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +62,7 @@ pub async fn grant(
     let (mut numbered, mut added) = (Vec::new(), BTreeMap::<&str, i64>::new());
     for same in order.chunk_by(|a, b| row(&wishes[*a]) == row(&wishes[*b])) {
         let mut state = lock(connection, &wishes[same[0]]).await?;
-        let (exists, before) = (state.exists, state.seq);
+        let exists = state.exists;
         let sum = added.entry(&wishes[same[0]].subject_id).or_default();
         for at in same {
             let wish = &wishes[*at];
@@ -75,7 +75,7 @@ pub async fn grant(
             // Of this transaction alone; the rest is added when it is known.
             granted[*at].count = *sum;
         }
-        if let Some(last) = same.iter().rev().find(|at| granted[**at].changed).filter(|_| state.seq > before) {
+        if let Some(last) = same.iter().rev().find(|at| granted[**at].changed) {
             write(connection, &wishes[*last], exists, state.seq).await?;
         }
     }
@@ -139,7 +139,7 @@ async fn tell(
     wish: &Wish,
     seq: i64,
 ) -> Result<(), Error> {
-    let request = crate::receipts::hex(&wish.request);
+    let request = hex(&wish.request);
     let fields = EventFields {
         event_id: Some(request.as_str().into()),
         event_type: Some(if wish.active { &*events.on } else { &*events.off }.into()),
