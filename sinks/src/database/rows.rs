@@ -4,6 +4,7 @@ use super::table::{
     BOARD_ENTRIES, BOARDS, COUNTER_WINDOWS, COUNTERS, DEAD_LETTERS, REACTIONS, SINK_PROGRESS, VERDICTS,
 };
 use crate::batch::Batch;
+use std::collections::BTreeMap;
 use std::fmt;
 use tally_model::{Ranking, Verdict, VerdictKind};
 
@@ -146,19 +147,9 @@ pub fn board_entries(ranking: &Ranking) -> Rows<'_> {
 
 /// The last verdict on each event, by its place.
 fn last_verdicts(batch: &Batch) -> impl Iterator<Item = &Verdict> {
-    let place = |verdict: &&Verdict| (verdict.partition, verdict.offset);
-    let mut rows: Vec<&Verdict> = batch.verdicts.iter().collect();
-    // Stable: what was said last of an event stands last.
-    rows.sort_by_key(place);
-    let mut rows = rows.into_iter().peekable();
-    std::iter::from_fn(move || {
-        loop {
-            let row = rows.next()?;
-            if rows.peek().map(place) != Some(place(&row)) {
-                return Some(row);
-            }
-        }
-    })
+    let by_place: BTreeMap<_, _> =
+        batch.verdicts.iter().map(|verdict| ((verdict.partition, verdict.offset), verdict)).collect();
+    by_place.into_values()
 }
 
 /// Partition and offset of events that are no longer held back: their rows go, by place.
