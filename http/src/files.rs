@@ -1,6 +1,7 @@
 //! Files of a built page. They are read once, at the start: what is not among them cannot be asked for, whatever a path
 //! says.
 
+use crate::etag::names_tag;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Path as PathParameter;
@@ -114,8 +115,7 @@ impl PageFiles {
         let Some(file) = self.0.get(path) else {
             return crate::ApiProblem::not_found("The page has no such file.").into_response();
         };
-        let is_known = |value: &str| value.split(',').any(|tag| tag.trim().trim_start_matches("W/") == file.etag);
-        let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(is_known);
+        let known = headers.get(header::IF_NONE_MATCH).is_some_and(|listed| names_tag(listed, &file.etag));
         let (status, body) =
             if known { (StatusCode::NOT_MODIFIED, Body::empty()) } else { (StatusCode::OK, file.bytes.clone().into()) };
         let headers: [(HeaderName, &str); 6] = [

@@ -6,6 +6,7 @@
 mod body;
 mod connection;
 mod edge;
+mod etag;
 mod files;
 mod media;
 mod observe;
@@ -19,6 +20,7 @@ mod stall;
 
 pub use body::{BodyTimeout, drain_body, read_body};
 pub use edge::Edge;
+pub use etag::names_tag;
 pub use files::{PageFiles, PageFilesError};
 pub use media::{MediaType, MediaTypeError};
 pub use page::{metrics_page, openapi_page};
