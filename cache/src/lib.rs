@@ -11,4 +11,3 @@ mod watched;
 
 pub use memory::{Admit, CacheLimits, MemoryCache, Position, Serving};
 pub use shard::{CachedCounters, Known, Loaded};
-pub use watched::Changes;

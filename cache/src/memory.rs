@@ -18,7 +18,7 @@
 
 use crate::filter::Filter;
 use crate::shard::{CachedCounters, Known, Loaded, Shard};
-use crate::watched::{Changes, Watched};
+use crate::watched::Watched;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -217,12 +217,13 @@ impl MemoryCache {
         self.watched.remove(subject_id);
     }
 
-    /// What has changed of watched subjects since this was last asked. Positions that were read before hold for it.
-    pub fn changes(&self) -> Changes {
+    /// The latest totals of each watched subject that a record came for since this was last asked. Positions that were
+    /// read before hold for them.
+    pub fn changes(&self) -> HashMap<Arc<str>, Arc<CachedCounters>> {
         self.watched.take()
     }
 
-    /// How often everything was forgotten so far: see [`Changes::epoch`].
+    /// How often everything was forgotten so far. After that, records may have been missed.
     pub fn epoch(&self) -> u64 {
         self.watched.epoch()
     }

@@ -5,24 +5,17 @@
 
 use crate::shard::CachedCounters;
 use hashbrown::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-
-/// What has changed since it was last asked for.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// The latest totals of each watched subject that a record came for.
-    pub subjects: HashMap<Arc<str>, Arc<CachedCounters>>,
-    /// How often everything was forgotten so far. After that, records may have been missed.
-    pub epoch: u64,
-}
 
 #[derive(Default)]
 pub(crate) struct Watched {
     subjects: RwLock<HashSet<Arc<str>>>,
     /// How many there are: nobody pays for a lock where there are none.
     len: AtomicUsize,
-    changes: Mutex<Changes>,
+    changes: Mutex<HashMap<Arc<str>, Arc<CachedCounters>>>,
+    /// How often everything was forgotten.
+    epoch: AtomicU64,
 }
 
 impl Watched {
@@ -36,7 +29,7 @@ impl Watched {
         let mut subjects = self.subjects.write().unwrap_or_else(PoisonError::into_inner);
         subjects.remove(subject_id);
         self.len.store(subjects.len(), Ordering::Release);
-        self.changes().subjects.remove(subject_id);
+        self.changes().remove(subject_id);
     }
 
     pub fn has(&self, subject_id: &str) -> bool {
@@ -52,26 +45,25 @@ impl Watched {
         // Under this lock, so that one who is gone leaves nothing behind.
         let subjects = self.subjects.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(subject_id) = subjects.get(subject_id) {
-            self.changes().subjects.insert(subject_id.clone(), counters.clone());
+            self.changes().insert(subject_id.clone(), counters.clone());
         }
     }
 
     pub fn forget(&self) {
         let mut changes = self.changes();
-        changes.subjects.clear();
-        changes.epoch += 1;
+        changes.clear();
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub fn take(&self) -> Changes {
-        let mut changes = self.changes();
-        Changes { subjects: std::mem::take(&mut changes.subjects), epoch: changes.epoch }
+    pub fn take(&self) -> HashMap<Arc<str>, Arc<CachedCounters>> {
+        std::mem::take(&mut self.changes())
     }
 
     pub fn epoch(&self) -> u64 {
-        self.changes().epoch
+        self.epoch.load(Ordering::Acquire)
     }
 
-    fn changes(&self) -> MutexGuard<'_, Changes> {
+    fn changes(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<CachedCounters>>> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -90,7 +82,7 @@ mod tests {
         let cache = MemoryCache::new(CacheLimits { size_bytes_max: 1 << 20 }, Admit::Asked);
         let versions = || {
             let mut all: Vec<_> =
-                cache.changes().subjects.into_iter().map(|(id, counters)| (id.to_string(), counters.version)).collect();
+                cache.changes().into_iter().map(|(id, counters)| (id.to_string(), counters.version)).collect();
             all.sort();
             all
         };

@@ -97,12 +97,8 @@ impl Hub {
             });
             channel.readers.insert(reader, place);
             channel.is_idle = false;
-            if let Watched::Subject(id) = watched
-                && channel.latest.is_none()
-                && !channel.is_unsettled
-            {
-                channel.is_unsettled = true;
-                state.unsettled.push_back(id.clone());
+            if channel.latest.is_none() {
+                channel.unsettle(watched, &mut state.unsettled);
             }
         }
         self.metrics.streams.set(state.readers.len() as i64);
@@ -244,10 +240,9 @@ impl Hub {
         let mut state = self.lock();
         let state = &mut *state;
         for id in ids {
-            if let Some(channel) = state.channels.get_mut(&Watched::Subject(id.clone()))
-                && !std::mem::replace(&mut channel.is_unsettled, true)
-            {
-                state.unsettled.push_back(id);
+            let watched = Watched::Subject(id);
+            if let Some(channel) = state.channels.get_mut(&watched) {
+                channel.unsettle(&watched, &mut state.unsettled);
             }
         }
     }
@@ -257,11 +252,7 @@ impl Hub {
         let mut state = self.lock();
         let state = &mut *state;
         for (watched, channel) in &mut state.channels {
-            if let Watched::Subject(id) = watched
-                && !std::mem::replace(&mut channel.is_unsettled, true)
-            {
-                state.unsettled.push_back(id.clone());
-            }
+            channel.unsettle(watched, &mut state.unsettled);
         }
     }
 
@@ -286,6 +277,27 @@ impl Hub {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Channel {
+    /// A subject stands in the queue once. Boards are looked at every time.
+    fn unsettle(&mut self, watched: &Watched, queue: &mut VecDeque<Arc<str>>) {
+        if let Some(id) = watched.subject()
+            && !std::mem::replace(&mut self.is_unsettled, true)
+        {
+            queue.push_back(id.clone());
+        }
+    }
+}
+
+impl Watched {
+    /// The subject's id, if it is one.
+    pub fn subject(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Subject(id) => Some(id),
+            Self::Board(_) => None,
+        }
     }
 }
 

@@ -108,7 +108,7 @@ pub async fn live(
         return Err(ApiProblem::unavailable(detail, RETRY_AFTER_S));
     };
     let watch = |watched: &Watched| {
-        if let (Watched::Subject(id), Some(cache)) = (watched, &api.loader.cache) {
+        if let (Some(id), Some(cache)) = (watched.subject(), &api.loader.cache) {
             cache.watch(id);
         }
     };
@@ -116,7 +116,7 @@ pub async fn live(
         .ok_or_else(|| ApiProblem::unavailable("This process is stopping.", 1))?;
     match &of[..] {
         [Watched::Board(board)] => publish_board(&api, board, None).await?,
-        subjects => publish_subjects(&api, &ids(subjects)).await?,
+        subjects => publish_subjects(&api, &subjects.iter().filter_map(Watched::subject).map(|id| &**id).collect::<Vec<_>>()).await?,
     }
     stream.begin(seen);
     let mut response = Response::new(Body::new(stream));
@@ -153,16 +153,6 @@ fn asked(query: &Query<'_>) -> Result<Box<[Watched]>, ApiProblem> {
         }
     }
     Ok(of.into())
-}
-
-fn ids(of: &[Watched]) -> Vec<&str> {
-    let mut ids = Vec::with_capacity(of.len());
-    for watched in of {
-        if let Watched::Subject(id) = watched {
-            ids.push(&**id);
-        }
-    }
-    ids
 }
 
 /// Starts the tasks behind the streams. They end with the API, or when it stops. Call it within a tokio runtime.
@@ -216,7 +206,7 @@ fn tell(api: &Api) {
     let Some(cache) = &api.loader.cache else { return };
     // The clocks before the changes: they are at least as new.
     let clocks: Vec<_> = api.loader.partitions().iter().map(|p| clock_ms(&cache.roots(p)).unwrap_or(0)).collect();
-    for (id, counters) in cache.changes().subjects {
+    for (id, counters) in cache.changes() {
         let clock_ms = clocks.get(api.loader.partition(&id).partition as usize).copied().unwrap_or(0);
         publish(api, id, counters, Freshness::new(clock_ms));
     }
@@ -227,7 +217,7 @@ fn look_after(api: &Api, second: u64) {
     api.live.hub.beat(second);
     if second.is_multiple_of(HEARTBEAT_SECONDS) {
         api.live.hub.sweep(|watched| {
-            if let (Watched::Subject(id), Some(cache)) = (watched, &api.loader.cache) {
+            if let (Some(id), Some(cache)) = (watched.subject(), &api.loader.cache) {
                 cache.unwatch(id);
             }
         });
