@@ -178,27 +178,22 @@ impl Drop for Service {
 impl Client {
     /// Waits until every store contains what follows from everything in the log.
     pub fn wait_until_applied(&self) {
-        wait_until("everything to be applied", || self.missing().is_none().then_some(()));
-    }
-
-    /// What some store does not contain yet, for people.
-    pub fn missing(&self) -> Option<String> {
-        let answer = match self.get("/v1/progress") {
-            Ok(answer) if answer.status == 200 => answer.json(),
-            other => return Some(format!("{other:?}")),
-        };
-        let partitions = answer["partitions"].as_array().unwrap();
-        assert!(!partitions.is_empty());
-        let behind: Vec<_> = partitions.iter().filter(|partition| partition["lag_records"] != 0).collect();
-        (!behind.is_empty()).then(|| format!("{behind:?}"))
+        wait_until("everything to be applied", || self.ends_at_rest().map(drop));
     }
 
     /// Where the input ends, by partition; None while some store lacks something that follows from it.
     pub fn ends_at_rest(&self) -> Option<Vec<u64>> {
+        let end = |(lag, end): &(Option<u64>, u64)| (*lag == Some(0)).then_some(*end);
+        self.lags()?.iter().map(end).collect()
+    }
+
+    /// By partition how many records the slowest store lacks, if that is known, and where the input ends; None where
+    /// nobody answers.
+    pub fn lags(&self) -> Option<Vec<(Option<u64>, u64)>> {
         let answer = self.get("/v1/progress").ok().filter(|answer| answer.status == 200)?.json();
-        let partitions = answer["partitions"].as_array()?;
-        let end = |of: &serde_json::Value| (of["lag_records"] == 0).then(|| of["end"].as_u64()).flatten();
-        partitions.iter().map(end).collect()
+        let partitions = answer["partitions"].as_array().unwrap();
+        assert!(!partitions.is_empty());
+        Some(partitions.iter().map(|of| (of["lag_records"].as_u64(), of["end"].as_u64().unwrap())).collect())
     }
 
     /// The first hundred of a board, with scores in thousandths, and the clock that the answer is as of.
