@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ingest", &["access", "http", "model", "streams"]),
     ("cache", &["model", "streams"]),
     ("sinks", &["cache", "model", "streams"]),
-    ("api", &["cache", "http", "model", "streams"]),
+    ("api", &["access", "cache", "http", "model", "streams"]),
 ];
 /// Longer files do not fit a head.
 const LINES_MAX: usize = 450;

@@ -4,6 +4,7 @@
 //! extensions, or none where everybody may do everything. [`Buckets`] count what somebody does in a minute. Nothing here
 //! writes a key, a token or a hash of one to a log or into an answer.
 
+mod action_limits;
 mod buckets;
 mod cors;
 mod description;
@@ -17,6 +18,7 @@ mod refusal;
 mod reload;
 mod scope;
 
+pub use action_limits::{Action, ActionLimits, Places};
 pub use buckets::{Buckets, Demands, Grants, LimitHash, Over, Rule, SharedBuckets};
 pub use cors::{CorsError, cors};
 pub use description::describe;

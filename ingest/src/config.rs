@@ -1,8 +1,8 @@
 //! How a door is set up.
 
-use crate::limiting::DoorLimits;
 use crate::types::EventTypes;
 use std::time::Duration;
+use tally_access::ActionLimits;
 use tally_http::TrustedProxies;
 
 /// The settings of a door.
@@ -19,7 +19,7 @@ pub struct DoorConfig {
     /// What the names of anonymous actors are derived from: the same at every door of an application, and secret.
     pub anonymous_secret: [u8; 32],
     /// How much anybody may send.
-    pub limits: Option<DoorLimits>,
+    pub limits: Option<ActionLimits>,
     /// Whether a `read` without a read token is refused.
     pub read_token_required: bool,
     /// How long to wait for the log before the outcome is called unknown.

@@ -11,7 +11,7 @@ use crate::taken::{Span, Taken};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use tally_access::Demands;
+use tally_access::{Action, Demands};
 use tally_model::{EventFields, REQUEST_HEADER, ReceiptKey, UnknownFields};
 use tally_streams::log::{Headers, partition_of};
 
@@ -133,9 +133,16 @@ impl<'a> Intake<'a> {
     }
 
     fn write(&mut self, fields: &EventFields<'_>, index: usize) {
+        let actor_id = fields.actor_id.as_deref().unwrap_or_default();
+        let action = Action {
+            principal: self.caller.principal.as_deref(),
+            ip: fields.ip.as_deref().unwrap_or_default(),
+            event_type: fields.event_type.as_deref().unwrap_or_default(),
+            actor_id,
+        };
         let limits = self.config.limits.as_ref();
-        let places = limits.map(|limits| limits.demand(fields, self.caller, &mut self.demands)).unwrap_or_default();
-        let actor_id = fields.actor_id.as_deref().unwrap_or_default().as_bytes();
+        let places = limits.map(|limits| limits.demand(action, &mut self.demands)).unwrap_or_default();
+        let actor_id = actor_id.as_bytes();
         let key = self.buffer.len();
         self.buffer.extend_from_slice(actor_id);
         let value = self.buffer.len();

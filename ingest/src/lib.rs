@@ -2,8 +2,8 @@
 //!
 //! [`router`] is the way in; [`Door`] is what stands behind it. The path of a request, in order: [`admission`]
 //! (429 rather than a stall), [`format`](mod@format) (what the body says it is), [`elements`] (the body cut into events), [`intake`]
-//! (each event checked, completed and written as a record), [`limiting`] (how many of them somebody may send), the log,
-//! the receipt.
+//! (each event checked, completed and written as a record), the limits (how many of them somebody may send), the log, the
+//! receipt.
 
 mod admission;
 mod anonymous;
@@ -15,7 +15,6 @@ mod door;
 mod elements;
 mod format;
 mod intake;
-mod limiting;
 mod metrics;
 mod read_token;
 mod refusal;
@@ -26,7 +25,6 @@ mod types;
 pub use answer::{Accepted, EventDocument, Rejected};
 pub use config::{ConfigError, DoorConfig};
 pub use door::Door;
-pub use limiting::DoorLimits;
 pub use route::router;
 pub use types::EventTypes;
 

@@ -2,9 +2,8 @@
 
 use crate::answer::Rejected;
 use crate::intake::event_id_of;
-use crate::limiting::{Places, told};
 use bytes::Bytes;
-use tally_access::{Demands, Grants};
+use tally_access::{Demands, Grants, Places};
 use tally_streams::log::{AppendBatch, OwnedRecord};
 
 /// The valid events of a request as records, and the others.
@@ -37,7 +36,7 @@ impl Taken {
             let Err(over) = grants.take(span.places.as_slice()) else { return true };
             retry_after_s = retry_after_s.max(Some(over.retry_after_s));
             let event_id = event_id_of(&buffer[span.value..span.end]);
-            let (error, retry_after) = (told(over), Some(over.retry_after_s));
+            let (error, retry_after) = (format!("is over a limit: {over}"), Some(over.retry_after_s));
             rejected.push(Rejected { index: span.index, event_id, error, retry_after });
             false
         });

@@ -13,7 +13,7 @@ mod send;
 pub use access::{AccessArgs, file_failure};
 pub use addresses::{CacheAddress, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, cache};
 pub use demo::traffic;
-pub use roles::{DoorArgs, StreamArgs};
+pub use roles::{CallerArgs, DoorArgs, StreamArgs};
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

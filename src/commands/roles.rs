@@ -5,18 +5,23 @@ use super::addresses::{PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
 use crate::process::{Roles, serve};
 use clap::Args;
 
-/// How a door is set up.
+/// What holds for callers, at the door and where they write to the database.
 #[derive(Args, Clone, Debug)]
-pub struct DoorArgs {
+pub struct CallerArgs {
     /// Proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas
     #[arg(long, env = "TALLY_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<String>,
-    /// How much one actor may switch on and off (like, unlike, follow, …) from one address in a minute; 0: no limit
+    /// How much one actor may switch on and off (like, unlike, follow, collect, …) from one address in a minute; 0: no limit
     #[arg(long, env = "TALLY_LIMIT_ACTOR", value_name = "N", default_value_t = 600)]
     pub limit_actor: u32,
-    /// How many events may come from one address in a minute; 0: no limit
+    /// How many events and collects may come from one address in a minute; 0: no limit
     #[arg(long, env = "TALLY_LIMIT_IP", value_name = "N", default_value_t = 0)]
     pub limit_ip: u32,
+}
+
+/// How a door is set up.
+#[derive(Args, Clone, Debug)]
+pub struct DoorArgs {
     /// Refuse reads without a read token that shows when the page was opened
     #[arg(long, env = "TALLY_REQUIRE_READ_TOKEN", value_parser = clap::builder::BoolishValueParser::new())]
     pub require_read_token: bool,
@@ -51,6 +56,8 @@ pub struct IngestArgs {
     site: SiteArgs,
     #[command(flatten)]
     door: DoorArgs,
+    #[command(flatten)]
+    callers: CallerArgs,
     #[command(flatten)]
     cache: LimitCacheArgs,
 }
@@ -88,11 +95,13 @@ pub struct ApiArgs {
     reads: ReadArgs,
     #[command(flatten)]
     page: PageArgs,
+    #[command(flatten)]
+    callers: CallerArgs,
 }
 
 /// Takes events until SIGTERM or SIGINT.
 pub fn ingest(args: IngestArgs) -> Result<(), Failure> {
-    serve(Roles { ingest: Some((args.door, args.cache.cache)), ..Roles::none(args.site) })
+    serve(Roles { ingest: Some(args.door), callers: Some((args.callers, args.cache.cache)), ..Roles::none(args.site) })
 }
 
 /// Counts until SIGTERM or SIGINT, or until it cannot go on.
@@ -107,5 +116,6 @@ pub fn sink(args: SinkArgs) -> Result<(), Failure> {
 
 /// Answers readers until SIGTERM or SIGINT.
 pub fn api(args: ApiArgs) -> Result<(), Failure> {
-    serve(Roles { api: Some((args.stores, args.reads)), page: args.page, ..Roles::none(args.site) })
+    let callers = Some((args.callers, args.stores.cache.clone()));
+    serve(Roles { api: Some((args.stores, args.reads)), callers, page: args.page, ..Roles::none(args.site) })
 }

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::addresses::{PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
-use super::roles::{DoorArgs, StreamArgs};
+use super::roles::{CallerArgs, DoorArgs, StreamArgs};
 use crate::process::{Roles, serve};
 use clap::Args;
 
@@ -23,6 +23,8 @@ pub struct RunArgs {
     streams: StreamArgs,
     #[command(flatten)]
     door: DoorArgs,
+    #[command(flatten)]
+    callers: CallerArgs,
     /// Send sample traffic to this process's own door, this many events per second
     #[arg(long, value_name = "RATE", num_args = 0..=1, default_missing_value = "200")]
     demo: Option<u32>,
@@ -31,7 +33,8 @@ pub struct RunArgs {
 /// Runs until SIGTERM or SIGINT, or until a part cannot go on.
 pub fn run(args: RunArgs) -> Result<(), Failure> {
     serve(Roles {
-        ingest: Some((args.door, args.stores.cache.clone())),
+        ingest: Some(args.door),
+        callers: Some((args.callers, args.stores.cache.clone())),
         process: Some((args.streams, args.state.clone())),
         sink: Some((args.stores.clone(), args.state)),
         api: Some((args.stores, args.reads)),

@@ -1,18 +1,46 @@
-//! The door of a process.
+//! The door of a process, and what holds for its callers wherever they act.
 
 use super::{Site, now_ms};
-use crate::commands::{CacheAddress, DoorArgs, Failure, cache};
+use crate::commands::{CacheAddress, CallerArgs, DoorArgs, Failure, cache};
 use std::sync::Arc;
-use tally_access::{AccessMetrics, Buckets, SharedBuckets};
+use tally_access::{AccessMetrics, ActionLimits, Buckets, SharedBuckets};
 use tally_http::TrustedProxies;
-use tally_ingest::{Door, DoorConfig, DoorLimits, EventTypes};
+use tally_ingest::{Door, DoorConfig, EventTypes};
 use tally_processors::{event_types, owned_toggle, switches};
 
 /// Types of events that need no actor.
 const ANONYMOUS: &[&str] = &["view", "read", "api_call"];
 
-/// A door in front of the process's log. Limits are shared through the cache, where that is a Redis.
-pub fn door(site: &Site, args: &DoorArgs, cache_url: &str, metrics: &AccessMetrics) -> Result<Door, Failure> {
+/// How much callers may do, and how their addresses are told.
+pub struct CallerRules {
+    pub limits: ActionLimits,
+    pub trusted_proxies: TrustedProxies,
+}
+
+/// Limits are shared through the cache, where that is a Redis.
+pub fn caller_rules(
+    site: &Site,
+    args: &CallerArgs,
+    cache_url: &str,
+    metrics: &AccessMetrics,
+) -> Result<CallerRules, Failure> {
+    let trusted_proxies = TrustedProxies::parse(&args.trusted_proxy)
+        .map_err(|e| Failure::usage(format!("--trusted-proxy: {e}: name addresses or networks, like 10.0.0.0/8")))?;
+    let shared = match cache("--cache", cache_url)? {
+        CacheAddress::Memory => None,
+        CacheAddress::Redis(address) => Some((SharedBuckets::new(address), site.control.hash_seed())),
+    };
+    let limits = ActionLimits {
+        per_ip: Some(args.limit_ip),
+        per_actor: Some(args.limit_actor),
+        switches: switches(&site.topology).into_iter().collect(),
+        buckets: Arc::new(Buckets::new(shared, metrics.clone())),
+    };
+    Ok(CallerRules { limits, trusted_proxies })
+}
+
+/// A door in front of the process's log.
+pub fn door(site: &Site, args: &DoorArgs, rules: &CallerRules) -> Result<Door, Failure> {
     let (anonymous, named): (Vec<_>, Vec<_>) =
         event_types(&site.topology).into_iter().partition(|name| ANONYMOUS.contains(&name.as_str()));
     let mut types = EventTypes::default().named(named).anonymous(anonymous);
@@ -21,23 +49,10 @@ pub fn door(site: &Site, args: &DoorArgs, cache_url: &str, metrics: &AccessMetri
     }
     let root = site.topology.root.to_string();
     let partitions = site.log.partitions(&root).map_err(Failure::no)?;
-    let trusted_proxies = TrustedProxies::parse(&args.trusted_proxy)
-        .map_err(|e| Failure::usage(format!("--trusted-proxy: {e}: name addresses or networks, like 10.0.0.0/8")))?;
-    let shared = match cache("--cache", cache_url)? {
-        CacheAddress::Memory => None,
-        CacheAddress::Redis(address) => Some((SharedBuckets::new(address), site.control.hash_seed())),
-    };
-    let limits = DoorLimits {
-        per_ip: Some(args.limit_ip),
-        per_actor: Some(args.limit_actor),
-        switches: switches(&site.topology).into_iter().collect(),
-        buckets: Arc::new(Buckets::new(shared, metrics.clone())),
-    };
-    let (limits, read_token_required) = (Some(limits), args.require_read_token);
     let config = DoorConfig {
-        trusted_proxies,
-        limits,
-        read_token_required,
+        trusted_proxies: rules.trusted_proxies.clone(),
+        limits: Some(rules.limits.clone()),
+        read_token_required: args.require_read_token,
         ..DoorConfig::new(root, partitions, types, site.control.secret)
     };
     let appender = site.log.appender().map_err(Failure::no)?;

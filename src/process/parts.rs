@@ -1,6 +1,6 @@
 //! The parts of a process: one for each of its roles, started in one place and stopped in one.
 
-use super::door::door;
+use super::door::{caller_rules, door};
 use super::page;
 use super::read_side::read_side;
 use super::roles::Roles;
@@ -58,11 +58,15 @@ impl Parts {
         let site = &self.site;
         let mut described = OpenApiRouter::with_openapi(Description::openapi());
         let mut checks: Vec<Check> = Vec::new();
-        if let Some((args, cache)) = &roles.ingest {
-            described = described.merge(tally_ingest::router(door(site, args, cache, access)?));
+        let callers = match &roles.callers {
+            Some((args, cache)) => Some(caller_rules(site, args, cache, access)?),
+            None => None,
+        };
+        if let (Some(args), Some(callers)) = (&roles.ingest, &callers) {
+            described = described.merge(tally_ingest::router(door(site, args, callers)?));
         }
-        if let Some((stores, reads)) = &roles.api {
-            let (reads, check) = read_side(site, stores, reads, self.sinks.as_ref(), stopping)?;
+        if let (Some((stores, reads)), Some(callers)) = (&roles.api, &callers) {
+            let (reads, check) = read_side(site, stores, reads, callers, self.sinks.as_ref(), stopping)?;
             described = described.merge(reads);
             checks.push(check);
         }

@@ -1,7 +1,7 @@
 //! What a process is there for: all four roles, or one of them.
 
 use crate::commands::{
-    DoorArgs, Failure, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, StreamArgs, cache,
+    CallerArgs, DoorArgs, Failure, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, StreamArgs, cache,
 };
 
 /// The roles of a process, each with its arguments.
@@ -9,14 +9,16 @@ use crate::commands::{
 pub struct Roles {
     /// What all of them need.
     pub site: SiteArgs,
-    /// Takes events; and the cache through which doors share their limits.
-    pub ingest: Option<(DoorArgs, String)>,
+    /// Takes events.
+    pub ingest: Option<DoorArgs>,
     /// Counts.
     pub process: Option<(StreamArgs, StateArgs)>,
     /// Writes what was counted to the stores.
     pub sink: Option<(StoreArgs, StateArgs)>,
     /// Answers from the stores.
     pub api: Option<(StoreArgs, ReadArgs)>,
+    /// What holds for the callers of doors and of APIs that write, and the cache through which these share their limits.
+    pub callers: Option<(CallerArgs, String)>,
     /// The page, which whoever answers reads serves too.
     pub page: PageArgs,
     /// Sample traffic to the process's own door, events per second.
@@ -26,7 +28,8 @@ pub struct Roles {
 impl Roles {
     /// No role yet.
     pub fn none(site: SiteArgs) -> Self {
-        Self { site, ingest: None, process: None, sink: None, api: None, page: PageArgs::default(), demo: None }
+        let page = PageArgs::default();
+        Self { site, ingest: None, process: None, sink: None, api: None, callers: None, page, demo: None }
     }
 
     /// Whether nobody else is needed.
@@ -50,7 +53,7 @@ impl Roles {
                 self.site.log
             )));
         }
-        if let Some((_, url)) = &self.ingest {
+        if let Some((_, url)) = &self.callers {
             cache("--cache", url)?;
         }
         let stores = self.sink.iter().map(|(stores, _)| stores).chain(self.api.iter().map(|(stores, _)| stores));

@@ -9,14 +9,17 @@ use crate::database::WriteAddress;
 use crate::query::{Query, in_path};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::request::Parts;
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 use relay::Relay;
 use serde::Serialize;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tally_http::ApiProblem;
+use tally_access::{Action, ActionLimits, Over, Principal};
+use tally_http::{ApiProblem, TrustedProxies};
 use tally_model::{Receipt, ReceiptKey, SequenceKey, hex};
 use tally_streams::log::Appender;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -57,6 +60,10 @@ pub struct CollectsParts {
     pub receipt_key: ReceiptKey,
     /// Milliseconds since 1970: what is told as the time of a change. It orders nothing.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// How much somebody may do; None is without end.
+    pub limits: Option<ActionLimits>,
+    /// Whose word for a caller's address is believed.
+    pub trusted_proxies: TrustedProxies,
     /// After how long the rows of a process that does not send them are another's to send.
     pub takeover_after: Duration,
 }
@@ -67,6 +74,9 @@ pub struct Collects {
     outcomes: Arc<Outcomes>,
     receipt_key: ReceiptKey,
     clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    events: CollectEvents,
+    limits: Option<ActionLimits>,
+    trusted_proxies: TrustedProxies,
     relay: AbortHandle,
 }
 
@@ -130,7 +140,7 @@ impl Collects {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
         let writer = Writer {
             address: parts.database.clone(),
-            events: parts.events,
+            events: parts.events.clone(),
             owner: owner.clone(),
             relay: woken.clone(),
             changes,
@@ -152,15 +162,16 @@ impl Collects {
             looked_at: None,
         };
         let relay = tokio::spawn(relay.run()).abort_handle();
-        let (receipt_key, clock) = (parts.receipt_key, parts.clock);
-        Ok(Arc::new(Self { queue, outcomes, receipt_key, clock, relay }))
+        let CollectsParts { receipt_key, clock, events, limits, trusted_proxies, .. } = parts;
+        Ok(Arc::new(Self { queue, outcomes, receipt_key, clock, events, limits, trusted_proxies, relay }))
     }
 
-    async fn set(&self, path: RawPath, query: Option<&str>, active: bool) -> Result<Json<CollectAnswer>, ApiProblem> {
-        Query::parse(query, &[])?;
+    async fn set(&self, parts: Parts, path: RawPath, active: bool) -> Result<Json<CollectAnswer>, ApiProblem> {
+        Query::parse(parts.uri.query(), &[])?;
         let (subject_id, actor_id) = in_path(path, "The path")?;
         crate::query::subject_id(&subject_id)?;
         crate::query::actor_id(&actor_id)?;
+        self.admit(&parts, &actor_id, active).await?;
         let mut request = [0; 16];
         getrandom::fill(&mut request).map_err(|error| {
             tracing::error!(%error, "the system gives no random bytes");
@@ -177,6 +188,23 @@ impl Collects {
         };
         let receipt = place.map(|place| Receipt { request, offsets: vec![place] }.encode(&self.receipt_key));
         Ok(Json(CollectAnswer { subject_id, actor_id, active, count, receipt }))
+    }
+
+    /// Whether this is within the limits of whoever asks.
+    async fn admit(&self, parts: &Parts, actor_id: &str, active: bool) -> Result<(), ApiProblem> {
+        let Some(limits) = &self.limits else { return Ok(()) };
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+        let ip = peer.map(|peer| self.trusted_proxies.caller(peer, &parts.headers).to_string());
+        let action = Action {
+            principal: parts.extensions.get::<Arc<Principal>>().map(|principal| &**principal),
+            ip: ip.as_deref().unwrap_or_default(),
+            event_type: if active { &self.events.on } else { &self.events.off },
+            actor_id,
+        };
+        let over = |over: Over| {
+            ApiProblem::too_many_requests(format!("Nothing was done: it is over a limit: {over}."), over.retry_after_s)
+        };
+        limits.admit(action).await.map_err(over)
     }
 
     async fn grant(&self, wish: Wish) -> Result<Granted, ApiProblem> {
@@ -234,15 +262,16 @@ pub struct CollectAnswer {
     responses(
         (status = 200, description = "It is so", body = CollectAnswer),
         (status = 400, description = "An id or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 429, description = "Over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
         (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 async fn put(
     State(collects): State<Arc<Collects>>,
     path: RawPath,
-    RawQuery(query): RawQuery,
+    parts: Parts,
 ) -> Result<Json<CollectAnswer>, ApiProblem> {
-    collects.set(path, query.as_deref(), true).await
+    collects.set(parts, path, true).await
 }
 
 /// Collect a subject no more.
@@ -261,15 +290,16 @@ async fn put(
     responses(
         (status = 200, description = "It is so", body = CollectAnswer),
         (status = 400, description = "An id or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 429, description = "Over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
         (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 async fn delete(
     State(collects): State<Arc<Collects>>,
     path: RawPath,
-    RawQuery(query): RawQuery,
+    parts: Parts,
 ) -> Result<Json<CollectAnswer>, ApiProblem> {
-    collects.set(path, query.as_deref(), false).await
+    collects.set(parts, path, false).await
 }
 
 /// The routes, described for `/openapi.json`.

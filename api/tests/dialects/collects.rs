@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tally_access::{AccessMetrics, ActionLimits, Buckets};
 use tally_api::{CollectEvents, Collects, CollectsParts, WriteAddress, collects_router, router};
+use tally_http::TrustedProxies;
 use tally_model::{Receipt, SequenceKey};
 use tally_streams::log::{AppendBatch, Appender, Completion, Log, LogError, Polled, TopicPartition};
 
@@ -39,6 +41,8 @@ fn parts(world: &World) -> CollectsParts {
         appender: world.log.appender().unwrap(),
         receipt_key: key(),
         clock: Arc::new(|| NOW_MS),
+        limits: None,
+        trusted_proxies: TrustedProxies::default(),
         takeover_after: Duration::ZERO,
     }
 }
@@ -201,6 +205,35 @@ fn what_is_not_valid_is_told_and_changes_nothing() {
             assert!(answer.body["detail"].as_str().unwrap().contains(detail), "{path}: {}", answer.body);
         }
         assert_eq!(world.numbers("SELECT COUNT(*) FROM collects").await, [0]);
+    });
+}
+
+#[test]
+fn who_collects_too_much_is_told_when_to_come_again() {
+    block_on(async {
+        let world = World::new().await;
+        let buckets = Arc::new(Buckets::new(None, AccessMetrics::new(&Registry::new()).unwrap()));
+        let switches = vec!["collect".into(), "uncollect".into()];
+        let limits = Some(ActionLimits { per_ip: Some(5), per_actor: Some(2), switches, buckets });
+        let collects = process(CollectsParts { limits, ..parts(&world) });
+        for (method, path, expected) in [
+            ("PUT", "article:1/collects/u1", 200),
+            ("PUT", "article:1/collects/u1", 200),
+            ("DELETE", "article:1/collects/u1", 429),
+            ("PUT", "nothing/collects/u2", 400),
+            ("PUT", "article:1/collects/u2", 200),
+            ("DELETE", "article:1/collects/u2", 200),
+            // The fifth of the address: what is over one limit has counted against the others.
+            ("PUT", "article:1/collects/u3", 429),
+        ] {
+            let answer = ask(&world, &collects, method, &format!("/v1/subjects/{path}")).await;
+            assert_eq!(answer.status.as_u16(), expected, "{method} {path}: {}", answer.body);
+            if expected == 429 {
+                assert!(answer.retry_after.is_some());
+                assert!(answer.body["detail"].as_str().unwrap().contains("Nothing was done"), "{}", answer.body);
+            }
+        }
+        assert_eq!(world.numbers("SELECT COUNT(*) FROM collects WHERE active = 1").await, [1]);
     });
 }
 

@@ -6,8 +6,8 @@ use axum::http::Request;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tally_access::{AccessMetrics, Buckets, Limits, Principal, Scope};
-use tally_ingest::{DoorConfig, DoorLimits};
+use tally_access::{AccessMetrics, ActionLimits, Buckets, Limits, Principal, Scope};
+use tally_ingest::DoorConfig;
 use tally_model::ReadToken;
 
 fn principal(name: &str, is_user: bool, limits: Limits) -> Arc<Principal> {
@@ -19,7 +19,7 @@ fn limited(per_ip: u32, per_actor: u32) -> Bed {
     let registry = prometheus::Registry::new();
     let buckets = Arc::new(Buckets::new(None, AccessMetrics::new(&registry).unwrap()));
     let switches = vec!["like".into(), "unlike".into()];
-    let limits = DoorLimits { per_ip: Some(per_ip), per_actor: Some(per_actor), switches, buckets };
+    let limits = ActionLimits { per_ip: Some(per_ip), per_actor: Some(per_actor), switches, buckets };
     Bed::with(DoorConfig { limits: Some(limits), ..config() })
 }
 
