@@ -17,6 +17,10 @@ use axum::{RequestExt, Router};
 use std::sync::Arc;
 use tally_http::{ApiProblem, drain_body};
 
+mod lasting;
+
+use lasting::Leave;
+
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// The only route that takes a token from the query: browsers cannot send headers with server-sent events.
 const LIVE: &str = "/v1/live";
@@ -54,12 +58,16 @@ impl Guard {
         router.layer(from_fn_with_state(self.clone(), pass))
     }
 
-    async fn admit(&self, request: &mut Request) -> Result<(), Refusal> {
+    /// Of an answer that lasts: what it lasts as long as.
+    async fn admit(&self, request: &mut Request) -> Result<Option<Leave>, Refusal> {
         let route = request.extensions().get::<MatchedPath>().cloned();
-        let Some(route) = route else { return Ok(()) };
-        let Some(scope) = scope_of(request.method(), route.as_str()) else { return Ok(()) };
-        let query_token = if route.as_str() == LIVE { take_token(request.uri_mut()) } else { None };
-        let principal = self.0.who(request.headers(), query_token.as_deref())?;
+        let Some(route) = route else { return Ok(None) };
+        let Some(scope) = scope_of(request.method(), route.as_str()) else { return Ok(None) };
+        let lasts = route.as_str() == LIVE;
+        let query_token = if lasts { take_token(request.uri_mut()) } else { None };
+        let credential = Credential::shown(request.headers(), query_token.as_deref())?;
+        let now_ms = (self.0.clock)();
+        let principal = self.0.find(&credential, now_ms)?;
         if !principal.scopes.allow(scope) {
             return Err(Refusal::Scope(scope));
         }
@@ -76,21 +84,30 @@ impl Guard {
             self.0.requests.admit(demands).await.take(&[place]).map_err(|over| Refusal::Limited(over.retry_after_s))?;
         }
         request.extensions_mut().insert(principal);
-        Ok(())
+        Ok(lasts.then(|| Leave { guard: self.clone(), credential, scope, given_at_ms: now_ms }))
     }
 }
 
 async fn pass(State(guard): State<Guard>, mut request: Request, next: Next) -> Result<Response, ApiProblem> {
-    if let Err(refusal) = guard.admit(&mut request).await {
-        guard.0.metrics.refused.with_label_values(&[refusal.reason()]).inc();
-        drain_body(request.into_body(), BODY_BYTES_MAX).await;
-        return Err(refusal.into());
+    match guard.admit(&mut request).await {
+        Ok(None) => Ok(next.run(request).await),
+        Ok(Some(leave)) => Ok(next.run(request).await.map(|body| leave.bind(body))),
+        Err(refusal) => {
+            guard.0.metrics.refused.with_label_values(&[refusal.reason()]).inc();
+            drain_body(request.into_body(), BODY_BYTES_MAX).await;
+            Err(refusal.into())
+        }
     }
-    Ok(next.run(request).await)
 }
 
-impl Inner {
-    fn who(&self, headers: &HeaderMap, query_token: Option<&str>) -> Result<Arc<Principal>, Refusal> {
+/// What somebody shows.
+enum Credential {
+    Key(String),
+    Token(String),
+}
+
+impl Credential {
+    fn shown(headers: &HeaderMap, query_token: Option<&str>) -> Result<Self, Refusal> {
         let mut bearers = headers.get_all(header::AUTHORIZATION).iter();
         let mut api_keys = headers.get_all(&API_KEY).iter();
         let (bearer, api_key) = (bearers.next(), api_keys.next());
@@ -103,14 +120,19 @@ impl Inner {
             (None, None, Some(token)) => token,
             _ => return Err(Refusal::Ambiguous),
         };
-        let now_ms = (self.clock)();
         // A JWT has two dots; a key has none.
         let is_token = api_key.is_none() && !credential.starts_with(KEY_PREFIX) && credential.contains('.');
-        match (&self.keys, &self.tokens) {
-            (_, Some((tokens, rules))) if is_token => tokens.get().find(credential, rules, now_ms),
-            (Some(keys), _) if !is_token => keys.get().find(credential, now_ms),
-            (None, _) => Err(Refusal::Invalid("JWTs are taken here, and no keys".into())),
-            (_, _) => Err(Refusal::Invalid("keys are taken here, and no JWTs".into())),
+        Ok(if is_token { Self::Token(credential.to_owned()) } else { Self::Key(credential.to_owned()) })
+    }
+}
+
+impl Inner {
+    fn find(&self, credential: &Credential, now_ms: i64) -> Result<Arc<Principal>, Refusal> {
+        match (credential, &self.keys, &self.tokens) {
+            (Credential::Token(token), _, Some((tokens, rules))) => tokens.get().find(token, rules, now_ms),
+            (Credential::Key(key), Some(keys), _) => keys.get().find(key, now_ms),
+            (Credential::Key(_), None, _) => Err(Refusal::Invalid("JWTs are taken here, and no keys".into())),
+            (Credential::Token(_), _, None) => Err(Refusal::Invalid("keys are taken here, and no JWTs".into())),
         }
     }
 }

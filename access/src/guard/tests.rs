@@ -5,16 +5,24 @@ use crate::jwt::tests::{NOW_S, RSA_TOKEN, jwks, token};
 use crate::keys::Limits;
 use crate::mint::mint;
 use crate::scope::Scope;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::http::Request as HttpRequest;
 use axum::routing::{get, post, put};
+use hyper::body::Frame;
 use prometheus::Registry;
 use serde_json::{Value, json};
 use std::fs;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll};
 use tower::ServiceExt;
 
 struct Bed {
+    guard: Guard,
     router: Router,
+    now_ms: Arc<AtomicI64>,
+    keys: Arc<Reloading<KeyRing>>,
     directory: tempfile::TempDir,
     writer: String,
     reader: String,
@@ -57,12 +65,14 @@ impl Bed {
             .route("/v1/progress", get(handler))
             .route("/metrics", get(handler))
             .route("/livez", get(handler));
-        let keys = Reloading::open(&keys, KeyRing::parse).unwrap();
+        let keys = Arc::new(Reloading::open(&keys, KeyRing::parse).unwrap());
         let set = Reloading::open(&set, KeySet::parse).unwrap();
         let metrics = AccessMetrics::new(&Registry::new()).unwrap();
         let tokens = Some((Arc::new(set), JwtRules::default()));
-        let guard = Guard::new(Some(Arc::new(keys)), tokens, metrics, Arc::new(|| NOW_S * 1_000));
-        Self { router: guard.wrap(routes), directory, writer, reader, admin, expired, slow }
+        let now_ms = Arc::new(AtomicI64::new(NOW_S * 1_000));
+        let time = now_ms.clone();
+        let guard = Guard::new(Some(keys.clone()), tokens, metrics, Arc::new(move || time.load(Ordering::SeqCst)));
+        Self { router: guard.wrap(routes), guard, now_ms, keys, directory, writer, reader, admin, expired, slow }
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, Value, String) {
@@ -204,6 +214,55 @@ async fn the_query_has_a_token_on_live_alone_and_nobody_behind_sees_it() {
     }
     let (status, body, _) = bed.ask("GET", "/v1/live?access_token=", &[]).await;
     assert_eq!((status, &body["type"]), (401, &json!("urn:tally:problem:invalid-credentials")));
+}
+
+/// An answer that always has more to say.
+struct Endless;
+
+impl HttpBody for Endless {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"more")))))
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_lasts_ends_with_what_let_it_in() {
+    let bed = Bed::new();
+    let router = bed.guard.wrap(Router::new().route("/v1/live", get(async || Body::new(Endless))));
+    let mut answers = Vec::new();
+    let jwt = token(json!({}), json!({"exp": NOW_S + 100}));
+    for credential in [&bed.reader, &bed.slow, &jwt] {
+        let uri = format!("/v1/live?access_token={credential}");
+        let request = HttpRequest::builder().uri(uri).body(Body::empty()).unwrap();
+        answers.push(router.clone().oneshot(request).await.unwrap().into_body());
+    }
+    let mut go_on = async || {
+        let mut go_on = Vec::new();
+        for answer in &mut answers {
+            go_on.push(poll_fn(|context| Pin::new(&mut *answer).poll_frame(context)).await.is_some());
+        }
+        go_on
+    };
+    assert_eq!(go_on().await, [true, true, true]);
+    let at = |seconds: i64| bed.now_ms.store((NOW_S + seconds) * 1_000, Ordering::SeqCst);
+    // The first key has expired by now, but it is not asked for with every word.
+    at(4);
+    assert_eq!(go_on().await, [true, true, true]);
+    at(5);
+    assert_eq!(go_on().await, [false, true, true]);
+    let others = mint("other", &[Scope::Read], None, &Limits::default()).unwrap().entry;
+    fs::write(bed.directory.path().join("keys.yaml"), others).unwrap();
+    bed.keys.reload(true).unwrap();
+    at(10);
+    assert_eq!(go_on().await, [false, false, true]);
+    at(1_000);
+    assert_eq!(go_on().await, [false, false, false]);
 }
 
 #[tokio::test]
