@@ -134,8 +134,10 @@ impl Workload {
         if event_type == "read" {
             write!(out, r#","duration_ms":{}"#, self.random.below(20_000))?;
         }
-        if self.random.below(8) == 0 {
-            out.extend_from_slice(br#","properties":{"source":"feed"}"#);
+        match self.random.below(16) {
+            0 => out.extend_from_slice(br#","properties":{"source":"feed"}"#),
+            1 => out.extend_from_slice(br#","properties":{"source":"mail"}"#),
+            _ => {}
         }
         out.push(b'}');
         Ok(())

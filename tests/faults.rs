@@ -55,6 +55,8 @@ fn a_workload_is_the_same_in_topic_table_and_hash() {
             ("subjects in Redis", 10_000),
             ("Redis", 4),
             ("places on boards", 500),
+            // Four stores; the shortest windows may be empty by the time that all is counted.
+            ("boards with somebody", 4 * 7),
         ] {
             assert!(differences.compared[what] >= least, "{differences}");
         }

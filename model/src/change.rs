@@ -38,7 +38,7 @@ pub enum ChangeBody {
     Delta {
         /// When it happened. A retraction carries the minute of what it retracts.
         minute: Minute,
-        /// Windows ignore it: the minute lies so far back that they may be closed.
+        /// The windows of totals ignore it: the minute lies so far back that they may be closed.
         total_only: bool,
         /// Usually +1 or -1.
         delta: i64,

@@ -315,3 +315,23 @@ impl Processor<Actions> for ToggleProcessor {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_bytes_are_what_they_have_always_been() {
+        let of = |group| Switch { active: true, order: 0x0102, since_ms: -1, group };
+        let alone = b"\x01\x02\x01\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff";
+        for (group, bytes) in [(0, alone.to_vec()), (7, [&alone[..], b"\x07\0\0\0"].concat())] {
+            let (switch, mut encoded) = (of(group), Vec::new());
+            switch.encode(&mut encoded);
+            assert_eq!(encoded, bytes);
+            assert_eq!(Switch::decode(&bytes), Some(switch));
+        }
+        for wrong in [&b""[..], &alone[..16], &[&alone[..], b"\x07"].concat()] {
+            assert_eq!(Switch::decode(wrong), None, "{wrong:?}");
+        }
+    }
+}

@@ -64,6 +64,13 @@ fn every_mistake_is_named_where_it_stands() {
             "",
         ),
         (
+            score,
+            "score: { likes: 4, collects: 6, reads: 2, views: -1.0e16 }",
+            "-1.0e16",
+            "`score.views`: must be from -1000000 to 1000000",
+            "",
+        ),
+        (
             "score: { likes: 1 }",
             "score: { likes: -1 }",
             "{",
@@ -112,7 +119,7 @@ fn every_mistake_is_named_where_it_stands() {
             "window: 31d",
             "31d",
             "`window`: makes 8928 buckets, and at most 2016 are kept",
-            "a larger `bucket`, or a shorter `window`",
+            "a larger `bucket`, or a shorter `window` and `baseline`",
         ),
         ("half_life: 6h", "half_life: 6h, min_actors: 0", "0", "`min_actors`: must be from 1 to 256", ""),
         ("half_life: 6h", "half_life: 6h, min_actors: 257", "257", "`min_actors`: must be from 1 to 256", ""),
@@ -164,6 +171,13 @@ fn every_mistake_is_named_where_it_stands() {
             "sports",
             "`groups[1]`: is named twice",
             "",
+        ),
+        (
+            "half_life: 6h, top: 100",
+            "half_life: 6h, top: 1000, group: properties.section, groups: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t]",
+            "[",
+            "`groups`: makes 21000 places with `top: 1000`, and at most 20000 are kept",
+            "a shorter `top`, or fewer `groups`",
         ),
         ("half_life: 6h, top: 100", "half_life: 6h, top: 1001", "1001", "`top`: must be from 1 to 1000", ""),
         (

@@ -53,6 +53,7 @@ pub fn compare_boards(model: &Model, moments: &[Moment], rules: &[Rules], differ
             let found = held.boards.get(&rules.board).cloned().unwrap_or_default();
             differences.compared(held.store, 1);
             differences.compared("places on boards", right.len());
+            differences.compared("boards with somebody", usize::from(!right.is_empty()));
             if found != right {
                 let place = (0..).find(|at| found.get(*at) != right.get(*at)).unwrap_or_default();
                 let (found_there, right_there) = (found.get(place), right.get(place));

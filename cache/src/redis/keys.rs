@@ -79,8 +79,8 @@ mod tests {
         let address = RedisAddress::parse("redis://h").unwrap();
         let keys = Keys::new(&address);
         assert_eq!(keys.counters("article:7"), "tally:{article:7}:counters");
-        assert_eq!(keys.board("hot/sports"), "tally:board:{hot/sports}");
-        assert_eq!(keys.ranking("hot/sports"), "tally:board:{hot/sports}:ranking");
+        assert_eq!(keys.board("hot@sports"), "tally:board:{hot@sports}");
+        assert_eq!(keys.ranking("hot@sports"), "tally:board:{hot@sports}:ranking");
         assert_eq!(keys.progress(), "tally:progress");
         assert_eq!(keys.limit("actor:00ff:600"), "tally:{actor:00ff:600}:limit");
     }

@@ -21,6 +21,8 @@ const BUCKETS_MAX: i64 = 2_016;
 const ACTORS_MAX: u32 = 256;
 const GROUPS_MAX: usize = 100;
 const GROUP_BYTES_MAX: usize = 64;
+/// Of all boards of a node together: at every change each of their tops may go out whole.
+const PLACES_MAX: usize = 20_000;
 
 /// The parameters. Exactly one of `half_life` and `window`.
 #[derive(Debug, Deserialize)]
@@ -103,7 +105,7 @@ fn thousandths(weight: f64) -> Result<i64, &'static str> {
     }
     match thousandths {
         0 => Err("must not be 0: it counts nothing"),
-        _ if thousandths.abs() > WEIGHT_MAX => Err("must be from -1000000 to 1000000"),
+        _ if !(-WEIGHT_MAX..=WEIGHT_MAX).contains(&thousandths) => Err("must be from -1000000 to 1000000"),
         _ => Ok(thousandths),
     }
 }
@@ -137,6 +139,11 @@ impl Rules {
             errors.push(ParamError::new("min_actors", format!("must be from 1 to {ACTORS_MAX}")));
         }
         let groups = groups(&params, &mut errors);
+        let places = groups.as_ref().map_or(0, |groups| (1 + groups.values.len()) * top as usize);
+        if places > PLACES_MAX && top <= TOP_MAX {
+            let message = format!("makes {places} places with `top: {top}`, and at most {PLACES_MAX} are kept");
+            errors.push(ParamError::new("groups", message).with_help("a shorter `top`, or fewer `groups`"));
+        }
         let aging = aging(&params, &mut errors);
         match aging {
             Some((aging, slot_minutes)) if errors.is_empty() => {
@@ -251,7 +258,9 @@ fn aging(params: &BoardParams, errors: &mut Vec<ParamError>) -> Option<(Aging, i
             } else if (window + baseline) / bucket > BUCKETS_MAX {
                 let count = (window + baseline) / bucket;
                 let message = format!("makes {count} buckets, and at most {BUCKETS_MAX} are kept");
-                errors.push(ParamError::new(path, message).with_help("a larger `bucket`, or a shorter `window`"));
+                errors.push(
+                    ParamError::new(path, message).with_help("a larger `bucket`, or a shorter `window` and `baseline`"),
+                );
             }
             let buckets = window / bucket;
             let aging = match baseline / bucket {
@@ -260,5 +269,15 @@ fn aging(params: &BoardParams, errors: &mut Vec<ParamError>) -> Option<(Aging, i
             };
             Some((aging, bucket))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_remembered_as_it_has_always_been() {
+        assert_eq!([tag_of("sports"), tag_of("news")], [793_200_477, 2_393_702_692]);
     }
 }

@@ -157,12 +157,17 @@ fn decayed(epochs: &[(i64, i128)], tick: i64) -> i128 {
 fn risen(slots: &[(i64, i128)], buckets: i64, baseline: i64, tick: i64) -> i128 {
     // Within what a score holds, so that its square and what is expected are exact.
     let sum = |slots: &[(i64, i128)]| total(slots).clamp(i64::MIN.into(), i64::MAX.into());
-    let (before, observed) = slots.split_at(slots.partition_point(|(slot, _)| *slot <= tick.saturating_sub(buckets)));
+    let (before, observed) = slots.split_at(before_window(slots, buckets, tick));
     let expected = (sum(before) * i128::from(buckets) / i128::from(baseline)).max(EXPECTED_MIN);
     match sum(observed) - expected {
         risen @ 1.. => risen.saturating_mul(risen) / expected,
         _ => 0,
     }
+}
+
+/// How many slots lie before the window.
+fn before_window(slots: &[(i64, i128)], buckets: i64, tick: i64) -> usize {
+    slots.partition_point(|(slot, _)| *slot <= tick.saturating_sub(buckets))
 }
 
 fn total(slots: &[(i64, i128)]) -> i128 {
@@ -192,13 +197,15 @@ impl Ranked for Slots {
     }
 
     fn next_tick(&self, Scoring { aging, .. }: Scoring, tick: i64) -> Option<i64> {
-        let slots = match aging {
-            // The first one leaves first.
-            Aging::HalfLife | Aging::Window { .. } => self.counting(aging, tick).iter().take(1),
-            Aging::Trend { .. } => self.counting(aging, tick).iter().take(usize::MAX),
+        let slots = self.counting(aging, tick);
+        // Slots leave in their order, each what it is in: the window, and then the baseline.
+        let observed = match aging {
+            Aging::Trend { buckets, .. } => slots.get(before_window(slots, buckets, tick)),
+            Aging::HalfLife | Aging::Window { .. } => None,
         };
         let acted = self.1.as_ref().and_then(|actors| actors.oldest_since(aging.first_acted(tick)));
-        slots.map(|(slot, _)| *slot).chain(acted).map(|slot| aging.next_tick(slot, tick)).min()
+        let next = slots.first().into_iter().chain(observed).map(|(slot, _)| *slot).chain(acted);
+        next.map(|slot| aging.next_tick(slot, tick)).min()
     }
 
     fn ages_each_tick(Scoring { aging, .. }: Scoring) -> bool {

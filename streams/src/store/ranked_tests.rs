@@ -1,7 +1,7 @@
 //! The order of scores against a sort, whatever was taken back in between.
 
 use super::*;
-use crate::store::ChangelogReader;
+use crate::store::lives::Lives;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -70,83 +70,86 @@ impl Sums {
 type Store = RankedStore<Arc<str>, Sums>;
 type Model = BTreeMap<Arc<str>, Sums>;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Add(u8, i64, i64),
     Advance(i64),
     Look,
     Commit,
     Rollback,
+    Checkpoint,
     Restart,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (0..9u8, -6..2i64, -2..4i64).prop_map(|(k, at, n)| Step::Add(k, at, n)),
-        2 => (1..4i64).prop_map(Step::Advance),
-        4 => Just(Step::Look),
-        2 => Just(Step::Commit),
-        1 => Just(Step::Rollback),
-        1 => Just(Step::Restart),
+        // Enough keys of two groups that heads grow until they are cut down.
+        40 => (0..48u8, -6..2i64, -2..4i64).prop_map(|(k, at, n)| Step::Add(k, at, n)),
+        4 => (1..4i64).prop_map(Step::Advance),
+        12 => Just(Step::Look),
+        6 => Just(Step::Commit),
+        2 => Just(Step::Rollback),
+        1 => Just(Step::Checkpoint),
+        2 => Just(Step::Restart),
     ]
 }
 
-fn naive_top(model: &Model, lasts: i64, tick: i64, n: usize) -> Vec<(Arc<str>, i64)> {
-    let scores = model.iter().filter_map(|(key, sums)| Some((key.clone(), sums.score(lasts, tick)?)));
-    let mut top: Vec<_> = scores.collect();
+const GROUPS: [&str; 2] = ["", "g"];
+
+fn naive_top(model: &Model, group: &str, lasts: i64, tick: i64, n: usize) -> Vec<(Arc<str>, i64)> {
+    let of_group = model.iter().filter(|(key, _)| key.split_once('\0').map_or("", |(group, _)| group) == group);
+    let mut top: Vec<_> = of_group.filter_map(|(key, sums)| Some((key.clone(), sums.score(lasts, tick)?))).collect();
     top.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     top.truncate(n);
     top
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
-    fn the_top_is_that_of_a_sort_whatever_was_taken_back(steps in prop::collection::vec(step(), 0..120)) {
+    fn the_top_is_that_of_a_sort_whatever_was_taken_back(steps in prop::collection::vec(step(), 0..300)) {
         const LASTS: i64 = 5;
-        let (mut store, mut changelog) = (Store::default(), Vec::new());
+        let mut lives = Lives::<Store>::new();
         let (mut open, mut committed): ((Model, i64), (Model, i64)) = Default::default();
-        // What whoever reads the top knows, and knew at the last commit.
-        let (mut read, mut read_before) = (Vec::new(), Vec::new());
-        store.open("board", 0, None).unwrap();
+        // What whoever reads the tops knows, and knew at the last commit.
+        let (mut read, mut read_before): ([Vec<_>; 2], [Vec<_>; 2]) = Default::default();
         for step in steps {
+            let store = &mut lives.store;
             match step {
                 Step::Add(key, back, n) => {
-                    let (key, at): (Arc<str>, i64) = (key.to_string().into(), open.1 + back);
+                    let group = if key % 2 == 0 { "" } else { "g\0" };
+                    let (key, at): (Arc<str>, i64) = (format!("{group}{key}").into(), open.1 + back);
                     store.modify(&key, |sums| sums.add(at, n));
                     open.0.entry(key).or_default().add(at, n);
                 }
                 Step::Advance(ticks) => open.1 += ticks,
                 Step::Look => {
                     store.advance(LASTS, open.1);
-                    // What is untouched is as it was read.
-                    read = store.take_top("", 3).unwrap_or(read);
-                    prop_assert_eq!(&read, &naive_top(&open.0, LASTS, open.1, 3));
+                    for (group, read) in GROUPS.iter().zip(&mut read) {
+                        // What is untouched is as it was read.
+                        *read = store.take_top(group, 3).unwrap_or_else(|| read.clone());
+                        prop_assert_eq!(&*read, &naive_top(&open.0, group, LASTS, open.1, 3));
+                    }
                 }
                 Step::Commit => {
-                    let mut writer = ChangelogWriter::new(1 << 20);
-                    store.write_changes(&mut writer);
-                    changelog.extend(writer.finish());
-                    store.commit();
+                    lives.commit();
                     committed = open.clone();
                     read_before = read.clone();
                 }
-                Step::Rollback => {
+                Step::Rollback | Step::Checkpoint | Step::Restart => {
                     store.rollback();
                     (open, read) = (committed.clone(), read_before.clone());
                 }
-                Step::Restart => {
-                    store = Store::default();
-                    for entry in changelog.iter().flat_map(|body| ChangelogReader::new(body)) {
-                        store.restore(&entry.unwrap().1).unwrap();
-                    }
-                    store.commit();
-                    (open, read) = (committed.clone(), read_before.clone());
-                }
+            }
+            match step {
+                Step::Checkpoint => lives.checkpoint(),
+                Step::Restart => lives.restart(),
+                _ => {}
             }
         }
         // What no longer counts is forgotten.
-        store.advance(LASTS, open.1 + 99);
-        prop_assert!(store.table.iter().next().is_none());
+        lives.store.advance(LASTS, open.1 + 99);
+        prop_assert!(lives.store.table.iter().next().is_none());
     }
 }
 
@@ -202,5 +205,12 @@ fn a_head_that_has_become_too_short_is_filled_again() {
         store.modify(&key(n), |sums| sums.add(0, 1_000));
         let second = if n == 0 { (key(99), 100) } else { (key(n - 1), 1_000 + n) };
         assert_eq!(store.take_top("", 2), Some(vec![(key(n), 1_001 + n), second]));
+    }
+    // Cut down on their way up, and down once more to those that have been below the floor since.
+    let rest = [(key(99), 100), (key(98), 99)];
+    for n in (0..50).rev() {
+        store.modify(&key(n), |sums| sums.add(0, -1_001 - n));
+        let top: Vec<_> = (0..n).rev().map(|n| (key(n), 1_001 + n)).chain(rest.clone()).take(2).collect();
+        assert_eq!(store.take_top("", 2), Some(top));
     }
 }
