@@ -1,6 +1,7 @@
 //! The API's parts, and its routes.
 
 use crate::appended::AppendTimes;
+use crate::board_pages::BoardPages;
 use crate::boards::Flights;
 use crate::config::ApiConfig;
 use crate::database::ReadDatabase;
@@ -72,6 +73,8 @@ pub struct Api {
     pub(crate) boards: Option<Arc<MemoryCache>>,
     /// Reads of boards under way.
     pub(crate) board_flights: Flights,
+    /// Their first pages, as they were a moment ago.
+    pub(crate) board_pages: BoardPages,
     pub(crate) live: Live,
     /// End with the last request.
     _feeds: Vec<Feed>,
@@ -135,6 +138,7 @@ impl Api {
             append_times,
             boards,
             board_flights: Flights::default(),
+            board_pages: BoardPages::default(),
             live,
             _feeds: feeds,
         };

@@ -1,6 +1,7 @@
 //! What the API has to know of the topology.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Names and numbers of the topology.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +56,8 @@ pub struct Rankings {
     pub cached: bool,
     /// Their names, as far as the topology knows them. A board is named like its node; that of a group `node@group`.
     pub nodes: Vec<String>,
+    /// How long the first page of a board, for nobody in particular, is given to others as well. Zero is not at all.
+    pub pages_for: Duration,
 }
 
 /// An output topic with progress marks.

@@ -8,6 +8,7 @@
 mod after;
 mod api;
 mod appended;
+mod board_pages;
 mod boards;
 mod breaker;
 mod collects;

@@ -37,6 +37,8 @@ pub struct ApiMetrics {
 /// Boards read, by the store that answered.
 #[derive(Clone)]
 pub struct BoardReads {
+    /// A page that was made a moment ago.
+    pub page: IntCounter,
     /// The cache in this process.
     pub memory: IntCounter,
     /// Redis.
@@ -102,6 +104,7 @@ impl ApiMetrics {
         let of_boards = counters("tally_api_board_reads_total", "Boards read, by the store that answered.")?;
         let of_store = |store| of_boards.with_label_values(&[store]);
         let boards = BoardReads {
+            page: of_store("page"),
             memory: of_store("memory"),
             redis: of_store("redis"),
             database: of_store("database"),

@@ -10,7 +10,7 @@ use crate::freshness::Freshness;
 use crate::paging::Paging;
 use crate::query::{Query, actor_id, in_path, listed};
 use crate::reactions::Viewer;
-use crate::reply::{Has, Keep};
+use crate::reply::{Has, Keep, Written};
 use crate::totals::{AllTotals, Approximate};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -18,6 +18,7 @@ use axum::response::Response;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use std::time::Instant;
 use tally_http::ApiProblem;
 use tally_model::{Ranked, Ranking, format_ms};
 use utoipa::ToSchema;
@@ -167,10 +168,21 @@ pub async fn ranking(
     let viewer = query.one("actor_id")?;
     viewer.map(actor_id).transpose()?;
     let after = After::parse(&api, &query)?;
+    let is_shared = paging.cursor.is_none() && viewer.is_none() && after.is_none();
+    if is_shared && let Some(written) = api.board_pages.get(&board, paging.limit, rankings.pages_for) {
+        api.loader.metrics.boards.page.inc();
+        return Ok(has.reply_written(&written, Keep::Briefly));
+    }
+    let begun = Instant::now();
     let (found, freshness) = find(&api, rankings, &board, after.as_ref()).await?;
-    let answer = page(&api, board, found.as_deref(), freshness, &paging, viewer, after.as_ref()).await?;
+    let answer = page(&api, &board, found.as_deref(), freshness, &paging, viewer, after.as_ref()).await?;
     let keep = answer.freshness.keep(if viewer.is_some() { Keep::Own } else { Keep::Briefly });
-    has.reply(&answer, keep)
+    let written = Arc::new(Written::of(&answer)?);
+    // What may not be kept is not as it should be: the next one tries again.
+    if is_shared && keep == Keep::Briefly {
+        api.board_pages.put(&board, paging.limit, begun, written.clone());
+    }
+    Ok(has.reply_written(&written, keep))
 }
 
 /// The boards, where the topology may have one of this name.
@@ -203,12 +215,12 @@ pub async fn first_page(
     found: Option<&Ranking>,
     freshness: Freshness,
 ) -> Result<RankingAnswer, ApiProblem> {
-    page(api, board.to_owned(), found, freshness, &Paging::first(of_board(board)), None, None).await
+    page(api, board, found, freshness, &Paging::first(of_board(board)), None, None).await
 }
 
 async fn page(
     api: &Arc<Api>,
-    board: String,
+    board: &str,
     found: Option<&Ranking>,
     mut freshness: Freshness,
     paging: &Paging,
@@ -230,7 +242,7 @@ async fn page(
             items.push(RankedItem { rank, subject_id, score: Score(item.score), counters, approximate, viewer });
         }
     }
-    Ok(RankingAnswer { board, items, next, freshness })
+    Ok(RankingAnswer { board: board.to_owned(), items, next, freshness })
 }
 
 /// What tells the pages of a board from those of other lists.

@@ -8,6 +8,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
 use serde::Serialize;
 use std::convert::Infallible;
 use tally_http::{ApiProblem, names_tag};
@@ -21,7 +22,7 @@ const VARY: HeaderValue = HeaderValue::from_static("authorization, x-api-key");
 /// An answer as JSON.
 pub struct Written {
     /// The whole.
-    pub json: Vec<u8>,
+    pub json: Bytes,
     /// Of which so much comes before the freshness.
     content_bytes: usize,
 }
@@ -34,7 +35,7 @@ impl Written {
             ApiProblem::internal()
         })?;
         let freshness = json.windows(AS_OF.len()).rposition(|window| window == AS_OF);
-        Ok(Self { content_bytes: freshness.unwrap_or(json.len()), json })
+        Ok(Self { content_bytes: freshness.unwrap_or(json.len()), json: json.into() })
     }
 
     /// The same wherever and whenever the content is.
@@ -94,10 +95,14 @@ impl<S: Sync> FromRequestParts<S> for Has {
 impl Has {
     /// The answer; or that the client has it.
     pub fn reply<T: Serialize>(&self, answer: &T, keep: Keep) -> Result<Response, ApiProblem> {
-        let written = Written::of(answer)?;
+        Ok(self.reply_written(&Written::of(answer)?, keep))
+    }
+
+    /// The same of what was written before.
+    pub fn reply_written(&self, written: &Written, keep: Keep) -> Response {
         let tag = (keep != Keep::Never).then(|| format!("W/\"{:016x}\"", written.digest()));
         let is_known = tag.as_deref().is_some_and(|tag| self.0.as_ref().is_some_and(|listed| names_tag(listed, tag)));
-        let mut response = Response::new(if is_known { Body::empty() } else { Body::from(written.json) });
+        let mut response = Response::new(if is_known { Body::empty() } else { Body::from(written.json.clone()) });
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, keep.cache_control());
         if let Some(tag) = tag.and_then(|tag| HeaderValue::try_from(tag).ok()) {
@@ -108,7 +113,7 @@ impl Has {
             true => *response.status_mut() = StatusCode::NOT_MODIFIED,
             false => drop(headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))),
         }
-        Ok(response)
+        response
     }
 }
 

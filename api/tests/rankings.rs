@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use fixture::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tally_api::ApiConfig;
+use std::time::Duration;
+use tally_api::{ApiConfig, Rankings};
 use tally_cache::redis::RedisAddress;
 use tally_model::{ProgressMark, Ranking};
 
@@ -252,6 +253,31 @@ async fn where_no_store_answers_boards_are_as_they_were_last_known() {
         (&list["stale"], &list["after"], &list["boards"][0]["items"]),
         (&json!(true), &json!("applied"), &json!(0))
     );
+}
+
+#[tokio::test]
+async fn the_first_page_for_nobody_in_particular_is_made_once_for_all_who_ask_within_its_time() {
+    let mut with_pages = config();
+    let pages_for = Duration::from_secs(3_600);
+    with_pages.rankings = with_pages.rankings.map(|rankings| Rankings { pages_for, ..rankings });
+    let world = World::with(with_pages, None).await;
+    world.cache.ready();
+    world.cache.cache.put_board(ranking("hot", ITEMS, 1));
+    world.cache.move_boards_to(&[(0, 3, 500), (1, 3, 600)]);
+    let items = async |uri: &str| world.get(uri).await.body["items"].as_array().map_or(0, Vec::len);
+    let all = items("/v1/rankings/hot").await;
+    assert_eq!(all, ITEMS.len());
+    world.cache.cache.put_board(ranking("hot", &ITEMS[..1], 2));
+    for (uri, expected) in [
+        ("/v1/rankings/hot", all),
+        ("/v1/rankings/hot?limit=50", all),
+        ("/v1/rankings/hot?limit=49", 1),
+        ("/v1/rankings/hot?actor_id=u1", 1),
+        (&format!("/v1/rankings/hot?after={}", receipt(&[(0, 2)])), 1),
+    ] {
+        assert_eq!(items(uri).await, expected, "{uri}");
+    }
+    assert_eq!(world.get("/v1/rankings/hot?limit=0").await.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

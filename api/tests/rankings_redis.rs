@@ -86,7 +86,7 @@ async fn worlds() -> Vec<(World, Sink)> {
         let timeouts = RedisTimeouts { connect: seconds, response: seconds };
         let shards = Shards::connect(&address, timeouts).await.unwrap();
         let topic = OutputTopic { name: TOPIC.into(), partitions: 1, marks: Marks::All };
-        let rankings = Some(Rankings { topic, cached: true, nodes: vec!["hot".into()] });
+        let rankings = Some(Rankings { topic, cached: true, nodes: vec!["hot".into()], pages_for: Duration::ZERO });
         let keys = Keys::new(&address);
         let world = World::with(ApiConfig { rankings, ..config() }, Some(address)).await;
         world.move_to(TOPIC, 0, &[(0, 10, 1_000), (1, 10, 1_000)]).await;

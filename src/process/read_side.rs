@@ -1,5 +1,6 @@
 //! The reads of a process: what its sinks write, seen through the API.
 
+use super::door::CallerRules;
 use super::graph::graph;
 use super::sinking::SinkSide;
 use super::{Site, now_ms};
@@ -20,6 +21,9 @@ use utoipa_axum::router::OpenApiRouter;
 /// Rows of the outbox that another process has not sent for so long are sent by this one.
 const TAKEOVER_AFTER: Duration = Duration::from_secs(2);
 
+/// Readers may keep a board for a second; so much of it is spent here.
+const BOARD_PAGES_FOR: Duration = Duration::from_millis(100);
+
 /// The edge type of totals: the topic that has them is the one that the API reads from, whatever its name.
 const COUNTERS: &str = "counters";
 /// And that of the topic that says who has switched what on.
@@ -36,6 +40,7 @@ pub fn read_side(
     site: &Site,
     stores: &StoreArgs,
     reads: &ReadArgs,
+    callers: &CallerRules,
     sinks: Option<&SinkSide>,
     stopping: &CancellationToken,
 ) -> Result<(OpenApiRouter, Check), Failure> {
@@ -64,14 +69,14 @@ pub fn read_side(
     let api = Api::new(parts, &site.registry).map_err(Failure::no)?;
     let check = api.check();
     let mut routes = router(api);
-    if let Some(collects) = collects(site, stores)? {
+    if let Some(collects) = collects(site, stores, callers)? {
         routes = routes.merge(collects_router(collects));
     }
     Ok((routes, check))
 }
 
 /// What the API writes: where the topology has a toggle that the database owns.
-fn collects(site: &Site, stores: &StoreArgs) -> Result<Option<Arc<Collects>>, Failure> {
+fn collects(site: &Site, stores: &StoreArgs, callers: &CallerRules) -> Result<Option<Arc<Collects>>, Failure> {
     let Some(owned) = owned_toggle(&site.topology) else { return Ok(None) };
     let database = WriteAddress::parse(stores.database()?)
         .map_err(|e| Failure::usage(format!("the database that the API writes collects to: {e}")))?;
@@ -84,6 +89,8 @@ fn collects(site: &Site, stores: &StoreArgs) -> Result<Option<Arc<Collects>>, Fa
         appender: site.log.appender().map_err(Failure::no)?,
         receipt_key: site.receipt_key(),
         clock: Arc::new(now_ms),
+        limits: Some(callers.limits.clone()),
+        trusted_proxies: callers.trusted_proxies.clone(),
         // An embedded log has one process: what another has left is nobody else's to send.
         takeover_after: site.watch.as_ref().map_or(Duration::ZERO, |_| TAKEOVER_AFTER),
     };
@@ -120,6 +127,7 @@ fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
     let of_value = |value: &str| outputs.iter().find(|output| topology.topics[&output.name].value == value).cloned();
     let (reactions, windows_topic) = (of_value(REACTIONS), of_value(WINDOWS));
     let rankings = of_value(RANKINGS).map(|topic| Rankings {
+        pages_for: BOARD_PAGES_FOR,
         cached: topology.sinks.iter().any(|sink| sink.kind == "cache" && sink.from.contains(&topic.name)),
         nodes: boards(topology),
         topic,

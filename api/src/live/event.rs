@@ -17,7 +17,7 @@ pub struct Content {
     /// The name of the event.
     pub name: &'static str,
     /// The data as JSON: an object that ends with `as_of` and what follows it.
-    pub json: Vec<u8>,
+    pub json: Bytes,
     /// Of what tells one state from another.
     pub digest: u64,
     /// Of the record that it was made from. One of a smaller version is older.
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn an_id_comes_back_as_it_was_sent_and_any_other_text_is_none() {
         let id = EventId { process: u64::MAX, number: 26, digest: 0 };
-        let content = Content { name: "counters", json: b"{}".to_vec(), digest: 0, version: 1, as_of_ms: 0 };
+        let content = Content { name: "counters", json: Bytes::from_static(b"{}"), digest: 0, version: 1, as_of_ms: 0 };
         let sent = String::from_utf8(id.write(&content).to_vec()).unwrap();
         assert_eq!(sent, "id: ffffffffffffffff-1a-0\nevent: counters\ndata: {}\n\n");
         assert_eq!("ffffffffffffffff-1a-0".parse(), Ok(id));

@@ -325,7 +325,7 @@ mod tests {
     }
 
     fn content(value: i64) -> Content {
-        let (json, digest) = (value.to_string().into_bytes(), value as u64);
+        let (json, digest) = (value.to_string().into(), value as u64);
         Content { name: "counters", json, digest, version: value, as_of_ms: value }
     }
 
@@ -357,7 +357,10 @@ mod tests {
         assert!(sent(&hub, slow, &of).is_empty());
         // What is older, or says the same, is no event; but its time is told to whoever comes.
         hub.publish(&of[99], &content(50));
-        hub.publish(&of[99], &Content { version: 60, as_of_ms: 5_000, json: b"later".to_vec(), ..content(51) });
+        hub.publish(
+            &of[99],
+            &Content { version: 60, as_of_ms: 5_000, json: Bytes::from_static(b"later"), ..content(51) },
+        );
         assert!(sent(&hub, slow, &of).is_empty());
         let late = hub.join(&of[99..], |_| ()).unwrap();
         hub.begin(late, &of[99..], None);

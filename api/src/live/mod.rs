@@ -116,7 +116,10 @@ pub async fn live(
         .ok_or_else(|| ApiProblem::unavailable("This process is stopping.", 1))?;
     match &of[..] {
         [Watched::Board(board)] => publish_board(&api, board, None).await?,
-        subjects => publish_subjects(&api, &subjects.iter().filter_map(Watched::subject).map(|id| &**id).collect::<Vec<_>>()).await?,
+        subjects => {
+            publish_subjects(&api, &subjects.iter().filter_map(Watched::subject).map(|id| &**id).collect::<Vec<_>>())
+                .await?
+        }
     }
     stream.begin(seen);
     let mut response = Response::new(Body::new(stream));
