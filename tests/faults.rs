@@ -55,6 +55,7 @@ fn a_workload_is_the_same_in_topic_table_and_hash() {
             ("subjects in Redis", 10_000),
             ("Redis", 4),
             ("places on boards", 500),
+            ("collects", 200),
             // Four stores; the shortest windows may be empty by the time that all is counted.
             ("boards with somebody", 4 * 7),
         ] {
@@ -71,5 +72,6 @@ fn kills_zombies_restarts_and_cuts_lose_nothing_and_count_nothing_twice() {
         for store in ["boards served", "database", "Redis"] {
             assert!(differences.compared[store] >= 12, "{differences}");
         }
+        assert!(differences.compared["collects"] >= 200, "{differences}");
     }
 }

@@ -3,13 +3,15 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod collectors;
 pub mod compare;
 pub mod proxy;
 pub mod services;
 
 use crate::exactness::WorkloadFile;
-use crate::naive::{Differences, Moment, boards};
+use crate::naive::{Differences, Moment, Stored, boards};
 use crate::process::{Client, PATIENCE, Sender, Service, Site, wait_until};
+use collectors::Collectors;
 use proxy::{Cut, REQUESTS};
 use services::Services;
 use std::collections::BTreeMap;
@@ -129,14 +131,20 @@ impl Cluster {
         }
     }
 
-    /// Wakes and restarts who is down, and waits until everything that was sent is counted.
+    /// Waits until everything that was sent is counted. Nobody may be stopped.
     fn rest(&mut self) -> Moment {
-        self.wake_zombies(true);
+        let client = self.apply();
+        compare::moment(self, &client)
+    }
+
+    fn apply(&mut self) -> Client {
         self.check();
         self.wait_until_ready();
+        let database = self.services.direct.mariadb.clone();
+        until("the outbox to be empty", || Stored::outbox_rows_of_mysql(&database) == 0);
         let client = Client(self.address("api"));
         self.wait_until_applied(&client);
-        compare::moment(self, &client)
+        client
     }
 
     fn wait_until_applied(&mut self, client: &Client) {
@@ -198,17 +206,16 @@ impl FaultRun<'_> {
         let rate = self.rate.map(|rate| rate.to_string());
         let flags: Vec<&str> = rate.iter().flat_map(|rate| ["--rate", rate]).chain(["--give-up", "5m"]).collect();
         let mut sender = Sender::spawn(self.binary, &file.path, &cluster.address("ingest"), &flags);
+        let collectors = Collectors::start(&cluster.address("api"), self.seed);
         let mut moments = Vec::new();
-        let done = self.do_harm(&mut cluster, &mut sender, &mut moments);
+        let done = self.do_harm(&mut cluster, &mut sender, &collectors, &mut moments);
         let sent = sender.finish();
         cluster.wake_zombies(true);
-        (self.say)(format!("sent: {}", sent.outcome));
+        let collected = collectors.finish();
+        (self.say)(format!("sent: {}; {collected} collects were answered", sent.outcome));
         assert_eq!(sent.status.code(), Some(0), "{}", sent.messages);
         assert_eq!(sent.acknowledged.len() as u64, file.lines, "every line is acknowledged");
-        cluster.check();
-        cluster.wait_until_ready();
-        let client = Client(cluster.address("api"));
-        cluster.wait_until_applied(&client);
+        let client = cluster.apply();
         let seconds = begun.elapsed().as_secs_f64();
         (self.say)(format!("applied after {seconds:.1} s: {:.0} events/s", file.lines as f64 / seconds));
         (self.say)(format!("used: {}", cluster.usage()));
@@ -218,7 +225,13 @@ impl FaultRun<'_> {
     }
 
     /// Faults of all kinds at random moments, until all kills are done.
-    fn do_harm(&self, cluster: &mut Cluster, sender: &mut Sender, moments: &mut Vec<Moment>) -> BTreeMap<String, u32> {
+    fn do_harm(
+        &self,
+        cluster: &mut Cluster,
+        sender: &mut Sender,
+        collectors: &Collectors,
+        moments: &mut Vec<Moment>,
+    ) -> BTreeMap<String, u32> {
         let mut random = Random::new(self.seed ^ 0x5eed);
         let mut done = BTreeMap::new();
         let mut kills = 0;
@@ -241,6 +254,8 @@ impl FaultRun<'_> {
             *done.entry(fault.split(':').next().unwrap_or_default().to_owned()).or_default() += 1;
             if (moments.len() as u32) < kills * self.moments / self.kills {
                 sender.pause();
+                cluster.wake_zombies(true);
+                let _nobody_collects = collectors.hold();
                 moments.push(cluster.rest());
                 (self.say)(format!("moment {} of {}: all boards are taken down", moments.len(), self.moments));
                 sender.resume();

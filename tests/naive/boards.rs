@@ -202,7 +202,7 @@ sinks:";
 
 /// The boards of [`topology`].
 pub fn rules() -> Vec<Rules> {
-    let hot = [("likes", 4_000), ("reads", 2_000), ("views", 100)];
+    let hot = [("likes", 4_000), ("collects", 6_000), ("reads", 2_000), ("views", 100)];
     let busy =
         Rules::new("busy-5m", &[("likes", 2_000), ("views", 1_000)], Forgets::Window { minutes: 5, bucket: 1 }, 100);
     let fed = Rules::new("fed", &[("likes", 4_000), ("reads", 2_000), ("views", 1_000)], Forgets::HalfLife(2), 30);

@@ -74,6 +74,8 @@ pub struct Model {
     switches: HashMap<ReactionKey, Switch>,
     /// (actor, subject): the greatest number, and what it says.
     pub collects: HashMap<(String, String), (i64, bool)>,
+    /// When each was switched on last.
+    collected_since: HashMap<(String, String), i64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -179,7 +181,7 @@ impl Model {
             return;
         };
         if let Some(seq) = record.seq.filter(|_| OWNED.contains(&event.kind.as_str())) {
-            self.collect(&event, seq);
+            self.collect(place, &event, seq, appended_ms);
             return;
         }
         let id = (event.actor_id.clone(), event.event_id.clone());
@@ -244,14 +246,23 @@ impl Model {
     }
 
     /// The greatest number wins.
-    fn collect(&mut self, event: &Event, seq: i64) {
+    fn collect(&mut self, place: Place, event: &Event, seq: i64, appended_ms: i64) {
         let active = event.kind == "collect";
-        let row = self.collects.entry((event.actor_id.clone(), event.subject_id.clone())).or_default();
+        let key = (event.actor_id.clone(), event.subject_id.clone());
+        let row = self.collects.entry(key.clone()).or_default();
         if seq <= row.0 {
             return;
         }
-        let before = std::mem::replace(row, (seq, active)).1;
-        self.add(&event.subject_id, "collects", i64::from(active) - i64::from(before));
+        let change = i64::from(active) - i64::from(std::mem::replace(row, (seq, active)).1);
+        // What is taken back is taken from the minute that it was given to.
+        let time_ms = event.occurred_at.unwrap_or(appended_ms).min(appended_ms);
+        let since_ms = match change {
+            1 => *self.collected_since.entry(key).insert_entry(time_ms).get(),
+            -1 => self.collected_since[&key],
+            _ => return,
+        };
+        self.on_boards(place, event, ("collects", None), since_ms, change);
+        self.add(&event.subject_id, "collects", change);
     }
 
     fn verdict(&mut self, place: Place, kind: &str, ids: Readable, appended_at_ms: i64) {

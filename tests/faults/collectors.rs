@@ -1,0 +1,72 @@
+//! Actors who collect and uncollect through the API while harm is done.
+
+use crate::process::Client;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tally::workload::Random;
+
+const LANES: u64 = 4;
+const SUBJECTS: u64 = 40;
+/// Few enough that the same actor comes over several connections.
+const ACTORS: u64 = 150;
+/// Between the requests of a lane: they are few beside the events.
+const PAUSE: Duration = Duration::from_millis(40);
+
+/// They ask until they are told to finish.
+pub struct Collectors {
+    over: Arc<AtomicBool>,
+    lanes: Vec<(Arc<Mutex<()>>, JoinHandle<u64>)>,
+}
+
+impl Collectors {
+    /// At an API, `host:port`.
+    pub fn start(api: &str, seed: u64) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let lane = |lane| {
+            let (turn, over, client) = (Arc::new(Mutex::new(())), over.clone(), Client(api.to_owned()));
+            let mut random = Random::new(seed ^ (lane << 32));
+            let asks = {
+                let turn = turn.clone();
+                move || {
+                    let mut answers = 0;
+                    while !over.load(Ordering::Relaxed) {
+                        let asking = turn.lock().unwrap_or_else(PoisonError::into_inner);
+                        answers += u64::from(ask(&client, &mut random));
+                        drop(asking);
+                        thread::sleep(PAUSE);
+                    }
+                    answers
+                }
+            };
+            (turn, thread::spawn(asks))
+        };
+        let lanes = (0..LANES).map(lane).collect();
+        Self { over, lanes }
+    }
+
+    /// Waits until no request is under way; none is sent for as long as this is held.
+    pub fn hold(&self) -> Vec<MutexGuard<'_, ()>> {
+        self.lanes.iter().map(|(turn, _)| turn.lock().unwrap_or_else(PoisonError::into_inner)).collect()
+    }
+
+    /// How many requests were answered.
+    pub fn finish(self) -> u64 {
+        self.over.store(true, Ordering::Relaxed);
+        self.lanes.into_iter().map(|(_, lane)| lane.join().expect("a collector ends well")).sum()
+    }
+}
+
+/// Whether it was answered: who is down does not, and then nobody knows what became of it.
+fn ask(client: &Client, random: &mut Random) -> bool {
+    let (subject, actor) = (1 + random.below(SUBJECTS), random.below(ACTORS));
+    let (method, active) = if random.chance(6_000) { ("PUT", true) } else { ("DELETE", false) };
+    let path = format!("/v1/subjects/article:{subject}/collects/u{actor}");
+    let Ok(answer) = client.exchange(method, &path, &[], b"") else { return false };
+    if answer.status == 503 {
+        return false;
+    }
+    assert_eq!((answer.status, &answer.json()["active"]), (200, &active.into()), "{}", answer.json());
+    true
+}
