@@ -138,6 +138,41 @@ test('a like that the door refuses is taken back with a hint', async () => {
   expect(await page.$eval('[data-hint]', (hint) => hint.textContent)).toContain('not today')
 })
 
+test('a collect is the database\'s word: shown with its count, seen by others, still there after a reload', async () => {
+  const [page, other] = [await visitor(), await visitor()]
+  await Promise.all([open(page, 'article:112'), open(other, 'article:112')])
+  const collect = (page: Page) =>
+    page.$eval('[data-collect]', (button) => [
+      button.querySelector('[data-metric=collects]')?.textContent,
+      button.getAttribute('aria-pressed') === 'true',
+    ])
+  const shows = (page: Page, count: string, on: boolean) => async () => {
+    const [found, pressed] = await collect(page)
+    return found === count && pressed === on
+  }
+  await until(shows(page, '0', false), 'nobody has collected it')
+  await page.click('[data-collect]')
+  await until(shows(page, '1', true), 'it is collected')
+  await until(shows(other, '1', false), 'the other browser sees it')
+  expect(await counter('article:112', 'collects')).toBe(1)
+  await page.reload()
+  await until(shows(page, '1', true), 'it is still collected')
+  await page.keyboard.press('c')
+  await until(shows(page, '0', false), 'it is taken back')
+  await until(shows(other, '0', false), 'the other browser sees that too')
+
+  await page.setRequestInterception(true)
+  page.on('request', (request) => {
+    if (request.method() !== 'PUT') return void request.continue()
+    const body = JSON.stringify({ status: 429, detail: 'too many for now' })
+    void request.respond({ status: 429, contentType: 'application/problem+json', body })
+  })
+  await page.click('[data-collect]')
+  const said = () => page.$eval('body', (body) => body.textContent ?? '')
+  await until(async () => (await said()).includes('too many for now'), 'it says why')
+  expect(await collect(page)).toEqual(['0', false])
+})
+
 /** Until the page knows: what outlives a page is sent by a part of Chromium that this does not reach. */
 async function goOffline(page: Page) {
   await page.setOfflineMode(true)
