@@ -149,9 +149,9 @@ impl<K: RankedKey, V: Ranked> Order<K, V> {
         self.due.range(..=tick).map(|(_, keys)| keys.len()).sum()
     }
 
-    /// Those keys.
-    pub fn take_due(&self, tick: i64) -> Vec<K> {
-        self.due.range(..=tick).flat_map(|(_, keys)| keys.iter().cloned()).collect()
+    /// Those keys; they are due no more until [`Order::place`] says when.
+    pub fn take_due(&mut self, tick: i64) -> Vec<K> {
+        self.due.extract_if(..=tick, |_, _| true).flat_map(|(_, keys)| keys).collect()
     }
 
     /// Whether the first `n` of a group cannot be told: its head is shorter, and there are more below the floor.
