@@ -407,7 +407,7 @@ impl Consumer for KafkaConsumer {
 
     fn group_metadata(&self) -> GroupMetadata {
         match &self.member {
-            Some(member) => member.metadata().clone(),
+            Some(member) => member.metadata(),
             None => GroupMetadata { group: self.group.clone(), ..GroupMetadata::default() },
         }
     }

@@ -46,6 +46,7 @@ pub(super) enum Told {
 /// See the module.
 pub(super) struct Member {
     lookup: Arc<Lookup>,
+    group: String,
     driver: String,
     name: String,
     /// How often it has taken a new name. See [`Orphans`].
@@ -59,7 +60,8 @@ pub(super) struct Member {
     owned: BTreeSet<u32>,
     /// A revocation was told and is not answered yet.
     revoking: bool,
-    metadata: GroupMetadata,
+    /// As it was when the group told last; None where it was none then.
+    membership: Option<GroupMetadata>,
     /// When the client was last asked for its membership, and since when that is another than what was told.
     looked_at: Instant,
     stale_since: Option<Instant>,
@@ -120,11 +122,6 @@ impl ConsumerContext for Rebalances {
     }
 }
 
-/// A membership that no group has: a broker refuses its offsets. Those without a member's name it would not check at all.
-fn refused(group: &str) -> GroupMetadata {
-    GroupMetadata { group: group.to_owned(), generation: -1, member: "nobody".to_owned() }
-}
-
 fn connect(lookup: &Lookup, group: &str, driver: &str, name: &str) -> Result<BaseConsumer<Rebalances>, LogError> {
     let (queue, failed, closing) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
     let context = Rebalances { group: group.to_owned(), queue, failed, closing };
@@ -157,6 +154,7 @@ impl Member {
         lookup.partitions(driver)?;
         Ok(Self {
             lookup: lookup.clone(),
+            group: group.to_owned(),
             driver: driver.to_owned(),
             name: name.to_owned(),
             renamed: 0,
@@ -165,7 +163,7 @@ impl Member {
             losses: VecDeque::new(),
             owned: BTreeSet::new(),
             revoking: false,
-            metadata: refused(group),
+            membership: None,
             looked_at: Instant::now(),
             stale_since: None,
             leaving: false,
@@ -176,14 +174,14 @@ impl Member {
     pub fn poll(&mut self) -> Result<Option<Told>, LogError> {
         let Some(client) = &self.client else {
             if !self.leaving && self.losses.back().is_none_or(|lost_at| lost_at.elapsed() >= REJOIN_AFTER) {
-                self.client = Some(connect(&self.lookup, &self.metadata.group, &self.driver, &self.present_name())?);
+                self.client = Some(connect(&self.lookup, &self.group, &self.driver, &self.present_name())?);
             }
             return Ok(None);
         };
         if std::mem::take(&mut self.revoking) {
             // Only now are they free for others.
             let answered = client.incremental_unassign(&TopicPartitionList::new());
-            answered.map_err(|e| LogError::Fatal(format!("group `{}`: {e}", self.metadata.group)))?;
+            answered.map_err(|e| LogError::Fatal(format!("group `{}`: {e}", self.group)))?;
         }
         if lock(&client.context().queue).is_empty() {
             // Nothing is assigned, so all that comes are events, and errors of partitions that do not matter here.
@@ -194,15 +192,15 @@ impl Member {
             let code = client.client().fatal_error().map_or(code, |(code, _)| code);
             return match code {
                 Code::FencedInstanceId => self.begin_anew("the member's name was given to another; joining again"),
-                _ => Err(LogError::Fatal(format!("group `{}`: {reason}", self.metadata.group))),
+                _ => Err(LogError::Fatal(format!("group `{}`: {reason}", self.group))),
             };
         }
-        let Some((told, metadata)) = lock(&client.context().queue).pop_front() else {
+        let Some((told, membership)) = lock(&client.context().queue).pop_front() else {
             if self.is_stale() {
                 return self
                     .begin_anew("the group takes the member for another than the one it told of; joining again");
             }
-            let group = self.metadata.group.as_str();
+            let group = self.group.as_str();
             if self.orphans.are_found(&self.lookup, group, &self.driver, self.owned.len()) {
                 tracing::warn!(group, member = self.name, "nobody has some partitions; joining again for them");
                 self.renamed += 1;
@@ -210,11 +208,10 @@ impl Member {
             }
             return Ok(None);
         };
-        let is_member = metadata.is_some();
-        self.metadata = metadata.unwrap_or_else(|| refused(&self.metadata.group));
+        self.membership = membership;
         Ok(Some(match told {
             // The session ended before anybody looked, so they may be another's already. The client tells of that next.
-            Told::Assigned(_) if !is_member => return Ok(None),
+            Told::Assigned(_) if self.membership.is_none() => return Ok(None),
             Told::Assigned(partitions) => {
                 let fresh: Vec<_> = partitions.into_iter().filter(|partition| self.owned.insert(*partition)).collect();
                 Told::Assigned(fresh)
@@ -232,9 +229,7 @@ impl Member {
         let now = Instant::now();
         let Some(client) = self.client.as_ref().filter(|_| now >= self.looked_at + LOOK_EVERY) else { return false };
         self.looked_at = now;
-        let told = &self.metadata;
-        let is_member = *told != refused(&told.group);
-        let differs = is_member && native::membership(client, &told.group).as_ref() != Some(told);
+        let differs = self.membership.is_some() && native::membership(client, &self.group) != self.membership;
         let since = self.stale_since.take().filter(|_| differs).or(differs.then_some(now));
         self.stale_since = since;
         since.is_some_and(|since| now >= since + STALE_AFTER)
@@ -242,7 +237,7 @@ impl Member {
 
     /// Everything is lost, and the member joins again with a client of its own. See the module.
     fn begin_anew(&mut self, why: &str) -> Result<Option<Told>, LogError> {
-        let group = self.metadata.group.as_str();
+        let group = self.group.as_str();
         self.losses.push_back(Instant::now());
         self.losses.retain(|lost_at| lost_at.elapsed() < LOSSES_WITHIN);
         if self.losses.len() >= LOSSES_MAX {
@@ -281,10 +276,12 @@ impl Member {
     }
 
     /// As it was when the group told last. Never the client's present one: a broker takes offsets of partitions that
-    /// are another's from any present member, so two owners of one partition could both commit. Never without a name
-    /// either: see [`refused`].
-    pub fn metadata(&self) -> &GroupMetadata {
-        &self.metadata
+    /// are another's from any present member, so two owners of one partition could both commit. Where that was no
+    /// membership, it is one that no group has, and the broker refuses the offsets: those without a member's name it would
+    /// not check at all.
+    pub fn metadata(&self) -> GroupMetadata {
+        let nobody = || GroupMetadata { group: self.group.clone(), generation: -1, member: "nobody".to_owned() };
+        self.membership.clone().unwrap_or_else(nobody)
     }
 }
 
