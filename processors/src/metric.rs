@@ -1,6 +1,6 @@
 //! What the nodes of a topology count: seen from totals, from the door and from the read side.
 
-use crate::board::boards_written;
+use crate::board::merge::Merge;
 use crate::count::Count;
 use crate::item::Actions;
 use crate::toggle::Toggle;
@@ -89,9 +89,9 @@ pub fn switches(topology: &Topology<Actions>) -> BTreeSet<String> {
     toggles.flat_map(Toggle::event_types).collect()
 }
 
-/// The names of the boards that a node writes; nothing where it does not.
+/// The names of the boards that a node writes: that of all, and one for each group. Nothing where it writes none.
 pub fn boards(blueprint: &dyn Blueprint<Actions>) -> Vec<String> {
-    boards_written(blueprint)
+    blueprint.as_any().downcast_ref::<Merge>().map(Merge::boards).unwrap_or_default()
 }
 
 /// Every metric of a topology, by name.

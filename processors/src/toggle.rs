@@ -175,13 +175,12 @@ impl Blueprint<Actions> for Toggle {
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
-        let counted = |counted: &Counted| CountedMetric::new(counted.metric.clone(), site);
+        let counted = |counted: &Counted| (counted.clone(), CountedMetric::new(counted.metric.clone(), site));
         Box::new(ToggleProcessor {
             node: self.node.clone(),
             on: self.on.clone(),
             off: self.off.clone(),
-            counts: self.counts.clone(),
-            metrics: self.counts.iter().map(counted).collect(),
+            counts: self.counts.iter().map(counted).collect(),
             switches: site.store(&self.node),
             hash_seed: site.hash_seed,
             late_after_ms: site.settings.late_after.as_millis() as i64,
@@ -231,9 +230,7 @@ struct ToggleProcessor {
     node: String,
     on: String,
     off: String,
-    counts: Vec<Counted>,
-    /// Of each count.
-    metrics: Vec<CountedMetric>,
+    counts: Vec<(Counted, CountedMetric)>,
     switches: StoreHandle<Switches>,
     hash_seed: u64,
     late_after_ms: i64,
@@ -252,7 +249,7 @@ impl ToggleProcessor {
         };
         self.counts
             .iter()
-            .map(|counted| {
+            .map(|(counted, _)| {
                 subject(counted).map_err(|reason| {
                     let reason = format!("count `{}`: {reason}", counted.metric);
                     let verdict = action.verdict(context, VerdictKind::Dead, &self.node, reason.clone());
@@ -286,7 +283,7 @@ impl Processor<Actions> for ToggleProcessor {
         let (was_active, since_ms, group) =
             before.map_or((false, time_ms, 0), |before| (before.active, before.since_ms, before.group));
         // Boards group all counts of a toggle by one property, and what one of them does not know it passes by.
-        let named = || self.metrics.iter().map(|metric| metric.group_of(event)).find(|group| *group != 0);
+        let named = || self.counts.iter().map(|(_, metric)| metric.group_of(event)).find(|group| *group != 0);
         let (since_ms, group) =
             if active && !was_active { (time_ms, named().unwrap_or_default()) } else { (since_ms, group) };
         context.store(self.switches).put(&key, Switch { active, order, since_ms, group });
@@ -296,7 +293,7 @@ impl Processor<Actions> for ToggleProcessor {
         let (append_time_ms, clock_ms) = (context.origin().append_time_ms, context.clock_ms());
         let total_only = clock_ms - since_ms > self.late_after_ms;
         let act = Act { event, since_ms, total_only, delta: if active { 1 } else { -1 }, group };
-        for (metric, subject_id) in self.metrics.iter().zip(&subjects) {
+        for ((_, metric), subject_id) in self.counts.iter().zip(&subjects) {
             metric.forward(context, subject_id, &act);
         }
         if action.seq.is_some() {

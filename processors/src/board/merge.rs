@@ -3,7 +3,7 @@
 //! A board of n subjects holds nobody who is not among the first n of its partition, so the tops are enough.
 
 use super::params::{BoardParams, Rules};
-use super::{Digest, Sent, sent_key, sent_name};
+use super::{Digest, SENT, Sent, is_news, of_group, sent_name};
 use crate::item::{Actions, Item};
 use std::any::Any;
 use std::sync::Arc;
@@ -39,8 +39,8 @@ pub struct Merge {
 
 impl Merge {
     /// The names of the boards.
-    pub(super) fn boards(&self) -> Vec<String> {
-        self.rules.boards(&self.node)
+    pub(crate) fn boards(&self) -> Vec<String> {
+        self.rules.board_groups().map(|group| of_group(&self.node, group).to_string()).collect()
     }
 }
 
@@ -57,17 +57,14 @@ impl Blueprint<Actions> for Merge {
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
-        let board = |name: String| {
-            let group = name.split_once('@').map(|(_, group)| group);
-            let partition = |partition: u32| match group {
-                Some(group) => format!("{partition}@{group}").into(),
-                None => partition.to_string().into(),
-            };
-            let partitions = (0..site.upstream_tasks).map(partition).collect();
-            MergedBoard { sent_key: sent_key(group), name: name.into(), partitions, stale: true }
+        let board = |group| MergedBoard {
+            name: of_group(&self.node, group),
+            partitions: (0..site.upstream_tasks).map(|number| of_group(&number.to_string(), group)).collect(),
+            sent_key: of_group(SENT, group),
+            stale: true,
         };
         Box::new(MergeProcessor {
-            boards: self.boards().into_iter().map(board).collect(),
+            boards: self.rules.board_groups().map(board).collect(),
             top: self.rules.top,
             tops: site.store(&self.node),
             sent: site.store(&sent_name(&self.node)),
@@ -122,11 +119,9 @@ impl MergeProcessor {
         let items = merge(&tops, self.top);
         // Where nobody was ever on the board there is nothing to say.
         let digest = (!items.is_empty()).then(|| Digest::of(0, items.iter().copied()));
-        let sent = context.store(self.sent);
-        if sent.get(&board.sent_key).copied() == digest {
+        if !is_news(context.store(self.sent), &board.sent_key, digest) {
             return None;
         }
-        *sent.modify(&board.sent_key) = digest;
         let ranked = |(subject_id, score): (&str, i64)| Ranked { subject_id: subject_id.to_owned(), score };
         Some(Ranking {
             board: board.name.to_string(),

@@ -27,7 +27,7 @@ use tally_streams::store::{KeyValueStore, RankedStore, StoreValue};
 use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec, suggest};
 use xxhash_rust::xxh3::xxh3_128;
 
-pub(crate) const MINUTE_MS: i64 = 60_000;
+const MINUTE_MS: i64 = 60_000;
 
 /// A checked `board` node.
 pub struct Board {
@@ -42,9 +42,12 @@ type Scores = RankedStore<Arc<str>, Slots>;
 /// Of each board what was sent on last.
 type Sent = KeyValueStore<Arc<str>, Digest>;
 
-/// The key of what was sent of a board: `sent`, and for a group `sent@` and its name.
-fn sent_key(group: Option<&str>) -> Arc<str> {
-    group.map_or_else(|| "sent".into(), |group| format!("sent@{group}").into())
+/// The key of what was sent, in [`of_group`].
+const SENT: &str = "sent";
+
+/// What has a name on the board of all, by its name on that of a group: `<name>@<group>`.
+fn of_group(name: &str, group: Option<&str>) -> Arc<str> {
+    group.map_or_else(|| name.into(), |group| format!("{name}@{group}").into())
 }
 
 /// XXH3-128 of what was sent: enough to know whether there is anything new.
@@ -61,6 +64,15 @@ impl Digest {
         }
         Self(xxh3_128(&bytes))
     }
+}
+
+/// Takes down what there is of a board now, nothing where nobody is on it; false where that is what was sent last.
+fn is_news(sent: &mut Sent, key: &Arc<str>, digest: Option<Digest>) -> bool {
+    let is_news = sent.get(key).copied() != digest;
+    if is_news {
+        *sent.modify(key) = digest;
+    }
+    is_news
 }
 
 impl StoreValue for Digest {
@@ -162,9 +174,4 @@ impl Blueprint<Actions> for Board {
     fn as_any(&self) -> &dyn Any {
         self
     }
-}
-
-/// The names of the boards that a node writes: that of all, and one for each group. None where it writes none.
-pub(crate) fn boards_written(blueprint: &dyn Blueprint<Actions>) -> Vec<String> {
-    blueprint.as_any().downcast_ref::<merge::Merge>().map(|merge| merge.boards()).unwrap_or_default()
 }

@@ -159,10 +159,10 @@ impl Rules {
         (clock_ms > i64::MIN).then(|| clock_ms.div_euclid(self.slot_minutes * MINUTE_MS))
     }
 
-    /// The names of the boards: that of all, and one for each group.
-    pub fn boards(&self, node: &str) -> Vec<String> {
-        let groups = self.groups.iter().flat_map(|groups| &groups.values).map(|value| format!("{node}@{value}"));
-        std::iter::once(node.to_owned()).chain(groups).collect()
+    /// Of whom there are boards: of all, and of each group.
+    pub fn board_groups(&self) -> impl Iterator<Item = Option<&str>> {
+        let groups = self.groups.iter().flat_map(|groups| &groups.values);
+        std::iter::once(None).chain(groups.map(|value| Some(value.as_str())))
     }
 
     /// What the state was made with, in words. One entry: each further one could be added to state that is there.

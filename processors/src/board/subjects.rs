@@ -2,7 +2,7 @@
 
 use super::params::Rules;
 use super::slots::Aging;
-use super::{Board, Digest, MINUTE_MS, Scores, Sent, sent_key, sent_name};
+use super::{Board, Digest, MINUTE_MS, SENT, Scores, Sent, is_news, of_group, sent_name};
 use crate::item::{Actions, Item};
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -59,22 +59,22 @@ enum Step {
 
 impl SubjectBoard {
     pub fn new(board: &Board, site: &BuildSite<'_, Actions>) -> Self {
-        let (rules, all) = (board.rules.clone(), site.node);
-        let groups = rules.groups.iter().flat_map(|groups| groups.values.iter().map(|value| (&groups.property, value)));
-        let of_all = OneBoard { name: all.into(), group: "".into(), sent_key: sent_key(None) };
-        let (mut boards, mut weights) = (vec![of_all], HashMap::default());
-        for (metric, weight) in &rules.weights {
-            weights.insert(metric.clone(), (*weight, 0));
-        }
-        for (property, value) in groups {
+        let rules = board.rules.clone();
+        let property = rules.groups.as_ref().map_or("", |groups| &groups.property);
+        let (mut boards, mut weights) = (Vec::new(), HashMap::default());
+        for group in rules.board_groups() {
             for (metric, weight) in &rules.weights {
-                weights.insert(grouped_metric(metric, property, value).into(), (*weight, boards.len()));
+                let metric = match group {
+                    Some(value) => grouped_metric(metric, property, value).into(),
+                    None => metric.clone(),
+                };
+                weights.insert(metric, (*weight, boards.len()));
             }
-            let (name, sent_key) = (format!("{all}@{value}").into(), sent_key(Some(value)));
-            boards.push(OneBoard { name, group: value.as_str().into(), sent_key });
+            let (name, sent_key) = (of_group(site.node, group), of_group(SENT, group));
+            boards.push(OneBoard { name, group: group.unwrap_or_default().into(), sent_key });
         }
         let (scores, sent) = (site.store(site.node), site.store(&sent_name(site.node)));
-        Self { decay: board.decay.clone(), rules: rules.clone(), boards, weights, scores, sent }
+        Self { decay: board.decay.clone(), rules, boards, weights, scores, sent }
     }
 
     /// The board that a change counts on, its slot, and what it adds there; None where it does not count.
@@ -123,11 +123,9 @@ impl SubjectBoard {
         };
         // To say that there is nobody is the same in every epoch, and needless before there was anybody.
         let digest = (!items.is_empty()).then(|| Digest::of(epoch, items.iter().map(|(id, score)| (&**id, *score))));
-        let sent = context.store(self.sent);
-        if sent.get(&board.sent_key).copied() == digest {
+        if !is_news(context.store(self.sent), &board.sent_key, digest) {
             return None;
         }
-        *sent.modify(&board.sent_key) = digest;
         Some(PartitionTop { board: board.name.clone(), partition: context.origin().partition, epoch, items })
     }
 }

@@ -3,16 +3,14 @@
 //! A node that counts sends it along, where some board asks. The count within a group goes by a name of its own
 //! ([`grouped_metric`]), who acted as visitors of the minute; both are combined like all changes, and totals pass them by.
 
-use super::Board;
 use super::params::tag_of;
+use super::{Board, MINUTE_MS};
 use crate::item::{Actions, Item};
 use std::sync::Arc;
 use tally_model::{Change, ChangeBody, Event, Scalar, grouped_metric};
 use tally_streams::processor::Context;
 use tally_streams::topology::BuildSite;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
-
-const MINUTE_MS: i64 = 60_000;
 
 /// A metric as a node counts it, with what boards want to know of it.
 pub(crate) struct CountedMetric {
