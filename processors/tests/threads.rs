@@ -16,6 +16,7 @@ use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
+use tally_streams::store::Checkpoint;
 use tally_streams::task::{TaskSite, WIRE_VERSIONS};
 use tally_streams::testkit::TopologyTestDriver;
 use tally_streams::topology::Topology;
@@ -381,4 +382,35 @@ fn with_aborts_lost_answers_and_deaths_the_outputs_are_the_same() {
     for seed in 2..14 {
         run(seed, true);
     }
+}
+
+/// A sibling that waits for an answer of the log keeps its checkpoints open, though the group has given its tasks away.
+#[test]
+fn a_task_that_a_sibling_still_has_does_not_keep_the_others_waiting() {
+    let (world, dir) = (World::new(), tempfile::tempdir().unwrap());
+    let mut random = StdRng::seed_from_u64(1);
+    let held = dir.path().join("0/generation-1/user-actions-3");
+    let (sibling, _) = Checkpoint::open(&held, &[], "boot").unwrap();
+    let mut thread = world.thread(0, dir.path());
+    let committed = |partition| {
+        let at = TopicPartition::new("user-actions", partition);
+        world.log.committed("tally", &at).unwrap().map_or(0, |committed| committed.offset)
+    };
+    let mut poll_until = |thread: &mut StreamThread<Actions>, done: &dyn Fn() -> bool| {
+        for i in 0.. {
+            assert!(i < 5_000, "it never is");
+            let (key, value) = event(&mut random, i);
+            world.append(&key, value);
+            thread.poll_once(world.now_ms(), Duration::ZERO).unwrap();
+            world.time_ms.fetch_add(20, Ordering::Relaxed);
+            if done() {
+                return;
+            }
+        }
+    };
+    poll_until(&mut thread, &|| (0..8).all(|partition| partition == 3 || committed(partition) > 0));
+    assert!(committed(3) == 0 && !thread.is_working());
+    drop(sibling);
+    poll_until(&mut thread, &|| committed(3) > 0);
+    assert!(thread.is_working());
 }

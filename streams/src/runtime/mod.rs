@@ -1,11 +1,13 @@
 //! Stream threads, and what they share.
 
 mod control;
+mod limits;
 mod metrics;
 mod state_dir;
 mod thread;
 
 pub use control::{Control, ControlError, Proposal, establish};
+pub use limits::Limits;
 pub use metrics::StreamMetrics;
 pub use state_dir::{StateDir, boot_id};
-pub use thread::{Limits, Polling, StreamThread};
+pub use thread::{Polling, StreamThread};

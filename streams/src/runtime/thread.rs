@@ -3,6 +3,7 @@
 //! It is a state machine. Whoever owns it calls [`StreamThread::poll_once`] in a loop and tells it the time; a real
 //! thread does that, and so does a simulation.
 
+use super::limits::Limits;
 use super::metrics::StreamMetrics;
 use crate::log::{Consumer, Log, LogError, Polled, TopicPartition, TransactionalProducer};
 use crate::processor::Dataflow;
@@ -10,33 +11,6 @@ use crate::task::{Task, TaskError, TaskSite};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What a thread may hold before it must act.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
-    /// A checkpoint is written at this much changelog, in bytes, …
-    pub checkpoint_bytes: usize,
-    /// … or at this age.
-    pub checkpoint_age: Duration,
-    /// An open transaction that holds more is committed at once.
-    pub transaction_bytes_max: usize,
-    /// How often records below the committed offsets of repartition topics are deleted.
-    pub purge_interval: Duration,
-    /// Entries loaded from checkpoints per poll, until all are in memory.
-    pub hydrate_entries: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            checkpoint_bytes: 8 << 20,
-            checkpoint_age: Duration::from_secs(10),
-            transaction_bytes_max: 32 << 20,
-            purge_interval: Duration::from_secs(5),
-            hydrate_entries: 20_000,
-        }
-    }
-}
 
 /// What a poll did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +48,8 @@ pub struct StreamThread<D: Dataflow> {
     pause_until_ms: i64,
     pause_ms: i64,
     hydrating: bool,
+    /// When those tasks are opened that could not be, since another thread of this process was not done with them.
+    reopen_at_ms: Option<i64>,
     /// Tasks are being opened, and how often in a row what was found did not fit.
     opening: bool,
     misfits: u32,
@@ -89,6 +65,7 @@ enum Taken {
 
 const PAUSE_FIRST_MS: i64 = 20;
 const PAUSE_LAST_MS: i64 = 5_000;
+const REOPEN_AFTER_MS: i64 = 100;
 /// A thread that was stopped for a while may not have heard yet that its partitions are another's, and one that reads a
 /// broker which has just come back may see an older end. So tasks that do not fit the log are opened again, this often.
 const MISFITS_MAX: u32 = 10;
@@ -120,6 +97,7 @@ impl<D: Dataflow> StreamThread<D> {
             pause_until_ms: 0,
             pause_ms: PAUSE_FIRST_MS,
             hydrating: false,
+            reopen_at_ms: None,
             opening: false,
             misfits: 0,
         })
@@ -158,6 +136,9 @@ impl<D: Dataflow> StreamThread<D> {
         if self.producer.is_none() {
             self.producer = Some(self.log.producer(&self.site.owner)?);
             self.hear()?;
+            self.open_tasks(now_ms)?;
+        }
+        if self.reopen_at_ms.is_some_and(|at_ms| now_ms >= at_ms) {
             self.open_tasks(now_ms)?;
         }
         let wait = wait.min(self.until_commit(now_ms));
@@ -304,6 +285,7 @@ impl<D: Dataflow> StreamThread<D> {
 
     /// Opens the tasks of assigned partitions that are not open yet, and reads on where they stand.
     fn open_tasks(&mut self, now_ms: i64) -> Result<(), TaskError> {
+        let has_waited = self.reopen_at_ms.take().is_some();
         let mut wanted = Vec::new();
         for (index, subtopology) in self.site.topology.subtopologies.iter().enumerate() {
             for partition in self.assigned.iter().filter(|partition| **partition < subtopology.partitions) {
@@ -318,7 +300,15 @@ impl<D: Dataflow> StreamThread<D> {
         }
         let started = Instant::now();
         self.opening = true;
-        for task in Task::take_over(&self.site, &self.log, &wanted, now_ms)? {
+        let opened = Task::take_over(&self.site, &self.log, &wanted, now_ms)?;
+        if opened.len() < wanted.len() {
+            self.reopen_at_ms = Some(now_ms + REOPEN_AFTER_MS);
+            if !has_waited {
+                let tasks = wanted.len() - opened.len();
+                tracing::warn!(owner = %self.site.owner, tasks, "another thread of this process is not done with them yet");
+            }
+        }
+        for task in opened {
             self.consumer.assign(&task.source(), task.position().input_next)?;
             self.metrics.restored_records.inc_by(task.restored_records());
             self.tasks.insert(task.source(), task);

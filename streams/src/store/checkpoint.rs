@@ -47,16 +47,21 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens the checkpoint in `dir` (made if missing), with a database for each store. What cannot be trusted is
     /// discarded and begins empty, without a meta record. One process opens a directory at a time: the caller holds the
-    /// lock on the state directory.
+    /// lock on the state directory. What another thread has open is left as it is: [`StoreError::InUse`].
     pub fn open(dir: &Path, stores: &[&str], boot_id: &str) -> Result<(Self, Option<CheckpointMeta>), StoreError> {
+        if dir.canonicalize().is_ok_and(|dir| heed::env_closing_event(dir).is_some()) {
+            return Err(in_use(dir));
+        }
         if !trusted(dir, boot_id) {
             discard(dir)?;
         }
-        let opened = Self::open_trusted(dir, stores).or_else(|_| {
-            discard(dir)?;
-            Self::open_trusted(dir, stores)
-        });
-        let checkpoint = opened?;
+        let checkpoint = match Self::open_trusted(dir, stores) {
+            Err(StoreError::Checkpoint(_)) => {
+                discard(dir)?;
+                Self::open_trusted(dir, stores)?
+            }
+            opened => opened?,
+        };
         let meta = checkpoint.read_meta()?;
         let _ = std::fs::remove_file(dir.join("clean"));
         write_file(dir, "boot", boot_id)?;
@@ -75,7 +80,11 @@ impl Checkpoint {
             options.flags(heed::EnvFlags::NO_SYNC | heed::EnvFlags::NO_META_SYNC);
             options.open(dir)
         };
-        let env = env.map_err(|e| wrong(dir, &e))?;
+        let env = env.map_err(|e| match e {
+            // Between the look and this.
+            heed::Error::EnvAlreadyOpened => in_use(dir),
+            e => wrong(dir, &e),
+        })?;
         let stores = stores.iter().map(|name| create(&env, dir, name)).collect::<Result<_, _>>()?;
         let meta = create(&env, dir, META)?;
         Ok(Self { env, stores, meta, dir: dir.to_owned() })
@@ -237,6 +246,10 @@ fn write_file(dir: &Path, name: &str, text: &str) -> Result<(), StoreError> {
     std::fs::write(dir.join(name), text).map_err(|e| wrong(dir, &e))
 }
 
+fn in_use(dir: &Path) -> StoreError {
+    StoreError::InUse(dir.display().to_string())
+}
+
 fn wrong(dir: &Path, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Checkpoint(format!("{}: {error}", dir.display()))
 }
@@ -274,6 +287,22 @@ mod tests {
         });
         let more = more.unwrap();
         assert_eq!((more, keys), (true, vec![b"k".to_vec()]));
+    }
+
+    #[test]
+    fn what_another_thread_has_open_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |boot| Checkpoint::open(dir.path(), &["a", "b"], boot);
+        let (checkpoint, _) = open("boot").unwrap();
+        write(&checkpoint, &[(b"k", b"v")]);
+        // Not even one that nobody would trust is discarded.
+        for boot in ["boot", "another boot"] {
+            assert_eq!(open(boot).err(), Some(StoreError::InUse(dir.path().display().to_string())));
+        }
+        write(&checkpoint, &[(b"l", b"w")]);
+        drop(checkpoint);
+        let (checkpoint, meta) = open("boot").unwrap();
+        assert_eq!((meta, checkpoint.get(1, b"l")), (Some(META(9)), Ok(Some(b"w".to_vec()))));
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub enum StoreError {
     /// The checkpoint's files cannot be read or written.
     #[error("checkpoint: {0}")]
     Checkpoint(String),
+    /// Another thread of this process has the checkpoint in this directory open.
+    #[error("another thread has checkpoint {0} open")]
+    InUse(String),
     /// Bytes that do not check out.
     #[error("damaged entry in store `{store}`: {detail}")]
     Corrupt {

@@ -18,6 +18,7 @@ use super::restore::TaskSite;
 use super::{Task, TaskError};
 use crate::log::{Consumer, Log, LogError, Polled, TopicPartition};
 use crate::processor::Dataflow;
+use crate::store::StoreError;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,17 +53,24 @@ impl<E: Into<TaskError>> From<E> for Doubt {
 }
 
 impl<D: Dataflow> Task<D> {
-    /// Tasks as they were at their last commits: one for each `(index of the subtopology, partition)`.
+    /// Tasks as they were at their last commits: one for each `(index of the subtopology, partition)`. Those are left out
+    /// whose checkpoint another thread of this process has open: it does not know yet that it has lost them.
     pub fn take_over(
         site: &TaskSite<D>,
         log: &Arc<dyn Log>,
         wanted: &[(usize, u32)],
         now_ms: i64,
     ) -> Result<Vec<Self>, TaskError> {
-        let mut arrivals = wanted
-            .iter()
-            .map(|(subtopology, partition)| Arrival::new(site, *subtopology, *partition, now_ms))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut arrivals = Vec::new();
+        for (subtopology, partition) in wanted {
+            match Arrival::new(site, *subtopology, *partition, now_ms) {
+                Err(TaskError::Store(StoreError::InUse(_))) => {}
+                arrival => arrivals.push(arrival?),
+            }
+        }
+        if arrivals.is_empty() {
+            return Ok(Vec::new());
+        }
         settle(site, log, &mut arrivals)?;
         for arrival in &mut arrivals {
             if arrival.is_out_of_range() {
