@@ -37,6 +37,7 @@ fn main() {
     let events = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(2_000_000u64);
     let text = include_str!("../topology.yaml");
     let load = |text: &str| Topology::<Actions>::load("topology.yaml", text, REGISTRY, SINK_TYPES).expect("a topology");
+    let shipped = || load(text);
     // The last subtopology is that of the boards.
     let is_board = |line: &&str| line.contains("type: board,") || line.contains("value: ranking,");
     let without_boards = text.lines().filter(|line| !is_board(line)).collect::<Vec<_>>().join("\n");
@@ -50,25 +51,23 @@ fn main() {
             lines.flat_map(|line| line.starts_with("sinks:").then_some(board.as_str()).into_iter().chain([line]));
         (what, lines.collect::<Vec<_>>().join("\n"))
     });
-    let of_kind = |text: &str| load(text);
-    let load = || load(text);
     let mut of_kinds = KINDS.map(|_| Vec::new());
     let (mut pipeline, mut with_checkpoints, mut plain) = (Vec::new(), Vec::new(), Vec::new());
     let mut without = Vec::new();
     for run in 0..RUNS {
-        let log = filled(&load(), events, run as u64);
+        let log = filled(&shipped(), events, run as u64);
         let dir = tempfile::tempdir().expect("a directory");
         plain.push(plain_loop(log.as_ref()) / events as f64 * 1e6);
-        pipeline.push(processors(&log, load(), None) / events as f64 * 1e6);
+        pipeline.push(processors(&log, shipped(), None) / events as f64 * 1e6);
         let log = filled(&boardless(), events, run as u64);
         without.push(processors(&log, boardless(), None) / events as f64 * 1e6);
         for ((what, text), costs) in kinds.iter().zip(&mut of_kinds) {
             eprintln!("  a board with {what}:");
-            let log = filled(&of_kind(text), events, run as u64);
-            costs.push(processors(&log, of_kind(text), None) / events as f64 * 1e6);
+            let log = filled(&load(text), events, run as u64);
+            costs.push(processors(&log, load(text), None) / events as f64 * 1e6);
         }
-        let log = filled(&load(), events, run as u64);
-        with_checkpoints.push(processors(&log, load(), Some(dir.path())) / events as f64 * 1e6);
+        let log = filled(&shipped(), events, run as u64);
+        with_checkpoints.push(processors(&log, shipped(), Some(dir.path())) / events as f64 * 1e6);
     }
     let median = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::{RequestExt, Router};
+use std::borrow::Cow;
 use std::sync::Arc;
 use tally_http::{ApiProblem, drain_body};
 
@@ -68,6 +69,13 @@ impl Guard {
         let credential = Credential::shown(request.headers(), query_token.as_deref())?;
         let now_ms = (self.0.clock)();
         let principal = self.0.find(&credential, now_ms)?;
+        // What lasts outlives the request that the credential is borrowed from.
+        let leave = lasts.then(|| Leave {
+            guard: self.clone(),
+            credential: credential.into_owned(),
+            scope,
+            given_at_ms: now_ms,
+        });
         if !principal.scopes.allow(scope) {
             return Err(Refusal::Scope(scope));
         }
@@ -84,7 +92,7 @@ impl Guard {
             self.0.requests.admit(demands).await.take(&[place]).map_err(|over| Refusal::Limited(over.retry_after_s))?;
         }
         request.extensions_mut().insert(principal);
-        Ok(lasts.then(|| Leave { guard: self.clone(), credential, scope, given_at_ms: now_ms }))
+        Ok(leave)
     }
 }
 
@@ -101,13 +109,13 @@ async fn pass(State(guard): State<Guard>, mut request: Request, next: Next) -> R
 }
 
 /// What somebody shows.
-enum Credential {
-    Key(String),
-    Token(String),
+enum Credential<'a> {
+    Key(Cow<'a, str>),
+    Token(Cow<'a, str>),
 }
 
-impl Credential {
-    fn shown(headers: &HeaderMap, query_token: Option<&str>) -> Result<Self, Refusal> {
+impl<'a> Credential<'a> {
+    fn shown(headers: &'a HeaderMap, query_token: Option<&'a str>) -> Result<Self, Refusal> {
         let mut bearers = headers.get_all(header::AUTHORIZATION).iter();
         let mut api_keys = headers.get_all(&API_KEY).iter();
         let (bearer, api_key) = (bearers.next(), api_keys.next());
@@ -122,12 +130,19 @@ impl Credential {
         };
         // A JWT has two dots; a key has none.
         let is_token = api_key.is_none() && !credential.starts_with(KEY_PREFIX) && credential.contains('.');
-        Ok(if is_token { Self::Token(credential.to_owned()) } else { Self::Key(credential.to_owned()) })
+        Ok(if is_token { Self::Token(credential.into()) } else { Self::Key(credential.into()) })
+    }
+
+    fn into_owned(self) -> Credential<'static> {
+        match self {
+            Self::Key(key) => Credential::Key(Cow::Owned(key.into_owned())),
+            Self::Token(token) => Credential::Token(Cow::Owned(token.into_owned())),
+        }
     }
 }
 
 impl Inner {
-    fn find(&self, credential: &Credential, now_ms: i64) -> Result<Arc<Principal>, Refusal> {
+    fn find(&self, credential: &Credential<'_>, now_ms: i64) -> Result<Arc<Principal>, Refusal> {
         match (credential, &self.keys, &self.tokens) {
             (Credential::Token(token), _, Some((tokens, rules))) => tokens.get().find(token, rules, now_ms),
             (Credential::Key(key), Some(keys), _) => keys.get().find(key, now_ms),

@@ -19,13 +19,10 @@ struct Page {
 }
 
 impl BoardPages {
-    /// The page, if it is not older than `age_max`.
+    /// The page, if it is younger than `age_max`.
     pub fn get(&self, board: &str, limit: usize, age_max: Duration) -> Option<Arc<Written>> {
-        if age_max.is_zero() {
-            return None;
-        }
         let pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let page = pages.get(&(board.to_owned(), limit)).filter(|page| page.made_at.elapsed() <= age_max)?;
+        let page = pages.get(&(board.to_owned(), limit)).filter(|page| page.made_at.elapsed() < age_max)?;
         Some(page.written.clone())
     }
 

@@ -10,7 +10,7 @@ use fixture::server::{OwnServer, ServerDatabase, server_databases};
 use fixture::*;
 use serde_json::Value;
 use std::time::{Duration, Instant};
-use tally_model::Receipt;
+use tally_model::hex;
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work)
@@ -26,7 +26,8 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
     for i in 0..40 {
         world.total(&format!("video:{i}"), "visitors", i).await;
     }
-    let request: String = Receipt { request: [10; 16], offsets: vec![] }.request.map(|b| format!("{b:02x}")).concat();
+    // That of every `receipt`.
+    let request = hex(&[10; 16]);
     world.verdict(7, &request, "e7", "limited").await;
     world.verdict(5, &request, "E5", "duplicate").await;
     world.verdict(6, "other", "e6", "late").await;

@@ -24,7 +24,7 @@ pub use etag::names_tag;
 pub use files::{PageFiles, PageFilesError};
 pub use media::{MediaType, MediaTypeError};
 pub use page::{metrics_page, openapi_page};
-pub use peer::{TrustedProxies, TrustedProxyError};
+pub use peer::{TrustedProxies, TrustedProxyError, peer_of};
 pub use probes::{Check, probes};
 pub use problem::ApiProblem;
 pub use request_id::{REQUEST_ID_HEADER, RequestId};

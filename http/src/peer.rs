@@ -1,13 +1,19 @@
 //! Who is calling, seen through proxies that are trusted to say so.
 
-use axum::http::HeaderMap;
+use axum::extract::ConnectInfo;
 use axum::http::header::FORWARDED;
+use axum::http::{Extensions, HeaderMap};
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 /// Longer chains are somebody's joke.
 const HOPS_MAX: usize = 32;
+
+/// The other end of a request's connection, perhaps a proxy's; None for a request that no [`crate::Server`] took in.
+pub fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
+}
 
 /// The proxies whose word on who called them is taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,12 +4,11 @@ use crate::answer::{Accepted, EventDocument};
 use crate::door::Door;
 use crate::read_token;
 use axum::Json;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tally_access::Principal;
-use tally_http::ApiProblem;
+use tally_http::{ApiProblem, peer_of};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -46,8 +45,7 @@ pub fn router(door: Door) -> OpenApiRouter {
 )]
 async fn post_events(State(door): State<Door>, request: Request) -> Result<(StatusCode, Json<Accepted>), ApiProblem> {
     let (parts, body) = request.into_parts();
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let principal = parts.extensions.get::<Arc<Principal>>().cloned();
-    let accepted = door.take(peer, principal, &parts.headers, body).await?;
+    let accepted = door.take(peer_of(&parts.extensions), principal, &parts.headers, body).await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }

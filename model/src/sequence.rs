@@ -57,6 +57,7 @@ impl SequenceKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hex;
 
     const EVENT: &[u8] =
         br#"{"event_id":"e1","type":"collect","actor_id":"u42","subject_id":"article:7","occurred_at":1795248000123}"#;
@@ -64,8 +65,7 @@ mod tests {
     #[test]
     fn what_was_signed_before_is_still_signed() {
         let mac = SequenceKey([7; 32]).mac(3, EVENT);
-        let hex: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "26c44dfd0c2b3d4470ac1a7f5f120363");
+        assert_eq!(hex(&mac), "26c44dfd0c2b3d4470ac1a7f5f120363");
         assert_eq!(SequenceKey([7; 32]).verify(Some(&3i64.to_be_bytes()), Some(&mac), EVENT), Ok(3));
     }
 

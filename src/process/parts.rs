@@ -39,10 +39,7 @@ impl Parts {
         let page = if roles.api.is_some() { roles.page.files()? } else { None };
         let site = Site::open(roles)?;
         let sinks = sinks(&site, roles)?;
-        let streams = match &roles.process {
-            Some((args, _)) => Some(stream_threads(&site, args, failed)?),
-            None => None,
-        };
+        let streams = roles.process.as_ref().map(|(args, _)| stream_threads(&site, args, failed)).transpose()?;
         Ok(Self { site, sinks, streams, page })
     }
 
@@ -58,10 +55,8 @@ impl Parts {
         let site = &self.site;
         let mut described = OpenApiRouter::with_openapi(Description::openapi());
         let mut checks: Vec<Check> = Vec::new();
-        let callers = match &roles.callers {
-            Some((args, cache)) => Some(caller_rules(site, args, cache, access)?),
-            None => None,
-        };
+        let callers =
+            roles.callers.as_ref().map(|(args, cache)| caller_rules(site, args, cache, access)).transpose()?;
         if let (Some(args), Some(callers)) = (&roles.ingest, &callers) {
             described = described.merge(tally_ingest::router(door(site, args, callers)?));
         }

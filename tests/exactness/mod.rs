@@ -21,6 +21,9 @@ use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 
 /// A process that is asked to stop has so long.
 const STOP_MAX: Duration = Duration::from_secs(10);
+/// How long nobody is there after the last kill. A sender keeps nothing back for longer than 100 ms, so that some request
+/// of it then finds nobody.
+const DOWN: Duration = Duration::from_secs(1);
 
 /// A run, and how it is told of.
 pub struct ExactRun<'a> {
@@ -140,6 +143,7 @@ impl ExactRun<'_> {
         let sent = sender.finish();
         (self.say)(format!("sent: {}", sent.outcome));
         assert_eq!(sent.status.code(), Some(0), "{}", sent.messages);
+        assert!(self.kills == 0 || sent.outcome["requests_sent_again"] != 0, "the kills were not felt");
         let (valid, garbage) = (file.ids.len() as u64, file.lines - file.ids.len() as u64);
         assert_eq!((&sent.outcome["accepted"], &sent.outcome["rejected"]), (&valid.into(), &garbage.into()));
         assert_eq!(sent.acknowledged.len() as u64, file.lines, "every line is acknowledged");
@@ -147,7 +151,7 @@ impl ExactRun<'_> {
         service
     }
 
-    /// At a random moment: mostly while it serves, at times before that.
+    /// At a random moment: mostly while it serves, at times before that. The last one is surely felt.
     fn kill(&self, site: &Site, mut service: Service, random: &mut Random, kill: u32) -> Service {
         let sending_s = self.events as f64 / self.rate.unwrap_or(100_000) as f64;
         let pause_max_ms = (1_500.0 * sending_s / f64::from(self.kills)) as u64 + 1;
@@ -161,6 +165,9 @@ impl ExactRun<'_> {
         let when = if early { "its start" } else { "it was ready" };
         (self.say)(format!("kill {kill} of {}: process {}, {pause_ms} ms after {when}", self.kills, service.id()));
         service.kill();
+        if kill == self.kills {
+            std::thread::sleep(DOWN);
+        }
         site.spawn()
     }
 

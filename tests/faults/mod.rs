@@ -9,7 +9,7 @@ pub mod proxy;
 pub mod services;
 
 use crate::exactness::WorkloadFile;
-use crate::naive::{Differences, Moment, Stored, boards};
+use crate::naive::{Differences, Moment, boards, number};
 use crate::process::{Client, PATIENCE, Sender, Service, Site, wait_until};
 use collectors::Collectors;
 use proxy::{Cut, REQUESTS};
@@ -137,11 +137,13 @@ impl Cluster {
         compare::moment(self, &client)
     }
 
+    /// Waits until the log has been told of every collect, and every store contains what follows from everything in the
+    /// log.
     fn apply(&mut self) -> Client {
         self.check();
         self.wait_until_ready();
         let database = self.services.direct.mariadb.clone();
-        until("the outbox to be empty", || Stored::outbox_rows_of_mysql(&database) == 0);
+        until("the outbox to be empty", || number(&database, "SELECT COUNT(*) FROM outbox") == 0);
         let client = Client(self.address("api"));
         self.wait_until_applied(&client);
         client

@@ -13,7 +13,7 @@ mod stored;
 pub use comparison::{Differences, collect_counts, compare_counters, compare_stored};
 pub use history::{LogRecord, read_history, read_topic};
 pub use moments::{Held, Moment, TopicBoards, compare_boards, items};
-pub use stored::{Stored, StoredBoards};
+pub use stored::{Stored, StoredBoards, number};
 
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -254,13 +254,15 @@ impl Model {
             return;
         }
         let change = i64::from(active) - i64::from(std::mem::replace(row, (seq, active)).1);
+        if change == 0 {
+            return;
+        }
+        if active {
+            let time_ms = event.occurred_at.unwrap_or(appended_ms).min(appended_ms);
+            self.collected_since.insert(key.clone(), time_ms);
+        }
         // What is taken back is taken from the minute that it was given to.
-        let time_ms = event.occurred_at.unwrap_or(appended_ms).min(appended_ms);
-        let since_ms = match change {
-            1 => *self.collected_since.entry(key).insert_entry(time_ms).get(),
-            -1 => self.collected_since[&key],
-            _ => return,
-        };
+        let since_ms = self.collected_since[&key];
         self.on_boards(place, event, ("collects", None), since_ms, change);
         self.add(&event.subject_id, "collects", change);
     }

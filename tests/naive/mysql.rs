@@ -25,15 +25,6 @@ impl Stored {
         })
     }
 
-    /// How many collects the log has not been told of.
-    pub fn outbox_rows_of_mysql(url: &str) -> i64 {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut connection = MySqlConnection::connect(url).await.unwrap();
-            rows(&mut connection, "SELECT COUNT(*) FROM outbox").await[0].get(0)
-        })
-    }
-
     async fn read_tables(connection: &mut MySqlConnection) -> Self {
         let mut stored = Self::default();
         for row in rows(connection, "SELECT subject_id, metric, value FROM counters").await {

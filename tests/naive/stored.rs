@@ -2,8 +2,9 @@
 
 use super::boards::Board;
 use super::{Held, Place, Reaction, Verdict};
+use sqlx::mysql::MySqlConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -155,6 +156,21 @@ impl Stored {
         stored.dead_letters = rows(connection, sql).await.iter().map(place).collect();
         stored
     }
+}
+
+/// Asks a database of either kind for a number.
+pub fn number(url: &str, sql: &str) -> i64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let query = AssertSqlSafe(sql.to_owned());
+    let answer = runtime.block_on(async {
+        if url.starts_with("mysql:") {
+            let mut connection = MySqlConnection::connect(url).await?;
+            return sqlx::query_scalar(query).fetch_one(&mut connection).await;
+        }
+        let mut connection = SqliteConnection::connect(url).await?;
+        sqlx::query_scalar(query).fetch_one(&mut connection).await
+    });
+    answer.unwrap_or_else(|e: sqlx::Error| panic!("{sql}: {e}"))
 }
 
 fn place(row: &SqliteRow) -> Place {

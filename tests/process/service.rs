@@ -209,6 +209,19 @@ impl Client {
         (as_of, answer["items"].as_array().unwrap().iter().map(item).collect())
     }
 
+    /// Has an actor collect a subject or no longer collect it; how many do then. None where nobody answers, or only to say
+    /// that the database does not: then it is not known what became of it.
+    pub fn collect(&self, subject: &str, actor: &str, active: bool) -> Option<i64> {
+        let path = format!("/v1/subjects/{subject}/collects/{actor}");
+        let answer = self.exchange(if active { "PUT" } else { "DELETE" }, &path, &[], b"").ok()?;
+        if answer.status == 503 {
+            return None;
+        }
+        let (status, answer) = (answer.status, answer.json());
+        assert_eq!((status, &answer["active"]), (200, &active.into()), "{answer}");
+        Some(answer["count"].as_i64().unwrap())
+    }
+
     /// The totals of up to 100 subjects.
     pub fn counters(&self, subjects: &[String]) -> HashMap<String, BTreeMap<String, i64>> {
         let query: Vec<_> = subjects.iter().map(|subject| format!("subject_id={subject}")).collect();

@@ -13,7 +13,7 @@ const LEAVE_MS: i64 = 5_000;
 /// What has let in somebody whose answer lasts.
 pub(super) struct Leave {
     pub guard: Guard,
-    pub credential: Credential,
+    pub credential: Credential<'static>,
     pub scope: Scope,
     pub given_at_ms: i64,
 }

@@ -9,17 +9,16 @@ use crate::database::WriteAddress;
 use crate::query::{Query, in_path};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{Path, State};
 use axum::http::request::Parts;
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 use relay::Relay;
 use serde::Serialize;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tally_access::{Action, ActionLimits, Over, Principal};
-use tally_http::{ApiProblem, TrustedProxies};
+use tally_http::{ApiProblem, TrustedProxies, peer_of};
 use tally_model::{Receipt, ReceiptKey, SequenceKey, hex};
 use tally_streams::log::Appender;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -193,8 +192,7 @@ impl Collects {
     /// Whether this is within the limits of whoever asks.
     async fn admit(&self, parts: &Parts, actor_id: &str, active: bool) -> Result<(), ApiProblem> {
         let Some(limits) = &self.limits else { return Ok(()) };
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-        let ip = peer.map(|peer| self.trusted_proxies.caller(peer, &parts.headers).to_string());
+        let ip = peer_of(&parts.extensions).map(|peer| self.trusted_proxies.caller(peer, &parts.headers).to_string());
         let action = Action {
             principal: parts.extensions.get::<Arc<Principal>>().map(|principal| &**principal),
             ip: ip.as_deref().unwrap_or_default(),

@@ -117,8 +117,8 @@ pub async fn live(
     match &of[..] {
         [Watched::Board(board)] => publish_board(&api, board, None).await?,
         subjects => {
-            publish_subjects(&api, &subjects.iter().filter_map(Watched::subject).map(|id| &**id).collect::<Vec<_>>())
-                .await?
+            let ids: Vec<_> = subjects.iter().filter_map(Watched::subject).map(|id| &**id).collect();
+            publish_subjects(&api, &ids).await?
         }
     }
     stream.begin(seen);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tally_access::{AccessMetrics, ActionLimits, Buckets};
 use tally_api::{CollectEvents, Collects, CollectsParts, WriteAddress, collects_router, router};
 use tally_http::TrustedProxies;
-use tally_model::{Receipt, SequenceKey};
+use tally_model::{Receipt, SequenceKey, hex};
 use tally_streams::log::{AppendBatch, Appender, Completion, Log, LogError, Polled, TopicPartition};
 
 /// On a file, and on every server there is.
@@ -107,10 +107,6 @@ fn whole(told: &[(i64, bool)]) -> Vec<bool> {
     let says: Vec<_> = first.iter().map(|told| told.1).collect();
     assert!(says.iter().enumerate().all(|(at, says)| *says == (at % 2 == 0)), "{told:?}");
     says
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn wait_for_empty_outbox(world: &World) {
