@@ -111,7 +111,8 @@ impl<D: Dataflow> StreamThread<D> {
     /// Whether it works: the group has told it what is its own, perhaps nothing, and those tasks are open.
     pub fn is_working(&self) -> bool {
         let is_open = |partition: &u32| self.tasks.keys().any(|source| source.partition == *partition);
-        self.joined && self.producer.is_some() && self.assigned.iter().all(is_open)
+        let is_waiting = self.reopen_at_ms.is_some();
+        self.joined && self.producer.is_some() && !is_waiting && self.assigned.iter().all(is_open)
     }
 
     /// Commits, gives up its tasks and leaves the group; poll until [`Polling::Left`].
