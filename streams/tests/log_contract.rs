@@ -283,7 +283,8 @@ mod kafka {
                     break;
                 }
                 let committed = CommittedOffset { offset: 1, metadata: "sleeper".into() };
-                let done = producer.send_offsets(&membership, &[(at.clone(), committed)]).and_then(|()| producer.commit());
+                let done =
+                    producer.send_offsets(&membership, &[(at.clone(), committed)]).and_then(|()| producer.commit());
                 assert!(matches!(done, Err(LogError::Aborted(_))), "{has_been_first}: {done:?}");
                 producer.abort().unwrap();
             }

@@ -3,15 +3,17 @@
 use super::super::{AppendBatch, AppendedOffsets, Appender, Completion, Headers, LogError, OwnedRecord};
 use super::context;
 use super::lookup::Lookup;
+use super::options::APPEND_LINGER;
 use super::producer::headers;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak, mpsc};
+use std::time::Instant;
 
 /// Bytes that may be on their way; more is [`LogError::Busy`].
 const QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -21,55 +23,47 @@ const RECORD_BYTES: usize = 128;
 /// See the module.
 pub(super) struct KafkaAppender {
     lookup: Arc<Lookup>,
-    producer: RwLock<Arc<ThreadedProducer<Deliveries>>>,
+    client: RwLock<Arc<Client>>,
     queued_bytes: Arc<AtomicUsize>,
 }
 
 impl KafkaAppender {
     pub fn new(lookup: Arc<Lookup>) -> Result<Self, LogError> {
-        let producer = RwLock::new(create(&lookup)?);
-        Ok(Self { lookup, producer, queued_bytes: Arc::default() })
+        let client = RwLock::new(Client::start(&lookup)?);
+        Ok(Self { lookup, client, queued_bytes: Arc::default() })
     }
 
-    fn producer(&self) -> Result<Arc<ThreadedProducer<Deliveries>>, LogError> {
-        let producer = self.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if !producer.context().broken.load(Ordering::Relaxed) {
-            return Ok(producer);
+    fn client(&self) -> Result<Arc<Client>, LogError> {
+        let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if !client.is_broken() {
+            return Ok(client);
         }
-        let mut held = self.producer.write().unwrap_or_else(PoisonError::into_inner);
-        if held.context().broken.load(Ordering::Relaxed) {
+        let mut held = self.client.write().unwrap_or_else(PoisonError::into_inner);
+        if held.is_broken() {
             tracing::warn!("the producer of the door met an error that does not pass; starting a new one");
-            *held = create(&self.lookup)?;
+            *held = Client::start(&self.lookup)?;
         }
         Ok(held.clone())
     }
 
-    fn send(&self, topic: &str, records: &[OwnedRecord], request: &Arc<Request>) -> Result<(), LogError> {
+    fn send(&self, topic: &str, records: Vec<OwnedRecord>, request: &Arc<Request>) -> Result<(), LogError> {
         let partitions = self.lookup.partitions(topic)?;
         if let Some(record) = records.iter().find(|record| record.partition >= partitions) {
             return Err(LogError::UnknownTopic(format!("{topic}/{}", record.partition)));
         }
-        let producer = self.producer()?;
-        for record in records {
-            let mut message: BaseRecord<'_, [u8], [u8], Arc<Request>> =
-                BaseRecord::with_opaque_to(topic, request.clone()).partition(record.partition as i32);
-            (message.key, message.payload) = (record.key.as_deref(), record.value.as_deref());
-            if !record.headers.is_empty() {
-                let list: Vec<_> = Headers::encoded(&record.headers).iter().collect();
-                message.headers = headers(list.into_iter());
-            }
-            // What was sent before this record may still arrive, so nothing is certain about the whole.
-            producer.send(message).map_err(|(error, _)| LogError::Uncertain(error.to_string()))?;
+        let client = self.client()?;
+        let lanes = client.lanes(topic, partitions);
+        let mut records: Vec<_> = records.into_iter().map(|record| (record, request.clone())).collect();
+        // Stable: of a partition, they go in the order in which they came.
+        records.sort_by_key(|(record, _)| record.partition);
+        while let Some((first, _)) = records.first() {
+            let partition = first.partition;
+            let rest = records.split_off(records.partition_point(|(record, _)| record.partition == partition));
+            client.offer(&lanes, partition, records);
+            records = rest;
         }
         Ok(())
     }
-}
-
-fn create(lookup: &Lookup) -> Result<Arc<ThreadedProducer<Deliveries>>, LogError> {
-    // The client's own limit is never met: requests are admitted by ours, which refuses them whole.
-    let config = lookup.options.appender(4 * QUEUE_BYTES_MAX);
-    let producer = config.create_with_context(Deliveries::default());
-    producer.map(Arc::new).map_err(|e| LogError::Fatal(format!("Kafka client: {e}")))
 }
 
 impl Appender for KafkaAppender {
@@ -81,17 +75,145 @@ impl Appender for KafkaAppender {
         }
         let request = Arc::new(Request {
             done: Mutex::new(Some(done)),
-            outcome: Mutex::new(Outcome::default()),
+            outcome: Mutex::new(Outcome { missing: records.records.len(), ..Outcome::default() }),
             bytes,
             queued_bytes: self.queued_bytes.clone(),
         });
-        if let Err(error) = self.send(topic, &records.records, &request) {
+        if let Err(error) = self.send(topic, records.records, &request) {
             request.fail(error);
         }
     }
 }
 
-/// A request on its way. The delivery report of its last record drops it, which completes it.
+/// A record, and the request that it belongs to.
+type Sent = (OwnedRecord, Arc<Request>);
+
+/// A producer with what is not in its hands yet.
+///
+/// librdkafka 2.12 has one batch of an idempotent producer under way to each partition, and as long as it has more for
+/// that partition it asks for the answer without a pause (`rd_kafka_toppar_producer_serve` returns before it looks at
+/// the batch, with a time to wake up that is over): a whole core. So it gets nothing for a partition while it waits.
+struct Client {
+    producer: ThreadedProducer<Deliveries>,
+}
+
+/// What goes to a topic.
+struct Lanes {
+    topic: String,
+    by_partition: Vec<Mutex<Lane>>,
+}
+
+/// What goes to a partition.
+#[derive(Default)]
+struct Lane {
+    /// Records that the producer has and that are not answered.
+    under_way: usize,
+    /// Since when it has some.
+    since: Option<Instant>,
+    waiting: Vec<Sent>,
+}
+
+impl Lane {
+    /// Whether the producer takes more without having to wait: nothing is sent yet.
+    fn is_open(&self) -> bool {
+        let lingers = self.since.is_some_and(|since| since.elapsed() < APPEND_LINGER / 2);
+        self.waiting.is_empty() && (self.under_way == 0 || lingers)
+    }
+}
+
+impl Lanes {
+    fn lane(&self, partition: u32) -> Option<MutexGuard<'_, Lane>> {
+        let lane = self.by_partition.get(partition as usize)?;
+        Some(lane.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Client {
+    fn start(lookup: &Lookup) -> Result<Arc<Self>, LogError> {
+        let fatal = |e: &dyn std::fmt::Display| LogError::Fatal(format!("Kafka client: {e}"));
+        // The client's own limit is never met: requests are admitted by ours, which refuses them whole.
+        let config = lookup.options.appender(4 * QUEUE_BYTES_MAX);
+        let (answered, answers) = mpsc::channel();
+        let deliveries = Deliveries { broken: AtomicBool::default(), lanes: RwLock::default(), answered };
+        let producer = config.create_with_context(deliveries).map_err(|e| fatal(&e))?;
+        let client = Arc::new(Self { producer });
+        let weak = Arc::downgrade(&client);
+        let serve = move || {
+            // Ends with the client, which has the other end.
+            while let Ok((lanes, partition)) = answers.recv() {
+                let Some(client) = Weak::upgrade(&weak) else { return };
+                client.go_on(&lanes, partition);
+            }
+        };
+        std::thread::Builder::new().name("appender".to_owned()).spawn(serve).map_err(|e| fatal(&e))?;
+        Ok(client)
+    }
+
+    fn is_broken(&self) -> bool {
+        self.producer.context().broken.load(Ordering::Relaxed)
+    }
+
+    fn lanes(&self, topic: &str, partitions: u32) -> Arc<Lanes> {
+        let known = &self.producer.context().lanes;
+        if let Some(lanes) = known.read().unwrap_or_else(PoisonError::into_inner).get(topic) {
+            return lanes.clone();
+        }
+        let by_partition = (0..partitions).map(|_| Mutex::default()).collect();
+        let lanes = Arc::new(Lanes { topic: topic.to_owned(), by_partition });
+        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+        known.entry(topic.to_owned()).or_insert(lanes).clone()
+    }
+
+    /// Sends records of a partition, now or when what is under way is answered.
+    fn offer(&self, lanes: &Lanes, partition: u32, records: Vec<Sent>) {
+        // Dropped behind the lock: whoever is told may append more.
+        let _refused;
+        let Some(mut lane) = lanes.lane(partition) else { return };
+        match lane.is_open() {
+            true => _refused = self.send(&lanes.topic, &mut lane, records),
+            false => lane.waiting.extend(records),
+        }
+    }
+
+    /// Sends what waited for the answer that has come.
+    fn go_on(&self, lanes: &Lanes, partition: u32) {
+        let _refused;
+        let Some(mut lane) = lanes.lane(partition) else { return };
+        if lane.under_way == 0 {
+            let waiting = std::mem::take(&mut lane.waiting);
+            _refused = self.send(&lanes.topic, &mut lane, waiting);
+        }
+    }
+
+    /// Those that have failed are given back.
+    fn send(&self, topic: &str, lane: &mut Lane, records: Vec<Sent>) -> Vec<Arc<Request>> {
+        let mut refused = Vec::new();
+        if lane.under_way == 0 {
+            lane.since = Some(Instant::now());
+        }
+        for (record, request) in records {
+            let mut message: BaseRecord<'_, [u8], [u8], Arc<Request>> =
+                BaseRecord::with_opaque_to(topic, request).partition(record.partition as i32);
+            (message.key, message.payload) = (record.key.as_deref(), record.value.as_deref());
+            if !record.headers.is_empty() {
+                let list: Vec<_> = Headers::encoded(&record.headers).iter().collect();
+                message.headers = headers(list.into_iter());
+            }
+            match self.producer.send(message) {
+                Ok(()) => lane.under_way += 1,
+                // What was sent before this record may still arrive, so nothing is certain about the whole.
+                Err((error, message)) => {
+                    message.delivery_opaque.fail(LogError::Uncertain(error.to_string()));
+                    refused.push(message.delivery_opaque);
+                }
+            }
+        }
+        refused
+    }
+}
+
+/// A request on its way. The delivery report of its last record drops it, which completes it. It has succeeded only if
+/// every record was delivered.
 struct Request {
     done: Mutex<Option<Completion>>,
     outcome: Mutex<Outcome>,
@@ -101,6 +223,8 @@ struct Request {
 
 #[derive(Default)]
 struct Outcome {
+    /// Records whose delivery was not told.
+    missing: usize,
     /// The last offset by partition.
     last: BTreeMap<u32, u64>,
     error: Option<LogError>,
@@ -109,6 +233,7 @@ struct Outcome {
 impl Request {
     fn delivered(&self, partition: i32, offset: i64) {
         let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.missing = outcome.missing.saturating_sub(1);
         let last = outcome.last.entry(partition.max(0) as u32).or_default();
         *last = (*last).max(offset.max(0) as u64);
     }
@@ -121,8 +246,10 @@ impl Request {
 impl Drop for Request {
     fn drop(&mut self) {
         self.queued_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        let Outcome { last, error } = std::mem::take(self.outcome.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let outcome: Result<AppendedOffsets, _> = error.map_or_else(|| Ok(last.into_iter().collect()), Err);
+        let outcome = std::mem::take(self.outcome.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let never_sent = || LogError::Uncertain("the client ended before everything was sent".to_owned());
+        let error = outcome.error.or_else(|| (outcome.missing > 0).then(never_sent));
+        let outcome = error.map_or_else(|| Ok(AppendedOffsets::from_iter(outcome.last)), Err);
         if let Some(done) = self.done.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             done(outcome);
         }
@@ -130,10 +257,33 @@ impl Drop for Request {
 }
 
 /// Hands delivery reports to their requests.
-#[derive(Default)]
 struct Deliveries {
     /// The client has met an error after which it takes nothing any more.
     broken: AtomicBool,
+    /// By topic.
+    lanes: RwLock<HashMap<String, Arc<Lanes>>>,
+    /// Partitions of which everything is answered while more is waiting.
+    answered: mpsc::Sender<(Arc<Lanes>, u32)>,
+}
+
+impl Deliveries {
+    /// One of the records that are under way to a partition was answered. Where that is an error, what waits would not
+    /// fare better.
+    fn answered(&self, topic: &str, partition: i32, error: Option<&LogError>) {
+        // Dropped behind the locks: whoever is told may append more.
+        let failed;
+        let known = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let (Some(lanes), Ok(partition)) = (known.get(topic), u32::try_from(partition)) else { return };
+        let Some(mut lane) = lanes.lane(partition) else { return };
+        lane.under_way = lane.under_way.saturating_sub(1);
+        if let Some(error) = error {
+            failed = std::mem::take(&mut lane.waiting);
+            failed.iter().for_each(|(_, request)| request.fail(error.clone()));
+        } else if lane.under_way == 0 && !lane.waiting.is_empty() {
+            // Nobody hears it only when the client is ending.
+            let _ = self.answered.send((lanes.clone(), partition));
+        }
+    }
 }
 
 impl ClientContext for Deliveries {
@@ -154,18 +304,79 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, request: Arc<Request>) {
         match result {
-            Ok(message) => request.delivered(message.partition(), message.offset()),
-            Err((error, _)) => {
-                if error.rdkafka_error_code() == Some(Code::Fatal) {
-                    self.broken.store(true, Ordering::Relaxed);
-                }
-                request.fail(match error.rdkafka_error_code() {
+            Ok(message) => {
+                request.delivered(message.partition(), message.offset());
+                self.answered(message.topic(), message.partition(), None);
+            }
+            Err((error, message)) => {
+                let error = match error.rdkafka_error_code() {
                     Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
                         LogError::UnknownTopic(error.to_string())
                     }
-                    _ => LogError::Uncertain(error.to_string()),
-                });
+                    code => {
+                        self.broken.fetch_or(code == Some(Code::Fatal), Ordering::Relaxed);
+                        LogError::Uncertain(error.to_string())
+                    }
+                };
+                self.answered(message.topic(), message.partition(), Some(&error));
+                request.fail(error);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request of two records, and what is told of it.
+    fn request() -> (Request, mpsc::Receiver<Result<AppendedOffsets, LogError>>) {
+        let (tell, told) = mpsc::channel();
+        let done: Completion = Box::new(move |outcome| drop(tell.send(outcome)));
+        let outcome = Mutex::new(Outcome { missing: 2, ..Outcome::default() });
+        (Request { done: Mutex::new(Some(done)), outcome, bytes: 0, queued_bytes: Arc::default() }, told)
+    }
+
+    #[test]
+    fn a_request_succeeds_when_all_its_records_are_delivered() {
+        let (request, told) = request();
+        request.delivered(1, 7);
+        request.delivered(0, 3);
+        drop(request);
+        assert_eq!(told.recv(), Ok(Ok(vec![(0, 3), (1, 7)])));
+    }
+
+    #[test]
+    fn a_request_fails_when_a_record_was_never_sent() {
+        let (request, told) = request();
+        request.delivered(1, 7);
+        drop(request);
+        assert!(matches!(told.recv(), Ok(Err(LogError::Uncertain(_)))));
+    }
+
+    #[test]
+    fn a_request_fails_as_its_first_record_that_did() {
+        let (request, told) = request();
+        request.fail(LogError::UnknownTopic("t".into()));
+        request.fail(LogError::Uncertain("later".into()));
+        drop(request);
+        assert_eq!(told.recv(), Ok(Err(LogError::UnknownTopic("t".into()))));
+    }
+
+    #[test]
+    fn a_lane_is_closed_while_something_waits_or_is_under_way() {
+        let lane = |under_way, ago_ms: Option<u64>, waiting| Lane {
+            under_way,
+            since: ago_ms.and_then(|ms| Instant::now().checked_sub(std::time::Duration::from_millis(ms))),
+            waiting,
+        };
+        let waiting = || {
+            let record = OwnedRecord { partition: 0, key: None, value: None, headers: bytes::Bytes::new() };
+            vec![(record, Arc::new(request().0))]
+        };
+        assert!(lane(0, None, vec![]).is_open());
+        assert!(lane(0, Some(1_000), vec![]).is_open());
+        assert!(!lane(3, Some(1_000), vec![]).is_open(), "the answer is still to come");
+        assert!(!lane(0, Some(1_000), waiting()).is_open(), "others came before");
     }
 }

@@ -6,6 +6,7 @@
 
 use super::super::{GroupMetadata, Header};
 use rdkafka::bindings as sys;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use std::ffi::{CStr, CString};
 use std::os::raw::c_char;
@@ -74,6 +75,15 @@ impl<C: ConsumerContext> Drop for Queue<C> {
         // SAFETY: the queue was made by `new` and is destroyed once; the client is still alive.
         unsafe { sys::rd_kafka_queue_destroy(self.queue.as_ptr()) }
     }
+}
+
+/// Sends what a producer has, without waiting for fuller batches, until nothing is on its way any more; false where that
+/// takes longer. The wrapper's own flush serves events as well, which is a thread's of its own here.
+pub(super) fn flush<C: ClientContext>(client: &Client<C>, timeout: Duration) -> bool {
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the client is alive, and its delivery reports are events, so that this call only waits.
+    let error = unsafe { sys::rd_kafka_flush(client.native_ptr(), timeout_ms) };
+    error == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 /// A message of librdkafka: a record, or an error of a partition.

@@ -23,6 +23,9 @@ pub struct KafkaOptions {
     pub replication: Option<u16>,
 }
 
+/// How long a record of the door waits for more to go with it.
+pub(super) const APPEND_LINGER: Duration = Duration::from_millis(1);
+
 /// What tally sets, and nobody else: exactly-once hangs on it.
 const RESERVED: [&str; 18] = [
     "acks",
@@ -164,8 +167,6 @@ impl KafkaOptions {
             .set("enable.idempotence", "true")
             .set("compression.type", "lz4")
             .set("batch.num.messages", "100000")
-            // The drain before a commit waits for it; 0 would double the broker's CPU.
-            .set("linger.ms", "1")
             .set("queue.buffering.max.messages", "1000000")
             // A broker takes 1 MiB of batch by default, and says so only when it is sent more.
             .set("message.max.bytes", "1048576");
@@ -178,6 +179,8 @@ impl KafkaOptions {
         config
             .set("transactional.id", id)
             .set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string())
+            // Nobody sees a record before the commit, which sends what is left at once. So only full batches go before.
+            .set("linger.ms", "1000")
             .set("delivery.report.only.error", "true");
         config
     }
@@ -187,6 +190,8 @@ impl KafkaOptions {
         let mut config = self.writer();
         config
             .set("message.timeout.ms", "5000")
+            // 0 would double the broker's CPU.
+            .set("linger.ms", APPEND_LINGER.as_millis().to_string())
             .set("queue.buffering.max.kbytes", (queue_bytes_max >> 10).max(1).to_string());
         config
     }

@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 
 /// The longest metadata of a committed offset.
 const METADATA_BYTES_MAX: usize = 4096;
-/// Between looks at what is still on its way. The client's own flush looks every 100 ms.
-const DRAIN_STEP: Duration = Duration::from_micros(200);
+/// Between looks at whether it is time to give up, while records are on their way.
+const DRAIN_STEP: Duration = Duration::from_millis(100);
+/// Until errors of delivery are told when nothing is on its way any more.
+const TELL_STEP: Duration = Duration::from_micros(200);
 /// Between tries of a call that the client wants repeated.
 const RETRY: Duration = Duration::from_millis(5);
 /// A call that has not returned so long after its time is over never will: librdkafka 2.12 drops answers that it takes
@@ -123,14 +125,16 @@ impl KafkaProducer {
         self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until every record is acknowledged.
+    /// Sends what waits for a full batch, and waits until every record is acknowledged.
     fn drain(&mut self) -> Result<(), LogError> {
         let deadline = Instant::now() + self.lookup.options.transaction_timeout;
         while self.producer.in_flight_count() > 0 {
             if Instant::now() > deadline {
                 return Err(LogError::Aborted("records were not acknowledged in time".to_owned()));
             }
-            std::thread::sleep(DRAIN_STEP);
+            if native::flush(self.producer.client(), DRAIN_STEP) {
+                std::thread::sleep(TELL_STEP);
+            }
         }
         let failed = self.failed().take();
         match failed {
