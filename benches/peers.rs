@@ -1,8 +1,9 @@
 //! Beside Kafka Streams: `tally process` and a tuned Kafka Streams application with the same nodes on the same topic of
 //! the same broker, one after the other, in turns; medians.
 //!
-//! `cargo build --release && cargo bench --bench peers -- [EVENTS] [RUNS]` (2,000,000 and 3 by default). Needs what
-//! `make setup` installs, and Maven for the peer. CPU is the application's and the broker's own, from start to end of each.
+//! `cargo build --release && cargo bench --bench peers -- [EVENTS] [RUNS] [FRESHNESS…]` (2,000,000 and 3 by default; of
+//! the measurements of freshness those whose names are given, or all). Needs what `make setup` installs, and Maven for the
+//! peer. CPU is the application's and the broker's own, from start to end of each.
 
 mod broker;
 
@@ -20,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Of the measurement of freshness.
 const FRESH_RATE: u64 = 10_000;
 const FRESH_SECONDS: u64 = 30;
-const WARM_UP_SECONDS: u64 = 15;
+const WARM_UP_SECONDS: u64 = 30;
+const FRESHNESS: [&str; 3] = ["tally at 100ms", "tally at 50ms", "Kafka Streams"];
 
 fn main() {
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
@@ -35,23 +37,17 @@ fn main() {
         let log = broker.log();
         let sent = fill(&log, events, run);
         // The broker's code is compiled while it runs: the first to use it would pay for that.
-        let text = std::fs::read_to_string("benches/peers/topology.yaml").expect("the topology");
-        let text = text.replace("application: peer", "application: warm");
-        let warm = dir.path().join("warm.yaml");
-        std::fs::write(
-            &warm,
-            text.replace(" counters:  ", " warm-counters:").replace("to: counters", "to: warm-counters"),
-        )
-        .expect("written");
-        let warm = Application::tally("warm", &warm.display().to_string(), &broker, dir.path(), run);
-        warm.drain(&broker, &log, sent);
-        let tally = Application::tally("peer", "benches/peers/topology.yaml", &broker, dir.path(), run);
+        let dir = &dir.path().join(format!("state-{run}"));
+        std::fs::create_dir_all(dir).expect("a directory");
+        let warm = peer_topology(dir, "warm", "user-actions", "100ms");
+        Application::tally("warm", &warm, "warm-counters", &broker, dir).drain(&broker, &log, sent);
+        let tally = Application::tally("peer", "benches/peers/topology.yaml", "counters", &broker, dir);
         drains.entry("tally").or_default().push(tally.drain(&broker, &log, sent));
-        let streams = Application::streams(&peer, &broker, dir.path(), run, &log);
+        let streams = Application::streams(&peer, &broker, dir, "ks", &log, "user-actions");
         drains.entry("Kafka Streams").or_default().push(streams.drain(&broker, &log, sent));
         compare(&log);
         drop(broker);
-        drains.entry("tally, shipped topology").or_default().push(run_shipped(dir.path(), run, events));
+        drains.entry("tally, shipped topology").or_default().push(run_shipped(dir, run, events));
         println!(
             "run {}: {}",
             run + 1,
@@ -64,78 +60,85 @@ fn main() {
         println!("{name:26} {}", Drain::median(drains));
     }
     println!("\nfreshness at {FRESH_RATE}/s, from the send until a reader of committed records has it:");
-    for name in ["tally at 100ms", "tally at 50ms", "Kafka Streams"] {
-        let broker = Broker::start(&dir.path().join(name.replace(' ', "-")));
-        let log = broker.log();
+    let wanted: Vec<_> = std::env::args().skip(1).filter(|arg| FRESHNESS.contains(&&**arg)).collect();
+    let broker = Broker::start(&dir.path().join("freshness"));
+    let log = broker.log();
+    let run = |name: &str, application: &str| {
+        let input = format!("user-actions-{application}");
+        create_topics(&log, &[&input]);
         let application = match name {
-            "Kafka Streams" => Application::streams(&peer, &broker, dir.path(), 100, &log),
+            "Kafka Streams" => Application::streams(&peer, &broker, dir.path(), application, &log, &input),
             _ => {
                 let interval = name.rsplit(' ').next().unwrap_or_default();
-                let text = std::fs::read_to_string("benches/peers/topology.yaml").expect("the topology");
-                let file = dir.path().join(format!("topology-{interval}.yaml"));
-                std::fs::write(&file, text.replace("commit_interval: 100ms", &format!("commit_interval: {interval}")))
-                    .expect("written");
-                create_topics(&log, &["user-actions"]);
-                Application::tally(
-                    "peer",
-                    &file.display().to_string(),
-                    &broker,
-                    dir.path(),
-                    100 + interval.len() as u64,
-                )
+                let file = peer_topology(dir.path(), application, &input, interval);
+                Application::tally(application, &file, &format!("{application}-counters"), &broker, dir.path())
             }
         };
-        println!("{name:26} {}", freshness(&log, application));
+        freshness(&log, &broker, &input, application)
+    };
+    // The broker's code is compiled while it runs.
+    run("tally at 100ms", "warm");
+    for name in FRESHNESS.into_iter().filter(|name| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name)) {
+        println!("{name:26} {}", run(name, &name.replace(' ', "-").to_lowercase()));
     }
+}
+
+/// The topology of the peers under other names, with a commit interval of its own.
+fn peer_topology(dir: &Path, application: &str, input: &str, interval: &str) -> String {
+    let text = std::fs::read_to_string("benches/peers/topology.yaml").expect("the topology");
+    let text = text
+        .replace("application: peer", &format!("application: {application}"))
+        .replace("commit_interval: 100ms", &format!("commit_interval: {interval}"))
+        .replace("user-actions", input)
+        .replace(" counters:  ", &format!(" {application}-counters:"))
+        .replace("to: counters", &format!("to: {application}-counters"));
+    let file = dir.join(format!("{application}.yaml"));
+    std::fs::write(&file, text).expect("written");
+    file.display().to_string()
 }
 
 /// An application that runs; killed when dropped.
 struct Application {
     child: Child,
-    group: &'static str,
+    group: String,
     hop: String,
-    output: &'static str,
+    output: String,
     begun: Instant,
     broker_before: f64,
 }
 
 impl Application {
-    fn tally(group: &'static str, topology: &str, broker: &Broker, dir: &Path, run: u64) -> Self {
-        let state = dir.join(format!("state-{group}-{run}"));
+    fn tally(group: &str, topology: &str, output: &str, broker: &Broker, dir: &Path) -> Self {
         let mut command = Command::new("target/release/tally");
-        command.args([
-            "process",
-            "--topology",
-            topology,
-            "--log",
-            &format!("kafka://{}", broker.address),
-            "--threads",
-            "2",
-        ]);
-        command.args(["--listen", "127.0.0.1:0", "--state"]).arg(state).env("RUST_LOG", "warn");
+        command.args(["process", "--topology", topology, "--log", &format!("kafka://{}", broker.address)]);
+        command.args(["--threads", "2", "--listen", "127.0.0.1:0", "--state"]).arg(dir.join(format!("state-{group}")));
+        command.env("RUST_LOG", "warn");
         let hop = format!("{group}-user-actions-by-subject_id-repartition");
-        Self::start(command, group, hop, "counters", broker)
+        Self::start(command, group, hop, output, broker)
     }
 
-    fn streams(peer: &Path, broker: &Broker, dir: &Path, run: u64, log: &KafkaLog) -> Self {
-        create_topics(log, &["user-actions", "ks-rep", "ks-counters", "ks-dlq"]);
+    fn streams(peer: &Path, broker: &Broker, dir: &Path, id: &str, log: &KafkaLog, input: &str) -> Self {
+        let [hop, output, dead] = ["rep", "counters", "dlq"].map(|what| format!("{id}-{what}"));
+        create_topics(log, &[input, &hop, &output, &dead]);
         let mut command = Command::new("java");
         command.args(["-Xms2g", "-Xmx2g", "-XX:+UseG1GC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp"]);
-        command.arg(format!("{0}/classes:{0}/lib/*", peer.display())).args(["ks.App", "id=ks", "in=user-actions"]);
-        command.args(["out=ks-counters", "rep=ks-rep", "dlq=ks-dlq", &format!("bootstrap={}", broker.address)]);
-        command.arg(format!("state={}", dir.join(format!("ks-state-{run}")).display()));
-        Self::start(command, "ks", "ks-rep".to_owned(), "ks-counters", broker)
+        command.arg(format!("{0}/classes:{0}/lib/*", peer.display())).args(["ks.App", &format!("id={id}")]);
+        command.args([format!("in={input}"), format!("out={output}"), format!("rep={hop}"), format!("dlq={dead}")]);
+        command.arg(format!("bootstrap={}", broker.address));
+        command.arg(format!("state={}", dir.join(format!("state-{id}")).display()));
+        Self::start(command, id, hop, &output, broker)
     }
 
-    fn start(mut command: Command, group: &'static str, hop: String, output: &'static str, broker: &Broker) -> Self {
+    fn start(mut command: Command, group: &str, hop: String, output: &str, broker: &Broker) -> Self {
         let (begun, broker_before) = (Instant::now(), cpu_seconds(broker.pid()));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the application starts");
+        let (group, output) = (group.to_owned(), output.to_owned());
         Self { child, group, hop, output, begun, broker_before }
     }
 
     /// Waits until everything is counted.
     fn drain(mut self, broker: &Broker, log: &KafkaLog, sent: u64) -> Drain {
-        let committed = |topic: &str| committed(log, self.group, topic).iter().sum::<u64>();
+        let committed = |topic: &str| committed(log, &self.group, topic).iter().sum::<u64>();
         let end = |topic: &str| ends(log, topic).map_or(u64::MAX, |ends| ends.iter().sum());
         // A hop ends with control records, which nobody commits.
         while committed("user-actions") < sent || end(&self.hop) > committed(&self.hop) + 2 * u64::from(PARTITIONS) {
@@ -202,7 +205,7 @@ fn run_shipped(dir: &Path, run: u64, events: u64) -> Drain {
     let broker = Broker::start(&dir.join(format!("shipped-{run}")));
     let log = broker.log();
     let sent = fill(&log, events, run);
-    Application::tally("tally", &file.display().to_string(), &broker, dir, run).drain(&broker, &log, sent)
+    Application::tally("tally", &file.display().to_string(), "counters", &broker, dir).drain(&broker, &log, sent)
 }
 
 fn build_peer() -> PathBuf {
@@ -270,9 +273,9 @@ fn read(log: &KafkaLog, topic: &str, mut each: impl FnMut(&str, &[u8])) {
 }
 
 /// Sends at a steady rate; every fiftieth event is a view of a subject of its own, and its way is timed.
-fn freshness(log: &KafkaLog, mut application: Application) -> String {
+fn freshness(log: &KafkaLog, broker: &Broker, input: &str, mut application: Application) -> String {
     let appender = log.appender().expect("an appender");
-    let output: Vec<_> = (0..PARTITIONS).map(|p| TopicPartition::new(application.output, p)).collect();
+    let output: Vec<_> = (0..PARTITIONS).map(|p| TopicPartition::new(&*application.output, p)).collect();
     let begun = Instant::now();
     while log.ends(&output).is_err() {
         assert!(begun.elapsed() < PATIENCE, "the application makes no topics");
@@ -286,7 +289,12 @@ fn freshness(log: &KafkaLog, mut application: Application) -> String {
     let (mut sent_at, mut delays): (HashMap<String, Instant>, Vec<f64>) = (HashMap::new(), Vec::new());
     let (begun, mut number) = (Instant::now(), 0u64);
     let seconds = WARM_UP_SECONDS + FRESH_SECONDS;
+    let cpu = |application: &Application| [application.child.id(), broker.pid()].map(cpu_seconds);
+    let mut cpu_before = None;
     while begun.elapsed() < Duration::from_secs(seconds) {
+        if begun.elapsed() > Duration::from_secs(WARM_UP_SECONDS) {
+            cpu_before.get_or_insert_with(|| cpu(&application));
+        }
         // Every 10 ms, as a door does that many use; single records would be the broker's whole work.
         let due = (begun.elapsed().as_millis() as u64 / 10) * (FRESH_RATE / 100);
         let mut batch = AppendBatch::default();
@@ -306,7 +314,7 @@ fn freshness(log: &KafkaLog, mut application: Application) -> String {
             batch.push(record(&actor, line.as_bytes()));
         }
         if !batch.records.is_empty() {
-            appender.append("user-actions", batch, Box::new(|outcome| drop(outcome.expect("appended"))));
+            appender.append(input, batch, Box::new(|outcome| drop(outcome.expect("appended"))));
         }
         if let Polled::Records { records, .. } = consumer.poll(Duration::from_millis(2)).expect("records") {
             for record in records {
@@ -320,8 +328,12 @@ fn freshness(log: &KafkaLog, mut application: Application) -> String {
             }
         }
     }
+    let (before, after) = (cpu_before.unwrap_or_default(), cpu(&application));
+    let cores = |of: usize| (after[of] - before[of]) / FRESH_SECONDS as f64;
     application.end();
     delays.sort_by(f64::total_cmp);
     let at = |share: f64| delays.get((delays.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-    format!("{} probes: p50 {:.0} ms, p99 {:.0} ms", delays.len(), at(0.5), at(0.99))
+    let (n, lost) = (delays.len(), sent_at.len());
+    let took = format!("{n} probes, {lost} not seen: p50 {:.0} ms, p99 {:.0} ms", at(0.5), at(0.99));
+    format!("{took}; cores: application {:.2}, broker {:.2}", cores(0), cores(1))
 }
