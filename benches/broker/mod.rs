@@ -13,6 +13,9 @@ use tally_streams::log::*;
 /// Of the topic that everything is read from.
 pub const PARTITIONS: u32 = 4;
 
+/// `late_after` of the topologies.
+const LATE_AFTER_MS: i64 = 24 * 3_600_000;
+
 /// A broker; ended when dropped.
 pub struct Broker {
     dir: PathBuf,
@@ -104,7 +107,9 @@ pub fn fill(log: &KafkaLog, events: u64, seed: u64) -> u64 {
             return Ok(());
         }
         let event = Event::from_log(line, now_ms).expect("valid");
-        if ["like", "unlike", "view", "read"].contains(&&*event.event_type) {
+        let is_late = now_ms - event.occurred_at_ms > LATE_AFTER_MS;
+        // The peer takes what is late, and tally does not.
+        if !is_late && ["like", "unlike", "view", "read"].contains(&&*event.event_type) {
             batch.push(record(&event.actor_id, line));
             sent += 1;
             if batch.records.len() == 5_000 {
