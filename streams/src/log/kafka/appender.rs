@@ -46,21 +46,17 @@ impl KafkaAppender {
         Ok(held.clone())
     }
 
-    fn send(&self, topic: &str, records: Vec<OwnedRecord>, request: &Arc<Request>) -> Result<(), LogError> {
+    fn send(&self, topic: &str, mut records: Vec<OwnedRecord>, request: &Arc<Request>) -> Result<(), LogError> {
         let partitions = self.lookup.partitions(topic)?;
         if let Some(record) = records.iter().find(|record| record.partition >= partitions) {
             return Err(LogError::UnknownTopic(format!("{topic}/{}", record.partition)));
         }
         let client = self.client()?;
         let lanes = client.lanes(topic, partitions);
-        let mut records: Vec<_> = records.into_iter().map(|record| (record, request.clone())).collect();
         // Stable: of a partition, they go in the order in which they came.
-        records.sort_by_key(|(record, _)| record.partition);
-        while let Some((first, _)) = records.first() {
-            let partition = first.partition;
-            let rest = records.split_off(records.partition_point(|(record, _)| record.partition == partition));
-            client.offer(&lanes, partition, records);
-            records = rest;
+        records.sort_by_key(|record| record.partition);
+        for records in records.chunk_by(|a, b| a.partition == b.partition) {
+            client.offer(&lanes, records, request);
         }
         Ok(())
     }
@@ -164,36 +160,39 @@ impl Client {
         known.entry(topic.to_owned()).or_insert(lanes).clone()
     }
 
-    /// Sends records of a partition, now or when what is under way is answered.
-    fn offer(&self, lanes: &Lanes, partition: u32, records: Vec<Sent>) {
-        // Dropped behind the lock: whoever is told may append more.
-        let _refused;
-        let Some(mut lane) = lanes.lane(partition) else { return };
+    /// Sends records of one partition, now or when what is under way is answered.
+    fn offer(&self, lanes: &Lanes, records: &[OwnedRecord], request: &Arc<Request>) {
+        let Some(mut lane) = records.first().and_then(|record| lanes.lane(record.partition)) else { return };
+        // Whoever asks has the request as well, so that it is not told of under the lock.
         match lane.is_open() {
-            true => _refused = self.send(&lanes.topic, &mut lane, records),
-            false => lane.waiting.extend(records),
+            true => self.send(&lanes.topic, &mut lane, records.iter().map(|record| (record, request))),
+            false => lane.waiting.extend(records.iter().map(|record| (record.clone(), request.clone()))),
         }
     }
 
     /// Sends what waited for the answer that has come.
     fn go_on(&self, lanes: &Lanes, partition: u32) {
-        let _refused;
+        // Dropped behind the lock: whoever is told may append more.
+        let waiting;
         let Some(mut lane) = lanes.lane(partition) else { return };
         if lane.under_way == 0 {
-            let waiting = std::mem::take(&mut lane.waiting);
-            _refused = self.send(&lanes.topic, &mut lane, waiting);
+            waiting = std::mem::take(&mut lane.waiting);
+            self.send(&lanes.topic, &mut lane, waiting.iter().map(|(record, request)| (record, request)));
         }
     }
 
-    /// Those that have failed are given back.
-    fn send(&self, topic: &str, lane: &mut Lane, records: Vec<Sent>) -> Vec<Arc<Request>> {
-        let mut refused = Vec::new();
+    fn send<'a>(
+        &self,
+        topic: &str,
+        lane: &mut Lane,
+        records: impl Iterator<Item = (&'a OwnedRecord, &'a Arc<Request>)>,
+    ) {
         if lane.under_way == 0 {
             lane.since = Some(Instant::now());
         }
         for (record, request) in records {
             let mut message: BaseRecord<'_, [u8], [u8], Arc<Request>> =
-                BaseRecord::with_opaque_to(topic, request).partition(record.partition as i32);
+                BaseRecord::with_opaque_to(topic, request.clone()).partition(record.partition as i32);
             (message.key, message.payload) = (record.key.as_deref(), record.value.as_deref());
             if !record.headers.is_empty() {
                 let list: Vec<_> = Headers::encoded(&record.headers).iter().collect();
@@ -202,13 +201,9 @@ impl Client {
             match self.producer.send(message) {
                 Ok(()) => lane.under_way += 1,
                 // What was sent before this record may still arrive, so nothing is certain about the whole.
-                Err((error, message)) => {
-                    message.delivery_opaque.fail(LogError::Uncertain(error.to_string()));
-                    refused.push(message.delivery_opaque);
-                }
+                Err((error, _)) => request.fail(LogError::Uncertain(error.to_string())),
             }
         }
-        refused
     }
 }
 
