@@ -256,15 +256,14 @@ impl<D: Dataflow> StreamThread<D> {
         self.checkpoint(now_ms)
     }
 
+    /// At most one of those that are due: nothing else is done meanwhile, and the next commit is soon.
     fn checkpoint(&mut self, now_ms: i64) -> Result<(), TaskError> {
         let (bytes, age_ms) = (self.limits.checkpoint_bytes, self.limits.checkpoint_age.as_millis() as i64);
-        for task in self.tasks.values_mut() {
-            if task.wants_checkpoint(now_ms, bytes, age_ms) {
-                let started = Instant::now();
-                task.write_checkpoint(self.log.as_ref(), now_ms)?;
-                self.metrics.checkpoint_seconds.observe(started.elapsed().as_secs_f64());
-            }
-        }
+        let due = self.tasks.values_mut().filter(|task| task.wants_checkpoint(now_ms, bytes, age_ms));
+        let Some(task) = due.min_by_key(|task| task.checkpointed_at_ms()) else { return Ok(()) };
+        let started = Instant::now();
+        task.write_checkpoint(self.log.as_ref(), now_ms)?;
+        self.metrics.checkpoint_seconds.observe(started.elapsed().as_secs_f64());
         Ok(())
     }
 

@@ -157,6 +157,11 @@ impl<D: Dataflow> Task<D> {
                 || (self.changelog_bytes > 0 && now_ms - self.checkpointed_at_ms >= age_ms_max))
     }
 
+    /// When the last checkpoint was written, or the task opened.
+    pub fn checkpointed_at_ms(&self) -> i64 {
+        self.checkpointed_at_ms
+    }
+
     /// Writes a checkpoint. There is no open transaction, so all that was committed lies below the written end of the
     /// changelog, also where readers do not see it yet.
     pub fn write_checkpoint(&mut self, log: &dyn Log, now_ms: i64) -> Result<(), TaskError> {
