@@ -81,9 +81,6 @@ impl Appender for KafkaAppender {
     }
 }
 
-/// A record, and the request that it belongs to.
-type Sent = (OwnedRecord, Arc<Request>);
-
 /// A producer with what is not in its hands yet.
 ///
 /// librdkafka 2.12 has one batch of an idempotent producer under way to each partition, and as long as it has more for
@@ -106,7 +103,8 @@ struct Lane {
     under_way: usize,
     /// Since when it has some.
     since: Option<Instant>,
-    waiting: Vec<Sent>,
+    /// Each with the request that it belongs to.
+    waiting: Vec<(OwnedRecord, Arc<Request>)>,
 }
 
 impl Lane {

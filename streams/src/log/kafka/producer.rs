@@ -132,7 +132,7 @@ impl KafkaProducer {
             if Instant::now() > deadline {
                 return Err(LogError::Aborted("records were not acknowledged in time".to_owned()));
             }
-            if native::flush(self.producer.client(), DRAIN_STEP) {
+            if native::flush(self.producer.client(), DRAIN_STEP) && self.producer.in_flight_count() > 0 {
                 std::thread::sleep(TELL_STEP);
             }
         }
