@@ -151,6 +151,11 @@ impl From<Event> for Readable {
     }
 }
 
+/// Waits for what a database answers.
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
 /// The rules that a record may break although it has the form of an event; of the door's own none does.
 fn is_valid(event: &Event, record: &LogRecord<'_>, appended_ms: i64) -> bool {
     record.key == event.actor_id.as_bytes()

@@ -1,15 +1,14 @@
 //! The same tables in MySQL or MariaDB, where ids and words are bytes.
 
 use super::stored::{PROGRESS, smallest_clock};
-use super::{Place, Reaction, Stored, StoredBoards, Verdict};
+use super::{Place, Reaction, Stored, StoredBoards, Verdict, block_on};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{Connection, Row};
 
 impl Stored {
     /// Reads a database that no process writes any more.
     pub fn read_mysql(url: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let mut connection = MySqlConnection::connect(url).await.unwrap();
             Self::read_tables(&mut connection).await
         })
@@ -17,8 +16,7 @@ impl Stored {
 
     /// As of when the tables are.
     pub fn clock_ms_of_mysql(url: &str) -> i64 {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let mut connection = MySqlConnection::connect(url).await.unwrap();
             let roots: Vec<String> = rows(&mut connection, PROGRESS).await.iter().map(|row| text(row, 0)).collect();
             smallest_clock(&roots)
@@ -73,8 +71,7 @@ impl Stored {
 impl StoredBoards {
     /// Reads them while others may write.
     pub fn read_mysql(url: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let mut connection = MySqlConnection::connect(url).await.unwrap();
             // One snapshot for all three: reads are repeatable by default.
             let mut transaction = connection.begin().await.unwrap();

@@ -1,7 +1,7 @@
 //! What the database holds, table by table.
 
 use super::boards::Board;
-use super::{Held, Place, Reaction, Verdict};
+use super::{Held, Place, Reaction, Verdict, block_on};
 use sqlx::mysql::MySqlConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
@@ -53,8 +53,7 @@ pub struct StoredBoards {
 impl StoredBoards {
     /// Reads them while others may write.
     pub fn read(file: &Path) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
             let mut transaction = connection.begin().await.unwrap();
             let mut stored = Self::default();
@@ -104,8 +103,7 @@ impl StoredBoards {
 impl Stored {
     /// Reads a database that no process writes any more.
     pub fn read(file: &Path) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
             Self::read_all(&mut connection).await
         })
@@ -113,8 +111,7 @@ impl Stored {
 
     /// As of when the tables are.
     pub fn clock_ms(file: &Path) -> i64 {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let mut connection = SqliteConnectOptions::new().filename(file).read_only(true).connect().await.unwrap();
             let roots: Vec<String> = rows(&mut connection, PROGRESS).await.iter().map(|row| row.get(0)).collect();
             smallest_clock(&roots)
@@ -160,9 +157,8 @@ impl Stored {
 
 /// Asks a database of either kind for a number.
 pub fn number(url: &str, sql: &str) -> i64 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let query = AssertSqlSafe(sql.to_owned());
-    let answer = runtime.block_on(async {
+    let answer = block_on(async {
         if url.starts_with("mysql:") {
             let mut connection = MySqlConnection::connect(url).await?;
             return sqlx::query_scalar(query).fetch_one(&mut connection).await;

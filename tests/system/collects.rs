@@ -2,7 +2,7 @@
 //! moment, and after a rest the pipeline has counted the same.
 
 use super::exactness::{stop, verdict_kinds};
-use super::naive::{Differences, Model, Stored, compare_stored, number, read_history};
+use super::naive::{Differences, Model, Stored, block_on, compare_stored, number, read_history};
 use super::process::{Client, Site, wait_until};
 use super::{assert_exact, binary};
 use sqlx::mysql::MySqlConnection;
@@ -139,8 +139,7 @@ impl Database {
 
     fn admin(&self, what: &str) {
         let sql = AssertSqlSafe(format!("{what} {}", self.name));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let mut connection = MySqlConnection::connect(&self.server).await.unwrap();
             sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
         });
