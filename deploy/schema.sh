@@ -22,10 +22,19 @@ fi
 
 dir=$(mktemp -d)
 cp "$root/topology.yaml" "$dir/"
+# What Schemathesis has found is printed last.
 end() {
   local code=$?
   kill "$tally" 2>/dev/null && wait "$tally" || true
-  ((code == 0)) || tail -n 20 "$dir/log" >&2
+  if ((code != 0)); then
+    if [[ -n ${TALLY_TEST_LOGS:-} ]]; then
+      cp "$dir/log" "$TALLY_TEST_LOGS/schema.log"
+      echo "logs of processes: $TALLY_TEST_LOGS/schema.log" >&2
+    else
+      tail -n 20 "$dir/log" >&2
+    fi
+    [[ ! -f $dir/said ]] || cat "$dir/said"
+  fi
   rm -rf "$dir"
 }
 (cd "$dir" && exec "$binary" run --demo 20 --listen 127.0.0.1:0) >"$dir/log" 2>&1 &
@@ -41,8 +50,7 @@ checks=not_a_server_error,status_code_conformance,content_type_conformance,respo
 checks=$checks,response_schema_conformance
 while :; do
   (cd "$dir" && "$tools/bin/st" run "$address/openapi.json" --max-examples 12 --phases examples,coverage,fuzzing \
-    --checks "$checks" --request-timeout 20 --suppress-health-check all --exclude-path /v1/live --no-color) >"$dir/said" ||
-    { cat "$dir/said"; exit 1; }
+    --checks "$checks" --request-timeout 20 --suppress-health-check all --exclude-path /v1/live --no-color) >"$dir/said"
   grep -E 'generated|Seed' "$dir/said" | tr -s ' \n' ' '
   echo
   ((SECONDS < until_s)) || break

@@ -1,29 +1,36 @@
 #!/usr/bin/env bash
-# What `make test` runs, stage by stage; prints how long each took. Stops at the first stage that fails.
+# What `make test` runs, stage by stage; prints how long each took. Stops at the first stage that fails, and then prints
+# last which tests failed, with their messages and with the files that have the logs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export RUST_BACKTRACE=1
+
+# Output of the stages, and logs of services and processes where tests failed. Those of the last few runs are kept.
+all_logs=${TALLY_TEST_LOGS_DIR:-${CARGO_TARGET_DIR:-target}/test-logs}
+runs_kept=5
+mkdir -p "$all_logs"
+all_logs=$(cd "$all_logs" && pwd)
+logs=$(mktemp -d "$all_logs/$(date +%Y%m%d-%H%M%S).XXXX")
+# Where tests keep the logs of the processes that they started.
+export TALLY_TEST_LOGS=$logs/processes
+mkdir "$TALLY_TEST_LOGS" "$logs/services"
+# Of this run alone.
+services_dir=$(mktemp -d)
+failed=
 
 stage() {
   local name=$1 budget_s=$2 start=$SECONDS
   shift 2
   echo "=== $name"
-  "$@"
+  # Until it has ended well it is the one that failed.
+  failed=$name
+  "$@" 2>&1 | tee "$logs/$name.log"
+  failed=
   echo "=== $name: $((SECONDS - start)) s (budget ${budget_s} s)"
 }
 
-end_services() {
-  local code=$?
-  deploy/services.sh stop "$services_dir"
-  ((code == 0)) || tail -n 20 "$services_dir"/*.log
-  rm -rf "$services_dir"
-}
-
-# Services of this run alone, and their addresses in the environment of the tests.
-services() {
-  services_dir=$(mktemp -d)
-  trap end_services EXIT
-  deploy/services.sh start "$services_dir"
+# Their addresses go into the environment of the tests.
+use_services() {
   set -a
   # shellcheck disable=SC1091
   source "$services_dir/env"
@@ -39,6 +46,27 @@ browser() {
   TALLY_BINARY=${CARGO_TARGET_DIR:-target}/debug/tally deploy/web.sh browser
 }
 
+end() {
+  local code=$?
+  trap - EXIT
+  deploy/services.sh stop "$services_dir" || true
+  if ((code == 0)); then
+    rm -rf "$logs"
+  else
+    # Where it has come so far.
+    cp "$services_dir"/*.log "$logs/services/" 2>/dev/null || true
+  fi
+  rm -rf "$services_dir"
+  # The oldest first, by their names.
+  # shellcheck disable=SC2012
+  ls -1d "$all_logs"/*/ | head -n -"$runs_kept" | xargs -r -d '\n' rm -rf
+  ((code == 0)) || [[ -z $failed ]] || deploy/failures.sh "$logs" "$failed" || true
+  exit "$code"
+}
+trap end EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
 # Budgets are for two cores and an empty cache; together they stay below an hour.
 stage "setup" 120 make --no-print-directory setup
 stage "formatting" 30 cargo fmt --all --check
@@ -47,6 +75,7 @@ stage "lints" 810 cargo clippy --workspace --all-targets -- -D warnings
 stage "build" 1140 cargo test --workspace --lib --bins --tests --no-run
 stage "browser" 180 browser
 stage "schema" 90 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/schema.sh
-stage "services" 60 services
+stage "services" 60 deploy/services.sh start "$services_dir"
+use_services
 stage "tests" 1140 cargo test --workspace --lib --bins --tests --no-fail-fast
 echo "=== all stages: ${SECONDS} s"

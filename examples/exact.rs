@@ -24,16 +24,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Sends a workload through a real process and compares everything with a naive model.
 #[derive(Parser)]
 struct Args {
-    /// Lines of the workload
+    /// Lines of the workload at least: it sends on until all kills and moments are done
     #[arg(long, default_value_t = 2_000_000)]
     events: u64,
     /// Of the workload and of the moments of the kills
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// SIGKILLs while the file is sent
+    /// SIGKILLs while it sends
     #[arg(long, default_value_t = 0)]
     kills: u32,
-    /// Pauses while the file is sent, to compare all boards; once more at the end
+    /// Pauses while it sends, to compare all boards; once more at the end
     #[arg(long, default_value_t = 20)]
     moments: u32,
     /// Events a second; by default as fast as it goes, or with kills so that there is one a second

@@ -28,13 +28,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Sends a workload through roles apart on real services, does harm, and compares everything with a naive model.
 #[derive(Parser)]
 struct Args {
-    /// Lines of the workload
+    /// Lines of the workload at least: it sends on until all kills are done
     #[arg(long, default_value_t = 500_000)]
     events: u64,
     /// Of the workload and of the faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// SIGKILLs while the file is sent; other faults come with them
+    /// SIGKILLs while it sends; other faults come with them
     #[arg(long, default_value_t = 100)]
     kills: u32,
     /// Pauses between kills, to compare all boards; once more at the end
@@ -70,6 +70,7 @@ fn main() -> ExitCode {
         dir: &dir,
         events: args.events,
         seed: args.seed,
+        collects: 0,
         kills: args.kills,
         moments: args.moments,
         zombie: args.zombie,

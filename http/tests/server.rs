@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 const SHORT: Duration = Duration::from_millis(100);
 /// Nothing here may take this long: tests that wait for a condition give up then.
-const FOREVER: Duration = Duration::from_secs(20);
+const FOREVER: Duration = Duration::from_secs(120);
 
 struct Running {
     address: SocketAddr,

@@ -32,7 +32,7 @@ fn commit(log: &dyn Log, topic: &str, version: i64, expected: &mut BTreeMap<Stri
 fn until(what: &str, satisfied: impl Fn() -> bool) {
     let since = Instant::now();
     while !satisfied() {
-        assert!(since.elapsed() < Duration::from_secs(60), "{what}");
+        assert!(since.elapsed() < Duration::from_secs(120), "{what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

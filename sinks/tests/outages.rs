@@ -16,8 +16,8 @@ fn notice(world: &World, task: &mut SinkTask) {
         if let Step::Waiting(wait_ms) = task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap() {
             world.pass(wait_ms);
         }
-        assert!(step_since.elapsed() < Duration::from_secs(7), "a step took {:?}", step_since.elapsed());
-        assert!(since.elapsed() < Duration::from_secs(60));
+        assert!(step_since.elapsed() < Duration::from_secs(30), "a step took {:?}", step_since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(300));
     }
     assert_eq!(world.metric("tally_sink_breaker_state"), 2.0);
 }

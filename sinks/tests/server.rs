@@ -30,7 +30,7 @@ fn waiting(session: &mut Session<'_>, database: &ServerDatabase, statement: &str
         if let Some(id) = session.rows(&sql).pop() {
             return id;
         }
-        assert!(since.elapsed() < Duration::from_secs(3), "nobody runs {statement}");
+        assert!(since.elapsed() < Duration::from_secs(60), "nobody runs {statement}");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -82,7 +82,8 @@ fn a_lock_that_somebody_keeps_is_an_error_in_time_and_writes_nothing() {
         other.rows("UPDATE counters SET value = 7 WHERE subject_id = 'article:00001'");
         let since = Instant::now();
         refused(target.write(&batch(2, 2, Some(1), 2)), "Lock wait timeout");
-        assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
+        // By default a server waits for 50 s.
+        assert!(since.elapsed() < Duration::from_secs(40), "{:?}", since.elapsed());
         assert!(target.expire(NOW_MS).is_ok(), "it works on with another connection");
         other.rows("ROLLBACK");
         target.write(&batch(2, 2, Some(1), 2)).unwrap();

@@ -19,7 +19,7 @@ fn harness(open: impl FnOnce(Clock) -> Arc<dyn Log>, keep: impl std::any::Any) -
         log: open(Arc::new(move || clock.load(Ordering::SeqCst))),
         set_clock: Some(Box::new(move |ms| time.store(ms, Ordering::SeqCst))),
         prefix: String::new(),
-        patience: Duration::from_secs(20),
+        patience: Duration::from_secs(60),
         keep: Box::new(keep),
     }
 }
@@ -122,11 +122,11 @@ mod kafka {
     }
 
     /// A log by the listener with TLS and SASL, under the properties as `change` leaves them.
-    fn secure(change: impl FnOnce(String) -> String) -> Result<KafkaLog, LogError> {
+    fn secure(patience_s: u64, change: impl FnOnce(String) -> String) -> Result<KafkaLog, LogError> {
         let of = |name| std::env::var(name).expect("`deploy/services.sh` names the listener with TLS");
         let properties = std::fs::read_to_string(of("TALLY_TEST_KAFKA_PROPERTIES")).unwrap();
         let options = KafkaOptions::new(of("TALLY_TEST_KAFKA_SECURE")).with_properties(&change(properties)).unwrap();
-        KafkaLog::open(KafkaOptions { patience: Duration::from_secs(3), ..options })
+        KafkaLog::open(KafkaOptions { patience: Duration::from_secs(patience_s), ..options })
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod kafka {
         if broker().is_none() {
             return;
         }
-        let open = || Harness { log: Arc::new(secure(|properties| properties).unwrap()), ..open() };
+        let open = || Harness { log: Arc::new(secure(60, |properties| properties).unwrap()), ..open() };
         groups::a_single_member_gets_everything(&open);
         records::appends_tell_the_last_offsets(&open);
         transactions::offsets_come_back_with_their_metadata(&open);
@@ -147,7 +147,7 @@ mod kafka {
             return;
         }
         let told =
-            |change: fn(String) -> String| secure(change).err().map(|error| error.to_string()).unwrap_or_default();
+            |change: fn(String) -> String| secure(3, change).err().map(|error| error.to_string()).unwrap_or_default();
         let password = told(|properties| properties.replace("password=tally", "password=wrong"));
         assert!(password.contains("uthentication"), "{password}");
         assert!(!password.contains("wrong"), "a password is never told: {password}");

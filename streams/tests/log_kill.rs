@@ -15,6 +15,8 @@ use tally_streams::log::{
 
 const DIRECTORY: &str = "TALLY_LOG_KILL_DIRECTORY";
 const KILLS: u32 = 10;
+/// What the lines of each thread of a child begin with, before the last offset that was acknowledged.
+const WRITERS: [&str; 3] = ["appended 0 ", "appended 1 ", "committed 0 "];
 
 fn open(dir: &Path) -> EmbeddedLog {
     let log = EmbeddedLog::open(dir, EmbeddedOptions::default()).unwrap();
@@ -141,12 +143,15 @@ fn nothing_acknowledged_is_lost_and_nothing_is_torn() {
         let life = Duration::from_millis(20 + u64::from(seed >> 16) % 250);
         let mut heard = Vec::new();
         let mut kill_at = None;
-        while kill_at.is_none_or(|at| Instant::now() < at) {
+        // The last one lives until each of its threads has written something that was acknowledged.
+        let mut missing: Vec<_> = if kill + 1 == KILLS { WRITERS.to_vec() } else { Vec::new() };
+        while kill_at.is_none_or(|at| Instant::now() < at) || !missing.is_empty() {
             if let Ok(line) = lines.recv_timeout(Duration::from_millis(5)) {
                 // Its life begins with the first word.
                 if ["appended", "committed"].iter().any(|word| line.starts_with(word)) {
                     kill_at.get_or_insert_with(|| Instant::now() + life);
                 }
+                missing.retain(|writer| !line.starts_with(writer));
                 heard.push(line);
             } else {
                 assert_eq!(child.try_wait().unwrap(), None, "the child ended by itself");

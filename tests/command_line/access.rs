@@ -21,7 +21,7 @@ fn key(dir: &Path, name: &str, scope: &str) -> String {
 }
 
 fn send(dir: &Path, address: &str, key: &str) -> (Option<i32>, String) {
-    let output = tally(dir, &format!("send likes.ndjson --to http://{address} --api-key {key} --json"));
+    let output = tally(dir, &format!("send likes.ndjson --to http://{address} --api-key {key} --batch 1000 --json"));
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(said).unwrap())
 }
@@ -72,8 +72,10 @@ fn keys_let_in_and_no_secret_is_ever_logged() {
         }
     }
     // Reads and operations ask for their scopes.
-    let path = format!("/v1/subjects/a:1/counters?wait_ms=10000&after={}", answer["receipt"].as_str().unwrap());
-    let read = ask("GET", &path, &[("x-api-key", &reader)], "").json();
+    let path = format!("/v1/subjects/a:1/counters?wait_ms=1000&after={}", answer["receipt"].as_str().unwrap());
+    let read = wait_until("the read to have what was sent", || {
+        Some(ask("GET", &path, &[("x-api-key", &reader)], "").json()).filter(|read| read["after"] != "pending")
+    });
     assert_eq!(read["counters"]["likes"], 3, "{read}");
     for (path, key, status) in [
         ("/metrics", &reader, 403),
@@ -124,15 +126,17 @@ fn who_likes_too_much_waits() {
         let lines: String = (from..from + count).map(|n| like(&format!("{actor}-{n}"), actor, n)).collect();
         client.post("/v1/events", "application/x-ndjson", lines.as_bytes()).unwrap()
     };
-    let answer = post("flood", 0, 700).json();
+    // A limit comes back at ten a second, however long this takes: a request has more than that.
+    let answer = post("flood", 0, 1_000).json();
     let (accepted, rejected) = (answer["accepted"].as_u64().unwrap(), answer["rejected"].as_array().unwrap());
-    assert!((600..640).contains(&accepted) && accepted as usize + rejected.len() == 700, "{accepted}");
-    assert_eq!((&rejected[0]["index"], &rejected[0]["retry_after"]), (&600.into(), &1.into()));
-    assert_eq!(rejected[0]["event_id"], "flood-600");
+    assert!(accepted >= 600 && accepted as usize + rejected.len() == 1_000, "{accepted}");
+    let first = rejected[0]["index"].as_u64().unwrap();
+    assert_eq!((first >= 600, &rejected[0]["retry_after"]), (true, &1.into()), "{}", rejected[0]);
+    assert_eq!(rejected[0]["event_id"], format!("flood-{first}"));
     let error = rejected[0]["error"].as_str().unwrap();
     assert!(error.starts_with("is over a limit: this actor may not switch more on and off"), "{error}");
     assert_eq!(post("other", 0, 100).json()["accepted"], 100);
-    // A file of them is delivered all the same, only later.
+    // A file of them is delivered all the same, only later: one request has more than the limit.
     let lines: String = (0..605).map(|n| like(&format!("s{n}"), "sender", n)).collect();
     fs::write(dir.path().join("likes.ndjson"), lines).unwrap();
     let (code, said) = send(dir.path(), &site.listen, "unused");

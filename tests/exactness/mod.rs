@@ -3,76 +3,42 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod feed;
+
+pub use feed::{Feed, WorkloadFile};
+
 use crate::naive::boards::{self, Rules};
 use crate::naive::{
     Differences, Held, Model, Moment, Stored, StoredBoards, TOGGLE_WINDOW_MS, TopicBoards, compare_boards,
     compare_counters, compare_stored, read_history, read_topic,
 };
 use crate::process::{Client, Sender, Service, Site, now_ms, wait_until};
-use serde::Deserialize;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::convert::Infallible;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::Path;
 use std::time::{Duration, Instant};
-use tally::workload::{LineKind, Plan, Random};
+use tally::workload::Random;
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 
 /// A process that is asked to stop has so long.
 const STOP_MAX: Duration = Duration::from_secs(10);
-/// How long nobody is there after the last kill. A sender keeps nothing back for longer than 100 ms, so that some request
-/// of it then finds nobody.
-const DOWN: Duration = Duration::from_secs(1);
 
 /// A run, and how it is told of.
 pub struct ExactRun<'a> {
     pub binary: &'a Path,
     pub dir: &'a Path,
+    /// At least: it sends on until all kills and moments are done.
     pub events: u64,
     pub seed: u64,
-    /// SIGKILLs at random moments while the file is sent.
+    /// SIGKILLs at random moments while it sends.
     pub kills: u32,
-    /// So many times while the file is sent nothing more is sent, until everything is counted; then all boards are
-    /// compared. Once more at the end.
+    /// So many times while it sends nothing more is sent, until everything is counted; then all boards are compared. Once
+    /// more at the end.
     pub moments: u32,
     /// Events a second; None is as fast as it goes.
     pub rate: Option<u64>,
     pub say: &'a dyn Fn(String),
-}
-
-/// A workload as a file, and what is known of it.
-pub struct WorkloadFile {
-    pub path: PathBuf,
-    /// (actor, event) by the number of its line; garbage has none.
-    pub ids: HashMap<u64, (String, String)>,
-    pub lines: u64,
-}
-
-#[derive(Deserialize)]
-struct Ids {
-    actor_id: String,
-    event_id: String,
-}
-
-impl WorkloadFile {
-    /// Times end now.
-    pub fn write(dir: &Path, events: u64, seed: u64) -> Self {
-        let path = dir.join("workload.ndjson");
-        let mut file = BufWriter::new(File::create(&path).unwrap());
-        let (mut ids, mut lines) = (HashMap::new(), 0);
-        let Ok(()) = Plan::full(events, seed, now_ms()).for_each(|kind, line| {
-            file.write_all(line).and_then(|()| file.write_all(b"\n")).unwrap();
-            lines += 1;
-            if kind != LineKind::Garbage {
-                let Ids { actor_id, event_id } = serde_json::from_slice(line).unwrap();
-                ids.insert(lines, (actor_id, event_id));
-            }
-            Ok::<_, Infallible>(())
-        });
-        file.flush().unwrap();
-        Self { path, ids, lines }
-    }
 }
 
 impl ExactRun<'_> {
@@ -83,7 +49,7 @@ impl ExactRun<'_> {
         let site = site(self.binary, self.dir);
         let begun = Instant::now();
         let mut moments = Vec::new();
-        let service = self.send(&site, &file, &mut moments);
+        let (service, file) = self.send(&site, file, &mut moments);
         let client = Client(site.listen.clone());
         client.wait_until_applied();
         let seconds = begun.elapsed().as_secs_f64();
@@ -108,12 +74,13 @@ impl ExactRun<'_> {
         differences
     }
 
-    /// Sends the file to the end, with a kill now and then, and a pause.
-    fn send(&self, site: &Site, file: &WorkloadFile, moments: &mut Vec<Moment>) -> Service {
+    /// Sends with a kill now and then, and a pause; returns what was sent.
+    fn send(&self, site: &Site, file: WorkloadFile, moments: &mut Vec<Moment>) -> (Service, WorkloadFile) {
         let mut service = site.start();
         let rate = self.rate.map(|rate| rate.to_string());
-        let flags: Vec<&str> = rate.iter().flat_map(|rate| ["--rate", rate]).collect();
-        let mut sender = Sender::spawn(self.binary, &file.path, &site.listen, &flags);
+        let flags: Vec<&str> = rate.iter().flat_map(|rate| ["--rate", rate]).chain(["--give-up", "5m"]).collect();
+        let (sender, input) = Sender::fed(self.binary, &file.path, &site.listen, &flags);
+        let (lines, feed) = (file.lines, Feed::start(file, input));
         let mut random = Random::new(self.seed);
         let steps = self.kills.max(self.moments);
         for step in 0..steps {
@@ -122,11 +89,10 @@ impl ExactRun<'_> {
             if is_due(self.kills) {
                 let kill = (step + 1) * self.kills / steps;
                 service = self.kill(site, service, &mut random, kill);
-                assert!(sender.is_running(), "everything was sent before kill {kill}: choose a lower rate");
             }
             if is_due(self.moments) {
                 service.wait_until_ready();
-                let part = u64::from(step + 1) * file.lines / u64::from(steps + 1);
+                let part = u64::from(step + 1) * lines / u64::from(steps + 1);
                 if self.kills == 0 {
                     wait_until_sent(site, part);
                 }
@@ -140,15 +106,21 @@ impl ExactRun<'_> {
                 sender.resume();
             }
         }
+        let file = feed.finish();
         let sent = sender.finish();
-        (self.say)(format!("sent: {}", sent.outcome));
+        (self.say)(format!(
+            "sent: {} lines, {} more than the file had; {}",
+            file.lines,
+            file.lines - lines,
+            sent.outcome
+        ));
         assert_eq!(sent.status.code(), Some(0), "{}", sent.messages);
         assert!(self.kills == 0 || sent.outcome["requests_sent_again"] != 0, "the kills were not felt");
         let (valid, garbage) = (file.ids.len() as u64, file.lines - file.ids.len() as u64);
         assert_eq!((&sent.outcome["accepted"], &sent.outcome["rejected"]), (&valid.into(), &garbage.into()));
         assert_eq!(sent.acknowledged.len() as u64, file.lines, "every line is acknowledged");
         service.wait_until_ready();
-        service
+        (service, file)
     }
 
     /// At a random moment: mostly while it serves, at times before that. The last one is surely felt.
@@ -166,7 +138,7 @@ impl ExactRun<'_> {
         (self.say)(format!("kill {kill} of {}: process {}, {pause_ms} ms after {when}", self.kills, service.id()));
         service.kill();
         if kill == self.kills {
-            std::thread::sleep(DOWN);
+            hang_up_once(site);
         }
         site.spawn()
     }
@@ -187,6 +159,16 @@ fn site(binary: &Path, dir: &Path) -> Site {
     site.topology = dir.join("topology.yaml");
     std::fs::write(&site.topology, boards::topology()).unwrap();
     site
+}
+
+/// Takes the place of a process that was killed until the sender has come, and hangs up: what it sent goes again.
+fn hang_up_once(site: &Site) {
+    let door = TcpListener::bind(&site.listen).expect("the port is free");
+    door.set_nonblocking(true).unwrap();
+    let (mut sender, _) = wait_until("the sender to come again", || door.accept().ok());
+    sender.set_nonblocking(false).unwrap();
+    // A connection without a request may be a probe. The beginning of one is enough.
+    let _ = sender.read(&mut [0]);
 }
 
 fn wait_until_sent(site: &Site, events: u64) {

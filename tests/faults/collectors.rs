@@ -1,6 +1,7 @@
 //! Actors who collect and uncollect through the API while harm is done.
 
 use crate::process::Client;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -14,18 +15,24 @@ const ACTORS: u64 = 150;
 /// Between the requests of a lane: they are few beside the events.
 const PAUSE: Duration = Duration::from_millis(40);
 
+/// Actor and subject.
+type Pairs = HashSet<(String, String)>;
+
 /// They ask until they are told to finish.
 pub struct Collectors {
     over: Arc<AtomicBool>,
+    /// Of whom it was answered that one has collected the other.
+    pairs: Arc<Mutex<Pairs>>,
     lanes: Vec<(Arc<Mutex<()>>, JoinHandle<u64>)>,
 }
 
 impl Collectors {
     /// At an API, `host:port`.
     pub fn start(api: &str, seed: u64) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
+        let (over, pairs) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::default()));
         let lane = |lane| {
             let (turn, over, client) = (Arc::new(Mutex::new(())), over.clone(), Client(api.to_owned()));
+            let pairs = pairs.clone();
             let mut random = Random::new(seed ^ (lane << 32));
             let asks = {
                 let turn = turn.clone();
@@ -33,7 +40,7 @@ impl Collectors {
                     let mut answers = 0;
                     while !over.load(Ordering::Relaxed) {
                         let asking = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                        answers += u64::from(ask(&client, &mut random));
+                        answers += u64::from(ask(&client, &mut random, &pairs));
                         drop(asking);
                         thread::sleep(PAUSE);
                     }
@@ -43,7 +50,12 @@ impl Collectors {
             (turn, thread::spawn(asks))
         };
         let lanes = (0..LANES).map(lane).collect();
-        Self { over, lanes }
+        Self { over, pairs, lanes }
+    }
+
+    /// How many different pairs of actor and subject were collected so far; each has a row from then on.
+    pub fn pairs(&self) -> usize {
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Waits until no request is under way; none is sent for as long as this is held.
@@ -59,8 +71,13 @@ impl Collectors {
 }
 
 /// Whether it was answered.
-fn ask(client: &Client, random: &mut Random) -> bool {
+fn ask(client: &Client, random: &mut Random, pairs: &Mutex<Pairs>) -> bool {
     let subject = format!("article:{}", 1 + random.below(SUBJECTS));
     let actor = format!("u{}", random.below(ACTORS));
-    client.collect(&subject, &actor, random.chance(6_000)).is_some()
+    let active = random.chance(6_000);
+    let is_answered = client.collect(&subject, &actor, active).is_some();
+    if is_answered && active {
+        pairs.lock().unwrap_or_else(PoisonError::into_inner).insert((actor, subject));
+    }
+    is_answered
 }

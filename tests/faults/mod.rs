@@ -8,9 +8,9 @@ pub mod compare;
 pub mod proxy;
 pub mod services;
 
-use crate::exactness::WorkloadFile;
+use crate::exactness::{Feed, WorkloadFile};
 use crate::naive::{Differences, Moment, boards, number};
-use crate::process::{Client, PATIENCE, Sender, Service, Site, wait_until};
+use crate::process::{Client, Sender, Service, Site, wait_until};
 use collectors::Collectors;
 use proxy::{Cut, REQUESTS};
 use services::Services;
@@ -23,8 +23,11 @@ use tally::workload::Random;
 pub struct FaultRun<'a> {
     pub binary: &'a Path,
     pub dir: &'a Path,
+    /// At least: it sends on until all kills are done.
     pub events: u64,
     pub seed: u64,
+    /// Different pairs of actor and subject that must be collected through the API; it goes on until they are.
+    pub collects: usize,
     /// SIGKILLs over all roles; about half as many other faults come with them.
     pub kills: u32,
     /// So many times between kills everything is healed and nothing more is sent, until all is counted; then all boards
@@ -145,26 +148,8 @@ impl Cluster {
         let database = self.services.direct.mariadb.clone();
         until("the outbox to be empty", || number(&database, "SELECT COUNT(*) FROM outbox") == 0);
         let client = Client(self.address("api"));
-        self.wait_until_applied(&client);
+        client.wait_until_applied_while(|| self.check());
         client
-    }
-
-    fn wait_until_applied(&mut self, client: &Client) {
-        let (mut moved, mut before) = (Instant::now(), None);
-        loop {
-            let lags = client.lags();
-            if lags.as_ref().is_some_and(|lags| lags.iter().all(|(lag, _)| *lag == Some(0))) {
-                return;
-            }
-            self.check();
-            // A large workload takes its time; what does not move at all never ends.
-            if lags.is_some() && lags != before {
-                (moved, before) = (Instant::now(), lags);
-            }
-            assert!(moved.elapsed() < PATIENCE, "not moved for {PATIENCE:?}: records and ends {before:?}");
-            // Between two questions: progress is what is waited for.
-            std::thread::sleep(Duration::from_millis(50));
-        }
     }
 
     /// A role that ended by itself is a failure, whatever the fault. But one that finds no log when it starts says so and
@@ -207,14 +192,25 @@ impl FaultRun<'_> {
         let begun = Instant::now();
         let rate = self.rate.map(|rate| rate.to_string());
         let flags: Vec<&str> = rate.iter().flat_map(|rate| ["--rate", rate]).chain(["--give-up", "5m"]).collect();
-        let mut sender = Sender::spawn(self.binary, &file.path, &cluster.address("ingest"), &flags);
+        let (sender, input) = Sender::fed(self.binary, &file.path, &cluster.address("ingest"), &flags);
+        let (lines, feed) = (file.lines, Feed::start(file, input));
         let collectors = Collectors::start(&cluster.address("api"), self.seed);
         let mut moments = Vec::new();
-        let done = self.do_harm(&mut cluster, &mut sender, &collectors, &mut moments);
+        let done = self.do_harm(&mut cluster, &sender, &collectors, &mut moments);
+        let file = feed.finish();
         let sent = sender.finish();
         cluster.wake_zombies(true);
+        until("enough to be collected", || {
+            cluster.check();
+            collectors.pairs() >= self.collects
+        });
         let collected = collectors.finish();
-        (self.say)(format!("sent: {}; {collected} collects were answered", sent.outcome));
+        (self.say)(format!(
+            "sent: {} lines, {} more than the file had; {}; {collected} collects were answered",
+            file.lines,
+            file.lines - lines,
+            sent.outcome
+        ));
         assert_eq!(sent.status.code(), Some(0), "{}", sent.messages);
         assert_eq!(sent.acknowledged.len() as u64, file.lines, "every line is acknowledged");
         let client = cluster.apply();
@@ -230,7 +226,7 @@ impl FaultRun<'_> {
     fn do_harm(
         &self,
         cluster: &mut Cluster,
-        sender: &mut Sender,
+        sender: &Sender,
         collectors: &Collectors,
         moments: &mut Vec<Moment>,
     ) -> BTreeMap<String, u32> {
@@ -245,7 +241,6 @@ impl FaultRun<'_> {
             std::thread::sleep(Duration::from_millis(random.below(pause_max_ms)));
             cluster.wake_zombies(false);
             cluster.check();
-            assert!(sender.is_running(), "everything was sent after {kills} kills: choose a lower rate");
             let fault = if random.chance(6_500) {
                 kills += 1;
                 self.kill_one(cluster, &mut random)

@@ -3,10 +3,12 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 mod client;
+mod scratch;
 mod sender;
 mod service;
 
 pub use client::Client;
+pub use scratch::Scratch;
 pub use sender::Sender;
 pub use service::{Service, Site};
 

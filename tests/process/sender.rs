@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 
 /// A running `tally send`; killed when dropped.
 pub struct Sender {
@@ -29,21 +29,27 @@ pub struct Sent {
 impl Sender {
     /// Begins to send a file.
     pub fn spawn(binary: &Path, file: &Path, address: &str, flags: &[&str]) -> Self {
+        Self::start(binary, file, file, Stdio::null(), address, flags)
+    }
+
+    /// Begins to send what it is given; what it says is kept beside `file`.
+    pub fn fed(binary: &Path, file: &Path, address: &str, flags: &[&str]) -> (Self, ChildStdin) {
+        let mut sender = Self::start(binary, file, Path::new("-"), Stdio::piped(), address, flags);
+        let input = sender.child.stdin.take().unwrap();
+        (sender, input)
+    }
+
+    fn start(binary: &Path, file: &Path, source: &Path, input: Stdio, address: &str, flags: &[&str]) -> Self {
         let at = |name: &str| file.with_extension(name);
         let (acks, messages, outcome) = (at("acks"), at("stderr"), at("outcome"));
         let create = |path: &Path| fs::File::create(path).unwrap();
         let mut command = Command::new(binary);
         // See `Site::command`.
         command.arg0("tally");
-        command.arg("send").arg(file).args(["--to", &format!("http://{address}"), "--json"]).args(flags);
+        command.arg("send").arg(source).args(["--to", &format!("http://{address}"), "--json"]).args(flags);
         command.arg("--ack-file").arg(&acks);
-        command.stdin(Stdio::null()).stdout(create(&outcome)).stderr(create(&messages));
+        command.stdin(input).stdout(create(&outcome)).stderr(create(&messages));
         Self { child: command.spawn().unwrap(), acks, messages, outcome }
-    }
-
-    /// Whether it goes on.
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
     }
 
     /// Nothing is sent until [`Sender::resume`], but for what is on its way.

@@ -178,7 +178,26 @@ impl Drop for Service {
 impl Client {
     /// Waits until every store contains what follows from everything in the log.
     pub fn wait_until_applied(&self) {
-        wait_until("everything to be applied", || self.ends_at_rest().map(drop));
+        self.wait_until_applied_while(|| {});
+    }
+
+    /// The same; `check` is run now and then.
+    pub fn wait_until_applied_while(&self, mut check: impl FnMut()) {
+        let (mut moved, mut before) = (Instant::now(), None);
+        loop {
+            let lags = self.lags();
+            if lags.as_ref().is_some_and(|lags| lags.iter().all(|(lag, _)| *lag == Some(0))) {
+                return;
+            }
+            check();
+            // A large workload takes its time; what does not move at all never ends.
+            if lags.is_some() && lags != before {
+                (moved, before) = (Instant::now(), lags);
+            }
+            assert!(moved.elapsed() < PATIENCE, "not moved for {PATIENCE:?}: records and ends {before:?}");
+            // Between two questions: progress is what is waited for.
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Where the input ends, by partition; None while some store lacks something that follows from it.

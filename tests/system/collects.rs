@@ -3,10 +3,12 @@
 
 use super::exactness::{stop, verdict_kinds};
 use super::naive::{Differences, Model, Stored, block_on, compare_stored, number, read_history};
-use super::process::{Client, Site, wait_until};
+use super::process::{Client, Scratch, Site, wait_until};
 use super::{assert_exact, binary};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection};
+use std::collections::HashSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +18,10 @@ const LANES: u64 = 64;
 const SUBJECTS: u64 = 5;
 /// Fewer than lanes: the same actor comes over several connections.
 const ACTORS: u64 = 40;
+/// It goes on until so many different pairs of actor and subject were collected,
+const PAIRS_MIN: usize = 100;
+/// and the tables were looked at so often.
+const LOOKS_MIN: u32 = 10;
 
 /// Subjects whose count is not what their rows say, in one snapshot.
 const DISAGREEMENTS: &str = "SELECT COUNT(*) FROM (SELECT c.subject_id AS subject_id, SUM(c.active) AS rows_on \
@@ -28,33 +34,36 @@ struct Done {
     looks: u32,
 }
 
-/// Collects and uncollects from all lanes until the kills are done.
+/// Collects and uncollects from all lanes until the kills are done, and enough has happened.
 fn run(site: &Site, url: &str, kills: u32, pause: Duration) -> Done {
     let client = Client(site.listen.clone());
-    let (over, answers) = (AtomicBool::new(false), AtomicU32::new(0));
-    let (looks, service) = thread::scope(|scope| {
+    let (over, answers, looks) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
+    let pairs = Mutex::new(HashSet::new());
+    let service = thread::scope(|scope| {
         let mut service = site.start();
         for lane in 0..LANES {
-            let (client, over, answers) = (&client, &over, &answers);
+            let (client, over, answers, pairs) = (&client, &over, &answers, &pairs);
             scope.spawn(move || {
                 let mut random = Random::new(lane);
                 while !over.load(Ordering::Relaxed) {
                     let subject = format!("article:{}", random.below(SUBJECTS));
                     let actor = format!("u{}", random.below(ACTORS));
-                    if let Some(count) = client.collect(&subject, &actor, random.chance(5_500)) {
+                    let active = random.chance(5_500);
+                    if let Some(count) = client.collect(&subject, &actor, active) {
                         assert!((0..=ACTORS as i64).contains(&count), "{count}");
                         answers.fetch_add(1, Ordering::Relaxed);
+                        if active {
+                            pairs.lock().unwrap().insert((subject, actor));
+                        }
                     }
                 }
             });
         }
         let look = scope.spawn(|| {
-            let mut looks = 0;
             while !over.load(Ordering::Relaxed) {
-                assert_eq!(number(url, DISAGREEMENTS), 0, "after {looks} looks");
-                looks += 1;
+                assert_eq!(number(url, DISAGREEMENTS), 0, "after {looks:?} looks");
+                looks.fetch_add(1, Ordering::Relaxed);
             }
-            looks
         });
         for _ in 0..kills {
             let before = answers.load(Ordering::Relaxed);
@@ -64,10 +73,14 @@ fn run(site: &Site, url: &str, kills: u32, pause: Duration) -> Done {
             service.kill();
             service = site.start();
         }
-        let before = answers.load(Ordering::Relaxed);
-        wait_until("answers", || (answers.load(Ordering::Relaxed) > before + 200).then_some(()));
+        wait_until("enough to be collected and looked at", || {
+            let is_enough = pairs.lock().unwrap().len() >= PAIRS_MIN && looks.load(Ordering::Relaxed) >= LOOKS_MIN;
+            // One that fails never looks again.
+            (is_enough || look.is_finished()).then_some(())
+        });
         over.store(true, Ordering::Relaxed);
-        (look.join().unwrap(), service)
+        look.join().unwrap();
+        service
     });
     wait_until("the outbox to be empty", || (number(url, "SELECT COUNT(*) FROM outbox") == 0).then_some(()));
     client.wait_until_applied();
@@ -78,7 +91,7 @@ fn run(site: &Site, url: &str, kills: u32, pause: Duration) -> Done {
         assert_eq!(counters["collects"], number(url, &sql), "{subject}");
     }
     stop(service);
-    Done { answers: answers.into_inner(), looks }
+    Done { answers: answers.into_inner(), looks: looks.into_inner() }
 }
 
 /// What the log says, what the rows say and what the topic of totals made of it are the same.
@@ -90,12 +103,12 @@ fn compare(site: &Site, stored: &Stored, done: &Done) {
     println!("{} answers, {} looks, {} records; {differences}", done.answers, done.looks, model.records);
     assert_exact(&differences);
     assert!(verdict_kinds(&model).is_empty() && model.dead_letters.is_empty(), "nothing is refused behind the API");
-    assert!(differences.compared["collects"] > 100 && done.looks > 10, "{differences}");
+    assert!(differences.compared["collects"] >= PAIRS_MIN, "{differences}");
 }
 
 #[test]
 fn collects_agree_at_every_moment_whatever_is_killed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Scratch::new();
     let site = Site::new(binary(), dir.path());
     let url = format!("sqlite:{}", site.database_file().display());
     stop(site.start());
@@ -110,7 +123,7 @@ fn collects_agree_on_a_server_as_well() {
         assert!(std::env::var("TALLY_TEST_SERVICES").as_deref() != Ok("required"), "TALLY_TEST_MARIADB is needed");
         return;
     };
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Scratch::new();
     let database = Database::create(&server);
     let mut site = Site::new(binary(), dir.path());
     let log = format!("embedded:{}", site.log_dir().display());

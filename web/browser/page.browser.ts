@@ -31,6 +31,7 @@ async function visitor(): Promise<Page> {
   const context = await browser.createBrowserContext()
   contexts.push(context)
   const page = await context.newPage()
+  page.setDefaultTimeout(120_000)
   watch(page)
   return page
 }

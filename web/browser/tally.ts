@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
 const REPOSITORY = resolve(import.meta.dirname, '../..')
-const START_MS = 60_000
+const START_MS = 120_000
 
 export interface Running {
   base: string
@@ -24,7 +24,8 @@ export async function startTally(demo = 0): Promise<Running> {
   const topology = readFileSync(join(REPOSITORY, 'topology.yaml'), 'utf8')
     .replace('event: share }', 'event: share, where: "properties.depth >= 1" }')
   writeFileSync(join(dir, 'topology.yaml'), topology)
-  const log = join(dir, 'log.txt')
+  // deploy/test.sh keeps it where a test has failed.
+  const log = join(process.env['TALLY_TEST_LOGS'] ?? dir, `browser-${process.pid}.log`)
   const flags = ['run', '--listen', '127.0.0.1:0', '--web', page, ...(demo ? ['--demo', String(demo)] : [])]
   // What the developer has set for a tally of theirs is not for this one.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TALLY_')))
@@ -63,7 +64,7 @@ function listening(child: ChildProcess): Promise<string> {
 }
 
 /** Asks until it is so; a machine may be busy. */
-export async function until(isSo: () => Promise<boolean>, what: string, patienceMs = 30_000): Promise<void> {
+export async function until(isSo: () => Promise<boolean>, what: string, patienceMs = 120_000): Promise<void> {
   const end = Date.now() + patienceMs
   for (;;) {
     if (await isSo().catch(() => false)) return

@@ -163,7 +163,7 @@ async fn of_a_subject_without_a_record_no_store_is_asked() {
     while world.counter("none") == 0.0 {
         let answer = world.get(&uri(&unknown)).await.body;
         assert_eq!(answer["counters"]["likes"], 0);
-        assert!(since.elapsed() < std::time::Duration::from_secs(5));
+        assert!(since.elapsed() < std::time::Duration::from_secs(60));
     }
     let answer = world.get(&uri(&unknown)).await.body;
     assert_eq!((&answer["counters"]["likes"], &answer["as_of"]), (&json!(0), &json!("2026-11-21T08:00:07.000Z")));
@@ -176,7 +176,7 @@ async fn of_a_subject_without_a_record_no_store_is_asked() {
     append_likes(&world, &unknown, 1);
     world.total(&unknown, "likes", 1).await;
     while world.get(&uri(&unknown)).await.body["counters"]["likes"] != 1 {
-        assert!(since.elapsed() < std::time::Duration::from_secs(5));
+        assert!(since.elapsed() < std::time::Duration::from_secs(60));
     }
 }
 

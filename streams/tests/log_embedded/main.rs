@@ -18,7 +18,7 @@ mod damage;
 mod life;
 mod room;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn open(dir: &Path) -> EmbeddedLog {
     EmbeddedLog::open(dir, EmbeddedOptions::default()).unwrap()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Factory;
 use super::harness::{owned, poll, texts};
-use crate::log::{LogError, Polled, TopicPartition};
+use crate::log::{Consumer, LogError, Polled, TopicPartition};
 
 /// In the middle of what was written together, too.
 pub fn reading_begins_where_it_is_told_to(factory: Factory<'_>) {
@@ -195,15 +195,19 @@ pub fn a_poll_without_time_does_not_wait(factory: Factory<'_>) {
     let harness = factory();
     let at = TopicPartition::new(harness.topic("zero", 1), 0);
     let mut consumer = harness.log.consumer("").unwrap();
-    let since = Instant::now();
-    for _ in 0..50 {
-        assert!(matches!(consumer.poll(Duration::ZERO), Ok(Polled::Nothing)));
-    }
+    // The quickest of many: on a busy machine any one of them may have to wait for its turn.
+    let quickest = |consumer: &mut dyn Consumer| {
+        let poll = |_| {
+            let since = Instant::now();
+            assert!(matches!(consumer.poll(Duration::ZERO), Ok(Polled::Nothing)));
+            since.elapsed()
+        };
+        (0..50).map(poll).min().unwrap()
+    };
+    let without_partitions = quickest(&mut *consumer);
     consumer.assign(&at, 0).unwrap();
-    for _ in 0..50 {
-        assert!(matches!(consumer.poll(Duration::ZERO), Ok(Polled::Nothing)));
-    }
-    assert!(since.elapsed() < Duration::from_secs(1));
+    let took = [without_partitions, quickest(&mut *consumer)];
+    assert!(took.iter().all(|took| *took < Duration::from_millis(10)), "{took:?}");
     harness.fill(&at, &["a"]);
     harness.until("it comes", || matches!(consumer.poll(Duration::ZERO), Ok(Polled::Records { .. })));
     assert!(matches!(consumer.poll(Duration::ZERO), Ok(Polled::Nothing)));
