@@ -414,3 +414,34 @@ fn a_task_that_a_sibling_still_has_does_not_keep_the_others_waiting() {
     poll_until(&mut thread, &|| committed(3) > 0);
     assert!(thread.is_working());
 }
+
+/// What a node looked at is not what it passed on; and what was rolled back is not counted twice.
+#[test]
+fn a_node_counts_what_it_passed_on_by_its_type() {
+    let (world, dir) = (World::new(), tempfile::tempdir().unwrap());
+    let mut thread = world.thread(0, dir.path());
+    let like = |id: u32| {
+        format!(r#"{{"event_id":"e{id}","type":"like","actor_id":"u1","subject_id":"a:1","occurred_at":{NOON}}}"#)
+    };
+    for value in [like(1), like(1), like(2), "garbage".to_owned()] {
+        world.append("u1", value.into_bytes());
+    }
+    world.log.next_fault.store(1, Ordering::Relaxed);
+    for _ in 0..5_000 {
+        thread.poll_once(world.now_ms(), Duration::ZERO).unwrap();
+        world.time_ms.fetch_add(20, Ordering::Relaxed);
+        if world.metrics.aborts.get() == 1 && world.at_rest() {
+            break;
+        }
+    }
+    assert!(world.metrics.aborts.get() == 1 && world.at_rest());
+    let took = |node: &str| world.metrics.node_processed.with_label_values(&[node]).get();
+    let passed_on = |node: &str, value: &str| world.metrics.node_forwarded.with_label_values(&[node, value]).get();
+    assert_eq!([took("valid"), passed_on("valid", "event"), passed_on("valid", "verdict")], [4, 3, 0]);
+    assert_eq!([took("fresh"), passed_on("fresh", "event"), passed_on("fresh", "verdict")], [3, 2, 1]);
+    // The second like changes nothing, and views are none.
+    assert_eq!([passed_on("likes", "change"), passed_on("likes", "reaction")], [1, 1]);
+    assert_eq!([took("views"), passed_on("views", "change")], [took("likes"), 0]);
+    let seen = world.metrics.tasks.with_label_values(&["tally-0", "user-actions"]).get();
+    assert_eq!(seen, 8);
+}

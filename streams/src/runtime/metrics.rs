@@ -2,6 +2,7 @@
 
 use crate::processor::Dataflow;
 use crate::task::Task;
+use crate::topology::Subtopology;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 pub struct StreamMetrics {
     /// Values that a node took.
     pub node_processed: IntCounterVec,
+    /// Values that a node passed on, by their edge type.
+    pub node_forwarded: IntCounterVec,
     /// Values that a node could not take.
     pub node_rejected: IntCounterVec,
     /// Transactions.
@@ -57,6 +60,11 @@ impl StreamMetrics {
         };
         Ok(Self {
             node_processed: counters("tally_node_records_total", "Values that a node took.", &["node"])?,
+            node_forwarded: counters(
+                "tally_node_forwarded_total",
+                "Values that a node passed on to other nodes or topics.",
+                &["node", "value"],
+            )?,
             node_rejected: counters("tally_node_rejected_total", "Values that a node could not take.", &["node"])?,
             commits: counter("tally_commits_total", "Transactions of stream threads.")?,
             aborts: counter("tally_aborts_total", "Transactions that were aborted and done again.")?,
@@ -72,8 +80,14 @@ impl StreamMetrics {
     }
 
     /// What a thread's tasks hold and have done since the last call.
-    pub(super) fn report<'a, D: Dataflow>(&self, owner: &str, tasks: impl Iterator<Item = &'a mut Task<D>>) {
-        let mut counts: BTreeMap<Arc<str>, i64> = BTreeMap::new();
+    pub(super) fn report<'a, D: Dataflow>(
+        &self,
+        owner: &str,
+        subtopologies: &[Arc<Subtopology<D>>],
+        tasks: impl Iterator<Item = &'a mut Task<D>>,
+    ) {
+        // A thread that has given up the last task of a subtopology has none.
+        let mut counts: BTreeMap<Arc<str>, i64> = subtopologies.iter().map(|one| (one.name.clone(), 0)).collect();
         let mut entries: BTreeMap<String, i64> = BTreeMap::new();
         for task in tasks {
             *counts.entry(task.subtopology().name.clone()).or_default() += 1;
@@ -88,6 +102,9 @@ impl StreamMetrics {
                 if counts.rejected > 0 {
                     self.node_rejected.with_label_values(&[node]).inc_by(counts.rejected);
                 }
+            }
+            for (node, value, count) in task.take_forwarded().filter(|(.., count)| *count > 0) {
+                self.node_forwarded.with_label_values(&[node.as_ref(), value]).inc_by(count);
             }
         }
         for (subtopology, count) in counts {

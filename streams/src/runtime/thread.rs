@@ -435,6 +435,6 @@ impl<D: Dataflow> StreamThread<D> {
     }
 
     fn report(&mut self) {
-        self.metrics.report(&self.site.owner, self.tasks.values_mut());
+        self.metrics.report(&self.site.owner, &self.site.topology.subtopologies, self.tasks.values_mut());
     }
 }

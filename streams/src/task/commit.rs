@@ -1,7 +1,7 @@
 //! How what a task did becomes part of a transaction, and how it stands or falls with it.
 
 use super::envelope::{Envelope, PART_BYTES_MAX};
-use super::{Task, TaskError, Untold};
+use super::{NodeCounts, Task, TaskError, Untold};
 use crate::log::{CommittedOffset, Log, ProducerRecord, TopicPartition, TransactionalProducer};
 use crate::processor::{Dataflow, Hop, RootProgress};
 use crate::store::{ChangelogWriter, Checkpoint, CheckpointMeta, StoreError};
@@ -146,6 +146,9 @@ impl<D: Dataflow> Task<D> {
         self.hops.iter_mut().for_each(Hop::clear);
         self.processors.iter_mut().for_each(|processor| processor.discard());
         self.written.fill(false);
+        // What is done again is counted again.
+        self.counts.fill(NodeCounts::default());
+        self.forwarded.fill(0);
         self.position = self.committed.clone();
         self.moved = false;
     }

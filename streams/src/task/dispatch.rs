@@ -114,7 +114,11 @@ impl<D: Dataflow> Task<D> {
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(), TaskError> {
         let subtopology = self.subtopology.clone();
-        let targets = subtopology.nodes[node].routes.get(D::edge_type(value)).map_or(&[][..], Vec::as_slice);
+        let edge_type = D::edge_type(value);
+        let targets = subtopology.nodes[node].routes.get(edge_type).map_or(&[][..], Vec::as_slice);
+        if !targets.is_empty() {
+            self.forwarded[node * D::EDGE_TYPES.len() + edge_type] += 1;
+        }
         for target in targets {
             match target {
                 Target::Node(next) => {

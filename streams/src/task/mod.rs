@@ -95,6 +95,8 @@ pub struct Task<D: Dataflow> {
     proven: bool,
 
     counts: Vec<NodeCounts>,
+    /// What each node passed on, by edge type: node * types + type.
+    forwarded: Vec<u64>,
     pool: Vec<Vec<Sent<D::Value>>>,
     record: OutputRecord,
     bytes: Vec<u8>,
@@ -174,6 +176,15 @@ impl<D: Dataflow> Task<D> {
     /// What each node did since the last call.
     pub fn take_counts(&mut self) -> impl Iterator<Item = (&Arc<str>, NodeCounts)> {
         self.subtopology.nodes.iter().map(|node| &node.name).zip(self.counts.iter_mut().map(std::mem::take))
+    }
+
+    /// What each node has passed on since the last call: its name, the edge type, how many values.
+    pub fn take_forwarded(&mut self) -> impl Iterator<Item = (&Arc<str>, &'static str, u64)> {
+        let of_node = self.forwarded.chunks_mut(D::EDGE_TYPES.len().max(1));
+        self.subtopology.nodes.iter().zip(of_node).flat_map(|(node, counts)| {
+            let counts = counts.iter_mut().map(std::mem::take);
+            D::EDGE_TYPES.iter().zip(counts).map(|(value, count)| (&node.name, *value, count))
+        })
     }
 
     /// Takes in one record of its source.

@@ -120,6 +120,7 @@ impl<D: Dataflow> Task<D> {
             checkpointed_at_ms: now_ms,
             proven: false,
             counts: vec![NodeCounts::default(); subtopology.nodes.len()],
+            forwarded: vec![0; subtopology.nodes.len() * D::EDGE_TYPES.len()],
             pool: Vec::new(),
             record: OutputRecord::default(),
             bytes: Vec::new(),
