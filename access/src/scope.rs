@@ -79,7 +79,7 @@ impl FromIterator<Scope> for Scopes {
 /// What a route asks for; None where it is open: probes, the description, the page and its files. `route` is the
 /// pattern that the router matched.
 pub fn scope_of(method: &Method, route: &str) -> Option<Scope> {
-    const OPERATIONS: &[&str] = &["/metrics", "/v1/progress", "/v1/topology", "/v1/dead-letters"];
+    const OPERATIONS: &[&str] = &["/metrics", "/v1/progress", "/v1/processes", "/v1/topology", "/v1/dead-letters"];
     let under = |path: &str| route.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     match *method {
         _ if OPERATIONS.iter().any(|path| under(path)) => Some(Scope::Admin),
@@ -105,6 +105,8 @@ mod tests {
             ("GET", "/v1/live", Some(Scope::Read)),
             ("GET", "/v1/receipts/{receipt}", Some(Scope::Read)),
             ("GET", "/v1/progress", Some(Scope::Admin)),
+            ("GET", "/v1/progress/history", Some(Scope::Admin)),
+            ("GET", "/v1/processes", Some(Scope::Admin)),
             ("GET", "/v1/topology", Some(Scope::Admin)),
             ("GET", "/v1/dead-letters", Some(Scope::Admin)),
             ("GET", "/v1/dead-letters/{offset}", Some(Scope::Admin)),

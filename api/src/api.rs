@@ -9,6 +9,7 @@ use crate::feed::{Feed, Follower};
 use crate::live::{self, Live, LiveConfig};
 use crate::loading::{Caches, Loader};
 use crate::metrics::ApiMetrics;
+use crate::processes::{self, Peer, Processes};
 use crate::redis::RedisStore;
 use crate::topology::TopologyAnswer;
 use crate::totals::Template;
@@ -43,6 +44,8 @@ pub struct Parts {
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// The live streams.
     pub live: LiveConfig,
+    /// The other processes, for those who watch all of them.
+    pub peers: Vec<Peer>,
 }
 
 /// What is asked before the database.
@@ -76,6 +79,7 @@ pub struct Api {
     /// Their first pages, as they were a moment ago.
     pub(crate) board_pages: BoardPages,
     pub(crate) live: Live,
+    pub(crate) processes: Processes,
     /// End with the last request.
     _feeds: Vec<Feed>,
 }
@@ -94,7 +98,7 @@ pub enum ApiError {
 impl Api {
     /// Puts the parts together and makes the metrics known to a registry. Call it within a tokio runtime.
     pub fn new(parts: Parts, registry: &Registry) -> Result<Arc<Self>, ApiError> {
-        let Parts { config, topology, log, database, cache, receipt_key, clock, live } = parts;
+        let Parts { config, topology, log, database, cache, receipt_key, clock, live, peers } = parts;
         let append_times = AppendTimes::new(log.clone(), &config.input_topic);
         let template = Template::new(&config.metrics, &config.unique_metrics);
         let metrics = ApiMetrics::register(registry)?;
@@ -140,10 +144,12 @@ impl Api {
             board_flights: Flights::default(),
             board_pages: BoardPages::default(),
             live,
+            processes: Processes::new(registry.clone(), peers),
             _feeds: feeds,
         };
         let api = Arc::new(api);
         live::start(&api);
+        processes::start(&api);
         // Where a sink fills the cache, everything is there already.
         if api.loader.redis.is_some() {
             tokio::spawn(warm_up(Arc::downgrade(&api)));
@@ -181,7 +187,10 @@ pub fn router(api: Arc<Api>) -> OpenApiRouter {
         .routes(routes!(live::live))
         .routes(routes!(receipts::receipt))
         .routes(routes!(progress::progress))
+        .routes(routes!(processes::history::history))
+        .routes(routes!(processes::processes))
         .routes(routes!(topology::topology))
         .routes(routes!(dead_letters::dead_letters))
+        .routes(routes!(dead_letters::reasons))
         .with_state(api)
 }

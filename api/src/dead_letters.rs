@@ -16,10 +16,10 @@ use utoipa::ToSchema;
 const PAYLOAD_BYTES_MAX: usize = 2 << 10;
 /// And of its key.
 const KEY_BYTES_MAX: usize = 256;
-/// What a cursor is good for.
-const OF: &str = "dead letters";
 /// What a refusal calls it.
 const LIST: &str = "list";
+/// How many of the newest are grouped: a read has its time, and the rest are known by their reasons.
+pub const GROUPED_MAX: usize = 10_000;
 
 /// Records that no processor could take, the newest first.
 #[derive(Serialize, ToSchema)]
@@ -52,6 +52,47 @@ pub struct DeadLetter {
     payload: Option<String>,
     /// How many bytes the value has: more than `payload` shows where that was cut.
     payload_bytes: u64,
+}
+
+/// Why records could not be taken, the most frequent reason first.
+#[derive(Serialize, ToSchema)]
+pub struct ReasonsAnswer {
+    /// At most 100.
+    items: Vec<ReasonItem>,
+    /// How many dead letters were looked at: the newest, at most 10,000.
+    looked_at: u64,
+}
+
+/// Dead letters of one processor for one reason.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct ReasonItem {
+    /// Why.
+    pub reason: Option<String>,
+    /// The processor that could not take them.
+    pub node: Option<String>,
+    /// How many among those that were looked at.
+    pub count: u64,
+    /// When the oldest of them became a dead letter (RFC 3339).
+    pub first: String,
+    /// When the newest did.
+    pub last: String,
+}
+
+/// Which dead letters are asked for; of each only where it is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeadLetterFilter<'a> {
+    /// Exactly this reason; empty for those that have none.
+    pub reason: Option<&'a str>,
+    /// Exactly this processor; empty for those that have none.
+    pub node: Option<&'a str>,
+}
+
+impl DeadLetterFilter<'_> {
+    /// What a cursor is good for: no reason and no name of a node holds a NUL.
+    fn of(&self) -> String {
+        let part = |name: &str, value: Option<&str>| value.map_or(String::new(), |value| format!("\0{name}={value}"));
+        format!("dead letters{}{}", part("reason", self.reason), part("node", self.node))
+    }
 }
 
 /// A row of `dead_letters`.
@@ -107,6 +148,8 @@ impl From<DeadLetterRow> for DeadLetter {
     params(
         ("limit" = Option<u32>, Query, description = "1 to 100; 50 by default"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("reason" = Option<String>, Query, description = "Only those with exactly this reason; empty: those without one"),
+        ("node" = Option<String>, Query, description = "Only those of this processor; empty: those without one"),
     ),
     responses(
         (status = 200, description = "The dead letters; none where there are none", body = DeadLettersAnswer),
@@ -116,18 +159,44 @@ impl From<DeadLetterRow> for DeadLetter {
     ),
 )]
 pub async fn dead_letters(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
-    let query = Query::parse(query.as_deref(), &["limit", "cursor"])?;
-    if !api.config.dead_letters {
-        return Err(ApiProblem::not_found("No database sink of the topology takes the topic `dead-letters`."));
-    }
-    let paging = Paging::parse(&api, &query, OF.to_owned(), LIST)?;
+    let query = Query::parse(query.as_deref(), &["limit", "cursor", "reason", "node"])?;
+    stored(&api)?;
+    let filter = DeadLetterFilter { reason: query.one("reason")?, node: query.one("node")? };
+    let paging = Paging::parse(&api, &query, filter.of(), LIST)?;
     let behind = paging.cursor.as_ref().map(|cursor| {
         let place = place(&cursor.id).ok_or_else(|| refused_cursor(LIST))?;
         Ok::<_, ApiProblem>((cursor.order, place))
     });
-    let mut rows = api.database.dead_letters(behind.transpose()?, paging.limit + 1).await?;
+    let mut rows = api.database.dead_letters(filter, behind.transpose()?, paging.limit + 1).await?;
     let next = paging.cut(&api, &mut rows, |row| (row.appended_at_ms, format!("{}/{}", row.place.0, row.place.1)));
     of_moment(&DeadLettersAnswer { items: rows.into_iter().map(DeadLetter::from).collect(), next })
+}
+
+/// Why records could not be taken: the newest dead letters by reason and processor, the most frequent first.
+#[utoipa::path(
+    get,
+    path = "/v1/dead-letters/reasons",
+    tag = "operation",
+    responses(
+        (status = 200, description = "The reasons; none where there are no dead letters", body = ReasonsAnswer),
+        (status = 400, description = "A parameter: it takes none", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 404, description = "The topology has no sink that stores dead letters", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn reasons(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
+    Query::parse(query.as_deref(), &[])?;
+    stored(&api)?;
+    let (items, looked_at) = api.database.dead_letter_reasons().await?;
+    of_moment(&ReasonsAnswer { items, looked_at })
+}
+
+/// Whether there are any to read.
+fn stored(api: &Api) -> Result<(), ApiProblem> {
+    match api.config.dead_letters {
+        true => Ok(()),
+        false => Err(ApiProblem::not_found("No database sink of the topology takes the topic `dead-letters`.")),
+    }
 }
 
 /// Partition and offset, from a cursor.

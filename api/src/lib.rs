@@ -23,6 +23,7 @@ mod live;
 mod loading;
 mod metrics;
 mod paging;
+mod processes;
 mod progress;
 mod query;
 mod rankings;
@@ -41,4 +42,5 @@ pub use collects::{CollectEvents, Collects, CollectsParts, router as collects_ro
 pub use config::{ApiConfig, Marks, OutputTopic, Rankings};
 pub use database::{ReadDatabase, WriteAddress};
 pub use live::LiveConfig;
+pub use processes::{Peer, PeerError};
 pub use topology::{GraphEdge, GraphNode, GraphSubtopology, NodeKind, TopologyAnswer};

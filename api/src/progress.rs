@@ -53,14 +53,42 @@ pub struct PartitionProgress {
 )]
 pub async fn progress(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
     Query::parse(query.as_deref(), &[])?;
+    of_moment(&read(&api).await?)
+}
+
+/// Why nobody can say how far everything has come.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// The log does not say.
+    #[error("log: {0}")]
+    Log(#[from] LogError),
+    /// The database does not.
+    #[error("{0}")]
+    Database(ApiProblem),
+    /// Whoever read it is gone.
+    #[error("{0}")]
+    Gone(#[from] tokio::task::JoinError),
+}
+
+impl From<Unread> for ApiProblem {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Log(error) => {
+                tracing::warn!("log: {error}");
+                Self::unavailable("The log does not answer. Try again.", 1)
+            }
+            Unread::Database(problem) => problem,
+            Unread::Gone(_) => Self::internal(),
+        }
+    }
+}
+
+/// How far everything has come now.
+pub async fn read(api: &Arc<Api>) -> Result<ProgressAnswer, Unread> {
     let asked = api.clone();
-    let positions = tokio::task::spawn_blocking(move || positions(&asked)).await.map_err(|_| ApiProblem::internal())?;
-    let positions = positions.map_err(|error| {
-        tracing::warn!("log: {error}");
-        ApiProblem::unavailable("The log does not answer. Try again.", 1)
-    })?;
-    let stored = api.database.progress_now().await?;
-    let cached = cached(&api).await;
+    let positions = tokio::task::spawn_blocking(move || positions(&asked)).await??;
+    let stored = api.database.progress_now().await.map_err(Unread::Database)?;
+    let cached = cached(api).await;
     let partitions = positions.into_iter().enumerate().map(|(partition, (start, end, committed))| {
         let partition = partition as u32;
         let database =
@@ -79,7 +107,24 @@ pub async fn progress(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) ->
         let applied = stores.into_iter().map(|(store, root)| (store, root.map(|root| root.next_offset))).collect();
         PartitionProgress { partition, end, committed, applied, lag_records, lag_seconds }
     });
-    of_moment(&ProgressAnswer { topic: api.config.input_topic.clone(), partitions: partitions.collect() })
+    Ok(ProgressAnswer { topic: api.config.input_topic.clone(), partitions: partitions.collect() })
+}
+
+impl ProgressAnswer {
+    /// The events of all partitions.
+    pub fn end(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.end).sum()
+    }
+
+    /// Events that are not in every store yet.
+    pub fn lag_records(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.lag_records).sum()
+    }
+
+    /// How far the slowest partition is behind; None where that is unknown of one.
+    pub fn lag_seconds(&self) -> Option<f64> {
+        self.partitions.iter().try_fold(0.0, |most: f64, partition| Some(most.max(partition.lag_seconds?)))
+    }
 }
 
 /// How far the cache that the sinks fill is: its topics, each with what is said of its partitions. None where there is no

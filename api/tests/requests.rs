@@ -83,8 +83,11 @@ async fn every_route_is_described() {
         "/v1/actors/{actor_id}/{metric}/subjects",
         "/v1/counters",
         "/v1/dead-letters",
+        "/v1/dead-letters/reasons",
         "/v1/live",
+        "/v1/processes",
         "/v1/progress",
+        "/v1/progress/history",
         "/v1/rankings",
         "/v1/rankings/{board}",
         "/v1/receipts/{receipt}",
@@ -115,6 +118,10 @@ async fn dead_letters_come_newest_first_in_pages_and_their_payloads_are_cut() {
     let payload = second["items"][0]["payload"].as_str().unwrap();
     assert_eq!((payload.len(), &second["items"][0]["payload_bytes"]), (2_048, &5_000.into()));
     assert_eq!((&second["items"][1]["payload"], second.get("next")), (&"".into(), None));
+    // A cursor of one list is none of another.
+    let (of_all, of_reason) = (&first["next"], "/v1/dead-letters?reason=no+event");
+    let refused = world.get(&format!("{of_reason}&cursor={}", of_all.as_str().unwrap())).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     for (uri, detail) in [
         ("/v1/dead-letters?limit=0", "`limit` must be a number from 1 to 100."),
         ("/v1/dead-letters?cursor=AAAA", "`cursor` is not one that this service gave out for this list."),
@@ -124,8 +131,69 @@ async fn dead_letters_come_newest_first_in_pages_and_their_payloads_are_cut() {
         assert_eq!((answer.status, answer.body["detail"].as_str()), (StatusCode::BAD_REQUEST, Some(detail)), "{uri}");
     }
     let none = World::with(ApiConfig { dead_letters: false, ..config() }, None).await;
-    assert_eq!(none.get("/v1/dead-letters").await.status, StatusCode::NOT_FOUND);
+    for uri in ["/v1/dead-letters", "/v1/dead-letters/reasons"] {
+        assert_eq!(none.get(uri).await.status, StatusCode::NOT_FOUND);
+    }
     assert_eq!(none.get("/v1/topology").await.body["application"], "tally");
+}
+
+#[tokio::test]
+async fn dead_letters_are_grouped_by_reason_and_found_by_it() {
+    let world = World::new().await;
+    world.expect("/v1/dead-letters/reasons", json!({"items": [], "looked_at": 0})).await;
+    for (offset, reason) in [(1, "not JSON"), (2, "a NULL"), (3, "not JSON"), (4, "not json"), (5, "100 % of 'it'")] {
+        world.dead_letter(offset, reason, &format!("value {offset}"), offset).await;
+    }
+    world.store.execute("UPDATE dead_letters SET reason = NULL, node = NULL WHERE reason = 'a NULL'", &[]).await;
+    let at = |ms: i64| format!("2026-11-21T08:00:00.00{ms}Z");
+    let item = |reason: Option<&str>, node: Option<&str>, count: u64, first: i64, last: i64| json!({"reason": reason, "node": node, "count": count, "first": at(first), "last": at(last)});
+    let items = [
+        item(Some("not JSON"), Some("valid"), 2, 1, 3),
+        item(Some("100 % of 'it'"), Some("valid"), 1, 5, 5),
+        item(Some("not json"), Some("valid"), 1, 4, 4),
+        item(None, None, 1, 2, 2),
+    ];
+    world.expect("/v1/dead-letters/reasons", json!({"items": items, "looked_at": 5})).await;
+    for (filter, expected) in [
+        ("reason=not+JSON", &["value 3", "value 1"][..]),
+        ("reason=100+%25+of+'it'", &["value 5"]),
+        ("reason=", &["value 2"]),
+        ("reason=not+JSON&node=valid", &["value 3", "value 1"]),
+        ("node=valid", &["value 5", "value 4", "value 3", "value 1"]),
+        ("node=", &["value 2"]),
+        ("reason=not+JSON&node=shares", &[]),
+    ] {
+        // Page by page, so that filter and cursor work together.
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = world.get(&format!("/v1/dead-letters?limit=1&{filter}{cursor}")).await.body;
+            let items = page["items"].as_array().unwrap();
+            found.extend(items.iter().map(|item| item["payload"].as_str().unwrap().to_owned()));
+            let Some(next) = page["next"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(found, expected, "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn the_history_begins_with_the_process_and_processes_say_what_they_report() {
+    let world = World::new().await;
+    let mut samples = serde_json::Value::Null;
+    for _ in 0..500 {
+        samples = world.get("/v1/progress/history").await.body["samples"].clone();
+        if samples[0].is_object() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let first = json!({"at": "2026-11-21T08:00:00.000Z", "events": null, "lag_records": 0, "lag_seconds": 0.0,
+                       "rejected": null, "store_errors": null});
+    assert_eq!(samples, json!([first]));
+    let items = world.get("/v1/processes").await.body["items"].clone();
+    assert_eq!(items.as_array().map(Vec::len), Some(1));
+    assert!(items[0]["metrics"].as_str().unwrap().contains("tally_api_live_streams 0"), "{items}");
+    assert_eq!((items[0].get("address"), items[0].get("error")), (None, None));
 }
 
 #[tokio::test]
@@ -153,6 +221,9 @@ async fn what_may_be_kept_is_said_and_what_the_client_has_is_not_sent_again() {
         ("/v1/subjects/article:1/likes/actors", "no-cache"),
         ("/v1/actors/u1/likes/subjects", own),
         ("/v1/progress", "no-store"),
+        ("/v1/progress/history", "no-store"),
+        ("/v1/processes", "no-store"),
+        ("/v1/dead-letters/reasons", "no-store"),
         (&*format!("/v1/receipts/{}", receipt(&[])), "no-store"),
         (&*format!("/v1/subjects/article:1/counters?after={}", receipt(&[])), "no-store"),
         (&*format!("/v1/rankings/hot?after={}", receipt(&[])), "no-store"),

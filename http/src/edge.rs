@@ -127,7 +127,9 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 async fn as_problem(response: Response) -> Response {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
-    if !is_error || response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == PROBLEM_JSON) {
+    // A page for people says by itself what is wrong.
+    let is_told = |value: &HeaderValue| value == PROBLEM_JSON || value.as_bytes().starts_with(b"text/html");
+    if !is_error || response.headers().get(header::CONTENT_TYPE).is_some_and(is_told) {
         return response;
     }
     let (parts, body) = response.into_parts();

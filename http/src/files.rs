@@ -5,7 +5,7 @@ use crate::etag::names_tag;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Path as PathParameter;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -37,6 +37,9 @@ struct PageFile {
     /// Quoted, as the header has it.
     etag: String,
 }
+
+/// A path that the page reads by itself, with one parameter; and what says whether there can be such a thing.
+pub type OwnPath = (&'static str, fn(&str) -> bool);
 
 /// Why a directory is none of a built page.
 #[derive(Debug, thiserror::Error)]
@@ -84,14 +87,20 @@ impl PageFiles {
         Ok(Self(Arc::new(files)))
     }
 
-    /// The page at `/` and at its own paths, the console at `/console/`, and every file at its place.
-    pub fn router(&self, own_paths: &[&str]) -> Router {
+    /// The page at `/` and at its own paths, the console at `/console/`, and every file at its place. Where there can be
+    /// no such thing, the page comes with status 404.
+    pub fn router(&self, own_paths: &[OwnPath]) -> Router {
         let mut router = Router::new()
             .route("/", self.one("index.html"))
             .route("/console/", self.one("console/index.html"))
             .route("/console", get(async || Redirect::permanent("/console/")));
-        for path in own_paths {
-            router = router.route(path, self.one("index.html"));
+        for (path, can_be) in own_paths.iter().copied() {
+            let files = self.clone();
+            let page = async move |PathParameter(name): PathParameter<String>, headers: HeaderMap| match can_be(&name) {
+                true => files.answer("index.html", &headers),
+                false => files.missing("index.html"),
+            };
+            router = router.route(path, get(page));
         }
         let files = self.clone();
         let asset = async move |PathParameter(name): PathParameter<String>, headers: HeaderMap| {
@@ -127,6 +136,17 @@ impl PageFiles {
             (header::REFERRER_POLICY, "same-origin"),
         ];
         (status, headers.map(|(name, value)| (name, value.to_owned())), body).into_response()
+    }
+}
+
+impl PageFiles {
+    /// A page that says that there is no such thing.
+    fn missing(&self, path: &str) -> Response {
+        let mut response = self.answer(path, &HeaderMap::new());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        response.headers_mut().remove(header::ETAG);
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     }
 }
 

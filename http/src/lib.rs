@@ -21,7 +21,7 @@ mod stall;
 pub use body::{BodyTimeout, drain_body, read_body};
 pub use edge::Edge;
 pub use etag::names_tag;
-pub use files::{PageFiles, PageFilesError};
+pub use files::{OwnPath, PageFiles, PageFilesError};
 pub use media::{MediaType, MediaTypeError};
 pub use page::{metrics_page, openapi_page};
 pub use peer::{TrustedProxies, TrustedProxyError, peer_of};

@@ -159,7 +159,7 @@ fn built_page() -> tempfile::TempDir {
 async fn a_built_page_is_served_and_nothing_beside_it() {
     let dir = built_page();
     let files = PageFiles::read(&dir.path().join("web")).unwrap();
-    let routes = files.router(&["/subjects/{subject_id}"]);
+    let routes = files.router(&[("/subjects/{subject_id}", |id| id.contains(':'))]);
     let router = Edge::new(&Registry::new(), Duration::from_secs(5)).unwrap().wrap(routes);
     let header = |response: &Response, name: &str| {
         response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
@@ -186,6 +186,13 @@ async fn a_built_page_is_served_and_nothing_beside_it() {
         let (response, body) = call(&router, again).await;
         assert_eq!((response.status().as_u16(), body.len()), (304, 0), "{path}");
     }
+    // People see a page in either case; programs see that there is no such thing.
+    let (response, body) = call(&router, request("GET", "/subjects/nonsense", "")).await;
+    assert_eq!((response.status().as_u16(), &*body), (404, "<p>article".as_bytes()));
+    assert_eq!(
+        ["content-type", "cache-control", "etag"].map(|name| header(&response, name)),
+        [html, "no-store", ""].map(str::to_owned)
+    );
     let (response, _) = call(&router, request("GET", "/console", "")).await;
     assert_eq!((response.status().as_u16(), &*header(&response, "location")), (308, "/console/"));
     for path in [

@@ -4,6 +4,7 @@ use super::Failure;
 use super::access::AccessArgs;
 use clap::Args;
 use std::path::{Path, PathBuf};
+use tally_api::{Peer, PeerError};
 use tally_cache::redis::RedisAddress;
 use tally_http::PageFiles;
 use tally_processors::{Actions, REGISTRY, SINK_TYPES};
@@ -69,12 +70,52 @@ pub struct PageArgs {
     /// The built page and console, read at the start; by default web/dist where it is there, else a plain page
     #[arg(long, env = "TALLY_WEB", value_name = "DIR")]
     pub web: Option<PathBuf>,
+    /// The other processes, whose /metrics the console shows beside this one's: http://host:port, separated by commas
+    #[arg(long, env = "TALLY_PEERS", value_name = "URL", value_delimiter = ',')]
+    pub peers: Vec<String>,
+    /// A key that may read the metrics of those
+    #[arg(long, env = "TALLY_PEER_KEY", value_name = "KEY", requires = "peers", hide_env_values = true)]
+    pub peer_key: Option<String>,
+    /// Where events go, for readers of a page whose process takes none
+    #[arg(skip)]
+    pub ingest_url: Option<String>,
+}
+
+/// What `tally api` alone tells those who send it events.
+#[derive(Args, Clone, Debug, Default)]
+pub struct IngestPlace {
+    /// Where the ingest API is, as senders reach it: named to whoever sends events here
+    #[arg(long, env = "TALLY_INGEST_URL", value_name = "URL")]
+    pub ingest_url: Option<String>,
 }
 
 /// Where `npm run build` puts the page, seen from the repository.
 const BUILT_PAGE: &str = "web/dist";
 
 impl PageArgs {
+    /// Refuses addresses that are none.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.peers()?;
+        let Some(url) = &self.ingest_url else { return Ok(()) };
+        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        match host.is_some_and(|host| !host.is_empty() && !url.contains(|c: char| c.is_whitespace() || c == '@')) {
+            true => Ok(()),
+            false => Err(Failure::usage(format!(
+                "--ingest-url {}: needs the form https://host or http://host:port",
+                shown(url)
+            ))),
+        }
+    }
+
+    /// The other processes that the console shows.
+    pub fn peers(&self) -> Result<Vec<Peer>, Failure> {
+        let refused = |error| match error {
+            PeerError::Key => Failure::usage(format!("--peer-key: {error}")),
+            error => Failure::usage(format!("--peers {error}")),
+        };
+        self.peers.iter().map(|address| Peer::new(address, self.peer_key.as_deref()).map_err(refused)).collect()
+    }
+
     /// The page's files; None where nobody has built or named any.
     pub fn files(&self) -> Result<Option<PageFiles>, Failure> {
         match &self.web {

@@ -1,7 +1,7 @@
 //! `tally ingest`, `process`, `sink` and `api`: the parts of `tally run`, one a process.
 
 use super::Failure;
-use super::addresses::{PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
+use super::addresses::{IngestPlace, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
 use crate::process::{Roles, serve};
 use clap::Args;
 
@@ -96,6 +96,8 @@ pub struct ApiArgs {
     #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
+    ingest: IngestPlace,
+    #[command(flatten)]
     callers: CallerArgs,
 }
 
@@ -117,5 +119,6 @@ pub fn sink(args: SinkArgs) -> Result<(), Failure> {
 /// Answers readers until SIGTERM or SIGINT.
 pub fn api(args: ApiArgs) -> Result<(), Failure> {
     let callers = Some((args.callers, args.stores.cache.clone()));
-    serve(Roles { api: Some((args.stores, args.reads)), callers, page: args.page, ..Roles::none(args.site) })
+    let page = PageArgs { ingest_url: args.ingest.ingest_url, ..args.page };
+    serve(Roles { api: Some((args.stores, args.reads)), callers, page, ..Roles::none(args.site) })
 }

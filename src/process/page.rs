@@ -2,12 +2,31 @@
 
 use super::Site;
 use axum::Router;
+use axum::http::StatusCode;
 use axum::response::Html;
-use axum::routing::get;
+use axum::routing::{any, get};
+use tally_http::{ApiProblem, OwnPath};
+use tally_model::check_subject_id;
 use tally_processors::metrics;
 
-/// What the built page answers to beside `/`: it reads the path itself.
-pub const OWN_PATHS: &[&str] = &["/subjects/{subject_id}"];
+/// What the built page answers to beside `/`: it reads the path itself. What is no id is no subject.
+pub const OWN_PATHS: &[OwnPath] = &[("/subjects/{subject_id}", is_subject)];
+
+fn is_subject(subject_id: &str) -> bool {
+    check_subject_id(subject_id).is_ok()
+}
+
+/// Where a process has no ingest API, what it answers in its place: where events go. Pages show it.
+pub fn no_ingest(ingest_url: Option<&str>) -> Router {
+    let to =
+        ingest_url.map_or("a process that runs `tally ingest`".to_owned(), |url| format!("the ingest API at {url}"));
+    let detail = format!("This process takes no events, it runs `tally api`: send them to {to}.");
+    let answer = move || {
+        let problem = ApiProblem::new(StatusCode::NOT_FOUND, "no-ingest", "No events are taken here", detail.clone());
+        async move { problem }
+    };
+    Router::new().route("/v1/events", any(answer.clone())).route("/v1/read-tokens", any(answer))
+}
 
 /// `GET /`.
 pub fn page(site: &Site) -> Router {
@@ -15,4 +34,39 @@ pub fn page(site: &Site) -> Router {
     let columns = serde_json::to_string(&names).unwrap_or_else(|_| "[]".to_owned());
     let html = include_str!("page.html").replace("\"COLUMNS\"", &columns);
     Router::new().route("/", get(move || async move { Html(html) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_process_without_an_ingest_api_says_where_events_go() {
+        for (url, expected) in [
+            (None, "send them to a process that runs `tally ingest`."),
+            (Some("https://in.example"), "send them to the ingest API at https://in.example."),
+        ] {
+            for (method, path) in [("POST", "/v1/events"), ("GET", "/v1/events"), ("POST", "/v1/read-tokens")] {
+                let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+                let response = no_ingest(url).oneshot(request).await.unwrap();
+                assert_eq!(response.status(), StatusCode::NOT_FOUND, "{method} {path}");
+                let body = to_bytes(response.into_body(), 1 << 16).await.unwrap();
+                let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(problem["type"], "urn:tally:problem:no-ingest");
+                assert!(problem["detail"].as_str().unwrap().ends_with(expected), "{problem}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_is_no_subject() {
+        for (id, can_be) in
+            [("article:7", true), ("用户", false), ("video:用户", true), ("article", false), ("a:", false)]
+        {
+            assert_eq!(is_subject(id), can_be, "{id}");
+        }
+    }
 }

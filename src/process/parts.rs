@@ -61,7 +61,7 @@ impl Parts {
             described = described.merge(tally_ingest::router(door(site, args, callers)?));
         }
         if let (Some((stores, reads)), Some(callers)) = (&roles.api, &callers) {
-            let (reads, check) = read_side(site, stores, reads, callers, self.sinks.as_ref(), stopping)?;
+            let (reads, check) = read_side(site, (stores, reads, &roles.page), callers, self.sinks.as_ref(), stopping)?;
             described = described.merge(reads);
             checks.push(check);
         }
@@ -75,6 +75,9 @@ impl Parts {
         router = router.merge(metrics_page(site.registry.clone()));
         if roles.ingest.is_some() || roles.api.is_some() {
             router = router.merge(openapi_page(&description).map_err(Failure::no)?);
+        }
+        if roles.api.is_some() && roles.ingest.is_none() {
+            router = router.merge(page::no_ingest(roles.page.ingest_url.as_deref()));
         }
         if roles.api.is_some() {
             router = router.merge(match &self.page {

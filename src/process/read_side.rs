@@ -4,7 +4,7 @@ use super::door::CallerRules;
 use super::graph::graph;
 use super::sinking::SinkSide;
 use super::{Site, now_ms};
-use crate::commands::{CacheAddress, Failure, ReadArgs, StoreArgs};
+use crate::commands::{CacheAddress, Failure, PageArgs, ReadArgs, StoreArgs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +38,7 @@ const WINDOWS: &str = "counter";
 /// its live streams.
 pub fn read_side(
     site: &Site,
-    stores: &StoreArgs,
-    reads: &ReadArgs,
+    (stores, reads, page): (&StoreArgs, &ReadArgs, &PageArgs),
     callers: &CallerRules,
     sinks: Option<&SinkSide>,
     stopping: &CancellationToken,
@@ -65,6 +64,7 @@ pub fn read_side(
         receipt_key: site.receipt_key(),
         clock: Arc::new(now_ms),
         live: LiveConfig { streams_max: reads.live_streams, stopping: stopping.clone() },
+        peers: page.peers()?,
     };
     let api = Api::new(parts, &site.registry).map_err(Failure::no)?;
     let check = api.check();

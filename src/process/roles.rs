@@ -64,6 +64,7 @@ impl Roles {
         if let Some((stores, reads)) = &self.api {
             reads.database(stores)?;
             reads.cache(stores)?;
+            self.page.check()?;
         }
         Ok(log)
     }

@@ -1,11 +1,11 @@
 //! The database as the API reads it: statements at run time over a small pool, and one view of the sinks' progress that
 //! all readers share. And a connection for the tables that the API writes.
 
+mod dead_letters;
 mod pool;
 mod write;
 
 use crate::cursor::Cursor;
-use crate::dead_letters::{DeadLetterRow, ROW_BYTES_MAX};
 use crate::roots::merged;
 pub(crate) use pool::Columns;
 use pool::ReadPool;
@@ -232,51 +232,6 @@ impl ReadDatabase {
         let sql = "SELECT board, items, as_of FROM boards ORDER BY board";
         let read = |row: &dyn Columns| Ok((row.text(0)?, row.int(1)?, row.int(2)?));
         self.pool.fetch(sql, &[], read).await.map_err(unavailable)
-    }
-
-    /// Dead letters, the newest first, behind a place: when one was appended, and its partition and offset.
-    pub async fn dead_letters(
-        &self,
-        behind: Option<(i64, (i64, i64))>,
-        limit: usize,
-    ) -> Result<Vec<DeadLetterRow>, ApiProblem> {
-        let (key_bytes, value_bytes) = ROW_BYTES_MAX;
-        // Comparisons of single columns, so that either database walks the index by time.
-        let condition = match behind {
-            None => "",
-            Some(_) => {
-                "WHERE appended_at <= CAST(? AS SIGNED) AND (appended_at < CAST(? AS SIGNED) OR \
-                 letter_partition < CAST(? AS SIGNED) OR \
-                 (letter_partition = CAST(? AS SIGNED) AND letter_offset < CAST(? AS SIGNED)))"
-            }
-        };
-        // The beginning of nothing is null in SQLite.
-        let sql = format!(
-            "SELECT letter_partition, letter_offset, appended_at, reason, node, topic, `partition`, `offset`, \
-             COALESCE(SUBSTR(`key`, 1, {key_bytes}), `key`), COALESCE(SUBSTR(value, 1, {value_bytes}), value), \
-             COALESCE(LENGTH(value), 0) \
-             FROM dead_letters {condition} \
-             ORDER BY appended_at DESC, letter_partition DESC, letter_offset DESC LIMIT {limit}"
-        );
-        let numbers = behind.map(|(time_ms, (partition, offset))| {
-            [time_ms, time_ms, partition, partition, offset].map(|number| number.to_string())
-        });
-        let parameters: Vec<_> = numbers.iter().flatten().map(String::as_str).collect();
-        let read = |row: &dyn Columns| {
-            Ok(DeadLetterRow {
-                place: (row.int(0)?, row.int(1)?),
-                appended_at_ms: row.int(2)?,
-                reason: row.text_or_null(3)?,
-                node: row.text_or_null(4)?,
-                topic: row.text_or_null(5)?,
-                partition: row.int_or_null(6)?,
-                offset: row.int_or_null(7)?,
-                key: row.bytes_or_null(8)?,
-                value: row.bytes_or_null(9)?,
-                value_bytes: row.int(10)?,
-            })
-        };
-        self.pool.fetch(sql, &parameters, read).await.map_err(unavailable)
     }
 
     /// What an actor has switched on, of these subjects and metrics.
