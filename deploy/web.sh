@@ -3,7 +3,7 @@
 #
 #   web.sh build     builds web/dist where something has changed; without Node it says so, and that is all
 #   web.sh check     types and unit tests
-#   web.sh browser   the page and the console in Chromium, against the tally that TALLY_BINARY names; ends with a line
+#   web.sh browser   the page and the console in Chromium, against the tally that TALLY_BINARY names; prints a line
 #                    that begins with `browser:`
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../web"

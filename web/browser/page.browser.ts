@@ -1,50 +1,20 @@
 // The page and the console in a real Chromium, against a real tally.
 
-import type { Browser, BrowserContext, Page } from 'puppeteer-core'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import type { BrowserContext, Page } from 'puppeteer-core'
+import { afterAll, expect, test } from 'vitest'
 import type { CountersAnswer } from '../src/client'
-import { startChromium } from './chromium'
-import { type Running, startTally, until } from './tally'
+import { scene, send, textOf, unnamed } from './scene'
+import { until } from './tally'
 
-let tally: Running
-let browser: Browser
-const contexts: BrowserContext[] = []
-/** What no page may ever say: broken scripts, and what the policy of the server forbids. */
-const complaints: string[] = []
+const here = scene()
+const { visitor, watch, contexts } = here
 const measured: string[] = []
 
-beforeAll(async () => {
-  ;[tally, browser] = await Promise.all([startTally(), startChromium()])
-})
-afterEach(async () => {
-  for (const context of contexts.splice(0)) await context.close()
-  expect(complaints.splice(0)).toEqual([])
-})
-afterAll(async () => {
-  await browser?.close()
-  await tally?.stop()
-  // What deploy/test.sh prints of this stage.
-  process.stdout.write(`browser: ${measured.join('; ')}\n`)
-})
-
-async function visitor(): Promise<Page> {
-  const context = await browser.createBrowserContext()
-  contexts.push(context)
-  const page = await context.newPage()
-  page.setDefaultTimeout(120_000)
-  watch(page)
-  return page
-}
-
-function watch(page: Page) {
-  page.on('pageerror', (error) => complaints.push(String(error)))
-  page.on('console', (message) => {
-    if (message.text().includes('Content Security Policy')) complaints.push(message.text())
-  })
-}
+// What deploy/test.sh prints of this stage.
+afterAll(() => void process.stdout.write(`browser: ${measured.join('; ')}\n`))
 
 async function open(page: Page, subject: string) {
-  await page.goto(`${tally.base}/subjects/${subject}`)
+  await page.goto(`${here.tally.base}/subjects/${subject}`)
   await page.waitForFunction(() => /\d/.test(document.querySelector('[data-metric=likes]')?.textContent ?? ''))
 }
 
@@ -60,7 +30,7 @@ const isShown = (page: Page, count: string, on: boolean) => async () => {
 }
 
 async function counter(subject: string, metric: string): Promise<number> {
-  const answer = await fetch(`${tally.base}/v1/counters?subject_id=${encodeURIComponent(subject)}`)
+  const answer = await fetch(`${here.tally.base}/v1/counters?subject_id=${encodeURIComponent(subject)}`)
   return ((await answer.json()) as CountersAnswer).items[0]?.counters[metric] ?? 0
 }
 
@@ -243,7 +213,7 @@ test('a hidden tab is no read, and five seconds in front of somebody are one', a
   const page = await visitor()
   const front = await (contexts.at(-1) as BrowserContext).newPage()
   await front.bringToFront()
-  await page.goto(`${tally.base}/subjects/article:106`)
+  await page.goto(`${here.tally.base}/subjects/article:106`)
   expect(await page.evaluate(() => document.visibilityState)).toBe('hidden')
   await new Promise((done) => setTimeout(done, 6_500))
   expect([await counter('article:106', 'reads'), await counter('article:106', 'views')]).toEqual([0, 0])
@@ -272,27 +242,12 @@ test('everything can be done by keys, and every control has a name', async () =>
   await page.keyboard.press('?')
   expect(await page.$eval('dialog[open]', (dialog) => dialog.textContent)).toContain('like, or take it back')
   await page.keyboard.press('Escape')
-  for (const path of ['/subjects/article:107', '/console/', '/console/#boards', '/console/#look-up', '/console/#dead-letters']) {
-    await page.goto(tally.base + path)
+  for (const path of ['/subjects/article:107', '/console/', '/console/#boards', '/console/#look-up', '/console/#dead-letters', '/console/#partitions', '/console/#processes', '/subjects/nonsense']) {
+    await page.goto(here.tally.base + path)
     await page.waitForSelector('main section, main article')
     expect(await unnamed(page), path).toEqual([])
   }
 })
-
-/** Controls without an accessible name. */
-async function unnamed(page: Page): Promise<string[]> {
-  const found: string[] = []
-  for (const control of await page.$$('button, a[href], input, select, [role=button]')) {
-    const node = await control.evaluate((element) => ({
-      isHidden: element.closest('dialog:not([open])') !== null,
-      html: element.outerHTML.slice(0, 120),
-    }))
-    if (node.isHidden) continue
-    const snapshot = await page.accessibility.snapshot({ root: control, interestingOnly: false })
-    if (!snapshot?.name) found.push(node.html)
-  }
-  return found
-}
 
 test('the theme can be chosen and stays', async () => {
   const page = await visitor()
@@ -307,37 +262,59 @@ test('the theme can be chosen and stays', async () => {
   expect(await ground()).toBe(dark)
 })
 
-test('the console shows the graph, the lag, boards, what became of something, and dead letters', async () => {
-  const send = async (event: Record<string, unknown>) => {
-    const body = JSON.stringify({ actor_id: 'u1', ...event })
-    const answer = await fetch(`${tally.base}/v1/events`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
-    return ((await answer.json()) as { receipt: string }).receipt
-  }
-  await send({ event_id: 'c1', type: 'like', subject_id: 'article:109' })
-  const receipt = await send({ event_id: 'c1', type: 'like', subject_id: 'article:109' })
-  await send({ event_id: 'c2', type: 'share', subject_id: 'article:109', properties: { source: 'lost & found' } })
+test('what nobody has written or counted is not found, and looking does not make it', async () => {
   const page = await visitor()
-  await page.goto(`${tally.base}/console/`)
-  const drawn = async () => page.$$eval('[data-graph] [data-node]', (nodes) => nodes.map((node) => (node as HTMLElement | SVGElement).dataset['node']))
-  await until(async () => (await drawn()).includes('database'), 'the graph is drawn')
-  expect(await drawn()).toEqual(expect.arrayContaining(['user-actions', 'valid', 'likes', 'totals', 'hot.merge', 'counters', 'cache']))
-  const text = (selector: string) => page.$eval(selector, (element) => element.textContent ?? '')
-  await until(async () => /\d s/.test(await text('[data-tile=lag] dd')), 'the lag is known')
-  await until(async () => /valid.*decode.*\d/.test(await text('[data-nodes]')), 'rates are known')
-  await page.keyboard.press('2')
-  await until(async () => (await text('[data-ranking]')).includes('article:109'), 'the board has the article')
-  await page.keyboard.press('/')
-  await page.waitForFunction(() => document.activeElement?.matches('[data-look-up]'))
-  await page.keyboard.type('article:109\n')
-  await until(async () => /likes1/.test((await text('[data-subject]')).replaceAll(/\s/g, '')), 'the counters are found')
-  await page.$eval('[data-look-up]', (input) => ((input as HTMLInputElement).value = ''))
-  await page.type('[data-look-up]', `${receipt}\n`)
-  await until(async () => (await text('[data-receipt]')).includes('duplicate'), 'the receipt says why')
-  await page.goto(`${tally.base}/console/#dead-letters`)
-  await until(async () => {
-    await page.reload()
-    await page.waitForSelector('[data-dead-letters]')
-    return (await text('[data-dead-letters]')).includes('lost & found')
-  }, 'the dead letter is shown')
-  expect(await text('[data-dead-letters]')).toContain('shares')
+  const status = async (path: string) => (await page.goto(here.tally.base + path))?.status()
+  expect(await status('/subjects/nonsense')).toBe(404)
+  await page.waitForSelector('[data-not-found]')
+  expect(await textOf(page, '[data-not-found]')).toContain('must be `kind:id`')
+  expect(await page.title()).toBe('Not found · tally')
+  // What may be an id is known to the stores alone.
+  for (const subject of ['video:1', 'article:0', 'article:201']) {
+    await status(`/subjects/${subject}`)
+    await page.waitForSelector('[data-not-found]')
+    expect(await page.$('[data-like]')).toBeNull()
+  }
+  await send(here.tally.base, [{ event_id: 'known', type: 'view', actor_id: 'u1', subject_id: 'video:2' }])
+  await until(isCounted('video:2', 'views', 1), 'the view is counted')
+  expect(await status('/subjects/video:2')).toBe(200)
+  await until(async () => Number(await textOf(page, '[data-metric=views]')) >= 1, 'its counters are shown')
+  expect(await textOf(page, 'h1')).toBe('video:2')
+  expect(await counter('video:1', 'views')).toBe(0)
+})
+
+test('a process without an ingest API says so beside the button, before anybody clicks', async () => {
+  const page = await visitor()
+  await page.setRequestInterception(true)
+  page.on('request', (request) => {
+    if (request.method() !== 'POST') return void request.continue()
+    const detail = 'This process takes no events, it runs `tally api`: send them to the ingest API at https://in.example.'
+    const body = JSON.stringify({ type: 'urn:tally:problem:no-ingest', status: 404, detail })
+    void request.respond({ status: 404, contentType: 'application/problem+json', body })
+  })
+  await page.goto(`${here.tally.base}/subjects/article:114`)
+  await until(async () => (await textOf(page, '[data-hint]')).includes('https://in.example'), 'it says where')
+  expect(await page.$eval('[data-like]', (button) => (button as HTMLButtonElement).disabled)).toBe(true)
+  await page.keyboard.press('l')
+  expect((await likesShown(page)).on).toBe(false)
+})
+
+test('estimates are marked, titles that repeat carry their id, and nothing shines through the buttons', async () => {
+  const views = Array.from({ length: 300 }, (_, index) => ({
+    event_id: `many-${index}`, type: 'view', actor_id: `many-${index}`, subject_id: 'article:115',
+  }))
+  await send(here.tally.base, views)
+  await send(here.tally.base, [1, 2].map((n) => ({ event_id: `hot-${n}`, type: 'like', actor_id: `hot-${n}`, subject_id: 'article:115' })))
+  const page = await visitor()
+  await open(page, 'article:115')
+  await until(async () => (await textOf(page, '[data-metric=visitors]')).startsWith('≈ '), 'an estimate is marked')
+  expect((await textOf(page, '[data-metric=views]')).startsWith('≈')).toBe(false)
+  await until(async () => (await textOf(page, '[data-board]')).includes('article:115'), 'the board names it')
+  expect(await page.title()).toContain('article:115')
+  const ground = await page.$eval('.actions', (actions) => {
+    const { backgroundColor, backgroundImage, opacity } = getComputedStyle(actions)
+    return { backgroundColor, backgroundImage, opacity }
+  })
+  expect(ground).toMatchObject({ backgroundImage: 'none', opacity: '1' })
+  expect(ground.backgroundColor).toMatch(/^rgb\(/)
 })

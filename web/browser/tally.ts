@@ -1,6 +1,6 @@
 // A tally of its own for the tests: the real binary, on a free port, in a directory that is gone afterwards.
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -10,11 +10,20 @@ const START_MS = 120_000
 
 export interface Running {
   base: string
+  /** A key for each of the scopes that were asked for, by their text. */
+  keys: Record<string, string>
   stop: () => Promise<void>
 }
 
-/** With `demo` events of sample traffic per second. */
-export async function startTally(demo = 0): Promise<Running> {
+export interface RunningOptions {
+  /** Events of sample traffic per second. */
+  demo?: number
+  flags?: string[]
+  /** Keys are asked for, and there is one for each of these lists of scopes. */
+  scopes?: string[]
+}
+
+export async function startTally({ demo = 0, flags = [], scopes = [] }: RunningOptions = {}): Promise<Running> {
   const binary = resolve(REPOSITORY, process.env['TALLY_BINARY'] ?? 'target/debug/tally')
   const page = join(REPOSITORY, 'web/dist')
   if (!existsSync(binary)) throw new Error(`${binary} is not there: cargo build --bin tally, or name one in TALLY_BINARY`)
@@ -26,10 +35,18 @@ export async function startTally(demo = 0): Promise<Running> {
   writeFileSync(join(dir, 'topology.yaml'), topology)
   // deploy/test.sh keeps it where a test has failed.
   const log = join(process.env['TALLY_TEST_LOGS'] ?? dir, `browser-${process.pid}.log`)
-  const flags = ['run', '--listen', '127.0.0.1:0', '--web', page, ...(demo ? ['--demo', String(demo)] : [])]
   // What the developer has set for a tally of theirs is not for this one.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TALLY_')))
-  const child = spawn(binary, flags, { cwd: dir, env, stdio: ['ignore', 'pipe', openSync(log, 'a')] })
+  const keys = Object.fromEntries(
+    scopes.map((scope, index) => {
+      const args = ['key', '--name', `key-${index}`, '--scope', scope, '--append', 'keys.yaml']
+      return [scope, execFileSync(binary, args, { cwd: dir, env }).toString().trim()]
+    }),
+  )
+  const all = ['run', '--listen', '127.0.0.1:0', '--web', page, ...flags]
+  if (demo) all.push('--demo', String(demo))
+  if (scopes.length > 0) all.push('--keys', 'keys.yaml')
+  const child = spawn(binary, all, { cwd: dir, env, stdio: ['ignore', 'pipe', openSync(log, 'a')] })
   const base = await listening(child).catch((error: unknown) => {
     child.kill('SIGKILL')
     throw new Error(`${String(error)}\n${readFileSync(log, 'utf8')}`)
@@ -37,6 +54,7 @@ export async function startTally(demo = 0): Promise<Running> {
   await until(async () => (await fetch(`${base}/readyz`)).ok, 'tally is ready', START_MS)
   return {
     base,
+    keys,
     stop: async () => {
       const ended = new Promise((done) => child.once('exit', done))
       child.kill('SIGTERM')

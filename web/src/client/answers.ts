@@ -95,10 +95,20 @@ export interface ActorsAnswer {
   as_of: string
 }
 
+/** What an actor has switched on, by one metric. */
+export interface SubjectsAnswer {
+  actor_id: string
+  metric: string
+  items: { subject_id: string; occurred_at: string }[]
+  next?: string
+  as_of: string
+}
+
 export interface SeriesAnswer {
   subject_id: string
   window: string
-  series: { start: string; counters: Counters }[]
+  /** `approximate`: metrics of a window that are estimates. */
+  series: { start: string; counters: Counters; approximate?: string[] }[]
   as_of: string
 }
 
@@ -110,8 +120,28 @@ export interface ProgressAnswer {
     committed: number | null
     applied: Record<string, number | null>
     lag_records: number
-    lag_seconds: number
+    /** Null where nothing was ever stored. */
+    lag_seconds: number | null
   }[]
+}
+
+/** What happened in the last hour. */
+export interface HistoryAnswer {
+  samples: {
+    at: string
+    /** Since the sample before; null in the first one, and where nobody knows. So are the others. */
+    events: number | null
+    lag_records: number | null
+    lag_seconds: number | null
+    rejected: number | null
+    store_errors: number | null
+  }[]
+}
+
+/** What the processes report of themselves. */
+export interface ProcessesAnswer {
+  /** `address` is absent for the one that answers, `metrics` where there is an `error`. */
+  items: { address?: string; metrics?: string; error?: string }[]
 }
 
 export type NodeKind = 'topic' | 'repartition' | 'processor' | 'sink'
@@ -135,6 +165,8 @@ export interface TopologyAnswer {
 export interface DeadLetter {
   at: string
   reason: string | null
+  /** What the reason leaves out, so that it can be counted. */
+  detail?: string | null
   node: string | null
   topic: string | null
   partition: number | null
@@ -148,4 +180,18 @@ export interface DeadLetter {
 export interface DeadLettersAnswer {
   items: DeadLetter[]
   next?: string
+}
+
+export interface DeadLetterReason {
+  reason: string | null
+  node: string | null
+  count: number
+  first: string
+  last: string
+}
+
+export interface DeadLetterReasonsAnswer {
+  items: DeadLetterReason[]
+  /** How many of the newest were looked at. */
+  looked_at: number
 }

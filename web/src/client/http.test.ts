@@ -92,3 +92,20 @@ test('whoever reads what is switched on sees what was accepted before, also afte
   const mine = `${counters}&actor_id=u1`
   expect(asked).toEqual([`${mine}&after=r7`, counters, `${mine}&after=r7`, mine, mine])
 })
+
+test('whoever is refused is told, unless the credential has changed meanwhile', async () => {
+  let credential = 'old'
+  const refused: [number, string, string][] = []
+  const statuses = [401, 403, 404, 401]
+  const fetcher = async () => {
+    if (statuses.length === 1) credential = 'new'
+    return new Response('{}', { status: statuses.shift() ?? 500 })
+  }
+  const onRefused = (error: TallyError, call: { method: string; path: string }) => refused.push([error.status, call.method, call.path])
+  const tally = new Tally({ credential: () => credential, storage: null, fetch: fetcher as typeof fetch, onRefused })
+  await tally.rankings().catch(() => undefined)
+  await tally.setCollected('a:1', true).catch(() => undefined)
+  await tally.rankings().catch(() => undefined)
+  await tally.rankings().catch(() => undefined)
+  expect(refused).toEqual([[401, 'GET', '/v1/rankings'], [403, 'PUT', '/v1/subjects/a%3A1/collects/']])
+})

@@ -33,6 +33,11 @@ export class TallyError extends Error {
     return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500
   }
 
+  /** Whether somebody else might do this: without a credential, or with one that may not. */
+  get isRefusal(): boolean {
+    return this.status === 401 || this.status === 403
+  }
+
   /** Whether the server does not know such a call. */
   get isUnknownCall(): boolean {
     return this.status === 404 || this.status === 405 || this.status === 501
@@ -41,6 +46,9 @@ export class TallyError extends Error {
 
 /** An API key or a token; asked for at every request, so that one that was renewed is used. */
 export type Credential = () => string | null | undefined
+
+/** Told of answers that ask for another credential, or for one at all. */
+export type RefusedListener = (error: TallyError, call: { method: string; path: string }) => void
 
 export interface Call {
   method?: 'GET' | 'POST' | 'PUT' | 'DELETE'
@@ -62,15 +70,13 @@ export class Http {
   readonly base: string
   readonly credential: Credential
   private readonly fetch: typeof fetch
+  private readonly onRefused: RefusedListener | undefined
 
-  constructor(base: string, credential: Credential, fetcher: typeof fetch) {
+  constructor(base: string, credential: Credential, fetcher: typeof fetch, onRefused?: RefusedListener) {
     this.base = base.replace(/\/$/, '')
     this.credential = credential
     this.fetch = fetcher
-  }
-
-  async text(path: string, call: Call = {}): Promise<string> {
-    return (await this.answer(path, call)).text()
+    this.onRefused = onRefused
   }
 
   async json<T>(path: string, call: Call = {}): Promise<T> {
@@ -107,7 +113,10 @@ export class Http {
     if (answer.ok) return answer
     const problem = (await answer.json().catch(() => undefined)) as Problem | undefined
     const message = problem?.detail ?? `${answer.status} ${answer.statusText}`
-    throw new TallyError(answer.status, message, problem, retryAfter(answer))
+    const error = new TallyError(answer.status, message, problem, retryAfter(answer))
+    // An answer to a credential that was replaced meanwhile says nothing of the new one.
+    if (error.isRefusal && credential === this.credential()) this.onRefused?.(error, { method: call.method ?? 'GET', path })
+    throw error
   }
 
   /** A click at a time that the server takes for the future would be refused: what is told is the server's time. */

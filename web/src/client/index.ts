@@ -4,18 +4,22 @@ import type {
   ActorsAnswer,
   CollectAnswer,
   CountersAnswer,
+  DeadLetterReasonsAnswer,
   DeadLettersAnswer,
+  HistoryAnswer,
   LiveCounters,
   NotCounted,
+  ProcessesAnswer,
   ProgressAnswer,
   RankingAnswer,
   RankingsAnswer,
   ReceiptAnswer,
   SeriesAnswer,
+  SubjectsAnswer,
   TopologyAnswer,
 } from './answers'
 import { Backoff } from './backoff'
-import { Http, TallyError, path } from './http'
+import { Http, type RefusedListener, TallyError, path } from './http'
 import { type LiveOptions, type LiveSource, follow } from './live'
 import { EventQueue, LastReceipt, type QueuedEvent, type Storage } from './queue'
 import { type Outcome, Sender, type SettledListener } from './sender'
@@ -37,6 +41,8 @@ export interface TallyOptions {
   actorId?: string
   /** An API key or a JWT, asked for at every request. */
   credential?: () => string | null | undefined
+  /** Called when the server answers 401 or 403: it asks for a credential, or for another one. */
+  onRefused?: RefusedListener
   /** Where unsent events are kept; `localStorage` by default, nothing with `null`. */
   storage?: Storage | null
   fetch?: typeof fetch
@@ -79,7 +85,8 @@ export class Tally {
     this.actorId = options.actorId
     this.credential = options.credential ?? (() => undefined)
     this.eventSource = options.EventSource ?? globalThis.EventSource
-    this.http = new Http(options.base ?? '', this.credential, options.fetch ?? globalThis.fetch.bind(globalThis))
+    const fetcher = options.fetch ?? globalThis.fetch.bind(globalThis)
+    this.http = new Http(options.base ?? '', this.credential, fetcher, options.onRefused)
     const storage = options.storage === null ? undefined : (options.storage ?? localStorageIfAny())
     this.sender = new Sender(this.http, new EventQueue(storage), {
       lingerMs: 20,
@@ -216,12 +223,18 @@ export class Tally {
     }
   }
 
-  series(subject_id: string, window: string): Promise<SeriesAnswer> {
-    return this.http.json(path(`/v1/subjects/${encodeURIComponent(subject_id)}/counters`, { window }))
+  /** What was counted in windows of a length, like `1h`: since a time in milliseconds, or the last 30. */
+  series(subject_id: string, window: string, from?: number): Promise<SeriesAnswer> {
+    return this.http.json(path(`/v1/subjects/${encodeURIComponent(subject_id)}/counters`, { window, from }))
   }
 
   actors(subject_id: string, metric: string, options: ReadOptions = {}): Promise<ActorsAnswer> {
     const of = `/v1/subjects/${encodeURIComponent(subject_id)}/${encodeURIComponent(metric)}/actors`
+    return this.http.json(path(of, query(options)))
+  }
+
+  subjects(actor_id: string, metric: string, options: ReadOptions = {}): Promise<SubjectsAnswer> {
+    const of = `/v1/actors/${encodeURIComponent(actor_id)}/${encodeURIComponent(metric)}/subjects`
     return this.http.json(path(of, query(options)))
   }
 
@@ -247,12 +260,22 @@ export class Tally {
     return this.http.json('/v1/topology')
   }
 
-  deadLetters(options: ReadOptions = {}): Promise<DeadLettersAnswer> {
-    return this.http.json(path('/v1/dead-letters', query(options)))
+  history(): Promise<HistoryAnswer> {
+    return this.http.json('/v1/progress/history')
   }
 
-  metrics(): Promise<string> {
-    return this.http.text('/metrics')
+  /** This process and those that it was told of, with their metrics. */
+  processes(): Promise<ProcessesAnswer> {
+    return this.http.json('/v1/processes')
+  }
+
+  deadLetters(options: ReadOptions & { reason?: string; node?: string } = {}): Promise<DeadLettersAnswer> {
+    const { reason, node } = options
+    return this.http.json(path('/v1/dead-letters', { ...query(options), reason, node }))
+  }
+
+  deadLetterReasons(): Promise<DeadLetterReasonsAnswer> {
+    return this.http.json('/v1/dead-letters/reasons')
   }
 
   // --- live ---

@@ -26,6 +26,7 @@ const graph: TopologyAnswer = {
     ['processor:c', 'topic:out'],
     ['topic:out', 'sink:db'],
     ['topic:dead', 'sink:db'],
+    ['processor:a', 'topic:out'],
   ].map(([from, to]) => ({ from: from as string, to: to as string, value: 'x' })),
 }
 
@@ -44,6 +45,13 @@ test('records flow from left to right, and no two nodes share a place', () => {
     }
     expect(one.x + one.width).toBeLessThanOrEqual(drawing.width)
     expect(one.y + one.height).toBeLessThanOrEqual(drawing.height)
+  }
+  // An edge that passes a column passes between its nodes.
+  const long = drawing.edges.find((edge) => edge.from === 'processor:a' && edge.to === 'topic:out')
+  expect(long?.path.match(/C/g)?.length).toBeGreaterThan(1)
+  for (const [, x, y] of (long?.path ?? '').matchAll(/L([\d.]+) ([\d.]+)/g)) {
+    const inside = drawing.nodes.filter((one) => Number(x) > one.x && Number(x) < one.x + one.width && Number(y) >= one.y && Number(y) <= one.y + one.height)
+    expect(inside.map((one) => one.node.id)).toEqual([])
   }
   // What nobody writes by an edge stands with what comes out.
   expect(at('topic:dead').x).toBe(at('topic:out').x)

@@ -10,32 +10,64 @@ export interface Placed {
   height: number
 }
 
+/** An edge, and where its label stands. */
+export interface Line {
+  from: string
+  to: string
+  value: string
+  path: string
+  middle: { x: number; y: number }
+}
+
 export interface Drawing {
   width: number
   height: number
   nodes: Placed[]
-  edges: { from: string; to: string; value: string; path: string }[]
+  edges: Line[]
   groups: { name: string; x: number; y: number; width: number; height: number }[]
 }
 
-const BOX = { width: 122, height: 46 }
+const BOX = { width: 110, height: 48 }
 const HOP = { width: 40, height: 34 }
-const GAP = { x: 28, y: 16 }
-const MARGIN = { x: 14, top: 48, bottom: 16 }
+/** What passes a column on its way to a later one. */
+const LANE = { width: 0, height: 6 }
+const GAP = { x: 20, y: 22 }
+const MARGIN = { x: 10, top: 54, bottom: 16 }
+
+/** A place in a column: a node, or where edges pass that end at one. */
+interface Slot {
+  id: string
+  node?: GraphNode
+}
+
+interface Spot {
+  x: number
+  y: number
+  width: number
+  height: number
+}
+
+/** A part of an edge, from one column to the next. */
+type Segment = [from: string, to: string]
 
 export function draw(graph: TopologyAnswer): Drawing {
-  const columns = columnsOf(graph)
-  order(columns, graph)
-  const heights = columns.map((column) => column.reduce((sum, node) => sum + sizeOf(node).height + GAP.y, -GAP.y))
+  const columns: Slot[][] = columnsOf(graph).map((column) => column.map((node) => ({ id: node.id, node })))
+  const ways = lead(columns, graph)
+  order(columns, ways.flat())
+  const heights = columns.map((column) => column.reduce((sum, slot) => sum + sizeOf(slot).height + GAP.y, -GAP.y))
   const inner = Math.max(0, ...heights)
-  const placed = new Map<string, Placed>()
+  const spots = new Map<string, Spot>()
+  const nodes: Placed[] = []
   let x = MARGIN.x
   columns.forEach((column, index) => {
-    const width = Math.max(...column.map((node) => sizeOf(node).width))
+    const width = Math.max(...column.map((slot) => sizeOf(slot).width))
     let y = MARGIN.top + (inner - (heights[index] ?? 0)) / 2
-    for (const node of column) {
-      const size = sizeOf(node)
-      placed.set(node.id, { node, x: x + (width - size.width) / 2, y, ...size })
+    for (const slot of column) {
+      const size = sizeOf(slot)
+      // A lane runs straight through the width of its column.
+      const spot = slot.node ? { x: x + (width - size.width) / 2, y, ...size } : { x, y, width, height: size.height }
+      spots.set(slot.id, spot)
+      if (slot.node) nodes.push({ node: slot.node, ...spot })
       y += size.height + GAP.y
     }
     x += width + GAP.x
@@ -43,20 +75,38 @@ export function draw(graph: TopologyAnswer): Drawing {
   return {
     width: x - GAP.x + MARGIN.x,
     height: inner + MARGIN.top + MARGIN.bottom,
-    nodes: [...placed.values()],
-    edges: graph.edges.flatMap((edge) => {
-      const [from, to] = [placed.get(edge.from), placed.get(edge.to)]
-      return from && to ? [{ ...edge, path: curve(from, to) }] : []
+    nodes,
+    edges: graph.edges.flatMap((edge, index) => {
+      const way = ways[index] ?? []
+      return way.length === 0 ? [] : [{ ...edge, ...drawn(way, spots) }]
     }),
     groups: graph.subtopologies.flatMap(({ name }) => {
-      const members = [...placed.values()].filter((one) => one.node.subtopology === name)
+      const members = nodes.filter((one) => one.node.subtopology === name)
       return members.length === 0 ? [] : [{ name, ...around(members) }]
     }),
   }
 }
 
-function sizeOf(node: GraphNode) {
+function sizeOf({ node }: Slot) {
+  if (!node) return LANE
   return node.kind === 'repartition' ? HOP : BOX
+}
+
+/** Leads edges through the columns that they pass, in lanes: those that end at one node share theirs. The way of each. */
+function lead(columns: Slot[][], graph: TopologyAnswer): Segment[][] {
+  const columnOf = new Map(columns.flatMap((column, index) => column.map((slot) => [slot.id, index] as const)))
+  return graph.edges.map(({ from, to }) => {
+    const [first, last] = [columnOf.get(from), columnOf.get(to)]
+    if (first === undefined || last === undefined) return []
+    const stops = [from]
+    for (let index = first + 1; index < last; index++) {
+      const id = `lane ${index} ${to}`
+      if (!columns[index]?.some((slot) => slot.id === id)) columns[index]?.push({ id })
+      stops.push(id)
+    }
+    stops.push(to)
+    return stops.slice(1).map((stop, index): Segment => [stops[index] ?? from, stop])
+  })
 }
 
 /** The column of a node is the longest way to it; what comes out stands together behind everything, then the sinks. */
@@ -90,29 +140,39 @@ function columnsOf(graph: TopologyAnswer): GraphNode[][] {
 }
 
 /** Nodes near the middle of what they read and of what reads them: fewer lines cross. */
-function order(columns: GraphNode[][], graph: TopologyAnswer) {
+function order(columns: Slot[][], segments: Segment[]) {
   const place = new Map<string, number>()
-  const note = (column: GraphNode[]) => column.forEach((node, index) => place.set(node.id, (index + 0.5) / column.length))
+  const note = (column: Slot[]) => column.forEach((slot, index) => place.set(slot.id, (index + 0.5) / column.length))
   columns.forEach(note)
-  const middle = (node: GraphNode) => {
-    const others = graph.edges.flatMap(({ from, to }) => (to === node.id ? [from] : from === node.id ? [to] : []))
+  const middle = (id: string) => {
+    const others = segments.flatMap(([from, to]) => (to === id ? [from] : from === id ? [to] : []))
     const places = others.map((id) => place.get(id) ?? 0.5)
     return places.length === 0 ? 1 : places.reduce((sum, one) => sum + one, 0) / places.length
   }
   for (let round = 0; round < 4; round++) {
     for (const column of columns) {
-      const middles = new Map(column.map((node) => [node.id, middle(node)]))
-      column.sort((a, b) => (middles.get(a.id) ?? 0) - (middles.get(b.id) ?? 0) || a.name.localeCompare(b.name))
+      const middles = new Map(column.map(({ id }) => [id, middle(id)]))
+      column.sort((a, b) => (middles.get(a.id) ?? 0) - (middles.get(b.id) ?? 0) || (a.node?.name ?? a.id).localeCompare(b.node?.name ?? b.id))
       note(column)
     }
   }
 }
 
-function curve(from: Placed, to: Placed): string {
-  const [x1, y1] = [from.x + from.width, from.y + from.height / 2]
-  const [x2, y2] = [to.x, to.y + to.height / 2]
-  const bend = Math.max(18, Math.min(90, (x2 - x1) / 2))
-  return `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`
+/** A curve from column to column; its label stands in the middle of the last but one lane, or between its ends. */
+function drawn(way: Segment[], spots: Map<string, Spot>): Pick<Line, 'path' | 'middle'> {
+  let path = ''
+  let middle = { x: 0, y: 0 }
+  way.forEach(([fromId, toId], index) => {
+    const [from, to] = [spots.get(fromId), spots.get(toId)]
+    if (!from || !to) return
+    const [x1, y1] = [from.x + from.width, from.y + from.height / 2]
+    const [x2, y2] = [to.x, to.y + to.height / 2]
+    const bend = Math.max(14, (x2 - x1) / 2)
+    path += `${index === 0 ? 'M' : 'L'}${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`
+    if (way.length === 1) middle = { x: (x1 + x2) / 2, y: (y1 + y2) / 2 }
+    else if (index === Math.floor((way.length - 1) / 2)) middle = { x: to.x + to.width / 2, y: y2 }
+  })
+  return { path, middle }
 }
 
 function around(members: Placed[]) {

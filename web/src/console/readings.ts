@@ -1,24 +1,47 @@
-// What flows: differences between one look at the metrics and the one before.
+// What flows: differences between looks at the metrics of all processes that can be seen.
 
-import type { GraphNode, ProgressAnswer } from '../client'
-import { type Metrics, sum } from './metrics'
+import type { GraphNode, ProcessesAnswer, ProgressAnswer, TopologyAnswer } from '../client'
+import { type Metrics, parseMetrics, sum } from './metrics'
 
-/** What is known of a node now; undefined where this process does not know. */
+/** What is known of a node now; undefined where no process that can be seen knows. */
 export interface Reading {
-  /** Records per second. */
-  rate: number | undefined
+  /** Values per second that a node took in, or that came out of a topic. */
+  takes: number | undefined
+  /** Values per second that a processor passed on, of the type that it passes on most; verdicts are not passed on. */
+  passesOn: number | undefined
+  /** By edge type: values per second. */
+  byType: Record<string, number>
   /** Records that wait before it. */
   lagRecords: number | undefined
-  /** How old what it has is. */
+  /** How old what it has is; 0 where nothing waits. */
   lagSeconds: number | undefined
-  /** Since the process began. */
+  /** Since the processes began. */
   errors: number | undefined
+  /** Per minute, over the last minute or as long as this page looks. */
+  errorRate: number | undefined
   /** It does not work at this moment. */
   isBroken: boolean
 }
 
-interface Look {
-  metrics: Metrics
+/** A process at one look. */
+export interface Process {
+  /** Undefined for the one that serves the console. */
+  address: string | undefined
+  metrics: Metrics | undefined
+  error: string | undefined
+}
+
+/** How much of what runs can be seen. */
+export interface Coverage {
+  name: string
+  seen: number
+  all: number
+  /** What is counted. */
+  of: 'tasks' | 'partitions'
+}
+
+export interface Look {
+  processes: Process[]
   progress: ProgressAnswer | undefined
   atMs: number
 }
@@ -26,98 +49,226 @@ interface Look {
 /** A gauge that has no clock yet shows something beyond all time. */
 const NO_CLOCK_SECONDS = 1e12
 const BREAKER_OPEN = 2
+/** Errors are rare: their rate is over so long. */
+const KEPT_MS = 60_000
+/** What every processor may write about events that it does not pass on. */
+const VERDICT = 'verdict'
+const FORWARDED = 'tally_node_forwarded_total'
+const NOTHING: Reading = {
+  takes: undefined,
+  passesOn: undefined,
+  byType: {},
+  lagRecords: undefined,
+  lagSeconds: undefined,
+  errors: undefined,
+  errorRate: undefined,
+  isBroken: false,
+}
+
+export function processesOf(answer: ProcessesAnswer): Process[] {
+  return answer.items.map(({ address, metrics, error }) => ({ address, metrics: metrics === undefined ? undefined : parseMetrics(metrics), error }))
+}
 
 export class Readings {
-  private readonly now: Look | undefined
-  private readonly before: Look | undefined
+  /** The newest first. */
+  private readonly looks: Look[]
 
-  constructor(now?: Look, before?: Look) {
-    this.now = now
-    this.before = before
+  constructor(looks: Look[] = []) {
+    this.looks = looks
   }
 
   /** The readings after another look. */
-  next(metrics: Metrics, progress: ProgressAnswer | undefined, atMs: number): Readings {
-    return new Readings({ metrics, progress, atMs }, this.now)
+  next(look: Look): Readings {
+    return new Readings([look, ...this.looks.filter((one) => look.atMs - one.atMs <= KEPT_MS)])
+  }
+
+  get processes(): Process[] {
+    return this.looks[0]?.processes ?? []
   }
 
   /** Events per second that come in. */
   get inflow(): number | undefined {
-    return this.difference((look) => look.progress?.partitions.reduce((total, one) => total + one.end, 0))
+    const [now, before] = this.looks.map((look) => look.progress?.partitions.reduce((total, one) => total + one.end, 0))
+    if (now === undefined || before === undefined || now < before) return undefined
+    return (now - before) / this.secondsSince(1)
   }
 
-  /** Whether this process counts: others have metrics of their own. */
+  /** Whether events wait that are not in every store; undefined where nobody knows. Marks of idle tasks are no events. */
+  get isWaiting(): boolean | undefined {
+    return this.looks[0]?.progress?.partitions.some((one) => one.lag_records > 0)
+  }
+
+  /** Whether any process that can be seen counts. */
   get hasNodes(): boolean {
-    return this.now?.metrics.has('tally_node_records_total') ?? false
+    return this.processes.some((one) => one.metrics?.has('tally_tasks'))
   }
 
-  of(node: GraphNode): Reading {
-    const none: Reading = { rate: undefined, lagRecords: undefined, lagSeconds: undefined, errors: undefined, isBroken: false }
-    if (!this.now) return none
-    const { metrics, progress } = this.now
+  /** When the processes that count something began, the earliest; undefined where none says. */
+  get sinceMs(): number | undefined {
+    const times = this.processes.map((one) => one.metrics && sum(one.metrics, 'process_start_time_seconds')).filter((time) => time !== undefined)
+    return times.length === 0 ? undefined : Math.min(...times) * 1000
+  }
+
+  /** Which tasks and sinks can be seen: what runs in a process that nobody named is missing everywhere here. */
+  coverage(topology: TopologyAnswer): Coverage[] {
+    const tasks = topology.subtopologies.map(({ name, partitions }): Coverage => {
+      return { name, seen: Math.min(partitions, this.total('tally_tasks', { subtopology: name }) ?? 0), all: partitions, of: 'tasks' }
+    })
+    const partitionsOf = new Map(topology.nodes.map((node) => [node.id, node.partitions ?? 0]))
+    const sinks = topology.nodes.filter((node) => node.kind === 'sink').map(({ id, name }): Coverage => {
+      const all = topology.edges.filter((edge) => edge.to === id).reduce((count, edge) => count + (partitionsOf.get(edge.from) ?? 0), 0)
+      return { name, seen: Math.min(all, this.total('tally_sink_partitions', { sink: name }) ?? 0), all, of: 'partitions' }
+    })
+    return [...tasks, ...sinks]
+  }
+
+  of(node: GraphNode, topology?: TopologyAnswer): Reading {
+    const look = this.looks[0]
+    if (!look) return NOTHING
     const { name } = node
     switch (node.kind) {
-      case 'processor':
+      case 'processor': {
+        const byType = this.forwarded(name)
         return {
-          ...none,
-          rate: this.counterRate('tally_node_records_total', { node: name }),
+          ...NOTHING,
+          takes: this.rate('tally_node_records_total', { node: name }),
+          passesOn: this.hasNodes ? this.most(byType) : undefined,
+          byType,
           lagSeconds: node.subtopology === undefined ? undefined : this.behind(node.subtopology),
-          errors: sum(metrics, 'tally_node_rejected_total', { node: name }),
-        }
-      case 'sink': {
-        const clock = sum(metrics, 'tally_sink_clock_lag_seconds', { sink: name })
-        return {
-          rate: this.counterRate('tally_sink_records_total', { sink: name }),
-          lagRecords: sum(metrics, 'tally_sink_lag_records', { sink: name }),
-          lagSeconds: clock !== undefined && clock < NO_CLOCK_SECONDS ? clock : undefined,
-          errors: sum(metrics, 'tally_sink_errors_total', { sink: name }),
-          isBroken: sum(metrics, 'tally_sink_breaker_state', { sink: name }) === BREAKER_OPEN,
+          ...this.errors('tally_node_rejected_total', { node: name }, 'tally_tasks', {}),
         }
       }
-      case 'topic':
-        if (progress?.topic === name) {
-          const waiting = progress.partitions.reduce((total, one) => total + one.end - (one.committed ?? 0), 0)
-          return { ...none, rate: this.inflow, lagRecords: waiting }
+      case 'sink':
+        return {
+          ...NOTHING,
+          takes: this.rate('tally_sink_records_total', { sink: name }),
+          lagRecords: this.unlessIdle(this.total('tally_sink_lag_records', { sink: name })),
+          lagSeconds: this.unlessIdle(this.sinkClockLag(name)),
+          isBroken: this.values('tally_sink_breaker_state', { sink: name }).includes(BREAKER_OPEN),
+          ...this.errors('tally_sink_errors_total', { sink: name }, 'tally_sink_partitions', { sink: name }),
         }
-        return { ...none, rate: this.topicRate(name), lagRecords: this.slowest('tally_sink_lag_records', name) }
+      case 'topic':
+        if (look.progress?.topic === name) {
+          const waiting = look.progress.partitions.reduce((total, one) => total + one.end - (one.committed ?? 0), 0)
+          return { ...NOTHING, takes: this.inflow, lagRecords: waiting }
+        }
+        return { ...NOTHING, takes: this.written(node, topology), lagRecords: this.unlessIdle(this.slowest(name)) }
       case 'repartition':
-        return none
+        return { ...NOTHING, takes: this.written(node, topology) }
     }
   }
 
-  /** How far the slowest task of a subtopology is behind the clock. */
+  /** How far the slowest task of a subtopology is behind; 0 where nothing waits. */
   behind(subtopology: string): number | undefined {
-    if (!this.now) return undefined
-    const tasks = this.now.metrics.get('tally_task_clock_milliseconds') ?? []
-    const clocks = tasks.filter((one) => one.labels['task']?.startsWith(`${subtopology}/`)).map((one) => one.value)
-    const clock = Math.min(...clocks)
-    return Number.isFinite(clock) && clock > 0 ? Math.max(0, (this.now.atMs - clock) / 1000) : undefined
+    const look = this.looks[0]
+    if (!look) return undefined
+    // A process that had a task before still shows its clock: the task is where it is ahead.
+    const clocks = new Map<string, number>()
+    for (const { metrics } of look.processes) {
+      for (const { labels, value } of metrics?.get('tally_task_clock_milliseconds') ?? []) {
+        const task = labels['task'] ?? ''
+        if (task.startsWith(`${subtopology}/`)) clocks.set(task, Math.max(value, clocks.get(task) ?? 0))
+      }
+    }
+    const clock = Math.min(...clocks.values())
+    return this.unlessIdle(Number.isFinite(clock) && clock > 0 ? Math.max(0, (look.atMs - clock) / 1000) : undefined)
   }
 
-  private topicRate(topic: string): number | undefined {
-    // Several sinks read the same records.
-    const sinks = new Set((this.now?.metrics.get('tally_sink_records_total') ?? []).map((one) => one.labels['sink'] ?? ''))
-    const rates = [...sinks].map((sink) => this.counterRate('tally_sink_records_total', { sink, topic }))
-    const known = rates.filter((rate) => rate !== undefined)
+  /** By edge type: values per second that a node passed on. */
+  forwarded(node: string): Record<string, number> {
+    const types = new Set<string>()
+    for (const { metrics } of this.processes) {
+      for (const { labels } of metrics?.get(FORWARDED) ?? []) if (labels['node'] === node && labels['value']) types.add(labels['value'])
+    }
+    const rates = [...types].map((value) => [value, this.rate(FORWARDED, { node, value })] as const)
+    return Object.fromEntries(rates.flatMap(([value, rate]) => (rate === undefined ? [] : [[value, rate]])))
+  }
+
+  private most(byType: Record<string, number>): number | undefined {
+    const rates = Object.entries(byType).filter(([value]) => value !== VERDICT)
+    // A node that never passed anything on has no such counter yet.
+    return this.looks.length < 2 ? undefined : Math.max(0, ...rates.map(([, rate]) => rate))
+  }
+
+  /** Clocks of idle tasks move every few seconds: how far they are behind then is no lag. */
+  private unlessIdle(lag: number | undefined): number | undefined {
+    return this.isWaiting === false && lag !== undefined ? 0 : lag
+  }
+
+  private errors(counter: string, labels: Record<string, string>, having: string, havingLabels: Record<string, string>) {
+    if (this.total(having, havingLabels) === undefined) return {}
+    const oldest = this.looks.length - 1
+    const seconds = this.secondsSince(oldest)
+    return {
+      // The counter appears when it first counts.
+      errors: this.total(counter, labels) ?? 0,
+      errorRate: oldest < 1 || seconds <= 0 ? undefined : (this.increase(counter, labels, oldest, true) ?? 0) * (60 / seconds),
+    }
+  }
+
+  private sinkClockLag(sink: string): number | undefined {
+    const known = this.values('tally_sink_clock_lag_seconds', { sink }).filter((value) => value < NO_CLOCK_SECONDS)
     return known.length === 0 ? undefined : Math.max(...known)
   }
 
-  private slowest(metric: string, topic: string): number | undefined {
-    const samples = (this.now?.metrics.get(metric) ?? []).filter((one) => one.labels['topic'] === topic)
+  /** Values per second that nodes write to a topic; where none of them can be seen, what its sinks read. */
+  private written(node: GraphNode, topology: TopologyAnswer | undefined): number | undefined {
+    const writers = topology?.edges.filter((edge) => edge.to === node.id && edge.from.startsWith('processor:')) ?? []
+    if (writers.length > 0 && this.hasNodes && this.looks.length > 1) {
+      const rates = writers.map(({ from, value }) => this.forwarded(from.slice('processor:'.length))[value] ?? 0)
+      return rates.reduce((total, one) => total + one, 0)
+    }
+    // Several sinks read the same records.
+    const sinks = new Set(this.processes.flatMap((one) => (one.metrics?.get('tally_sink_records_total') ?? []).map(({ labels }) => labels['sink'] ?? '')))
+    const known = [...sinks].map((sink) => this.rate('tally_sink_records_total', { sink, topic: node.name })).filter((rate) => rate !== undefined)
+    return known.length === 0 ? undefined : Math.max(...known)
+  }
+
+  private slowest(topic: string): number | undefined {
     const bySink = new Map<string, number>()
-    for (const { labels, value } of samples) bySink.set(labels['sink'] ?? '', (bySink.get(labels['sink'] ?? '') ?? 0) + value)
+    for (const { metrics } of this.processes) {
+      for (const { labels, value } of metrics?.get('tally_sink_lag_records') ?? []) {
+        if (labels['topic'] === topic) bySink.set(labels['sink'] ?? '', (bySink.get(labels['sink'] ?? '') ?? 0) + value)
+      }
+    }
     return bySink.size === 0 ? undefined : Math.max(...bySink.values())
   }
 
-  private counterRate(name: string, labels: Record<string, string>): number | undefined {
-    return this.difference((look) => sum(look.metrics, name, labels))
+  private values(name: string, labels: Record<string, string>): number[] {
+    return this.processes.flatMap((one) => (one.metrics ? (sum(one.metrics, name, labels) ?? []) : []))
   }
 
-  private difference(value: (look: Look) => number | undefined): number | undefined {
-    const [now, before] = [this.now && value(this.now), this.before && value(this.before)]
-    if (now === undefined || before === undefined || !this.now || !this.before) return undefined
-    const seconds = (this.now.atMs - this.before.atMs) / 1000
-    // Counters that fell belong to a process that began anew.
-    return now < before || seconds <= 0 ? undefined : (now - before) / seconds
+  private total(name: string, labels: Record<string, string> = {}): number | undefined {
+    const values = this.values(name, labels)
+    return values.length === 0 ? undefined : values.reduce((total, one) => total + one, 0)
+  }
+
+  private rate(name: string, labels: Record<string, string>): number | undefined {
+    const increase = this.increase(name, labels, 1, false)
+    const seconds = this.secondsSince(1)
+    return increase === undefined || seconds <= 0 ? undefined : increase / seconds
+  }
+
+  /**
+   * By how much a counter has risen since a look, over the processes that both looks saw. One that fell began anew. A
+   * counter that has just appeared counts from 0 where `appears` says so.
+   */
+  private increase(name: string, labels: Record<string, string>, since: number, appears: boolean): number | undefined {
+    const [now, before] = [this.looks[0], this.looks[since]]
+    if (!now || !before || now === before) return undefined
+    const increases = now.processes.flatMap((process) => {
+      const earlier = before.processes.find((one) => one.address === process.address)?.metrics
+      if (!process.metrics || !earlier) return []
+      const [value, first] = [sum(process.metrics, name, labels), sum(earlier, name, labels)]
+      if (value === undefined || (first === undefined && !appears)) return []
+      if (value < (first ?? 0)) return appears ? [value] : []
+      return [value - (first ?? 0)]
+    })
+    return increases.length === 0 ? undefined : increases.reduce((total, one) => total + one, 0)
+  }
+
+  private secondsSince(index: number): number {
+    const [now, before] = [this.looks[0], this.looks[index]]
+    return now && before ? (now.atMs - before.atMs) / 1000 : 0
   }
 }

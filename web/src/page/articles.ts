@@ -1,4 +1,5 @@
-// What there is to read: a handful of short texts, told apart by the number in the subject's id.
+// What there is to read: a handful of short texts, told apart by the number in the subject's id; as many articles as the
+// sample traffic is about.
 
 export interface Article {
   title: string
@@ -63,18 +64,26 @@ const ARTICLES: Article[] = [
   },
 ]
 
-/** By the number behind `article:`; other ids by what they are made of. */
-export function articleOf(subject_id: string): Article {
-  const id = subject_id.slice(subject_id.indexOf(':') + 1)
-  const number = /^\d{1,9}$/.test(id) ? Number(id) - 1 : [...id].reduce((sum, char) => sum + (char.codePointAt(0) ?? 0), 0)
-  const index = ((number % ARTICLES.length) + ARTICLES.length) % ARTICLES.length
-  return ARTICLES[index] as Article
+const ARTICLES_MAX = 200
+
+function numberOf(subject_id: string): number | undefined {
+  const number = Number(/^article:([1-9]\d{0,8})$/.exec(subject_id)?.[1] ?? Number.NaN)
+  return number <= ARTICLES_MAX ? number : undefined
 }
 
-/** The texts repeat: from the second time on a title has a number. */
+/** The text of `article:1` to `article:200`; nothing else has any. */
+export function articleOf(subject_id: string): Article | undefined {
+  const number = numberOf(subject_id)
+  return number === undefined ? undefined : ARTICLES[(number - 1) % ARTICLES.length]
+}
+
+/** What a subject is called; without a text, by its id. */
 export function titleOf(subject_id: string): string {
-  const id = subject_id.slice(subject_id.indexOf(':') + 1)
-  if (!subject_id.startsWith('article:')) return subject_id
-  const part = /^\d{1,9}$/.test(id) ? Math.floor((Number(id) - 1) / ARTICLES.length) + 1 : 1
-  return part > 1 ? `${articleOf(subject_id).title} (${part})` : articleOf(subject_id).title
+  return articleOf(subject_id)?.title ?? subject_id
+}
+
+/** The texts repeat: from the second time on a title does not tell which article it is, so its id goes with it. */
+export function idBesideTitle(subject_id: string): string | undefined {
+  const number = numberOf(subject_id)
+  return number !== undefined && number > ARTICLES.length ? subject_id : undefined
 }

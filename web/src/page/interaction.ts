@@ -11,7 +11,11 @@ export interface Toggle {
 
 export interface Interaction {
   counters: Counters
+  /** Metrics that are estimates. */
+  estimates: ComputedRef<Set<string>>
   like: ComputedRef<Toggle>
+  /** Why no events are taken here; empty where they are. */
+  closed: ComputedRef<string>
   collect: ComputedRef<Toggle & { state: 'ready' | 'busy' | 'unavailable' }>
   live: ComputedRef<LiveState>
   /** Clicks that nobody has answered for yet. */
@@ -29,12 +33,16 @@ export interface Interaction {
 /** Until then the count that was shown at the click stands still: the stream may bring the click before its answer. */
 const HOLD_MS = 3_000
 const HINT_MS = 6_000
+/** What an ingest API that is not there, or not for this key, answers. */
+const CLOSED = [403, 404, 405]
 /** By then the window of a rate rule that holds a like back is over. */
 const HELD_SECONDS = 15
 
 export function interact(tally: Tally, subject_id: string): Interaction {
   const counters = reactive<Counters>({})
   const viewer = reactive<Viewer>({})
+  const estimates = ref<Set<string>>(new Set())
+  const closed = ref('')
   const want = ref<boolean>()
   const heldCount = ref<number>()
   const live = ref<LiveState>('connecting')
@@ -66,11 +74,12 @@ export function interact(tally: Tally, subject_id: string): Interaction {
     }, HINT_MS)
   }
 
-  function take(news: { counters: Counters; as_of: string }) {
+  function take(news: { counters: Counters; approximate?: string[]; as_of: string }) {
     // Two ways to the same numbers: what is older comes too late.
     if (news.as_of < asOf) return
     asOf = news.as_of
     Object.assign(counters, news.counters)
+    estimates.value = new Set(news.approximate ?? [])
   }
 
   /** Reads counters and viewer; whether they contain what the receipt covers. */
@@ -79,7 +88,7 @@ export function interact(tally: Tally, subject_id: string): Interaction {
     const answer = await tally.counters([subject_id], options)
     const item = answer.items[0]
     if (stopped || !item) return false
-    take({ counters: item.counters, as_of: answer.as_of })
+    take({ ...item, as_of: answer.as_of })
     Object.assign(viewer, item.viewer ?? {})
     return answer.after !== 'pending'
   }
@@ -94,6 +103,8 @@ export function interact(tally: Tally, subject_id: string): Interaction {
   }
 
   async function settled(event: QueuedEvent, outcome: Outcome) {
+    // Also of a view: a process without an ingest API, and a key that may only read, are known before anybody clicks.
+    if (outcome.state === 'refused' && CLOSED.includes(outcome.status)) closed.value = outcome.reason
     if (!isLike(event)) return
     const isLast = () => !stopped && (lastClick === undefined || lastClick === event.event_id)
     if (outcome.state === 'refused') {
@@ -126,6 +137,7 @@ export function interact(tally: Tally, subject_id: string): Interaction {
   }
 
   function toggleLike() {
+    if (closed.value) return
     const on = !isOn.value
     const before = count.value
     want.value = on
@@ -192,6 +204,8 @@ export function interact(tally: Tally, subject_id: string): Interaction {
 
   return {
     counters,
+    estimates: computed(() => estimates.value),
+    closed: computed(() => closed.value),
     like: computed(() => ({ on: isOn.value, count: count.value })),
     collect: computed(() => ({
       on: viewer['collects'] ?? false,

@@ -33,9 +33,23 @@ export const identity = reactive({
 })
 keep(local, ACTOR, identity.actorId)
 
+/** Whoever shows a token is whom it names: the server takes events of nobody else from them. */
 export function identify(actorId: string, credential: string) {
-  identity.actorId = actorId.trim() || `guest-${randomId().slice(0, 10)}`
   identity.credential = credential.trim()
+  identity.actorId = actorOfToken(identity.credential) ?? (actorId.trim() || `guest-${randomId().slice(0, 10)}`)
   keep(local, ACTOR, identity.actorId)
   keep(session, CREDENTIAL, identity.credential)
+}
+
+/** The `sub` of a JWT; undefined for a key, and for what cannot be read. The server alone judges it. */
+export function actorOfToken(credential: string): string | undefined {
+  const claims = credential.split('.')[1]
+  if (!claims) return undefined
+  try {
+    const bytes = Uint8Array.from(atob(claims.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0))
+    const { sub } = JSON.parse(new TextDecoder().decode(bytes)) as { sub?: unknown }
+    return typeof sub === 'string' && sub ? sub : undefined
+  } catch {
+    return undefined
+  }
 }

@@ -5,30 +5,53 @@ const compactForm = new Intl.NumberFormat('en', { notation: 'compact', maximumFr
 
 export const exact = (value: number) => whole.format(value)
 
-/** In at most five places. */
+/** In at most five places: for readers, never for operators. */
 export const compact = (value: number) => (Math.abs(value) < 10_000 ? whole.format(value) : compactForm.format(value))
 
-/** Per second. */
+/** Per second, or per minute. */
 export function rate(value: number): string {
-  if (value >= 10_000) return compactForm.format(value)
   if (value >= 10) return whole.format(Math.round(value))
-  return value === 0 ? '0' : value.toFixed(1)
+  if (value === 0) return '0'
+  return value < 0.1 ? '<0.1' : value.toFixed(1)
 }
 
 export function seconds(value: number): string {
   if (value >= 86_400) return `${(value / 86_400).toFixed(1)} d`
   if (value >= 3_600) return `${(value / 3_600).toFixed(1)} h`
   if (value >= 100) return `${Math.round(value / 60)} min`
-  return `${value.toFixed(value < 10 ? 2 : 0)} s`
+  return value === 0 ? '0 s' : `${value.toFixed(value < 10 ? 2 : 0)} s`
 }
 
-export function clock(time: string): string {
-  const date = new Date(time)
-  return Number.isNaN(date.getTime()) ? time : date.toLocaleTimeString('en-GB')
+/** Numbers of a column, all with as many decimals as the longest needs: their points stand below each other. */
+export function aligned(values: number[]): (value: number) => string {
+  const decimals = Math.max(0, ...values.map((value) => /\.(\d+)$/.exec(String(value))?.[1]?.length ?? 0))
+  const form = new Intl.NumberFormat('en', { minimumFractionDigits: decimals, maximumFractionDigits: decimals })
+  return (value) => form.format(value)
 }
 
-export function dateAndClock(time: string): string {
+// Logs and the API have UTC, and so do operators of several places.
+function parts(time: string | number): { date: string; clock: string } | undefined {
   const date = new Date(time)
-  if (Number.isNaN(date.getTime())) return time
-  return `${date.toLocaleDateString('en-CA')} ${date.toLocaleTimeString('en-GB')}`
+  if (Number.isNaN(date.getTime())) return undefined
+  const text = date.toISOString()
+  const cut = text.indexOf('T')
+  return { date: text.slice(0, cut), clock: text.slice(cut + 1, cut + 9) }
 }
+
+/** The time of day in UTC, with the zone. */
+export function clock(time: string | number): string {
+  const found = parts(time)
+  return found ? `${found.clock} UTC` : String(time)
+}
+
+/** Date and time of day in UTC, with the zone. */
+export function dateAndClock(time: string | number): string {
+  const found = parts(time)
+  return found ? `${found.date} ${found.clock} UTC` : String(time)
+}
+
+/** Hours and minutes in UTC, for axes that name the zone. */
+export const minute = (time: string | number) => parts(time)?.clock.slice(0, 5) ?? ''
+
+/** The day in UTC, for axes that name the zone. */
+export const day = (time: string | number) => parts(time)?.date ?? ''

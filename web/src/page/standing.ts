@@ -1,0 +1,52 @@
+// Whether there is such a subject. Whoever opens a page that nobody has written must not make it by looking at it.
+
+import { onScopeDispose, type Ref, ref, watch } from 'vue'
+import { type Tally, TallyError } from '../client'
+import { articleOf } from './articles'
+
+export type Standing =
+  /** It has a text here, or something of it was counted. */
+  | { state: 'known' }
+  | { state: 'asking'; trouble: string }
+  | { state: 'unknown'; reason: string }
+
+const AGAIN_MS = 2_000
+
+/** Asks the server about subjects that have no text here. `again` changes where another answer may be expected. */
+export function standingOf(tally: Tally, subject: Ref<string>, again: Ref<unknown>): Ref<Standing> {
+  const standing = ref<Standing>({ state: 'asking', trouble: '' })
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let turn = 0
+
+  async function ask() {
+    clearTimeout(timer)
+    const mine = ++turn
+    const id = subject.value
+    if (articleOf(id)) {
+      standing.value = { state: 'known' }
+      return
+    }
+    try {
+      const item = (await tally.counters([id])).items[0]
+      if (mine !== turn) return
+      const isCounted = Object.values(item?.counters ?? {}).some((count) => count !== 0)
+      standing.value = isCounted ? { state: 'known' } : { state: 'unknown', reason: 'Nothing was ever counted of it, and this page has no text of it.' }
+    } catch (error) {
+      if (mine !== turn) return
+      const message = error instanceof Error ? error.message : String(error)
+      if (error instanceof TallyError && error.status === 400) {
+        standing.value = { state: 'unknown', reason: message }
+        return
+      }
+      standing.value = { state: 'asking', trouble: message }
+      // Who is refused signs in first; that asks again.
+      if (!(error instanceof TallyError && error.isRefusal)) timer = setTimeout(ask, AGAIN_MS)
+    }
+  }
+  watch([subject, again], ask, { immediate: true })
+  onScopeDispose(() => {
+    turn += 1
+    clearTimeout(timer)
+  })
+  return standing
+}
