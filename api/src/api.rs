@@ -128,7 +128,8 @@ impl Api {
             }
         };
         // Nobody can foresee it, so no id of another process is taken for one of this.
-        let live = Live::new(live, std::hash::RandomState::new().hash_one(clock()), metrics.live.clone());
+        let process = std::hash::RandomState::new().hash_one(clock());
+        let live = Live::new(live, process, metrics.live.clone());
         let loader =
             Loader::new(&config, template, Caches { totals: cache, subjects, redis }, database.clone(), metrics);
         let api = Self {
@@ -144,7 +145,7 @@ impl Api {
             board_flights: Flights::default(),
             board_pages: BoardPages::default(),
             live,
-            processes: Processes::new(registry.clone(), peers),
+            processes: Processes::new(registry.clone(), process, peers)?,
             _feeds: feeds,
         };
         let api = Arc::new(api);

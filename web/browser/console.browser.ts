@@ -26,7 +26,8 @@ test('the graph shows every node with what it passes on, readable at its size on
   await until(async () => {
     sent += 1
     await send(here.tally.base, [{ event_id: 'same', type: 'like', actor_id: 'u9', subject_id: 'article:120', occurred_at: Date.now() }])
-    return sent > 2 && Number.parseFloat(await cell('fresh', 'takes')) > 0 && (await cell('fresh', 'passes-on')) === '0'
+    const isShown = (await textOf(page, '[data-node=fresh] .flow')) === '0 /s'
+    return sent > 2 && isShown && Number.parseFloat(await cell('fresh', 'takes')) > 0 && (await cell('fresh', 'passes-on')) === '0'
   }, 'a node that passes nothing on shows that')
   for (const width of [1360, 390]) {
     await page.setViewport({ width, height: 844 })
@@ -157,13 +158,14 @@ test('dead letters are grouped by reason, filtered and exported', async () => {
 
 test('the console shows all processes that the server was told of, and says of which it hears nothing', async () => {
   const other = await here.another({ flags: ['--peers', `${here.tally.base},http://127.0.0.1:1`] })
+  await send(here.tally.base, [{ event_id: 'elsewhere', type: 'share', actor_id: 'u1', subject_id: 'article:122' }])
   const page = await visitor()
   await page.goto(`${other.base}/console/#processes`)
   const text = () => textOf(page, '[data-processes]')
   await until(async () => (await text()).includes(here.tally.base), 'the other process is there')
   expect(await text()).toMatch(/http:\/\/127\.0\.0\.1:1\s*cannot be seen: .*refused/)
-  expect((await text()).match(/counts: 17 tasks/g)?.length).toBe(2)
-  expect(await textOf(page, '[data-coverage]')).toContain('All tasks and all sinks')
+  await until(async () => (await text()).match(/counts: 17 tasks/g)?.length === 2, 'both count')
+  await until(async () => (await textOf(page, '[data-coverage]')).includes('All tasks and all sinks'), 'nothing is missing')
   // Errors of the other process are in the sum, though this one has none.
   await page.goto(`${other.base}/console/`)
   await until(async () => /^[1-9]/.test(await textOf(page, '[data-row=shares] td:last-child')), 'its errors are counted')

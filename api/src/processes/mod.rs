@@ -14,7 +14,7 @@ use crate::reply::of_moment;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use history::History;
-use prometheus::{Registry, TextEncoder};
+use prometheus::{IntGauge, Opts, Registry, TextEncoder};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -25,12 +25,16 @@ use utoipa::ToSchema;
 
 /// However many consoles are open, the others are asked at most so often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The metric that tells processes apart.
+const INFO: &str = "tally_api_process_info";
 /// How often a sample goes into the history.
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 
 /// This process and the others.
 pub struct Processes {
     registry: Registry,
+    /// A line of this process's metrics that no other process has.
+    mark: String,
     peers: Vec<Arc<Peer>>,
     /// What they reported last, and when that was.
     seen: tokio::sync::Mutex<Option<(Instant, Arc<Vec<ProcessItem>>)>>,
@@ -60,10 +64,15 @@ pub struct ProcessItem {
 }
 
 impl Processes {
-    /// This process, which has a registry, and the others.
-    pub fn new(registry: Registry, peers: Vec<Peer>) -> Self {
+    /// This process, which has a registry, and the others. `process` tells it from every other one.
+    pub fn new(registry: Registry, process: u64, peers: Vec<Peer>) -> prometheus::Result<Self> {
+        let id = format!("{process:016x}");
+        let mark = format!("{INFO}{{process=\"{id}\"}} ");
+        let info = IntGauge::with_opts(Opts::new(INFO, "Tells this process from others.").const_label("process", id))?;
+        info.set(1);
+        registry.register(Box::new(info))?;
         let peers = peers.into_iter().map(Arc::new).collect();
-        Self { registry, peers, seen: tokio::sync::Mutex::default(), history: Mutex::default() }
+        Ok(Self { registry, mark, peers, seen: tokio::sync::Mutex::default(), history: Mutex::default() })
     }
 
     /// What all of them report, at most a second old.
@@ -81,7 +90,10 @@ impl Processes {
         }
         let mut others: Vec<_> = asked.join_all().await;
         others.sort_by_key(|(place, _)| *place);
-        let items: Vec<_> = std::iter::once(self.own()).chain(others.into_iter().map(|(_, item)| item)).collect();
+        // One list of all processes is given to all of them: this one must not be counted twice.
+        let is_other = |item: &ProcessItem| item.metrics.as_deref().is_none_or(|text| !text.contains(&self.mark));
+        let others = others.into_iter().map(|(_, item)| item).filter(is_other);
+        let items: Vec<_> = std::iter::once(self.own()).chain(others).collect();
         let items = Arc::new(items);
         *seen = Some((Instant::now(), items.clone()));
         items
@@ -133,4 +145,35 @@ async fn sample(api: &Weak<Api>) -> bool {
 pub async fn processes(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
     Query::parse(query.as_deref(), &[])?;
     of_moment(&ProcessesAnswer { items: api.processes.look().await })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tally_http::metrics_page;
+
+    /// The address at which a registry's metrics are served.
+    async fn served(registry: &Registry) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(axum::serve(listener, metrics_page(registry.clone())).into_future());
+        address
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_told_of_itself_is_one_and_what_does_not_answer_says_why() {
+        let registries = [Registry::new(), Registry::new(), Registry::new()];
+        let addresses = [served(&registries[0]).await, served(&registries[1]).await, served(&registries[2]).await];
+        let gone = "http://127.0.0.1:1".to_owned();
+        let peers = addresses.iter().chain([&gone]).map(|address| Peer::new(address, None).unwrap());
+        let processes = Processes::new(registries[0].clone(), 7, peers.collect()).unwrap();
+        let _other = Processes::new(registries[1].clone(), 8, Vec::new()).unwrap();
+        let items = processes.look().await;
+        let told: Vec<_> = items.iter().map(|item| (item.address.as_deref(), item.error.as_deref())).collect();
+        assert_eq!(told[..2], [(None, None), (Some(&*addresses[1]), None)]);
+        let strange = (Some(&*addresses[2]), Some("is no tally: its /metrics has none of tally's"));
+        assert_eq!((told[2], told[3].0), (strange, Some(&*gone)));
+        assert!(told[3].1.is_some_and(|error| error.contains("refused")), "{told:?}");
+        assert_eq!(items.len(), 4);
+    }
 }

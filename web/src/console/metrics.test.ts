@@ -80,6 +80,8 @@ test('processes are added up, each against itself', () => {
   readings = readings.next(look(16_000, both(60, 110).slice(0, 2)))
   expect(readings.of(valid).takes).toBe(5)
   expect(readings.sinceMs).toBe(1_000_000)
+  // Two that read the same partitions, each for itself, have the same lag, not twice of it.
+  expect(readings.of(database).lagRecords).toBe(7)
 })
 
 test('a task that moved is where its clock is ahead', () => {

@@ -142,7 +142,7 @@ export class Readings {
         return {
           ...NOTHING,
           takes: this.rate('tally_sink_records_total', { sink: name }),
-          lagRecords: this.unlessIdle(this.total('tally_sink_lag_records', { sink: name })),
+          lagRecords: this.unlessIdle(this.sinkLag(({ sink }) => sink === name)),
           lagSeconds: this.unlessIdle(this.sinkClockLag(name)),
           isBroken: this.values('tally_sink_breaker_state', { sink: name }).includes(BREAKER_OPEN),
           ...this.errors('tally_sink_errors_total', { sink: name }, 'tally_sink_partitions', { sink: name }),
@@ -152,7 +152,7 @@ export class Readings {
           const waiting = look.progress.partitions.reduce((total, one) => total + one.end - (one.committed ?? 0), 0)
           return { ...NOTHING, takes: this.inflow, lagRecords: waiting }
         }
-        return { ...NOTHING, takes: this.written(node, topology), lagRecords: this.unlessIdle(this.slowest(name)) }
+        return { ...NOTHING, takes: this.written(node, topology), lagRecords: this.unlessIdle(this.sinkLag(({ topic }) => topic === name)) }
       case 'repartition':
         return { ...NOTHING, takes: this.written(node, topology) }
     }
@@ -224,13 +224,18 @@ export class Readings {
     return known.length === 0 ? undefined : Math.max(...known)
   }
 
-  private slowest(topic: string): number | undefined {
-    const bySink = new Map<string, number>()
+  /** Records that the slowest sink has not written yet. A partition that several processes read, each for itself, counts once. */
+  private sinkLag(isWanted: (labels: Record<string, string>) => boolean): number | undefined {
+    const byPartition = new Map<string, { sink: string; lag: number }>()
     for (const { metrics } of this.processes) {
       for (const { labels, value } of metrics?.get('tally_sink_lag_records') ?? []) {
-        if (labels['topic'] === topic) bySink.set(labels['sink'] ?? '', (bySink.get(labels['sink'] ?? '') ?? 0) + value)
+        if (!isWanted(labels)) continue
+        const place = JSON.stringify([labels['sink'], labels['topic'], labels['partition']])
+        byPartition.set(place, { sink: labels['sink'] ?? '', lag: Math.max(value, byPartition.get(place)?.lag ?? 0) })
       }
     }
+    const bySink = new Map<string, number>()
+    for (const { sink, lag } of byPartition.values()) bySink.set(sink, (bySink.get(sink) ?? 0) + lag)
     return bySink.size === 0 ? undefined : Math.max(...bySink.values())
   }
 
