@@ -1,6 +1,8 @@
 //! Which pages of other origins may call from a browser.
 
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use std::time::Duration;
 use tally_http::REQUEST_ID_HEADER;
@@ -29,7 +31,9 @@ pub fn cors(origins: &[String]) -> Result<Option<CorsLayer>, CorsError> {
     let own = [REQUEST_ID_HEADER, HeaderName::from_static("x-api-key"), HeaderName::from_static("last-event-id")];
     let layer = layer
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH].into_iter().chain(own).collect::<Vec<_>>())
+        .allow_headers(
+            [AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, IF_NONE_MATCH].into_iter().chain(own).collect::<Vec<_>>(),
+        )
         .expose_headers([ETAG, RETRY_AFTER, WWW_AUTHENTICATE, REQUEST_ID_HEADER])
         .max_age(REMEMBERED);
     Ok(Some(layer))

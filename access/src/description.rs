@@ -36,7 +36,10 @@ pub fn describe(api: &mut OpenApi) {
             let Some(operation) = operation else { continue };
             match scope_of(&method, path) {
                 Some(scope) => ask(operation, scope, path == "/v1/live"),
-                None => operation.security = Some(Vec::new()),
+                None => {
+                    operation.security = Some(Vec::new());
+                    answers_with_problem(operation, "400", "Not understood".to_owned());
+                }
             }
         }
     }
@@ -58,13 +61,18 @@ fn ask(operation: &mut Operation, scope: Scope, live: bool) {
         ("403", format!("The key or token has not the scope `{scope}`, or is another actor's")),
         ("429", "Over a limit; see Retry-After".to_owned()),
     ] {
-        operation.responses.responses.entry(status.to_owned()).or_insert_with(|| {
-            let mut response = Response::new(text);
-            let content = Content::new(Some(Ref::from_schema_name("Problem")));
-            response.content.insert("application/problem+json".to_owned(), content.into());
-            response.into()
-        });
+        answers_with_problem(operation, status, text);
     }
+}
+
+/// An answer that every route may give, where the route itself does not describe it.
+fn answers_with_problem(operation: &mut Operation, status: &str, text: String) {
+    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| {
+        let mut response = Response::new(text);
+        let content = Content::new(Some(Ref::from_schema_name("Problem")));
+        response.content.insert("application/problem+json".to_owned(), content.into());
+        response.into()
+    });
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use axum::response::Response;
 use axum::{RequestExt, Router};
 use std::borrow::Cow;
 use std::sync::Arc;
-use tally_http::{ApiProblem, drain_body};
+use tally_http::ApiProblem;
 
 mod lasting;
 
@@ -26,8 +26,6 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// The only route that takes a token from the query: browsers cannot send headers with server-sent events.
 const LIVE: &str = "/v1/live";
 const QUERY_TOKEN: &str = "access_token";
-/// What is taken of a body whose sender may not send it: as much as the door would take.
-const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Asks every request for a key or a token. Cheap to clone.
 #[derive(Clone)]
@@ -102,7 +100,6 @@ async fn pass(State(guard): State<Guard>, mut request: Request, next: Next) -> R
         Ok(Some(leave)) => Ok(next.run(request).await.map(|body| leave.bind(body))),
         Err(refusal) => {
             guard.0.metrics.refused.with_label_values(&[refusal.reason()]).inc();
-            drain_body(request.into_body(), BODY_BYTES_MAX).await;
             Err(refusal.into())
         }
     }

@@ -39,7 +39,7 @@ pub struct SubjectCounters {
     pub(crate) approximate: Approximate,
     /// Where `actor_id` was asked for: what that actor has switched on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, nullable = false)]
     pub(crate) viewer: Option<Viewer>,
 }
 
@@ -82,7 +82,7 @@ pub enum SubjectReply {
         ("from" = Option<String>, Query, description = "With `window`: the time from which, RFC 3339 or milliseconds since 1970; 30 windows by default"),
         ("to" = Option<String>, Query, description = "With `window`: the time before which; now by default. At most 1000 windows"),
         ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, description = "How long at most; 1000 by default, up to 10000"),
+        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "How long at most; 1000 by default, up to 10000"),
     ),
     responses(
         (status = 200, description = "The totals, or the windows; zeros where nobody touched the subject", body = SubjectReply),
@@ -122,10 +122,10 @@ pub async fn subject_counters(
     path = "/v1/counters",
     tag = "counters",
     params(
-        ("subject_id" = Vec<String>, Query, description = "1 to 100 times; the answer keeps the order"),
+        ("subject_id" = Vec<String>, Query, min_items = 1, max_items = 100, description = "1 to 100 times; the answer keeps the order"),
         ("actor_id" = Option<String>, Query, description = "Who looks: each item says what this actor has switched on"),
         ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, description = "How long at most; 1000 by default, up to 10000"),
+        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "How long at most; 1000 by default, up to 10000"),
     ),
     responses(
         (status = 200, description = "The totals", body = SubjectsAnswer),

@@ -28,6 +28,7 @@ pub struct DeadLettersAnswer {
     items: Vec<DeadLetter>,
     /// The cursor of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     next: Option<String>,
 }
 
@@ -37,18 +38,25 @@ pub struct DeadLetter {
     /// When it became a dead letter (RFC 3339).
     at: String,
     /// Why.
+    #[schema(required = true)]
     reason: Option<String>,
     /// The processor that could not take it.
+    #[schema(required = true)]
     node: Option<String>,
     /// Where the record came from.
+    #[schema(required = true)]
     topic: Option<String>,
     /// Its partition there.
+    #[schema(required = true)]
     partition: Option<i64>,
     /// Its offset there.
+    #[schema(required = true)]
     offset: Option<i64>,
     /// The beginning of its key, as text; bytes that are no UTF-8 are replaced.
+    #[schema(required = true)]
     key: Option<String>,
     /// The beginning of its value, as text.
+    #[schema(required = true)]
     payload: Option<String>,
     /// How many bytes the value has: more than `payload` shows where that was cut.
     payload_bytes: u64,
@@ -144,9 +152,9 @@ impl From<DeadLetterRow> for DeadLetter {
 #[utoipa::path(
     get,
     path = "/v1/dead-letters",
-    tag = "operation",
+    tag = "operations",
     params(
-        ("limit" = Option<u32>, Query, description = "1 to 100; 50 by default"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; 50 by default"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
         ("reason" = Option<String>, Query, description = "Only those with exactly this reason; empty: those without one"),
         ("node" = Option<String>, Query, description = "Only those of this processor; empty: those without one"),

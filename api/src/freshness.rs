@@ -21,6 +21,7 @@ pub struct Freshness {
     as_of: i64,
     /// Whether what the receipt covers is contained: `applied`, or `pending` where it did not come in time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     after: Option<&'static str>,
     /// True where no store answered and this is what was last known; otherwise absent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

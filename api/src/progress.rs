@@ -31,6 +31,7 @@ pub struct PartitionProgress {
     /// The offset after the last event.
     end: u64,
     /// The offset up to which events are processed; null where none was.
+    #[schema(required = true)]
     committed: Option<u64>,
     /// By sink: the offset up to which everything that follows from the events is in its store; null before the first.
     #[schema(value_type = HashMap<String, Option<u64>>)]
@@ -38,6 +39,7 @@ pub struct PartitionProgress {
     /// Events that are not in every store yet.
     lag_records: u64,
     /// How long ago the last store was up to date; 0 where nothing is missing, null where nothing was ever stored.
+    #[schema(required = true)]
     lag_seconds: Option<f64>,
 }
 

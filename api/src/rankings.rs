@@ -44,6 +44,7 @@ pub struct BoardItem {
     items: i64,
     /// When its items last changed (RFC 3339); absent while it never had any.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     as_of: Option<String>,
 }
 
@@ -56,6 +57,7 @@ pub struct RankingAnswer {
     items: Vec<RankedItem>,
     /// The cursor of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     next: Option<String>,
     #[serde(flatten)]
     pub(crate) freshness: Freshness,
@@ -80,7 +82,7 @@ pub struct RankedItem {
     approximate: Approximate,
     /// Where `actor_id` was asked for: what that actor has switched on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, nullable = false)]
     viewer: Option<Viewer>,
 }
 
@@ -103,7 +105,7 @@ impl Serialize for Score {
     tag = "rankings",
     params(
         ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, description = "How long at most; 1000 by default, up to 10000"),
+        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "How long at most; 1000 by default, up to 10000"),
     ),
     responses(
         (status = 200, description = "The boards; none where the topology has none", body = BoardsAnswer),
@@ -140,11 +142,11 @@ pub async fn rankings(
     tag = "rankings",
     params(
         ("board" = String, Path, description = "A board of the topology, percent-encoded; with a group `node@group`"),
-        ("limit" = Option<u32>, Query, description = "1 to 100; 50 by default"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; 50 by default"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
         ("actor_id" = Option<String>, Query, description = "Who looks: each item says what this actor has switched on"),
         ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, description = "How long at most; 1000 by default, up to 10000"),
+        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "How long at most; 1000 by default, up to 10000"),
     ),
     responses(
         (status = 200, description = "The items; none where nobody has a score", body = RankingAnswer),

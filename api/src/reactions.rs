@@ -31,6 +31,7 @@ pub struct ActorsAnswer {
     items: Vec<ActorItem>,
     /// The cursor of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     next: Option<String>,
     #[serde(flatten)]
     freshness: Freshness,
@@ -56,6 +57,7 @@ pub struct SubjectsOfActorAnswer {
     items: Vec<SubjectItem>,
     /// The cursor of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     next: Option<String>,
     #[serde(flatten)]
     freshness: Freshness,
@@ -80,10 +82,10 @@ pub struct SubjectItem {
     params(
         ("subject_id" = String, Path, description = "`kind:id`, percent-encoded"),
         ("metric" = String, Path, description = "A metric that actors switch on and off: a `toggle` of the topology"),
-        ("limit" = Option<u32>, Query, description = "1 to 100; 50 by default"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; 50 by default"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
         ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, description = "How long at most; 1000 by default, up to 10000"),
+        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "How long at most; 1000 by default, up to 10000"),
     ),
     responses(
         (status = 200, description = "The actors; none where nobody has", body = ActorsAnswer),
@@ -140,10 +142,10 @@ pub async fn owned_actors(
     params(
         ("actor_id" = String, Path, description = "Percent-encoded"),
         ("metric" = String, Path, description = "A metric that actors switch on and off: a `toggle` of the topology"),
-        ("limit" = Option<u32>, Query, description = "1 to 100; 50 by default"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; 50 by default"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
         ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, description = "How long at most; 1000 by default, up to 10000"),
+        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "How long at most; 1000 by default, up to 10000"),
     ),
     responses(
         (status = 200, description = "The subjects; none where there is nothing", body = SubjectsOfActorAnswer),

@@ -26,6 +26,7 @@ pub struct ReceiptAnswer {
     /// Ids of events that a rate rule holds back until its window ends.
     held: Vec<String>,
     /// Events that were not counted. While pending there may be more to come; null after 24 h.
+    #[schema(required = true)]
     not_counted: Option<Vec<NotCounted>>,
 }
 

@@ -51,9 +51,11 @@ pub struct GraphNode {
     pub type_name: String,
     /// Where a processor belongs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub subtopology: Option<String>,
     /// Of a topic.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub partitions: Option<u32>,
 }
 
@@ -86,7 +88,7 @@ pub struct GraphEdge {
 #[utoipa::path(
     get,
     path = "/v1/topology",
-    tag = "operation",
+    tag = "operations",
     responses(
         (status = 200, description = "The graph", body = TopologyAnswer),
         (status = 400, description = "A parameter: it takes none", body = ApiProblem, content_type = "application/problem+json"),

@@ -1,8 +1,11 @@
 //! Request bodies that end: in bytes and in time.
 
+use crate::client_stream::Unread;
+use crate::coding::Coding;
 use crate::problem::ApiProblem;
 use axum::BoxError;
 use axum::body::{Body, HttpBody};
+use axum::http::HeaderMap;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -10,7 +13,8 @@ use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 /// The body did not arrive in time.
 #[derive(Clone, Copy, Debug)]
@@ -24,17 +28,27 @@ impl std::fmt::Display for BodyTimeout {
 
 impl Error for BodyTimeout {}
 
+/// What is taken of a body that nobody wants, at most. Who sends more finds the connection closed behind the answer.
+const DRAIN_BYTES_MAX: usize = 16 << 20;
+
 /// A body from the network that fails with [`BodyTimeout`] unless all of it comes before the deadline.
+///
+/// Dropped before its end, the rest is read and thrown away within bounds of bytes and time: whoever still sends would
+/// otherwise find the connection closed, and not the answer that says why.
 pub(crate) struct DeadlineBody {
-    inner: Incoming,
+    /// None once it has ended.
+    inner: Option<Incoming>,
     deadline: Instant,
     /// Made when the body first has to be waited for: most have arrived together with the head.
     sleep: Option<Pin<Box<Sleep>>>,
+    unread: Unread,
+    /// The client waits for `100 Continue`, which hyper sends when the body is first asked for.
+    awaits_continue: bool,
 }
 
 impl DeadlineBody {
-    pub(crate) fn new(inner: Incoming, timeout: Duration) -> Self {
-        Self { inner, deadline: Instant::now() + timeout, sleep: None }
+    pub(crate) fn new(inner: Incoming, timeout: Duration, unread: Unread, awaits_continue: bool) -> Self {
+        Self { inner: Some(inner), deadline: Instant::now() + timeout, sleep: None, unread, awaits_continue }
     }
 }
 
@@ -43,7 +57,12 @@ impl HttpBody for DeadlineBody {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+        self.awaits_continue = false;
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) {
+            if !matches!(frame, Some(Ok(_))) {
+                self.inner = None;
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let deadline = self.deadline;
@@ -52,33 +71,81 @@ impl HttpBody for DeadlineBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 
-/// Reads a whole body of at most `bytes_max`; longer is 413, slower than the server's body timeout 408.
+impl Drop for DeadlineBody {
+    fn drop(&mut self) {
+        let Some(rest) = self.inner.take().filter(|rest| !rest.is_end_stream()) else { return };
+        self.unread.set(true);
+        // Who was not told to go on does not send, or does so after the answer.
+        if self.awaits_continue {
+            self.unread.set_not_asked_for();
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (deadline, unread) = (self.deadline, self.unread.clone());
+        runtime.spawn(async move {
+            if timeout_at(deadline, drain(rest)).await == Ok(true) {
+                unread.set(false);
+            }
+        });
+    }
+}
+
+/// Takes what is left of a body and keeps nothing of it; whether that was all.
+async fn drain(mut rest: Incoming) -> bool {
+    let mut left = DRAIN_BYTES_MAX;
+    while let Some(frame) = rest.frame().await {
+        let Ok(frame) = frame else { return false };
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return false,
+        }
+    }
+    true
+}
+
+/// Reads a whole body of at most `bytes_max`, decompressed where its headers name a coding; longer is 413, slower than
+/// the server's body timeout 408, a coding that is not taken 415.
 ///
-/// `admit` is told of bytes as they come, before they are kept, and may refuse them.
+/// `admit` is told of bytes as they come, before they are kept, and may refuse them: what arrives, and what a coding
+/// makes of it.
 pub async fn read_body(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+    mut admit: impl FnMut(usize) -> Result<(), ApiProblem>,
+) -> Result<Bytes, ApiProblem> {
+    let coding = Coding::of(headers)?;
+    let sent = read_sent(body, bytes_max, &mut admit).await?;
+    match coding {
+        None => Ok(sent),
+        Some(coding) => coding.decode(&sent, bytes_max, admit),
+    }
+}
+
+/// Reads a body as it was sent.
+async fn read_sent(
     mut body: Body,
     bytes_max: usize,
     mut admit: impl FnMut(usize) -> Result<(), ApiProblem>,
 ) -> Result<Bytes, ApiProblem> {
-    let too_large = || ApiProblem::payload_too_large(format!("A body may have at most {bytes_max} bytes."));
     let announced = body.size_hint().lower();
     if announced > bytes_max as u64 {
-        return Err(too_large());
+        return Err(too_large(bytes_max));
     }
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(problem_of)?.into_data() else { continue };
         if first.len() + whole.len() + data.len() > bytes_max {
-            return Err(too_large());
+            return Err(too_large(bytes_max));
         }
         admit(data.len())?;
         // A body that came in one piece is passed on without a copy.
@@ -96,16 +163,9 @@ pub async fn read_body(
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
-/// Takes a body that nobody wants, up to so many bytes, and keeps nothing of it. Whoever still sends would otherwise find
-/// the connection closed, and not the answer that says why.
-pub async fn drain_body(mut body: Body, bytes_max: usize) {
-    let mut left = bytes_max;
-    while let Some(Ok(frame)) = body.frame().await {
-        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
+/// 413.
+pub(crate) fn too_large(bytes_max: usize) -> ApiProblem {
+    ApiProblem::payload_too_large(format!("A body may have at most {bytes_max} bytes, compressed or not."))
 }
 
 fn problem_of(error: axum::Error) -> ApiProblem {
@@ -126,7 +186,7 @@ mod tests {
     use std::convert::Infallible;
 
     async fn read(body: Body) -> Result<Bytes, u16> {
-        read_body(body, 10, |_| Ok(())).await.map_err(|problem| problem.status().as_u16())
+        read_body(&HeaderMap::new(), body, 10, |_| Ok(())).await.map_err(|problem| problem.status().as_u16())
     }
 
     #[tokio::test]
@@ -145,7 +205,7 @@ mod tests {
             seen.push(n);
             if seen.len() == 2 { Err(ApiProblem::too_many_requests("full", 1)) } else { Ok(()) }
         };
-        let answer = read_body(pieces(&["012", "3", "4"]), 10, refuse_second).await;
+        let answer = read_body(&HeaderMap::new(), pieces(&["012", "3", "4"]), 10, refuse_second).await;
         assert_eq!(answer.unwrap_err().status(), 429);
         assert_eq!(seen, [3, 1]);
     }

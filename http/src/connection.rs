@@ -1,14 +1,15 @@
 //! One connection, from its first byte to its last.
 
 use crate::body::DeadlineBody;
+use crate::client_stream::{ClientStream, Unread};
 use crate::problem::{ApiProblem, PROBLEM_JSON};
 use crate::request_id::RequestId;
 use crate::server::ServerConfig;
-use crate::stall::StallGuard;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::ConnectInfo;
-use axum::http::Request;
+use axum::http::header::{CONNECTION, EXPECT};
+use axum::http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -57,13 +58,25 @@ pub(crate) async fn serve_connection(
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
     let routes = TowerToHyperService::new(router);
+    let unread = Unread::default();
+    let seen = unread.clone();
     let service = service_fn(move |request: Request<Incoming>| {
+        let awaits_continue = request.headers().contains_key(EXPECT) && request.version() == Version::HTTP_11;
         let mut request = request.map(|body| match body.is_end_stream() {
             true => Body::empty(),
-            false => Body::new(DeadlineBody::new(body, limits.body_timeout)),
+            false => Body::new(DeadlineBody::new(body, limits.body_timeout, seen.clone(), awaits_continue)),
         });
         request.extensions_mut().insert(ConnectInfo(peer));
-        hyper::service::Service::call(&routes, request)
+        let (answer, seen) = (hyper::service::Service::call(&routes, request), seen.clone());
+        async move {
+            let mut answer = answer.await;
+            if seen.is_not_asked_for()
+                && let Ok(answer) = &mut answer
+            {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            answer
+        }
     });
     let mut protocol = http1::Builder::new();
     protocol
@@ -71,7 +84,7 @@ pub(crate) async fn serve_connection(
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(BUFFER_BYTES.max(limits.header_bytes_max))
         .max_header_size(limits.header_bytes_max.max(BUFFER_BYTES_MIN));
-    let io = TokioIo::new(StallGuard::new(stream, limits.write_timeout));
+    let io = TokioIo::new(ClientStream::new(stream, limits.write_timeout, limits.header_bytes_max, unread));
     let mut connection = pin!(protocol.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

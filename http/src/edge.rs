@@ -3,6 +3,7 @@
 use crate::observe::{Observation, RequestMetrics};
 use crate::problem::{ApiProblem, PROBLEM_JSON};
 use crate::request_id::{REQUEST_ID_HEADER, RequestId};
+use crate::well_formed;
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
@@ -85,6 +86,9 @@ impl Access {
 }
 
 async fn answer(request: Request, next: Next, timeout: Duration) -> Response {
+    if let Err(problem) = well_formed::check(request.version(), request.headers(), request.uri()) {
+        return problem.into_response();
+    }
     match tokio::time::timeout(timeout, unless_panic(next.run(request))).await {
         Ok(Ok(response)) => as_problem(response).await,
         Ok(Err(panic)) => {

@@ -3,7 +3,10 @@
 //!
 //! A surface builds a [`axum::Router`], [`Edge::wrap`]s it and hands it to [`Server::serve`].
 
+mod bare_answer;
 mod body;
+mod client_stream;
+mod coding;
 mod connection;
 mod edge;
 mod etag;
@@ -16,9 +19,9 @@ mod probes;
 mod problem;
 mod request_id;
 mod server;
-mod stall;
+mod well_formed;
 
-pub use body::{BodyTimeout, drain_body, read_body};
+pub use body::{BodyTimeout, read_body};
 pub use edge::Edge;
 pub use etag::names_tag;
 pub use files::{OwnPath, PageFiles, PageFilesError};

@@ -15,8 +15,6 @@ pub enum MediaTypeError {
     Malformed,
     /// A charset other than UTF-8.
     Charset,
-    /// The body is compressed.
-    Encoded,
 }
 
 impl std::fmt::Display for MediaTypeError {
@@ -25,7 +23,6 @@ impl std::fmt::Display for MediaTypeError {
             Self::Missing => "The header content-type is missing",
             Self::Malformed => "The header content-type is not a media type",
             Self::Charset => "The body's charset must be utf-8",
-            Self::Encoded => "The body must not be compressed (content-encoding)",
         })
     }
 }
@@ -35,10 +32,6 @@ impl std::error::Error for MediaTypeError {}
 impl MediaType {
     /// The type of a request's body.
     pub fn of(headers: &HeaderMap) -> Result<Self, MediaTypeError> {
-        let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes().trim_ascii());
-        if encoding.is_some_and(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")) {
-            return Err(MediaTypeError::Encoded);
-        }
         let value = headers.get(header::CONTENT_TYPE).ok_or(MediaTypeError::Missing)?;
         let value = value.to_str().map_err(|_| MediaTypeError::Malformed)?;
         let mut parts = value.split(';').map(str::trim);
@@ -87,15 +80,5 @@ mod tests {
             assert_eq!(of(wrong), Err(MediaTypeError::Malformed), "{wrong}");
         }
         assert_eq!(MediaType::of(&HeaderMap::new()), Err(MediaTypeError::Missing));
-    }
-
-    #[test]
-    fn compressed_bodies_are_refused() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
-        headers.insert(header::CONTENT_ENCODING, "identity".parse().unwrap());
-        assert!(MediaType::of(&headers).is_ok());
-        headers.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
-        assert_eq!(MediaType::of(&headers), Err(MediaTypeError::Encoded));
     }
 }

@@ -7,7 +7,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use prometheus::Registry;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::future::pending;
 use std::time::Duration;
@@ -22,11 +22,16 @@ fn surface(registry: &Registry) -> Router {
         .route("/silence", get(async || pending::<&'static str>().await))
         .route("/id", get(async |id: axum::Extension<RequestId>| id.as_str().to_owned()))
         .route("/teapot", get(async || (StatusCode::IM_A_TEAPOT, [("x-pot", "brown")], "short and stout")))
-        .route("/body", post(async |body: Body| read_body(body, 10, |_| Ok(())).await.map(|b| b.len().to_string())))
+        .route(
+            "/body",
+            post(async |headers: HeaderMap, body: Body| {
+                read_body(&headers, body, 10, |_| Ok(())).await.map(|b| b.len().to_string())
+            }),
+        )
         .route("/typed", post(typed))
         .route("/json", post(async |_: Json<Value>| "json"))
         .merge(metrics_page(registry.clone()))
-        .merge(openapi_page(&utoipa::openapi::OpenApi::default()).unwrap());
+        .merge(openapi_page(&utoipa::openapi::OpenApi::default(), Map::new()).unwrap());
     Edge::new(registry, Duration::from_millis(50)).unwrap().wrap(routes)
 }
 
@@ -42,7 +47,7 @@ async fn call(router: &Router, request: Request<Body>) -> (Response, Vec<u8>) {
 }
 
 fn request(method: &str, path: &str, body: &'static str) -> Request<Body> {
-    Request::builder().method(method).uri(path).body(Body::from(body)).unwrap()
+    Request::builder().method(method).uri(path).header("host", "a").body(Body::from(body)).unwrap()
 }
 
 #[tokio::test]
@@ -89,7 +94,9 @@ async fn other_headers_of_an_error_stay() {
 #[tokio::test]
 async fn a_sane_request_id_is_taken_over() {
     let router = surface(&Registry::new());
-    let with_id = |id: &str| Request::builder().uri("/id").header("x-request-id", id).body(Body::empty()).unwrap();
+    let with_id = |id: &str| {
+        Request::builder().uri("/id").header("host", "a").header("x-request-id", id).body(Body::empty()).unwrap()
+    };
     let (response, body) = call(&router, with_id("order-66.b")).await;
     assert_eq!(response.headers()["x-request-id"], "order-66.b");
     assert_eq!(body, b"order-66.b");

@@ -1,116 +1,12 @@
 //! Clients that are slow, silent or too many, and a server that is asked to stop.
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use axum::routing::{get, post};
-use prometheus::Registry;
-use std::net::SocketAddr;
-use std::sync::Arc;
+mod fixture;
+
+use fixture::{FOREVER, SHORT, eventually, patient, read_to_end, read_until, start};
 use std::time::{Duration, Instant};
-use tally_http::{Edge, Server, ServerConfig, Stopped, read_body};
+use tally_http::{ServerConfig, Stopped};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-
-const SHORT: Duration = Duration::from_millis(100);
-/// Nothing here may take this long: tests that wait for a condition give up then.
-const FOREVER: Duration = Duration::from_secs(120);
-
-struct Running {
-    address: SocketAddr,
-    registry: Registry,
-    shutdown: CancellationToken,
-    task: JoinHandle<Stopped>,
-    /// Told when a request has reached `/wait`.
-    entered: Arc<Notify>,
-    /// Lets the request at `/wait` go on.
-    proceed: Arc<Notify>,
-}
-
-async fn start(config: ServerConfig) -> Running {
-    let registry = Registry::new();
-    let (entered, proceed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (told, go) = (entered.clone(), proceed.clone());
-    let wait = async move || {
-        told.notify_one();
-        go.notified().await;
-        "done"
-    };
-    let endless = async || Body::new(Endless);
-    let routes = Router::new()
-        .route("/", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string()))
-        .route("/wait", get(wait))
-        .route("/endless", get(endless))
-        .route("/body", post(async |body: Body| read_body(body, 100, |_| Ok(())).await.map(|b| b.len().to_string())));
-    let router = Edge::new(&registry, FOREVER).unwrap().wrap(routes);
-    let server = Server::new(config, &registry).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let stop = shutdown.clone();
-    let task = tokio::spawn(async move { server.serve(listener, router, stop).await });
-    Running { address, registry, shutdown, task, entered, proceed }
-}
-
-impl Running {
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
-    }
-
-    fn connections(&self) -> i64 {
-        let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == "tally_http_connections").unwrap();
-        family.get_metric()[0].get_gauge().get_value() as i64
-    }
-}
-
-struct Endless;
-
-impl axum::body::HttpBody for Endless {
-    type Data = bytes::Bytes;
-    type Error = std::convert::Infallible;
-    fn poll_frame(
-        self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, Self::Error>>> {
-        std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(bytes::Bytes::from_static(&[b'x'; 1 << 16])))))
-    }
-}
-
-fn patient() -> ServerConfig {
-    ServerConfig { header_timeout: FOREVER, body_timeout: FOREVER, write_timeout: FOREVER, ..Default::default() }
-}
-
-/// Everything until the server closes.
-async fn read_to_end(mut stream: TcpStream) -> String {
-    let mut bytes = Vec::new();
-    let read = tokio::time::timeout(FOREVER, stream.read_to_end(&mut bytes)).await;
-    // A reset is an end as well.
-    let _ = read.expect("the server never closed the connection");
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// One answer from a connection that stays open: everything until `end`.
-async fn read_until(stream: &mut TcpStream, end: &str) -> String {
-    let mut text = String::new();
-    let mut buffer = [0; 1024];
-    while !text.ends_with(end) {
-        let n = tokio::time::timeout(FOREVER, stream.read(&mut buffer)).await.expect("no answer").unwrap();
-        assert!(n > 0, "closed after {text:?}");
-        text.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
-    }
-    text
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds().await {
-        assert!(begun.elapsed() < FOREVER, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn handlers_know_the_peer_and_connections_are_kept() {
@@ -190,13 +86,15 @@ async fn bodies_in_time_are_read_whole() {
 async fn a_long_head_is_431_and_a_long_body_413() {
     let server = start(patient()).await;
     let mut stream = server.connect().await;
-    let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "x".repeat(40 << 10));
+    let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "x".repeat(80 << 10));
     stream.write_all(head.as_bytes()).await.unwrap();
-    assert!(read_to_end(stream).await.starts_with("HTTP/1.1 431"));
+    let answer = read_to_end(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 431") && answer.contains("urn:tally:problem:head-too-large"), "{answer}");
 
     let mut stream = server.connect().await;
     stream.write_all(b"POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 101\r\n\r\n").await.unwrap();
-    let answer = read_to_end(stream).await;
+    stream.write_all(&[b'x'; 101]).await.unwrap();
+    let answer = read_until(&mut stream, "}").await;
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("at most 100 bytes"), "{answer}");
 }
 

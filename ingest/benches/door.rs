@@ -93,6 +93,7 @@ fn measure(name: &str, rounds_max: usize, count: usize, content_type: &str, body
     let peer: SocketAddr = "203.0.113.9:4711".parse().expect("an address");
     let request = || {
         Request::post("/v1/events")
+            .header("host", "door")
             .header("content-type", content_type)
             .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0")
             .extension(ConnectInfo(peer))

@@ -1,4 +1,5 @@
-//! CloudEvents 1.0 in structured mode, read as events: id, type, subject, time, and the rest in `data`.
+//! CloudEvents 1.0 in structured mode, read as events: id, type, subject, time, and the rest in `data`. What comes in
+//! binary mode (`binary.rs`) is read as the same.
 
 use crate::refusal::Refusal;
 use serde::Deserialize;
@@ -103,7 +104,8 @@ fn text<'a>(name: &'static str, raw: Option<&'a RawValue>) -> Result<Option<Cow<
     unescaped.map(|text| Some(Cow::Owned(text))).map_err(|error| Refusal::Shape(format!("`{name}`: {error}")))
 }
 
-fn is_json(media: &str) -> bool {
+/// Whether data of this media type is JSON.
+pub(crate) fn is_json(media: &str) -> bool {
     let essence = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence.ends_with("/json") || essence.ends_with("+json")
 }

@@ -4,15 +4,17 @@ use crate::admission::{Admission, Place};
 use crate::answer::{Accepted, Rejected};
 use crate::caller::Caller;
 use crate::config::{ConfigError, DoorConfig};
-use crate::elements::{ArrayElements, check_json, lines};
+use crate::elements::{ArrayElements, check_json, lines, without_bom};
 use crate::format::Format;
 use crate::intake::{Incoming, Intake};
 use crate::metrics::DoorMetrics;
+use crate::schema;
 use crate::taken::Taken;
 use crate::{BODY_BYTES_MAX, EVENTS_MAX};
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use prometheus::Registry;
+use serde_json::{Map, Value};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -65,7 +67,8 @@ impl Door {
         let door = &*self.0;
         let format = Format::of(headers)?;
         let mut place = self.turned_away(door.admission.open())?;
-        let body = read_body(body, BODY_BYTES_MAX, |bytes| self.turned_away(place.grow(bytes))).await?;
+        let body = read_body(headers, body, BODY_BYTES_MAX, |bytes| self.turned_away(place.grow(bytes))).await?;
+        let body = format.events(without_bom(body), headers)?;
         self.turned_away(place.complete())?;
 
         let mut request = [0; 16];
@@ -126,6 +129,11 @@ impl Door {
         let limits = self.0.config.limits.as_ref().filter(|_| !taken.demands.is_empty())?;
         let grants = limits.buckets.admit(std::mem::take(&mut taken.demands)).await;
         taken.limit(grants)
+    }
+
+    /// The schemas of what is taken here, by name, for the description of the routes.
+    pub fn schemas(&self) -> Map<String, Value> {
+        schema::schemas(&self.0.config.types)
     }
 
     /// The door's clock.
@@ -214,7 +222,7 @@ fn take_all(mut intake: Intake<'_>, format: Format, body: &[u8]) -> Result<Taken
                 "A batch of CloudEvents is a JSON array; one alone is application/cloudevents+json.",
             )
         })?),
-        Format::Lines | Format::CloudEvent => None,
+        Format::Lines | Format::CloudEvent | Format::BinaryCloudEvent => None,
     };
     match (format, array) {
         (_, Some(mut elements)) => {

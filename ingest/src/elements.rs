@@ -1,6 +1,7 @@
 //! A body cut into the elements of a batch, without parsing them: each is parsed alone, so that an invalid one leaves
 //! its neighbours in peace.
 
+use bytes::Bytes;
 use serde::de::IgnoredAny;
 
 /// Where in a body something is no JSON.
@@ -89,6 +90,14 @@ fn string_end(rest: &[u8], mut at: usize) -> Option<usize> {
             _ => at += 1,
         }
     }
+}
+
+/// What some editors and spreadsheets write before the first character of a text: it is none of the text.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// A body without the mark that may stand before it (RFC 8259, section 8.1, lets a parser pass over it).
+pub(crate) fn without_bom(body: Bytes) -> Bytes {
+    if body.starts_with(BOM) { body.slice(BOM.len()..) } else { body }
 }
 
 /// The lines of NDJSON that hold something.

@@ -1,6 +1,8 @@
 //! What a body says it is.
 
+use crate::binary;
 use axum::http::HeaderMap;
+use bytes::Bytes;
 use tally_http::{ApiProblem, MediaType};
 
 /// The media types of `POST /v1/events`.
@@ -21,13 +23,28 @@ pub(crate) enum Format {
     CloudEvent,
     /// An array of CloudEvents.
     CloudEvents,
+    /// One CloudEvent in binary mode: its attributes are headers, and the body is its data.
+    BinaryCloudEvent,
 }
 
 impl Format {
     /// Out of the request's headers; 415 otherwise.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, ApiProblem> {
+        if binary::has_no_data(headers) {
+            return Ok(Self::BinaryCloudEvent);
+        }
         let media = MediaType::of(headers).map_err(|error| ApiProblem::unsupported_media_type(error, ACCEPTED))?;
         match media.as_str() {
+            // Its own media types say more than headers beside them.
+            media if !media.starts_with("application/cloudevents") && binary::is_binary(headers) => {
+                match binary::is_json(media) {
+                    true => Ok(Self::BinaryCloudEvent),
+                    false => {
+                        let reason = format!("The data of a CloudEvent in binary mode must be JSON, not `{media}`");
+                        Err(ApiProblem::unsupported_media_type(reason, &[JSON]))
+                    }
+                }
+            }
             JSON => Ok(Self::Json),
             LINES => Ok(Self::Lines),
             CLOUD_EVENT => Ok(Self::CloudEvent),
@@ -37,6 +54,14 @@ impl Format {
     }
 
     pub(crate) fn is_cloud(self) -> bool {
-        matches!(self, Self::CloudEvent | Self::CloudEvents)
+        matches!(self, Self::CloudEvent | Self::CloudEvents | Self::BinaryCloudEvent)
+    }
+
+    /// The text that holds the events.
+    pub(crate) fn events(self, body: Bytes, headers: &HeaderMap) -> Result<Bytes, ApiProblem> {
+        match self {
+            Self::BinaryCloudEvent => binary::to_structured(headers, &body).map(Bytes::from),
+            _ => Ok(body),
+        }
     }
 }

@@ -78,7 +78,11 @@ impl<'a> Intake<'a> {
 
     fn admit(&mut self, json: &[u8], index: usize) -> Result<(), Refusal> {
         let mut fields = match self.cloud {
-            true => cloud_event::parse(json)?,
+            true => {
+                let mut fields = cloud_event::parse(json)?;
+                self.config.types.translate(&mut fields.event_type);
+                fields
+            }
             false => EventFields::parse(json, UnknownFields::Refuse)?,
         };
         self.fill(&mut fields)?;

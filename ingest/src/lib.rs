@@ -8,6 +8,7 @@
 mod admission;
 mod anonymous;
 mod answer;
+mod binary;
 mod caller;
 mod cloud_event;
 mod config;
@@ -19,10 +20,11 @@ mod metrics;
 mod read_token;
 mod refusal;
 mod route;
+mod schema;
 mod taken;
 mod types;
 
-pub use answer::{Accepted, EventDocument, Rejected};
+pub use answer::{Accepted, Rejected};
 pub use config::{ConfigError, DoorConfig};
 pub use door::Door;
 pub use route::router;

@@ -4,7 +4,9 @@
 //! believed for no longer than has gone by since.
 
 use crate::door::Door;
+use crate::elements::without_bom;
 use crate::refusal::Refusal;
+use crate::schema;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -22,15 +24,13 @@ const PROPERTY: &str = "read_token";
 /// Two ids, and room for how they are written.
 const BODY_BYTES_MAX: usize = 4 << 10;
 
-/// A page is opened.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
+/// A page is opened. Its schema is in `schema.rs`.
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PageOpened {
     /// What is read.
-    #[schema(max_length = 128, example = "article:7")]
     subject_id: String,
     /// Who reads; by default the `sub` of the JWT, or nobody in particular.
-    #[schema(min_length = 1, max_length = 120, example = "u42")]
     #[serde(default)]
     actor_id: Option<String>,
 }
@@ -53,7 +53,7 @@ pub struct SignedReadToken {
     post,
     path = "/v1/read-tokens",
     tag = "events",
-    request_body = PageOpened,
+    request_body = schema::PageOpened,
     responses(
         (status = 200, description = "The token", body = SignedReadToken),
         (status = 400, description = "Not JSON, or no valid ids", body = ApiProblem, content_type = "application/problem+json"),
@@ -72,7 +72,7 @@ pub(crate) async fn post_read_token(
     if media.as_str() != JSON {
         return Err(ApiProblem::unsupported_media_type(format!("This is {}", media.as_str()), &[JSON]));
     }
-    let body = read_body(body, BODY_BYTES_MAX, |_| Ok(())).await?;
+    let body = without_bom(read_body(&parts.headers, body, BODY_BYTES_MAX, |_| Ok(())).await?);
     let opened: PageOpened = serde_json::from_slice(&body)
         .map_err(|error| ApiProblem::bad_request(format!("The body is no page that is opened: {error}.")))?;
     let wrong = |name: &str| {

@@ -1,14 +1,17 @@
 //! `POST /v1/events`.
 
-use crate::answer::{Accepted, EventDocument};
+use crate::answer::Accepted;
 use crate::door::Door;
 use crate::read_token;
+use crate::schema::{Events, EventsProblem, Lines};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use tally_access::Principal;
 use tally_http::{ApiProblem, peer_of};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -17,28 +20,58 @@ pub fn router(door: Door) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(post_events)).routes(routes!(read_token::post_read_token)).with_state(door)
 }
 
+fn cloud_event() -> Value {
+    json!({"specversion": "1.0", "id": "01J9ZQ4N8G", "source": "/app", "type": "like", "subject": "article:7",
+        "data": {"actor_id": "u42"}})
+}
+
+/// How a body is compressed.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code)] // It describes a header.
+pub(crate) enum BodyCoding {
+    Gzip,
+    Zstd,
+    Identity,
+}
+
 /// Sends events.
 ///
-/// One event, an array, or one a line (NDJSON): up to 1,000 events and 1 MiB. The answer comes when the log has the
-/// valid ones durably. Whatever the answer, sending an event again with the same `event_id` and `occurred_at` is safe.
+/// One event, an array, or one a line (NDJSON), as they are or as CloudEvents: up to 1,000 events and 1 MiB, decompressed.
+/// The answer comes when the log has the valid ones durably. Whatever the answer, sending an event again with the same
+/// `event_id` and `occurred_at` is safe.
+///
+/// A CloudEvent is described by the schema `CloudEvent`; in binary mode its attributes are headers, and its data is the
+/// body, as JSON.
 #[utoipa::path(
     post,
     path = "/v1/events",
     tag = "events",
+    params(
+        ("Content-Encoding" = Option<BodyCoding>, Header, description = "How the body is compressed, if it is"),
+        ("ce-specversion" = Option<String>, Header, description = "Of a CloudEvent in binary mode: `1.0`"),
+        ("ce-id" = Option<String>, Header, description = "Of a CloudEvent in binary mode: `id`, percent-encoded"),
+        ("ce-source" = Option<String>, Header, description = "Of a CloudEvent in binary mode: `source`, percent-encoded"),
+        ("ce-type" = Option<String>, Header, description = "Of a CloudEvent in binary mode: `type`, percent-encoded"),
+        ("ce-subject" = Option<String>, Header, description = "Of a CloudEvent in binary mode: `subject`, percent-encoded"),
+        ("ce-time" = Option<String>, Header, description = "Of a CloudEvent in binary mode: `time`"),
+    ),
     request_body(content(
-        (EventDocument = "application/json"),
-        (String = "application/x-ndjson"),
-        (Object = "application/cloudevents+json"),
-        (Vec<Object> = "application/cloudevents-batch+json"),
+        (Events = "application/json"),
+        (Lines = "application/x-ndjson"),
+        // Their schema is `CloudEvent`. It does not stand here: openapi-python-client writes `isinstance` of a list where a
+        // body has several schemas, and that fails whenever it is called.
+        ("application/cloudevents+json", example = json!(cloud_event())),
+        ("application/cloudevents-batch+json", example = json!([cloud_event()])),
     )),
     responses(
         (status = 202, description = "The log has the valid events", body = Accepted),
-        (status = 400, description = "Not JSON, or no events", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 400, description = "Not JSON, not compressed as it says, or no events", body = ApiProblem, content_type = "application/problem+json"),
         (status = 408, description = "The body came too slowly", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 413, description = "More than 1,000 events or 1 MiB", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 415, description = "Another media type", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 422, description = "No valid event; `rejected` says why", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 429, description = "Too much under way, or all of it over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 413, description = "More than 1,000 events or 1 MiB, decompressed", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 415, description = "Another media type, or another compression; see Accept-Encoding", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 422, description = "No valid event; `rejected` says why", body = EventsProblem, content_type = "application/problem+json"),
+        (status = 429, description = "Too much under way, or all of it over a limit; see Retry-After", body = EventsProblem, content_type = "application/problem+json"),
         (status = 503, description = "The log does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
         (status = 507, description = "The log's disk is full; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),

@@ -1,13 +1,17 @@
 //! The event types that this door knows.
 
 use crate::refusal::{Refusal, closest};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// What the door does with the types that the topology names. Anything else is refused.
 #[derive(Clone, Debug, Default)]
-pub struct EventTypes(
+pub struct EventTypes {
     /// Sorted by name.
-    Vec<(Box<str>, Admittance)>,
-);
+    known: Vec<(Box<str>, Admittance)>,
+    /// What CloudEvents call them.
+    of_cloud_events: BTreeMap<String, String>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Admittance {
@@ -39,21 +43,47 @@ impl EventTypes {
         self.set(on, way("PUT")).set(off, way("DELETE"))
     }
 
+    /// Types of CloudEvents, and what they are called here.
+    pub fn of_cloud_events(self, names: BTreeMap<String, String>) -> Self {
+        Self { of_cloud_events: names, ..self }
+    }
+
+    /// The type of a CloudEvent as it is called here; one that has no other name stays.
+    pub(crate) fn translate(&self, event_type: &mut Option<Cow<'_, str>>) {
+        if let Some(known) = event_type.as_deref().and_then(|name| self.of_cloud_events.get(name)) {
+            *event_type = Some(Cow::Owned(known.clone()));
+        }
+    }
+
+    /// The types that are taken here, and whether they may come without an actor.
+    pub(crate) fn taken(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.known.iter().filter_map(|(name, admittance)| match admittance {
+            Admittance::Named => Some((&**name, false)),
+            Admittance::Anonymous => Some((&**name, true)),
+            Admittance::Elsewhere(_) => None,
+        })
+    }
+
+    /// What CloudEvents call types otherwise.
+    pub(crate) fn names_of_cloud_events(&self) -> impl Iterator<Item = &str> {
+        self.of_cloud_events.keys().map(String::as_str)
+    }
+
     fn set(mut self, name: &str, admittance: Admittance) -> Self {
         match self.find(name) {
-            Ok(at) => self.0[at].1 = admittance,
-            Err(at) => self.0.insert(at, (name.into(), admittance)),
+            Ok(at) => self.known[at].1 = admittance,
+            Err(at) => self.known.insert(at, (name.into(), admittance)),
         }
         self
     }
 
     fn find(&self, name: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|(known, _)| (**known).cmp(name))
+        self.known.binary_search_by(|(known, _)| (**known).cmp(name))
     }
 
     /// Whether an event of this type may come without an actor; or why it may not come at all.
     pub(crate) fn allows_anonymous(&self, name: &str) -> Result<bool, Refusal> {
-        match self.find(name).map(|at| &self.0[at].1) {
+        match self.find(name).map(|at| &self.known[at].1) {
             Ok(Admittance::Named) => Ok(false),
             Ok(Admittance::Anonymous) => Ok(true),
             Ok(Admittance::Elsewhere(way)) => Err(Refusal::field("type", format!("`{name}` {way}"))),
@@ -62,11 +92,10 @@ impl EventTypes {
     }
 
     fn unknown(&self, name: &str) -> String {
-        let taken = || self.0.iter().filter(|(_, admittance)| !matches!(admittance, Admittance::Elsewhere(_)));
-        match closest(name, self.0.iter().map(|(known, _)| &**known)) {
+        match closest(name, self.known.iter().map(|(known, _)| &**known)) {
             Some(known) => format!("`{name}` is not known here; did you mean `{known}`?"),
             None => {
-                let known: Vec<_> = taken().map(|(known, _)| &**known).collect();
+                let known: Vec<_> = self.taken().map(|(known, _)| known).collect();
                 format!("`{name}` is not known here; known are {}", known.join(", "))
             }
         }

@@ -43,7 +43,8 @@ fn bodies() -> Vec<Case> {
         case("not JSON", json("hello"), 400, "The body is not JSON: expected value at line 1 column 1"),
         case("torn off", json("{\"event_id\":"), 400, "not JSON: EOF"),
         case("two objects", json(format!("{GOOD}{GOOD}")), 400, "not JSON: trailing characters"),
-        case("a byte order mark", json(format!("\u{feff}{GOOD}")), 400, "not JSON: expected value"),
+        case("two byte order marks", json(format!("\u{feff}\u{feff}{GOOD}")), 400, "not JSON: expected value"),
+        case("nothing but a byte order mark", json("\u{feff}"), 400, "The body is empty."),
         case("comments", json(format!("{GOOD}// x")), 400, "not JSON: trailing characters"),
         case("a gap in an array", json(gap), 400, "not JSON: expected value"),
         case("an open array", json(open), 400, "not JSON: EOF"),
@@ -66,11 +67,13 @@ fn bodies() -> Vec<Case> {
 }
 
 fn headers() -> Vec<Case> {
-    let untyped = || Request::post("/v1/events").body(Body::from(GOOD)).unwrap();
+    let untyped = || Request::post("/v1/events").header("host", "door").body(Body::from(GOOD)).unwrap();
     let all = "accepted here: application/json, application/x-ndjson, application/cloudevents+json, \
                application/cloudevents-batch+json.";
     let mut zipped = json(GOOD);
     zipped.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+    let mut brotli = json(GOOD);
+    brotli.headers_mut().insert("content-encoding", "br".parse().unwrap());
     let mut get = json("");
     *get.method_mut() = axum::http::Method::GET;
     let mut elsewhere = json(GOOD);
@@ -81,7 +84,8 @@ fn headers() -> Vec<Case> {
         case("a form", request("application/x-www-form-urlencoded", GOOD), 415, "is not accepted"),
         case("no type at all", request("json", GOOD), 415, "is not a media type"),
         case("another charset", request("application/json; charset=latin1", GOOD), 415, "charset must be utf-8"),
-        case("compressed", zipped, 415, "must not be compressed"),
+        case("what is not compressed as it says", zipped, 400, "The body is not gzip"),
+        case("another compression", brotli, 415, "content-encoding is not accepted; accepted here: gzip, zstd"),
         case("another method", get, 405, "does not answer to GET"),
         case("another path", elsewhere, 404, "No route is at /v1/event."),
     ]
@@ -125,6 +129,8 @@ fn fields() -> Vec<Case> {
         ("}", ",\"userId\":\"u1\"}", "unknown field `userId`; did you mean `actor_id`?"),
         ("}", ",\"metadata\":{}}", "unknown field `metadata`; known are event_id, type, actor_id"),
         ("}", ",\"type\":\"like\"}", "duplicate field `type`"),
+        ("}", ",\"\\u0074ype\":\"like\"}", "duplicate field `type`"),
+        ("}", ",\"properties\":{\"a\":1,\"\\u0061\":1}}", "`properties` must not have a name twice"),
     ];
     let mut cases: Vec<_> = spoilt
         .map(|(from, to, text)| case(&format!("{from} -> {to}"), json(GOOD.replacen(from, to, 1)), 422, text))

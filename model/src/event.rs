@@ -100,6 +100,7 @@ impl Event {
             user_agent: self.user_agent.as_deref().map(Cow::Borrowed),
             duration_ms: self.duration_ms,
             properties: properties.as_deref().filter(|_| !self.properties.is_empty()).map(Cow::Borrowed),
+            at_door: false,
         }
         .write_json(out);
     }

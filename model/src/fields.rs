@@ -1,6 +1,7 @@
 //! An event as somebody sent it: borrowed fields, parsed and checked by one set of rules.
 
 use crate::event::{MAX_AHEAD_MS, Scalar};
+use crate::properties;
 use crate::{check_actor_id, check_event_id, check_event_type, check_subject_id, parse_ms};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -10,10 +11,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 /// The longest stay on a page: a day.
-const DURATION_MS_MAX: i64 = 86_400_000;
-const PROPERTIES_MAX: usize = 16;
-const PROPERTIES_BYTES_MAX: usize = 2 << 10;
-const USER_AGENT_BYTES_MAX: usize = 1 << 10;
+pub const DURATION_MS_MAX: i64 = 86_400_000;
+/// The longest user agent, in bytes.
+pub const USER_AGENT_BYTES_MAX: usize = 1 << 10;
 const FIELDS: &[&str] =
     &["event_id", "type", "actor_id", "subject_id", "occurred_at", "ip", "user_agent", "duration_ms", "properties"];
 
@@ -70,6 +70,8 @@ pub struct EventFields<'a> {
     pub duration_ms: Option<i64>,
     /// Scalars by name, as sent.
     pub properties: Option<Cow<'a, RawValue>>,
+    /// Whether a name among them must not repeat. What the log has is read as it always was: the last one counts.
+    pub at_door: bool,
 }
 
 impl<'a> EventFields<'a> {
@@ -117,16 +119,7 @@ impl<'a> EventFields<'a> {
     /// The properties, checked.
     pub fn parse_properties(&self) -> Result<BTreeMap<String, Scalar>, EventError> {
         let Some(raw) = &self.properties else { return Ok(BTreeMap::new()) };
-        let wrong = |reason| EventError::field("properties", reason);
-        if raw.get().len() > PROPERTIES_BYTES_MAX {
-            return Err(wrong("must have at most 2,048 bytes"));
-        }
-        let map: BTreeMap<String, Scalar> = serde_json::from_str(raw.get())
-            .map_err(|_| wrong("must be an object of strings, numbers, true and false"))?;
-        match map.len() > PROPERTIES_MAX {
-            true => Err(wrong("must have at most 16 entries")),
-            false => Ok(map),
-        }
+        properties::parse(raw, self.at_door).map_err(|reason| EventError::field("properties", reason))
     }
 
     /// Takes one property out, before the rules are checked: None where it is not there.
@@ -220,7 +213,7 @@ impl<'de> Visitor<'de> for Fields {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = EventFields::default();
+        let mut fields = EventFields { at_door: self.0 == UnknownFields::Refuse, ..EventFields::default() };
         while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
             match name.as_ref() {
                 "event_id" => set(&mut map, &mut fields.event_id, "event_id", |Text(t)| t)?,
@@ -378,6 +371,23 @@ mod tests {
         assert!(check(&json).unwrap_err().contains("at most 16"));
         let json = GOOD.replace('}', &format!(",\"properties\":{{\"a\":\"{}\"}}}}", "x".repeat(2048)));
         assert!(check(&json).unwrap_err().contains("2,048 bytes"));
+    }
+
+    #[test]
+    fn names_of_properties_do_not_repeat_at_the_door_and_the_last_one_counts_behind_it() {
+        for twice in
+            [r#""a":1,"a":1"#, r#""a":1,"b":2,"\u0061":3"#, r#""é":1,"\u00e9":2"#, r#""\ud83d\ude00":1,"😀":2"#]
+        {
+            let json = GOOD.replace('}', &format!(",\"properties\":{{{twice}}}}}"));
+            assert_eq!(check(&json), Err("`properties` must not have a name twice".into()), "{twice}");
+            let fields = EventFields::parse(json.as_bytes(), UnknownFields::Ignore).unwrap();
+            assert_eq!(fields.check(NOW_MS), Ok(()), "{twice}");
+        }
+        let json = GOOD.replace('}', r#","properties":{"a":1,"\u0061":3,"A":4}}"#);
+        let fields = EventFields::parse(json.as_bytes(), UnknownFields::Ignore).unwrap();
+        assert_eq!(fields.parse_properties().unwrap()["a"], Scalar::Int(3));
+        let one = GOOD.replace('}', r#","properties":{"a":1,"A":2,"\\u0061":3}}"#);
+        assert_eq!(check(&one), Ok(()));
     }
 
     #[test]

@@ -1,13 +1,27 @@
-//! The rules for ids: `Ok`, or why not.
+//! The rules for ids: `Ok`, or why not; and the same rules as patterns of ECMA-262, for descriptions.
 
 /// The longest event id, in bytes.
-const EVENT_ID_BYTES_MAX: usize = 64;
+pub const EVENT_ID_BYTES_MAX: usize = 64;
 /// The longest actor id, in bytes.
-const ACTOR_ID_BYTES_MAX: usize = 120;
+pub const ACTOR_ID_BYTES_MAX: usize = 120;
 /// The longest subject id, in bytes.
-const SUBJECT_ID_BYTES_MAX: usize = 128;
+pub const SUBJECT_ID_BYTES_MAX: usize = 128;
 /// The longest kind of a subject, and the longest event type, in bytes.
 const NAME_BYTES_MAX: usize = 32;
+
+/// Everything but braces, white space and control characters.
+macro_rules! opaque {
+    () => {
+        r"[^{}\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
+    };
+}
+
+/// What [`check_event_id`] takes, but for the length.
+pub const EVENT_ID_PATTERN: &str = "^[A-Za-z0-9._:-]+$";
+/// What [`check_actor_id`] takes, but for the length.
+pub const ACTOR_ID_PATTERN: &str = concat!("^", opaque!(), "$");
+/// What [`check_subject_id`] takes, but for the length.
+pub const SUBJECT_ID_PATTERN: &str = concat!("^[a-z][a-z0-9_-]{0,31}:", opaque!(), "$");
 
 /// 1-64 of `A-Za-z0-9._:-`.
 pub fn check_event_id(id: &str) -> Result<(), &'static str> {
@@ -83,6 +97,31 @@ fn check_opaque(id: &str) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    proptest! {
+        /// A pattern and the longest length together say what the check says.
+        #[test]
+        fn patterns_and_checks_are_the_same_rules(
+            id in "([a-z]{1,34}:)?[a-zA-Z0-9._:{} \t\n\0\u{7f}\u{85}\u{a0}\u{200b}\u{2028}\u{3000}\u{feff}é用😀-]{0,6}",
+            padding in 0usize..130,
+        ) {
+            let padded = format!("{id}{}", "x".repeat(padding));
+            for id in [&id, &padded] {
+                type Rule = (fn(&str) -> Result<(), &'static str>, &'static str, usize);
+                let rules: [Rule; 3] = [
+                    (check_event_id, EVENT_ID_PATTERN, EVENT_ID_BYTES_MAX),
+                    (check_actor_id, ACTOR_ID_PATTERN, ACTOR_ID_BYTES_MAX),
+                    (check_subject_id, SUBJECT_ID_PATTERN, SUBJECT_ID_BYTES_MAX),
+                ];
+                for (check, pattern, bytes_max) in rules {
+                    let matches = Regex::new(pattern).unwrap().is_match(id) && id.len() <= bytes_max;
+                    prop_assert_eq!(check(id).is_ok(), matches, "{:?} {}", id, pattern);
+                }
+            }
+        }
+    }
 
     #[test]
     fn event_ids() {

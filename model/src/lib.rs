@@ -10,6 +10,7 @@ mod hex;
 mod ids;
 mod problem;
 mod progress;
+mod properties;
 mod ranking;
 mod reaction;
 mod read_token;
@@ -26,11 +27,16 @@ pub use change::{
 };
 pub use counters::{CounterWindow, Counters};
 pub use event::{Event, MAX_AHEAD_MS, Scalar};
-pub use fields::{EventError, EventFields, UnknownFields};
+pub use fields::{DURATION_MS_MAX, EventError, EventFields, USER_AGENT_BYTES_MAX, UnknownFields};
 pub use hex::{hex, unhex};
-pub use ids::{check_actor_id, check_event_id, check_event_type, check_subject_id, check_subject_kind, subject_kind};
+pub use ids::{
+    ACTOR_ID_BYTES_MAX, ACTOR_ID_PATTERN, EVENT_ID_BYTES_MAX, EVENT_ID_PATTERN, SUBJECT_ID_BYTES_MAX,
+    SUBJECT_ID_PATTERN, check_actor_id, check_event_id, check_event_type, check_subject_id, check_subject_kind,
+    subject_kind,
+};
 pub use problem::Problem;
 pub use progress::{PROGRESS_KEY_PREFIX, ProgressMark, RootPosition};
+pub use properties::{PROPERTIES_BYTES_MAX, PROPERTIES_MAX};
 pub use ranking::{Ranked, Ranking};
 pub use reaction::Reaction;
 pub use read_token::ReadToken;

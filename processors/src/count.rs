@@ -69,6 +69,10 @@ impl Count {
 }
 
 impl Blueprint<Actions> for Count {
+    fn types_from_outside(&self) -> Vec<String> {
+        vec![self.event_type()]
+    }
+
     fn stores(&self) -> Vec<StoreSpec> {
         Vec::new()
     }

@@ -150,6 +150,11 @@ impl Toggle {
 }
 
 impl Blueprint<Actions> for Toggle {
+    fn types_from_outside(&self) -> Vec<String> {
+        // What the database owns comes from the API's transaction alone.
+        if self.is_owned() { Vec::new() } else { self.event_types() }
+    }
+
     fn stores(&self) -> Vec<StoreSpec> {
         vec![StoreSpec {
             name: self.node.clone(),

@@ -71,6 +71,10 @@ impl Unique {
 }
 
 impl Blueprint<Actions> for Unique {
+    fn types_from_outside(&self) -> Vec<String> {
+        vec![self.event_type()]
+    }
+
     fn stores(&self) -> Vec<StoreSpec> {
         Vec::new()
     }

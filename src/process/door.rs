@@ -47,6 +47,7 @@ pub fn door(site: &Site, args: &DoorArgs, rules: &CallerRules) -> Result<Door, F
     if let Some(owned) = owned_toggle(&site.topology) {
         types = types.owned_by_database(&owned.metric, &owned.on, &owned.off);
     }
+    types = types.of_cloud_events(site.topology.cloud_event_types.clone());
     let root = site.topology.root.to_string();
     let partitions = site.log.partitions(&root).map_err(Failure::no)?;
     let config = DoorConfig {

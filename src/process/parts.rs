@@ -29,7 +29,23 @@ pub struct Parts {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(title = "tally", description = "Events in, exact counts out. Errors are application/problem+json."))]
+#[openapi(
+    info(
+        title = "tally",
+        description = "Events in, exact counts out. Every error is application/problem+json (RFC 9457).",
+        contact(),
+    ),
+    servers((url = "/", description = "Where this description was read")),
+    tags(
+        (name = "events", description = "Events in, and what became of them"),
+        (name = "collects", description = "What the database keeps strongly consistent"),
+        (name = "counters", description = "Totals and series of subjects"),
+        (name = "rankings", description = "Boards"),
+        (name = "reactions", description = "Who has switched something on"),
+        (name = "live", description = "Changes as they come"),
+        (name = "operations", description = "For operators"),
+    ),
+)]
 struct Description;
 
 impl Parts {
@@ -57,8 +73,11 @@ impl Parts {
         let mut checks: Vec<Check> = Vec::new();
         let callers =
             roles.callers.as_ref().map(|(args, cache)| caller_rules(site, args, cache, access)).transpose()?;
+        let mut schemas = serde_json::Map::new();
         if let (Some(args), Some(callers)) = (&roles.ingest, &callers) {
-            described = described.merge(tally_ingest::router(door(site, args, callers)?));
+            let door = door(site, args, callers)?;
+            schemas = door.schemas();
+            described = described.merge(tally_ingest::router(door));
         }
         if let (Some((stores, reads)), Some(callers)) = (&roles.api, &callers) {
             let (reads, check) = read_side(site, (stores, reads, &roles.page), callers, self.sinks.as_ref(), stopping)?;
@@ -74,7 +93,7 @@ impl Parts {
         describe(&mut description);
         router = router.merge(metrics_page(site.registry.clone()));
         if roles.ingest.is_some() || roles.api.is_some() {
-            router = router.merge(openapi_page(&description).map_err(Failure::no)?);
+            router = router.merge(openapi_page(&description, schemas).map_err(Failure::no)?);
         }
         if roles.api.is_some() && roles.ingest.is_none() {
             router = router.merge(page::no_ingest(roles.page.ingest_url.as_deref()));

@@ -241,6 +241,7 @@ pub struct CollectAnswer {
     count: i64,
     /// For `after=`, where boards and totals are to contain it. Null where nothing had to change, or where the log has
     /// not confirmed it within half a second: it is safe, and comes later.
+    #[schema(required = true)]
     receipt: Option<String>,
 }
 

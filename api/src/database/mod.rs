@@ -85,6 +85,7 @@ impl<'a> Page<'a> {
 #[derive(Clone, Debug, PartialEq, serde::Serialize, utoipa::ToSchema)]
 pub struct NotCounted {
     /// Null where nobody could read it.
+    #[schema(required = true)]
     pub event_id: Option<String>,
     /// `duplicate`, `limited`, `late` or `dead`.
     pub verdict: String,

@@ -81,8 +81,8 @@ impl Dealer {
         self.keep_pace()?;
         let line = match line {
             // The door does not count empty lines either.
-            Line::Whole(line) if line.trim_ascii().is_empty() => return Ok(()),
-            Line::Whole(line) => line,
+            Line::Whole(line) if text_of(number, line).trim_ascii().is_empty() => return Ok(()),
+            Line::Whole(line) => text_of(number, line),
             Line::TooLong => {
                 self.report.reject(number, "longer than 1 MiB, and no door takes that");
                 return Ok(());
@@ -131,6 +131,12 @@ impl Lane {
         }
         self.sender.blocking_send(std::mem::take(&mut self.batch)).map_err(|_| Ended)
     }
+}
+
+/// A line without the byte order mark that may stand before the first one: in a batch it would stand anywhere.
+fn text_of(number: u64, line: &[u8]) -> &[u8] {
+    let marked = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| number == 1);
+    marked.unwrap_or(line)
 }
 
 /// Lines of which nobody can say whose they are go to the first lane: the door judges them.
@@ -191,6 +197,13 @@ mod tests {
             assert_eq!(lane(line), 0, "{line}");
         }
         assert_eq!(lane_of(b"{\"actor_id\":\"u1\xff\"}", 64), 0);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_not_part_of_the_first_line() {
+        assert_eq!(text_of(1, b"\xef\xbb\xbf{}"), b"{}");
+        assert_eq!(text_of(2, b"\xef\xbb\xbf{}"), b"\xef\xbb\xbf{}");
+        assert_eq!(text_of(1, b"{}"), b"{}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From the text of a file to a topology.
 
+use super::alias_section;
 use super::cut::{Cut, changelog};
 use super::document::Yaml;
 use super::edges;
@@ -46,6 +47,7 @@ impl<D: Dataflow> Topology<D> {
         let graph = Graph::resolve(&sections, report);
         edges::check(&sections, &graph, report);
         check_sinks(&sections, report);
+        check_aliases(&sections, report);
         let cut = Cut::new(&sections, &graph, report);
         let partitions = graph.root.and_then(|root| root_partitions(&sections, root));
         let (cut, partitions) = (cut?, partitions?);
@@ -73,6 +75,15 @@ fn check_sinks<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>)
                 report.add(name.span, format!("unknown topic `{}`", name.text), help);
             }
         }
+    }
+}
+
+/// What nodes take is known only where all of them could be read.
+fn check_aliases<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>) {
+    let blueprints: Option<Vec<_>> = sections.nodes.iter().map(|node| node.blueprint.as_deref()).collect();
+    if let Some(blueprints) = blueprints.filter(|_| sections.complete) {
+        let known = blueprints.into_iter().flat_map(Blueprint::types_from_outside).collect();
+        alias_section::check(&sections.aliases, &known, report);
     }
 }
 
@@ -217,5 +228,6 @@ fn assemble<D: Dataflow>(
             linger: sink.linger,
         });
     }
-    Some(Topology { settings: sections.settings, topics, root, subtopologies, sinks })
+    let aliases = sections.aliases.into_iter().map(|alias| (alias.name.text, alias.meant.text)).collect();
+    Some(Topology { settings: sections.settings, topics, root, subtopologies, sinks, cloud_event_types: aliases })
 }

@@ -3,6 +3,7 @@
 //! [`Topology::load`] reads the whole file and reports everything that is wrong with it at once. What it returns can be
 //! run as it is: edge types fit, names are unique, subtopologies are cut where the key changes.
 
+mod alias_section;
 mod cut;
 mod describe;
 mod deserializer;
@@ -78,6 +79,10 @@ pub trait Blueprint<D: Dataflow>: Send + Sync {
     /// Checks that need the rest of the graph. An error's path is empty or within the node's parameters.
     fn check(&self, _site: &BuildSite<'_, D>) -> Result<(), Vec<ParamError>> {
         Ok(())
+    }
+    /// The types of records that it takes and that may come from outside.
+    fn types_from_outside(&self) -> Vec<String> {
+        Vec::new()
     }
     /// The windows of its stores that other nodes decide, by store; part of the fingerprint beside [`StoreSpec::windows`].
     fn store_windows(&self, _site: &BuildSite<'_, D>) -> BTreeMap<String, Vec<String>> {
@@ -170,6 +175,8 @@ pub struct Topology<D: Dataflow> {
     pub subtopologies: Vec<Arc<Subtopology<D>>>,
     /// Sinks, in the order of the file.
     pub sinks: Vec<Sink>,
+    /// What CloudEvents call types of events, and the types that are meant.
+    pub cloud_event_types: BTreeMap<String, String>,
 }
 
 impl<D: Dataflow> Topology<D> {

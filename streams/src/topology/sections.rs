@@ -1,5 +1,6 @@
 //! The sections of a file, as written, and who has which name.
 
+use super::alias_section::{self, AliasSection};
 use super::document::{Entry, Yaml};
 use super::fields::{Fields, Name, is_name};
 use super::node_section::NodeSection;
@@ -11,8 +12,16 @@ use crate::processor::Dataflow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const KEYS: &[&str] =
-    &["application", "topic_prefix", "commit_interval", "late_after", "topics", "processors", "sinks"];
+const KEYS: &[&str] = &[
+    "application",
+    "topic_prefix",
+    "commit_interval",
+    "late_after",
+    "cloud_event_types",
+    "topics",
+    "processors",
+    "sinks",
+];
 /// Every entry is held against every other.
 const ENTRIES_MAX: usize = 1_000;
 const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(1);
@@ -27,6 +36,7 @@ pub(super) struct Sections<'r, D: Dataflow> {
     pub topics: Vec<TopicSection>,
     pub nodes: Vec<NodeSection<'r, D>>,
     pub sinks: Vec<SinkSection>,
+    pub aliases: Vec<AliasSection>,
     /// All three share their names.
     pub names: BTreeMap<String, Declared>,
     /// Whether topics and nodes could be read: otherwise an unknown name is nobody's mistake.
@@ -67,7 +77,8 @@ impl<'r, D: Dataflow> Sections<'r, D> {
         let sinks = fields.get("sinks").filter(|sinks| !sinks.is_empty());
         let sinks = entries("sinks", sinks, report).unwrap_or_default().iter();
         let sinks = sinks.map(|entry| SinkSection::read(entry, sink_types, report)).collect();
-        let mut sections = Self { settings, topics, nodes, sinks, names: BTreeMap::new(), complete };
+        let aliases = alias_section::read(fields.get("cloud_event_types"), report);
+        let mut sections = Self { settings, topics, nodes, sinks, aliases, names: BTreeMap::new(), complete };
         sections.name_all(report);
         // Nobody can name them: they come after the names are given.
         let implied: Vec<_> = sections.nodes.iter_mut().filter_map(NodeSection::implied).collect();
@@ -153,7 +164,7 @@ fn is_prefix(text: &str) -> bool {
 }
 
 /// What a section declares; it must declare something.
-fn entries<'y>(section: &str, yaml: Option<&'y Yaml>, report: &mut Report<'_>) -> Option<&'y [Entry]> {
+pub(super) fn entries<'y>(section: &str, yaml: Option<&'y Yaml>, report: &mut Report<'_>) -> Option<&'y [Entry]> {
     let yaml = yaml?;
     if yaml.is_empty() {
         report.add(yaml.span, format!("`{section}` is empty"), None);

@@ -1,0 +1,246 @@
+//! The schemas of what the door takes, for the description: made of the same constants and patterns that the checks use.
+//! `tests/description.rs` holds the door against them.
+
+use crate::types::EventTypes;
+use crate::{BODY_BYTES_MAX, EVENTS_MAX};
+use serde_json::{Map, Value, json};
+use tally_model::{
+    ACTOR_ID_BYTES_MAX, ACTOR_ID_PATTERN, DURATION_MS_MAX, EVENT_ID_BYTES_MAX, EVENT_ID_PATTERN, PROPERTIES_BYTES_MAX,
+    PROPERTIES_MAX, SUBJECT_ID_BYTES_MAX, SUBJECT_ID_PATTERN, USER_AGENT_BYTES_MAX,
+};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+/// The schemas by name, as the routes refer to them.
+pub(crate) fn schemas(types: &EventTypes) -> Map<String, Value> {
+    let schemas = [
+        ("Event", event(types)),
+        ("EventBatch", list_of("Event", "Events, each of which is checked alone.")),
+        ("Events", json!({"description": "One event or several.", "oneOf": [of("Event"), of("EventBatch")]})),
+        (
+            "Lines",
+            json!({"type": "string", "description": format!(
+                "One event a line, as in `Event`; empty lines do not count. At most {EVENTS_MAX} events and {BODY_BYTES_MAX} bytes."
+            )}),
+        ),
+        ("Properties", properties()),
+        ("CloudEvent", cloud_event(types)),
+        ("CloudEventData", cloud_event_data()),
+        ("PageOpened", page_opened()),
+        ("EventsProblem", events_problem()),
+    ];
+    schemas.map(|(name, schema)| (name.to_owned(), schema)).into_iter().collect()
+}
+
+fn of(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn list_of(name: &str, description: &str) -> Value {
+    json!({"type": "array", "description": description, "items": of(name), "minItems": 1, "maxItems": EVENTS_MAX})
+}
+
+fn event(types: &EventTypes) -> Value {
+    let anonymous: Vec<_> = types.taken().filter(|(_, anonymous)| *anonymous).map(|(name, _)| name).collect();
+    json!({
+        "type": "object",
+        "description": format!(
+            "Something that somebody did. `actor_id` may be absent for {} alone; `duration_ms` is required for `read`.",
+            listed(&anonymous)
+        ),
+        "required": ["event_id", "type", "subject_id"],
+        "additionalProperties": false,
+        "properties": {
+            "event_id": id(
+                "With `actor_id` the idempotency key: sent again, it counts once.",
+                EVENT_ID_PATTERN, EVENT_ID_BYTES_MAX, "01J9ZQ4N8G",
+            ),
+            "type": {
+                "type": "string",
+                "description": "What was done: a type that the topology counts.",
+                "enum": types.taken().map(|(name, _)| name).collect::<Vec<_>>(),
+                "example": "like",
+            },
+            "actor_id": actor_id("Who did it."),
+            "subject_id": subject_id("What it was done to: `kind:id`."),
+            "occurred_at": occurred_at(),
+            "ip": ip(),
+            "user_agent": user_agent(),
+            "duration_ms": duration_ms(),
+            "properties": of("Properties"),
+        },
+        // Beside the required ones: what depends on the type.
+        "if": {"required": ["type"], "properties": {"type": {"const": "read"}}},
+        "then": {"required": ["duration_ms"], "properties": {"duration_ms": {}}},
+        "else": {
+            "if": {"required": ["type"], "properties": {"type": {"enum": anonymous}}},
+            "else": {"required": ["actor_id"], "properties": {"actor_id": {}}},
+        },
+    })
+}
+
+fn id(description: &str, pattern: &str, bytes_max: usize, example: &str) -> Value {
+    json!({
+        "type": "string",
+        "description": description,
+        "minLength": 1,
+        "maxLength": bytes_max,
+        "pattern": pattern,
+        "example": example,
+        "x-utf8-bytes-max": bytes_max,
+    })
+}
+
+fn actor_id(what: &str) -> Value {
+    let rule = format!("{what} At most {ACTOR_ID_BYTES_MAX} bytes of UTF-8 without braces, white space and controls.");
+    id(&rule, ACTOR_ID_PATTERN, ACTOR_ID_BYTES_MAX, "u42")
+}
+
+fn subject_id(what: &str) -> Value {
+    let rule =
+        format!("{what} At most {SUBJECT_ID_BYTES_MAX} bytes of UTF-8 without braces, white space and controls.");
+    id(&rule, SUBJECT_ID_PATTERN, SUBJECT_ID_BYTES_MAX, "article:7")
+}
+
+fn occurred_at() -> Value {
+    json!({
+        "description": "When: RFC 3339, or milliseconds since 1970. At most 5 minutes ahead of the server's clock; by \
+                        default now.",
+        "oneOf": [
+            {"type": "string", "format": "date-time", "example": "2026-11-21T08:00:00.123Z"},
+            {"type": "integer", "format": "int64", "minimum": 0, "example": 1_795_248_000_123_i64},
+        ],
+    })
+}
+
+fn ip() -> Value {
+    json!({
+        "type": "string",
+        "format": "ip",
+        "description": "From where: an IPv4 or IPv6 address; by default the caller's.",
+        "example": "203.0.113.9",
+    })
+}
+
+fn user_agent() -> Value {
+    json!({
+        "type": "string",
+        "description": format!("With what, in at most {USER_AGENT_BYTES_MAX} bytes of UTF-8; by default the caller's."),
+        "maxLength": USER_AGENT_BYTES_MAX,
+        "x-utf8-bytes-max": USER_AGENT_BYTES_MAX,
+    })
+}
+
+fn duration_ms() -> Value {
+    json!({
+        "type": "integer",
+        "format": "int64",
+        "description": "How long, in milliseconds.",
+        "minimum": 0,
+        "maximum": DURATION_MS_MAX,
+    })
+}
+
+fn properties() -> Value {
+    json!({
+        "type": "object",
+        "description": format!(
+            "What else is known, by name: texts, numbers and booleans, in at most {PROPERTIES_BYTES_MAX} bytes of JSON."
+        ),
+        "maxProperties": PROPERTIES_MAX,
+        "additionalProperties": {"oneOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]},
+        "example": {"source": "feed", "position": 3},
+    })
+}
+
+fn cloud_event(types: &EventTypes) -> Value {
+    let names: Vec<_> = types.taken().map(|(name, _)| name).chain(types.names_of_cloud_events()).collect();
+    json!({
+        "type": "object",
+        "description": "A CloudEvent 1.0. `id`, `type`, `subject` and `time` are those of the event, `data` has the rest; \
+                        other attributes are extensions, and passed over.",
+        "required": ["specversion", "id", "source", "type", "subject"],
+        "properties": {
+            "specversion": {"type": "string", "enum": ["1.0"]},
+            "id": id("As `event_id` of an event.", EVENT_ID_PATTERN, EVENT_ID_BYTES_MAX, "01J9ZQ4N8G"),
+            "source": {"type": "string", "description": "Who made it.", "minLength": 1, "example": "/app"},
+            "type": {
+                "type": "string",
+                "description": "As `type` of an event, or a name that `cloud_event_types` of the topology has for one.",
+                "enum": names,
+                "example": "like",
+            },
+            "subject": subject_id("As `subject_id` of an event."),
+            "time": {"type": ["string", "null"], "format": "date-time", "description": "By default now."},
+            "datacontenttype": {
+                "type": ["string", "null"],
+                "description": "The media type of `data`: JSON.",
+                "pattern": r"^[^;]*([/+][Jj][Ss][Oo][Nn])\s*(;.*)?$",
+                "example": "application/json",
+            },
+            "data": {"oneOf": [of("CloudEventData"), {"type": "null"}]},
+        },
+    })
+}
+
+fn cloud_event_data() -> Value {
+    json!({
+        "type": "object",
+        "description": "What an event has beside the attributes of a CloudEvent. `actor_id` and `duration_ms` are required \
+                        as in `Event`.",
+        "additionalProperties": false,
+        "properties": {
+            "actor_id": actor_id("Who did it."),
+            "ip": ip(),
+            "user_agent": user_agent(),
+            "duration_ms": duration_ms(),
+            "properties": of("Properties"),
+        },
+    })
+}
+
+fn page_opened() -> Value {
+    let mut actor_id = actor_id("Who reads; by default the `sub` of the JWT, or nobody in particular.");
+    actor_id["type"] = json!(["string", "null"]);
+    json!({
+        "type": "object",
+        "description": "A page that is opened.",
+        "required": ["subject_id"],
+        "additionalProperties": false,
+        "properties": {"subject_id": subject_id("What is read: `kind:id`."), "actor_id": actor_id},
+    })
+}
+
+fn events_problem() -> Value {
+    let rejected = json!({
+        "type": "array",
+        "description": "The events that are meant, and why; absent where it is not about events.",
+        "items": of("Rejected"),
+    });
+    json!({
+        "description": "A problem, with the events that it is about.",
+        "allOf": [of("Problem"), {"type": "object", "properties": {"rejected": rejected}}],
+    })
+}
+
+fn listed(names: &[&str]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { "no type".into() } else { names.join(", ") }
+}
+
+/// Types that stand for these schemas where routes are described. Nothing is ever made of them.
+macro_rules! named {
+    ($($name:ident),* $(,)?) => {$(
+        pub(crate) enum $name {}
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new().into()
+            }
+        }
+
+        impl ToSchema for $name {}
+    )*};
+}
+
+named!(Events, Lines, PageOpened, EventsProblem);

@@ -1,0 +1,58 @@
+//! The properties of an event: scalars by name.
+
+use crate::event::Scalar;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The most entries.
+pub const PROPERTIES_MAX: usize = 16;
+/// The longest text of all of them, in bytes, as it was sent.
+pub const PROPERTIES_BYTES_MAX: usize = 2 << 10;
+
+/// Reads them, or says which rule they break. A name that is there twice is refused where `unique` wants that; else the
+/// last one counts.
+pub(crate) fn parse(raw: &RawValue, unique: bool) -> Result<BTreeMap<String, Scalar>, &'static str> {
+    if raw.get().len() > PROPERTIES_BYTES_MAX {
+        return Err("must have at most 2,048 bytes");
+    }
+    let mut repeats = false;
+    let map = Properties { repeats: &mut repeats }.deserialize(&mut serde_json::Deserializer::from_str(raw.get()));
+    let map = map.map_err(|_| "must be an object of strings, numbers, true and false")?;
+    match () {
+        () if repeats && unique => Err("must not have a name twice"),
+        () if map.len() > PROPERTIES_MAX => Err("must have at most 16 entries"),
+        () => Ok(map),
+    }
+}
+
+struct Properties<'r> {
+    repeats: &'r mut bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Properties<'_> {
+    type Value = BTreeMap<String, Scalar>;
+
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<Self::Value, D::Error> {
+        de.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Properties<'_> {
+    type Value = BTreeMap<String, Scalar>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of scalars")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut properties = BTreeMap::new();
+        // Names are compared as they read, not as they are written: `a` and `\u0061` are one.
+        while let Some(name) = map.next_key::<String>()? {
+            let value = map.next_value()?;
+            *self.repeats |= properties.insert(name, value).is_some();
+        }
+        Ok(properties)
+    }
+}
