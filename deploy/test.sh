@@ -75,6 +75,7 @@ stage "lints" 810 cargo clippy --workspace --all-targets -- -D warnings
 stage "build" 1140 cargo test --workspace --lib --bins --tests --no-run
 stage "browser" 180 browser
 stage "schema" 90 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/schema.sh
+stage "clients" 240 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/clients.sh
 stage "services" 60 deploy/services.sh start "$services_dir"
 use_services
 stage "tests" 1140 cargo test --workspace --lib --bins --tests --no-fail-fast
