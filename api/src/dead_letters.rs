@@ -184,7 +184,7 @@ pub async fn dead_letters(State(api): State<Arc<Api>>, RawQuery(query): RawQuery
 #[utoipa::path(
     get,
     path = "/v1/dead-letters/reasons",
-    tag = "operation",
+    tag = "operations",
     responses(
         (status = 200, description = "The reasons; none where there are no dead letters", body = ReasonsAnswer),
         (status = 400, description = "A parameter: it takes none", body = ApiProblem, content_type = "application/problem+json"),

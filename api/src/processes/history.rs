@@ -35,16 +35,21 @@ pub struct Sample {
     /// When it was taken (RFC 3339).
     at: String,
     /// Events that came in since the sample before; null in the first one, and where the log did not answer.
+    #[schema(required = true)]
     events: Option<u64>,
     /// Events that were not in every store; null where log or database did not answer.
+    #[schema(required = true)]
     lag_records: Option<u64>,
     /// How far the slowest partition was behind.
+    #[schema(required = true)]
     lag_seconds: Option<f64>,
     /// Values that processors could not take since the sample before; null where no process that can be seen counts, and
     /// where those that do were not seen before.
+    #[schema(required = true)]
     rejected: Option<u64>,
     /// Failures of sinks since the sample before; null where no process that can be seen has sinks, and where those that do
     /// were not seen before.
+    #[schema(required = true)]
     store_errors: Option<u64>,
 }
 

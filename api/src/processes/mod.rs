@@ -54,12 +54,15 @@ pub struct ProcessesAnswer {
 pub struct ProcessItem {
     /// As in `--peers`; absent for the process that answers.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub address: Option<String>,
     /// Its metrics as Prometheus text; absent where it does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub metrics: Option<String>,
     /// Why there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub error: Option<String>,
 }
 
