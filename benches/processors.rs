@@ -152,7 +152,7 @@ fn processors(log: &Arc<MemoryLog>, topology: Topology<Actions>, state: Option<&
     let metrics = StreamMetrics::new(&prometheus::Registry::new()).expect("metrics");
     let (started, wall) = (cpu_seconds(), Instant::now());
     let mut thread = StreamThread::new(log.clone(), site, Limits::default(), metrics).expect("a thread");
-    while thread.poll_once(clock(), Duration::from_millis(10)).expect("a step") != Polling::Idle || !at_rest(log) {}
+    while thread.poll_once(Now::both(clock()), Duration::from_millis(10)).expect("a step") != Polling::Idle || !at_rest(log) {}
     let seconds = cpu_seconds() - started;
     let log = log.as_ref();
     let records = |topic: &str| -> u64 {

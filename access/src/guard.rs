@@ -1,6 +1,6 @@
 //! Stands in front of every route: who is asking, and may they?
 
-use crate::Clock;
+use crate::{Clock, Moment};
 use crate::buckets::{Buckets, Demands, Rule};
 use crate::jwt::{JwtRules, KeySet};
 use crate::keys::{KEY_PREFIX, KeyRing};
@@ -65,14 +65,14 @@ impl Guard {
         let lasts = route.as_str() == LIVE;
         let query_token = if lasts { take_token(request.uri_mut()) } else { None };
         let credential = Credential::shown(request.headers(), query_token.as_deref())?;
-        let now_ms = (self.0.clock)();
-        let principal = self.0.find(&credential, now_ms)?;
+        let now = (self.0.clock)();
+        let principal = self.0.find(&credential, now)?;
         // What lasts outlives the request that the credential is borrowed from.
         let leave = lasts.then(|| Leave {
             guard: self.clone(),
             credential: credential.into_owned(),
             scope,
-            given_at_ms: now_ms,
+            given_at_ms: now.monotonic_ms,
         });
         if !principal.scopes.allow(scope) {
             return Err(Refusal::Scope(scope));
@@ -139,10 +139,10 @@ impl<'a> Credential<'a> {
 }
 
 impl Inner {
-    fn find(&self, credential: &Credential<'_>, now_ms: i64) -> Result<Arc<Principal>, Refusal> {
+    fn find(&self, credential: &Credential<'_>, now: Moment) -> Result<Arc<Principal>, Refusal> {
         match (credential, &self.keys, &self.tokens) {
-            (Credential::Token(token), _, Some((tokens, rules))) => tokens.get().find(token, rules, now_ms),
-            (Credential::Key(key), Some(keys), _) => keys.get().find(key, now_ms),
+            (Credential::Token(token), _, Some((tokens, rules))) => tokens.get().find(token, rules, now),
+            (Credential::Key(key), Some(keys), _) => keys.get().find(key, now.wall_ms),
             (Credential::Key(_), None, _) => Err(Refusal::Invalid("JWTs are taken here, and no keys".into())),
             (Credential::Token(_), _, None) => Err(Refusal::Invalid("keys are taken here, and no JWTs".into())),
         }

@@ -9,6 +9,7 @@ mod verified;
 
 pub use jwks::KeySet;
 
+use crate::Moment;
 use crate::principal::Principal;
 use crate::refusal::Refusal;
 use base64::Engine;
@@ -44,17 +45,17 @@ fn invalid(why: impl Into<Cow<'static, str>>) -> Refusal {
 
 impl KeySet {
     /// Whose token this is. One that was good is remembered for a while.
-    pub(crate) fn find(&self, token: &str, rules: &JwtRules, now_ms: i64) -> Result<Arc<Principal>, Refusal> {
+    pub(crate) fn find(&self, token: &str, rules: &JwtRules, now: Moment) -> Result<Arc<Principal>, Refusal> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(invalid("it is too long"));
         }
-        if let Some(principal) = self.verified.get(token, now_ms) {
+        if let Some(principal) = self.verified.get(token, now) {
             return Ok(principal);
         }
         let claims = self.verify(token)?;
-        let (principal, expires_at_ms) = claims.check(rules, now_ms)?;
+        let (principal, expires_at_ms) = claims.check(rules, now.wall_ms)?;
         let principal = Arc::new(principal);
-        self.verified.put(token, principal.clone(), now_ms, expires_at_ms);
+        self.verified.put(token, principal.clone(), now, expires_at_ms);
         Ok(principal)
     }
 

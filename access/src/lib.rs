@@ -31,5 +31,22 @@ pub use principal::Principal;
 pub use reload::Reloading;
 pub use scope::{Scope, Scopes, scope_of};
 
-/// A clock: milliseconds since 1970.
-pub type Clock = std::sync::Arc<dyn Fn() -> i64 + Send + Sync>;
+/// A clock.
+pub type Clock = std::sync::Arc<dyn Fn() -> Moment + Send + Sync>;
+
+/// What two clocks show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Milliseconds since 1970: for what keys and tokens say. It may jump.
+    pub wall_ms: i64,
+    /// Milliseconds by a clock that is never set: for how long something is remembered.
+    pub monotonic_ms: i64,
+}
+
+impl Moment {
+    /// Both show the same.
+    #[cfg(test)]
+    fn both(ms: i64) -> Self {
+        Self { wall_ms: ms, monotonic_ms: ms }
+    }
+}

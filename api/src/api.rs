@@ -16,13 +16,14 @@ use crate::totals::Template;
 use crate::warm_up::warm_up;
 use crate::{counters, dead_letters, progress, rankings, reactions, receipts, topology};
 use prometheus::Registry;
+use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tally_cache::redis::RedisAddress;
 use tally_cache::{Admit, CacheLimits, MemoryCache};
 use tally_http::Check;
 use tally_model::ReceiptKey;
-use tally_streams::log::Log;
+use tally_streams::log::{Lag, Log, Time};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -40,8 +41,8 @@ pub struct Parts {
     pub cache: CacheLayer,
     /// What signed the receipts.
     pub receipt_key: ReceiptKey,
-    /// Milliseconds since 1970.
-    pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// What time it is.
+    pub clock: Time,
     /// The live streams.
     pub live: LiveConfig,
     /// The other processes, for those who watch all of them.
@@ -70,7 +71,9 @@ pub struct Api {
     pub(crate) database: Arc<ReadDatabase>,
     pub(crate) loader: Arc<Loader>,
     pub(crate) receipt_key: ReceiptKey,
-    pub(crate) clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    pub(crate) clock: Time,
+    /// By root partition, for as long as events wait there.
+    pub(crate) lags: Mutex<HashMap<u32, Lag>>,
     pub(crate) append_times: AppendTimes,
     /// All boards, where somebody in this process fills it.
     pub(crate) boards: Option<Arc<MemoryCache>>,
@@ -128,7 +131,7 @@ impl Api {
             }
         };
         // Nobody can foresee it, so no id of another process is taken for one of this.
-        let process = std::hash::RandomState::new().hash_one(clock());
+        let process = std::hash::RandomState::new().hash_one(clock().wall_ms);
         let live = Live::new(live, process, metrics.live.clone());
         let loader =
             Loader::new(&config, template, Caches { totals: cache, subjects, redis }, database.clone(), metrics);
@@ -140,6 +143,7 @@ impl Api {
             loader,
             receipt_key,
             clock,
+            lags: Mutex::default(),
             append_times,
             boards,
             board_flights: Flights::default(),

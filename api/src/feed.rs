@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tally_cache::{CachedCounters, MemoryCache, Position};
 use tally_model::{Counters, PROGRESS_KEY_PREFIX, Ranking, Roots};
-use tally_streams::log::{Consumer, Log, LogError, Polled, Record, TopicPartition};
+use tally_streams::log::{Consumer, Lag, Log, LogError, Now, Polled, Record, Time, TopicPartition};
 
 /// How long a poll waits for records; also how long a stop may go unnoticed.
 const POLL: Duration = Duration::from_millis(100);
@@ -39,7 +39,9 @@ pub struct Follower {
     /// What the log held when reading began, for those that are not there yet. A reader of the cache would go back in
     /// time before.
     goals: Vec<(TopicPartition, u64)>,
+    /// By the monotonic clock.
     measured_at_ms: i64,
+    clock_lag: Lag,
 }
 
 /// What a topic holds.
@@ -66,7 +68,7 @@ impl Feed {
         name: &str,
         mut follower: Follower,
         metrics: ApiMetrics,
-        clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+        clock: Time,
     ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -125,7 +127,8 @@ impl Follower {
             version: 0,
         };
         let partitions = (0..partitions).map(followed).collect();
-        Self { log, cache, content, partitions, consumer: None, goals: Vec::new(), measured_at_ms: i64::MIN }
+        let (consumer, goals, clock_lag) = (None, Vec::new(), Lag::default());
+        Self { log, cache, content, partitions, consumer, goals, measured_at_ms: i64::MIN, clock_lag }
     }
 
     /// Reads what comes within `timeout`. After an error the cache may not be believed until this succeeds again.
@@ -196,13 +199,13 @@ impl Follower {
         Ok(())
     }
 
-    fn measure(&mut self, metrics: &ApiMetrics, now_ms: i64) {
+    fn measure(&mut self, metrics: &ApiMetrics, now: Now) {
         // What is told is about subjects.
-        let is_recent = now_ms >= self.measured_at_ms && now_ms.saturating_sub(self.measured_at_ms) < MEASURE_EVERY_MS;
+        let is_recent = now.since_ms(self.measured_at_ms) < MEASURE_EVERY_MS;
         if is_recent || !matches!(self.content, Content::Totals(_)) {
             return;
         }
-        self.measured_at_ms = now_ms;
+        self.measured_at_ms = now.monotonic_ms;
         let (subjects, size_bytes) = self.cache.size();
         metrics.view_subjects.set(subjects as i64);
         metrics.view_size_bytes.set(size_bytes as i64);
@@ -215,7 +218,7 @@ impl Follower {
         }
         let roots = self.partitions.iter().flat_map(|partition| partition.roots.merged());
         if let Some(clock_ms) = roots.map(|root| root.clock_ms).filter(|clock_ms| *clock_ms > i64::MIN).min() {
-            metrics.view_clock_lag_seconds.set(now_ms.saturating_sub(clock_ms).max(0) as f64 / 1_000.0);
+            metrics.view_clock_lag_seconds.set(self.clock_lag.clock_ms(clock_ms, now) as f64 / 1_000.0);
         }
     }
 }

@@ -9,7 +9,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tally_http::ApiProblem;
 use tally_model::RootPosition;
 use tally_streams::log::{LogError, TopicPartition};
@@ -38,7 +38,7 @@ pub struct PartitionProgress {
     applied: BTreeMap<&'static str, Option<u64>>,
     /// Events that are not in every store yet.
     lag_records: u64,
-    /// How long ago the last store was up to date; 0 where nothing is missing, null where nothing was ever stored.
+    /// How long ago the last store was up to date; 0 only where nothing is missing, null where nothing was ever stored.
     #[schema(required = true)]
     lag_seconds: Option<f64>,
 }
@@ -104,8 +104,7 @@ pub async fn read(api: &Arc<Api>) -> Result<ProgressAnswer, Unread> {
         }
         let all = least(stores.iter().map(|(_, root)| *root));
         let lag_records = end.saturating_sub(all.map_or(start, |root| root.next_offset));
-        let behind = |root: RootPosition| ((api.clock)().saturating_sub(root.clock_ms)).max(0) as f64 / 1_000.0;
-        let lag_seconds = if lag_records == 0 { Some(0.0) } else { all.map(behind) };
+        let lag_seconds = api.lag_ms(partition, all, lag_records).map(|ms| ms as f64 / 1_000.0);
         let applied = stores.into_iter().map(|(store, root)| (store, root.map(|root| root.next_offset))).collect();
         PartitionProgress { partition, end, committed, applied, lag_records, lag_seconds }
     });
@@ -126,6 +125,21 @@ impl ProgressAnswer {
     /// How far the slowest partition is behind; None where that is unknown of one.
     pub fn lag_seconds(&self) -> Option<f64> {
         self.partitions.iter().try_fold(0.0, |most: f64, partition| Some(most.max(partition.lag_seconds?)))
+    }
+}
+
+impl Api {
+    /// How long ago everything was up to date, in milliseconds. Whatever the clocks say, it is never 0 while records wait,
+    /// and at least as long as this process has seen them wait at the same place.
+    fn lag_ms(&self, partition: u32, stored: Option<RootPosition>, lag_records: u64) -> Option<i64> {
+        let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
+        if lag_records == 0 {
+            lags.remove(&partition);
+            return Some(0);
+        }
+        let (now, root) = ((self.clock)(), stored?);
+        let standing_ms = lags.entry(partition).or_default().standing_ms(root.next_offset as i64, now);
+        Some(now.wall_ms.saturating_sub(root.clock_ms).max(standing_ms).max(1))
     }
 }
 

@@ -124,7 +124,7 @@ pub async fn rankings(
     let after = After::parse(&api, &query)?;
     let Some(rankings) = &api.config.rankings else {
         // Nothing is missing from nothing.
-        let freshness = Freshness::new((api.clock)()).judged(after.map(|_| true));
+        let freshness = Freshness::new((api.clock)().wall_ms).judged(after.map(|_| true));
         let keep = freshness.keep(Keep::Briefly);
         return has.reply(&BoardsAnswer { boards: Vec::new(), freshness }, keep);
     };

@@ -76,5 +76,5 @@ async fn is_forgotten(api: &Arc<Api>, receipt: &Receipt) -> Result<bool, ApiProb
         tracing::warn!("log: {error}");
         ApiProblem::unavailable("The log does not answer. Try again.", 1)
     })?;
-    Ok(appended_at_ms.is_none_or(|appended_at_ms| (api.clock)() - appended_at_ms > REMEMBERED_MS))
+    Ok(appended_at_ms.is_none_or(|appended_at_ms| (api.clock)().wall_ms - appended_at_ms > REMEMBERED_MS))
 }

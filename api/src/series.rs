@@ -54,7 +54,7 @@ pub async fn series(
     after: Option<After>,
 ) -> Result<SeriesAnswer, ApiProblem> {
     let (window_ms, metrics) = window(api, query)?;
-    let (first_ms, last_ms) = span(query, window_ms, (api.clock)())?;
+    let (first_ms, last_ms) = span(query, window_ms, (api.clock)().wall_ms)?;
     // Windows come from one topic; where the topology has any, it has that.
     let topic = api.config.windows_topic.as_ref().ok_or_else(ApiProblem::internal)?;
     let freshness = freshness(api, topic, after.as_ref()).await?;

@@ -261,6 +261,10 @@ impl World {
             && at_end("tally-by-subject_id-by-board-repartition")
     }
 
+    fn now(&self) -> Now {
+        Now::both(self.now_ms())
+    }
+
     fn now_ms(&self) -> i64 {
         self.time_ms.load(Ordering::Relaxed)
     }
@@ -275,7 +279,7 @@ impl World {
         let minute = self.now_ms() / MINUTE;
         while self.now_ms() / MINUTE == minute {
             for thread in threads.iter_mut().flatten() {
-                thread.poll_once(self.now_ms(), Duration::ZERO).unwrap_or_else(|e| panic!("at the end: {e}"));
+                thread.poll_once(self.now(), Duration::ZERO).unwrap_or_else(|e| panic!("at the end: {e}"));
             }
             self.time_ms.fetch_add(20, Ordering::Relaxed);
         }
@@ -344,7 +348,7 @@ fn run(seed: u64, faults: bool) {
             _ => {
                 let i = random.random_range(0..2);
                 if let Some(thread) = &mut threads[i] {
-                    let polling = thread.poll_once(world.time_ms.load(Ordering::Relaxed), Duration::ZERO);
+                    let polling = thread.poll_once(world.now(), Duration::ZERO);
                     polling.unwrap_or_else(|e| panic!("seed {seed}: {e}"));
                 }
             }
@@ -354,7 +358,7 @@ fn run(seed: u64, faults: bool) {
     // One more life: what is committed is all there is.
     for thread in threads.iter_mut().flatten() {
         thread.leave().unwrap();
-        while thread.poll_once(world.time_ms.load(Ordering::Relaxed), Duration::ZERO).unwrap() != Polling::Left {
+        while thread.poll_once(world.now(), Duration::ZERO).unwrap() != Polling::Left {
             world.time_ms.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -401,7 +405,7 @@ fn a_task_that_a_sibling_still_has_does_not_keep_the_others_waiting() {
             assert!(i < 5_000, "it never is");
             let (key, value) = event(&mut random, i);
             world.append(&key, value);
-            thread.poll_once(world.now_ms(), Duration::ZERO).unwrap();
+            thread.poll_once(world.now(), Duration::ZERO).unwrap();
             world.time_ms.fetch_add(20, Ordering::Relaxed);
             if done() {
                 return;

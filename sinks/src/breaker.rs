@@ -1,4 +1,7 @@
-//! When to try again after a failure, and how much.
+//! When to try again after a failure, and how much. Waits go by the monotonic clock: a wall clock that is set back or
+//! forward makes none longer or shorter.
+
+use tally_streams::log::Now;
 
 /// The first wait.
 const FIRST_MS: i64 = 100;
@@ -45,10 +48,9 @@ pub enum Permit {
 }
 
 impl Breaker {
-    /// What to do now. A clock that was set back makes no wait longer.
-    pub fn permit(&self, now_ms: i64) -> Permit {
-        let elapsed_ms = now_ms - self.from_ms;
-        let left_ms = if elapsed_ms < 0 { 0 } else { self.wait_ms - elapsed_ms };
+    /// What to do now.
+    pub fn permit(&self, now: Now) -> Permit {
+        let left_ms = self.wait_ms - now.since_ms(self.from_ms);
         match self.state {
             _ if left_ms > 0 => Permit::Wait(left_ms),
             State::Open => Permit::Probe,
@@ -57,13 +59,13 @@ impl Breaker {
     }
 
     /// After a failure; how long to wait. `jitter` is a random number from 0 to 1.
-    pub fn fail(&mut self, now_ms: i64, jitter: f64) -> i64 {
+    pub fn fail(&mut self, now: Now, jitter: f64) -> i64 {
         let full_ms = FIRST_MS.saturating_mul(1 << self.failures.min(20)).min(LONGEST_MS);
         self.failures = self.failures.saturating_add(1);
         if self.failures >= TRIP {
             self.state = State::Open;
         }
-        self.from_ms = now_ms;
+        self.from_ms = now.monotonic_ms;
         self.wait_ms = full_ms - (full_ms as f64 / 2.0 * jitter.clamp(0.0, 1.0)) as i64;
         self.wait_ms
     }
@@ -96,36 +98,41 @@ impl Breaker {
 mod tests {
     use super::*;
 
+    /// A wall clock that tells nothing.
+    fn at(monotonic_ms: i64) -> Now {
+        Now { wall_ms: -monotonic_ms, monotonic_ms }
+    }
+
     #[test]
     fn waits_double_up_to_a_limit_and_start_over_after_a_success() {
         let mut breaker = Breaker::default();
-        assert_eq!(breaker.permit(0), Permit::Go);
-        let waits: Vec<_> = (0..9).map(|_| breaker.fail(1_000, 0.0)).collect();
+        assert_eq!(breaker.permit(at(0)), Permit::Go);
+        let waits: Vec<_> = (0..9).map(|_| breaker.fail(at(1_000), 0.0)).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
-        assert_eq!(breaker.permit(4_000), Permit::Wait(7_000));
-        assert_eq!(breaker.permit(0), Permit::Probe, "a clock that was set back");
+        assert_eq!(breaker.permit(at(4_000)), Permit::Wait(7_000));
+        assert_eq!(breaker.permit(at(11_000)), Permit::Probe);
         assert!(breaker.succeed() && !breaker.succeed());
-        assert_eq!(breaker.fail(0, 1.0), 50);
+        assert_eq!(breaker.fail(at(0), 1.0), 50);
     }
 
     #[test]
     fn it_opens_after_some_failures_and_closes_after_a_probe_and_a_success() {
         let mut breaker = Breaker::default();
         for failure in 1..TRIP {
-            let wait_ms = breaker.fail(0, 0.0);
-            assert_eq!((breaker.state(), breaker.permit(wait_ms)), (State::Closed, Permit::Go), "after {failure}");
+            let wait_ms = breaker.fail(at(0), 0.0);
+            assert_eq!((breaker.state(), breaker.permit(at(wait_ms))), (State::Closed, Permit::Go), "after {failure}");
         }
-        let wait_ms = breaker.fail(0, 0.0);
-        assert_eq!((breaker.state(), breaker.permit(wait_ms)), (State::Open, Permit::Probe));
+        let wait_ms = breaker.fail(at(0), 0.0);
+        assert_eq!((breaker.state(), breaker.permit(at(wait_ms))), (State::Open, Permit::Probe));
         breaker.probed();
-        assert_eq!((breaker.state(), breaker.permit(wait_ms)), (State::HalfOpen, Permit::Go));
+        assert_eq!((breaker.state(), breaker.permit(at(wait_ms))), (State::HalfOpen, Permit::Go));
         // The attempt fails all the same: open again, with the longer wait.
-        let longer_ms = breaker.fail(wait_ms, 0.0);
+        let longer_ms = breaker.fail(at(wait_ms), 0.0);
         assert_eq!((breaker.state(), longer_ms), (State::Open, 2 * wait_ms));
-        assert_eq!(breaker.permit(wait_ms + longer_ms - 1), Permit::Wait(1));
-        assert_eq!(breaker.permit(wait_ms + longer_ms), Permit::Probe);
+        assert_eq!(breaker.permit(at(wait_ms + longer_ms - 1)), Permit::Wait(1));
+        assert_eq!(breaker.permit(at(wait_ms + longer_ms)), Permit::Probe);
         breaker.probed();
         assert!(breaker.succeed());
-        assert_eq!((breaker.state(), breaker.permit(0)), (State::Closed, Permit::Go));
+        assert_eq!((breaker.state(), breaker.permit(at(0))), (State::Closed, Permit::Go));
     }
 }

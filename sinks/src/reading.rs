@@ -10,7 +10,7 @@ use crate::target::StoredPosition;
 use hashbrown::HashMap;
 use std::time::Duration;
 use tally_model::PROGRESS_KEY_PREFIX;
-use tally_streams::log::{Consumer, Log, LogError, Polled, Record, TopicPartition};
+use tally_streams::log::{Consumer, Log, LogError, Now, Polled, Record, TopicPartition};
 
 /// How long a sink that leaves its group waits for that, at most: this long, this many times.
 const LEAVE_POLL: Duration = Duration::from_millis(50);
@@ -24,6 +24,7 @@ pub struct Reading {
     topics: Vec<SinkTopic>,
     share: Share,
     consumer: Box<dyn Consumer>,
+    /// By the monotonic clock.
     polled_at_ms: Option<i64>,
     is_paused: bool,
 }
@@ -164,11 +165,11 @@ impl Reading {
         log: &dyn Log,
         sink: &str,
         batch: &mut Batch,
-        now_ms: i64,
+        now: Now,
         timeout: Duration,
     ) -> Result<Read, ReadError> {
         self.resume()?;
-        let away_ms = self.polled_at_ms.replace(now_ms).map_or(0, |polled_at_ms| now_ms - polled_at_ms);
+        let away_ms = self.polled_at_ms.replace(now.monotonic_ms).map_or(0, |polled_at_ms| now.since_ms(polled_at_ms));
         if away_ms > TRUST_MS {
             self.distrust(log)?;
         }
@@ -178,7 +179,7 @@ impl Reading {
                 let partition = &mut self.partitions[*index];
                 let (mut count, mut end) = (0, None);
                 for record in records {
-                    take(log, sink, partition, batch, &record?, now_ms, &mut end)?;
+                    take(log, sink, partition, batch, &record?, now, &mut end)?;
                     count += 1;
                 }
                 partition.records.inc_by(count as u64);
@@ -239,7 +240,7 @@ fn take(
     partition: &mut SinkPartition,
     batch: &mut Batch,
     record: &Record<'_>,
-    now_ms: i64,
+    now: Now,
     end: &mut Option<u64>,
 ) -> Result<(), ReadError> {
     let result = if record.key.is_some_and(|key| key.starts_with(PROGRESS_KEY_PREFIX)) {
@@ -248,7 +249,7 @@ fn take(
             .map(|mark| partition.mark(mark))
             .map_err(|e| format!("progress mark: {e}"))
     } else {
-        if partition.is_behind(record.append_time_ms, now_ms) {
+        if partition.is_behind(record.append_time_ms, now.wall_ms) {
             let asked = match *end {
                 Some(asked) => asked,
                 None => log.ends(std::slice::from_ref(&partition.address))?.first().copied().unwrap_or_default(),

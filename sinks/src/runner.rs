@@ -12,7 +12,7 @@ use crate::reading::{Read, Reading};
 use crate::target::{Target, TargetError};
 use std::sync::Arc;
 use std::time::Duration;
-use tally_streams::log::Log;
+use tally_streams::log::{Lag, Log, Now};
 
 /// Steps over control records move positions without a row; they can wait for company.
 const EMPTY_STEP_LINGER_MS: i64 = 1_000;
@@ -41,6 +41,8 @@ pub struct SinkTask {
     /// When a position first moved without a record.
     empty_step_since_ms: Option<i64>,
     breaker: Breaker,
+    clock_lag: Lag,
+    /// By the monotonic clock, like every `_ms` here.
     lag_at_ms: i64,
     expire_at_ms: i64,
     checked_at_ms: i64,
@@ -77,6 +79,7 @@ impl SinkTask {
             batch_since_ms: None,
             empty_step_since_ms: None,
             breaker: Breaker::default(),
+            clock_lag: Lag::default(),
             lag_at_ms: i64::MIN,
             expire_at_ms: i64::MIN,
             checked_at_ms: i64::MIN,
@@ -89,22 +92,22 @@ impl SinkTask {
         &self.config.name
     }
 
-    /// Takes a step: starts, reads for at most `timeout`, or writes. `now_ms` is the time since 1970, `jitter` a random
+    /// Takes a step: starts, reads for at most `timeout`, or writes. `jitter` is a random
     /// number from 0 to 1. Failures of the log and the target are waited out; nothing is ever passed over.
-    pub fn poll_once(&mut self, now_ms: i64, jitter: f64, timeout: Duration) -> Result<Step, SinkError> {
-        let outcome = match self.breaker.permit(now_ms) {
+    pub fn poll_once(&mut self, now: Now, jitter: f64, timeout: Duration) -> Result<Step, SinkError> {
+        let outcome = match self.breaker.permit(now) {
             Permit::Wait(wait_ms) => {
                 self.attend();
                 return Ok(Step::Waiting(wait_ms));
             }
-            Permit::Probe => self.probe().and_then(|()| self.advance(now_ms, timeout)),
-            Permit::Go => self.advance(now_ms, timeout),
+            Permit::Probe => self.probe().and_then(|()| self.advance(now, timeout)),
+            Permit::Go => self.advance(now, timeout),
         };
         let outcome = match outcome {
             Ok(step) => Ok(step),
             Err(failure) => self.give_way(failure).map(|cause| {
                 self.metrics.errors.inc();
-                let wait_ms = self.breaker.fail(now_ms, jitter);
+                let wait_ms = self.breaker.fail(now, jitter);
                 tracing::warn!(sink = self.config.name, wait_ms, "{cause}");
                 Step::Waiting(wait_ms)
             }),
@@ -115,11 +118,11 @@ impl SinkTask {
 
     /// Writes what has been read, whether or not it is due, and leaves the group: before a stop. What is not written
     /// is left to the next start.
-    pub fn finish(&mut self, now_ms: i64) {
+    pub fn finish(&mut self, now: Now) {
         if self.breaker.is_failing() {
             tracing::warn!(sink = self.config.name, "the target fails; what was read last will be read again");
         } else if self.has_news()
-            && let Err(failure) = self.write(now_ms)
+            && let Err(failure) = self.write(now)
         {
             let cause = self.give_way(failure).unwrap_or_else(|error| error.to_string());
             tracing::warn!(sink = self.config.name, "the last batch was not written and will be read again: {cause}");
@@ -185,16 +188,16 @@ impl SinkTask {
         }
     }
 
-    fn advance(&mut self, now_ms: i64, timeout: Duration) -> Result<Step, Failure> {
-        self.open(now_ms)?;
-        if self.is_due(now_ms) {
-            return self.write(now_ms);
+    fn advance(&mut self, now: Now, timeout: Duration) -> Result<Step, Failure> {
+        self.open(now)?;
+        if self.is_due(now) {
+            return self.write(now);
         }
-        self.expire(now_ms)?;
-        self.check(now_ms)?;
-        self.verify(now_ms)?;
-        let step = self.read(now_ms, timeout)?;
-        self.measure_lag(now_ms);
+        self.expire(now)?;
+        self.check(now)?;
+        self.verify(now)?;
+        let step = self.read(now, timeout)?;
+        self.measure_lag(now);
         if self.batch_since_ms.is_none() {
             // With a batch at hand only a write proves that the target is back.
             self.breaker.succeed();
@@ -203,7 +206,7 @@ impl SinkTask {
     }
 
     /// Joins, and opens what is not open of its share, where the target says.
-    fn open(&mut self, now_ms: i64) -> Result<(), Failure> {
+    fn open(&mut self, now: Now) -> Result<(), Failure> {
         let reading = match &mut self.reading {
             Some(reading) => reading,
             None => self.reading.insert(Reading::join(&*self.log, &self.config, self.target.is_shared())?),
@@ -213,12 +216,12 @@ impl SinkTask {
         }
         let stored = self.target.positions(&self.topics).map_err(|e| Failure::Restart(e.to_string()))?;
         reading.open(&*self.log, stored, &self.metrics)?;
-        self.verified_at_ms = now_ms;
+        self.verified_at_ms = now.monotonic_ms;
         let goals: Vec<_> = reading.partitions.iter().filter_map(SinkPartition::goal).collect();
         self.target.begin(&goals);
         if reading.partitions.iter().any(|partition| partition.pending().is_some()) && !self.has_news() {
             // A position was reset: what the target claims is wrong until it knows.
-            self.batch_since_ms = Some(now_ms.saturating_sub(self.linger_ms()));
+            self.batch_since_ms = Some(now.monotonic_ms.saturating_sub(self.linger_ms()));
         }
         Ok(())
     }
@@ -227,44 +230,44 @@ impl SinkTask {
         self.config.linger.as_millis() as i64
     }
 
-    fn is_due(&self, now_ms: i64) -> bool {
-        // A clock that was set back must not make anybody wait.
-        let passed = |since: Option<i64>, linger_ms| since.is_some_and(|t| now_ms < t || now_ms - t >= linger_ms);
+    fn is_due(&self, now: Now) -> bool {
+        let passed = |since: Option<i64>, linger_ms| since.is_some_and(|since_ms| now.since_ms(since_ms) >= linger_ms);
         self.batch.records() >= self.config.records_max
             || passed(self.batch_since_ms, self.linger_ms())
             || passed(self.empty_step_since_ms, self.linger_ms().max(EMPTY_STEP_LINGER_MS))
     }
 
-    fn read(&mut self, now_ms: i64, timeout: Duration) -> Result<Step, Failure> {
+    fn read(&mut self, now: Now, timeout: Duration) -> Result<Step, Failure> {
+        let linger_ms = self.linger_ms();
         let Some(reading) = &mut self.reading else { return Ok(Step::Idle) };
-        let linger_left_ms = |since: i64| (self.config.linger.as_millis() as i64 - (now_ms - since)).max(0) as u64;
+        let linger_left_ms = |since: i64| (linger_ms - now.since_ms(since)).max(0) as u64;
         let timeout = match self.batch_since_ms {
             Some(since) => timeout.min(Duration::from_millis(linger_left_ms(since))),
             None => timeout,
         };
-        match reading.poll(&*self.log, &self.config.name, &mut self.batch, now_ms, timeout)? {
+        match reading.poll(&*self.log, &self.config.name, &mut self.batch, now, timeout)? {
             Read::Records(records) => {
-                self.batch_since_ms.get_or_insert(now_ms);
+                self.batch_since_ms.get_or_insert(now.monotonic_ms);
                 return Ok(Step::Read(records));
             }
             Read::Nothing { moved: true } => {
-                self.empty_step_since_ms.get_or_insert(now_ms);
+                self.empty_step_since_ms.get_or_insert(now.monotonic_ms);
             }
             Read::Nothing { moved: false } | Read::Assigned => {}
-            Read::Revoked { partitions, lost } => self.revoke(&partitions, lost, now_ms)?,
+            Read::Revoked { partitions, lost } => self.revoke(&partitions, lost, now)?,
         }
         Ok(Step::Idle)
     }
 
     /// Writes what is at hand, so that whoever gets these partitions goes on after it, and lets them go.
-    fn revoke(&mut self, partitions: &[u32], lost: bool, now_ms: i64) -> Result<(), Failure> {
+    fn revoke(&mut self, partitions: &[u32], lost: bool, now: Now) -> Result<(), Failure> {
         let written = match lost {
             // They are somebody else's already. The batch cannot be divided: the rest is read again.
             true => {
                 self.restart();
                 Ok(())
             }
-            false if self.has_news() => self.write(now_ms).map(drop),
+            false if self.has_news() => self.write(now).map(drop),
             false => Ok(()),
         };
         // They are not ours any more, whatever came of it.
@@ -287,11 +290,11 @@ impl SinkTask {
     }
 
     /// A backup that was restored while there was nothing to write.
-    fn verify(&mut self, now_ms: i64) -> Result<(), Failure> {
-        let is_recent = now_ms >= self.verified_at_ms && now_ms.saturating_sub(self.verified_at_ms) < VERIFY_EVERY_MS;
+    fn verify(&mut self, now: Now) -> Result<(), Failure> {
+        let is_recent = now.since_ms(self.verified_at_ms) < VERIFY_EVERY_MS;
         let Some(reading) = self.reading.as_ref().filter(|_| !is_recent && !self.has_news()) else { return Ok(()) };
         let stored = self.target.positions(&self.topics)?;
-        self.verified_at_ms = now_ms;
+        self.verified_at_ms = now.monotonic_ms;
         for partition in &reading.partitions {
             let found = stored.iter().find(|stored| stored.partition == partition.address).map(|s| s.next_offset);
             if found != partition.stored() {
@@ -302,7 +305,7 @@ impl SinkTask {
         Ok(())
     }
 
-    fn write(&mut self, now_ms: i64) -> Result<Step, Failure> {
+    fn write(&mut self, now: Now) -> Result<Step, Failure> {
         let Some(reading) = &mut self.reading else { return Ok(Step::Idle) };
         self.batch.positions.clear();
         self.batch.positions.extend(reading.partitions.iter().filter_map(SinkPartition::pending));
@@ -313,7 +316,7 @@ impl SinkTask {
         }
         timer.observe_duration();
         self.metrics.batches.inc();
-        self.verified_at_ms = now_ms;
+        self.verified_at_ms = now.monotonic_ms;
         reading.partitions.iter_mut().for_each(SinkPartition::written);
         let records = self.batch.records();
         self.discard_batch();
@@ -323,7 +326,7 @@ impl SinkTask {
                 reading.distrust(&*self.log)?;
             }
         }
-        self.measure_lag(now_ms);
+        self.measure_lag(now);
         Ok(Step::Wrote(records))
     }
 
@@ -339,12 +342,12 @@ impl SinkTask {
         self.empty_step_since_ms = None;
     }
 
-    fn measure_lag(&mut self, now_ms: i64) {
+    fn measure_lag(&mut self, now: Now) {
         let Some(reading) = &self.reading else { return };
-        if now_ms >= self.lag_at_ms && now_ms.saturating_sub(self.lag_at_ms) < LAG_EVERY_MS {
+        if now.since_ms(self.lag_at_ms) < LAG_EVERY_MS {
             return;
         }
-        self.lag_at_ms = now_ms;
+        self.lag_at_ms = now.monotonic_ms;
         // Where the log does not answer, reading will tell.
         let Ok(ends) = reading.ends(&*self.log) else { return };
         for (partition, end) in reading.partitions.iter().zip(ends) {
@@ -352,25 +355,25 @@ impl SinkTask {
         }
         let clock_ms = reading.partitions.iter().filter_map(SinkPartition::clock_ms).min();
         if let Some(clock_ms) = clock_ms {
-            self.metrics.clock_lag_seconds.set(now_ms.saturating_sub(clock_ms).max(0) as f64 / 1_000.0);
+            self.metrics.clock_lag_seconds.set(self.clock_lag.clock_ms(clock_ms, now) as f64 / 1_000.0);
         }
     }
 
-    fn check(&mut self, now_ms: i64) -> Result<(), Failure> {
-        if now_ms >= self.checked_at_ms && now_ms.saturating_sub(self.checked_at_ms) < CHECK_EVERY_MS {
+    fn check(&mut self, now: Now) -> Result<(), Failure> {
+        if now.since_ms(self.checked_at_ms) < CHECK_EVERY_MS {
             return Ok(());
         }
-        self.checked_at_ms = now_ms;
+        self.checked_at_ms = now.monotonic_ms;
         Ok(self.target.check()?)
     }
 
-    fn expire(&mut self, now_ms: i64) -> Result<(), Failure> {
-        if now_ms < self.expire_at_ms {
+    fn expire(&mut self, now: Now) -> Result<(), Failure> {
+        if now.monotonic_ms < self.expire_at_ms {
             return Ok(());
         }
-        let expired = self.target.expire(now_ms)?;
+        let expired = self.target.expire(now.wall_ms)?;
         expired.rows.iter().for_each(|(table, rows)| self.metrics.expired_rows(table).inc_by(*rows));
-        self.expire_at_ms = now_ms + if expired.more { EXPIRE_AGAIN_MS } else { EXPIRE_EVERY_MS };
+        self.expire_at_ms = now.monotonic_ms + if expired.more { EXPIRE_AGAIN_MS } else { EXPIRE_EVERY_MS };
         Ok(())
     }
 }

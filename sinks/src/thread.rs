@@ -6,7 +6,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+use tally_streams::log::Now;
 
 /// How long a poll waits for records; also how long a stop may go unnoticed.
 const POLL: Duration = Duration::from_millis(100);
@@ -91,7 +92,7 @@ fn run(mut task: SinkTask, stop: &AtomicBool, state: &SinkState) -> Result<(), S
     while !stop.load(Ordering::Relaxed) {
         steps += 1;
         let jitter = random.hash_one(steps) as f64 / u64::MAX as f64;
-        let step = task.poll_once(now_ms(), jitter, POLL);
+        let step = task.poll_once(Now::of_system(), jitter, POLL);
         match step.inspect_err(|error| tracing::error!("{error}"))? {
             Step::Waiting(wait_ms) => {
                 state.set(WAITING);
@@ -100,10 +101,6 @@ fn run(mut task: SinkTask, stop: &AtomicBool, state: &SinkState) -> Result<(), S
             Step::Read(_) | Step::Wrote(_) | Step::Idle => state.set(WORKING),
         }
     }
-    task.finish(now_ms());
+    task.finish(Now::of_system());
     Ok(())
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -73,10 +73,10 @@ fn run(world: &mut World, place: &DatabasePlace, actions: &[(usize, Action)]) ->
                 let task = tasks[*who].get_or_insert_with(|| task(world, *who, place.target()));
                 for _ in 0..*steps {
                     world.pass(5);
-                    task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+                    task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap();
                 }
             }
-            Action::Finish => tasks[*who].take().iter_mut().for_each(|task| task.finish(world.now_ms())),
+            Action::Finish => tasks[*who].take().iter_mut().for_each(|task| task.finish(world.now())),
             Action::Kill => kills += i64::from(tasks[*who].take().is_some()),
             Action::Commits(more) => {
                 world.commits(commits + 1, commits + more);
@@ -272,7 +272,7 @@ fn partitions_that_were_lost_take_the_batch_with_them_and_log_errors_are_waited_
             let mut task = SinkTask::new(config, log, target, &world.metrics);
             for _ in 0..before {
                 world.pass(3);
-                task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+                task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap();
             }
             script.lock().unwrap().extend(said.clone());
             world.drain(&mut task);
@@ -305,10 +305,10 @@ fn a_sink_that_ends_leaves_its_group_in_good_order() {
     let mut task = SinkTask::new(config, log, place.target(), &world.metrics);
     for _ in 0..20 {
         world.pass(1);
-        task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+        task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap();
     }
     assert!(place.all_rows().0.is_empty());
-    task.finish(world.now_ms());
+    task.finish(world.now());
     assert_eq!(*heard.lock().unwrap(), ["unsubscribe", "revoked", "nothing", "dropped"]);
     assert_eq!(place.all_rows(), expected(40));
 }
@@ -336,12 +336,12 @@ fn a_sink_that_cannot_write_gives_its_partitions_to_one_that_can() {
     let mut well = world.task_of("well", place.target());
     let step = |task: &mut SinkTask| {
         world.pass(10);
-        task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+        task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap();
     };
     (0..2_000).for_each(|_| step(&mut stuck));
     (0..500).for_each(|_| [&mut stuck, &mut well].into_iter().for_each(step));
     assert_eq!(place.all_rows().1.len(), 1, "one of two partitions");
-    stuck.finish(world.now_ms());
+    stuck.finish(world.now());
     world.drain(&mut well);
     assert_eq!(place.all_rows(), expected(40));
 }

@@ -13,7 +13,7 @@ fn notice(world: &World, task: &mut SinkTask) {
     while world.metric("tally_sink_errors_total") < errors + 6.0 {
         world.pass(10);
         let step_since = Instant::now();
-        if let Step::Waiting(wait_ms) = task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap() {
+        if let Step::Waiting(wait_ms) = task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap() {
             world.pass(wait_ms);
         }
         assert!(step_since.elapsed() < Duration::from_secs(30), "a step took {:?}", step_since.elapsed());
@@ -39,7 +39,7 @@ fn a_server_that_comes_and_goes_loses_nothing() {
             commits += 20;
             for _ in 0..steps {
                 world.pass(5);
-                task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+                task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap();
             }
             server.tell(away);
             notice(&world, &mut task);
@@ -81,7 +81,7 @@ fn a_backup_that_is_restored_is_noticed_while_running_and_filled_up() {
         copy(&place, "_backup", "");
         for _ in 0..11 {
             world.pass(1_000);
-            task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+            task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap();
         }
         world.drain(&mut task);
         assert_eq!(world.metric("tally_sink_errors_total"), errors + 1.0, "noticed without a write");

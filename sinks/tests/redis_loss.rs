@@ -83,7 +83,7 @@ fn a_crash_at_any_step_changes_nothing() {
             let mut task = world.task(place.target());
             for _ in 0..steps {
                 world.pass(3);
-                task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+                task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap();
             }
             let before = place.progress().get("epoch").cloned();
             drop(task);
@@ -104,7 +104,7 @@ fn two_sinks_on_one_redis_end_in_the_same_totals() {
             let mut tasks = ["a", "b"].map(|member| world.task_of(member, place.target()));
             for step in 0..200 {
                 world.pass(20);
-                tasks[(pattern >> (step % 8) & 1) as usize].poll_once(world.now_ms(), 0.5, Duration::ZERO).unwrap();
+                tasks[(pattern >> (step % 8) & 1) as usize].poll_once(world.now(), 0.5, Duration::ZERO).unwrap();
                 if step == 100 {
                     place.clear();
                 }
@@ -133,7 +133,7 @@ fn a_redis_that_is_emptied_is_noticed_before_the_next_position_is_written() {
     // No second passes: it is the write that notices.
     loop {
         own.world.pass(10);
-        match task.poll_once(own.world.now_ms(), 0.0, Duration::ZERO).unwrap() {
+        match task.poll_once(own.world.now(), 0.0, Duration::ZERO).unwrap() {
             Step::Wrote(_) => panic!("{:?}", own.place.progress()),
             Step::Waiting(_) => break,
             Step::Read(_) | Step::Idle => {}
@@ -230,7 +230,7 @@ fn a_replica_is_waited_out() {
     own.world.history(3);
     for _ in 0..100 {
         own.world.pass(100);
-        let step = task.poll_once(own.world.now_ms(), 0.0, Duration::ZERO).unwrap();
+        let step = task.poll_once(own.world.now(), 0.0, Duration::ZERO).unwrap();
         assert!(!matches!(step, Step::Wrote(_)));
     }
     own.redis.ask::<()>(cmd("REPLICAOF").arg("NO").arg("ONE"));
@@ -247,7 +247,7 @@ fn a_frozen_redis_is_noticed_and_waited_out() {
     let frozen = Instant::now();
     loop {
         own.world.pass(10);
-        if let Step::Waiting(_) = task.poll_once(own.world.now_ms(), 0.0, Duration::ZERO).unwrap() {
+        if let Step::Waiting(_) = task.poll_once(own.world.now(), 0.0, Duration::ZERO).unwrap() {
             break;
         }
     }
@@ -270,7 +270,7 @@ fn scripts_that_are_gone_are_loaded_again_and_a_full_redis_is_waited_out() {
     own.world.history(4);
     for _ in 0..50 {
         own.world.pass(100);
-        let step = task.poll_once(own.world.now_ms(), 0.0, Duration::ZERO).unwrap();
+        let step = task.poll_once(own.world.now(), 0.0, Duration::ZERO).unwrap();
         assert!(!matches!(step, Step::Wrote(_)));
     }
     own.redis.ask::<()>(cmd("CONFIG").arg("SET").arg("maxmemory").arg(0));
@@ -320,7 +320,7 @@ fn one_shard_of_a_cluster_that_is_emptied_or_restarted_is_noticed() {
     world.history(2);
     for _ in 0..50 {
         world.pass(100);
-        let step = task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+        let step = task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap();
         assert!(!matches!(step, Step::Wrote(_)));
     }
     node.run();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tally_sinks::*;
-use tally_streams::log::{Cleanup, Log, LogError, TopicPartition, TopicSpec};
+use tally_streams::log::{Cleanup, Log, LogError, Now, TopicPartition, TopicSpec};
 
 /// Fails on purpose, before or after the write has taken effect.
 struct Flaky {
@@ -60,7 +60,7 @@ fn a_crash_at_any_step_changes_nothing() {
         let mut task = world.task(Box::new(place.open()));
         for _ in 0..steps {
             world.pass(3);
-            task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+            task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap();
         }
         drop(task);
         world.drain(&mut world.task(Box::new(place.open())));
@@ -131,7 +131,7 @@ fn a_target_that_is_away_is_probed_and_gets_the_batch_when_it_is_back() {
     let since_ms = world.now_ms();
     while world.now_ms() - since_ms < 120_000 {
         world.pass(10);
-        task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+        task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap();
     }
     assert_eq!(world.metric("tally_sink_breaker_state"), 2.0);
     let (writes, probes) = *asked.lock().unwrap();
@@ -155,7 +155,7 @@ fn two_sinks_on_one_database_end_in_the_same_rows() {
         for step in 0..300 {
             world.pass(20);
             let task = &mut tasks[(pattern >> (step % 8) & 1) as usize];
-            task.poll_once(world.now_ms(), 0.5, Duration::ZERO).unwrap();
+            task.poll_once(world.now(), 0.5, Duration::ZERO).unwrap();
         }
         let [mut first, second] = tasks;
         drop(second);
@@ -245,7 +245,7 @@ fn a_record_that_cannot_be_read_stops_the_sink_with_its_address() {
     for _ in 0..2 {
         let error = loop {
             world.pass(10);
-            match task.poll_once(world.now_ms(), 0.0, Duration::ZERO) {
+            match task.poll_once(world.now(), 0.0, Duration::ZERO) {
                 Ok(_) => continue,
                 Err(error) => break error.to_string(),
             }
@@ -296,7 +296,7 @@ fn the_cache_is_ready_when_it_has_read_what_the_log_held_at_the_start() {
     while !place.cache.ready() {
         assert!(place.cache.get("article:9").is_none_or(|found| found.version <= 39));
         world.pass(3);
-        task.poll_once(world.now_ms(), 0.0, Duration::ZERO).unwrap();
+        task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap();
         steps += 1;
     }
     assert!(steps > 2, "it takes several steps");
@@ -315,7 +315,7 @@ fn the_cache_is_ready_when_it_has_read_what_the_log_held_at_the_start() {
 #[test]
 fn an_empty_log_makes_a_cache_ready_at_once() {
     let (world, place) = (World::new(), CachePlace::new());
-    world.task(place.target()).poll_once(NOW_MS, 0.0, Duration::ZERO).unwrap();
+    world.task(place.target()).poll_once(Now::both(NOW_MS), 0.0, Duration::ZERO).unwrap();
     assert!(place.cache.ready());
 }
 
@@ -325,13 +325,13 @@ fn a_topic_that_is_missing_is_waited_for() {
     let mut config = config(SinkKind::Cache);
     config.topics.push(("reactions".into(), ValueType::Reaction));
     let mut task = SinkTask::new(config, world.log.clone(), place.target(), &world.metrics);
-    let step = task.poll_once(NOW_MS, 0.0, Duration::ZERO).unwrap();
+    let step = task.poll_once(Now::both(NOW_MS), 0.0, Duration::ZERO).unwrap();
     assert_eq!(step, Step::Waiting(100));
-    assert_eq!(task.poll_once(NOW_MS + 40, 0.0, Duration::ZERO).unwrap(), Step::Waiting(60));
+    assert_eq!(task.poll_once(Now::both(NOW_MS + 40), 0.0, Duration::ZERO).unwrap(), Step::Waiting(60));
     let cleanup = Cleanup::Compact;
     let topic = TopicSpec { name: "reactions".into(), partitions: 1, cleanup, retention: None };
     world.log.ensure_topics(&[topic]).unwrap();
-    assert_eq!(task.poll_once(NOW_MS + 100, 0.0, Duration::ZERO).unwrap(), Step::Idle);
+    assert_eq!(task.poll_once(Now::both(NOW_MS + 100), 0.0, Duration::ZERO).unwrap(), Step::Idle);
     assert!(matches!(world.log.partitions("nothing"), Err(LogError::UnknownTopic(_))));
 }
 

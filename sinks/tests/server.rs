@@ -195,7 +195,7 @@ fn a_row_that_does_not_fit_is_refused_with_its_key_and_stops_the_sink() {
         let mut task = world.task(Box::new(target));
         let error = loop {
             world.pass(10);
-            if let Err(error) = task.poll_once(world.now_ms(), 0.0, Duration::ZERO) {
+            if let Err(error) = task.poll_once(world.now(), 0.0, Duration::ZERO) {
                 break error.to_string();
             }
         };

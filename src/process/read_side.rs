@@ -14,6 +14,7 @@ use tally_api::{
 };
 use tally_http::Check;
 use tally_processors::{Actions, MetricKind, metrics, owned_toggle};
+use tally_streams::log::Now;
 use tally_streams::topology::{Subtopology, Target, Topology};
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
@@ -62,7 +63,7 @@ pub fn read_side(
         database,
         cache,
         receipt_key: site.receipt_key(),
-        clock: Arc::new(now_ms),
+        clock: Arc::new(Now::of_system),
         live: LiveConfig { streams_max: reads.live_streams, stopping: stopping.clone() },
         peers: page.peers()?,
     };

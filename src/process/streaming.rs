@@ -1,6 +1,6 @@
 //! Stream threads on real threads, in real time.
 
-use super::{Site, now_ms};
+use super::Site;
 use crate::commands::{Failure, StreamArgs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tally_http::Check;
 use tally_processors::Actions;
+use tally_streams::log::Now;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread, boot_id};
 use tally_streams::task::{TaskError, TaskSite};
 use tokio_util::sync::CancellationToken;
@@ -78,7 +79,7 @@ fn drive(mut thread: StreamThread<Actions>, stop: &AtomicBool, working: &AtomicB
             leaving = true;
             thread.leave()?;
         }
-        let polling = thread.poll_once(now_ms(), POLL)?;
+        let polling = thread.poll_once(Now::of_system(), POLL)?;
         working.store(thread.is_working(), Ordering::Relaxed);
         match polling {
             Polling::Left => return Ok(()),

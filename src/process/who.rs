@@ -1,12 +1,12 @@
 //! Who may: the files of keys, watched, and what stands in front of the routes.
 
-use super::now_ms;
 use crate::commands::{AccessArgs, Failure, file_failure};
 use axum::Router;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tally_access::{AccessMetrics, Guard, JwtRules, KeyRing, KeySet, Reloading, cors};
+use tally_access::{AccessMetrics, Guard, JwtRules, KeyRing, KeySet, Moment, Reloading, cors};
+use tally_streams::log::Now;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +40,7 @@ impl Who {
         let AccessArgs { jwt_issuer, jwt_audience, jwt_leeway, .. } = &self.args;
         let rules = JwtRules { issuer: jwt_issuer.clone(), audiences: jwt_audience.clone(), leeway: **jwt_leeway };
         let tokens = self.tokens.clone().map(|tokens| (tokens, rules));
-        Guard::new(self.keys.clone(), tokens, metrics.clone(), Arc::new(now_ms)).wrap(router)
+        Guard::new(self.keys.clone(), tokens, metrics.clone(), Arc::new(moment)).wrap(router)
     }
 
     /// Answers browsers on pages of other origins, around everything else.
@@ -87,6 +87,11 @@ impl Who {
             metrics.reloaded(outcome.is_ok());
         }
     }
+}
+
+fn moment() -> Moment {
+    let Now { wall_ms, monotonic_ms } = Now::of_system();
+    Moment { wall_ms, monotonic_ms }
 }
 
 fn open<T>(

@@ -15,18 +15,19 @@ pub(super) struct Leave {
     pub guard: Guard,
     pub credential: Credential<'static>,
     pub scope: Scope,
+    /// By the monotonic clock.
     pub given_at_ms: i64,
 }
 
 impl Leave {
     /// Whether it still holds.
     fn holds(&mut self) -> bool {
-        let now_ms = (self.guard.0.clock)();
-        if now_ms < self.given_at_ms + LEAVE_MS {
+        let now = (self.guard.0.clock)();
+        if now.monotonic_ms < self.given_at_ms + LEAVE_MS {
             return true;
         }
-        self.given_at_ms = now_ms;
-        self.guard.0.find(&self.credential, now_ms).is_ok_and(|principal| principal.scopes.allow(self.scope))
+        self.given_at_ms = now.monotonic_ms;
+        self.guard.0.find(&self.credential, now).is_ok_and(|principal| principal.scopes.allow(self.scope))
     }
 
     /// The answer, for as long as this holds.

@@ -71,7 +71,7 @@ impl Bed {
         let tokens = Some((Arc::new(set), JwtRules::default()));
         let now_ms = Arc::new(AtomicI64::new(NOW_S * 1_000));
         let time = now_ms.clone();
-        let guard = Guard::new(Some(keys.clone()), tokens, metrics, Arc::new(move || time.load(Ordering::SeqCst)));
+        let guard = Guard::new(Some(keys.clone()), tokens, metrics, Arc::new(move || Moment::both(time.load(Ordering::SeqCst))));
         Self { router: guard.wrap(routes), guard, now_ms, keys, directory, writer, reader, admin, expired, slow }
     }
 
@@ -285,7 +285,7 @@ async fn keys_come_and_go_while_it_runs() {
     fs::write(&path, &old.entry).unwrap();
     let keys = Arc::new(Reloading::open(&path, KeyRing::parse).unwrap());
     let metrics = AccessMetrics::new(&Registry::new()).unwrap();
-    let guard = Guard::new(Some(keys.clone()), None, metrics, Arc::new(|| 0));
+    let guard = Guard::new(Some(keys.clone()), None, metrics, Arc::new(|| Moment::both(0)));
     let router = guard.wrap(Router::new().route("/v1/counters", get(async || "")));
     let bed = Bed { router, directory, ..Bed::new() };
     let statuses = async || {

@@ -72,7 +72,7 @@ pub(crate) fn token(header: Value, claims: Value) -> String {
 }
 
 fn find(token: &str, rules: &JwtRules) -> Result<Arc<Principal>, Refusal> {
-    KeySet::parse(&jwks()).unwrap().find(token, rules, NOW_MS)
+    KeySet::parse(&jwks()).unwrap().find(token, rules, Moment::both(NOW_MS))
 }
 
 #[test]
@@ -143,8 +143,8 @@ fn a_token_ends_with_its_leeway_also_when_it_is_remembered() {
     let rules = JwtRules::default();
     let token = token(json!({}), json!({"exp": NOW_S}));
     let end_ms = NOW_MS + 60_000;
-    assert!(set.find(&token, &rules, end_ms - 1).is_ok());
-    assert_eq!(set.find(&token, &rules, end_ms), Err(Refusal::Expired("token")));
+    assert!(set.find(&token, &rules, Moment::both(end_ms - 1)).is_ok());
+    assert_eq!(set.find(&token, &rules, Moment::both(end_ms)), Err(Refusal::Expired("token")));
     let strict = JwtRules { leeway: Duration::ZERO, ..rules };
     assert_eq!(find(&token, &strict), Err(Refusal::Expired("token")));
 }
@@ -188,6 +188,6 @@ fn a_file_that_cannot_be_trusted_is_refused_without_its_secrets() {
     }
     let only = json!({"keys": [{"kty": "oct", "k": b64(SECRET)}]}).to_string();
     let found =
-        KeySet::parse(&only).unwrap().find(&token(json!({"kid": null}), json!({})), &JwtRules::default(), NOW_MS);
+        KeySet::parse(&only).unwrap().find(&token(json!({"kid": null}), json!({})), &JwtRules::default(), Moment::both(NOW_MS));
     assert!(found.is_ok(), "the only key needs no name");
 }

@@ -1,5 +1,6 @@
 //! Tokens that were found good a moment ago: a look-up is far cheaper than a signature.
 
+use crate::Moment;
 use crate::keys::sha256;
 use crate::principal::Principal;
 use std::collections::HashMap;
@@ -23,12 +24,14 @@ struct Generations {
 
 #[derive(Clone)]
 struct Good {
-    until_ms: i64,
+    expires_at_ms: i64,
+    /// By the monotonic clock.
+    since_ms: i64,
     principal: Arc<Principal>,
 }
 
 impl Verified {
-    pub(super) fn get(&self, token: &str, now_ms: i64) -> Option<Arc<Principal>> {
+    pub(super) fn get(&self, token: &str, now: Moment) -> Option<Arc<Principal>> {
         let digest = sha256(token.as_bytes());
         let mut generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = match generations.young.get(&digest) {
@@ -39,13 +42,14 @@ impl Verified {
                 good
             }
         };
-        (now_ms < found.until_ms).then_some(found.principal)
+        let is_recent = now.monotonic_ms - found.since_ms < REMEMBERED_MS;
+        (is_recent && now.wall_ms < found.expires_at_ms).then_some(found.principal)
     }
 
-    pub(super) fn put(&self, token: &str, principal: Arc<Principal>, now_ms: i64, expires_at_ms: i64) {
-        let until_ms = expires_at_ms.min(now_ms.saturating_add(REMEMBERED_MS));
+    pub(super) fn put(&self, token: &str, principal: Arc<Principal>, now: Moment, expires_at_ms: i64) {
+        let since_ms = now.monotonic_ms;
         let mut generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        generations.keep(sha256(token.as_bytes()), Good { until_ms, principal });
+        generations.keep(sha256(token.as_bytes()), Good { expires_at_ms, since_ms, principal });
     }
 }
 
@@ -64,6 +68,10 @@ mod tests {
     use crate::keys::Limits;
     use crate::scope::Scopes;
 
+    fn at(ms: i64) -> Moment {
+        Moment::both(ms)
+    }
+
     fn principal(name: &str) -> Arc<Principal> {
         let (scopes, limits) = (Scopes::default(), Limits::default());
         Arc::new(Principal { name: name.into(), scopes, actor: Some(name.into()), limits })
@@ -72,22 +80,24 @@ mod tests {
     #[test]
     fn a_token_is_remembered_for_a_minute_and_never_longer_than_it_is_good() {
         let verified = Verified::default();
-        verified.put("long", principal("u1"), 0, i64::MAX);
-        verified.put("short", principal("u2"), 0, 5_000);
-        assert_eq!(verified.get("long", 59_999).as_deref(), Some(&*principal("u1")));
-        assert_eq!(verified.get("long", 60_000), None);
-        assert!(verified.get("short", 4_999).is_some() && verified.get("short", 5_000).is_none());
-        assert_eq!(verified.get("other", 0), None);
+        verified.put("long", principal("u1"), at(0), i64::MAX);
+        verified.put("short", principal("u2"), at(0), 5_000);
+        assert_eq!(verified.get("long", at(59_999)).as_deref(), Some(&*principal("u1")));
+        assert_eq!(verified.get("long", at(60_000)), None);
+        assert!(verified.get("short", at(4_999)).is_some() && verified.get("short", at(5_000)).is_none());
+        let set_back = Moment { wall_ms: -60_000, monotonic_ms: 60_000 };
+        assert_eq!(verified.get("long", set_back), None, "whatever the wall clock says");
+        assert_eq!(verified.get("other", at(0)), None);
     }
 
     #[test]
     fn memory_is_bounded_and_who_comes_often_stays() {
         let verified = Verified::default();
-        verified.put("often", principal("u"), 0, i64::MAX);
+        verified.put("often", principal("u"), at(0), i64::MAX);
         for i in 0..3 * TOKENS_MAX {
-            verified.put(&i.to_string(), principal("x"), 0, i64::MAX);
+            verified.put(&i.to_string(), principal("x"), at(0), i64::MAX);
             if i % 1_000 == 0 {
-                assert!(verified.get("often", 0).is_some(), "{i}");
+                assert!(verified.get("often", at(0)).is_some(), "{i}");
             }
         }
         let generations = verified.0.lock().unwrap();

@@ -154,7 +154,10 @@ impl Relay {
     /// Makes one's own what others have left. Whether there was any.
     async fn take_over(&self, connection: &mut WriteConnection) -> Result<bool, Error> {
         let now_ms = connection.dialect().now_ms;
-        let is_left = format!("owner <> ? AND claimed_at <= {now_ms} - {}", self.takeover_after.as_millis());
+        // A claim that lies ahead was made before the database's clock was set back.
+        let after_ms = self.takeover_after.as_millis();
+        let is_left =
+            format!("owner <> ? AND (claimed_at <= {now_ms} - {after_ms} OR claimed_at > {now_ms} + {after_ms})");
         let sql = format!("SELECT id FROM outbox WHERE {is_left} ORDER BY id LIMIT {ROWS_MAX}");
         let left = connection.fetch(sql, &[&self.owner], |row| row.int(0)).await?;
         if left.is_empty() {

@@ -39,7 +39,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use clock::{Clock, system_clock};
+pub use clock::{Clock, Lag, Now, Time, system_clock};
 pub use murmur2::{murmur2, partition_of};
 pub use topic::{Cleanup, TopicSpec};
 

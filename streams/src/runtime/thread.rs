@@ -1,11 +1,12 @@
 //! A stream thread: one consumer, one transactional producer, and the tasks of the partitions it was given.
 //!
-//! It is a state machine. Whoever owns it calls [`StreamThread::poll_once`] in a loop and tells it the time; a real
-//! thread does that, and so does a simulation.
+//! It is a state machine. Whoever owns it calls [`StreamThread::poll_once`] in a loop and passes the time; a real
+//! thread does that, and so does a simulation. Every duration goes by the monotonic clock: a wall clock that is set back or
+//! forward changes no wait.
 
 use super::limits::Limits;
 use super::metrics::StreamMetrics;
-use crate::log::{Consumer, Log, LogError, Polled, TopicPartition, TransactionalProducer};
+use crate::log::{Consumer, Log, LogError, Now, Polled, TopicPartition, TransactionalProducer};
 use crate::processor::Dataflow;
 use crate::task::{Task, TaskError, TaskSite};
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ pub struct StreamThread<D: Dataflow> {
     /// The group has told what is ours, at least once.
     joined: bool,
     leaving: bool,
+    /// By the monotonic clock, like every `_at_ms` and `_until_ms` here.
     committed_at_ms: i64,
     purged_at_ms: i64,
     /// Up to where records of repartition topics were deleted.
@@ -91,10 +93,10 @@ impl<D: Dataflow> StreamThread<D> {
             assigned: Vec::new(),
             joined: false,
             leaving: false,
-            committed_at_ms: 0,
-            purged_at_ms: 0,
+            committed_at_ms: i64::MIN,
+            purged_at_ms: i64::MIN,
             purged: BTreeMap::new(),
-            pause_until_ms: 0,
+            pause_until_ms: i64::MIN,
             pause_ms: PAUSE_FIRST_MS,
             hydrating: false,
             reopen_at_ms: None,
@@ -121,56 +123,56 @@ impl<D: Dataflow> StreamThread<D> {
         Ok(self.consumer.unsubscribe()?)
     }
 
-    /// One step: waits up to `wait` for records, takes them in, commits when it is time. `now_ms` is wall time.
+    /// One step: waits up to `wait` for records, takes them in, commits when it is time.
     /// An error is final: something that a person must look at.
-    pub fn poll_once(&mut self, now_ms: i64, wait: Duration) -> Result<Polling, TaskError> {
-        if now_ms < self.pause_until_ms {
+    pub fn poll_once(&mut self, now: Now, wait: Duration) -> Result<Polling, TaskError> {
+        if now.monotonic_ms < self.pause_until_ms {
             return Ok(Polling::Paused);
         }
-        match self.step(now_ms, wait) {
+        match self.step(now, wait) {
             Ok(polling) => Ok(polling),
-            Err(error) => self.recover(error, now_ms).map(|()| Polling::Worked),
+            Err(error) => self.recover(error, now).map(|()| Polling::Worked),
         }
     }
 
-    fn step(&mut self, now_ms: i64, wait: Duration) -> Result<Polling, TaskError> {
+    fn step(&mut self, now: Now, wait: Duration) -> Result<Polling, TaskError> {
         if self.producer.is_none() {
             self.producer = Some(self.log.producer(&self.site.owner)?);
             self.hear()?;
-            self.open_tasks(now_ms)?;
+            self.open_tasks(now)?;
         }
-        if self.reopen_at_ms.is_some_and(|at_ms| now_ms >= at_ms) {
-            self.open_tasks(now_ms)?;
+        if self.reopen_at_ms.is_some_and(|at_ms| now.monotonic_ms >= at_ms) {
+            self.open_tasks(now)?;
         }
-        let wait = wait.min(self.until_commit(now_ms));
+        let wait = wait.min(self.until_commit(now));
         let polling = match self.take_in(if self.hydrating { Duration::ZERO } else { wait })? {
             Taken::Records => Polling::Worked,
             Taken::Nothing if self.leaving => {
-                self.close_all(now_ms)?;
+                self.close_all(now)?;
                 return Ok(Polling::Left);
             }
             Taken::Nothing => {
-                self.idle(now_ms)?;
+                self.idle(now)?;
                 Polling::Idle
             }
             Taken::Assigned(partitions) => {
                 self.joined = true;
                 self.assigned.extend(partitions);
-                self.open_tasks(now_ms)?;
+                self.open_tasks(now)?;
                 Polling::Worked
             }
             Taken::Revoked { partitions, lost } => {
-                self.revoke(&partitions, lost, now_ms)?;
+                self.revoke(&partitions, lost, now)?;
                 Polling::Worked
             }
         };
-        let due = now_ms - self.committed_at_ms >= self.commit_interval_ms();
+        let due = now.since_ms(self.committed_at_ms) >= self.commit_interval_ms();
         let full = self.tasks.values().map(Task::open_bytes).sum::<usize>() > self.limits.transaction_bytes_max;
-        if (due || full) && self.tasks.values().any(|task| task.wants_commit(now_ms)) {
-            self.commit(now_ms, &[])?;
+        if (due || full) && self.tasks.values().any(|task| task.wants_commit(now)) {
+            self.commit(now, &[])?;
         }
         self.hydrate()?;
-        self.purge(now_ms)?;
+        self.purge(now)?;
         Ok(polling)
     }
 
@@ -211,10 +213,10 @@ impl<D: Dataflow> StreamThread<D> {
         self.site.topology.settings.commit_interval.as_millis() as i64
     }
 
-    fn until_commit(&self, now_ms: i64) -> Duration {
-        let due_ms = self.committed_at_ms + self.commit_interval_ms();
-        match self.tasks.values().any(|task| task.wants_commit(now_ms)) {
-            true => Duration::from_millis((due_ms - now_ms).clamp(0, 10_000) as u64),
+    fn until_commit(&self, now: Now) -> Duration {
+        let due_in_ms = self.commit_interval_ms().saturating_sub(now.since_ms(self.committed_at_ms));
+        match self.tasks.values().any(|task| task.wants_commit(now)) {
+            true => Duration::from_millis(due_in_ms.clamp(0, 10_000) as u64),
             // Progress that is still owed comes due within this time.
             false => Duration::from_millis(100),
         }
@@ -222,14 +224,14 @@ impl<D: Dataflow> StreamThread<D> {
 
     /// One transaction for all tasks: they stand or fall together. Tasks of `releasing` are given back with it: their
     /// offsets are committed without an owner, so that nobody has to fence this thread.
-    fn commit(&mut self, now_ms: i64, releasing: &[u32]) -> Result<(), TaskError> {
+    fn commit(&mut self, now: Now, releasing: &[u32]) -> Result<(), TaskError> {
         let started = Instant::now();
         let Some(producer) = self.producer.as_mut() else { return Ok(()) };
         let (mut offsets, mut committing) = (Vec::new(), Vec::new());
         for (source, task) in &mut self.tasks {
             let release = releasing.contains(&source.partition);
-            if release || task.wants_commit(now_ms) {
-                let (at, mut offset) = task.prepare_commit(now_ms, producer.as_mut())?;
+            if release || task.wants_commit(now) {
+                let (at, mut offset) = task.prepare_commit(now, producer.as_mut())?;
                 if release {
                     offset.metadata.clear();
                 }
@@ -244,31 +246,31 @@ impl<D: Dataflow> StreamThread<D> {
         producer.commit()?;
         for source in &committing {
             if let Some(task) = self.tasks.get_mut(source) {
-                task.committed(now_ms);
+                task.committed(now);
             }
         }
-        self.committed_at_ms = now_ms;
+        self.committed_at_ms = now.monotonic_ms;
         self.pause_ms = PAUSE_FIRST_MS;
         self.misfits = 0;
         self.metrics.commits.inc();
         self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         self.report();
-        self.checkpoint(now_ms)
+        self.checkpoint(now)
     }
 
     /// At most one of those that are due: nothing else is done meanwhile, and the next commit is soon.
-    fn checkpoint(&mut self, now_ms: i64) -> Result<(), TaskError> {
+    fn checkpoint(&mut self, now: Now) -> Result<(), TaskError> {
         let (bytes, age_ms) = (self.limits.checkpoint_bytes, self.limits.checkpoint_age.as_millis() as i64);
-        let due = self.tasks.values_mut().filter(|task| task.wants_checkpoint(now_ms, bytes, age_ms));
+        let due = self.tasks.values_mut().filter(|task| task.wants_checkpoint(now, bytes, age_ms));
         let Some(task) = due.min_by_key(|task| task.checkpointed_at_ms()) else { return Ok(()) };
         let started = Instant::now();
-        task.write_checkpoint(self.log.as_ref(), now_ms)?;
+        task.write_checkpoint(self.log.as_ref(), now)?;
         self.metrics.checkpoint_seconds.observe(started.elapsed().as_secs_f64());
         Ok(())
     }
 
     /// Time passes for root tasks that have read everything.
-    fn idle(&mut self, now_ms: i64) -> Result<(), TaskError> {
+    fn idle(&mut self, now: Now) -> Result<(), TaskError> {
         let Some(producer) = self.producer.as_mut() else { return Ok(()) };
         let is_root = |task: &Task<D>| task.subtopology().upstream.is_none();
         let roots: Vec<_> = self.tasks.iter().filter(|(_, task)| is_root(task)).map(|(at, _)| at.clone()).collect();
@@ -276,15 +278,15 @@ impl<D: Dataflow> StreamThread<D> {
         let mut ends = self.log.ends(&roots)?.into_iter();
         for task in self.tasks.values_mut() {
             if is_root(task) && ends.next().is_some_and(|end| end <= task.position().input_next) {
-                task.idle(now_ms, producer.as_mut())?;
+                task.idle(now, producer.as_mut())?;
             }
-            task.punctuate_wall(now_ms, producer.as_mut())?;
+            task.punctuate_wall(now, producer.as_mut())?;
         }
         Ok(())
     }
 
     /// Opens the tasks of assigned partitions that are not open yet, and reads on where they stand.
-    fn open_tasks(&mut self, now_ms: i64) -> Result<(), TaskError> {
+    fn open_tasks(&mut self, now: Now) -> Result<(), TaskError> {
         let has_waited = self.reopen_at_ms.take().is_some();
         let mut wanted = Vec::new();
         for (index, subtopology) in self.site.topology.subtopologies.iter().enumerate() {
@@ -300,9 +302,9 @@ impl<D: Dataflow> StreamThread<D> {
         }
         let started = Instant::now();
         self.opening = true;
-        let opened = Task::take_over(&self.site, &self.log, &wanted, now_ms)?;
+        let opened = Task::take_over(&self.site, &self.log, &wanted, now)?;
         if opened.len() < wanted.len() {
-            self.reopen_at_ms = Some(now_ms + REOPEN_AFTER_MS);
+            self.reopen_at_ms = Some(now.monotonic_ms + REOPEN_AFTER_MS);
             if !has_waited {
                 let tasks = wanted.len() - opened.len();
                 tracing::warn!(owner = %self.site.owner, tasks, "another thread of this process is not done with them yet");
@@ -320,12 +322,12 @@ impl<D: Dataflow> StreamThread<D> {
         Ok(())
     }
 
-    fn revoke(&mut self, partitions: &[u32], lost: bool, now_ms: i64) -> Result<(), TaskError> {
+    fn revoke(&mut self, partitions: &[u32], lost: bool, now: Now) -> Result<(), TaskError> {
         // They are not ours any more whatever happens below: nothing may open their tasks again.
         self.assigned.retain(|partition| !partitions.contains(partition));
         let settled = match lost {
             true => self.rollback(),
-            false => self.commit(now_ms, partitions),
+            false => self.commit(now, partitions),
         };
         let revoked = |source: &&TopicPartition| partitions.contains(&source.partition);
         let sources: Vec<_> = self.tasks.keys().filter(revoked).cloned().collect();
@@ -335,23 +337,23 @@ impl<D: Dataflow> StreamThread<D> {
                 && settled.is_ok()
                 && !lost
             {
-                self.close(&mut task, now_ms)?;
+                self.close(&mut task, now)?;
             }
         }
         self.report();
         settled
     }
 
-    fn close_all(&mut self, now_ms: i64) -> Result<(), TaskError> {
+    fn close_all(&mut self, now: Now) -> Result<(), TaskError> {
         for (_, mut task) in std::mem::take(&mut self.tasks) {
-            self.close(&mut task, now_ms)?;
+            self.close(&mut task, now)?;
         }
         self.producer = None;
         Ok(())
     }
 
-    fn close(&mut self, task: &mut Task<D>, now_ms: i64) -> Result<(), TaskError> {
-        task.write_checkpoint(self.log.as_ref(), now_ms)?;
+    fn close(&mut self, task: &mut Task<D>, now: Now) -> Result<(), TaskError> {
+        task.write_checkpoint(self.log.as_ref(), now)?;
         task.close()
     }
 
@@ -369,7 +371,7 @@ impl<D: Dataflow> StreamThread<D> {
     }
 
     /// What to do about an error: go back, rebuild, or give up.
-    fn recover(&mut self, error: TaskError, now_ms: i64) -> Result<(), TaskError> {
+    fn recover(&mut self, error: TaskError, now: Now) -> Result<(), TaskError> {
         let opening = std::mem::take(&mut self.opening);
         let again = match &error {
             TaskError::Halt { .. } if opening && self.misfits < MISFITS_MAX => {
@@ -387,7 +389,7 @@ impl<D: Dataflow> StreamThread<D> {
             }
             TaskError::Log(_) => return Err(error),
         };
-        self.pause_until_ms = now_ms + self.pause_ms;
+        self.pause_until_ms = now.monotonic_ms + self.pause_ms;
         self.pause_ms = (self.pause_ms * 2).min(PAUSE_LAST_MS);
         tracing::warn!(%error, owner = %self.site.owner, pause_ms = self.pause_ms, "a transaction failed; doing it again");
         if let Err(error) = again {
@@ -420,11 +422,11 @@ impl<D: Dataflow> StreamThread<D> {
     }
 
     /// Records of repartition topics that are committed are not needed any more.
-    fn purge(&mut self, now_ms: i64) -> Result<(), TaskError> {
-        if now_ms - self.purged_at_ms < self.limits.purge_interval.as_millis() as i64 {
+    fn purge(&mut self, now: Now) -> Result<(), TaskError> {
+        if now.since_ms(self.purged_at_ms) < self.limits.purge_interval.as_millis() as i64 {
             return Ok(());
         }
-        self.purged_at_ms = now_ms;
+        self.purged_at_ms = now.monotonic_ms;
         for (source, task) in self.tasks.iter().filter(|(_, task)| task.subtopology().upstream.is_some()) {
             let next = task.committed_next();
             if self.purged.insert(source.clone(), next) != Some(next) {

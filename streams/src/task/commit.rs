@@ -2,7 +2,7 @@
 
 use super::envelope::{Envelope, PART_BYTES_MAX};
 use super::{NodeCounts, Task, TaskError, Untold};
-use crate::log::{CommittedOffset, Log, ProducerRecord, TopicPartition, TransactionalProducer};
+use crate::log::{CommittedOffset, Log, Now, ProducerRecord, TopicPartition, TransactionalProducer};
 use crate::processor::{Dataflow, Hop, RootProgress};
 use crate::store::{ChangelogWriter, Checkpoint, CheckpointMeta, StoreError};
 
@@ -13,12 +13,12 @@ const PROGRESS_ALWAYS_MS: i64 = 5_000;
 
 impl<D: Dataflow> Task<D> {
     /// Whether there is something to commit.
-    pub fn wants_commit(&self, now_ms: i64) -> bool {
-        self.moved || self.owes_progress(now_ms)
+    pub fn wants_commit(&self, now: Now) -> bool {
+        self.moved || self.owes_progress(now)
     }
 
-    fn owes_progress(&self, now_ms: i64) -> bool {
-        let since_ms = now_ms - self.told_all_at_ms;
+    fn owes_progress(&self, now: Now) -> bool {
+        let since_ms = now.since_ms(self.told_all_at_ms);
         match self.untold {
             Untold::Nothing => false,
             Untold::Positions => since_ms >= PROGRESS_MOVED_MS,
@@ -35,7 +35,7 @@ impl<D: Dataflow> Task<D> {
     /// Returns the offset to commit with it, under the name of the owner: whoever takes over has to fence it.
     pub fn prepare_commit(
         &mut self,
-        now_ms: i64,
+        now: Now,
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(TopicPartition, CommittedOffset), TaskError> {
         for node in 0..self.processors.len() {
@@ -44,7 +44,7 @@ impl<D: Dataflow> Task<D> {
         if let Some(fault) = self.stores.iter_mut().find_map(|store| store.take_fault()) {
             return Err(distrust(self.checkpoint.as_deref(), fault));
         }
-        self.told_all = self.owes_progress(now_ms);
+        self.told_all = self.owes_progress(now);
         let own = self.subtopology.upstream.is_none();
         let progress = self.position.progress(own || self.upstream_is_root, self.root_partitions);
         let envelope = Envelope {
@@ -123,14 +123,14 @@ impl<D: Dataflow> Task<D> {
     }
 
     /// The log has committed the transaction.
-    pub fn committed(&mut self, now_ms: i64) {
+    pub fn committed(&mut self, now: Now) {
         self.stores.iter_mut().for_each(|store| store.commit());
         self.committed = self.position.clone();
         self.commit += 1;
         self.moved = false;
         if self.told_all {
             self.untold = Untold::Nothing;
-            self.told_all_at_ms = now_ms;
+            self.told_all_at_ms = now.monotonic_ms;
         }
         if !self.proven {
             self.proven = true;
@@ -154,20 +154,20 @@ impl<D: Dataflow> Task<D> {
     }
 
     /// Whether a checkpoint is worth its cost: 8 MiB of changelog, or 10 s with any.
-    pub fn wants_checkpoint(&self, now_ms: i64, bytes_max: usize, age_ms_max: i64) -> bool {
+    pub fn wants_checkpoint(&self, now: Now, bytes_max: usize, age_ms_max: i64) -> bool {
         self.checkpoint.is_some()
             && (self.changelog_bytes >= bytes_max
-                || (self.changelog_bytes > 0 && now_ms - self.checkpointed_at_ms >= age_ms_max))
+                || (self.changelog_bytes > 0 && now.since_ms(self.checkpointed_at_ms) >= age_ms_max))
     }
 
-    /// When the last checkpoint was written, or the task opened.
+    /// When the last checkpoint was written, or the task opened, by the monotonic clock.
     pub fn checkpointed_at_ms(&self) -> i64 {
         self.checkpointed_at_ms
     }
 
     /// Writes a checkpoint. There is no open transaction, so all that was committed lies below the written end of the
     /// changelog, also where readers do not see it yet.
-    pub fn write_checkpoint(&mut self, log: &dyn Log, now_ms: i64) -> Result<(), TaskError> {
+    pub fn write_checkpoint(&mut self, log: &dyn Log, now: Now) -> Result<(), TaskError> {
         let Some(checkpoint) = self.checkpoint.clone() else { return Ok(()) };
         let changelog = TopicPartition::new(self.subtopology.changelog.clone(), self.partition);
         let changelog_next = log.written_ends(&[changelog])?.first().copied().unwrap_or_default();
@@ -182,7 +182,7 @@ impl<D: Dataflow> Task<D> {
         // The stores take for written what they have handed over, so after a failure only the changelog knows better.
         written.map_err(|fault| distrust(Some(&checkpoint), fault))?;
         self.changelog_bytes = 0;
-        self.checkpointed_at_ms = now_ms;
+        self.checkpointed_at_ms = now.monotonic_ms;
         Ok(())
     }
 

@@ -14,7 +14,7 @@ pub use envelope::{Envelope, EnvelopeError, PART_BYTES_MAX, WIRE_VERSIONS};
 pub use position::Position;
 pub use restore::TaskSite;
 
-use crate::log::{LogError, Record, TopicPartition, TransactionalProducer};
+use crate::log::{LogError, Now, Record, TopicPartition, TransactionalProducer};
 use crate::processor::{Dataflow, Hop, Origin, OutputRecord, Processor, PunctuationType, Sent};
 use crate::store::{Checkpoint, StoreError, Stores};
 use crate::topology::Subtopology;
@@ -81,6 +81,7 @@ pub struct Task<D: Dataflow> {
     moved: bool,
     /// Positions or clock moved since all destinations were told.
     untold: Untold,
+    /// By the monotonic clock, like every `_at_ms` here.
     told_all_at_ms: i64,
     told_all: bool,
     wall_ms: i64,
@@ -261,20 +262,21 @@ impl<D: Dataflow> Task<D> {
         Ok(())
     }
 
-    /// The source has been read to its end as of `now_ms`: time passes without records.
-    pub fn idle(&mut self, now_ms: i64, producer: &mut dyn TransactionalProducer) -> Result<(), TaskError> {
-        if self.subtopology.upstream.is_some() || now_ms - IDLE_BEHIND_MS <= self.position.clock_ms {
+    /// The source has been read to its end as of `now`: time passes without records.
+    pub fn idle(&mut self, now: Now, producer: &mut dyn TransactionalProducer) -> Result<(), TaskError> {
+        let clock_ms = now.wall_ms.saturating_sub(IDLE_BEHIND_MS);
+        if self.subtopology.upstream.is_some() || clock_ms <= self.position.clock_ms {
             return Ok(());
         }
-        self.advance_clock(now_ms - IDLE_BEHIND_MS, producer)?;
+        self.advance_clock(clock_ms, producer)?;
         self.untold = if self.untold == Untold::Nothing { Untold::Clock } else { self.untold };
         Ok(())
     }
 
     /// Wall time for punctuators that go by it.
-    pub fn punctuate_wall(&mut self, now_ms: i64, producer: &mut dyn TransactionalProducer) -> Result<(), TaskError> {
-        let before_ms = std::mem::replace(&mut self.wall_ms, now_ms);
-        self.punctuate(PunctuationType::WallClock, before_ms, now_ms, producer)
+    pub fn punctuate_wall(&mut self, now: Now, producer: &mut dyn TransactionalProducer) -> Result<(), TaskError> {
+        let before_ms = std::mem::replace(&mut self.wall_ms, now.wall_ms);
+        self.punctuate(PunctuationType::WallClock, before_ms, now.wall_ms, producer)
     }
 
     /// Moves the clock forward and fires what comes due.

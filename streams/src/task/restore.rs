@@ -4,7 +4,7 @@
 use super::envelope::Envelope;
 use super::position::Position;
 use super::{NodeCounts, Punctuator, Task, TaskError, Untold};
-use crate::log::Log;
+use crate::log::{Log, Now};
 use crate::processor::{Dataflow, OutputRecord};
 use crate::store::{ChangelogReader, Checkpoint, StateStore, Stores};
 use crate::topology::{BuildSite, Subtopology, Topology};
@@ -38,14 +38,14 @@ impl<D: Dataflow> Task<D> {
     pub fn in_memory(site: &TaskSite<D>, subtopology: usize, partition: u32) -> Self {
         let spec = site.topology.subtopologies[subtopology].clone();
         let stores = spec.stores.iter().map(|store| (store.make)()).collect();
-        Self::assemble(site, spec, partition, stores, None, 0)
+        Self::assemble(site, spec, partition, stores, None, Now::both(0))
     }
 
     pub(super) fn from_checkpoint(
         site: &TaskSite<D>,
         subtopology: usize,
         partition: u32,
-        now_ms: i64,
+        now: Now,
     ) -> Result<(Self, Option<u64>), TaskError> {
         let spec = site.topology.subtopologies[subtopology].clone();
         let mut stores: Vec<Box<dyn StateStore>> = spec.stores.iter().map(|store| (store.make)()).collect();
@@ -62,7 +62,7 @@ impl<D: Dataflow> Task<D> {
             // A checkpoint without a meta record is empty: there is nothing to read through to, only to write to.
             store.open(&spec.name, index, meta.as_ref().and(checkpoint.clone()))?;
         }
-        let mut task = Self::assemble(site, spec, partition, stores, checkpoint, now_ms);
+        let mut task = Self::assemble(site, spec, partition, stores, checkpoint, now);
         let Some(meta) = meta else { return Ok((task, None)) };
         task.commit = meta.commit;
         task.take_position(meta.input_next, meta.upstream);
@@ -75,7 +75,7 @@ impl<D: Dataflow> Task<D> {
         partition: u32,
         stores: Vec<Box<dyn StateStore>>,
         checkpoint: Option<Arc<Checkpoint>>,
-        now_ms: i64,
+        now: Now,
     ) -> Self {
         let topology = &site.topology;
         let build = |index: usize| {
@@ -111,13 +111,13 @@ impl<D: Dataflow> Task<D> {
             commit: 0,
             moved: false,
             untold: Untold::Clock,
-            told_all_at_ms: 0,
+            told_all_at_ms: i64::MIN,
             told_all: false,
             wall_ms: i64::MIN,
             written: vec![false; subtopology.outputs.len()],
             changelog_bytes: 0,
             restored_records: 0,
-            checkpointed_at_ms: now_ms,
+            checkpointed_at_ms: now.monotonic_ms,
             proven: false,
             counts: vec![NodeCounts::default(); subtopology.nodes.len()],
             forwarded: vec![0; subtopology.nodes.len() * D::EDGE_TYPES.len()],

@@ -16,7 +16,7 @@
 use super::envelope::Envelope;
 use super::restore::TaskSite;
 use super::{Task, TaskError};
-use crate::log::{Consumer, Log, LogError, Polled, TopicPartition};
+use crate::log::{Consumer, Log, LogError, Now, Polled, TopicPartition};
 use crate::processor::Dataflow;
 use crate::store::StoreError;
 use std::collections::{BTreeSet, HashMap};
@@ -59,11 +59,11 @@ impl<D: Dataflow> Task<D> {
         site: &TaskSite<D>,
         log: &Arc<dyn Log>,
         wanted: &[(usize, u32)],
-        now_ms: i64,
+        now: Now,
     ) -> Result<Vec<Self>, TaskError> {
         let mut arrivals = Vec::new();
         for (subtopology, partition) in wanted {
-            match Arrival::new(site, *subtopology, *partition, now_ms) {
+            match Arrival::new(site, *subtopology, *partition, now) {
                 Err(TaskError::Store(StoreError::InUse(_))) => {}
                 arrival => arrivals.push(arrival?),
             }
@@ -75,20 +75,20 @@ impl<D: Dataflow> Task<D> {
         for arrival in &mut arrivals {
             if arrival.is_out_of_range() {
                 // The changelog no longer has what follows the checkpoint, or is another one.
-                arrival.start_over(site, now_ms)?;
+                arrival.start_over(site, now)?;
             }
         }
-        replay(site, log, &mut arrivals, now_ms)?;
+        replay(site, log, &mut arrivals, now)?;
         for arrival in &mut arrivals {
-            arrival.complete(site, log, now_ms)?;
+            arrival.complete(site, log, now)?;
         }
         Ok(arrivals.into_iter().map(|arrival| arrival.task).collect())
     }
 }
 
 impl<D: Dataflow> Arrival<D> {
-    fn new(site: &TaskSite<D>, subtopology: usize, partition: u32, now_ms: i64) -> Result<Self, TaskError> {
-        let (task, checkpoint_next) = Task::from_checkpoint(site, subtopology, partition, now_ms)?;
+    fn new(site: &TaskSite<D>, subtopology: usize, partition: u32, now: Now) -> Result<Self, TaskError> {
+        let (task, checkpoint_next) = Task::from_checkpoint(site, subtopology, partition, now)?;
         let changelog = TopicPartition::new(task.subtopology.changelog.clone(), partition);
         Ok(Self { task, changelog, checkpoint_next, start: 0, end: 0, next: 0 })
     }
@@ -98,12 +98,12 @@ impl<D: Dataflow> Arrival<D> {
     }
 
     /// Begins anew from the changelog's start, without the checkpoint.
-    fn start_over(&mut self, site: &TaskSite<D>, now_ms: i64) -> Result<(), TaskError> {
+    fn start_over(&mut self, site: &TaskSite<D>, now: Now) -> Result<(), TaskError> {
         self.task.discard_checkpoint(site)?;
         let index = site.topology.subtopologies.iter().position(|known| Arc::ptr_eq(known, &self.task.subtopology));
         let partition = self.task.partition;
         let (start, end) = (self.start, self.end);
-        *self = Self::new(site, index.unwrap_or_default(), partition, now_ms)?;
+        *self = Self::new(site, index.unwrap_or_default(), partition, now)?;
         (self.start, self.end, self.next) = (start, end, start);
         Ok(())
     }
@@ -114,7 +114,7 @@ impl<D: Dataflow> Arrival<D> {
     }
 
     /// Holds the task against the group's offset and the source.
-    fn complete(&mut self, site: &TaskSite<D>, log: &Arc<dyn Log>, now_ms: i64) -> Result<(), TaskError> {
+    fn complete(&mut self, site: &TaskSite<D>, log: &Arc<dyn Log>, now: Now) -> Result<(), TaskError> {
         let group = &site.topology.settings.application;
         loop {
             let has_run = self.start < self.end || self.checkpoint_next.is_some();
@@ -123,8 +123,8 @@ impl<D: Dataflow> Arrival<D> {
                 Err(error) if self.checkpoint_next.is_none() || self.has_moved(log.as_ref())? => return Err(error),
                 Err(error) => {
                     tracing::warn!(task = self.task.name(), %error, "the checkpoint does not fit; reading the changelog from its start");
-                    self.start_over(site, now_ms)?;
-                    replay(site, log, std::slice::from_mut(self), now_ms)?;
+                    self.start_over(site, now)?;
+                    replay(site, log, std::slice::from_mut(self), now)?;
                 }
             }
         }
@@ -207,7 +207,7 @@ fn replay<D: Dataflow>(
     site: &TaskSite<D>,
     log: &Arc<dyn Log>,
     arrivals: &mut [Arrival<D>],
-    now_ms: i64,
+    now: Now,
 ) -> Result<(), TaskError> {
     let mut left: HashMap<TopicPartition, usize> = HashMap::new();
     left.extend((0..).zip(&*arrivals).filter(|(_, a)| a.next < a.end).map(|(index, a)| (a.changelog.clone(), index)));
@@ -233,7 +233,7 @@ fn replay<D: Dataflow>(
             None => {}
             Some(Doubt::Checkpoint(reason)) => {
                 tracing::warn!(task = arrival.task.name(), reason, "the checkpoint is discarded");
-                arrival.start_over(site, now_ms)?;
+                arrival.start_over(site, now)?;
                 consumer.assign(&arrival.changelog, arrival.next)?;
             }
             Some(Doubt::Task(error)) => return Err(error),

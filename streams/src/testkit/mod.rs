@@ -7,7 +7,7 @@
 //! ```
 
 use crate::log::{
-    CommittedOffset, GroupMetadata, Headers, LogError, ProducerRecord, Record, TopicPartition, TransactionalProducer,
+    CommittedOffset, GroupMetadata, Headers, LogError, Now, ProducerRecord, Record, TopicPartition, TransactionalProducer,
     partition_of,
 };
 use crate::processor::Dataflow;
@@ -103,8 +103,8 @@ impl<D: Dataflow> TopologyTestDriver<D> {
             for partition in 0..self.tasks[subtopology].len() {
                 let mut captured = Capture::default();
                 let task = &mut self.tasks[subtopology][partition];
-                task.idle(now_ms, &mut captured)?;
-                task.punctuate_wall(now_ms, &mut captured)?;
+                task.idle(Now::both(now_ms), &mut captured)?;
+                task.punctuate_wall(Now::both(now_ms), &mut captured)?;
                 self.deliver(captured)?;
             }
         }
@@ -127,10 +127,10 @@ impl<D: Dataflow> TopologyTestDriver<D> {
         for subtopology in 0..self.tasks.len() {
             for partition in 0..self.tasks[subtopology].len() {
                 let task = &mut self.tasks[subtopology][partition];
-                if task.wants_commit(self.now_ms) {
+                if task.wants_commit(Now::both(self.now_ms)) {
                     let mut captured = Capture::default();
-                    task.prepare_commit(self.now_ms, &mut captured)?;
-                    task.committed(self.now_ms);
+                    task.prepare_commit(Now::both(self.now_ms), &mut captured)?;
+                    task.committed(Now::both(self.now_ms));
                     self.deliver(captured)?;
                 }
             }

@@ -25,6 +25,28 @@ const OPENING_MS: u64 = 3_000;
 /// How old the last look at the masters may be when positions are written. Markers are looked at in every write.
 const LOOK_AGE_MAX: Duration = Duration::from_millis(200);
 
+/// The epochs that a sink has met.
+#[derive(Default)]
+pub struct Met {
+    /// The latest.
+    pub seen: u64,
+    /// One that was begun and not opened, and since when it is known.
+    unopened: Option<(u64, Instant)>,
+}
+
+impl Met {
+    /// Whether whoever began this epoch may still be about to open it. Its number is the wall time of another machine:
+    /// where that lies ahead, the wait begins when the epoch is first met.
+    fn may_open(&mut self, epoch: u64) -> bool {
+        let met_at = match self.unopened {
+            Some((known, met_at)) if known == epoch => met_at,
+            _ => Instant::now(),
+        };
+        self.unopened = Some((epoch, met_at));
+        now_ms().saturating_sub(epoch) < OPENING_MS && met_at.elapsed() < Duration::from_millis(OPENING_MS)
+    }
+}
+
 /// Connections to masters that were looked at.
 pub struct Session {
     /// The connections.
@@ -75,20 +97,19 @@ struct Found {
 }
 
 impl Session {
-    /// Connects. Goes on with the progress found there if it is true; if not, begins an epoch. `seen` is the latest
-    /// epoch that was ever met.
-    pub async fn open(address: &RedisAddress, seen: u64) -> Result<Opened, Ended> {
+    /// Connects. Goes on with the progress found there if it is true; if not, begins an epoch.
+    pub async fn open(address: &RedisAddress, met: &mut Met) -> Result<Opened, Ended> {
         let found = Found::look(address).await?;
-        match found.doubt(seen).await? {
+        match found.doubt(met).await? {
             None => Ok(found.resume()),
-            Some(reason) => found.begin(seen, reason).await,
+            Some(reason) => found.begin(met.seen, reason).await,
         }
     }
 
     /// Connects again. Only the epoch that was written in before will do.
-    pub async fn reopen(address: &RedisAddress, seen: u64, epoch: u64) -> Result<Self, Ended> {
+    pub async fn reopen(address: &RedisAddress, met: &mut Met, epoch: u64) -> Result<Self, Ended> {
         let found = Found::look(address).await?;
-        match found.doubt(seen).await? {
+        match found.doubt(met).await? {
             None if found.progress.epoch == Some(epoch) => Ok(found.resume().session),
             None => Err(Ended::Lost(ANOTHER_EPOCH.into())),
             Some(reason) => Err(Ended::Lost(reason)),
@@ -215,13 +236,14 @@ impl Found {
     }
 
     /// Why the progress found is not true; None where it is.
-    async fn doubt(&self, seen: u64) -> Result<Option<String>, Ended> {
+    async fn doubt(&self, met: &mut Met) -> Result<Option<String>, Ended> {
+        let seen = met.seen;
         let Some(epoch) = self.progress.epoch else { return Ok(Some("redis: there is no progress".into())) };
         if epoch < seen {
             return Ok(Some(format!("redis: epoch {epoch} comes before {seen}, which was met before")));
         }
         if self.progress.shards.is_empty() {
-            if now_ms().saturating_sub(epoch) < OPENING_MS {
+            if met.may_open(epoch) {
                 let shard = self.shards.of(self.keys.progress_slot());
                 return Err(self.shards.failure(shard, "another sink is about to begin filling it").into());
             }
@@ -326,4 +348,21 @@ async fn ask(shards: &Shards, shard: usize, command: Cmd) -> Result<Value, Redis
 
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_of_a_clock_that_was_ahead_is_waited_for_no_longer_than_any_other() {
+        let mut met = Met::default();
+        let (day_ms, now_ms) = (86_400_000, now_ms());
+        assert!(met.may_open(now_ms + day_ms), "it may have begun just now");
+        let long_ago = Instant::now().checked_sub(Duration::from_millis(OPENING_MS)).unwrap();
+        met.unopened = Some((now_ms + day_ms, long_ago));
+        assert!(!met.may_open(now_ms + day_ms));
+        assert!(met.may_open(now_ms + day_ms + 1), "another one");
+        assert!(!met.may_open(now_ms - day_ms), "whoever began it has died long ago");
+    }
 }

@@ -1,7 +1,7 @@
 //! Batches into Redis: totals and boards first, positions when all of them are acknowledged.
 
 use super::scripts;
-use super::session::{Ended, Opened, Session};
+use super::session::{Ended, Met, Opened, Session};
 use crate::batch::{Batch, CounterRow, Move};
 use crate::partition::TRUST_MS;
 use crate::target::{StoredPosition, TargetError};
@@ -28,8 +28,7 @@ pub struct Writer {
     session: Option<Session>,
     /// The epoch of the last session; None before the first one.
     epoch: Option<u64>,
-    /// The latest epoch that was ever met.
-    seen: u64,
+    met: Met,
     /// Partitions that are being filled from the start of their topic.
     refills: HashMap<TopicPartition, Refill>,
     /// What the topics held when the sink started, for partitions that are not there yet.
@@ -57,7 +56,7 @@ impl From<Ended> for TargetError {
 impl Writer {
     pub fn new(address: RedisAddress, refills_begun: IntCounter) -> Self {
         let (refills, goals, whole) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { address, session: None, epoch: None, seen: 0, refills, goals, whole, refills_begun }
+        Self { address, session: None, epoch: None, met: Met::default(), refills, goals, whole, refills_begun }
     }
 
     /// The positions that are true.
@@ -69,7 +68,7 @@ impl Writer {
         let stored = match progress {
             Some(progress) => progress.partitions,
             None => {
-                let opened = Session::open(&self.address, self.seen).await?;
+                let opened = Session::open(&self.address, &mut self.met).await?;
                 let stored = opened.progress.partitions.clone();
                 self.enter(opened);
                 stored
@@ -165,9 +164,9 @@ impl Writer {
             return Ok(session);
         }
         if let Some(epoch) = self.epoch {
-            return Ok(Session::reopen(&self.address, self.seen, epoch).await?);
+            return Ok(Session::reopen(&self.address, &mut self.met, epoch).await?);
         }
-        let opened = Session::open(&self.address, self.seen).await?;
+        let opened = Session::open(&self.address, &mut self.met).await?;
         self.enter(opened);
         self.session.take().ok_or_else(|| TargetError::Unavailable("redis: no session".into()))
     }
@@ -178,7 +177,7 @@ impl Writer {
             tracing::warn!(epoch = session.epoch, redis = %self.address, "Redis is filled from the start: {reason}");
             self.refills_begun.inc();
         }
-        self.seen = self.seen.max(session.epoch);
+        self.met.seen = self.met.seen.max(session.epoch);
         self.epoch = Some(session.epoch);
         self.session = Some(session);
     }
@@ -228,9 +227,9 @@ impl Writer {
 
     fn check_epochs(&mut self, session: &Session, answers: impl Iterator<Item = Value>) -> Result<(), TargetError> {
         let epochs = answers.filter_map(|answer| text(&answer)?.parse::<u64>().ok());
-        self.seen = epochs.fold(self.seen, u64::max);
-        if self.seen > session.epoch {
-            return Err(TargetError::Lost(format!("redis: there are rows of epoch {}, which is later", self.seen)));
+        self.met.seen = epochs.fold(self.met.seen, u64::max);
+        if self.met.seen > session.epoch {
+            return Err(TargetError::Lost(format!("redis: there are rows of epoch {}, which is later", self.met.seen)));
         }
         Ok(())
     }
