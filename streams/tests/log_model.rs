@@ -67,9 +67,10 @@ impl Model {
     }
 
     fn add(&mut self, place: usize, value: String) {
-        let (records, _) = &mut self.places[place];
-        let time = records.last().map_or(self.now, |(_, last)| self.now.max(*last));
-        records.push((value, time));
+        // One time for the whole log.
+        let last = self.places.iter().filter_map(|(records, _)| records.last()).map(|(_, time)| *time).max();
+        let time = last.map_or(self.now, |last| self.now.max(last));
+        self.places[place].0.push((value, time));
     }
 }
 

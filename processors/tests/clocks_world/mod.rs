@@ -1,5 +1,8 @@
 //! A log, a stream thread, and three clocks: the process's wall clock, its monotonic one, and those of the brokers.
 
+mod brokers;
+
+use brokers::{Brokers, Skew};
 use prometheus::Registry;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -28,13 +31,20 @@ impl Hand {
         self.0.load(Ordering::Relaxed)
     }
 
+    pub fn set(&self, ms: i64) {
+        self.0.store(ms, Ordering::Relaxed);
+    }
+
     pub fn step(&self, ms: i64) {
         self.0.fetch_add(ms, Ordering::Relaxed);
     }
 }
 
+/// Partition, offset, append time, key and value.
+pub type Stored = (u32, u64, i64, Vec<u8>, Vec<u8>);
+
 pub struct World {
-    pub log: Arc<MemoryLog>,
+    pub log: Arc<Brokers>,
     pub wall: Hand,
     pub monotonic: Hand,
     pub broker: Hand,
@@ -44,11 +54,18 @@ pub struct World {
 }
 
 impl World {
+    /// All clocks are right.
     pub fn new() -> Self {
+        Self::with(|_, _| 0)
+    }
+
+    /// With brokers whose clocks are ahead by this.
+    pub fn with(skew: Skew) -> Self {
         let topology = Topology::load("topology.yaml", SHIPPED, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"));
         let (wall, monotonic, broker) = (Hand::at(NOON), Hand::at(0), Hand::at(NOON));
         let clock = broker.clone();
-        let log = Arc::new(MemoryLog::new(Arc::new(move || clock.ms())));
+        let inner = MemoryLog::new(Arc::new(move || clock.ms()));
+        let log = Arc::new(Brokers { inner, topic: topology.root.clone(), skew });
         log.ensure_topics(&topology.topic_specs()).unwrap();
         let (metrics, events) = (StreamMetrics::new(&Registry::new()).unwrap(), AtomicI64::new(0));
         Self { log, wall, monotonic, broker, metrics, topology: Arc::new(topology), events }
@@ -86,17 +103,25 @@ impl World {
         }
     }
 
-    /// Somebody likes something now, by the broker's clock.
+    /// Somebody likes something now.
     pub fn like(&self, actor: &str, subject: &str) {
+        self.event("like", actor, subject, self.broker.ms());
+    }
+
+    /// Somebody did something then.
+    pub fn event(&self, kind: &str, actor: &str, subject: &str, at_ms: i64) {
         let number = self.events.fetch_add(1, Ordering::Relaxed);
-        let at_ms = self.broker.ms();
         let json = format!(
-            r#"{{"event_id":"e{number}","type":"like","actor_id":"{actor}","subject_id":"{subject}","occurred_at":{at_ms}}}"#
+            r#"{{"event_id":"e{number}","type":"{kind}","actor_id":"{actor}","subject_id":"{subject}","occurred_at":{at_ms}}}"#
         );
+        self.append(actor, json.into_bytes());
+    }
+
+    fn append(&self, actor: &str, json: Vec<u8>) {
         let record = OwnedRecord {
             partition: partition_of(actor.as_bytes(), self.partitions()),
             key: Some(actor.as_bytes().to_vec().into()),
-            value: Some(json.into_bytes().into()),
+            value: Some(json.into()),
             headers: bytes::Bytes::new(),
         };
         let done = Arc::new(Mutex::new(None));
@@ -105,6 +130,30 @@ impl World {
         let appended = Box::new(move |appended| *outcome.lock().unwrap() = Some(appended));
         self.log.appender().unwrap().append(&self.topology.root, batch, appended);
         assert!(matches!(*done.lock().unwrap(), Some(Ok(_))));
+    }
+
+    /// Another world with the same events, taken by the same brokers at the same times, and with these moves of the clock.
+    /// Its process has a clock of its own.
+    pub fn again(&self, with_moves: bool) -> Self {
+        let again = Self::with(self.log.skew);
+        let mut events = self.read_raw(&self.topology.root);
+        events.sort_by_key(|(partition, offset, append_time_ms, ..)| (*append_time_ms, *partition, *offset));
+        for (_, _, append_time_ms, key, value) in events {
+            again.broker.set(append_time_ms);
+            again.append(std::str::from_utf8(&key).unwrap(), value);
+        }
+        let topic = self.topology.idle_topic();
+        let mut producer = again.log.producer("copy").unwrap();
+        for (partition, .., value) in self.read_raw(&topic).into_iter().filter(|_| with_moves) {
+            let record = ProducerRecord { topic: &topic, partition, key: None, value: Some(&value), headers: &[] };
+            producer.send(record).unwrap();
+            producer.commit().unwrap();
+        }
+        again
+    }
+
+    pub fn idle_topic(&self) -> String {
+        self.topology.idle_topic()
     }
 
     pub fn partitions(&self) -> u32 {
@@ -127,12 +176,16 @@ impl World {
     }
 
     /// Partition, offset, append time, key and value of every record of a topic but progress marks.
-    pub fn read(&self, topic: &str) -> Vec<(u32, u64, i64, Vec<u8>, Vec<u8>)> {
+    pub fn read(&self, topic: &str) -> Vec<Stored> {
+        self.read_raw(topic).into_iter().filter(|(.., key, _)| key.first() != Some(&0)).collect()
+    }
+
+    fn read_raw(&self, topic: &str) -> Vec<Stored> {
         let mut all = Vec::new();
         for partition in 0..self.log.partitions(topic).unwrap() {
             let at = TopicPartition::new(topic, partition);
             let (mut next, end) = self.log.bounds(&at).unwrap();
-            let mut consumer = self.log.consumer("").unwrap();
+            let mut consumer = self.log.inner.consumer("").unwrap();
             consumer.assign(&at, next).unwrap();
             while next < end {
                 let Polled::Records { records, next_offset, .. } = consumer.poll(Duration::from_secs(5)).unwrap() else {
@@ -140,9 +193,7 @@ impl World {
                 };
                 for record in records.map(Result::unwrap) {
                     let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
-                    if key.first() != Some(&0) {
-                        all.push((partition, record.offset, record.append_time_ms, key.to_vec(), value.to_vec()));
-                    }
+                    all.push((partition, record.offset, record.append_time_ms, key.to_vec(), value.to_vec()));
                 }
                 next = next_offset;
             }

@@ -25,6 +25,9 @@ pub(super) struct Writer {
     pub(super) partitions: Vec<PartitionState>,
     /// See [`SLICE_BATCHES`].
     pub(super) slice_batches: usize,
+    /// No record to come is older, ms since 1970: one time for the whole log, so that no partition is behind what a task
+    /// has done as of the time of another.
+    pub(super) time_ms: i64,
     holders: HashMap<String, Weak<Holder>>,
 }
 
@@ -54,7 +57,9 @@ impl Writer {
     }
 
     fn with(view: View, partitions: Vec<PartitionState>, clock: Clock) -> Self {
-        Self { view: view.into(), clock, partitions, slice_batches: SLICE_BATCHES, holders: HashMap::new() }
+        let time_ms = partitions.iter().map(|state| state.time_ms).max().unwrap_or(i64::MIN);
+        let (view, holders) = (view.into(), HashMap::new());
+        Self { view, clock, partitions, slice_batches: SLICE_BATCHES, time_ms, holders }
     }
 
     /// What readers see.
@@ -136,20 +141,19 @@ impl Writer {
     }
 
     fn commit(&mut self, writes: Writes, offsets: Vec<(Vec<u8>, CommittedOffset)>) -> Result<(), LogError> {
-        let now = (self.clock)();
+        let time_ms = self.time_ms.max((self.clock)());
         let mut staged = Vec::with_capacity(writes.len());
         for (id, mut batches) in writes {
             let state = &self.partitions[id as usize];
-            let time_ms = state.time_ms.max(now);
             let mut next = state.next;
             for batch in batches.iter_mut() {
                 batch.seal(next, time_ms);
                 next += u64::from(batch.count());
             }
-            staged.push((id, batches, next, time_ms));
+            staged.push((id, batches, next));
         }
         let mut ops = Vec::with_capacity(staged.len() + offsets.len());
-        for (id, batches, ..) in &staged {
+        for (id, batches, _) in &staged {
             let mut base = self.partitions[*id as usize].next;
             for batch in batches.iter() {
                 ops.push(Op::Append { partition: *id, base, value: batch.as_bytes() });
@@ -164,10 +168,13 @@ impl Writer {
         );
         self.view.storage.commit(&ops)?;
 
+        if !staged.is_empty() {
+            self.time_ms = time_ms;
+        }
         let mut published = self.view.published_mut();
-        for (id, _, next, time_ms) in &staged {
+        for (id, _, next) in &staged {
             let state = &mut self.partitions[*id as usize];
-            (state.next, state.time_ms) = (*next, *time_ms);
+            (state.next, state.time_ms) = (*next, time_ms);
             published.bounds[*id as usize] = state.bounds();
         }
         for (key, committed) in offsets {

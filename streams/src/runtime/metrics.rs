@@ -34,6 +34,8 @@ pub struct StreamMetrics {
     pub tasks: IntGaugeVec,
     /// Entries in memory, by thread and store.
     pub store_entries: IntGaugeVec,
+    /// Records whose append time lay below the clock of their task.
+    pub behind_clock: IntCounter,
     /// The clock of each task, in milliseconds since 1970.
     pub task_clock: IntGaugeVec,
 }
@@ -75,6 +77,7 @@ impl StreamMetrics {
             restored_records: counter("tally_restored_records_total", "Changelog records read to restore tasks.")?,
             tasks: gauges("tally_tasks", "Tasks of a stream thread.", &["thread", "subtopology"])?,
             store_entries: gauges("tally_store_entries", "Entries in memory.", &["thread", "store"])?,
+            behind_clock: counter("tally_records_behind_clock_total", "Records with an append time below the clock.")?,
             task_clock: gauges("tally_task_clock_milliseconds", "The task's clock, since 1970.", &["task"])?,
         })
     }
@@ -95,6 +98,7 @@ impl StreamMetrics {
                 *entries.entry(name).or_default() += count as i64;
             }
             self.task_clock.with_label_values(&[task.name()]).set(task.position().clock_ms);
+            self.behind_clock.inc_by(task.take_behind_clock());
             for (node, counts) in task.take_counts() {
                 if counts.processed > 0 {
                     self.node_processed.with_label_values(&[node]).inc_by(counts.processed);

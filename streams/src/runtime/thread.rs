@@ -274,8 +274,9 @@ impl<D: Dataflow> StreamThread<D> {
         let Some(producer) = self.producer.as_mut() else { return Ok(()) };
         let is_root = |task: &Task<D>| task.subtopology().upstream.is_none();
         let roots: Vec<_> = self.tasks.iter().filter(|(_, task)| is_root(task)).map(|(at, _)| at.clone()).collect();
-        // Asked after `now`, so whatever was appended before it is below.
-        let mut ends = self.log.ends(&roots)?.into_iter();
+        // Asked after `now`, so whatever was appended before it is below; what lies in an open transaction, too: it may
+        // become visible later with an older append time.
+        let mut ends = self.log.written_ends(&roots)?.into_iter();
         for task in self.tasks.values_mut() {
             if is_root(task) && ends.next().is_some_and(|end| end <= task.position().input_next) {
                 task.idle(now, producer.as_mut())?;

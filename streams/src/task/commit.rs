@@ -61,6 +61,7 @@ impl<D: Dataflow> Task<D> {
         };
         self.send_hops(&envelope, producer)?;
         self.send_progress(&progress, producer)?;
+        self.moves.send(producer)?;
         self.send_changelog(envelope, producer)?;
         let metadata = self.owner.to_string();
         Ok((self.source(), CommittedOffset { offset: self.position.input_next, metadata }))
@@ -125,6 +126,7 @@ impl<D: Dataflow> Task<D> {
     /// The log has committed the transaction.
     pub fn committed(&mut self, now: Now) {
         self.stores.iter_mut().for_each(|store| store.commit());
+        self.moves.committed();
         self.committed = self.position.clone();
         self.commit += 1;
         self.moved = false;
@@ -145,6 +147,7 @@ impl<D: Dataflow> Task<D> {
         self.stores.iter_mut().for_each(|store| store.rollback());
         self.hops.iter_mut().for_each(Hop::clear);
         self.processors.iter_mut().for_each(|processor| processor.discard());
+        self.moves.rollback();
         self.written.fill(false);
         // What is done again is counted again.
         self.counts.fill(NodeCounts::default());

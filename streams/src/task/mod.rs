@@ -6,11 +6,13 @@
 mod commit;
 mod dispatch;
 mod envelope;
+mod idle;
 mod position;
 mod restore;
 mod takeover;
 
 pub use envelope::{Envelope, EnvelopeError, PART_BYTES_MAX, WIRE_VERSIONS};
+pub use idle::ClockMove;
 pub use position::Position;
 pub use restore::TaskSite;
 
@@ -19,9 +21,6 @@ use crate::processor::{Dataflow, Hop, Origin, OutputRecord, Processor, Punctuati
 use crate::store::{Checkpoint, StoreError, Stores};
 use crate::topology::Subtopology;
 use std::sync::Arc;
-
-/// An idle root task's clock stays this far behind the wall: records on their way get their append time meanwhile.
-const IDLE_BEHIND_MS: i64 = 1_000;
 
 /// Why a task cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +70,11 @@ pub struct Task<D: Dataflow> {
     punctuators: Vec<Punctuator>,
     stores: Stores,
     hops: Vec<D::Hop>,
+    moves: idle::Moves,
+    /// An idle root task's clock stays this far behind the wall: records on their way get their append time meanwhile.
+    idle_margin_ms: i64,
+    /// Records whose append time was below the clock, since somebody last asked.
+    behind_clock: u64,
     checkpoint: Option<Arc<Checkpoint>>,
 
     position: Position,
@@ -188,6 +192,12 @@ impl<D: Dataflow> Task<D> {
         })
     }
 
+    /// How many records had an append time below the clock since the last call: the clocks of brokers and processes are
+    /// apart by more than the margin.
+    pub fn take_behind_clock(&mut self) -> u64 {
+        std::mem::take(&mut self.behind_clock)
+    }
+
     /// Takes in one record of its source.
     pub fn process(&mut self, record: &Record<'_>, producer: &mut dyn TransactionalProducer) -> Result<(), TaskError> {
         match self.subtopology.upstream {
@@ -205,6 +215,8 @@ impl<D: Dataflow> Task<D> {
         record: &Record<'_>,
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(), TaskError> {
+        self.repeat_moves(record.offset, producer)?;
+        self.behind_clock += u64::from(record.append_time_ms < self.position.clock_ms);
         // A record older than the clock is taken at the clock: decisions never go back.
         let append_time_ms = record.append_time_ms.max(self.position.clock_ms);
         self.advance_clock(append_time_ms, producer)?;
@@ -264,11 +276,15 @@ impl<D: Dataflow> Task<D> {
 
     /// The source has been read to its end as of `now`: time passes without records.
     pub fn idle(&mut self, now: Now, producer: &mut dyn TransactionalProducer) -> Result<(), TaskError> {
-        let clock_ms = now.wall_ms.saturating_sub(IDLE_BEHIND_MS);
-        if self.subtopology.upstream.is_some() || clock_ms <= self.position.clock_ms {
+        let clock_ms = now.wall_ms.saturating_sub(self.idle_margin_ms);
+        let before_ms = self.position.clock_ms;
+        if self.subtopology.upstream.is_some() {
             return Ok(());
         }
-        self.advance_clock(clock_ms, producer)?;
+        self.move_clock(clock_ms, producer)?;
+        if self.position.clock_ms == before_ms {
+            return Ok(());
+        }
         self.untold = if self.untold == Untold::Nothing { Untold::Clock } else { self.untold };
         Ok(())
     }

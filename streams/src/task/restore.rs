@@ -2,6 +2,7 @@
 //! `takeover` says in which order.
 
 use super::envelope::Envelope;
+use super::idle::Moves;
 use super::position::Position;
 use super::{NodeCounts, Punctuator, Task, TaskError, Untold};
 use crate::log::{Log, Now};
@@ -105,6 +106,9 @@ impl<D: Dataflow> Task<D> {
             processors,
             stores: Stores::new(stores),
             hops: subtopology.hops.iter().map(|_| D::Hop::default()).collect(),
+            moves: Moves::new(topology.idle_topic().into()),
+            idle_margin_ms: topology.settings.idle_margin.as_millis() as i64,
+            behind_clock: 0,
             checkpoint,
             committed: position.clone(),
             position,

@@ -15,7 +15,7 @@
 
 use super::envelope::Envelope;
 use super::restore::TaskSite;
-use super::{Task, TaskError};
+use super::{Task, TaskError, idle};
 use crate::log::{Consumer, Log, LogError, Now, Polled, TopicPartition};
 use crate::processor::Dataflow;
 use crate::store::StoreError;
@@ -82,6 +82,7 @@ impl<D: Dataflow> Task<D> {
         for arrival in &mut arrivals {
             arrival.complete(site, log, now)?;
         }
+        idle::prepare(log.as_ref(), arrivals.iter_mut().map(|arrival| &mut arrival.task))?;
         Ok(arrivals.into_iter().map(|arrival| arrival.task).collect())
     }
 }
@@ -135,14 +136,15 @@ impl<D: Dataflow> Arrival<D> {
 
 /// Fences former owners, and waits until everything below the present written ends is decided.
 fn settle<D: Dataflow>(site: &TaskSite<D>, log: &Arc<dyn Log>, arrivals: &mut [Arrival<D>]) -> Result<(), TaskError> {
-    let changelogs: Vec<_> = arrivals.iter().map(|arrival| arrival.changelog.clone()).collect();
-    let decided = log.written_ends(&changelogs)?;
+    let mut places: Vec<_> = arrivals.iter().map(|arrival| arrival.changelog.clone()).collect();
+    places.extend(arrivals.iter().filter_map(|arrival| arrival.task.moves_at()));
+    let decided = log.written_ends(&places)?;
     for owner in former_owners(site, log.as_ref(), arrivals)? {
         fence(log, owner);
     }
     let deadline = Instant::now() + PATIENCE;
     let ends = loop {
-        let ends = log.ends(&changelogs)?;
+        let ends = log.ends(&places)?;
         if ends.iter().zip(&decided).all(|(end, decided)| end >= decided) {
             break ends;
         }

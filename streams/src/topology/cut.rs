@@ -170,7 +170,7 @@ impl Cut {
         let hops = self.parts.iter().skip(1).map(|part| part.source.clone());
         let internal: Vec<String> = (self.parts.iter().map(|part| changelog(application, &part.name)))
             .chain(hops)
-            .chain([control(application)])
+            .chain([control(application), idle(application)])
             .collect();
         let prefix = &sections.settings.topic_prefix;
         let is_internal = |topic: &&TopicSection| internal.contains(&format!("{prefix}{}", topic.name.text));
@@ -189,6 +189,11 @@ impl Cut {
 /// The topic of a subtopology's state.
 pub(super) fn changelog(application: &str, subtopology: &str) -> String {
     format!("{application}-{subtopology}-changelog")
+}
+
+/// The topic of moves of the clock without a record.
+pub(super) fn idle(application: &str) -> String {
+    format!("{application}-idle")
 }
 
 /// The topic of generations.

@@ -149,6 +149,8 @@ pub struct Settings {
     pub commit_interval: Duration,
     /// What comes longer after its time is late.
     pub late_after: Duration,
+    /// How far the clock of an idle task stays behind the wall.
+    pub idle_margin: Duration,
 }
 
 /// What a node does with a value that it cannot take.

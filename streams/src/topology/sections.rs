@@ -17,6 +17,7 @@ const KEYS: &[&str] = &[
     "topic_prefix",
     "commit_interval",
     "late_after",
+    "idle_margin",
     "cloud_event_types",
     "topics",
     "processors",
@@ -28,6 +29,8 @@ const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(1);
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(10);
 const COMMIT_INTERVAL_DEFAULT: Duration = Duration::from_millis(50);
 const LATE_AFTER_MIN: Duration = Duration::from_secs(60);
+const IDLE_MARGIN_MAX: Duration = Duration::from_secs(60 * 60);
+const IDLE_MARGIN_DEFAULT: Duration = Duration::from_secs(1);
 const LATE_AFTER_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A file's sections. What the file is wrong about is missing or None, and reported.
@@ -150,11 +153,13 @@ fn settings(fields: &Fields<'_>, report: &mut Report<'_>) -> Settings {
     let commit_interval =
         commit_interval.and_then(|yaml| yaml.duration(COMMIT_INTERVAL_MIN..=COMMIT_INTERVAL_MAX, report));
     let late_after = fields.get("late_after").and_then(|yaml| yaml.duration(LATE_AFTER_MIN..=Duration::MAX, report));
+    let idle_margin = fields.get("idle_margin").and_then(|yaml| yaml.duration(Duration::ZERO..=IDLE_MARGIN_MAX, report));
     Settings {
         application: application.map(|name| name.text).unwrap_or_default(),
         topic_prefix: topic_prefix.map(|prefix| prefix.text).unwrap_or_default(),
         commit_interval: commit_interval.unwrap_or(COMMIT_INTERVAL_DEFAULT),
         late_after: late_after.unwrap_or(LATE_AFTER_DEFAULT),
+        idle_margin: idle_margin.unwrap_or(IDLE_MARGIN_DEFAULT),
     }
 }
 

@@ -51,6 +51,34 @@ fn everything_is_there_after_reopening() {
     }
 }
 
+/// Tasks go by the times of all partitions: one that was never written to is not behind the others.
+#[test]
+fn no_partition_is_behind_another_over_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (clock, time) = settable_clock();
+    let options = EmbeddedOptions { clock, ..EmbeddedOptions::default() };
+    let newest = |log: &EmbeddedLog, topic: &str| {
+        let mut consumer = log.consumer("").unwrap();
+        consumer.assign(&TopicPartition::new(topic, 0), 0).unwrap();
+        let Polled::Records { records, .. } = consumer.poll(Duration::ZERO).unwrap() else { panic!("no records") };
+        records.map(|record| record.unwrap().append_time_ms).last()
+    };
+    let log = EmbeddedLog::open(dir.path(), options.clone()).unwrap();
+    log.ensure_topics(&[spec("a", 1, None), spec("b", 1, None), spec("c", 1, None)]).unwrap();
+    time.store(10_000, Ordering::SeqCst);
+    append(&log, "a", &["0"]).unwrap();
+    time.store(4_000, Ordering::SeqCst);
+    append(&log, "b", &["0"]).unwrap();
+    assert_eq!(newest(&log, "b"), Some(10_000));
+    drop(log);
+    let log = EmbeddedLog::open(dir.path(), options).unwrap();
+    append(&log, "c", &["0"]).unwrap();
+    assert_eq!(newest(&log, "c"), Some(10_000));
+    time.store(10_001, Ordering::SeqCst);
+    append(&log, "b", &["1"]).unwrap();
+    assert_eq!(newest(&log, "b"), Some(10_001));
+}
+
 #[test]
 fn a_directory_has_one_user() {
     let dir = tempfile::tempdir().unwrap();

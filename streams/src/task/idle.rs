@@ -1,0 +1,309 @@
+//! Moves of a root task's clock that no record has made.
+//!
+//! A task that has read everything moves its clock with the wall, so that windows close without traffic. When it does so
+//! depends on the clocks of processes and brokers, and on when it ran. So that a replay decides alike, every such move is
+//! written to the topic `<application>-idle`, to the partition of the task, in the transaction that acted on it: before
+//! which offset of the source, and the clock from there. Whoever reads the source again repeats the moves at their offsets,
+//! and moves the clock by itself only where none is left.
+
+use super::{Position, Task, TaskError};
+use crate::log::{Consumer, Log, LogError, Polled, ProducerRecord, TopicPartition, TransactionalProducer};
+use crate::processor::Dataflow;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The first byte of every record.
+const FORMAT: u8 = 1;
+/// How long the log may take for the next batch of recorded moves.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How many offsets before the end of the topic its newest moves are looked for, to begin with.
+const TAIL: u64 = 16;
+
+/// A record of the topic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClockMove {
+    /// The generation of the task that wrote it.
+    pub generation: u16,
+    /// Partition of the root topic.
+    pub partition: u32,
+    /// The clock moves before the record at this offset.
+    pub next_offset: u64,
+    /// Where to, in milliseconds since 1970.
+    pub clock_ms: i64,
+    /// The clock is set, also backwards: an operator has confirmed that it was ahead. Otherwise it only rises.
+    pub is_set: bool,
+}
+
+impl ClockMove {
+    /// The record's value.
+    pub fn encode(&self) -> Vec<u8> {
+        // Only a failing writer fails here, and a vector does not.
+        postcard::to_extend(self, vec![FORMAT]).unwrap_or_default()
+    }
+
+    /// Reads what [`ClockMove::encode`] wrote.
+    pub fn decode(value: &[u8]) -> Result<Self, String> {
+        match value.split_first() {
+            Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(|e| format!("damaged move of the clock: {e}")),
+            Some((format, _)) => Err(format!("a move of the clock in format {format}: run a newer tally")),
+            None => Err("an empty record".to_owned()),
+        }
+    }
+
+    /// Whether it comes after what a task at this position has done.
+    fn is_beyond(&self, position: &Position) -> bool {
+        (self.next_offset, self.clock_ms) > (position.input_next, position.clock_ms)
+    }
+}
+
+/// What a root task has to do with the topic.
+pub(super) struct Moves {
+    topic: Arc<str>,
+    /// Of the open transaction.
+    made: Vec<ClockMove>,
+    recorded: Option<Recorded>,
+}
+
+/// What was recorded, as long as a task repeats it.
+pub(super) struct Recorded {
+    consumer: Box<dyn Consumer>,
+    at: TopicPartition,
+    next: u64,
+    /// Of the topic when the task was opened: what follows was written by the task itself.
+    end: u64,
+    ahead: VecDeque<ClockMove>,
+    /// In the open transaction.
+    repeated: Vec<ClockMove>,
+}
+
+impl Moves {
+    pub fn new(topic: Arc<str>) -> Self {
+        Self { topic, made: Vec::new(), recorded: None }
+    }
+
+    /// From now on repeats what was recorded.
+    pub fn repeat(&mut self, recorded: Recorded) {
+        self.recorded = Some(recorded);
+    }
+
+    /// The next recorded move that comes before this offset.
+    fn due(&mut self, offset: u64) -> Result<Option<ClockMove>, TaskError> {
+        let Some(recorded) = &mut self.recorded else { return Ok(None) };
+        recorded.fill()?;
+        let due = recorded.ahead.pop_front_if(|next| next.next_offset <= offset);
+        recorded.repeated.extend(due.clone());
+        Ok(due)
+    }
+
+    /// Whether recorded moves are left.
+    fn is_repeating(&mut self) -> Result<bool, TaskError> {
+        let Some(recorded) = &mut self.recorded else { return Ok(false) };
+        recorded.fill()?;
+        Ok(!recorded.ahead.is_empty())
+    }
+
+    fn make(&mut self, made: ClockMove) {
+        // Several of one transaction before the same record are one.
+        match self.made.last_mut().filter(|last| last.next_offset == made.next_offset && !made.is_set) {
+            Some(last) => last.clock_ms = made.clock_ms,
+            None => self.made.push(made),
+        }
+    }
+
+    pub fn send(&self, producer: &mut dyn TransactionalProducer) -> Result<(), TaskError> {
+        for made in &self.made {
+            let value = made.encode();
+            let record = ProducerRecord {
+                topic: &self.topic,
+                partition: made.partition,
+                key: None,
+                value: Some(&value),
+                headers: &[],
+            };
+            producer.send(record)?;
+        }
+        Ok(())
+    }
+
+    pub fn committed(&mut self) {
+        self.made.clear();
+        if let Some(recorded) = &mut self.recorded {
+            recorded.repeated.clear();
+            if recorded.is_done() {
+                self.recorded = None;
+            }
+        }
+    }
+
+    pub fn rollback(&mut self) {
+        self.made.clear();
+        if let Some(Recorded { ahead, repeated, .. }) = &mut self.recorded {
+            repeated.drain(..).rev().for_each(|one| ahead.push_front(one));
+        }
+    }
+}
+
+impl Recorded {
+    /// What of the topic comes after a position, if anything does.
+    fn find(log: &dyn Log, at: TopicPartition, position: &Position) -> Result<Option<Self>, TaskError> {
+        let (start, end) = log.bounds(&at)?;
+        let (ahead, repeated) = (VecDeque::new(), Vec::new());
+        let mut recorded = Self { consumer: log.consumer("")?, at, next: end, end, ahead, repeated };
+        let mut back = TAIL;
+        loop {
+            let from = end.saturating_sub(back).max(start);
+            recorded.consumer.assign(&recorded.at, from)?;
+            (recorded.next, recorded.ahead) = (from, VecDeque::new());
+            recorded.fill()?;
+            if from == start || recorded.ahead.front().is_some_and(|first| !first.is_beyond(position)) {
+                break;
+            }
+            back = back.saturating_mul(8);
+        }
+        while recorded.ahead.pop_front_if(|first| !first.is_beyond(position)).is_some() {
+            recorded.fill()?;
+        }
+        Ok((!recorded.is_done()).then_some(recorded))
+    }
+
+    fn is_done(&self) -> bool {
+        self.ahead.is_empty() && self.next >= self.end
+    }
+
+    /// Reads on where nothing is at hand.
+    fn fill(&mut self) -> Result<(), TaskError> {
+        while self.ahead.is_empty() && self.next < self.end {
+            let Polled::Records { records, next_offset, .. } = self.consumer.poll(PATIENCE)? else {
+                let reason = format!("{}@{}: nothing came for {} s", self.at, self.next, PATIENCE.as_secs());
+                return Err(LogError::Unavailable(reason).into());
+            };
+            for record in records {
+                let record = record?;
+                if record.offset < self.end {
+                    self.ahead.push_back(decoded(&self.at, record.offset, record.value)?);
+                }
+            }
+            self.next = next_offset;
+        }
+        Ok(())
+    }
+}
+
+fn decoded(at: &TopicPartition, offset: u64, value: Option<&[u8]>) -> Result<ClockMove, TaskError> {
+    ClockMove::decode(value.unwrap_or_default())
+        .map_err(|reason| TaskError::Halt { address: format!("{at}@{offset}"), reason })
+}
+
+impl<D: Dataflow> Task<D> {
+    /// Where its moves are recorded; None behind a hop.
+    pub(super) fn moves_at(&self) -> Option<TopicPartition> {
+        self.subtopology.upstream.is_none().then(|| TopicPartition::new(self.moves.topic.clone(), self.partition))
+    }
+
+    /// Repeats what was recorded before this offset.
+    pub(super) fn repeat_moves(
+        &mut self,
+        offset: u64,
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(), TaskError> {
+        while let Some(ClockMove { clock_ms, .. }) = self.moves.due(offset)? {
+            self.advance_clock(clock_ms, producer)?;
+        }
+        Ok(())
+    }
+
+    /// Moves the clock without a record, and records that.
+    pub(super) fn move_clock(
+        &mut self,
+        clock_ms: i64,
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(), TaskError> {
+        let next_offset = self.position.input_next;
+        self.repeat_moves(next_offset, producer)?;
+        if self.moves.is_repeating()? || clock_ms <= self.position.clock_ms {
+            return Ok(());
+        }
+        let (generation, partition) = (self.generation, self.partition);
+        self.moves.make(ClockMove { generation, partition, next_offset, clock_ms, is_set: false });
+        self.advance_clock(clock_ms, producer)
+    }
+}
+
+/// Prepares tasks that were opened to repeat what their topic has beyond them. That is rare: only a replay finds any.
+pub(super) fn prepare<'a, D: Dataflow>(
+    log: &dyn Log,
+    tasks: impl Iterator<Item = &'a mut Task<D>>,
+) -> Result<(), TaskError> {
+    let mut roots: Vec<_> = tasks.filter_map(|task| Some((task.moves_at()?, task))).collect();
+    let places: Vec<_> = roots.iter().map(|(at, _)| at.clone()).collect();
+    let newest = newest(log, &places)?;
+    for ((at, task), newest) in roots.iter_mut().zip(newest) {
+        let is_behind = match newest {
+            Newest::Nothing => false,
+            Newest::Move(newest) => newest.is_beyond(&task.position),
+            Newest::FurtherBack => true,
+        };
+        if is_behind && let Some(recorded) = Recorded::find(log, at.clone(), &task.position)? {
+            tracing::info!(task = task.name(), "repeats recorded moves of its clock");
+            task.moves.repeat(recorded);
+        }
+    }
+    Ok(())
+}
+
+/// The last record of a partition.
+enum Newest {
+    Nothing,
+    Move(ClockMove),
+    /// Not among the last offsets.
+    FurtherBack,
+}
+
+fn newest(log: &dyn Log, places: &[TopicPartition]) -> Result<Vec<Newest>, TaskError> {
+    let mut consumer = log.consumer("")?;
+    let (mut found, mut ends) = (Vec::new(), Vec::new());
+    for at in places {
+        let (start, end) = log.bounds(at)?;
+        let from = end.saturating_sub(TAIL).max(start);
+        if start < end {
+            consumer.assign(at, from)?;
+        }
+        found.push(if from == start { Newest::Nothing } else { Newest::FurtherBack });
+        ends.push((from, end));
+    }
+    while ends.iter().any(|(next, end)| next < end) {
+        let Polled::Records { from, records, next_offset } = consumer.poll(PATIENCE)? else {
+            let reason = format!("the ends of {} partitions gave nothing for {} s", places.len(), PATIENCE.as_secs());
+            return Err(LogError::Unavailable(reason).into());
+        };
+        let Some(index) = places.iter().position(|at| at == from) else { continue };
+        for record in records {
+            let record = record?;
+            if record.offset < ends[index].1 {
+                found[index] = Newest::Move(decoded(&places[index], record.offset, record.value)?);
+            }
+        }
+        ends[index].0 = next_offset;
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_are_what_they_have_always_been() {
+        let idle =
+            ClockMove { generation: 1, partition: 3, next_offset: 300, clock_ms: 1_795_248_000_000, is_set: false };
+        let golden = b"\x01\x01\x03\xac\x02\x80\xb0\xf4\xd1\xbfh\x00";
+        assert_eq!(idle.encode(), golden, "{:02x?}", idle.encode());
+        assert_eq!(ClockMove::decode(golden), Ok(idle.clone()));
+        let set = ClockMove { is_set: true, ..idle };
+        assert_eq!(ClockMove::decode(&set.encode()), Ok(set));
+        assert!(ClockMove::decode(b"\x02\x01").unwrap_err().contains("run a newer tally"));
+        assert!(ClockMove::decode(b"\x01\x01").is_err() && ClockMove::decode(b"").is_err());
+    }
+}
