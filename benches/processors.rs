@@ -145,6 +145,7 @@ fn processors(log: &Arc<MemoryLog>, topology: Topology<Actions>, state: Option<&
         secret: [7; 32],
         owner: "bench".into(),
         siblings: ["bench".into()].into(),
+        confirmed_times: [].into(),
         state_dir: state.map(Into::into),
         boot_id: "boot".to_owned(),
     };
@@ -152,7 +153,9 @@ fn processors(log: &Arc<MemoryLog>, topology: Topology<Actions>, state: Option<&
     let metrics = StreamMetrics::new(&prometheus::Registry::new()).expect("metrics");
     let (started, wall) = (cpu_seconds(), Instant::now());
     let mut thread = StreamThread::new(log.clone(), site, Limits::default(), metrics).expect("a thread");
-    while thread.poll_once(Now::both(clock()), Duration::from_millis(10)).expect("a step") != Polling::Idle || !at_rest(log) {}
+    while thread.poll_once(Now::both(clock()), Duration::from_millis(10)).expect("a step") != Polling::Idle
+        || !at_rest(log)
+    {}
     let seconds = cpu_seconds() - started;
     let log = log.as_ref();
     let records = |topic: &str| -> u64 {

@@ -320,6 +320,8 @@ apt_install() {
 
 has_chromium() { [[ -n ${TALLY_CHROMIUM:-} ]] || has chromium || has chromium-browser || has google-chrome; }
 
+has_faketime() { compgen -G "/usr/lib/*/faketime/libfaketime.so.1" >/dev/null; }
+
 # All or nothing: a directory that is there is whole.
 install_kafka() {
   local jars temporary output
@@ -345,6 +347,8 @@ install() {
   # For deploy/schema.sh.
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
   has_chromium || packages+=(chromium)
+  # For tests with clocks that lie.
+  has_faketime || packages+=(faketime)
   ((${#packages[@]} == 0)) || apt_install "${packages[@]}"
   has_java || die "$(java -version 2>&1 | head -n 1) is too old for Kafka: it needs Java 17"
   has_redis_7 || die "too old: $(redis-server --version); the settings here need Redis 7"

@@ -1,6 +1,5 @@
 //! Stands in front of every route: who is asking, and may they?
 
-use crate::{Clock, Moment};
 use crate::buckets::{Buckets, Demands, Rule};
 use crate::jwt::{JwtRules, KeySet};
 use crate::keys::{KEY_PREFIX, KeyRing};
@@ -9,6 +8,7 @@ use crate::principal::Principal;
 use crate::refusal::Refusal;
 use crate::reload::Reloading;
 use crate::scope::scope_of;
+use crate::{Clock, Moment};
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};

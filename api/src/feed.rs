@@ -64,12 +64,7 @@ struct Followed {
 
 impl Feed {
     /// Follows all partitions of a topic on a thread of its own.
-    pub fn spawn(
-        name: &str,
-        mut follower: Follower,
-        metrics: ApiMetrics,
-        clock: Time,
-    ) -> std::io::Result<Self> {
+    pub fn spawn(name: &str, mut follower: Follower, metrics: ApiMetrics, clock: Time) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || {

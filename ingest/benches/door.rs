@@ -67,7 +67,7 @@ fn door() -> (Runtime, Router) {
     let key = ReceiptKey { log_id: *b"nolog...", secret: [9; 32] };
     let config = DoorConfig::new("user-actions", 16, types, [7; 32]);
     let registry = Registry::new();
-    let door = Door::new(config, Arc::new(NoLog), key, Arc::new(|| NOW_MS), &registry).expect("a new registry");
+    let door = Door::new(config, Arc::new(NoLog), key, Arc::new(|| Ok(NOW_MS)), &registry).expect("a new registry");
     let edge = Edge::new(&registry, Duration::from_secs(30)).expect("a new registry");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     (runtime, edge.wrap(router(door).split_for_parts().0))

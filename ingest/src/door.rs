@@ -21,11 +21,17 @@ use std::time::Instant;
 use tally_access::Principal;
 use tally_http::{ApiProblem, read_body};
 use tally_model::{Receipt, ReceiptKey};
-use tally_streams::log::{AppendBatch, AppendedOffsets, Appender, Clock, LogError};
+use tally_streams::log::{AppendBatch, AppendedOffsets, Appender, Doubt, LogError};
 use tokio::sync::oneshot;
 
 /// Seconds after which a full disk may have room again.
 const FULL_RETRY_AFTER_S: u32 = 30;
+
+/// Seconds after which a clock in doubt may be right again.
+const CLOCK_RETRY_AFTER_S: u32 = 10;
+
+/// The time of a door, milliseconds since 1970; or why nobody knows it.
+pub type DoorClock = Arc<dyn Fn() -> Result<i64, Doubt> + Send + Sync>;
 
 /// Takes events and gives receipts. Cheap to clone.
 #[derive(Clone)]
@@ -35,7 +41,7 @@ struct Inner {
     config: DoorConfig,
     appender: Arc<dyn Appender>,
     receipt_key: ReceiptKey,
-    clock: Clock,
+    clock: DoorClock,
     admission: Arc<Admission>,
     metrics: DoorMetrics,
 }
@@ -46,7 +52,7 @@ impl Door {
         config: DoorConfig,
         appender: Arc<dyn Appender>,
         receipt_key: ReceiptKey,
-        clock: Clock,
+        clock: DoorClock,
         registry: &Registry,
     ) -> Result<Self, ConfigError> {
         config.check()?;
@@ -77,7 +83,7 @@ impl Door {
             ApiProblem::internal()
         })?;
         let caller = Caller { principal, ..Caller::of(peer, headers, &door.config.trusted_proxies) };
-        let (now_ms, body_bytes) = (self.now_ms(), body.len());
+        let (now_ms, body_bytes) = (self.now_ms()?, body.len());
         let incoming = Incoming { cloud: format.is_cloud(), now_ms, id: &request, body_bytes };
         let mut taken = take_all(Intake::new(&door.config, &door.receipt_key, &caller, &incoming), format, &body)?;
         drop(body);
@@ -136,9 +142,14 @@ impl Door {
         schema::schemas(&self.0.config.types)
     }
 
-    /// The door's clock.
-    pub(crate) fn now_ms(&self) -> i64 {
-        (self.0.clock)()
+    /// The door's clock: nothing is taken, and no token signed, while it is in doubt.
+    pub(crate) fn now_ms(&self) -> Result<i64, ApiProblem> {
+        (self.0.clock)().map_err(|doubt| {
+            self.0.metrics.unavailable.with_label_values(&["clock"]).inc();
+            let detail =
+                format!("This server does not know what time it is: {doubt}. Nothing was taken; send it again.");
+            ApiProblem::unavailable(detail, CLOCK_RETRY_AFTER_S)
+        })
     }
 
     /// What signs receipts and read tokens.

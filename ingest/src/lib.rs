@@ -26,7 +26,7 @@ mod types;
 
 pub use answer::{Accepted, Rejected};
 pub use config::{ConfigError, DoorConfig};
-pub use door::Door;
+pub use door::{Door, DoorClock};
 pub use route::router;
 pub use types::EventTypes;
 

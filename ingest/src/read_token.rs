@@ -60,6 +60,7 @@ pub struct SignedReadToken {
         (status = 408, description = "The body came too slowly", body = ApiProblem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = ApiProblem, content_type = "application/problem+json"),
         (status = 415, description = "Another media type", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The clock of this server is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn post_read_token(
@@ -87,7 +88,7 @@ pub(crate) async fn post_read_token(
     }
     let own = || principal?.actor.as_deref().map(str::to_owned);
     let actor_id = opened.actor_id.or_else(own);
-    let token = ReadToken { signed_at_ms: door.now_ms(), subject_id: opened.subject_id, actor_id };
+    let token = ReadToken { signed_at_ms: door.now_ms()?, subject_id: opened.subject_id, actor_id };
     Ok(Json(SignedReadToken { token: token.encode(door.key()), expires_at: format_ms(token.expires_at_ms()) }))
 }
 

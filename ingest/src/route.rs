@@ -72,7 +72,7 @@ pub(crate) enum BodyCoding {
         (status = 415, description = "Another media type, or another compression; see Accept-Encoding", body = ApiProblem, content_type = "application/problem+json"),
         (status = 422, description = "No valid event; `rejected` says why", body = EventsProblem, content_type = "application/problem+json"),
         (status = 429, description = "Too much under way, or all of it over a limit; see Retry-After", body = EventsProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The log does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The log does not answer, or the clock of this server is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
         (status = 507, description = "The log's disk is full; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]

@@ -9,17 +9,20 @@ use prometheus::Registry;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
-use tally_ingest::{Accepted, Door, router};
+use tally_ingest::{Accepted, Door, DoorClock, router};
 use tally_model::{Event, REQUEST_HEADER, Receipt};
 use tally_streams::log::memory::MemoryLog;
-use tally_streams::log::{Cleanup, Log, Polled, TopicPartition, TopicSpec};
+use tally_streams::log::{Cleanup, Doubt, Log, Polled, TopicPartition, TopicSpec};
 use tower::ServiceExt;
 use utoipa_axum::router::OpenApiRouter;
 
 fn open(log: &MemoryLog) -> OpenApiRouter {
+    open_at(log, Arc::new(|| Ok(NOW_MS)))
+}
+
+fn open_at(log: &MemoryLog, clock: DoorClock) -> OpenApiRouter {
     let topic = TopicSpec { name: TOPIC.to_owned(), partitions: PARTITIONS, cleanup: Cleanup::Delete, retention: None };
     log.ensure_topics(&[topic]).unwrap();
-    let clock = Arc::new(|| NOW_MS);
     router(Door::new(config(), log.appender().unwrap(), receipt_key(), clock, &Registry::new()).unwrap())
 }
 
@@ -54,6 +57,22 @@ async fn what_the_receipt_names_can_be_read_back() {
         seen += offsets.len();
     }
     assert_eq!((seen, accepted.accepted), (20, 20));
+}
+
+/// It has to be sent again: an event that is taken at a wrong time is counted at it.
+#[tokio::test]
+async fn while_the_clock_is_in_doubt_nothing_is_taken() {
+    let log = MemoryLog::new(Arc::new(|| NOW_MS));
+    let routes = open_at(&log, Arc::new(|| Err(Doubt::Jumped(-93_600_000)))).split_for_parts().0;
+    let request = Request::post("/v1/events").header("content-type", "application/json");
+    let response = routes.oneshot(request.body(Body::from(event("e1"))).unwrap()).await.unwrap();
+    assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (503, "10"));
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let problem: Value = serde_json::from_slice(&body).unwrap();
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("the wall clock has jumped back by 93600 s. Nothing was taken"), "{detail}");
+    let at_end = |number| log.bounds(&TopicPartition::new(TOPIC, number)).unwrap().1 == 0;
+    assert!((0..PARTITIONS).all(at_end));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::item::{Actions, Item};
 use serde::Deserialize;
 use std::any::Any;
 use tally_model::VerdictKind;
-use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
+use tally_streams::processor::{Context, Forgotten, Origin, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::store::{Hash128, StoreHandle, WindowStore};
 use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
 
@@ -74,9 +74,15 @@ impl Processor<Actions> for DedupeProcessor {
         }
         let event = &action.event;
         let keep_until_ms = event.occurred_at_ms + self.late_after_ms;
-        if context.origin().append_time_ms > keep_until_ms {
-            let late_ms = context.origin().append_time_ms - event.occurred_at_ms;
-            let reason = format!("came {} s after its time", late_ms / 1000);
+        let Origin { append_time_ms, forgotten, .. } = *context.origin();
+        let is_forgotten =
+            |forgotten: Forgotten| event.occurred_at_ms < forgotten.before_ms && keep_until_ms < forgotten.clock_ms;
+        if append_time_ms > keep_until_ms || forgotten.is_some_and(is_forgotten) {
+            let late_ms = append_time_ms - event.occurred_at_ms;
+            let reason = match append_time_ms > keep_until_ms {
+                true => format!("came {} s after its time", late_ms / 1000),
+                false => "came after the clock was set, and may have been counted before".to_owned(),
+            };
             let verdict = action.verdict(context, VerdictKind::Late, &self.node, reason);
             context.forward(verdict);
             return Ok(());

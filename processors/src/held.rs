@@ -64,7 +64,7 @@ impl Held {
 
     fn origin(&self, context: &Context<'_, Actions>, clock_ms: i64) -> Origin {
         let Self { offset, append_time_ms, request, .. } = *self;
-        Origin { partition: context.origin().partition, offset, append_time_ms, clock_ms, request }
+        Origin { partition: context.origin().partition, offset, append_time_ms, clock_ms, request, ..Origin::default() }
     }
 }
 

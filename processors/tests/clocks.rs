@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
 use tally_streams::log::{Log, TopicPartition};
-use tally_streams::task::ClockMove;
+use tally_streams::task::{ClockMove, ConfirmedTime};
 
 const HOUR: i64 = 3_600_000;
 
@@ -74,13 +74,15 @@ fn first_run(seed: u64) -> World {
             let kind = ["like", "unlike", "view"][random.random_range(0..3)];
             let late = random.random_bool(0.2);
             // About as old as may be counted.
-            let ago_ms = if late { 24 * HOUR + random.random_range(-6_000..6_000) } else { random.random_range(0..9_000) };
+            let ago_ms =
+                if late { 24 * HOUR + random.random_range(-6_000..6_000) } else { random.random_range(0..9_000) };
             world.event(kind, &actor, &format!("article:{}", random.random_range(0..5)), world.broker.ms() - ago_ms);
         }
         let steps = if random.random_bool(0.2) { random.random_range(50..400) } else { random.random_range(1..8) };
         world.run(&mut thread, steps);
         if random.random_bool(0.02) {
-            drop(std::mem::replace(&mut thread, world.thread()));
+            drop(thread);
+            thread = world.thread();
         }
     }
     world.run(&mut thread, 15_000);
@@ -106,7 +108,11 @@ fn a_second_run_decides_like_the_first_whatever_the_clocks_were() {
             Decisions::of(&world)
         };
         assert_eq!(again(true), decided, "seed {seed}");
-        assert_ne!(again(false), decided, "seed {seed}: without the recorded moves it would not matter when a task was idle");
+        assert_ne!(
+            again(false),
+            decided,
+            "seed {seed}: without the recorded moves it would not matter when a task was idle"
+        );
     }
 }
 
@@ -116,22 +122,132 @@ fn moves_of_an_idle_clock_are_recorded_with_what_acted_on_them() {
     let mut thread = world.thread();
     world.like("u1", "article:1");
     world.run(&mut thread, 1_000);
-    let mut moves = BTreeMap::<u32, Vec<(u64, i64)>>::new();
-    for (partition, .., value) in world.read(&world.idle_topic()) {
-        let one = ClockMove::decode(&value).unwrap();
-        assert_eq!((one.partition, one.generation, one.is_set), (partition, 1, false));
-        moves.entry(partition).or_default().push((one.next_offset, one.clock_ms));
-    }
-    assert_eq!(moves.len() as u32, world.partitions(), "all were idle");
-    for (partition, moves) in moves {
-        assert!(moves.is_sorted(), "{moves:?}");
+    let moves = || {
+        let mut moves = BTreeMap::<u32, Vec<(u64, i64)>>::new();
+        for (partition, .., value) in world.read(&world.idle_topic()) {
+            let one = ClockMove::decode(&value).unwrap();
+            assert_eq!((one.partition, one.generation, one.is_set), (partition, 1, false));
+            moves.entry(partition).or_default().push((one.next_offset, one.clock_ms));
+        }
+        assert!(moves.values().all(|moves| moves.is_sorted_by(|a, b| a < b)), "none is recorded twice: {moves:?}");
+        moves
+    };
+    let before = moves();
+    assert_eq!(before.len() as u32, world.partitions(), "all were idle");
+    for (partition, moves) in &before {
         let (next_offset, clock_ms) = moves[moves.len() - 1];
-        assert_eq!(next_offset, world.log.bounds(&TopicPartition::new("user-actions", partition)).unwrap().1);
+        assert_eq!(next_offset, world.log.bounds(&TopicPartition::new("user-actions", *partition)).unwrap().1);
         assert!((NOON + 4_000..=NOON + 9_000).contains(&clock_ms), "a second behind the wall, at the last commit");
     }
-    // What a process has recorded, it does not repeat when it comes back.
-    let recorded = world.read(&world.idle_topic()).len();
     drop(thread);
-    world.run(&mut world.thread(), 2);
-    assert_eq!(world.read(&world.idle_topic()).len(), recorded);
+    world.run(&mut world.thread(), 1_000);
+    assert!(moves().values().zip(before.values()).all(|(after, before)| after.len() > before.len()));
+}
+
+#[test]
+fn a_wall_clock_that_was_ahead_for_a_moment_makes_nothing_late() {
+    let run = |is_judged: bool| {
+        let world = World::new();
+        let (mut thread, judged) = (world.thread(), world.judged());
+        let mut run = |steps| match is_judged {
+            true => world.run_judged(&mut thread, &judged, steps),
+            false => world.run(&mut thread, steps),
+        };
+        world.like("u1", "article:1");
+        run(200);
+        world.wall.step(26 * HOUR);
+        run(1_000);
+        world.wall.step(-26 * HOUR);
+        run(200);
+        world.like("u2", "article:1");
+        run(600);
+        (world.likes("article:1"), world.read("verdicts").len())
+    };
+    assert_eq!(run(true), (2, 0));
+    assert_eq!(run(false), (1, 1), "it would matter");
+}
+
+/// The broker of partitions 0 and 1 was ten minutes ahead for its second record.
+fn ahead_once(partition: u32, offset: u64) -> i64 {
+    if partition < 2 && offset == 1 { 10 * 60_000 } else { 0 }
+}
+
+#[test]
+fn a_record_whose_append_time_lies_ahead_is_waited_for_and_the_others_go_on() {
+    let world = World::with(ahead_once);
+    let (mut thread, judged) = (world.thread(), world.judged());
+    let (ahead, other) = (world.actors_of(0, 3), world.actors_of(5, 2));
+    for actor in ahead.iter().chain(&other) {
+        world.like(actor, "article:1");
+    }
+    world.run_judged(&mut thread, &judged, 300);
+    assert_eq!(world.likes("article:1"), 3, "one before it, and those of another partition");
+    assert!(!thread.is_working());
+    let gauge = || world.metrics.ahead.with_label_values(&["tally-0"]).get();
+    assert_eq!(gauge(), 1);
+    world.like(&other[0], "article:2");
+    world.run_judged(&mut thread, &judged, 300);
+    assert_eq!(world.likes("article:2"), 1);
+    // Two minutes ahead is not too far.
+    world.pass(8 * 60_000 - 10_000);
+    world.run_judged(&mut thread, &judged, 100);
+    assert_eq!(world.likes("article:1"), 3);
+    world.pass(10_000);
+    world.run_judged(&mut thread, &judged, 300);
+    assert_eq!((world.likes("article:1"), gauge()), (5, 0), "none was skipped");
+    assert!(thread.is_working());
+    assert_eq!(world.read("verdicts").len(), 0);
+}
+
+/// The brokers were 26 hours ahead for some records of each partition.
+fn ahead_for_a_while(_partition: u32, offset: u64) -> i64 {
+    if (2..4).contains(&offset) { 26 * HOUR } else { 0 }
+}
+
+#[test]
+fn a_log_whose_time_was_ahead_goes_on_from_what_is_confirmed() {
+    let mut world = World::with(ahead_for_a_while);
+    let actors: Vec<_> = (0..world.partitions()).flat_map(|partition| world.actors_of(partition, 5)).collect();
+    let everybody = |world: &World, subject: &str| actors.iter().for_each(|actor| world.like(actor, subject));
+    let mut thread = world.thread();
+    everybody(&world, "article:1");
+    world.run(&mut thread, 300);
+    let ahead_ms = world.wall.ms() + 26 * HOUR;
+    everybody(&world, "article:2");
+    world.run(&mut thread, 300);
+    assert!(world.likes("article:2") < 40, "late from now on");
+    thread.leave().unwrap();
+    while thread.poll_once(world.now(), std::time::Duration::ZERO).unwrap() != tally_streams::runtime::Polling::Left {}
+    // Taken before it is confirmed, and not processed.
+    everybody(&world, "article:3");
+    let of = |partition| {
+        let at = TopicPartition::new("user-actions", partition);
+        let until_offset = world.log.bounds(&at).unwrap().1;
+        let committed = world.log.committed("tally", &at).unwrap().map_or(0, |committed| committed.offset);
+        let clock_ms = world.wall.ms();
+        ConfirmedTime { partition, from_offset: committed, until_offset, clock_ms, log_ms: ahead_ms }
+    };
+    let confirmed = (0..world.partitions()).map(of).collect();
+    world.confirmed = confirmed;
+    world.pass(1_000);
+    let mut thread = world.thread();
+    everybody(&world, "article:4");
+    world.run(&mut thread, 300);
+    assert_eq!(world.likes("article:4"), 40, "nothing is late any more");
+    // Whoever repeats what was counted before counts nothing, though its id may be forgotten.
+    let before = world.likes("article:1");
+    for (number, actor) in (0..).zip(&actors) {
+        world.send(number, "like", actor, "article:1", NOON);
+    }
+    world.run(&mut thread, 300);
+    drop(thread);
+    everybody(&world, "article:5");
+    world.run(&mut world.thread(), 15_000);
+    assert_eq!((world.likes("article:1"), world.likes("article:5")), (before, 40), "over a restart as well");
+    let decided = Decisions::of(&world);
+    let again = world.again(true);
+    again.wall.set(world.wall.ms() + 72 * HOUR);
+    again.broker.set(again.wall.ms());
+    again.run(&mut again.thread(), 15_000);
+    assert_eq!(Decisions::of(&again), decided);
 }

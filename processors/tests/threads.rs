@@ -216,6 +216,7 @@ impl World {
             owner: format!("tally-{index}").into(),
             siblings: [format!("tally-{index}").into()].into(),
             // Each thread's checkpoints are apart, as they would be on two machines.
+            confirmed_times: [].into(),
             state_dir: Some(state_dir.join(index.to_string())),
             boot_id: "boot".to_owned(),
         };
@@ -262,22 +263,18 @@ impl World {
     }
 
     fn now(&self) -> Now {
-        Now::both(self.now_ms())
-    }
-
-    fn now_ms(&self) -> i64 {
-        self.time_ms.load(Ordering::Relaxed)
+        Now::both(self.time_ms.load(Ordering::Relaxed))
     }
 
     /// Nothing fails any more, and time passes until every task's clock is in a minute that nothing happened in.
     fn end(&self, threads: &mut [Option<StreamThread<Actions>>], state_dir: &Path) -> i64 {
         self.log.next_fault.store(0, Ordering::Relaxed);
-        self.time_ms.store((self.now_ms() / MINUTE + 2) * MINUTE + 5_000, Ordering::Relaxed);
+        self.time_ms.store((self.now().wall_ms / MINUTE + 2) * MINUTE + 5_000, Ordering::Relaxed);
         for (i, thread) in threads.iter_mut().enumerate() {
             thread.get_or_insert_with(|| self.thread(i, state_dir));
         }
-        let minute = self.now_ms() / MINUTE;
-        while self.now_ms() / MINUTE == minute {
+        let minute = self.now().wall_ms / MINUTE;
+        while self.now().wall_ms / MINUTE == minute {
             for thread in threads.iter_mut().flatten() {
                 thread.poll_once(self.now(), Duration::ZERO).unwrap_or_else(|e| panic!("at the end: {e}"));
             }
@@ -285,7 +282,7 @@ impl World {
         }
         self.time_ms.fetch_sub(1_000, Ordering::Relaxed);
         assert!(self.at_rest());
-        self.now_ms()
+        self.now().wall_ms
     }
 }
 
@@ -432,7 +429,7 @@ fn a_node_counts_what_it_passed_on_by_its_type() {
     }
     world.log.next_fault.store(1, Ordering::Relaxed);
     for _ in 0..5_000 {
-        thread.poll_once(world.now_ms(), Duration::ZERO).unwrap();
+        thread.poll_once(world.now(), Duration::ZERO).unwrap();
         world.time_ms.fetch_add(20, Ordering::Relaxed);
         if world.metrics.aborts.get() == 1 && world.at_rest() {
             break;

@@ -31,6 +31,12 @@ pub struct SiteArgs {
     /// For kafka: a file of client properties, one name=value a line: TLS, SASL
     #[arg(long, env = "TALLY_LOG_PROPERTIES", value_name = "FILE")]
     pub log_properties: Option<PathBuf>,
+    /// How far the wall clock may differ at once from where it should be, and from the log, before it is doubted
+    #[arg(long, env = "TALLY_CLOCK_JUMP", value_name = "TIME", default_value = "2m")]
+    pub clock_jump: humantime::Duration,
+    /// After how long at its new time a wall clock that has jumped is trusted again
+    #[arg(long, env = "TALLY_CLOCK_SETTLE", value_name = "TIME", default_value = "10m")]
+    pub clock_settle: humantime::Duration,
     /// Where HTTP is served
     #[arg(long, env = "TALLY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: String,

@@ -47,6 +47,10 @@ pub struct StreamArgs {
     /// From now on write records that only this release and later ones read: once all processes run this release
     #[arg(long)]
     pub raise_wire_version: bool,
+    /// The wall clock is right although the log's time is ahead: the log's time goes on from it. Once, while no other
+    /// process runs
+    #[arg(long)]
+    pub confirm_clock: bool,
 }
 
 /// Arguments of `tally ingest`.

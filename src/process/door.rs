@@ -1,6 +1,6 @@
 //! The door of a process, and what holds for its callers wherever they act.
 
-use super::{Site, now_ms};
+use super::Site;
 use crate::commands::{CacheAddress, CallerArgs, DoorArgs, Failure, cache};
 use std::sync::Arc;
 use tally_access::{AccessMetrics, ActionLimits, Buckets, SharedBuckets};
@@ -57,5 +57,5 @@ pub fn door(site: &Site, args: &DoorArgs, rules: &CallerRules) -> Result<Door, F
         ..DoorConfig::new(root, partitions, types, site.control.secret)
     };
     let appender = site.log.appender().map_err(Failure::no)?;
-    Door::new(config, appender, site.receipt_key(), Arc::new(now_ms), &site.registry).map_err(Failure::no)
+    Door::new(config, appender, site.receipt_key(), site.trusted_clock(), &site.registry).map_err(Failure::no)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tally_http::Check;
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
-use tally_streams::log::{Log, LogError, TopicPartition};
+use tally_streams::log::{Log, LogError, TopicPartition, WallClock};
 
 /// Between two questions to the log.
 const WATCH: Duration = Duration::from_secs(1);
@@ -16,11 +16,12 @@ const WATCH: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(3);
 
 /// Opens the log of a process.
-pub fn open(args: &SiteArgs, address: &LogAddress) -> Result<Arc<dyn Log>, Failure> {
+pub fn open(args: &SiteArgs, address: &LogAddress, wall: &Arc<WallClock>) -> Result<Arc<dyn Log>, Failure> {
     match address {
         LogAddress::Embedded(dir) => {
             std::fs::create_dir_all(dir).map_err(|e| Failure::usage(format!("{}: {e}", dir.display())))?;
-            let log = EmbeddedLog::open(dir, EmbeddedOptions::default()).map_err(|e| failure(args, e))?;
+            let options = EmbeddedOptions { wall: Some(wall.clone()), ..EmbeddedOptions::default() };
+            let log = EmbeddedLog::open(dir, options).map_err(|e| failure(args, e))?;
             Ok(Arc::new(log))
         }
         LogAddress::Kafka(brokers) => {

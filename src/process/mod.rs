@@ -1,5 +1,6 @@
 //! A process of tally: its parts, how they start, and how they end well.
 
+mod clock;
 mod door;
 mod graph;
 mod log;

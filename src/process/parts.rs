@@ -87,6 +87,8 @@ impl Parts {
         // Reads can be answered from the stores alone; everything else begins or ends in the log.
         let needs_log = roles.ingest.is_some() || roles.process.is_some() || roles.sink.is_some();
         checks.extend(site.watch.iter().filter(|_| needs_log).map(|watch| watch.check()));
+        let goes_by_time = roles.ingest.is_some() || roles.process.is_some();
+        checks.extend(site.clocks.iter().filter(|_| goes_by_time).map(|clocks| clocks.check()));
         checks.extend(self.streams.as_ref().map(StreamSide::check));
         checks.extend(self.sinks.as_ref().map(SinkSide::check));
         let (mut router, mut description) = described.merge(probes(checks)).split_for_parts();

@@ -1,9 +1,9 @@
 //! The reads of a process: what its sinks write, seen through the API.
 
+use super::Site;
 use super::door::CallerRules;
 use super::graph::graph;
 use super::sinking::SinkSide;
-use super::{Site, now_ms};
 use crate::commands::{CacheAddress, Failure, PageArgs, ReadArgs, StoreArgs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ fn collects(site: &Site, stores: &StoreArgs, callers: &CallerRules) -> Result<Op
         topic: (root, partitions),
         appender: site.log.appender().map_err(Failure::no)?,
         receipt_key: site.receipt_key(),
-        clock: Arc::new(now_ms),
+        clock: site.trusted_clock(),
         limits: Some(callers.limits.clone()),
         trusted_proxies: callers.trusted_proxies.clone(),
         // An embedded log has one process: what another has left is nobody else's to send.

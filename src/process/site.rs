@@ -1,5 +1,6 @@
 //! What every part of a process needs.
 
+use super::clock::{ClockWatch, hold_against_log, wall_clock};
 use super::log::{self, LogWatch};
 use super::roles::Roles;
 use crate::commands::{Failure, LogAddress};
@@ -7,10 +8,13 @@ use prometheus::Registry;
 use std::sync::Arc;
 use tally_model::ReceiptKey;
 use tally_processors::Actions;
-use tally_streams::log::Log;
+use tally_streams::log::{Doubt, Log, WallClock};
 use tally_streams::runtime::{Control, ControlError, Proposal, StateDir, establish};
 use tally_streams::task::WIRE_VERSIONS;
 use tally_streams::topology::Topology;
+
+/// Wall time, milliseconds since 1970; or why it is in doubt.
+pub type TrustedClock = Arc<dyn Fn() -> Result<i64, Doubt> + Send + Sync>;
 
 /// What every part needs.
 pub struct Site {
@@ -20,6 +24,10 @@ pub struct Site {
     pub log: Arc<dyn Log>,
     /// Where the log is on a network.
     pub watch: Option<LogWatch>,
+    /// The clocks, judged.
+    pub wall: Arc<WallClock>,
+    /// Where somebody depends on them.
+    pub clocks: Option<ClockWatch>,
     /// Generation and secrets.
     pub control: Control,
     /// Every metric of the process.
@@ -35,7 +43,8 @@ impl Site {
         let topology = Arc::new(args.file.load()?);
         let address = roles.check()?;
         let state = roles.state().map(|args| StateDir::open(&args.state)).transpose().map_err(Failure::usage)?;
-        let log = log::open(args, &address)?;
+        let wall = wall_clock(args);
+        let log = log::open(args, &address, &wall)?;
         log.ensure_topics(&topology.topic_specs()).map_err(|e| log::failure(args, e))?;
         let mut random = [0; 40];
         getrandom::fill(&mut random).map_err(|e| Failure::no(format!("the system gives no random bytes: {e}")))?;
@@ -52,6 +61,17 @@ impl Site {
             ControlError::Log(error) => log::failure(args, error),
             other => Failure::usage(format!("log {}: {other}", args.log)),
         })?;
+        let goes_by_time = roles.ingest.is_some() || roles.process.is_some();
+        let control = match goes_by_time {
+            true => {
+                let is_confirmed = streams.is_some_and(|streams| streams.confirm_clock);
+                hold_against_log(args, &topology, &*log, control, &wall, is_confirmed)?
+            }
+            false => control,
+        };
+        let registry = Registry::new();
+        let is_asked = goes_by_time || roles.api.is_some();
+        let clocks = is_asked.then(|| ClockWatch::start(wall.clone(), &registry)).transpose()?;
         let partitions = topology.subtopologies[0].partitions;
         let watch = match address {
             LogAddress::Embedded(_) => None,
@@ -59,7 +79,16 @@ impl Site {
                 Some(LogWatch::start(log.clone(), &topology.root, partitions).map_err(Failure::no)?)
             }
         };
-        Ok(Self { topology, log, watch, control, registry: Registry::new(), state })
+        Ok(Self { topology, log, watch, wall, clocks, control, registry, state })
+    }
+
+    /// The time, as long as it is not in doubt.
+    pub fn trusted_clock(&self) -> TrustedClock {
+        let wall = self.wall.clone();
+        Arc::new(move || {
+            let reading = wall.read();
+            reading.doubt.map_or(Ok(reading.now.wall_ms), Err)
+        })
     }
 
     /// What signs receipts.

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tally_http::Check;
 use tally_processors::Actions;
-use tally_streams::log::Now;
+use tally_streams::log::WallClock;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread, boot_id};
 use tally_streams::task::{TaskError, TaskSite};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,7 @@ pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken
             secret: site.control.secret,
             owner: siblings[index].clone(),
             siblings: siblings.clone(),
+            confirmed_times: site.control.confirmed_times.clone().into(),
             state_dir: Some(state.path().to_owned()),
             boot_id: boot_id(),
         };
@@ -56,10 +57,10 @@ pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken
     let working: Arc<[AtomicBool]> = (0..count).map(|_| AtomicBool::new(false)).collect();
     let mut threads = Vec::new();
     for (index, member) in members.into_iter().enumerate() {
-        let (stop, failed, working) = (stop.clone(), failed.clone(), working.clone());
+        let (stop, failed, working, wall) = (stop.clone(), failed.clone(), working.clone(), site.wall.clone());
         let builder = std::thread::Builder::new().name(format!("stream-{index}"));
         let thread = builder.spawn(move || {
-            let outcome = drive(member, &stop, &working[index]);
+            let outcome = drive(member, &wall, &stop, &working[index]);
             working[index].store(false, Ordering::Relaxed);
             if let Err(error) = &outcome {
                 tracing::error!(%error, "a stream thread cannot go on");
@@ -72,14 +73,19 @@ pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken
     Ok(StreamSide { stop, threads, working })
 }
 
-fn drive(mut thread: StreamThread<Actions>, stop: &AtomicBool, working: &AtomicBool) -> Result<(), TaskError> {
+fn drive(
+    mut thread: StreamThread<Actions>,
+    wall: &WallClock,
+    stop: &AtomicBool,
+    working: &AtomicBool,
+) -> Result<(), TaskError> {
     let mut leaving = false;
     loop {
         if stop.load(Ordering::Relaxed) && !leaving {
             leaving = true;
             thread.leave()?;
         }
-        let polling = thread.poll_once(Now::of_system(), POLL)?;
+        let polling = thread.poll_once(wall.read(), POLL)?;
         working.store(thread.is_working(), Ordering::Relaxed);
         match polling {
             Polling::Left => return Ok(()),
@@ -97,7 +103,10 @@ impl StreamSide {
             let idle = working.iter().filter(|working| !working.load(Ordering::Relaxed)).count();
             match idle {
                 0 => Ok(()),
-                _ => Err(format!("{idle} of {} wait for their partitions, restore them, or have ended", working.len())),
+                _ => Err(format!(
+                    "{idle} of {} wait for their partitions, restore them, wait for records whose time lies ahead, or have ended",
+                    working.len()
+                )),
             }
         })
     }

@@ -71,6 +71,15 @@ pub struct RootProgress {
     pub clock_ms: i64,
 }
 
+/// Ids that may have been forgotten too early, because the clock was ahead for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Those of events that happened before this time, when the clock was set right, …
+    pub before_ms: i64,
+    /// … and that were not to be kept beyond this one, to where it had run ahead.
+    pub clock_ms: i64,
+}
+
 /// A value that a node cannot take. Nothing that it forwarded for this value goes out.
 #[derive(Debug)]
 pub struct Reject<V> {
@@ -168,6 +177,8 @@ pub struct Origin {
     pub clock_ms: i64,
     /// The 16 bytes in the record's header `b`: the request that brought it.
     pub request: Option<[u8; 16]>,
+    /// Ids that the task may have forgotten too early.
+    pub forgotten: Option<Forgotten>,
 }
 
 /// What a processor sees of its task.

@@ -71,7 +71,12 @@ impl Bed {
         let tokens = Some((Arc::new(set), JwtRules::default()));
         let now_ms = Arc::new(AtomicI64::new(NOW_S * 1_000));
         let time = now_ms.clone();
-        let guard = Guard::new(Some(keys.clone()), tokens, metrics, Arc::new(move || Moment::both(time.load(Ordering::SeqCst))));
+        let guard = Guard::new(
+            Some(keys.clone()),
+            tokens,
+            metrics,
+            Arc::new(move || Moment::both(time.load(Ordering::SeqCst))),
+        );
         Self { router: guard.wrap(routes), guard, now_ms, keys, directory, writer, reader, admin, expired, slow }
     }
 

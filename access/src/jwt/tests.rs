@@ -187,7 +187,10 @@ fn a_file_that_cannot_be_trusted_is_refused_without_its_secrets() {
         assert!(error.starts_with(expected) && !error.contains("cret") && !error.contains(&short), "{text}: {error}");
     }
     let only = json!({"keys": [{"kty": "oct", "k": b64(SECRET)}]}).to_string();
-    let found =
-        KeySet::parse(&only).unwrap().find(&token(json!({"kid": null}), json!({})), &JwtRules::default(), Moment::both(NOW_MS));
+    let found = KeySet::parse(&only).unwrap().find(
+        &token(json!({"kid": null}), json!({})),
+        &JwtRules::default(),
+        Moment::both(NOW_MS),
+    );
     assert!(found.is_ok(), "the only key needs no name");
 }

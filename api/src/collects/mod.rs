@@ -20,7 +20,7 @@ use std::time::Duration;
 use tally_access::{Action, ActionLimits, Over, Principal};
 use tally_http::{ApiProblem, TrustedProxies, peer_of};
 use tally_model::{Receipt, ReceiptKey, SequenceKey, hex};
-use tally_streams::log::Appender;
+use tally_streams::log::{Appender, Doubt};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use transaction::{Granted, Wish};
@@ -58,7 +58,8 @@ pub struct CollectsParts {
     /// What signs receipts; its secret signs the order of the events as well.
     pub receipt_key: ReceiptKey,
     /// Milliseconds since 1970: what is told as the time of a change. It orders nothing.
-    pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Or why nobody knows it.
+    pub clock: Arc<dyn Fn() -> Result<i64, Doubt> + Send + Sync>,
     /// How much somebody may do; None is without end.
     pub limits: Option<ActionLimits>,
     /// Whose word for a caller's address is believed.
@@ -72,7 +73,7 @@ pub struct Collects {
     queue: mpsc::Sender<Waiting>,
     outcomes: Arc<Outcomes>,
     receipt_key: ReceiptKey,
-    clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    clock: Arc<dyn Fn() -> Result<i64, Doubt> + Send + Sync>,
     events: CollectEvents,
     limits: Option<ActionLimits>,
     trusted_proxies: TrustedProxies,
@@ -178,7 +179,11 @@ impl Collects {
         })?;
         // Before the row is written: the relay may be quicker than this.
         let (place, _asked) = (self.outcomes.wait_for(request), Asked(&self.outcomes, request));
-        let at_ms = (self.clock)();
+        let at_ms = (self.clock)().map_err(|doubt| {
+            let detail =
+                format!("This server does not know what time it is: {doubt}. Nothing was changed; send it again.");
+            ApiProblem::unavailable(detail, 10)
+        })?;
         let wish = Wish { subject_id: subject_id.clone(), actor_id: actor_id.clone(), active, request, at_ms };
         let Granted { changed, count } = self.grant(wish).await?;
         let place = match changed {
@@ -262,7 +267,7 @@ pub struct CollectAnswer {
         (status = 200, description = "It is so", body = CollectAnswer),
         (status = 400, description = "An id or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
         (status = 429, description = "Over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer, or the clock of this server is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 async fn put(
@@ -290,7 +295,7 @@ async fn put(
         (status = 200, description = "It is so", body = CollectAnswer),
         (status = 400, description = "An id or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
         (status = 429, description = "Over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer, or the clock of this server is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 async fn delete(

@@ -131,7 +131,7 @@ async fn sample(api: &Weak<Api>) -> bool {
     };
     let processes = api.processes.look().await;
     let mut history = api.processes.history.lock().unwrap_or_else(PoisonError::into_inner);
-    history.take((api.clock)(), progress.as_ref(), &processes);
+    history.take((api.clock)().wall_ms, progress.as_ref(), &processes);
     true
 }
 

@@ -40,7 +40,7 @@ fn parts(world: &World) -> CollectsParts {
         topic: ("user-actions".into(), 2),
         appender: world.log.appender().unwrap(),
         receipt_key: key(),
-        clock: Arc::new(|| NOW_MS),
+        clock: Arc::new(|| Ok(NOW_MS)),
         limits: None,
         trusted_proxies: TrustedProxies::default(),
         takeover_after: Duration::ZERO,

@@ -12,7 +12,7 @@ use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, StreamMetrics, StreamThread};
-use tally_streams::task::{TaskSite, WIRE_VERSIONS};
+use tally_streams::task::{ConfirmedTime, TaskSite, WIRE_VERSIONS};
 use tally_streams::topology::Topology;
 
 pub const NOON: i64 = 1_795_248_000_000;
@@ -49,6 +49,8 @@ pub struct World {
     pub monotonic: Hand,
     pub broker: Hand,
     pub metrics: StreamMetrics,
+    /// What an operator has confirmed.
+    pub confirmed: Vec<ConfirmedTime>,
     topology: Arc<Topology<Actions>>,
     events: AtomicI64,
 }
@@ -68,7 +70,7 @@ impl World {
         let log = Arc::new(Brokers { inner, topic: topology.root.clone(), skew });
         log.ensure_topics(&topology.topic_specs()).unwrap();
         let (metrics, events) = (StreamMetrics::new(&Registry::new()).unwrap(), AtomicI64::new(0));
-        Self { log, wall, monotonic, broker, metrics, topology: Arc::new(topology), events }
+        Self { log, wall, monotonic, broker, metrics, confirmed: Vec::new(), topology: Arc::new(topology), events }
     }
 
     pub fn thread(&self) -> StreamThread<Actions> {
@@ -80,6 +82,7 @@ impl World {
             secret: [7; 32],
             owner: "tally-0".into(),
             siblings: ["tally-0".into()].into(),
+            confirmed_times: self.confirmed.clone().into(),
             state_dir: None,
             boot_id: "boot".to_owned(),
         };
@@ -95,10 +98,25 @@ impl World {
         [&self.wall, &self.monotonic, &self.broker].into_iter().for_each(|clock| clock.step(ms));
     }
 
-    /// That many steps of 10 ms.
+    /// That many steps of 10 ms, by a wall clock that nobody judges.
     pub fn run(&self, thread: &mut StreamThread<Actions>, steps: usize) {
         for _ in 0..steps {
             thread.poll_once(self.now(), Duration::ZERO).unwrap();
+            self.pass(10);
+        }
+    }
+
+    /// The clocks of the process, judged.
+    pub fn judged(&self) -> WallClock {
+        let (wall, monotonic) = (self.wall.clone(), self.monotonic.clone());
+        let time = move || Now { wall_ms: wall.ms(), monotonic_ms: monotonic.ms() };
+        WallClock::new(Arc::new(time), WallLimits::default())
+    }
+
+    /// The same by judged clocks.
+    pub fn run_judged(&self, thread: &mut StreamThread<Actions>, judged: &WallClock, steps: usize) {
+        for _ in 0..steps {
+            thread.poll_once(judged.read(), Duration::ZERO).unwrap();
             self.pass(10);
         }
     }
@@ -111,6 +129,11 @@ impl World {
     /// Somebody did something then.
     pub fn event(&self, kind: &str, actor: &str, subject: &str, at_ms: i64) {
         let number = self.events.fetch_add(1, Ordering::Relaxed);
+        self.send(number, kind, actor, subject, at_ms);
+    }
+
+    /// The same event as one before has its number.
+    pub fn send(&self, number: i64, kind: &str, actor: &str, subject: &str, at_ms: i64) {
         let json = format!(
             r#"{{"event_id":"e{number}","type":"{kind}","actor_id":"{actor}","subject_id":"{subject}","occurred_at":{at_ms}}}"#
         );
@@ -135,7 +158,7 @@ impl World {
     /// Another world with the same events, taken by the same brokers at the same times, and with these moves of the clock.
     /// Its process has a clock of its own.
     pub fn again(&self, with_moves: bool) -> Self {
-        let again = Self::with(self.log.skew);
+        let again = Self { confirmed: self.confirmed.clone(), ..Self::with(self.log.skew) };
         let mut events = self.read_raw(&self.topology.root);
         events.sort_by_key(|(partition, offset, append_time_ms, ..)| (*append_time_ms, *partition, *offset));
         for (_, _, append_time_ms, key, value) in events {
@@ -154,6 +177,13 @@ impl World {
 
     pub fn idle_topic(&self) -> String {
         self.topology.idle_topic()
+    }
+
+    /// That many actors whose events go to this partition.
+    pub fn actors_of(&self, partition: u32, count: usize) -> Vec<String> {
+        let actors = (0..).map(|i| format!("u{i}"));
+        let here = actors.filter(|actor| partition_of(actor.as_bytes(), self.partitions()) == partition);
+        here.take(count).collect()
     }
 
     pub fn partitions(&self) -> u32 {
@@ -188,7 +218,8 @@ impl World {
             let mut consumer = self.log.inner.consumer("").unwrap();
             consumer.assign(&at, next).unwrap();
             while next < end {
-                let Polled::Records { records, next_offset, .. } = consumer.poll(Duration::from_secs(5)).unwrap() else {
+                let Polled::Records { records, next_offset, .. } = consumer.poll(Duration::from_secs(5)).unwrap()
+                else {
                     panic!("{at} ends early");
                 };
                 for record in records.map(Result::unwrap) {

@@ -16,6 +16,7 @@ use super::request::{Answer, Append, Holder, Reply, Request, Transaction};
 use super::retention::SLICE_BATCHES;
 use super::storage::{Op, PartitionId, Storage};
 use super::view::{Bounds, View};
+use super::wall::WallClock;
 use super::{AppendedOffsets, CommittedOffset, LogError, TopicSpec};
 
 /// Owned by whoever commits. See the module's text.
@@ -28,6 +29,8 @@ pub(super) struct Writer {
     /// No record to come is older, ms since 1970: one time for the whole log, so that no partition is behind what a task
     /// has done as of the time of another.
     pub(super) time_ms: i64,
+    /// See [`EmbeddedOptions::wall`](super::embedded::EmbeddedOptions::wall).
+    wall: Option<Arc<WallClock>>,
     holders: HashMap<String, Weak<Holder>>,
 }
 
@@ -59,7 +62,14 @@ impl Writer {
     fn with(view: View, partitions: Vec<PartitionState>, clock: Clock) -> Self {
         let time_ms = partitions.iter().map(|state| state.time_ms).max().unwrap_or(i64::MIN);
         let (view, holders) = (view.into(), HashMap::new());
-        Self { view, clock, partitions, slice_batches: SLICE_BATCHES, time_ms, holders }
+        Self { view, clock, partitions, slice_batches: SLICE_BATCHES, time_ms, wall: None, holders }
+    }
+
+    /// From now on time is what this says.
+    pub fn judged_by(mut self, wall: Option<Arc<WallClock>>) -> Self {
+        wall.iter().for_each(|wall| wall.has_appended(self.time_ms));
+        self.wall = wall;
+        self
     }
 
     /// What readers see.
@@ -99,6 +109,10 @@ impl Writer {
     }
 
     fn stage_append(&self, round: &mut Round, append: Append) {
+        if let Some(doubt) = self.wall.as_ref().and_then(|wall| wall.read().doubt) {
+            round.waiting.push(Waiting::Doubted(append.reply, LogError::Unavailable(doubt.to_string())));
+            return;
+        }
         let mut offsets = AppendedOffsets::with_capacity(append.writes.len());
         for (partition, batches) in append.writes {
             let id = append.topic.first + partition;
@@ -141,7 +155,10 @@ impl Writer {
     }
 
     fn commit(&mut self, writes: Writes, offsets: Vec<(Vec<u8>, CommittedOffset)>) -> Result<(), LogError> {
-        let time_ms = self.time_ms.max((self.clock)());
+        let time_ms = match &self.wall {
+            Some(wall) => wall.stamp(),
+            None => self.time_ms.max((self.clock)()),
+        };
         let mut staged = Vec::with_capacity(writes.len());
         for (id, mut batches) in writes {
             let state = &self.partitions[id as usize];
@@ -244,6 +261,8 @@ enum Waiting {
     /// Decided before the commit, and answered in its turn.
     Refused(Reply<()>, LogError),
     Holder(Reply<Arc<Holder>>, Arc<Holder>),
+    /// Nobody knows what time it is.
+    Doubted(Reply<AppendedOffsets>, LogError),
 }
 
 impl Waiting {
@@ -253,6 +272,7 @@ impl Waiting {
             Self::Transaction(reply) => Answer::Done(reply, outcome.clone()),
             Self::Refused(reply, error) => Answer::Done(reply, Err(error)),
             Self::Holder(reply, holder) => Answer::Held(reply, holder),
+            Self::Doubted(reply, error) => Answer::Appended(reply, Err(error)),
         }
     }
 }

@@ -35,6 +35,7 @@ mod storage;
 mod topic;
 mod varint;
 mod view;
+mod wall;
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use std::time::Duration;
 pub use clock::{Clock, Lag, Now, Time, system_clock};
 pub use murmur2::{murmur2, partition_of};
 pub use topic::{Cleanup, TopicSpec};
+pub use wall::{Doubt, Reading, WallClock, WallLimits, last_records};
 
 /// One partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

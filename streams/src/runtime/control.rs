@@ -3,7 +3,8 @@
 //! The compacted topic `<application>-control` holds one record, key `control`, JSON. It is written by whoever comes
 //! first, and afterwards only where somebody accepts what a topology adds, or raises the wire version.
 
-use crate::log::{Log, LogError, Polled, ProducerRecord, TopicPartition};
+use crate::log::{Log, LogError, Polled, ProducerRecord, TopicPartition, TransactionalProducer};
+use crate::task::ConfirmedTime;
 use crate::topology::{Difference, Fingerprint};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -37,6 +38,9 @@ pub struct Control {
     pub log_id: [u8; 8],
     /// Random; signs receipts and seeds hashes.
     pub secret: [u8; 32],
+    /// What operators have confirmed of the log's time, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confirmed_times: Vec<ConfirmedTime>,
 }
 
 impl Control {
@@ -177,12 +181,28 @@ fn contend(log: &dyn Log, application: &str, topic: &str, proposal: &Proposal<'_
                 fingerprint: proposal.fingerprint.clone(),
                 log_id: log_id.try_into().unwrap_or_default(),
                 secret: secret.try_into().unwrap_or_default(),
+                confirmed_times: Vec::new(),
             }
         }
     };
-    let value = serde_json::to_vec(&control).map_err(|e| LogError::Fatal(e.to_string()))?;
+    write(producer.as_mut(), topic, &control)?;
+    Ok(control)
+}
+
+fn write(producer: &mut dyn TransactionalProducer, topic: &str, control: &Control) -> Result<(), LogError> {
+    let value = serde_json::to_vec(control).map_err(|e| LogError::Fatal(e.to_string()))?;
     producer.send(ProducerRecord { topic, partition: 0, key: Some(KEY), value: Some(&value), headers: &[] })?;
-    producer.commit()?;
+    producer.commit()
+}
+
+/// Adds what an operator has confirmed to the control record, which is there.
+pub fn confirm(log: &dyn Log, application: &str, times: Vec<ConfirmedTime>) -> Result<Control, ControlError> {
+    let topic = format!("{application}-control");
+    let mut producer = log.producer(&topic)?;
+    let missing = || LogError::Uncertain(format!("{topic} has no control record"));
+    let mut control = read(log, &topic)?.ok_or_else(missing)?;
+    control.confirmed_times.extend(times);
+    write(producer.as_mut(), &topic, &control)?;
     Ok(control)
 }
 

@@ -42,6 +42,17 @@ fn a_newer_release_writes_what_the_older_one_reads_until_it_is_told() {
 }
 
 #[test]
+fn what_is_confirmed_is_kept_by_whoever_writes_next() {
+    let (log, fingerprint) = (log(), Fingerprint::default());
+    establish(&log, "app", &Proposal { wire_versions: 1..=2, ..proposal(&fingerprint) }).unwrap();
+    let time = |partition| ConfirmedTime { partition, from_offset: 5, until_offset: 7, clock_ms: 1, log_ms: 2 };
+    confirm(&log, "app", vec![time(0)]).unwrap();
+    confirm(&log, "app", vec![time(1)]).unwrap();
+    let raised = establish(&log, "app", &Proposal { raise_wire_version: true, ..proposal(&fingerprint) }).unwrap();
+    assert_eq!((raised.wire_version, raised.confirmed_times), (3, vec![time(0), time(1)]));
+}
+
+#[test]
 fn releases_are_not_skipped() {
     let (log, fingerprint) = (log(), Fingerprint::default());
     establish(&log, "app", &Proposal { wire_versions: 1..=1, ..proposal(&fingerprint) }).unwrap();
@@ -57,6 +68,9 @@ fn the_record_is_what_it_has_always_been() {
     );
     let control: Control = serde_json::from_str(text).unwrap();
     assert_eq!(serde_json::to_string(&control).unwrap(), text);
+    let with_times = text.replace("]}", r#"],"confirmed_times":[{"partition":3,"from_offset":5,"until_offset":7,"clock_ms":1795248000000,"log_ms":1795341600000}]}"#);
+    let read: Control = serde_json::from_str(&with_times).unwrap();
+    assert_eq!((read.confirmed_times.len(), serde_json::to_string(&read).unwrap()), (1, with_times));
     let before: Control = serde_json::from_str(&text.replace(r#""wire_version":1,"#, "")).unwrap();
     assert_eq!(before, control, "records of before there was a wire version");
 }

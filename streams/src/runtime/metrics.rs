@@ -36,6 +36,8 @@ pub struct StreamMetrics {
     pub store_entries: IntGaugeVec,
     /// Records whose append time lay below the clock of their task.
     pub behind_clock: IntCounter,
+    /// Partitions of the root topic, by thread, whose next record lies ahead and is waited for.
+    pub ahead: IntGaugeVec,
     /// The clock of each task, in milliseconds since 1970.
     pub task_clock: IntGaugeVec,
 }
@@ -78,6 +80,7 @@ impl StreamMetrics {
             tasks: gauges("tally_tasks", "Tasks of a stream thread.", &["thread", "subtopology"])?,
             store_entries: gauges("tally_store_entries", "Entries in memory.", &["thread", "store"])?,
             behind_clock: counter("tally_records_behind_clock_total", "Records with an append time below the clock.")?,
+            ahead: gauges("tally_partitions_ahead", "Partitions whose next record lies ahead.", &["thread"])?,
             task_clock: gauges("tally_task_clock_milliseconds", "The task's clock, since 1970.", &["task"])?,
         })
     }

@@ -6,7 +6,7 @@ mod metrics;
 mod state_dir;
 mod thread;
 
-pub use control::{Control, ControlError, Proposal, establish};
+pub use control::{Control, ControlError, Proposal, confirm, establish};
 pub use limits::Limits;
 pub use metrics::StreamMetrics;
 pub use state_dir::{StateDir, boot_id};

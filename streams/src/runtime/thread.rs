@@ -4,11 +4,14 @@
 //! thread does that, and so does a simulation. Every duration goes by the monotonic clock: a wall clock that is set back or
 //! forward changes no wait.
 
+mod intake;
+
 use super::limits::Limits;
 use super::metrics::StreamMetrics;
-use crate::log::{Consumer, Log, LogError, Now, Polled, TopicPartition, TransactionalProducer};
+use crate::log::{Consumer, Log, LogError, Now, Reading, TopicPartition, TransactionalProducer};
 use crate::processor::Dataflow;
 use crate::task::{Task, TaskError, TaskSite};
+use intake::Taken;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,17 +55,11 @@ pub struct StreamThread<D: Dataflow> {
     hydrating: bool,
     /// When those tasks are opened that could not be, since another thread of this process was not done with them.
     reopen_at_ms: Option<i64>,
+    /// Sources of root tasks whose next record lies ahead, with its append time: it is waited for.
+    ahead: BTreeMap<TopicPartition, i64>,
     /// Tasks are being opened, and how often in a row what was found did not fit.
     opening: bool,
     misfits: u32,
-}
-
-/// What a poll of the consumer brought, once its records have been taken in.
-enum Taken {
-    Nothing,
-    Records,
-    Assigned(Vec<u32>),
-    Revoked { partitions: Vec<u32>, lost: bool },
 }
 
 const PAUSE_FIRST_MS: i64 = 20;
@@ -100,6 +97,7 @@ impl<D: Dataflow> StreamThread<D> {
             pause_ms: PAUSE_FIRST_MS,
             hydrating: false,
             reopen_at_ms: None,
+            ahead: BTreeMap::new(),
             opening: false,
             misfits: 0,
         })
@@ -114,7 +112,11 @@ impl<D: Dataflow> StreamThread<D> {
     pub fn is_working(&self) -> bool {
         let is_open = |partition: &u32| self.tasks.keys().any(|source| source.partition == *partition);
         let is_waiting = self.reopen_at_ms.is_some();
-        self.joined && self.producer.is_some() && !is_waiting && self.assigned.iter().all(is_open)
+        self.joined
+            && self.producer.is_some()
+            && !is_waiting
+            && self.ahead.is_empty()
+            && self.assigned.iter().all(is_open)
     }
 
     /// Commits, gives up its tasks and leaves the group; poll until [`Polling::Left`].
@@ -123,19 +125,23 @@ impl<D: Dataflow> StreamThread<D> {
         Ok(self.consumer.unsubscribe()?)
     }
 
-    /// One step: waits up to `wait` for records, takes them in, commits when it is time.
+    /// One step: waits up to `wait` for records, takes them in, commits when it is time. While the wall clock is in doubt,
+    /// no clock moves by it, and a record that it says lies ahead is waited for.
     /// An error is final: something that a person must look at.
-    pub fn poll_once(&mut self, now: Now, wait: Duration) -> Result<Polling, TaskError> {
+    pub fn poll_once(&mut self, reading: impl Into<Reading>, wait: Duration) -> Result<Polling, TaskError> {
+        let reading = reading.into();
+        let now = reading.now;
         if now.monotonic_ms < self.pause_until_ms {
             return Ok(Polling::Paused);
         }
-        match self.step(now, wait) {
+        match self.step(&reading, wait) {
             Ok(polling) => Ok(polling),
             Err(error) => self.recover(error, now).map(|()| Polling::Worked),
         }
     }
 
-    fn step(&mut self, now: Now, wait: Duration) -> Result<Polling, TaskError> {
+    fn step(&mut self, reading: &Reading, wait: Duration) -> Result<Polling, TaskError> {
+        let now = reading.now;
         if self.producer.is_none() {
             self.producer = Some(self.log.producer(&self.site.owner)?);
             self.hear()?;
@@ -144,15 +150,16 @@ impl<D: Dataflow> StreamThread<D> {
         if self.reopen_at_ms.is_some_and(|at_ms| now.monotonic_ms >= at_ms) {
             self.open_tasks(now)?;
         }
+        self.go_on(reading.latest_ms)?;
         let wait = wait.min(self.until_commit(now));
-        let polling = match self.take_in(if self.hydrating { Duration::ZERO } else { wait })? {
+        let polling = match self.take_in(if self.hydrating { Duration::ZERO } else { wait }, reading.latest_ms)? {
             Taken::Records => Polling::Worked,
             Taken::Nothing if self.leaving => {
                 self.close_all(now)?;
                 return Ok(Polling::Left);
             }
             Taken::Nothing => {
-                self.idle(now)?;
+                self.idle(reading)?;
                 Polling::Idle
             }
             Taken::Assigned(partitions) => {
@@ -179,7 +186,7 @@ impl<D: Dataflow> StreamThread<D> {
     /// What the group has told meanwhile, for a thread without tasks: they must not be opened if they are another's.
     fn hear(&mut self) -> Result<(), TaskError> {
         loop {
-            match self.take_in(Duration::ZERO)? {
+            match self.take_in(Duration::ZERO, i64::MAX)? {
                 Taken::Nothing => return Ok(()),
                 Taken::Records => {}
                 Taken::Assigned(partitions) => {
@@ -188,24 +195,6 @@ impl<D: Dataflow> StreamThread<D> {
                 }
                 Taken::Revoked { partitions, .. } => self.assigned.retain(|partition| !partitions.contains(partition)),
             }
-        }
-    }
-
-    /// Polls, and runs the records of one batch through their task.
-    fn take_in(&mut self, wait: Duration) -> Result<Taken, TaskError> {
-        match self.consumer.poll(wait)? {
-            Polled::Records { from, records, next_offset } => {
-                if let (Some(task), Some(producer)) = (self.tasks.get_mut(from), self.producer.as_mut()) {
-                    for record in records {
-                        task.process(&record?, producer.as_mut())?;
-                    }
-                    task.skip_to(next_offset);
-                }
-                Ok(Taken::Records)
-            }
-            Polled::Nothing => Ok(Taken::Nothing),
-            Polled::Assigned(partitions) => Ok(Taken::Assigned(partitions)),
-            Polled::Revoked { partitions, lost } => Ok(Taken::Revoked { partitions, lost }),
         }
     }
 
@@ -270,7 +259,8 @@ impl<D: Dataflow> StreamThread<D> {
     }
 
     /// Time passes for root tasks that have read everything.
-    fn idle(&mut self, now: Now) -> Result<(), TaskError> {
+    fn idle(&mut self, reading: &Reading) -> Result<(), TaskError> {
+        let now = reading.now;
         let Some(producer) = self.producer.as_mut() else { return Ok(()) };
         let is_root = |task: &Task<D>| task.subtopology().upstream.is_none();
         let roots: Vec<_> = self.tasks.iter().filter(|(_, task)| is_root(task)).map(|(at, _)| at.clone()).collect();
@@ -278,7 +268,10 @@ impl<D: Dataflow> StreamThread<D> {
         // become visible later with an older append time.
         let mut ends = self.log.written_ends(&roots)?.into_iter();
         for task in self.tasks.values_mut() {
-            if is_root(task) && ends.next().is_some_and(|end| end <= task.position().input_next) {
+            if reading.doubt.is_none()
+                && is_root(task)
+                && ends.next().is_some_and(|end| end <= task.position().input_next)
+            {
                 task.idle(now, producer.as_mut())?;
             }
             task.punctuate_wall(now, producer.as_mut())?;
@@ -334,6 +327,7 @@ impl<D: Dataflow> StreamThread<D> {
         let sources: Vec<_> = self.tasks.keys().filter(revoked).cloned().collect();
         for source in sources {
             self.consumer.unassign(&source);
+            self.ahead.remove(&source);
             if let Some(mut task) = self.tasks.remove(&source)
                 && settled.is_ok()
                 && !lost
@@ -363,6 +357,7 @@ impl<D: Dataflow> StreamThread<D> {
         if let Some(producer) = self.producer.as_mut() {
             producer.abort()?;
         }
+        self.ahead.clear();
         for (source, task) in &mut self.tasks {
             task.rollback();
             self.consumer.assign(source, task.position().input_next)?;
@@ -405,6 +400,7 @@ impl<D: Dataflow> StreamThread<D> {
         for (source, _) in std::mem::take(&mut self.tasks) {
             self.consumer.unassign(&source);
         }
+        self.ahead.clear();
         self.producer = None;
         self.metrics.rebuilds.inc();
     }
@@ -439,5 +435,6 @@ impl<D: Dataflow> StreamThread<D> {
 
     fn report(&mut self) {
         self.metrics.report(&self.site.owner, &self.site.topology.subtopologies, self.tasks.values_mut());
+        self.metrics.ahead.with_label_values(&[&*self.site.owner]).set(self.ahead.len() as i64);
     }
 }

@@ -127,6 +127,7 @@ impl<D: Dataflow> Task<D> {
     pub fn committed(&mut self, now: Now) {
         self.stores.iter_mut().for_each(|store| store.commit());
         self.moves.committed();
+        self.confirmed.commit();
         self.committed = self.position.clone();
         self.commit += 1;
         self.moved = false;
@@ -148,6 +149,7 @@ impl<D: Dataflow> Task<D> {
         self.hops.iter_mut().for_each(Hop::clear);
         self.processors.iter_mut().for_each(|processor| processor.discard());
         self.moves.rollback();
+        self.confirmed.rollback();
         self.written.fill(false);
         // What is done again is counted again.
         self.counts.fill(NodeCounts::default());

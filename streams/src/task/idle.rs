@@ -106,7 +106,8 @@ impl Moves {
 
     fn make(&mut self, made: ClockMove) {
         // Several of one transaction before the same record are one.
-        match self.made.last_mut().filter(|last| last.next_offset == made.next_offset && !made.is_set) {
+        let is_same = |last: &&mut ClockMove| last.next_offset == made.next_offset && !last.is_set && !made.is_set;
+        match self.made.last_mut().filter(is_same) {
             Some(last) => last.clock_ms = made.clock_ms,
             None => self.made.push(made),
         }
@@ -202,14 +203,23 @@ impl<D: Dataflow> Task<D> {
         self.subtopology.upstream.is_none().then(|| TopicPartition::new(self.moves.topic.clone(), self.partition))
     }
 
-    /// Repeats what was recorded before this offset.
+    /// Repeats what was recorded before this offset, and sets the clock where that was confirmed.
     pub(super) fn repeat_moves(
         &mut self,
         offset: u64,
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(), TaskError> {
-        while let Some(ClockMove { clock_ms, .. }) = self.moves.due(offset)? {
+        while let Some(ClockMove { clock_ms, next_offset, is_set, .. }) = self.moves.due(offset)? {
+            if is_set {
+                self.confirmed.was_repeated(next_offset);
+                self.set_clock(clock_ms);
+            }
             self.advance_clock(clock_ms, producer)?;
+        }
+        while let Some((next_offset, clock_ms)) = self.confirmed.due(offset) {
+            let (generation, partition) = (self.generation, self.partition);
+            self.moves.make(ClockMove { generation, partition, next_offset, clock_ms, is_set: true });
+            self.set_clock(clock_ms);
         }
         Ok(())
     }
@@ -237,9 +247,15 @@ pub(super) fn prepare<'a, D: Dataflow>(
     tasks: impl Iterator<Item = &'a mut Task<D>>,
 ) -> Result<(), TaskError> {
     let mut roots: Vec<_> = tasks.filter_map(|task| Some((task.moves_at()?, task))).collect();
+    if roots.is_empty() {
+        return Ok(());
+    }
     let places: Vec<_> = roots.iter().map(|(at, _)| at.clone()).collect();
     let newest = newest(log, &places)?;
     for ((at, task), newest) in roots.iter_mut().zip(newest) {
+        let next_offset = task.position.input_next;
+        let is_at = task.confirmed.is_at(next_offset);
+        task.confirmed.begin(next_offset, is_at && was_set(log, at, next_offset)?);
         let is_behind = match newest {
             Newest::Nothing => false,
             Newest::Move(newest) => newest.is_beyond(&task.position),
@@ -251,6 +267,19 @@ pub(super) fn prepare<'a, D: Dataflow>(
         }
     }
     Ok(())
+}
+
+/// Whether the clock was set at this offset of the source.
+fn was_set(log: &dyn Log, at: &TopicPartition, next_offset: u64) -> Result<bool, TaskError> {
+    let before = Position { input_next: next_offset, clock_ms: i64::MIN, upstream: Vec::new() };
+    let Some(mut recorded) = Recorded::find(log, at.clone(), &before)? else { return Ok(false) };
+    while let Some(one) = recorded.ahead.pop_front() {
+        if one.is_set && one.next_offset == next_offset {
+            return Ok(true);
+        }
+        recorded.fill()?;
+    }
+    Ok(false)
 }
 
 /// The last record of a partition.

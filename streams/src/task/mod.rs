@@ -4,6 +4,7 @@
 //! either all in the transaction that [`Task::prepare_commit`] completes, or undone by [`Task::rollback`].
 
 mod commit;
+mod confirmed;
 mod dispatch;
 mod envelope;
 mod idle;
@@ -11,6 +12,7 @@ mod position;
 mod restore;
 mod takeover;
 
+pub use confirmed::ConfirmedTime;
 pub use envelope::{Envelope, EnvelopeError, PART_BYTES_MAX, WIRE_VERSIONS};
 pub use idle::ClockMove;
 pub use position::Position;
@@ -71,6 +73,7 @@ pub struct Task<D: Dataflow> {
     stores: Stores,
     hops: Vec<D::Hop>,
     moves: idle::Moves,
+    confirmed: confirmed::Confirmed,
     /// An idle root task's clock stays this far behind the wall: records on their way get their append time meanwhile.
     idle_margin_ms: i64,
     /// Records whose append time was below the clock, since somebody last asked.
@@ -216,13 +219,15 @@ impl<D: Dataflow> Task<D> {
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(), TaskError> {
         self.repeat_moves(record.offset, producer)?;
-        self.behind_clock += u64::from(record.append_time_ms < self.position.clock_ms);
+        let append_time_ms = self.confirmed.append_time_ms(record.offset, record.append_time_ms);
+        self.behind_clock += u64::from(append_time_ms < self.position.clock_ms);
         // A record older than the clock is taken at the clock: decisions never go back.
-        let append_time_ms = record.append_time_ms.max(self.position.clock_ms);
+        let append_time_ms = append_time_ms.max(self.position.clock_ms);
         self.advance_clock(append_time_ms, producer)?;
         let request = record.headers.get("b").and_then(|bytes| bytes.try_into().ok());
         let clock_ms = self.position.clock_ms;
-        let origin = Origin { partition: self.partition, offset: record.offset, append_time_ms, clock_ms, request };
+        let (partition, offset, forgotten) = (self.partition, record.offset, self.confirmed.forgotten(record.offset));
+        let origin = Origin { partition, offset, append_time_ms, clock_ms, request, forgotten };
         let subtopology = self.subtopology.clone();
         for entry in &subtopology.entries {
             self.dispatch(*entry, Input::Record, &origin, Some(record), producer)?;
@@ -248,7 +253,7 @@ impl<D: Dataflow> Task<D> {
             offset: record.offset,
             append_time_ms: record.append_time_ms,
             clock_ms: self.position.clock_ms,
-            request: None,
+            ..Origin::default()
         };
         let mut values = Vec::new();
         D::Hop::decode(body, &mut |value| values.push(value)).map_err(|e| self.halt(record.offset, e))?;
@@ -269,6 +274,10 @@ impl<D: Dataflow> Task<D> {
                 }
             }
             let clock_ms = self.position.clock_behind_hop(self.upstream_is_root, self.root_partitions);
+            if i64::MIN < clock_ms && clock_ms < self.position.clock_ms {
+                // Upstream it was set.
+                self.position.clock_ms = clock_ms;
+            }
             self.advance_clock(clock_ms, producer)?;
         }
         Ok(())
@@ -293,6 +302,24 @@ impl<D: Dataflow> Task<D> {
     pub fn punctuate_wall(&mut self, now: Now, producer: &mut dyn TransactionalProducer) -> Result<(), TaskError> {
         let before_ms = std::mem::replace(&mut self.wall_ms, now.wall_ms);
         self.punctuate(PunctuationType::WallClock, before_ms, now.wall_ms, producer)
+    }
+
+    /// When the log has taken a record that the task is to read; None behind a hop, where that decides nothing.
+    pub fn time_of(&self, record: &Record<'_>) -> Option<i64> {
+        let is_root = self.subtopology.upstream.is_none();
+        is_root.then(|| self.confirmed.append_time_ms(record.offset, record.append_time_ms))
+    }
+
+    /// Sets the clock, also backwards. Nothing fires.
+    fn set_clock(&mut self, clock_ms: i64) {
+        if clock_ms < self.position.clock_ms {
+            self.position.clock_ms = clock_ms;
+            if let Some(own) = self.position.upstream.first_mut().and_then(|said| said.first_mut()) {
+                own.clock_ms = clock_ms;
+            }
+        }
+        self.moved = true;
+        self.untold = Untold::Positions;
     }
 
     /// Moves the clock forward and fires what comes due.

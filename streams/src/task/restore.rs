@@ -1,6 +1,7 @@
 //! What a task is made of: its checkpoint, records of its changelog, and a check against the group's offset.
 //! `takeover` says in which order.
 
+use super::confirmed::{Confirmed, ConfirmedTime};
 use super::envelope::Envelope;
 use super::idle::Moves;
 use super::position::Position;
@@ -28,6 +29,8 @@ pub struct TaskSite<D: Dataflow> {
     pub owner: Arc<str>,
     /// Those of all threads of this process, this one included: they live, and are never fenced.
     pub siblings: Arc<[Arc<str>]>,
+    /// What operators have confirmed of the log's time.
+    pub confirmed_times: Arc<[ConfirmedTime]>,
     /// Where checkpoints are; None keeps state in memory alone.
     pub state_dir: Option<PathBuf>,
     /// Tells one boot of the machine from another.
@@ -107,6 +110,7 @@ impl<D: Dataflow> Task<D> {
             stores: Stores::new(stores),
             hops: subtopology.hops.iter().map(|_| D::Hop::default()).collect(),
             moves: Moves::new(topology.idle_topic().into()),
+            confirmed: Confirmed::new(if upstream.is_none() { &site.confirmed_times } else { &[] }, partition),
             idle_margin_ms: topology.settings.idle_margin.as_millis() as i64,
             behind_clock: 0,
             checkpoint,

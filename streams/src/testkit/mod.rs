@@ -7,8 +7,8 @@
 //! ```
 
 use crate::log::{
-    CommittedOffset, GroupMetadata, Headers, LogError, Now, ProducerRecord, Record, TopicPartition, TransactionalProducer,
-    partition_of,
+    CommittedOffset, GroupMetadata, Headers, LogError, Now, ProducerRecord, Record, TopicPartition,
+    TransactionalProducer, partition_of,
 };
 use crate::processor::Dataflow;
 use crate::store::{StateStore, StoreHandle};
@@ -60,6 +60,7 @@ impl<D: Dataflow> TopologyTestDriver<D> {
             secret: [7; 32],
             owner: "test".into(),
             siblings: ["test".into()].into(),
+            confirmed_times: [].into(),
             state_dir: None,
             boot_id: String::new(),
         };

@@ -153,7 +153,8 @@ fn settings(fields: &Fields<'_>, report: &mut Report<'_>) -> Settings {
     let commit_interval =
         commit_interval.and_then(|yaml| yaml.duration(COMMIT_INTERVAL_MIN..=COMMIT_INTERVAL_MAX, report));
     let late_after = fields.get("late_after").and_then(|yaml| yaml.duration(LATE_AFTER_MIN..=Duration::MAX, report));
-    let idle_margin = fields.get("idle_margin").and_then(|yaml| yaml.duration(Duration::ZERO..=IDLE_MARGIN_MAX, report));
+    let idle_margin =
+        fields.get("idle_margin").and_then(|yaml| yaml.duration(Duration::ZERO..=IDLE_MARGIN_MAX, report));
     Settings {
         application: application.map(|name| name.text).unwrap_or_default(),
         topic_prefix: topic_prefix.map(|prefix| prefix.text).unwrap_or_default(),

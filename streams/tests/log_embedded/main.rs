@@ -17,6 +17,7 @@ mod committer;
 mod damage;
 mod life;
 mod room;
+mod wall;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -18,6 +18,7 @@ use super::LogError;
 use super::clock::{Clock, system_clock};
 use super::engine::Writer;
 use super::handle::{Handle, log_by_handle};
+use super::wall::WallClock;
 use committer::Committer;
 use lmdb::LmdbStorage;
 
@@ -26,6 +27,9 @@ use lmdb::LmdbStorage;
 pub struct EmbeddedOptions {
     /// Gives append times and decides about retention.
     pub clock: Clock,
+    /// Judges the clock of the process: then append times come from here, and while it is in doubt, what is appended
+    /// outside transactions is refused with [`LogError::Unavailable`].
+    pub wall: Option<Arc<WallClock>>,
     /// The most that the log may take on disk. Only address space is reserved: where the system refuses that much,
     /// half of it is tried, and so on.
     pub map_size_bytes: u64,
@@ -43,6 +47,7 @@ impl Default for EmbeddedOptions {
     fn default() -> Self {
         Self {
             clock: system_clock(),
+            wall: None,
             map_size_bytes: 1 << 40,
             disk_reserve_bytes: 64 << 20,
             queue_bytes_max: 64 << 20,
@@ -64,7 +69,7 @@ impl EmbeddedLog {
     /// a way that shows at once.
     pub fn open(dir: impl AsRef<Path>, options: EmbeddedOptions) -> Result<Self, LogError> {
         let storage = LmdbStorage::open(dir.as_ref(), &options)?;
-        let writer = Writer::open(Box::new(storage), options.clock)?;
+        let writer = Writer::open(Box::new(storage), options.clock)?.judged_by(options.wall);
         let view = writer.view();
         let committer = Committer::start(writer, options.queue_bytes_max)?;
         let submit = Arc::clone(committer.queue());

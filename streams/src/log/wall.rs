@@ -1,0 +1,209 @@
+//! Whether the wall clock can be trusted.
+//!
+//! One bad reading must not become the time of the log: what was appended tomorrow stays tomorrow's, and everything after
+//! it would be late. So every reading is held against a monotonic clock and against the log. A wall clock that has jumped is
+//! not trusted before it has kept its new time for a while; one that is behind the log's last append is not trusted at all:
+//! either it is wrong, or the log's time is, and that is for an operator to say.
+
+use super::clock::{Now, Time};
+use super::{Consumer, Log, LogError, Polled, TopicPartition};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// When a wall clock is doubted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WallLimits {
+    /// How far it may differ at once from where it should be.
+    pub jump: Duration,
+    /// After how long at its new time a clock that has jumped is trusted again.
+    pub settle: Duration,
+}
+
+impl Default for WallLimits {
+    fn default() -> Self {
+        Self { jump: Duration::from_secs(120), settle: Duration::from_secs(600) }
+    }
+}
+
+/// Why a wall clock is not trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It has jumped by so many milliseconds.
+    Jumped(i64),
+    /// It is so many milliseconds behind the newest record of the log.
+    Behind(i64),
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |ms: &i64| ms.abs() as f64 / 1_000.0;
+        match self {
+            Self::Jumped(ms) => {
+                let way = if *ms > 0 { "forward" } else { "back" };
+                write!(f, "the wall clock has jumped {way} by {} s", seconds(ms))
+            }
+            Self::Behind(ms) => {
+                write!(f, "the wall clock is {} s behind the log's last append", seconds(ms))
+            }
+        }
+    }
+}
+
+/// What a look at the clocks showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The clocks themselves.
+    pub now: Now,
+    /// What the wall should show: where it was last trusted, moved on by the monotonic clock.
+    pub trusted_ms: i64,
+    /// Why the wall is not trusted; None where it is.
+    pub doubt: Option<Doubt>,
+    /// A record that the log has taken later lies so far ahead that its time is wrong, or the wall.
+    pub latest_ms: i64,
+}
+
+impl From<Now> for Reading {
+    /// A clock that nobody doubts.
+    fn from(now: Now) -> Self {
+        Self { now, trusted_ms: now.wall_ms, doubt: None, latest_ms: i64::MAX }
+    }
+}
+
+/// The clocks of a process, judged. Shared by all threads: each reading is one that the judgement is made of.
+pub struct WallClock {
+    time: Time,
+    jump_ms: i64,
+    settle_ms: i64,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Wall minus monotonic time, where it was last trusted.
+    trusted_ms: i64,
+    /// The same after a jump, and since when by the monotonic clock.
+    jumped: Option<(i64, i64)>,
+    /// When the log has taken its newest record.
+    log_ms: i64,
+}
+
+impl WallClock {
+    /// What the clock shows now is trusted until something speaks against it.
+    pub fn new(time: Time, limits: WallLimits) -> Self {
+        let now = time();
+        let state = State { trusted_ms: now.wall_ms - now.monotonic_ms, jumped: None, log_ms: i64::MIN };
+        let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self { time, jump_ms: ms(limits.jump), settle_ms: ms(limits.settle), state: Mutex::new(state) }
+    }
+
+    /// Looks at the clocks.
+    pub fn read(&self) -> Reading {
+        let mut state = self.lock();
+        // Within the lock, so that readings are judged in the order in which they were taken.
+        let now = (self.time)();
+        self.judge(&mut state, now)
+    }
+
+    /// The append time of a commit: never before that of an earlier one, and never one that is not trusted.
+    pub fn stamp(&self) -> i64 {
+        let mut state = self.lock();
+        let now = (self.time)();
+        let reading = self.judge(&mut state, now);
+        state.log_ms = state.log_ms.max(reading.trusted_ms);
+        state.log_ms
+    }
+
+    /// The log has a record of this time.
+    pub fn has_appended(&self, ms: i64) {
+        let mut state = self.lock();
+        state.log_ms = state.log_ms.max(ms);
+    }
+
+    /// The log's time is this one, whatever its records say: an operator has confirmed that they were ahead.
+    pub fn set_log_time(&self, ms: i64) {
+        self.lock().log_ms = ms;
+    }
+
+    /// When the log has taken its newest record, as far as this process knows; `i64::MIN` where it knows of none.
+    pub fn log_time_ms(&self) -> i64 {
+        self.lock().log_ms
+    }
+
+    fn judge(&self, state: &mut State, now: Now) -> Reading {
+        let found_ms = now.wall_ms.saturating_sub(now.monotonic_ms);
+        let by_ms = found_ms.saturating_sub(state.trusted_ms);
+        let is_near = |ms: i64| ms.abs() <= self.jump_ms;
+        if is_near(by_ms) {
+            (state.trusted_ms, state.jumped) = (found_ms, None);
+        } else {
+            match state.jumped {
+                Some((jumped_ms, since_ms)) if is_near(found_ms.saturating_sub(jumped_ms)) => {
+                    if now.since_ms(since_ms) >= self.settle_ms {
+                        (state.trusted_ms, state.jumped) = (found_ms, None);
+                    }
+                }
+                // Again, or for the first time.
+                _ => state.jumped = Some((found_ms, now.monotonic_ms)),
+            }
+        }
+        let trusted_ms = now.monotonic_ms.saturating_add(state.trusted_ms);
+        let behind_ms = state.log_ms.saturating_sub(trusted_ms);
+        let doubt = match state.jumped {
+            Some(_) => Some(Doubt::Jumped(by_ms)),
+            None if behind_ms > self.jump_ms => Some(Doubt::Behind(behind_ms)),
+            None => None,
+        };
+        let latest_ms = now.wall_ms.min(trusted_ms).saturating_add(self.jump_ms);
+        Reading { now, trusted_ms, doubt, latest_ms }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long the log may take to give its last records.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How many offsets before the end the last record is looked for, to begin with.
+const TAIL: u64 = 16;
+
+/// The offset and the append time of the last record of each partition; None where it has none.
+pub fn last_records(log: &dyn Log, places: &[TopicPartition]) -> Result<Vec<Option<(u64, i64)>>, LogError> {
+    let mut consumer = log.consumer("")?;
+    places.iter().map(|at| last_record(log, consumer.as_mut(), at)).collect()
+}
+
+fn last_record(
+    log: &dyn Log,
+    consumer: &mut dyn Consumer,
+    at: &TopicPartition,
+) -> Result<Option<(u64, i64)>, LogError> {
+    let (start, end) = log.bounds(at)?;
+    let (mut back, mut last) = (TAIL, None);
+    while last.is_none() && start < end {
+        let from = end.saturating_sub(back).max(start);
+        consumer.assign(at, from)?;
+        let mut next = from;
+        while next < end {
+            let Polled::Records { records, next_offset, .. } = consumer.poll(PATIENCE)? else {
+                let reason = format!("{at}@{next}: nothing came for {} s", PATIENCE.as_secs());
+                return Err(LogError::Unavailable(reason));
+            };
+            for record in records {
+                let record = record?;
+                last = Some((record.offset, record.append_time_ms));
+            }
+            next = next_offset;
+        }
+        consumer.unassign(at);
+        if from == start {
+            break;
+        }
+        back = back.saturating_mul(8);
+    }
+    Ok(last)
+}
+
+#[cfg(test)]
+#[path = "wall_tests.rs"]
+mod tests;
