@@ -117,14 +117,17 @@ impl Api {
             CacheLayer::Redis(address) => {
                 let view = MemoryCache::new(VIEW_LIMITS, Admit::Asked);
                 let (topic, partitions) = (&config.counters_topic, config.counters_partitions);
+                let progress = config.progress_topic.as_deref();
                 let follower = Follower::of_totals(log.clone(), topic, partitions, view.clone(), template.clone());
+                let follower = follower.with_progress(progress);
                 feeds.push(Feed::spawn("api-feed", follower, metrics.clone(), clock.clone())?);
                 let known = subjects.insert(MemoryCache::of_all(CacheLimits { size_bytes_max: 0 })).clone();
-                let follower = Follower::of_subjects(log.clone(), topic, partitions, known);
+                let follower = Follower::of_subjects(log.clone(), topic, partitions, known).with_progress(progress);
                 feeds.push(Feed::spawn("api-feed-ids", follower, metrics.clone(), clock.clone())?);
                 if let Some(topic) = config.rankings.as_ref().map(|rankings| &rankings.topic) {
                     let view = boards.insert(MemoryCache::new(VIEW_LIMITS, Admit::All)).clone();
                     let follower = Follower::of_boards(log.clone(), &topic.name, topic.partitions, view);
+                    let follower = follower.with_progress(progress);
                     feeds.push(Feed::spawn("api-feed-boards", follower, metrics.clone(), clock.clone())?);
                 }
                 (Some(view), Some(RedisStore::new(address, template.clone())))

@@ -19,6 +19,8 @@ pub struct ApiConfig {
     /// The topics that the database sink takes and that carry progress marks, `counters` among them. A receipt is
     /// applied when all of them have passed it.
     pub outputs: Vec<OutputTopic>,
+    /// The internal topic in which tasks say how far they are, where there is one.
+    pub progress_topic: Option<String>,
     /// Every metric: a subject that nobody touched has zeros.
     pub metrics: Vec<String>,
     /// Those among them that are estimates above 256.

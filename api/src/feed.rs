@@ -5,15 +5,15 @@
 //! the start: they are few, and their topic is compacted. A third one reads the topic of totals from the start as well and
 //! keeps nothing but which subjects there are: for others no store is asked.
 
+use crate::followed::{Content, Followed};
 use crate::metrics::ApiMetrics;
 use crate::totals::Template;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tally_cache::{CachedCounters, MemoryCache, Position};
-use tally_model::{Counters, PROGRESS_KEY_PREFIX, Ranking, Roots};
-use tally_streams::log::{Consumer, Lag, Log, LogError, Now, Polled, Record, Time, TopicPartition};
+use tally_cache::MemoryCache;
+use tally_streams::log::{Consumer, Lag, Log, LogError, Now, Polled, Time, TopicPartition};
 
 /// How long a poll waits for records; also how long a stop may go unnoticed.
 const POLL: Duration = Duration::from_millis(100);
@@ -21,6 +21,8 @@ const POLL: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_millis(500);
 /// How often sizes and lags are told.
 const MEASURE_EVERY_MS: i64 = 2_000;
+/// How long a mark may wait for a record before the log is asked whether there can be one.
+const PROOF_AFTER_MS: i64 = 200;
 
 /// The running thread. It ends when this is dropped.
 pub struct Feed {
@@ -34,6 +36,10 @@ pub struct Follower {
     cache: Arc<MemoryCache>,
     content: Content,
     partitions: Vec<Followed>,
+    /// The internal topic in which tasks say how far they are.
+    progress: Option<Arc<str>>,
+    /// Since when a mark waits for a record, by the monotonic clock.
+    doubts_since_ms: Option<i64>,
     /// None before the start and after a failure.
     consumer: Option<Box<dyn Consumer>>,
     /// What the log held when reading began, for those that are not there yet. A reader of the cache would go back in
@@ -44,24 +50,6 @@ pub struct Follower {
     clock_lag: Lag,
 }
 
-/// What a topic holds.
-enum Content {
-    /// Totals, and the names that their metrics share.
-    Totals(Arc<Template>),
-    /// Boards.
-    Boards,
-    /// Totals, of which only the subjects matter.
-    Subjects,
-}
-
-struct Followed {
-    address: TopicPartition,
-    /// None before the start: then it begins where its content says.
-    position: Option<u64>,
-    roots: Roots,
-    version: i64,
-}
-
 impl Feed {
     /// Follows all partitions of a topic on a thread of its own.
     pub fn spawn(name: &str, mut follower: Follower, metrics: ApiMetrics, clock: Time) -> std::io::Result<Self> {
@@ -69,7 +57,7 @@ impl Feed {
         let stopped = stop.clone();
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                if let Err(error) = follower.poll_once(POLL) {
+                if let Err(error) = follower.poll_once(clock(), POLL) {
                     tracing::warn!("the view is not fed: {error}");
                     std::thread::park_timeout(REST);
                 }
@@ -115,20 +103,37 @@ impl Follower {
 
     fn new(log: Arc<dyn Log>, topic: &str, partitions: u32, cache: Arc<MemoryCache>, content: Content) -> Self {
         let topic: Arc<str> = topic.into();
-        let followed = |number| Followed {
-            address: TopicPartition::new(topic.clone(), number),
-            position: None,
-            roots: Roots::default(),
-            version: 0,
-        };
+        let followed = |number| Followed::new(TopicPartition::new(topic.clone(), number));
         let partitions = (0..partitions).map(followed).collect();
-        let (consumer, goals, clock_lag) = (None, Vec::new(), Lag::default());
-        Self { log, cache, content, partitions, consumer, goals, measured_at_ms: i64::MIN, clock_lag }
+        Self {
+            log,
+            cache,
+            content,
+            partitions,
+            progress: None,
+            doubts_since_ms: None,
+            consumer: None,
+            goals: Vec::new(),
+            measured_at_ms: i64::MIN,
+            clock_lag: Lag::default(),
+        }
+    }
+
+    /// With the internal topic in which tasks say how far they are, where there is one.
+    pub fn with_progress(mut self, topic: Option<&str>) -> Self {
+        self.progress = topic.map(Into::into);
+        self
     }
 
     /// Reads what comes within `timeout`. After an error the cache may not be believed until this succeeds again.
-    pub fn poll_once(&mut self, timeout: Duration) -> Result<(), LogError> {
-        let polled = self.advance(timeout);
+    pub fn poll_once(&mut self, now: Now, timeout: Duration) -> Result<(), LogError> {
+        let mut polled = self.advance(now, timeout);
+        if let Err(LogError::OutOfRange { partition, .. }) = &polled
+            && self.progress.as_ref() == Some(&partition.topic)
+        {
+            // What was replaced there is deleted, also in front of who reads slowly.
+            polled = self.follow_progress();
+        }
         if let Err(error) = &polled {
             self.cache.set_ready(false);
             self.consumer = None;
@@ -143,36 +148,85 @@ impl Follower {
     fn forget(&mut self) {
         self.cache.clear();
         for partition in &mut self.partitions {
-            (partition.position, partition.roots, partition.version) = (None, Roots::default(), 0);
+            *partition = Followed::new(partition.address.clone());
         }
     }
 
-    fn advance(&mut self, timeout: Duration) -> Result<(), LogError> {
+    fn advance(&mut self, now: Now, timeout: Duration) -> Result<(), LogError> {
         if self.consumer.is_none() {
             self.start()?;
         }
+        self.prove(now);
         let Some(consumer) = &mut self.consumer else { return Ok(()) };
         if let Polled::Records { from, records, next_offset } = consumer.poll(timeout)? {
+            if self.progress.as_ref() == Some(&from.topic) {
+                if let Some(partition) = self.partitions.get_mut(from.partition as usize) {
+                    for record in records {
+                        partition.hear(from, &record?)?;
+                    }
+                    partition.settle(&self.cache);
+                }
+                return Ok(());
+            }
             let Some(partition) = self.partitions.get_mut(from.partition as usize) else { return Ok(()) };
             // Before any of them is passed over: see `MemoryCache`.
             self.cache.reaching(&partition.address, next_offset);
+            // Where the partition ends since these records are here, once it was asked.
+            let mut end = None;
             for record in records {
-                partition.take(&self.cache, &self.content, &record?)?;
+                let record = record?;
+                if partition.is_behind(record.append_time_ms, now.wall_ms) && end.is_none() {
+                    end = self.log.written_ends(std::slice::from_ref(&partition.address))?.first().copied();
+                    partition.containment.distrust(end.unwrap_or_default());
+                }
+                partition.take(&self.cache, &self.content, &record)?;
             }
             partition.position = Some(next_offset);
-            let position = Position::new(next_offset, partition.roots.clone(), partition.version);
-            self.cache.advance([(partition.address.clone(), position)]);
+            partition.containment.settle(next_offset);
+            partition.publish(&self.cache);
         }
+        self.step();
+        let Some(consumer) = &self.consumer else { return Ok(()) };
         // Control records have no other way to be seen than by a position that moved.
         self.goals.retain(|(partition, goal)| consumer.position(partition).is_none_or(|position| position < *goal));
         self.cache.set_ready(self.goals.is_empty());
         Ok(())
     }
 
+    /// Steps over what has no record, where a mark waits for that.
+    fn step(&mut self) {
+        let Some(consumer) = &self.consumer else { return };
+        for partition in self.partitions.iter_mut().filter(|partition| partition.containment.waits()) {
+            partition.position = partition.position.max(consumer.position(&partition.address));
+            partition.settle(&self.cache);
+        }
+    }
+
+    /// Where marks have waited for a record for a while, asks whether there can be one.
+    fn prove(&mut self, now: Now) {
+        if !self.partitions.iter().any(|partition| partition.containment.doubts()) {
+            self.doubts_since_ms = None;
+            return;
+        }
+        if now.since_ms(*self.doubts_since_ms.get_or_insert(now.monotonic_ms)) < PROOF_AFTER_MS {
+            return;
+        }
+        self.doubts_since_ms = None;
+        let doubtful = || self.partitions.iter().filter(|partition| partition.containment.doubts());
+        let addresses: Vec<_> = doubtful().map(|partition| partition.address.clone()).collect();
+        // Where the log does not answer, it is asked again.
+        let Ok(ends) = self.log.written_ends(&addresses) else { return };
+        for (address, end) in addresses.iter().zip(ends) {
+            self.partitions[address.partition as usize].containment.prove(end);
+        }
+    }
+
     fn start(&mut self) -> Result<(), LogError> {
         let mut consumer = self.log.consumer("api-feed")?;
         let mut positions = Vec::with_capacity(self.partitions.len());
         let mut goals = Vec::with_capacity(self.partitions.len());
+        let addresses: Vec<_> = self.partitions.iter().map(|partition| partition.address.clone()).collect();
+        let written_ends = self.log.written_ends(&addresses)?;
         for partition in &self.partitions {
             let (start, end) = self.log.bounds(&partition.address)?;
             let first = if matches!(self.content, Content::Totals(_)) { end } else { start };
@@ -185,12 +239,24 @@ impl Follower {
             positions.push(position);
             goals.push((partition.address.clone(), end));
         }
-        for (partition, position) in self.partitions.iter_mut().zip(positions) {
+        for ((partition, position), written_end) in self.partitions.iter_mut().zip(positions).zip(written_ends) {
             self.cache.reaching(&partition.address, position);
             partition.position = Some(position);
+            partition.containment.distrust(written_end);
         }
         self.goals = goals;
         self.consumer = Some(consumer);
+        self.follow_progress()
+    }
+
+    /// Reads the internal topic from its start: it is small.
+    fn follow_progress(&mut self) -> Result<(), LogError> {
+        let (Some(topic), Some(consumer)) = (&self.progress, &mut self.consumer) else { return Ok(()) };
+        // A task writes to the partitions that have its own number.
+        for number in (0..self.log.partitions(topic)?).take(self.partitions.len()) {
+            let address = TopicPartition::new(topic.clone(), number);
+            consumer.assign(&address, self.log.bounds(&address)?.0)?;
+        }
         Ok(())
     }
 
@@ -211,47 +277,10 @@ impl Follower {
             let lag: u64 = self.partitions.iter().zip(ends).map(behind).sum();
             metrics.view_lag_records.set(lag as i64);
         }
-        let roots = self.partitions.iter().flat_map(|partition| partition.roots.merged());
+        let roots = self.partitions.iter().flat_map(|partition| partition.containment.roots().merged());
         if let Some(clock_ms) = roots.map(|root| root.clock_ms).filter(|clock_ms| *clock_ms > i64::MIN).min() {
             metrics.view_clock_lag_seconds.set(self.clock_lag.clock_ms(clock_ms, now) as f64 / 1_000.0);
         }
-    }
-}
-
-impl Followed {
-    fn take(&mut self, cache: &MemoryCache, content: &Content, record: &Record<'_>) -> Result<(), LogError> {
-        let (Some(key), Some(value)) = (record.key, record.value) else { return Ok(()) };
-        let wrong = |what: &str, error: serde_json::Error| LogError::Corrupt {
-            address: format!("{} offset {}", self.address, record.offset),
-            detail: format!("{what}: {error}"),
-        };
-        if key.starts_with(PROGRESS_KEY_PREFIX) {
-            let mark: tally_model::ProgressMark =
-                serde_json::from_slice(value).map_err(|e| wrong("progress mark", e))?;
-            self.version = self.version.max(mark.version);
-            self.roots.apply(mark);
-            return Ok(());
-        }
-        let template = match content {
-            Content::Totals(template) => template,
-            Content::Boards => {
-                let ranking: Ranking = serde_json::from_slice(value).map_err(|e| wrong("ranking", e))?;
-                self.version = self.version.max(ranking.version);
-                cache.put_board(ranking);
-                return Ok(());
-            }
-            Content::Subjects => {
-                std::str::from_utf8(key).into_iter().for_each(|id| cache.saw(id));
-                return Ok(());
-            }
-        };
-        // Only what somebody asked for is worth parsing.
-        let Some(subject_id) = std::str::from_utf8(key).ok().filter(|id| cache.follows(id)) else { return Ok(()) };
-        let record: Counters = serde_json::from_slice(value).map_err(|e| wrong("totals", e))?;
-        let counters = record.counters.iter().map(|(metric, value)| (template.name(metric), *value)).collect();
-        cache.put(subject_id, CachedCounters { counters, version: record.version });
-        self.version = self.version.max(record.version);
-        Ok(())
     }
 }
 
@@ -259,7 +288,7 @@ impl Followed {
 mod tests {
     use super::*;
     use tally_cache::{Admit, CacheLimits};
-    use tally_model::{ProgressMark, Ranked, RootPosition};
+    use tally_model::{ProgressMark, Ranked, Ranking, RootPosition};
     use tally_streams::log::memory::MemoryLog;
     use tally_streams::log::{Cleanup, ProducerRecord, TopicSpec};
 
@@ -280,7 +309,7 @@ mod tests {
     }
 
     fn poll(follower: &mut Follower) {
-        (0..10).for_each(|_| follower.poll_once(Duration::ZERO).unwrap());
+        (0..10).for_each(|_| follower.poll_once(Now::both(0), Duration::ZERO).unwrap());
     }
 
     #[test]
@@ -306,7 +335,7 @@ mod tests {
         let end = log.bounds(&partition).unwrap().1;
         log.delete_records(&partition, end).unwrap();
         write(&log, "new", 6);
-        while follower.poll_once(Duration::ZERO).is_ok() {}
+        while follower.poll_once(Now::both(0), Duration::ZERO).is_ok() {}
         assert!(cache.serving().is_none());
         poll(&mut follower);
         assert_eq!((versions(), clock_ms()), (vec![("new".into(), 6)], 6));

@@ -18,6 +18,7 @@ mod cursor;
 mod database;
 mod dead_letters;
 mod feed;
+mod followed;
 mod freshness;
 mod live;
 mod loading;

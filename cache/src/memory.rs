@@ -277,9 +277,9 @@ impl MemoryCache {
         positions.iter().map(|(partition, position)| (partition.clone(), position.clone())).collect()
     }
 
-    /// The writer's: the offset at which a partition stands.
-    pub fn next_offset(&self, partition: &TopicPartition) -> Option<u64> {
-        self.positions_read().get(partition).map(|position| position.next_offset)
+    /// The writer's: where a partition stands.
+    pub fn position(&self, partition: &TopicPartition) -> Option<Position> {
+        self.positions_read().get(partition).cloned()
     }
 
     /// The writer's: moves positions, after what they cover was put. Whoever sees a position finds what it covers.

@@ -3,6 +3,7 @@
 //! for the door and for those who write to the topic themselves.
 
 mod change;
+mod containment;
 mod counters;
 mod event;
 mod fields;
@@ -25,6 +26,7 @@ pub use change::{
     Change, ChangeBody, ChangesEncoder, Delta, Minute, SubjectChanges, Visitors, WireError, decode_changes,
     grouped_metric,
 };
+pub use containment::{Containment, TRUST_MS};
 pub use counters::{CounterWindow, Counters};
 pub use event::{Event, MAX_AHEAD_MS, Scalar};
 pub use fields::{DURATION_MS_MAX, EventError, EventFields, USER_AGENT_BYTES_MAX, UnknownFields};
@@ -35,7 +37,7 @@ pub use ids::{
     subject_kind,
 };
 pub use problem::Problem;
-pub use progress::{PROGRESS_KEY_PREFIX, ProgressMark, RootPosition};
+pub use progress::{OutputCommit, PROGRESS_HEADER, PROGRESS_KEY_PREFIX, ProgressMark, RootPosition, TaskProgress};
 pub use properties::{PROPERTIES_BYTES_MAX, PROPERTIES_MAX};
 pub use ranking::{Ranked, Ranking};
 pub use reaction::Reaction;

@@ -4,8 +4,8 @@
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 use tally_model::{
-    CounterWindow, Counters, Event, EventFields, PROGRESS_KEY_PREFIX, ProgressMark, Ranked, Ranking, Reaction,
-    RootPosition, UnknownFields, Verdict, VerdictKind,
+    CounterWindow, Counters, Event, EventFields, OutputCommit, PROGRESS_HEADER, PROGRESS_KEY_PREFIX, ProgressMark,
+    Ranked, Ranking, Reaction, RootPosition, TaskProgress, UnknownFields, Verdict, VerdictKind,
 };
 
 /// Generation 1, commit 42.
@@ -166,6 +166,38 @@ fn progress_marks_are_what_they_have_always_been() {
     let key = ProgressMark::key("user-actions/3");
     assert_eq!(key, b"\0progress/user-actions/3");
     assert!(key.starts_with(PROGRESS_KEY_PREFIX));
+}
+
+#[test]
+fn progress_is_what_it_has_always_been() {
+    let progress = TaskProgress {
+        task: "by-subject_id/3".into(),
+        generation: 1,
+        commit: 300,
+        roots: vec![
+            RootPosition { partition: 3, next_offset: 70_001, clock_ms: 1_000 },
+            RootPosition { partition: 4, next_offset: 0, clock_ms: i64::MIN },
+        ],
+        outputs: vec![
+            OutputCommit { topic: "counters".into(), commit: 299 },
+            OutputCommit { topic: "rankings".into(), commit: 0 },
+        ],
+    };
+    let head = b"\x01\x0fby-subject_id/3\x01\xac\x02".as_slice();
+    let roots = b"\x02\x03\xf1\xa2\x04\xd0\x0f\x04\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01".as_slice();
+    let outputs = b"\x02\x08counters\xab\x02\x08rankings\x00".as_slice();
+    let golden = [head, roots, outputs].concat();
+    assert_eq!(progress.encode(), golden);
+    assert_eq!(TaskProgress::decode(&golden), Ok(progress.clone()));
+    // In a header.
+    let header = TaskProgress { outputs: Vec::new(), ..progress };
+    let golden = [head, roots, b"\x00"].concat();
+    assert_eq!(header.encode(), golden);
+    assert_eq!(TaskProgress::decode(&golden), Ok(header));
+    assert_eq!(PROGRESS_HEADER, "progress");
+    for wrong in [&b""[..], b"\x02", &golden[..7], &[&golden[..], b"\x00"].concat()] {
+        assert!(TaskProgress::decode(wrong).is_err(), "{wrong:?}");
+    }
 }
 
 #[test]

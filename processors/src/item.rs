@@ -2,10 +2,10 @@
 
 use crate::hop::CombiningHop;
 use tally_model::{
-    Change, CounterWindow, Counters, Event, PartitionTop, ProgressMark, Ranking, Reaction, RootPosition,
-    SubjectChanges, Verdict, VerdictKind, hex,
+    Change, CounterWindow, Counters, Event, OutputCommit, PartitionTop, ProgressMark, Ranking, Reaction, RootPosition,
+    SubjectChanges, TaskProgress, Verdict, VerdictKind, hex,
 };
-use tally_streams::processor::{Context, Dataflow, Origin, OutputRecord, RootProgress};
+use tally_streams::processor::{Context, Dataflow, Origin, OutputProgress, OutputRecord, RootProgress};
 
 /// The dataflow of tally.
 pub enum Actions {}
@@ -127,15 +127,29 @@ impl Dataflow for Actions {
         debug_assert!(json.is_ok());
     }
 
-    fn write_progress(task: &str, generation: u16, roots: &[RootProgress], version: i64, out: &mut OutputRecord) {
-        let root = |root: &RootProgress| RootPosition {
-            partition: root.partition,
-            next_offset: root.next_offset,
-            clock_ms: root.clock_ms,
+    const PROGRESS_HEADER: &'static str = tally_model::PROGRESS_HEADER;
+
+    fn encode_progress(progress: &OutputProgress<'_>) -> Vec<u8> {
+        let output = |(topic, commit): &(String, u64)| OutputCommit { topic: topic.clone(), commit: *commit };
+        let progress = TaskProgress {
+            task: progress.task.to_owned(),
+            generation: progress.generation,
+            commit: progress.commit,
+            roots: progress.roots.iter().map(root_position).collect(),
+            outputs: progress.outputs.iter().map(output).collect(),
         };
-        let mark = ProgressMark { task: task.to_owned(), generation, roots: roots.iter().map(root).collect(), version };
+        progress.encode()
+    }
+
+    fn write_progress(task: &str, generation: u16, roots: &[RootProgress], version: i64, out: &mut OutputRecord) {
+        let roots = roots.iter().map(root_position).collect();
+        let mark = ProgressMark { task: task.to_owned(), generation, roots, version };
         out.key = ProgressMark::key(task);
         let json = serde_json::to_writer(&mut out.value, &mark);
         debug_assert!(json.is_ok());
     }
+}
+
+fn root_position(root: &RootProgress) -> RootPosition {
+    RootPosition { partition: root.partition, next_offset: root.next_offset, clock_ms: root.clock_ms }
 }

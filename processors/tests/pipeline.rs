@@ -8,6 +8,7 @@ mod hold;
 mod windows;
 
 use serde_json::{Value, json};
+use tally_model::{PROGRESS_HEADER, RootPosition, TaskProgress};
 use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::testkit::{TopologyTestDriver, Written};
 use tally_streams::topology::Topology;
@@ -269,7 +270,12 @@ fn combined_commits_give_the_same_totals_as_single_ones() {
             counters.retain(|_, value| *value != 0);
             newest.insert(record["subject_id"].to_string(), counters);
         }
-        (newest, verdicts(&mut driver))
+        // Each event's in their order; between partitions there is none.
+        let mut of_event = std::collections::BTreeMap::<_, Vec<_>>::new();
+        for (event_id, verdict) in verdicts(&mut driver) {
+            of_event.entry(event_id).or_default().push(verdict);
+        }
+        (newest, of_event)
     };
     assert_eq!(run(true), run(false));
 }
@@ -278,10 +284,16 @@ fn combined_commits_give_the_same_totals_as_single_ones() {
 fn progress_says_what_is_contained() {
     let mut driver = driver();
     pipe(&mut driver, event("e1", "view", "u1", "article:7", NOON), NOON);
-    let marks: Vec<_> =
-        driver.read_all("counters").iter().filter(|r| r.key.first() == Some(&0)).map(Written::json).collect();
-    let of_u1 = |mark: &Value| mark["roots"].as_array().unwrap().iter().find(|root| root["partition"] == 0).cloned();
-    let last = marks.last().unwrap();
-    assert_eq!(last["generation"], 1);
-    assert_eq!(of_u1(last), Some(json!({"partition": 0, "next_offset": 1, "clock_ms": NOON})));
+    let of_u1 = |progress: &TaskProgress| progress.roots.iter().find(|root| root.partition == 0).copied();
+    let expected = Some(RootPosition { partition: 0, next_offset: 1, clock_ms: NOON });
+    let last = driver.read_all("counters").pop().unwrap();
+    let (name, bytes) = &last.headers[0];
+    let header = TaskProgress::decode(bytes).unwrap();
+    assert_eq!((name.as_str(), header.generation, of_u1(&header)), (PROGRESS_HEADER, 1, expected));
+    // The internal topic names the last commit that wrote.
+    let told =
+        driver.read_all("tally-progress").into_iter().rfind(|record| record.key == header.task.as_bytes()).unwrap();
+    let told = TaskProgress::decode(&told.value).unwrap();
+    let counters = told.outputs.iter().find(|output| output.topic == "counters").unwrap();
+    assert_eq!((of_u1(&told), counters.commit), (expected, header.commit));
 }

@@ -1,6 +1,7 @@
 //! Records on their way into a target, folded: the newest of each key wins.
 
 use crate::config::ValueType;
+use crate::target::Standing;
 use hashbrown::HashMap;
 use tally_model::Roots;
 use tally_model::{CounterWindow, Counters, Ranking, Reaction, Verdict};
@@ -31,8 +32,8 @@ pub struct Batch {
 pub struct Move {
     /// Of an output topic.
     pub partition: TopicPartition,
-    /// The position stored now; None where there is none. Nothing is written where this is not so.
-    pub expected: Option<u64>,
+    /// What is stored now; None where there is nothing. Nothing is written where this is not so.
+    pub expected: Option<Standing>,
     /// The position after the batch.
     pub next_offset: u64,
     /// How far the input is contained after the batch.

@@ -56,6 +56,8 @@ pub struct SinkConfig {
     pub member: String,
     /// The topics it reads, each with the type of its values.
     pub topics: Vec<(String, ValueType)>,
+    /// The internal topic in which tasks say how far they are, where there is one: `<application>-progress`.
+    pub progress_topic: Option<String>,
     /// A batch is written when it holds this many records (a poll's worth may come on top) …
     pub records_max: usize,
     /// … or when its first record has waited this long.

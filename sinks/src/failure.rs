@@ -24,6 +24,21 @@ pub enum SinkError {
         /// Why it cannot be read.
         cause: String,
     },
+    /// A record of the internal topic of progress that only another program can have written, or damage.
+    #[error(
+        "sink `{sink}`: {partition}: offset {offset}: cannot be read as progress: {cause}. \
+         If a newer tally wrote it, run that one here too"
+    )]
+    Progress {
+        /// The sink's name.
+        sink: String,
+        /// Where the record lies.
+        partition: TopicPartition,
+        /// Where the record lies.
+        offset: u64,
+        /// Why it cannot be read.
+        cause: String,
+    },
     /// A row that the target will never take. Passing over it would lose what it says.
     #[error("sink `{sink}`: {row}: cannot be stored: {cause}")]
     Row {

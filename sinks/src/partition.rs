@@ -3,18 +3,10 @@
 use crate::batch::Move;
 use crate::config::ValueType;
 use crate::metrics::Handles;
-use crate::target::StoredPosition;
+use crate::target::{Standing, StoredPosition};
 use prometheus::{IntCounter, IntGauge};
-use tally_model::ProgressMark;
-use tally_model::Roots;
+use tally_model::{Containment, ProgressMark, Roots, TaskProgress};
 use tally_streams::log::TopicPartition;
-
-/// Compaction leaves records alone that are younger than this.
-///
-/// Records of `counters` hold all totals and name those that changed since the record before. A reader that lags
-/// behind compaction may find that record gone, and with it the names of what it changed. So everything that lay in
-/// the topic when the reader may have been further behind than this is written whole.
-pub const TRUST_MS: i64 = 60_000;
 
 /// A partition of an output topic on its way into the target.
 pub struct SinkPartition {
@@ -28,26 +20,32 @@ pub struct SinkPartition {
     pub records: IntCounter,
     /// Records not in the target yet.
     pub lag: IntGauge,
-    /// The position in the target.
-    stored: Option<u64>,
+    /// What the target has.
+    stored: Option<Standing>,
     /// The topic's start when reading began.
     origin: u64,
-    roots: Roots,
+    /// How far the input is contained in what is in the batch or in the target.
+    containment: Containment,
     /// Whether the roots differ from the target's.
     marked: bool,
     /// Records below are written whole.
+    ///
+    /// Records of `counters` hold all totals and name those that changed since the record before. A reader that lags
+    /// behind compaction may find that record gone, and with it the names of what it changed. So everything that lay in
+    /// the topic when the reader may have been further behind than [`tally_model::TRUST_MS`] is written whole.
     whole_below: u64,
     /// Whether the last record read was too old to trust the next.
     behind: bool,
 }
 
 impl SinkPartition {
-    /// A partition with what the target has of it, and the log's bounds.
+    /// A partition with what the target has of it, the log's bounds, and where it ends for writers.
     pub fn new(
         address: TopicPartition,
         value_type: ValueType,
         stored: Option<StoredPosition>,
         (start, end): (u64, u64),
+        written_end: u64,
         metrics: &Handles,
     ) -> Self {
         let mut partition = Self {
@@ -56,9 +54,9 @@ impl SinkPartition {
             version: stored.as_ref().map_or(0, |s| s.version),
             records: metrics.records(&address.topic),
             lag: metrics.lag_records(&address.topic, address.partition),
-            stored: stored.as_ref().map(|s| s.next_offset),
+            stored: stored.as_ref().map(StoredPosition::standing),
             origin: start,
-            roots: stored.map(|s| s.roots).unwrap_or_default(),
+            containment: Containment::new(stored.map(|s| s.roots).unwrap_or_default(), written_end),
             marked: false,
             whole_below: end,
             behind: false,
@@ -70,7 +68,7 @@ impl SinkPartition {
             metrics.position_resets.inc();
             if partition.position > end {
                 // This is another log: what the target has was not taken from it.
-                partition.roots = Roots::default();
+                partition.containment = Containment::new(Roots::default(), written_end);
                 partition.version = 0;
                 partition.marked = true;
             }
@@ -79,11 +77,39 @@ impl SinkPartition {
         partition
     }
 
-    /// Takes a mark in.
+    /// A mark was read in the partition.
     pub fn mark(&mut self, mark: ProgressMark) {
-        self.version = self.version.max(mark.version);
-        self.roots.apply(mark);
-        self.marked = true;
+        self.containment.read(mark);
+    }
+
+    /// A mark was read in the internal topic.
+    pub fn hear(&mut self, progress: &TaskProgress) {
+        self.containment.hear(progress, &self.address.topic);
+    }
+
+    /// Whether a mark waits for reading to come further: [`Containment::waits`].
+    pub fn waits(&self) -> bool {
+        self.containment.waits()
+    }
+
+    /// Whether a mark waits for a proof, and for where the partition ends: [`Containment::doubts`].
+    pub fn doubts(&self) -> bool {
+        self.containment.doubts()
+    }
+
+    /// Where the partition ended for writers, asked after everything that was heard: [`Containment::prove`].
+    pub fn prove(&mut self, written_end: u64) {
+        self.containment.prove(written_end);
+    }
+
+    /// Takes the marks that count now that reading has come so far; says whether there were any.
+    pub fn settle(&mut self) -> bool {
+        let settled = self.containment.settle(self.position);
+        if settled {
+            self.version = self.version.max(self.containment.roots().newest());
+            self.marked = true;
+        }
+        settled
     }
 
     /// Moves on; says whether that is further than before.
@@ -93,14 +119,16 @@ impl SinkPartition {
         further
     }
 
-    /// From now on writes everything whole that lies in the topic, which ends at `end`.
+    /// From now on writes everything whole that lies in the topic, which ends at `end` for writers; until then no mark
+    /// counts.
     pub fn distrust(&mut self, end: u64) {
         self.whole_below = self.whole_below.max(end);
+        self.containment.distrust(end);
     }
 
     /// Whether a record shows that this reader lags behind, or the one before did.
     pub fn is_behind(&mut self, append_time_ms: i64, now_ms: i64) -> bool {
-        let old = now_ms - append_time_ms > TRUST_MS;
+        let old = now_ms - append_time_ms > tally_model::TRUST_MS;
         std::mem::replace(&mut self.behind, old) || old
     }
 
@@ -121,7 +149,7 @@ impl SinkPartition {
             partition: self.address.clone(),
             expected: self.stored,
             next_offset: self.position,
-            roots: self.roots.clone(),
+            roots: self.containment.roots().clone(),
             version: self.version,
         })
     }
@@ -129,24 +157,25 @@ impl SinkPartition {
     /// The target has taken the step.
     pub fn written(&mut self) {
         if self.marked || self.position != self.written_to() {
-            self.stored = Some(self.position);
+            let revision = self.containment.roots().revision();
+            self.stored = Some(Standing { next_offset: self.position, revision });
             self.marked = false;
         }
     }
 
     /// What the target has to have stored; None is no position.
-    pub fn stored(&self) -> Option<u64> {
+    pub fn stored(&self) -> Option<Standing> {
         self.stored
     }
 
     /// The position in the target.
     pub fn written_to(&self) -> u64 {
-        self.stored.unwrap_or(self.origin)
+        self.stored.map_or(self.origin, |stored| stored.next_offset)
     }
 
     /// The clock of what is in the target; None where no mark was seen.
     pub fn clock_ms(&self) -> Option<i64> {
         // A task that has read nothing yet has no clock.
-        self.roots.merged().iter().map(|root| root.clock_ms).filter(|clock_ms| *clock_ms > i64::MIN).min()
+        self.containment.roots().merged().iter().map(|root| root.clock_ms).filter(|clock_ms| *clock_ms > i64::MIN).min()
     }
 }

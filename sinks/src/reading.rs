@@ -4,28 +4,35 @@ use crate::batch::Batch;
 use crate::config::SinkConfig;
 use crate::failure::SinkError;
 use crate::metrics::Handles;
-use crate::partition::{SinkPartition, TRUST_MS};
+use crate::partition::SinkPartition;
+use crate::progress_topic::ProgressTopic;
 use crate::share::{Share, SinkTopic, topics_of};
 use crate::target::StoredPosition;
 use hashbrown::HashMap;
 use std::time::Duration;
-use tally_model::PROGRESS_KEY_PREFIX;
+use tally_model::{PROGRESS_HEADER, PROGRESS_KEY_PREFIX, TRUST_MS, TaskProgress};
 use tally_streams::log::{Consumer, Log, LogError, Now, Polled, Record, TopicPartition};
 
 /// How long a sink that leaves its group waits for that, at most: this long, this many times.
 const LEAVE_POLL: Duration = Duration::from_millis(50);
 const LEAVE_POLLS: u32 = 40;
 
-/// A consumer of a sink's share of its topics.
+/// How long a mark may wait for a record before the log is asked whether there can be one.
+const PROOF_AFTER_MS: i64 = 200;
+
+/// A consumer of a sink's share of its topics, and of the internal topic in which tasks say how far they are.
 pub struct Reading {
     /// Those that are open: read from where the target says.
     pub partitions: Vec<SinkPartition>,
     index: HashMap<TopicPartition, usize, ahash::RandomState>,
     topics: Vec<SinkTopic>,
+    progress: Option<ProgressTopic>,
     share: Share,
     consumer: Box<dyn Consumer>,
     /// By the monotonic clock.
     polled_at_ms: Option<i64>,
+    /// Since when a mark waits for a record, by the monotonic clock.
+    doubts_since_ms: Option<i64>,
     is_paused: bool,
 }
 
@@ -34,6 +41,8 @@ pub struct Reading {
 pub enum Read {
     /// That many records and marks.
     Records(usize),
+    /// No record, but marks that count now.
+    Marks,
     /// No record; whether a position moved all the same.
     Nothing { moved: bool },
     /// The share grew, or only the membership is new: open what is missing.
@@ -66,8 +75,10 @@ impl Reading {
         if let Share::Member { driver, .. } = &share {
             consumer.subscribe(driver, &config.member)?;
         }
+        let progress = config.progress_topic.as_deref().map(|topic| ProgressTopic::new(log, topic)).transpose()?;
         let (partitions, index) = (Vec::new(), HashMap::default());
-        Ok(Self { partitions, index, topics, share, consumer, polled_at_ms: None, is_paused: false })
+        let (polled_at_ms, doubts_since_ms, is_paused) = (None, None, false);
+        Ok(Self { partitions, index, topics, progress, share, consumer, polled_at_ms, doubts_since_ms, is_paused })
     }
 
     /// Whether a part of the share is not open.
@@ -88,9 +99,11 @@ impl Reading {
             self.share_of(topic).map(address)
         });
         let missing: Vec<_> = addresses.filter(|(address, _)| !self.index.contains_key(address)).collect();
-        for (address, value_type) in missing {
-            let bounds = log.bounds(&address)?;
-            let partition = SinkPartition::new(address.clone(), value_type, stored.remove(&address), bounds, metrics);
+        let addresses: Vec<_> = missing.iter().map(|(address, _)| address.clone()).collect();
+        let written_ends = log.written_ends(&addresses)?;
+        for ((address, value_type), written_end) in missing.into_iter().zip(written_ends) {
+            let (bounds, stored) = (log.bounds(&address)?, stored.remove(&address));
+            let partition = SinkPartition::new(address.clone(), value_type, stored, bounds, written_end, metrics);
             if !self.is_paused {
                 self.consumer.assign(&address, partition.position)?;
             }
@@ -98,7 +111,15 @@ impl Reading {
             self.partitions.push(partition);
         }
         metrics.partitions.set(self.partitions.len() as i64);
-        Ok(())
+        self.follow_progress(log)
+    }
+
+    /// Reads the internal topic from its start, where it speaks of what is open. It is small, and partitions that were
+    /// opened just now have heard nothing yet.
+    fn follow_progress(&mut self, log: &dyn Log) -> Result<(), LogError> {
+        let Some(progress) = self.progress.as_mut().filter(|_| !self.is_paused) else { return Ok(()) };
+        let numbers = self.partitions.iter().map(|partition| partition.address.partition).collect();
+        progress.follow(log, self.consumer.as_mut(), numbers)
     }
 
     /// Closes everything, to open it again where the target says. The membership stays.
@@ -106,8 +127,14 @@ impl Reading {
         for partition in &self.partitions {
             self.consumer.unassign(&partition.address);
         }
+        self.ignore_progress();
         self.partitions.clear();
         self.index.clear();
+    }
+
+    fn ignore_progress(&mut self) {
+        self.progress.iter_mut().for_each(|progress| progress.ignore(self.consumer.as_mut()));
+        self.doubts_since_ms = None;
     }
 
     /// Lets go what the group has taken; the next poll tells it so.
@@ -128,16 +155,18 @@ impl Reading {
     fn pause(&mut self) {
         if !std::mem::replace(&mut self.is_paused, true) {
             self.partitions.iter().for_each(|partition| self.consumer.unassign(&partition.address));
+            self.ignore_progress();
         }
     }
 
     /// Reads on after a pause, from where it was.
-    fn resume(&mut self) -> Result<(), LogError> {
+    fn resume(&mut self, log: &dyn Log) -> Result<(), LogError> {
         if self.is_paused {
             for partition in &self.partitions {
                 self.consumer.assign(&partition.address, partition.position)?;
             }
             self.is_paused = false;
+            self.follow_progress(log)?;
         }
         Ok(())
     }
@@ -168,12 +197,37 @@ impl Reading {
         now: Now,
         timeout: Duration,
     ) -> Result<Read, ReadError> {
-        self.resume()?;
+        match self.poll_consumer(log, sink, batch, now, timeout) {
+            // What was replaced there is deleted, also in front of who reads slowly.
+            Err(ReadError::Log(LogError::OutOfRange { partition, .. }))
+                if self.progress.as_ref().is_some_and(|progress| progress.is(&partition)) =>
+            {
+                self.follow_progress(log)?;
+                Ok(Read::Nothing { moved: false })
+            }
+            polled => polled,
+        }
+    }
+
+    fn poll_consumer(
+        &mut self,
+        log: &dyn Log,
+        sink: &str,
+        batch: &mut Batch,
+        now: Now,
+        timeout: Duration,
+    ) -> Result<Read, ReadError> {
+        self.resume(log)?;
         let away_ms = self.polled_at_ms.replace(now.monotonic_ms).map_or(0, |polled_at_ms| now.since_ms(polled_at_ms));
         if away_ms > TRUST_MS {
             self.distrust(log)?;
         }
-        match self.consumer.poll(timeout)? {
+        let proved = self.prove(log, now);
+        match self.consumer.poll(if proved { Duration::ZERO } else { timeout })? {
+            Polled::Records { from, records, .. } if self.progress.as_ref().is_some_and(|p| p.is(from)) => {
+                let moved = hear(sink, &mut self.partitions, from, records)?;
+                return Ok(if moved || proved { Read::Marks } else { Read::Nothing { moved: false } });
+            }
             Polled::Records { from, records, next_offset } => {
                 let Some(index) = self.index.get(from) else { return Ok(Read::Nothing { moved: false }) };
                 let partition = &mut self.partitions[*index];
@@ -184,7 +238,12 @@ impl Reading {
                 }
                 partition.records.inc_by(count as u64);
                 let moved = partition.step_to(next_offset);
-                return Ok(if count > 0 { Read::Records(count) } else { Read::Nothing { moved } });
+                let settled = partition.settle() || proved;
+                return Ok(match count {
+                    0 if settled => Read::Marks,
+                    0 => Read::Nothing { moved },
+                    count => Read::Records(count),
+                });
             }
             Polled::Assigned(partitions) => {
                 self.share.give(&partitions);
@@ -194,16 +253,45 @@ impl Reading {
             Polled::Nothing => {}
         }
         // Control records have no other way to be seen than by a position that moved.
-        let mut moved = false;
+        let (moved, settled) = self.step();
+        Ok(if settled || proved { Read::Marks } else { Read::Nothing { moved } })
+    }
+
+    /// Steps to where the consumer is; whether a position moved, and whether marks count because of that.
+    fn step(&mut self) -> (bool, bool) {
+        let (mut moved, mut settled) = (false, false);
         for partition in &mut self.partitions {
             moved |= self.consumer.position(&partition.address).is_some_and(|at| partition.step_to(at));
+            settled |= partition.settle();
         }
-        Ok(Read::Nothing { moved })
+        (moved, settled)
+    }
+
+    /// Where marks have waited for a record for a while, asks whether there can be one; whether some count now.
+    fn prove(&mut self, log: &dyn Log, now: Now) -> bool {
+        // Others may have records all the time, and what has none is stepped over only where there are none at all.
+        let settled = self.partitions.iter().any(SinkPartition::waits) && self.step().1;
+        if !self.partitions.iter().any(SinkPartition::doubts) {
+            self.doubts_since_ms = None;
+            return settled;
+        }
+        if now.since_ms(*self.doubts_since_ms.get_or_insert(now.monotonic_ms)) < PROOF_AFTER_MS {
+            return settled;
+        }
+        self.doubts_since_ms = None;
+        let doubtful = || self.partitions.iter().enumerate().filter(|(_, partition)| partition.doubts());
+        let addresses: Vec<_> = doubtful().map(|(_, partition)| partition.address.clone()).collect();
+        let indices: Vec<_> = doubtful().map(|(index, _)| index).collect();
+        // Where the log does not answer, it is asked again.
+        let Ok(ends) = log.written_ends(&addresses) else { return settled };
+        indices.into_iter().zip(ends).for_each(|(index, end)| self.partitions[index].prove(end));
+        self.step().1 || settled
     }
 
     /// From now on everything is written whole that lies in the topics: see [`TRUST_MS`].
     pub fn distrust(&mut self, log: &dyn Log) -> Result<(), LogError> {
-        let ends = self.ends(log)?;
+        let addresses: Vec<_> = self.partitions.iter().map(|partition| partition.address.clone()).collect();
+        let ends = log.written_ends(&addresses)?;
         self.partitions.iter_mut().zip(ends).for_each(|(partition, end)| partition.distrust(end));
         Ok(())
     }
@@ -245,14 +333,22 @@ fn take(
 ) -> Result<(), ReadError> {
     let result = if record.key.is_some_and(|key| key.starts_with(PROGRESS_KEY_PREFIX)) {
         batch.add_mark();
-        serde_json::from_slice(record.value.unwrap_or_default())
-            .map(|mark| partition.mark(mark))
-            .map_err(|e| format!("progress mark: {e}"))
+        match record.value.map(serde_json::from_slice) {
+            Some(Ok(mark)) => {
+                partition.mark(mark);
+                Ok(())
+            }
+            Some(Err(error)) => Err(format!("progress mark: {error}")),
+            // Its task writes none any more.
+            None => Ok(()),
+        }
     } else {
         if partition.is_behind(record.append_time_ms, now.wall_ms) {
             let asked = match *end {
                 Some(asked) => asked,
-                None => log.ends(std::slice::from_ref(&partition.address))?.first().copied().unwrap_or_default(),
+                None => {
+                    log.written_ends(std::slice::from_ref(&partition.address))?.first().copied().unwrap_or_default()
+                }
             };
             *end = Some(asked);
             partition.distrust(asked);
@@ -262,6 +358,7 @@ fn take(
             .add(&partition.address, partition.value_type, record, whole)
             .map(|version| partition.version = partition.version.max(version))
             .map_err(|e| e.to_string())
+            .and_then(|()| read_header(partition, record))
     };
     result.map_err(|cause| {
         ReadError::Sink(SinkError::Record {
@@ -272,4 +369,38 @@ fn take(
             cause,
         })
     })
+}
+
+/// Takes in what the last record of a commit says of the progress.
+fn read_header(partition: &mut SinkPartition, record: &Record<'_>) -> Result<(), String> {
+    // It is the first one: those of a dead letter are a stranger's, behind others.
+    let header = record.headers.iter().next().filter(|(name, _)| *name == PROGRESS_HEADER);
+    if let Some((name, bytes)) = header {
+        let progress = TaskProgress::decode(bytes).map_err(|e| format!("header `{name}`: {e}"))?;
+        partition.mark(progress.mark());
+    }
+    Ok(())
+}
+
+/// Takes in what the internal topic says; whether something counts because of that.
+fn hear<'a>(
+    sink: &str,
+    partitions: &mut [SinkPartition],
+    from: &TopicPartition,
+    records: impl Iterator<Item = Result<Record<'a>, LogError>>,
+) -> Result<bool, ReadError> {
+    for record in records {
+        let record = record?;
+        let Some(value) = record.value else { continue };
+        let progress = TaskProgress::decode(value).map_err(|cause| {
+            let (sink, partition, cause) = (sink.to_owned(), from.clone(), cause.to_string());
+            ReadError::Sink(SinkError::Progress { sink, partition, offset: record.offset, cause })
+        })?;
+        // A task writes to the partitions that have its own number.
+        let own = partitions.iter_mut().filter(|partition| partition.address.partition == from.partition);
+        own.for_each(|partition| partition.hear(&progress));
+    }
+    let own = partitions.iter_mut().filter(|partition| partition.address.partition == from.partition);
+    // Every one of them, not up to the first.
+    Ok(own.filter_map(|partition| partition.settle().then_some(())).count() > 0)
 }

@@ -9,7 +9,7 @@ use crate::failure::{Failure, SinkError};
 use crate::metrics::{Handles, SinkMetrics};
 use crate::partition::SinkPartition;
 use crate::reading::{Read, Reading};
-use crate::target::{Target, TargetError};
+use crate::target::{StoredPosition, Target, TargetError};
 use std::sync::Arc;
 use std::time::Duration;
 use tally_streams::log::{Lag, Log, Now};
@@ -250,6 +250,9 @@ impl SinkTask {
                 self.batch_since_ms.get_or_insert(now.monotonic_ms);
                 return Ok(Step::Read(records));
             }
+            Read::Marks => {
+                self.batch_since_ms.get_or_insert(now.monotonic_ms);
+            }
             Read::Nothing { moved: true } => {
                 self.empty_step_since_ms.get_or_insert(now.monotonic_ms);
             }
@@ -296,7 +299,8 @@ impl SinkTask {
         let stored = self.target.positions(&self.topics)?;
         self.verified_at_ms = now.monotonic_ms;
         for partition in &reading.partitions {
-            let found = stored.iter().find(|stored| stored.partition == partition.address).map(|s| s.next_offset);
+            let found = stored.iter().find(|stored| stored.partition == partition.address);
+            let found = found.map(StoredPosition::standing);
             if found != partition.stored() {
                 let (partition, expected) = (partition.address.clone(), partition.stored());
                 return Err(TargetError::Moved { partition, expected, found }.into());

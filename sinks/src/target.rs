@@ -10,7 +10,8 @@ use tally_streams::log::TopicPartition;
 /// What every target promises (`tests/targets.rs`):
 /// - A write takes effect as a whole, rows and positions, or not at all.
 /// - No row is replaced by one of a smaller version.
-/// - A position changes only where it still is what the writer believes it to be.
+/// - A position changes only where it still is what the writer believes it to be, and so does what is claimed there: at an
+///   equal position a writer that was left behind takes no claim back.
 pub trait Target: Send {
     /// The positions stored for the partitions of these topics.
     fn positions(&mut self, topics: &[Arc<str>]) -> Result<Vec<StoredPosition>, TargetError>;
@@ -57,6 +58,22 @@ pub struct Expired {
     pub more: bool,
 }
 
+/// What two writers of the same target can tell their views of a partition apart by: a position, and what is claimed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Everything below is contained.
+    pub next_offset: u64,
+    /// [`Roots::revision`] of how far the input is contained.
+    pub revision: i64,
+}
+
+impl StoredPosition {
+    /// What has to be found there for a step from here.
+    pub fn standing(&self) -> Standing {
+        Standing { next_offset: self.next_offset, revision: self.roots.revision() }
+    }
+}
+
 /// How far a topic partition is contained in a target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredPosition {
@@ -89,13 +106,20 @@ pub enum TargetError {
     },
     /// Somebody else has moved this position: another sink on the same target, or a reset. Nothing was written.
     /// Read the positions again.
-    #[error("{partition}: somebody else moved the position from {expected:?} to {found:?}")]
+    #[error("{partition}: somebody else moved the position from {} to {}", shown(.expected), shown(.found))]
     Moved {
         /// Which position.
         partition: TopicPartition,
         /// What the writer believed; None is no position.
-        expected: Option<u64>,
+        expected: Option<Standing>,
         /// What is there.
-        found: Option<u64>,
+        found: Option<Standing>,
     },
+}
+
+fn shown(standing: &Option<Standing>) -> String {
+    match standing {
+        Some(Standing { next_offset, revision }) => format!("{next_offset} (marks: revision {revision})"),
+        None => "none".into(),
+    }
 }

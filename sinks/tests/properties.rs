@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::collections::BTreeMap;
 use tally_model::{Counters, Reaction};
-use tally_sinks::{Batch, Move, Target, ValueType};
+use tally_sinks::{Batch, Target, ValueType};
 use tally_streams::log::TopicPartition;
 
 /// A record of the history of one partition.
@@ -83,7 +83,7 @@ fn write(target: &mut dyn Target, entries: &[Entry], expected: Option<u64>, next
             }
         }
     }
-    batch.positions.push(Move { ..step(expected, next_offset, &[], 1) });
+    batch.positions.push(step(expected.map(|expected| (expected, 0)), next_offset, &[], 1));
     target.write(&batch).unwrap();
 }
 

@@ -45,7 +45,7 @@ proptest! {
                         model.insert(subject, row);
                     }
                 }
-                let expected = (at > 0).then_some(at as u64);
+                let expected = (at > 0).then_some((at as u64, 0));
                 batch.positions.push(step(expected, at as u64 + 1, &[], 1));
                 target.write(&batch).unwrap();
             }
@@ -100,13 +100,13 @@ fn a_refill_claims_nothing_before_its_end() {
         let mut target = place.target();
         assert_eq!(target.positions(&topics).unwrap()[0].next_offset, 5);
         target.begin(&goal(12));
-        assert_eq!(move_to(&mut *target, Some(5), 11), Some(12));
-        assert_eq!(move_to(&mut *target, Some(11), 12), None);
+        assert_eq!(move_to(&mut *target, Some((5, 1)), 11), Some(12));
+        assert_eq!(move_to(&mut *target, Some((11, 1)), 12), None);
         // From now on a sink that starts is late, but what it claims is there.
         let mut target = place.target();
         target.positions(&topics).unwrap();
         target.begin(&goal(20));
-        assert_eq!(move_to(&mut *target, Some(12), 13), None);
+        assert_eq!(move_to(&mut *target, Some((12, 1)), 13), None);
     }
 }
 

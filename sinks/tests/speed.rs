@@ -46,7 +46,7 @@ fn measure(name: &str, place: &dyn Place, topic: &str, subjects: i64) {
         let before = cpu_us();
         fill(&mut batch, topic, round, subjects);
         batch.positions.push(step(expected, (round + 1) as u64, &[(0, 1)], round));
-        expected = Some((round + 1) as u64);
+        expected = Some(((round + 1) as u64, round));
         let (folded, started) = (cpu_us(), Instant::now());
         target.write(&batch).unwrap();
         (fold_us, write_us) = (fold_us + folded - before, write_us + cpu_us() - folded);

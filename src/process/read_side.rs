@@ -148,6 +148,7 @@ fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
         windows,
         windows_topic,
         outputs,
+        progress_topic: Some(topology.progress_topic()),
         unique_metrics: unique.map(|metric| metric.name.clone()).collect(),
         collects: owned_toggle(topology).map(|owned| owned.metric),
         toggles: writers(topology, REACTIONS),

@@ -70,6 +70,7 @@ fn config(site: &Site, sink: &Sink) -> Result<SinkConfig, Failure> {
         member: format!("{group}-{id}"),
         group,
         kind: if sink.kind == "cache" { SinkKind::Cache } else { SinkKind::Database },
+        progress_topic: Some(site.topology.progress_topic()),
         topics: sink.from.iter().map(topic).collect::<Result<_, Failure>>()?,
         records_max: sink.records_max,
         linger: sink.linger,

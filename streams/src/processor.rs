@@ -20,8 +20,30 @@ pub trait Dataflow: Sized + 'static {
     /// Turns a value into a record of an output topic.
     fn write(value: &Self::Value, out: &mut OutputRecord);
 
-    /// Turns progress into a record of an output topic, under a key that no value has.
+    /// The header of a data record that carries what [`Dataflow::encode_progress`] makes. No value has one of this name.
+    const PROGRESS_HEADER: &'static str;
+
+    /// Turns progress into bytes: of a header, or of a record of the internal topic.
+    fn encode_progress(progress: &OutputProgress<'_>) -> Vec<u8>;
+
+    /// Turns progress into a record of an output topic, under a key that no value has. Only for logs whose records are
+    /// written in the first wire version.
     fn write_progress(task: &str, generation: u16, roots: &[RootProgress], version: i64, out: &mut OutputRecord);
+}
+
+/// How far the root topic is contained in what a task has written up to one of its commits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OutputProgress<'a> {
+    /// `<subtopology>/<partition>`.
+    pub task: &'a str,
+    /// The generation of its state.
+    pub generation: u16,
+    /// The number of the commit.
+    pub commit: u64,
+    /// Ascending by partition.
+    pub roots: &'a [RootProgress],
+    /// Topics that it owns a partition of, each with the number of its last commit that wrote there; empty in headers.
+    pub outputs: &'a [(String, u64)],
 }
 
 /// Values on their way through a repartition topic.

@@ -220,7 +220,8 @@ pub fn served(client: &Client, rules: &[Rules]) -> Held {
 fn compare_boards_of(site: &Site, model: &Model, mut moments: Vec<Moment>, differences: &mut Differences) {
     let (rules, mut topic) = (boards::rules(), TopicBoards::default());
     let log = EmbeddedLog::open(site.log_dir(), EmbeddedOptions::default()).expect("nobody else has the log open");
-    read_topic(&log, "rankings", |record| topic.take(record, &mut moments, &rules));
+    read_topic(&log, "rankings", |record| topic.take(record, &mut moments));
+    topic.finish(&mut moments);
     compare_boards(model, &moments, &rules, differences);
     topic.compare_versions("database", &StoredBoards::read(&site.database_file()).boards, differences);
     differences.compared("records of boards", topic.records);

@@ -33,7 +33,8 @@ pub fn everything(
     model.finish();
     let topic = totals_of_topic(&log);
     let (rules, mut rankings) = (boards::rules(), TopicBoards::default());
-    read_topic(&log, "rankings", |record| rankings.take(record, &mut moments, &rules));
+    read_topic(&log, "rankings", |record| rankings.take(record, &mut moments));
+    rankings.finish(&mut moments);
     // The cache catches up on its own.
     let in_redis = |wanted: &Served| {
         let found = hashes(&cluster.services.direct.redis, wanted.keys());

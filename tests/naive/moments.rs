@@ -74,38 +74,38 @@ pub struct TopicBoards {
     /// By board and version.
     written: HashMap<(String, i64), Board>,
     pub records: usize,
+    /// How many moments lie before the next record.
+    passed: usize,
 }
 
 impl TopicBoards {
-    /// Takes the next record. A mark speaks for everything before it: where it covers what a moment covers, and no tick
-    /// lies between its clock and its time, the moment gets to know what the topic held then.
-    pub fn take(&mut self, record: &LogRecord<'_>, moments: &mut [Moment], rules: &[Rules]) {
-        let json: serde_json::Value = serde_json::from_slice(record.value).expect("JSON");
-        if !record.key.starts_with(b"\0") {
-            self.records += 1;
-            let board = String::from_utf8(record.key.to_vec()).expect("the names of boards are UTF-8");
-            let items = items(&json["items"]);
-            let version = json["version"].as_i64().expect("a version");
-            assert_ne!(self.boards.get(&board), Some(&items), "{board}: a record that says nothing new");
-            self.written.insert((board.clone(), version), items.clone());
-            self.boards.insert(board, items);
+    /// Takes the next record. Where a moment lies between it and those before, the moment gets to know what the topic held
+    /// then: nothing was on its way, so that is as of the clock of the stores, which contain it.
+    pub fn take(&mut self, record: &LogRecord<'_>, moments: &mut [Moment]) {
+        if record.key.starts_with(b"\0") {
             return;
         }
-        let number = |root: &serde_json::Value, field: &str| root[field].as_i64().expect("a number");
-        let mut roots = json["roots"].as_array().expect("roots").clone();
-        roots.sort_by_key(|root| number(root, "partition"));
-        let ends: Vec<u64> = roots.iter().map(|root| number(root, "next_offset") as u64).collect();
-        let clock_ms = roots.iter().map(|root| number(root, "clock_ms")).min().unwrap_or(i64::MIN);
-        let held = Held { store: "topic", clock_ms, boards: self.boards.clone() };
-        let known = |moment: &&mut Moment| {
-            moment.ends == ends && record.append_time_ms <= moment.at_ms && clock_ms >= moment.released_ms
-        };
-        if clock_ms > i64::MIN
-            && held.is_settled(record.append_time_ms, rules)
-            && let Some(moment) = moments.iter_mut().find(known)
-        {
-            moment.held.retain(|held| held.store != "topic");
-            moment.held.push(held);
+        self.pass(record.append_time_ms, moments);
+        self.records += 1;
+        let json: serde_json::Value = serde_json::from_slice(record.value).expect("JSON");
+        let board = String::from_utf8(record.key.to_vec()).expect("the names of boards are UTF-8");
+        let items = items(&json["items"]);
+        let version = json["version"].as_i64().expect("a version");
+        assert_ne!(self.boards.get(&board), Some(&items), "{board}: a record that says nothing new");
+        self.written.insert((board.clone(), version), items.clone());
+        self.boards.insert(board, items);
+    }
+
+    /// There are no more records.
+    pub fn finish(&mut self, moments: &mut [Moment]) {
+        self.pass(i64::MAX, moments);
+    }
+
+    fn pass(&mut self, until_ms: i64, moments: &mut [Moment]) {
+        while let Some(moment) = moments.get_mut(self.passed).filter(|moment| moment.at_ms < until_ms) {
+            self.passed += 1;
+            let clock_ms = moment.held.iter().map(|held| held.clock_ms).min().expect("a store was looked at");
+            moment.held.push(Held { store: "topic", clock_ms, boards: self.boards.clone() });
         }
     }
 

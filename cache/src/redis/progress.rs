@@ -69,24 +69,28 @@ struct Json<'a> {
     refill_until: Option<u64>,
     #[serde(borrow)]
     roots: &'a RawValue,
+    /// [`Roots::revision`], for a script that compares it. Text: Lua's numbers cannot hold it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
 }
 
 impl StoredPartition {
     /// From a field's value.
     pub fn from_json(json: &str) -> Result<Self, String> {
         let stored = serde_json::from_str::<Json<'_>>(json).map_err(|e| e.to_string())?;
-        let Json { next_offset, version, generation, refill_until, roots } = stored;
+        let Json { next_offset, version, generation, refill_until, roots, revision: _ } = stored;
         let roots = Roots::from_json(roots.get(), generation).map_err(|e| e.to_string())?;
         Ok(Self { next_offset, version, refill_until, roots })
     }
 
-    /// `{"next_offset","version","generation","refill_until","roots":[{"partition","next_offset","clock_ms","task"}]}`.
+    /// `{"next_offset","version","generation","refill_until","roots":[{"partition","next_offset","clock_ms","task","version"}],"revision"}`.
     pub fn to_json(&self) -> String {
+        let revision = self.roots.names_commits().then(|| self.roots.revision().to_string());
         let Self { next_offset, version, refill_until, .. } = *self;
         let roots = self.roots.to_json();
         let json = |roots: &RawValue| {
             let generation = (version >> 48) as u16;
-            serde_json::to_string(&Json { next_offset, version, generation, refill_until, roots })
+            serde_json::to_string(&Json { next_offset, version, generation, refill_until, roots, revision })
         };
         // Numbers and JSON always become JSON.
         serde_json::from_str::<&RawValue>(&roots).and_then(json).unwrap_or_default()
@@ -190,12 +194,25 @@ mod tests {
 
     const STORED: &str = r#"{"next_offset":7,"version":281474976710661,"generation":1,"refill_until":9,"roots":[{"partition":0,"next_offset":5,"clock_ms":50,"task":"by-subject_id/3"}]}"#;
 
-    fn stored(refill_until: Option<u64>) -> StoredPartition {
+    const WITH_COMMIT: &str = r#"{"next_offset":7,"version":281474976710661,"generation":1,"roots":[{"partition":0,"next_offset":5,"clock_ms":50,"task":"by-subject_id/3","version":281474976710661}],"revision":"281474976710661"}"#;
+
+    fn stored_as_of(refill_until: Option<u64>, commit: i64) -> StoredPartition {
         let mut roots = Roots::default();
         let root = RootPosition { partition: 0, next_offset: 5, clock_ms: 50 };
-        let version = (1 << 48) + 5;
+        let version = (1 << 48) + commit;
         roots.apply(ProgressMark { task: "by-subject_id/3".into(), generation: 1, roots: vec![root], version });
-        StoredPartition { next_offset: 7, version, refill_until, roots }
+        StoredPartition { next_offset: 7, version: (1 << 48) + 5, refill_until, roots }
+    }
+
+    /// As older releases stored it: without the commit of a mark.
+    fn stored(refill_until: Option<u64>) -> StoredPartition {
+        stored_as_of(refill_until, 0)
+    }
+
+    #[test]
+    fn marks_are_stored_with_their_commits() {
+        assert_eq!(stored_as_of(None, 5).to_json(), WITH_COMMIT);
+        assert_eq!(StoredPartition::from_json(WITH_COMMIT).unwrap(), stored_as_of(None, 5));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The cache in this process, as a target.
 
 use crate::batch::{Batch, CounterRow, Move};
-use crate::target::{StoredPosition, Target, TargetError};
+use crate::target::{Standing, StoredPosition, Target, TargetError};
 use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 use tally_cache::{CachedCounters, MemoryCache, Position};
@@ -46,7 +46,9 @@ impl MemoryTarget {
 
     fn compare(&self, moves: &[Move]) -> Result<(), TargetError> {
         for step in moves {
-            let found = self.cache.next_offset(&step.partition);
+            let found = self.cache.position(&step.partition);
+            let standing = |at: Position| Standing { next_offset: at.next_offset, revision: at.roots.revision() };
+            let found = found.map(standing);
             if found != step.expected {
                 let (partition, expected) = (step.partition.clone(), step.expected);
                 return Err(TargetError::Moved { partition, expected, found });

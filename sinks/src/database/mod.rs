@@ -152,8 +152,7 @@ impl Target for Database {
         let sql = "SELECT topic, `partition`, generation, next_offset, roots, version FROM sink_progress";
         let read = |row: &dyn Columns| {
             let partition = TopicPartition::new(row.text(0)?, row.int(1)? as u32);
-            let roots = Roots::from_json(&row.text(4)?, row.int(2)? as u16)
-                .map_err(|e| sqlx::Error::Decode(format!("sink_progress of {partition}: roots: {e}").into()))?;
+            let roots = roots(&partition, &row.text(4)?, row.int(2)? as u16)?;
             Ok(StoredPosition { partition, next_offset: row.int(3)? as u64, roots, version: row.int(5)? })
         };
         let stored =
@@ -188,6 +187,12 @@ fn tables_of(value_type: ValueType) -> &'static [&'static str] {
         ValueType::Verdict => &["verdicts"],
         ValueType::Raw => &["dead_letters"],
     }
+}
+
+/// Reads a partition's roots as they are stored.
+fn roots(partition: &TopicPartition, json: &str, generation: u16) -> Result<Roots, sqlx::Error> {
+    Roots::from_json(json, generation)
+        .map_err(|e| sqlx::Error::Decode(format!("sink_progress of {partition}: roots: {e}").into()))
 }
 
 fn unavailable(error: sqlx::Error) -> TargetError {

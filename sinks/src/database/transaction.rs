@@ -6,7 +6,7 @@ use super::dialect::{CLAIMED, placeholders};
 use super::rows::{Rows, Value, board_entries, boards, released, rows_of};
 use super::table::{TABLES, Table};
 use crate::batch::{Batch, Move};
-use crate::target::TargetError;
+use crate::target::{Standing, TargetError};
 use hashbrown::HashMap;
 use std::sync::Arc;
 use tally_model::Ranking;
@@ -58,7 +58,7 @@ fn padded<T: Copy>(some: &[T]) -> impl Iterator<Item = T> {
 
 /// Reads the positions, and keeps everybody else from changing them until the transaction ends. One that is not there
 /// is made first: two writers that both found nothing would both go on.
-async fn lock(connection: &mut Connection, moves: &[Move]) -> Result<HashMap<TopicPartition, u64>, sqlx::Error> {
+async fn lock(connection: &mut Connection, moves: &[Move]) -> Result<HashMap<TopicPartition, Standing>, sqlx::Error> {
     let mut partitions: Vec<&TopicPartition> = moves.iter().map(|step| &step.partition).collect();
     partitions.sort_unstable();
     let dialect = connection.dialect();
@@ -79,13 +79,16 @@ async fn lock(connection: &mut Connection, moves: &[Move]) -> Result<HashMap<Top
             parameters.extend(padded(some).map(|at| Value::Int(at.partition.into())));
             let list = placeholders(parameters.len() - 1, 1);
             let sql = format!(
-                "SELECT `partition`, next_offset FROM sink_progress WHERE topic = ? AND `partition` IN {list}{}",
+                "SELECT `partition`, next_offset, generation, roots FROM sink_progress
+                 WHERE topic = ? AND `partition` IN {list}{}",
                 dialect.for_update
             );
-            let read = |row: &dyn Columns| Ok((row.int(0)? as u32, row.int(1)?));
-            for (partition, next_offset) in connection.fetch(sql, &parameters, read).await? {
+            let read = |row: &dyn Columns| Ok((row.int(0)? as u32, row.int(1)?, row.int(2)? as u16, row.text(3)?));
+            for (partition, next_offset, generation, roots) in connection.fetch(sql, &parameters, read).await? {
                 if next_offset != CLAIMED {
-                    stored.insert(TopicPartition::new(some[0].topic.clone(), partition), next_offset as u64);
+                    let at = TopicPartition::new(some[0].topic.clone(), partition);
+                    let revision = super::roots(&at, &roots, generation)?.revision();
+                    stored.insert(at, Standing { next_offset: next_offset as u64, revision });
                 }
             }
         }
@@ -93,8 +96,9 @@ async fn lock(connection: &mut Connection, moves: &[Move]) -> Result<HashMap<Top
     Ok(stored)
 }
 
-/// Positions are compared and set: a sink that was left behind, or one that runs twice, can never move one back.
-fn compare(moves: &[Move], stored: &HashMap<TopicPartition, u64>) -> Result<(), TargetError> {
+/// Positions are compared and set, and so is what is claimed there: a sink that was left behind, or one that runs twice,
+/// can never move one back.
+fn compare(moves: &[Move], stored: &HashMap<TopicPartition, Standing>) -> Result<(), TargetError> {
     for step in moves {
         let found = stored.get(&step.partition).copied();
         if found != step.expected {

@@ -113,7 +113,7 @@ impl EngineConsumer {
         let (later, sooner) = self.reads.split_at(self.turn.min(self.reads.len()));
         let in_turn = (self.turn..).zip(sooner).chain((0..).zip(later));
         in_turn
-            .map(|(i, read)| (i, read.position, published.bounds[read.id as usize]))
+            .map(|(i, read)| (i, read.position, published.bounds(read.id)))
             .find(|(_, position, bounds)| *position != bounds.end)
             .map(|(i, _, bounds)| (i, bounds))
     }

@@ -15,7 +15,7 @@ use super::registry::Registry;
 use super::request::{Answer, Append, Holder, Reply, Request, Transaction};
 use super::retention::SLICE_BATCHES;
 use super::storage::{Op, PartitionId, Storage};
-use super::view::{Bounds, View};
+use super::view::View;
 use super::wall::WallClock;
 use super::{AppendedOffsets, CommittedOffset, LogError, TopicSpec};
 
@@ -192,7 +192,7 @@ impl Writer {
         for (id, _, next) in &staged {
             let state = &mut self.partitions[*id as usize];
             (state.next, state.time_ms) = (*next, time_ms);
-            published.bounds[*id as usize] = state.bounds();
+            published.set_bounds(*id, state.bounds());
         }
         for (key, committed) in offsets {
             published.set_offset(key, committed);
@@ -227,7 +227,7 @@ impl Writer {
             }
         }
         let mut published = self.view.published_mut();
-        published.bounds.resize(new.partitions() as usize, Bounds { start: 0, end: 0 });
+        published.grow(new.partitions());
         published.registry = new.into();
         drop(published);
         self.view.changes().raise();

@@ -1,6 +1,7 @@
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+use super::super::view::Bounds;
 use super::*;
 use crate::log::batch::Head;
 use crate::log::consumer::EngineConsumer;

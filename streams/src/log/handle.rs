@@ -30,6 +30,10 @@ impl Log for Handle {
         self.view.bounds(partition).map(|bounds| (bounds.start, bounds.end))
     }
 
+    fn written_ends(&self, partitions: &[TopicPartition]) -> Result<Vec<u64>, LogError> {
+        partitions.iter().map(|partition| self.view.written_end(partition)).collect()
+    }
+
     fn committed(&self, group: &str, partition: &TopicPartition) -> Result<Option<CommittedOffset>, LogError> {
         self.view.committed(group, self.view.registry().id(partition)?)
     }
@@ -66,6 +70,13 @@ macro_rules! log_by_handle {
 
             fn bounds(&self, partition: &$crate::log::TopicPartition) -> Result<(u64, u64), $crate::log::LogError> {
                 self.handle.bounds(partition)
+            }
+
+            fn written_ends(
+                &self,
+                partitions: &[$crate::log::TopicPartition],
+            ) -> Result<Vec<u64>, $crate::log::LogError> {
+                self.handle.written_ends(partitions)
             }
 
             fn committed(

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::LogError;
 use super::batch::Head;
 use super::clock::Clock;
 use super::engine::Writer;
 use super::handle::{Handle, log_by_handle};
 use super::request::{Request, Submit};
 use super::storage::{Op, PartitionId, Storage, push_frame, reaches};
+use super::{LogError, TopicPartition};
 
 /// How often retention looks, by the log's clock. There is no thread: it looks when something is written.
 const SWEEP_INTERVAL_MS: i64 = 1_000;
@@ -28,6 +28,17 @@ impl MemoryLog {
         let view = writer.view();
         let inline = Inline(Mutex::new(InlineWriter { writer, swept_ms }));
         Self { handle: Handle { view, submit: Arc::new(inline) } }
+    }
+
+    /// From now on readers see nothing new in a partition: as in Kafka where the outcome of a transaction has not reached
+    /// it yet, while it has reached others, or where a transaction was left open. Writers see what is written.
+    pub fn hold(&self, partition: &TopicPartition) -> Result<(), LogError> {
+        self.handle.view.hold(partition, true)
+    }
+
+    /// Ends [`MemoryLog::hold`].
+    pub fn release(&self, partition: &TopicPartition) -> Result<(), LogError> {
+        self.handle.view.hold(partition, false)
     }
 }
 

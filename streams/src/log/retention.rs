@@ -135,7 +135,7 @@ impl Writer {
     fn publish_starts(&self, starts: impl Iterator<Item = (PartitionId, u64)>) {
         let mut published = self.view.published_mut();
         for (id, start) in starts {
-            published.bounds[id as usize].start = start;
+            published.raise_start(id, start);
         }
     }
 }

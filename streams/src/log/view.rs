@@ -24,7 +24,9 @@ pub(super) struct Published {
     /// Which topics exist.
     pub registry: Arc<Registry>,
     /// By partition number.
-    pub bounds: Vec<Bounds>,
+    bounds: Vec<Bounds>,
+    /// Where readers see no further than this, whatever is written: by partition number. Only tests ask for that.
+    held: HashMap<PartitionId, u64>,
     /// What groups have committed, by storage key, as far as anybody asked or wrote. A commit under way may be in the
     /// storage already; a key that it touches is here with its former value until the commit is published.
     offsets: HashMap<Vec<u8>, Option<CommittedOffset>>,
@@ -42,7 +44,8 @@ pub(super) struct View {
 impl View {
     /// The state as recovered.
     pub fn new(storage: Box<dyn Storage>, registry: Registry, bounds: Vec<Bounds>) -> Self {
-        let published = Published { registry: registry.into(), bounds, offsets: HashMap::new() };
+        let (held, offsets) = (HashMap::new(), HashMap::new());
+        let published = Published { registry: registry.into(), bounds, held, offsets };
         Self { storage, published: published.into(), groups: Mutex::default(), changes: Changes::default() }
     }
 
@@ -71,11 +74,32 @@ impl View {
         self.published().registry.clone()
     }
 
-    /// A partition's bounds.
+    /// A partition's bounds, as readers see them.
     pub fn bounds(&self, at: &TopicPartition) -> Result<Bounds, LogError> {
         let published = self.published();
+        Ok(published.bounds(published.registry.id(at)?))
+    }
+
+    /// The offset after everything that is written.
+    pub fn written_end(&self, at: &TopicPartition) -> Result<u64, LogError> {
+        let published = self.published();
         let id = published.registry.id(at)?;
-        Ok(published.bounds[id as usize])
+        Ok(published.bounds[id as usize].end)
+    }
+
+    /// From now on readers see nothing new in a partition, or all of it again.
+    pub fn hold(&self, at: &TopicPartition, is_held: bool) -> Result<(), LogError> {
+        let mut published = self.published_mut();
+        let id = published.registry.id(at)?;
+        if is_held {
+            let end = published.bounds[id as usize].end;
+            published.held.entry(id).or_insert(end);
+        } else {
+            published.held.remove(&id);
+        }
+        drop(published);
+        self.changes.raise();
+        Ok(())
     }
 
     /// What a group has committed.
@@ -91,6 +115,30 @@ impl View {
 }
 
 impl Published {
+    /// A partition's bounds, as readers see them.
+    pub fn bounds(&self, id: PartitionId) -> Bounds {
+        let bounds = self.bounds[id as usize];
+        match self.held.get(&id) {
+            Some(end) => Bounds { end: bounds.end.min((*end).max(bounds.start)), ..bounds },
+            None => bounds,
+        }
+    }
+
+    /// The writer's: what a partition's bounds are from now on.
+    pub fn set_bounds(&mut self, id: PartitionId, bounds: Bounds) {
+        self.bounds[id as usize] = bounds;
+    }
+
+    /// The writer's: what lies below goes.
+    pub fn raise_start(&mut self, id: PartitionId, start: u64) {
+        self.bounds[id as usize].start = start;
+    }
+
+    /// The writer's: there are that many partitions now; the new ones are empty.
+    pub fn grow(&mut self, partitions: PartitionId) {
+        self.bounds.resize(partitions as usize, Bounds { start: 0, end: 0 });
+    }
+
     /// Makes sure that the present value of `key` is known before a commit changes it.
     pub fn load_offset(&mut self, storage: &dyn Storage, key: &[u8]) -> Result<(), LogError> {
         if !self.offsets.contains_key(key) {

@@ -8,6 +8,7 @@ mod intake;
 
 use super::limits::Limits;
 use super::metrics::StreamMetrics;
+use super::replaced::Replaced;
 use crate::log::{Consumer, Log, LogError, Now, Reading, TopicPartition, TransactionalProducer};
 use crate::processor::Dataflow;
 use crate::task::{Task, TaskError, TaskSite};
@@ -49,6 +50,8 @@ pub struct StreamThread<D: Dataflow> {
     purged_at_ms: i64,
     /// Up to where records of repartition topics were deleted.
     purged: BTreeMap<TopicPartition, u64>,
+    /// What can be deleted of the internal topic of progress.
+    replaced: Replaced,
     /// Until when nothing is tried after a failure, and how long the next pause is.
     pause_until_ms: i64,
     pause_ms: i64,
@@ -93,6 +96,7 @@ impl<D: Dataflow> StreamThread<D> {
             committed_at_ms: i64::MIN,
             purged_at_ms: i64::MIN,
             purged: BTreeMap::new(),
+            replaced: Replaced::default(),
             pause_until_ms: i64::MIN,
             pause_ms: PAUSE_FIRST_MS,
             hydrating: false,
@@ -418,7 +422,7 @@ impl<D: Dataflow> StreamThread<D> {
         Ok(())
     }
 
-    /// Records of repartition topics that are committed are not needed any more.
+    /// Records of repartition topics that are committed are not needed any more, nor is progress that was replaced.
     fn purge(&mut self, now: Now) -> Result<(), TaskError> {
         if now.since_ms(self.purged_at_ms) < self.limits.purge_interval.as_millis() as i64 {
             return Ok(());
@@ -430,7 +434,10 @@ impl<D: Dataflow> StreamThread<D> {
                 self.log.delete_records(source, next)?;
             }
         }
-        Ok(())
+        let topology = &self.site.topology;
+        let complete = |number| topology.subtopologies.iter().filter(|known| number < known.partitions).count();
+        let topic = topology.progress_topic().into();
+        Ok(self.replaced.delete(self.log.as_ref(), &topic, self.tasks.iter(), complete)?)
     }
 
     fn report(&mut self) {

@@ -32,6 +32,26 @@ pub struct CheckpointMeta {
     pub commit: u64,
     /// Per upstream task (the root: only itself): how far the root topic had been taken in.
     pub upstream: Vec<Vec<RootProgress>>,
+    /// By topic, the last commit that wrote to the task's partition of it. None where the log does not say it either. It
+    /// stands behind the rest, so that older releases read what they know.
+    #[serde(skip)]
+    pub outputs: Option<Vec<(String, u64)>>,
+}
+
+impl CheckpointMeta {
+    fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
+        let bytes = postcard::to_allocvec(self)?;
+        match &self.outputs {
+            Some(outputs) => postcard::to_extend(outputs, bytes),
+            None => Ok(bytes),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (meta, rest) = postcard::take_from_bytes::<Self>(bytes).ok()?;
+        let outputs = if rest.is_empty() { None } else { Some(postcard::from_bytes(rest).ok()?) };
+        Some(Self { outputs, ..meta })
+    }
 }
 
 type Store = Database<'static, Bytes, Bytes>;
@@ -94,7 +114,7 @@ impl Checkpoint {
         let txn = self.env.read_txn().map_err(|e| wrong(&self.dir, &e))?;
         let Some(value) = self.meta.get(&txn, META_KEY).map_err(|e| wrong(&self.dir, &e))? else { return Ok(None) };
         let Some(bytes) = unseal(META_KEY, value) else { return Ok(None) };
-        Ok(postcard::from_bytes(bytes).ok())
+        Ok(CheckpointMeta::decode(bytes))
     }
 
     /// A value of the store at `index`.
@@ -134,7 +154,7 @@ impl Checkpoint {
         let txn = self.env.write_txn().map_err(|e| wrong(&self.dir, &e))?;
         let mut writer = CheckpointWriter { checkpoint: self, txn, index: 0, sealed: Vec::new() };
         stores(&mut writer)?;
-        let bytes = postcard::to_allocvec(meta).map_err(|e| wrong(&self.dir, &e))?;
+        let bytes = meta.encode().map_err(|e| wrong(&self.dir, &e))?;
         seal(META_KEY, &bytes, &mut writer.sealed);
         let CheckpointWriter { mut txn, sealed, .. } = writer;
         self.meta.put(&mut txn, META_KEY, &sealed).map_err(|e| wrong(&self.dir, &e))?;
@@ -258,8 +278,13 @@ fn wrong(dir: &Path, error: &dyn std::fmt::Display) -> StoreError {
 mod tests {
     use super::*;
 
-    const META: fn(u64) -> CheckpointMeta =
-        |changelog_next| CheckpointMeta { generation: 1, changelog_next, input_next: 5, commit: 3, upstream: vec![] };
+    const META: fn(u64) -> CheckpointMeta = |changelog_next| CheckpointMeta {
+        generation: 1,
+        changelog_next,
+        input_next: 5,
+        commit: 3,
+        ..CheckpointMeta::default()
+    };
 
     fn write(checkpoint: &Checkpoint, entries: &[(&[u8], &[u8])]) {
         let stores = |out: &mut CheckpointWriter<'_>| {
@@ -354,5 +379,29 @@ mod tests {
         checkpoint.stores[0].put(&mut txn, b"k", b"\0\0\0\0v").unwrap();
         txn.commit().unwrap();
         assert!(checkpoint.get(0, b"k").is_err());
+    }
+
+    #[test]
+    fn the_meta_record_says_what_older_releases_did_not_behind_what_they_did() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Former(u16, u64, u64, u64, Vec<Vec<RootProgress>>);
+        let former = postcard::to_allocvec(&Former(1, 9, 5, 3, vec![Vec::new()])).unwrap();
+        let expected = CheckpointMeta {
+            generation: 1,
+            changelog_next: 9,
+            input_next: 5,
+            commit: 3,
+            upstream: vec![Vec::new()],
+            outputs: None,
+        };
+        assert_eq!(CheckpointMeta::decode(&former), Some(expected.clone()));
+        assert_eq!(expected.encode().unwrap(), former);
+        for outputs in [vec![], vec![("counters".to_owned(), 3)]] {
+            let meta = CheckpointMeta { outputs: Some(outputs), ..expected.clone() };
+            let bytes = meta.encode().unwrap();
+            assert_eq!(CheckpointMeta::decode(&bytes), Some(meta));
+            // An older release reads what it knows.
+            assert_eq!(postcard::from_bytes::<Former>(&bytes), Ok(Former(1, 9, 5, 3, vec![Vec::new()])));
+        }
     }
 }

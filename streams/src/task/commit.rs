@@ -1,9 +1,10 @@
 //! How what a task did becomes part of a transaction, and how it stands or falls with it.
 
-use super::envelope::{Envelope, PART_BYTES_MAX};
+use super::envelope::{Envelope, OutputCommits, PART_BYTES_MAX, VALUES_ONLY};
+use super::held::Held;
 use super::{NodeCounts, Task, TaskError, Untold};
 use crate::log::{CommittedOffset, Log, Now, ProducerRecord, TopicPartition, TransactionalProducer};
-use crate::processor::{Dataflow, Hop, RootProgress};
+use crate::processor::{Dataflow, Hop, OutputProgress, RootProgress};
 use crate::store::{ChangelogWriter, Checkpoint, CheckpointMeta, StoreError};
 
 /// Progress goes to destinations without data within this time after positions moved.
@@ -58,6 +59,7 @@ impl<D: Dataflow> Task<D> {
             input_next: self.position.input_next,
             progress: progress.clone(),
             upstream: Vec::new(),
+            outputs: None,
         };
         self.send_hops(&envelope, producer)?;
         self.send_progress(&progress, producer)?;
@@ -95,6 +97,9 @@ impl<D: Dataflow> Task<D> {
         progress: &[RootProgress],
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(), TaskError> {
+        if self.wire_version >= VALUES_ONLY {
+            return self.send_last(progress, producer);
+        }
         for output in 0..self.written.len() {
             let written = std::mem::take(&mut self.written[output]);
             if self.subtopology.outputs[output].co_partitioned && (written || self.told_all) {
@@ -104,6 +109,48 @@ impl<D: Dataflow> Task<D> {
             }
         }
         Ok(())
+    }
+
+    /// Sends the last record for each output partition, with the progress as of this commit, and tells the internal topic
+    /// where that is due.
+    fn send_last(
+        &mut self,
+        progress: &[RootProgress],
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(), TaskError> {
+        let (commit, subtopology) = (self.commit + 1, self.subtopology.clone());
+        let progress =
+            OutputProgress { task: &self.name, generation: self.generation, commit, roots: progress, outputs: &[] };
+        let is_written = self.written.contains(&true);
+        let header = if is_written { D::encode_progress(&progress) } else { Vec::new() };
+        for (index, output) in subtopology.outputs.iter().enumerate().filter(|(_, output)| output.co_partitioned) {
+            let (topic, partition) = (&*output.topic, self.partition);
+            if self.owes_tombstones && self.compacted[index] {
+                self.record.clear();
+                D::write_progress(&self.name, self.generation, &[], 0, &mut self.record);
+                let key = Some(self.record.key.as_slice());
+                producer.send(ProducerRecord { topic, partition, key, value: None, headers: &[] })?;
+            }
+            if self.written[index] {
+                self.position.outputs[index] = commit;
+                self.held[index].send(topic, partition, Some((D::PROGRESS_HEADER, header.as_slice())), producer)?;
+            }
+        }
+        self.written.fill(false);
+        if self.told_all {
+            let value = D::encode_progress(&OutputProgress { outputs: &self.output_commits(), ..progress });
+            let (topic, partition, headers) = (&*self.marks_topic, self.partition, &[][..]);
+            let (key, value) = (Some(self.name.as_bytes()), Some(value.as_slice()));
+            producer.send(ProducerRecord { topic, partition, key, value, headers })?;
+        }
+        Ok(())
+    }
+
+    /// By topic of which the task owns a partition, the last commit that wrote there.
+    fn output_commits(&self) -> OutputCommits {
+        let outputs = self.subtopology.outputs.iter().zip(&self.position.outputs);
+        let own = outputs.filter(|(output, _)| output.co_partitioned);
+        own.map(|(output, commit)| (output.topic.to_string(), *commit)).collect()
     }
 
     fn send_changelog(
@@ -120,6 +167,7 @@ impl<D: Dataflow> Task<D> {
             bodies.push(Vec::new());
         }
         envelope.upstream = self.position.upstream.clone();
+        envelope.outputs = (self.wire_version >= VALUES_ONLY).then(|| self.output_commits());
         send_parts(&self.subtopology.changelog, self.partition, &envelope, &bodies, &mut self.bytes, producer)
     }
 
@@ -134,6 +182,10 @@ impl<D: Dataflow> Task<D> {
         if self.told_all {
             self.untold = Untold::Nothing;
             self.told_all_at_ms = now.monotonic_ms;
+        }
+        if self.wire_version >= VALUES_ONLY {
+            self.owes_tombstones = false;
+            self.marks += u64::from(self.told_all);
         }
         if !self.proven {
             self.proven = true;
@@ -154,6 +206,7 @@ impl<D: Dataflow> Task<D> {
         // What is done again is counted again.
         self.counts.fill(NodeCounts::default());
         self.forwarded.fill(0);
+        self.held.iter_mut().for_each(Held::clear);
         self.position = self.committed.clone();
         self.moved = false;
     }
@@ -182,6 +235,8 @@ impl<D: Dataflow> Task<D> {
             input_next: self.committed.input_next,
             commit: self.commit,
             upstream: self.committed.upstream.clone(),
+            // Only a commit that the log has notes it down.
+            outputs: (self.wire_version >= VALUES_ONLY && !self.owes_tombstones).then(|| self.output_commits()),
         };
         let written = checkpoint.write(&meta, |out| self.stores.iter_mut().try_for_each(|store| store.checkpoint(out)));
         // The stores take for written what they have handed over, so after a failure only the changelog knows better.
@@ -235,7 +290,7 @@ fn send_parts(
         let mut header = Envelope { part, parts, ..envelope.clone() };
         if !last {
             // Positions count from the last part only.
-            (header.progress, header.upstream) = (Vec::new(), Vec::new());
+            (header.progress, header.upstream, header.outputs) = (Vec::new(), Vec::new(), None);
         }
         bytes.clear();
         header.encode(body, bytes);

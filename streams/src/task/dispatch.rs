@@ -1,5 +1,6 @@
 //! How a value runs through the nodes of a task.
 
+use super::envelope::VALUES_ONLY;
 use super::{Input, Task, TaskError};
 use crate::log::{Header, Headers, ProducerRecord, Record, TransactionalProducer, partition_of};
 use crate::processor::{Context, Dataflow, Hop, Origin, Processor, Reject, Released, Sent};
@@ -147,7 +148,15 @@ impl<D: Dataflow> Task<D> {
         headers: &[Header<'_>],
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(), TaskError> {
-        let output = &self.subtopology.outputs[output];
+        let index = output;
+        let output = &self.subtopology.outputs[index];
+        if output.co_partitioned && self.wire_version >= VALUES_ONLY {
+            // Whether it is the last of its commit, and carries how far the task is, shows later.
+            let held = &mut self.held[index];
+            held.send(&output.topic, self.partition, None, producer)?;
+            held.put(&mut self.record, headers);
+            return Ok(());
+        }
         let partition = if output.co_partitioned {
             self.partition
         } else if self.record.partition_key.is_empty() {

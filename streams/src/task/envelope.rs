@@ -10,7 +10,9 @@ use std::ops::RangeInclusive;
 
 /// The versions that this program can write; it reads the newest and all before it. Which one an application writes is
 /// in its control record, so that programs of two releases can run side by side.
-pub const WIRE_VERSIONS: RangeInclusive<u8> = 1..=1;
+pub const WIRE_VERSIONS: RangeInclusive<u8> = 1..=2;
+/// From this version on output topics hold values only: progress is in headers and in a topic of its own.
+pub(super) const VALUES_ONLY: u8 = 2;
 /// Parts are cut at about this size.
 pub const PART_BYTES_MAX: usize = 512 << 10;
 
@@ -38,7 +40,13 @@ pub struct Envelope<'a> {
     pub progress: Vec<RootProgress>,
     /// In changelogs: the progress of each upstream task. Empty in hops.
     pub upstream: Vec<Vec<RootProgress>>,
+    /// None in the first version, which does not say; empty in hops. It stands behind the header.
+    #[serde(skip)]
+    pub outputs: Option<OutputCommits>,
 }
+
+/// In changelogs: by topic, the number of the last commit that wrote to the task's partition of it; 0 where none did.
+pub type OutputCommits = Vec<(String, u64)>;
 
 /// A record that is no envelope of ours.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +78,12 @@ impl<'a> Envelope<'a> {
         if let Ok(with_header) = postcard::to_extend(self, std::mem::take(out)) {
             *out = with_header;
         }
+        if self.wire_version >= VALUES_ONLY {
+            let outputs = self.outputs.as_deref().unwrap_or_default();
+            if let Ok(with_outputs) = postcard::to_extend(outputs, std::mem::take(out)) {
+                *out = with_outputs;
+            }
+        }
         out.extend_from_slice(body);
     }
 
@@ -78,8 +92,12 @@ impl<'a> Envelope<'a> {
         match bytes.split_first() {
             Some((&wire_version, rest)) if (1..=*WIRE_VERSIONS.end()).contains(&wire_version) => {
                 let damaged = |e: postcard::Error| EnvelopeError::Damaged(e.to_string());
-                let (header, body) = postcard::take_from_bytes::<Self>(rest).map_err(damaged)?;
-                Ok((Self { wire_version, ..header }, body))
+                let (header, rest) = postcard::take_from_bytes::<Self>(rest).map_err(damaged)?;
+                if wire_version < VALUES_ONLY {
+                    return Ok((Self { wire_version, ..header }, rest));
+                }
+                let (outputs, body) = postcard::take_from_bytes::<OutputCommits>(rest).map_err(damaged)?;
+                Ok((Self { wire_version, outputs: Some(outputs), ..header }, body))
             }
             Some((version, _)) => Err(EnvelopeError::Version(*version)),
             None => Err(EnvelopeError::Damaged("empty record".to_owned())),
@@ -104,6 +122,7 @@ mod tests {
             input_next: 300,
             progress: vec![root],
             upstream: vec![vec![root]],
+            outputs: None,
         }
     }
 
@@ -122,8 +141,25 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_the_second_version_are_what_they_have_always_been() {
+        let outputs = Some(vec![("counters".to_owned(), 200), ("rankings".to_owned(), 0)]);
+        let envelope = Envelope { wire_version: 2, outputs, ..envelope() };
+        let mut bytes = Vec::new();
+        envelope.encode(b"body", &mut bytes);
+        let golden = [
+            b"\x02\x01\x03\x09tally-a-0\xc8\x01\x00\x01\xac\x02".as_slice(),
+            b"\x01\x03\xac\x02\xd0\x0f",
+            b"\x01\x01\x03\xac\x02\xd0\x0f",
+            b"\x02\x08counters\xc8\x01\x08rankings\x00",
+            b"body",
+        ];
+        assert_eq!(bytes, golden.concat());
+        assert_eq!(Envelope::decode(&bytes), Ok((envelope, b"body".as_slice())));
+    }
+
+    #[test]
     fn newer_and_damaged_records_are_told_apart() {
-        assert_eq!(Envelope::decode(b"\x02abc"), Err(EnvelopeError::Version(2)));
+        assert_eq!(Envelope::decode(b"\x03abc"), Err(EnvelopeError::Version(3)));
         assert!(matches!(Envelope::decode(b"\x01\x01"), Err(EnvelopeError::Damaged(_))));
         assert!(matches!(Envelope::decode(b""), Err(EnvelopeError::Damaged(_))));
     }

@@ -271,7 +271,7 @@ pub(super) fn prepare<'a, D: Dataflow>(
 
 /// Whether the clock was set at this offset of the source.
 fn was_set(log: &dyn Log, at: &TopicPartition, next_offset: u64) -> Result<bool, TaskError> {
-    let before = Position { input_next: next_offset, clock_ms: i64::MIN, upstream: Vec::new() };
+    let before = Position { input_next: next_offset, clock_ms: i64::MIN, upstream: Vec::new(), outputs: Vec::new() };
     let Some(mut recorded) = Recorded::find(log, at.clone(), &before)? else { return Ok(false) };
     while let Some(one) = recorded.ahead.pop_front() {
         if one.is_set && one.next_offset == next_offset {

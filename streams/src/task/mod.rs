@@ -7,6 +7,7 @@ mod commit;
 mod confirmed;
 mod dispatch;
 mod envelope;
+mod held;
 mod idle;
 mod position;
 mod restore;
@@ -22,6 +23,7 @@ use crate::log::{LogError, Now, Record, TopicPartition, TransactionalProducer};
 use crate::processor::{Dataflow, Hop, Origin, OutputRecord, Processor, PunctuationType, Sent};
 use crate::store::{Checkpoint, StoreError, Stores};
 use crate::topology::Subtopology;
+use held::Held;
 use std::sync::Arc;
 
 /// Why a task cannot go on.
@@ -94,6 +96,15 @@ pub struct Task<D: Dataflow> {
     wall_ms: i64,
     /// Which outputs have got data in the open transaction.
     written: Vec<bool>,
+    /// By output, the last record for the task's partition: at the commit it carries how far the task is.
+    held: Vec<Held>,
+    /// By output, whether its topic is compacted.
+    compacted: Vec<bool>,
+    /// Marks of older releases lie in its output topics: with the next commit their keys get tombstones.
+    owes_tombstones: bool,
+    /// The internal topic that is told how far the task is, and how often it was since the task was opened.
+    marks_topic: Arc<str>,
+    marks: u64,
     /// Bytes of changelog since the last checkpoint, and when that was.
     changelog_bytes: usize,
     checkpointed_at_ms: i64,
@@ -143,6 +154,11 @@ impl<D: Dataflow> Task<D> {
     /// The number of its last commit.
     pub fn commit_number(&self) -> u64 {
         self.commit
+    }
+
+    /// How often it has told the internal topic how far it is, since it was opened.
+    pub fn marks(&self) -> u64 {
+        self.marks
     }
 
     /// How many records of its changelog were read to bring it up to date.

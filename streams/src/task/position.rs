@@ -11,18 +11,22 @@ pub struct Position {
     pub clock_ms: i64,
     /// Per upstream task what it last said; for a root task one entry, its own.
     pub upstream: Vec<Vec<RootProgress>>,
+    /// Per output of the subtopology: the number of the last commit that wrote to the task's partition of it; 0 where none
+    /// did. Where nobody knows, that of a later commit.
+    pub outputs: Vec<u64>,
 }
 
 impl Position {
     /// Of a root task that has never run.
     pub fn of_root(partition: u32, input_next: u64) -> Self {
         let own = RootProgress { partition, next_offset: input_next, clock_ms: i64::MIN };
-        Self { input_next, clock_ms: i64::MIN, upstream: vec![vec![own]] }
+        Self { input_next, clock_ms: i64::MIN, upstream: vec![vec![own]], outputs: Vec::new() }
     }
 
     /// Of a task behind a hop that has never run.
     pub fn behind_hop(upstream_tasks: u32, input_next: u64) -> Self {
-        Self { input_next, clock_ms: i64::MIN, upstream: vec![Vec::new(); upstream_tasks as usize] }
+        let upstream = vec![Vec::new(); upstream_tasks as usize];
+        Self { input_next, clock_ms: i64::MIN, upstream, outputs: Vec::new() }
     }
 
     /// How far the root topic is contained: per root partition the minimum over the upstream tasks that speak for it.

@@ -3,13 +3,14 @@
 
 use super::confirmed::{Confirmed, ConfirmedTime};
 use super::envelope::Envelope;
+use super::held::Held;
 use super::idle::Moves;
 use super::position::Position;
 use super::{NodeCounts, Punctuator, Task, TaskError, Untold};
-use crate::log::{Log, Now};
+use crate::log::{Cleanup, Log, Now};
 use crate::processor::{Dataflow, OutputRecord};
 use crate::store::{ChangelogReader, Checkpoint, StateStore, Stores};
-use crate::topology::{BuildSite, Subtopology, Topology};
+use crate::topology::{BuildSite, Output, Subtopology, Topology};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -69,7 +70,7 @@ impl<D: Dataflow> Task<D> {
         let mut task = Self::assemble(site, spec, partition, stores, checkpoint, now);
         let Some(meta) = meta else { return Ok((task, None)) };
         task.commit = meta.commit;
-        task.take_position(meta.input_next, meta.upstream);
+        task.take_position(meta.input_next, meta.upstream, meta.outputs.as_deref());
         Ok((task, Some(meta.changelog_next)))
     }
 
@@ -93,10 +94,11 @@ impl<D: Dataflow> Task<D> {
             schedules.map(move |s| Punctuator { node, kind: s.kind, interval_ms: s.interval_ms.max(1) })
         });
         let upstream = subtopology.upstream.map(|index| &topology.subtopologies[index]);
-        let position = match upstream {
+        let mut position = match upstream {
             None => Position::of_root(partition, 0),
             Some(upstream) => Position::behind_hop(upstream.partitions, 0),
         };
+        position.outputs = vec![0; subtopology.outputs.len()];
         Self {
             name: format!("{}/{partition}", subtopology.name),
             partition,
@@ -123,6 +125,11 @@ impl<D: Dataflow> Task<D> {
             told_all: false,
             wall_ms: i64::MIN,
             written: vec![false; subtopology.outputs.len()],
+            held: subtopology.outputs.iter().map(|_| Held::default()).collect(),
+            compacted: subtopology.outputs.iter().map(|output| is_compacted(topology, output)).collect(),
+            owes_tombstones: false,
+            marks_topic: topology.progress_topic().into(),
+            marks: 0,
             changelog_bytes: 0,
             restored_records: 0,
             checkpointed_at_ms: now.monotonic_ms,
@@ -153,9 +160,23 @@ impl<D: Dataflow> Task<D> {
         Ok(())
     }
 
-    fn take_position(&mut self, input_next: u64, upstream: Vec<Vec<crate::processor::RootProgress>>) {
+    /// As of the last commit, whose number is known already.
+    fn take_position(
+        &mut self,
+        input_next: u64,
+        upstream: Vec<Vec<crate::processor::RootProgress>>,
+        outputs: Option<&[(String, u64)]>,
+    ) {
         self.position.input_next = input_next;
         self.position.upstream = upstream;
+        let commit_of = |topic: &str| {
+            let known = outputs.and_then(|outputs| outputs.iter().find(|(known, _)| known == topic));
+            // Where nobody noted it down, nothing later than the last commit can have written there.
+            known.map_or(self.commit, |(_, commit)| *commit)
+        };
+        self.position.outputs = self.subtopology.outputs.iter().map(|output| commit_of(&output.topic)).collect();
+        // What notes it down wrote them.
+        self.owes_tombstones = outputs.is_none();
         self.position.clock_ms = match self.subtopology.upstream {
             None => self.position.upstream.iter().flatten().map(|own| own.clock_ms).min().unwrap_or(i64::MIN),
             Some(_) => self.position.clock_behind_hop(self.upstream_is_root, self.root_partitions),
@@ -177,7 +198,7 @@ impl<D: Dataflow> Task<D> {
         if envelope.part + 1 == envelope.parts {
             self.stores.iter_mut().for_each(|store| store.commit());
             self.commit = envelope.commit;
-            self.take_position(envelope.input_next, envelope.upstream.clone());
+            self.take_position(envelope.input_next, envelope.upstream.clone(), envelope.outputs.as_deref());
         }
         self.changelog_bytes += body.len();
         Ok(())
@@ -217,4 +238,8 @@ impl<D: Dataflow> Task<D> {
             _ => Ok(()),
         }
     }
+}
+
+fn is_compacted<D: Dataflow>(topology: &Topology<D>, output: &Output) -> bool {
+    topology.topics.get(&*output.topic).is_some_and(|topic| topic.spec.cleanup != Cleanup::Delete)
 }

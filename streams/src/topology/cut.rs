@@ -196,6 +196,11 @@ pub(super) fn idle(application: &str) -> String {
     format!("{application}-idle")
 }
 
+/// The topic in which tasks say how far they are.
+pub(super) fn progress(application: &str) -> String {
+    format!("{application}-progress")
+}
+
 /// The topic of generations.
 pub(super) fn control(application: &str) -> String {
     format!("{application}-control")

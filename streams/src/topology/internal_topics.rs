@@ -1,13 +1,18 @@
 //! The topics that a log must have for a topology.
 
 use super::Topology;
-use super::cut::{control, idle};
+use super::cut::{control, idle, progress};
 use crate::log::{Cleanup, TopicSpec};
 use crate::processor::Dataflow;
 
 impl<D: Dataflow> Topology<D> {
+    /// The internal topic in which tasks say how far they are: key a task's name, in the partition that has its number.
+    pub fn progress_topic(&self) -> String {
+        progress(&self.settings.application)
+    }
+
     /// All topics to ensure: those of the file by name, then repartition topics, changelogs, moves of
-    /// clocks and the control topic.
+    /// clocks, progress and the control topic.
     ///
     /// Internal topics are kept for ever: the runtime itself deletes what it has no more use for.
     pub fn topic_specs(&self) -> Vec<TopicSpec> {
@@ -24,6 +29,9 @@ impl<D: Dataflow> Topology<D> {
         // As long as its source: a replay of that needs it.
         let root = &self.topics[&*self.root].spec;
         specs.push(TopicSpec { retention: root.retention, ..internal(&self.idle_topic(), root.partitions) });
+        // Compacted, and the runtime deletes what was replaced: whoever begins reads it from its start.
+        let partitions = self.subtopologies.first().map_or(1, |root| root.partitions);
+        specs.push(TopicSpec { cleanup: Cleanup::CompactAndDelete, ..internal(&self.progress_topic(), partitions) });
         specs.push(TopicSpec { cleanup: Cleanup::Compact, ..internal(&control(&self.settings.application), 1) });
         specs
     }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use std::any::Any;
 use std::collections::BTreeMap;
-use tally_streams::processor::{Context, Dataflow, Hop, OutputRecord, Processor, Reject, RootProgress};
+use tally_streams::processor::{Context, Dataflow, Hop, OutputProgress, OutputRecord, Processor, Reject, RootProgress};
 use tally_streams::topology::{
     Blueprint, BuildSite, ConfigDuration, Diagnostics, NodeType, ParamError, Params, StoreSpec, Topology,
 };
@@ -20,6 +20,12 @@ impl Dataflow for Test {
     }
 
     fn write(_: &usize, _: &mut OutputRecord) {}
+
+    const PROGRESS_HEADER: &'static str = "progress";
+
+    fn encode_progress(_: &OutputProgress<'_>) -> Vec<u8> {
+        Vec::new()
+    }
 
     fn write_progress(_: &str, _: u16, _: &[RootProgress], _: i64, _: &mut OutputRecord) {}
 }

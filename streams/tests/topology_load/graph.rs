@@ -194,6 +194,7 @@ fn topic_specs_are_those_of_the_file_and_the_internal_ones() {
         spec("test-actions-changelog", 4, Cleanup::Delete, None),
         spec("test-by-subject_id-changelog", 4, Cleanup::Delete, None),
         spec("test-idle", 4, Cleanup::Delete, None),
+        spec("test-progress", 4, Cleanup::CompactAndDelete, None),
         spec("test-control", 1, Cleanup::Compact, None),
     ];
     assert_eq!(loaded(GOOD).topic_specs(), expected);

@@ -3,6 +3,7 @@
 //! Lua counts in doubles, which cannot hold a version: versions and epochs are compared as the decimal numbers that
 //! they are written as.
 
+use crate::target::Standing;
 use redis::{Cmd, Pipeline, Script, cmd};
 use std::sync::LazyLock;
 use tally_model::{Counters, Ranking};
@@ -78,16 +79,22 @@ if epoch == ARGV[1] then redis.call('HSET', KEYS[1], 'shards', ARGV[2]) end
 return epoch
 ";
 
-/// Key: progress. Arguments: the epoch; then for each partition its field, the next offset that the caller believes to
-/// be there (empty for none) and the new value. All or nothing. Answers nothing when it is done, else the field that
-/// differs and what was found; `epoch` first.
+/// Key: progress. Arguments: the epoch; then for each partition its field, what the caller believes to be there (the next
+/// offset, `/`, the revision of the marks; empty for none) and the new value. All or nothing. Answers nothing when it is
+/// done, else the field that differs and what was found; `epoch` first. What an older release stored has no revision:
+/// there only the offset is compared.
 const MOVE: &str = "
 local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 if epoch ~= ARGV[1] or redis.call('HEXISTS', KEYS[1], 'shards') == 0 then return {'epoch', epoch} end
 for at = 2, #ARGV, 3 do
   local stored, found = redis.call('HGET', KEYS[1], ARGV[at]), ''
-  if stored then found = string.format('%.0f', cjson.decode(stored).next_offset) end
-  if found ~= ARGV[at + 1] then return {ARGV[at], found} end
+  local expected = ARGV[at + 1]
+  if stored then
+    local value = cjson.decode(stored)
+    found = string.format('%.0f', value.next_offset) .. '/' .. (value.revision or '')
+    if not value.revision then expected = string.match(expected, '^[^/]*') .. '/' end
+  end
+  if found ~= expected then return {ARGV[at], found} end
 end
 for at = 2, #ARGV, 3 do
   redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 2])
@@ -171,12 +178,23 @@ pub fn open(key: &str, epoch: u64, shards: &str) -> Cmd {
     command
 }
 
-/// Moves positions: field, expected next offset, value.
-pub fn move_positions<'a>(key: &str, epoch: u64, steps: impl Iterator<Item = (&'a str, Option<u64>, String)>) -> Cmd {
+/// Moves positions: field, what is expected there, value.
+pub fn move_positions<'a>(
+    key: &str,
+    epoch: u64,
+    steps: impl Iterator<Item = (&'a str, Option<Standing>, String)>,
+) -> Cmd {
     let mut command = ALL[4].invoke(&[key.to_owned()]);
     command.arg(epoch);
     for (field, expected, value) in steps {
-        command.arg(field).arg(expected.map_or_else(String::new, |at| at.to_string())).arg(value);
+        let expected = expected.map_or_else(String::new, |at| format!("{}/{}", at.next_offset, at.revision));
+        command.arg(field).arg(expected).arg(value);
     }
     command
+}
+
+/// What [`MOVE`] found where something else was expected; None where there was nothing.
+pub fn found(text: &str) -> Option<Standing> {
+    let (next_offset, revision) = text.split_once('/')?;
+    Some(Standing { next_offset: next_offset.parse().ok()?, revision: revision.parse().unwrap_or(0) })
 }

@@ -3,15 +3,14 @@
 use super::scripts;
 use super::session::{Ended, Met, Opened, Session};
 use crate::batch::{Batch, CounterRow, Move};
-use crate::partition::TRUST_MS;
-use crate::target::{StoredPosition, TargetError};
+use crate::target::{Standing, StoredPosition, TargetError};
 use hashbrown::{HashMap, HashSet};
 use prometheus::IntCounter;
 use redis::{Cmd, Pipeline, Value};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally_cache::redis::{Keys, RedisAddress, RedisProgress, StoredPartition, slot_of, text};
-use tally_model::Ranking;
+use tally_model::{Ranking, TRUST_MS};
 use tally_streams::log::TopicPartition;
 
 /// Keys of one script. A longer one would hold up everybody else.
@@ -136,14 +135,18 @@ impl Writer {
         let mut session = self.session().await?;
         let fields: Vec<String> = batch.positions.iter().map(|step| step.partition.to_string()).collect();
         let found = session.look(&fields, false).await?;
-        let found: Vec<_> = found.into_iter().map(|stored| stored.map(|stored| stored.next_offset)).collect();
+        let found: Vec<_> = found.into_iter().map(|stored| stored.as_ref().map(standing)).collect();
         if let Some((step, found)) = batch.positions.iter().zip(&found).find(|(step, found)| step.expected != **found) {
             let error = moved(step, *found);
             self.session = Some(session);
             return Err(error);
         }
         let mut expected = found;
-        if batch.positions.iter().any(|step| step.expected.is_some_and(|expected| step.next_offset < expected)) {
+        if batch
+            .positions
+            .iter()
+            .any(|step| step.expected.is_some_and(|expected| step.next_offset < expected.next_offset))
+        {
             // Another log: its versions start low and would be refused by the guard within the same epoch.
             session = self.begin_again(session).await?;
             expected.fill(None);
@@ -240,7 +243,7 @@ impl Writer {
         session: &Session,
         batch: &Batch,
         fields: &[String],
-        expected: &[Option<u64>],
+        expected: &[Option<Standing>],
     ) -> Result<Option<TopicPartition>, TargetError> {
         if batch.positions.is_empty() {
             return Ok(None);
@@ -265,7 +268,7 @@ impl Writer {
             return Err(TargetError::Unavailable("redis: the script of the positions gave no answer".into()));
         };
         if let [field, found] = &answer[..] {
-            let (field, found) = (text(field), text(found).and_then(|found| found.parse().ok()));
+            let (field, found) = (text(field), text(found).and_then(|found| scripts::found(&found)));
             let step = batch.positions.iter().zip(fields).find(|(_, known)| Some(*known) == field.as_ref());
             return Err(match step {
                 Some((step, _)) => moved(step, found),
@@ -282,7 +285,11 @@ impl Writer {
     }
 }
 
-fn moved(step: &Move, found: Option<u64>) -> TargetError {
+fn standing(stored: &StoredPartition) -> Standing {
+    Standing { next_offset: stored.next_offset, revision: stored.roots.revision() }
+}
+
+fn moved(step: &Move, found: Option<Standing>) -> TargetError {
     TargetError::Moved { partition: step.partition.clone(), expected: step.expected, found }
 }
 

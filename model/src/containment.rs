@@ -1,0 +1,137 @@
+//! When what a task says of its progress is true for somebody who reads one of its output partitions.
+//!
+//! **The invariant: while a partition's [`Roots`] hold a mark of a task as of a commit, everything that the task wrote to
+//! the partition up to that commit is contained in what was read, or was replaced by something that is.**
+//!
+//! Three things stand against it, and each has its rule:
+//!
+//! - **Compaction.** A mark that was read says that all records before it are contained. Some of them may be gone, and what
+//!   replaced them may lie further on. All that was gone when reading began, or while it was far behind, has its successor
+//!   below where the partition ended then ([`Containment::distrust`]). Until that has been passed no mark moves anything;
+//!   then the greatest that was read counts.
+//! - **Order between partitions.** A mark of the internal topic may become visible before the records of its own commit.
+//!   It names the last commit that wrote to this partition, and counts once a mark of that commit or a later one was read
+//!   here: the last record of each commit carries one.
+//! - **Records that are gone.** Retention may have removed that record, or it was read by somebody who could not trust it.
+//!   Then the mark counts once reading has passed where the partition ended for writers, open transactions included, when
+//!   that was asked after the mark had been heard ([`Containment::prove`]). Where it ends for readers proves nothing: that
+//!   may lie before the mark's own transaction.
+//!
+//! Marks merge by the greatest (generation, commit), so it makes no difference in which order they come.
+
+use crate::progress::{ProgressMark, TaskProgress};
+use crate::roots::Roots;
+use std::collections::BTreeMap;
+
+/// Compaction leaves records alone that are younger than this, milliseconds. A reader that is not further behind has
+/// missed nothing.
+pub const TRUST_MS: i64 = 60_000;
+
+/// What is known of the progress in one partition of an output topic. See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Containment {
+    roots: Roots,
+    /// Before reading has passed this, marks prove nothing.
+    trusted_from: u64,
+    /// By task, the greatest mark that was read in the partition and does not count yet.
+    read: BTreeMap<String, ProgressMark>,
+    /// By task, the greatest mark of the internal topic that does not count yet, and the version of the task's last commit
+    /// that wrote to this partition.
+    heard: BTreeMap<String, (ProgressMark, i64)>,
+    proof: Option<Proof>,
+}
+
+/// Marks that count once reading has passed an end that was asked for after they had been heard.
+#[derive(Clone, Debug)]
+struct Proof {
+    end: u64,
+    marks: Vec<ProgressMark>,
+}
+
+impl Containment {
+    /// Of a reader that has these roots already, and begins to read a partition that ends at `end` for writers.
+    pub fn new(roots: Roots, end: u64) -> Self {
+        Self { roots, trusted_from: end, ..Self::default() }
+    }
+
+    /// What counts.
+    pub fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    /// Reading is, or was, so far behind that it may have missed what was compacted: no mark counts before it has passed
+    /// `end`, where the partition ends for writers now.
+    pub fn distrust(&mut self, end: u64) {
+        self.trusted_from = self.trusted_from.max(end);
+    }
+
+    /// A mark was read in the partition itself, as a record or as the header of one. It counts when reading has settled
+    /// behind it.
+    pub fn read(&mut self, mark: ProgressMark) {
+        match self.read.get_mut(&mark.task) {
+            Some(known) if known.version > mark.version => {}
+            Some(known) => *known = mark,
+            None => drop(self.read.insert(mark.task.clone(), mark)),
+        }
+    }
+
+    /// A mark was read in the internal topic. `topic` is that of this partition, which is the task's.
+    pub fn hear(&mut self, progress: &TaskProgress, topic: &str) {
+        let Some((mark, wrote)) = progress.of_topic(topic) else { return };
+        let is_older = |known: Option<i64>| known.is_some_and(|known| known >= mark.version);
+        let heard = self.heard.get(&mark.task).map(|(known, _)| known.version);
+        if !is_older(heard) && !is_older(self.roots.version_of(&mark.task)) {
+            self.heard.insert(mark.task.clone(), (mark, wrote));
+        }
+    }
+
+    /// Whether a mark waits and nothing is under way that would prove it: see [`Containment::prove`].
+    pub fn doubts(&self) -> bool {
+        self.proof.is_none() && !self.heard.is_empty()
+    }
+
+    /// Whether a mark waits for reading to come further.
+    pub fn waits(&self) -> bool {
+        !self.heard.is_empty() || !self.read.is_empty()
+    }
+
+    /// Where the partition ended for writers, asked after everything that was heard so far.
+    pub fn prove(&mut self, end: u64) {
+        let marks = self.heard.values().map(|(mark, _)| mark.clone()).collect();
+        self.proof = Some(Proof { end, marks });
+    }
+
+    /// Everything below `position` has been read: takes what counts from now on. Says whether that changed anything.
+    pub fn settle(&mut self, position: u64) -> bool {
+        if position < self.trusted_from {
+            return false;
+        }
+        let mut changed = false;
+        for mark in std::mem::take(&mut self.read).into_values() {
+            changed |= self.roots.apply(mark);
+        }
+        if let Some(proof) = self.proof.take_if(|proof| position >= proof.end) {
+            for mark in proof.marks {
+                changed |= self.roots.apply(mark);
+            }
+        }
+        let roots = &mut self.roots;
+        self.heard.retain(|task, (mark, wrote)| {
+            let known = roots.version_of(task);
+            if known.is_some_and(|known| known >= mark.version) {
+                return false;
+            }
+            let nothing_was_written = *wrote & ((1 << 48) - 1) == 0;
+            if !nothing_was_written && known.is_none_or(|known| known < *wrote) {
+                return true;
+            }
+            changed |= roots.apply(mark.clone());
+            false
+        });
+        changed
+    }
+}
+
+#[cfg(test)]
+#[path = "containment_tests.rs"]
+mod tests;

@@ -1,0 +1,73 @@
+//! Deletes what was replaced in the internal topic of progress: whoever begins to read it, reads it from its start.
+//!
+//! Compaction would do, but leaves for days what it has not come to, and the embedded log has none.
+
+use crate::log::{Log, LogError, TopicPartition};
+use crate::processor::Dataflow;
+use crate::task::Task;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// By partition of the topic, what is waited for.
+#[derive(Default)]
+pub(super) struct Replaced(BTreeMap<u32, Waiting>);
+
+/// A task's source, and how often the task had told the topic how far it is.
+type Told = BTreeMap<TopicPartition, u64>;
+
+struct Waiting {
+    /// What lies below was replaced, once every task has told the topic again
+    end: u64,
+    told: Told,
+    /// and readers see what replaced it: up to here.
+    visible_from: Option<u64>,
+}
+
+impl Replaced {
+    /// Deletes what nobody needs any more; call it now and then. The newest record of every task stays, and is visible:
+    /// where a transaction was left open in the topic, nothing is deleted. `complete` says how many tasks write to a partition:
+    /// nothing is deleted while one of them is not here.
+    pub fn delete<'a, D: Dataflow>(
+        &mut self,
+        log: &dyn Log,
+        topic: &Arc<str>,
+        tasks: impl Iterator<Item = (&'a TopicPartition, &'a Task<D>)>,
+        complete: impl Fn(u32) -> usize,
+    ) -> Result<(), LogError> {
+        let mut told = BTreeMap::<u32, Told>::new();
+        for (source, task) in tasks {
+            told.entry(source.partition).or_default().insert(source.clone(), task.marks());
+        }
+        told.retain(|partition, told| told.len() == complete(*partition) && told.values().all(|times| *times > 0));
+        if told.is_empty() {
+            return Ok(());
+        }
+        self.0.retain(|partition, waiting| told.get(partition).is_some_and(|told| told.keys().eq(waiting.told.keys())));
+        let addresses: Vec<_> = told.keys().map(|number| TopicPartition::new(topic.clone(), *number)).collect();
+        let (visible, written) = (log.ends(&addresses)?, log.written_ends(&addresses)?);
+        for (((number, told), address), (visible, written)) in
+            told.into_iter().zip(&addresses).zip(visible.into_iter().zip(written))
+        {
+            let begin = |told| Waiting { end: written, told, visible_from: None };
+            let Some(waiting) = self.0.get_mut(&number) else {
+                self.0.insert(number, begin(told));
+                continue;
+            };
+            let mut then = told.values().zip(waiting.told.values());
+            if then.clone().any(|(now, then)| now < then) {
+                // A task was opened anew, and counts from the start.
+                *waiting = begin(told);
+                continue;
+            }
+            match waiting.visible_from {
+                None if then.all(|(now, then)| now > then) => waiting.visible_from = Some(written),
+                Some(from) if visible >= from => {
+                    log.delete_records(address, waiting.end)?;
+                    *waiting = begin(told);
+                }
+                None | Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
