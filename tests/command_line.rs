@@ -2,6 +2,8 @@
 
 #[path = "command_line/access.rs"]
 mod access;
+#[path = "command_line/options.rs"]
+mod options;
 mod process;
 
 use process::{Scratch, Site};

@@ -3,9 +3,13 @@
 use crate::buckets::{Buckets, Demands, Over, Rule};
 use crate::principal::Principal;
 use std::sync::Arc;
+use tally_model::source_of;
 
 /// An action counts against at most so many limits.
 const RULES: usize = 3;
+
+/// How many bits of an address of IPv6 say whose it is, where nobody says otherwise: a host gets a /64 of its own.
+pub const IPV6_PREFIX_BITS: u8 = 64;
 
 /// The limits of actions, for each minute.
 #[derive(Clone, Debug)]
@@ -14,6 +18,8 @@ pub struct ActionLimits {
     pub per_ip: Option<u32>,
     /// Actions of [`ActionLimits::switches`] of one actor from one address.
     pub per_actor: Option<u32>,
+    /// Addresses of IPv6 with the same first so many bits count as one.
+    pub ipv6_prefix_bits: u8,
     /// The types that switch something on or off: like, unlike, follow, unfollow.
     pub switches: Vec<String>,
     /// Where they are counted.
@@ -61,13 +67,19 @@ impl ActionLimits {
                 places.push(demands.add(rule, per_minute, self.buckets.hash(rule, parts)));
             }
         };
+        // Nobody looks for the network of an address that no limit counts.
+        let per_actor = self.switches.iter().any(|switch| switch == action.event_type);
+        let source = match per_actor || self.per_ip.is_some_and(|limit| limit > 0) {
+            true => source_of(action.ip, self.ipv6_prefix_bits),
+            false => "".into(),
+        };
         let of_key = action.principal.map(|principal| principal.limits).unwrap_or_default();
         if let Some(principal) = action.principal {
             need(Rule::Key, of_key.events_per_minute, &[&principal.name]);
         }
-        need(Rule::Ip, self.per_ip, &[action.ip]);
-        if self.switches.iter().any(|switch| switch == action.event_type) {
-            need(Rule::Actor, of_key.per_actor_per_minute.or(self.per_actor), &[action.ip, action.actor_id]);
+        need(Rule::Ip, self.per_ip, &[&source]);
+        if per_actor {
+            need(Rule::Actor, of_key.per_actor_per_minute.or(self.per_actor), &[&source, action.actor_id]);
         }
         places
     }
@@ -80,5 +92,35 @@ impl ActionLimits {
             return Ok(());
         }
         self.buckets.admit(demands).await.take(places.as_slice())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::AccessMetrics;
+
+    #[tokio::test]
+    async fn who_has_many_addresses_has_one_bucket() {
+        let metrics = AccessMetrics::new(&prometheus::Registry::new()).unwrap();
+        for (ipv6_prefix_bits, ips, expected) in [
+            (64, ["203.0.113.9", "::ffff:203.0.113.9", "::FFFF:cb00:7109"], [true, false, false]),
+            (64, ["2001:db8::1", "2001:DB8:0:0::2", "2001:db8::ffff:0:0:9"], [true, false, false]),
+            (64, ["2001:db8::1", "2001:db8:0:1::1", "2001:db8:1::1"], [true, true, true]),
+            (48, ["2001:db8::1", "2001:db8:0:1::1", "2001:db8:1::1"], [true, false, true]),
+            (128, ["2001:db8::1", "2001:db8::2", "2001:0db8::1"], [true, true, false]),
+        ] {
+            for (per_ip, per_actor) in [(Some(1), None), (None, Some(1))] {
+                let buckets = Arc::new(Buckets::new(None, metrics.clone()));
+                let switches = vec!["like".to_owned()];
+                let limits = ActionLimits { per_ip, per_actor, ipv6_prefix_bits, switches, buckets };
+                let mut admitted = Vec::new();
+                for ip in ips {
+                    let action = Action { principal: None, ip, event_type: "like", actor_id: "u1" };
+                    admitted.push(limits.admit(action).await.is_ok());
+                }
+                assert_eq!(admitted, expected, "{ips:?} by /{ipv6_prefix_bits}");
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@ use serde_saphyr::{Location, Spanned};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
-use tally_model::{parse_ms, unhex};
+use tally_model::{Object, parse_ms, unhex};
 
 /// What keys begin with, so that people and scanners for leaked secrets know one when they see it.
 pub(crate) const KEY_PREFIX: &str = "tally_";
@@ -42,7 +42,7 @@ struct Entry {
     #[serde(default)]
     expires: Option<Spanned<String>>,
     #[serde(default)]
-    limits: Option<Spanned<Limits>>,
+    limits: Option<Spanned<Object<Limits>>>,
 }
 
 struct Key {
@@ -63,7 +63,7 @@ impl KeyRing {
     /// Reads a list of entries. Errors are `line:column: what`, and repeat nothing of the file but names.
     pub fn parse(text: &str) -> Result<Self, String> {
         let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
-        let entries: Vec<Entry> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let entries: Vec<Object<Entry>> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let place = error.location().unwrap_or(Location::UNKNOWN);
             at(
                 place,
@@ -75,7 +75,7 @@ impl KeyRing {
             return Err("1:1: the file has no keys; `tally key` makes one".into());
         }
         let (mut ring, mut names, mut digests) = (Self::default(), HashSet::new(), HashSet::new());
-        for entry in entries {
+        for Object(entry) in entries {
             let place = entry.name.referenced;
             let key = Key::of(entry)?;
             if !names.insert(key.principal.name.clone()) {
@@ -116,7 +116,7 @@ impl Key {
             wrong(hash.referenced, "`hash` must be `sha256:` and 64 hexadecimal digits, as `tally key` prints it")
         })?;
         if scopes.value.is_empty() {
-            return Err(wrong(scopes.referenced, "`scopes` must name some of `write`, `read`, `admin`"));
+            return Err(wrong(scopes.referenced, "`scopes` must name some of `write`, `read`, `admin`, `metrics`"));
         }
         let end = |text: Spanned<String>| {
             parse_ms(&text.value)
@@ -124,10 +124,11 @@ impl Key {
         };
         let expires_at_ms = expires.map(end).transpose()?;
         let limits = limits.map_or(Ok(Limits::default()), |limits| {
-            let Limits { requests_per_minute, events_per_minute, .. } = limits.value;
+            let Object(value) = limits.value;
+            let Limits { requests_per_minute, events_per_minute, .. } = value;
             match [requests_per_minute, events_per_minute].contains(&Some(0)) {
                 true => Err(wrong(limits.referenced, "a limit must be 1 at least; without one there is none")),
-                false => Ok(limits.value),
+                false => Ok(value),
             }
         })?;
         let scopes: Scopes = scopes.value.into_iter().collect();
@@ -185,6 +186,12 @@ mod tests {
             ("shop: secret\n", "1:1: is no list of keys"),
             (&format!("- name: a\n  key: secret\n  hash: {HASH}\n  scopes: [read]\n"), "2:3: is no list of keys"),
             (&format!("- name: a\n  hash: {HASH}\n"), "2:3: is no list of keys"),
+            (&format!("- [a, '{HASH}', [read]]\n"), "1:3: is no list of keys"),
+            (&format!("- name: a\n  hash: {HASH}\n  scopes: [read]\n  limits: [5, 5]\n"), "4:11: is no list of keys"),
+            (
+                &format!("- name: a\n  hash: {HASH}\n  scopes: [read]\n  expires: 20270131T00Z\n"),
+                "4:12: `expires` must be",
+            ),
             (&format!("- name: a\n  hash: {HASH}\n  scopes: [root]\n"), "3:12: is no list of keys"),
             (&format!("- name: a\n  hash: {HASH}\n  scopes: []\n"), "3:11: `scopes` must name some"),
             ("- name: a\n  hash: tally_secret\n  scopes: [read]\n", "2:9: `hash` must be `sha256:` and 64"),

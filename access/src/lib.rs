@@ -18,7 +18,7 @@ mod refusal;
 mod reload;
 mod scope;
 
-pub use action_limits::{Action, ActionLimits, Places};
+pub use action_limits::{Action, ActionLimits, IPV6_PREFIX_BITS, Places};
 pub use buckets::{Buckets, Demands, Grants, LimitHash, Over, Rule, SharedBuckets};
 pub use cors::{CorsError, cors};
 pub use description::describe;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tally_http::ApiProblem;
-use tally_model::{format_ms, parse_ms};
+use tally_model::{format_ms, looks_like_seconds, parse_ms};
 use tally_streams::topology::{ConfigDuration, parse_duration};
 use utoipa::ToSchema;
 
@@ -112,7 +112,13 @@ fn span(query: &Query<'_>, window_ms: i64, now_ms: i64) -> Result<(i64, i64), Ap
 
 fn time(query: &Query<'_>, name: &str) -> Result<Option<i64>, ApiProblem> {
     let Some(text) = query.one(name)? else { return Ok(None) };
-    let time_ms = text.parse().ok().or_else(|| parse_ms(text)).filter(|ms| (0..=TIME_MS_MAX).contains(ms));
-    let rule = "must be a time in RFC 3339, or in milliseconds since 1970";
-    time_ms.map(Some).ok_or_else(|| refused(&format!("`{name}`"), rule))
+    let wrong = |rule: &str| refused(&format!("`{name}`"), rule);
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let time_ms = if is_number { text.parse().ok() } else { parse_ms(text) };
+    let time_ms = time_ms.filter(|ms| (0..=TIME_MS_MAX).contains(ms));
+    let time_ms = time_ms.ok_or_else(|| wrong("must be a time in RFC 3339, or in milliseconds since 1970"))?;
+    match is_number && looks_like_seconds(time_ms) {
+        true => Err(wrong(&format!("counts seconds; ask for milliseconds, {time_ms}000, or RFC 3339"))),
+        false => Ok(Some(time_ms)),
+    }
 }

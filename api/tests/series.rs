@@ -83,6 +83,22 @@ async fn by_default_thirty_windows_up_to_the_present_one() {
 }
 
 #[tokio::test]
+async fn windows_have_distinct_starts_up_to_the_end_of_9999() {
+    let world = world().await;
+    for (window, to, first, last) in [
+        ("1h", "9999-12-31T23:59:59.999Z", "9999-12-30T18:00:00.000Z", "9999-12-31T23:00:00.000Z"),
+        ("1h", "253402300800000", "9999-12-30T18:00:00.000Z", "9999-12-31T23:00:00.000Z"),
+        ("1d", "9999-12-31T23:59:60.5Z", "9999-12-02T00:00:00.000Z", "9999-12-31T00:00:00.000Z"),
+    ] {
+        let answer = world.get(&format!("/v1/subjects/article:1/counters?window={window}&to={to}")).await.body;
+        let starts = answer["series"].as_array().unwrap().iter().map(|item| item["start"].as_str().unwrap());
+        let starts: Vec<_> = starts.collect();
+        assert_eq!((starts[0], starts[29], starts.len()), (first, last, 30), "{to}");
+        assert!(starts.is_sorted_by(|a, b| a < b), "{starts:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_receipt_covers_is_waited_for() {
     let world = world().await;
     let ask = |offset| format!("/v1/subjects/article:1/counters?window=1h&after={}&wait_ms=1", receipt(&[(0, offset)]));
@@ -99,6 +115,15 @@ async fn what_cannot_be_answered_is_refused_with_the_reason() {
         ("window=", "expected a duration"),
         ("window=1h&from=noon", "`from` must be a time in RFC 3339"),
         ("window=1h&to=-1", "`to` must be a time in RFC 3339"),
+        ("window=1h&from=20261130T03Z", "`from` must be a time in RFC 3339"),
+        ("window=1h&from=2026-11-21T08:00:00,5Z", "`from` must be a time in RFC 3339"),
+        ("window=1h&from=2026-11-21T08:00:00%2B00", "`from` must be a time in RFC 3339"),
+        ("window=1h&from=2026-11-21T08:00:00Z[Asia/Tokyo]", "`from` must be a time in RFC 3339"),
+        ("window=1h&to=%2B002026-11-21T08:00:00Z", "`to` must be a time in RFC 3339"),
+        ("window=1h&to=%2B1795248000000", "`to` must be a time in RFC 3339"),
+        ("window=1h&to=10000-01-01T00:00:00Z", "`to` must be a time in RFC 3339"),
+        ("window=1h&to=9999-12-31T23:59:59-00:01", "`to` must be a time in RFC 3339"),
+        ("window=1h&to=1795248000", "`to` counts seconds; ask for milliseconds, 1795248000000, or RFC 3339"),
         ("window=1h&from=2000&to=2000", "`from` must be before `to`"),
         ("window=1h&from=0", "at most 1000 are answered"),
         ("from=0", "go with `window`"),

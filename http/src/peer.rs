@@ -7,12 +7,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
+/// What stands before an address of IPv4 that is mapped into IPv6.
+const MAPPED_BITS: u8 = 96;
 /// Longer chains are somebody's joke.
 const HOPS_MAX: usize = 32;
 
 /// The other end of a request's connection, perhaps a proxy's; None for a request that no [`crate::Server`] took in.
 pub fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| canonical(peer.0).ip())
+}
+
+/// On a socket that takes IPv4 and IPv6, an address of IPv4 arrives mapped into IPv6: it is that of IPv4.
+pub(crate) fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 /// The proxies whose word on who called them is taken.
@@ -21,18 +28,22 @@ pub struct TrustedProxies(Vec<Network>);
 
 /// A text that is neither an address nor a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrustedProxyError(String);
+pub struct TrustedProxyError {
+    text: String,
+    why: &'static str,
+}
 
 impl std::fmt::Display for TrustedProxyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` is neither an IP address nor a network like 10.0.0.0/8 or fd00::/8", self.0)
+        write!(f, "`{}` {}", self.text, self.why)
     }
 }
 
 impl std::error::Error for TrustedProxyError {}
 
 impl TrustedProxies {
-    /// Reads addresses and networks: `10.0.0.0/8`, `192.0.2.1`, `fd00::/8`.
+    /// Reads addresses and networks: `10.0.0.0/8`, `192.0.2.1`, `fd00::/8`. Those of IPv4 may be mapped into IPv6:
+    /// `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
     pub fn parse<T: AsRef<str>>(list: impl IntoIterator<Item = T>) -> Result<Self, TrustedProxyError> {
         list.into_iter().map(|item| item.as_ref().parse()).collect::<Result<_, _>>().map(Self)
     }
@@ -113,14 +124,24 @@ impl FromStr for Network {
     type Err = TrustedProxyError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || TrustedProxyError(text.to_owned());
+        let wrong = |why| TrustedProxyError { text: text.to_owned(), why };
+        let neither = || wrong("is neither an IP address nor a network like 10.0.0.0/8 or fd00::/8");
         let (address, prefix) = text.trim().split_once('/').map_or((text.trim(), None), |(a, p)| (a, Some(p)));
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let bits_max = if address.is_ipv4() { 32 } else { 128 };
-        let prefix_bits = prefix.map_or(Ok(bits_max), str::parse).map_err(|_| wrong())?;
-        match prefix_bits <= bits_max {
-            true => Ok(Self { address, prefix_bits }),
-            false => Err(wrong()),
+        let written: IpAddr = address.parse().map_err(|_| neither())?;
+        let bits_max = if written.is_ipv4() { 32 } else { 128 };
+        // `+8` is a number for the standard library.
+        let is_number = |prefix: &str| prefix.bytes().all(|byte| byte.is_ascii_digit());
+        let prefix_bits: u8 = match prefix {
+            Some(prefix) if is_number(prefix) => prefix.parse().map_err(|_| neither())?,
+            Some(_) => return Err(neither()),
+            None => bits_max,
+        };
+        // Callers are compared by their canonical addresses.
+        let address = written.to_canonical();
+        match prefix_bits.checked_sub(if address == written { 0 } else { MAPPED_BITS }) {
+            _ if prefix_bits > bits_max => Err(neither()),
+            Some(prefix_bits) => Ok(Self { address, prefix_bits }),
+            None => Err(wrong("is wider than all of IPv4, which begins at ::ffff:0.0.0.0/96: write it as 10.0.0.0/8")),
         }
     }
 }
@@ -167,8 +188,66 @@ mod tests {
     }
 
     #[test]
+    fn every_spelling_of_a_network_is_the_network() {
+        for (list, peer, is_trusted) in [
+            ("::ffff:127.0.0.1", "127.0.0.1", true),
+            ("::ffff:127.0.0.1", "::ffff:127.0.0.1", true),
+            ("::ffff:7f00:1", "127.0.0.1", true),
+            ("0:0:0:0:0:FFFF:127.0.0.1/128", "127.0.0.1", true),
+            ("127.0.0.1", "::ffff:127.0.0.1", true),
+            ("::ffff:127.0.0.1", "127.0.0.2", false),
+            ("::ffff:10.0.0.0/104", "10.200.0.1", true),
+            ("::ffff:10.0.0.0/104", "11.0.0.1", false),
+            ("::ffff:0:0/96", "203.0.113.9", true),
+            ("::ffff:0:0/96", "2001:db8::1", false),
+            ("10.9.8.7/8", "10.1.1.1", true),
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("::/0", "2001:db8::1", true),
+            ("2001:DB8:0::/48", "2001:db8::1", true),
+            (" ::1 ", "::1", true),
+        ] {
+            let (proxies, mut headers) = (TrustedProxies::parse([list]).unwrap(), HeaderMap::new());
+            headers.insert("x-forwarded-for", "198.51.100.1".parse().unwrap());
+            let caller = proxies.caller(peer.parse().unwrap(), &headers).to_string();
+            assert_eq!(caller == "198.51.100.1", is_trusted, "{list} and {peer}: {caller}");
+        }
+    }
+
+    #[test]
+    fn callers_have_one_spelling() {
+        for (hop, expected) in [
+            ("::ffff:203.0.113.9", "203.0.113.9"),
+            ("[::FFFF:203.0.113.9]:4711", "203.0.113.9"),
+            ("2001:DB8:0:0::1", "2001:db8::1"),
+            ("fe80::1%eth0", "10.0.0.1"),
+        ] {
+            assert_eq!(caller("10.0.0.1", &[("x-forwarded-for", hop)]), expected, "{hop}");
+        }
+        let mapped: SocketAddr = "[::ffff:203.0.113.9]:4711".parse().unwrap();
+        let mut extensions = Extensions::new();
+        extensions.insert(ConnectInfo(mapped));
+        assert_eq!(peer_of(&extensions), Some("203.0.113.9".parse().unwrap()));
+        assert_eq!(canonical(mapped).to_string(), "203.0.113.9:4711");
+    }
+
+    #[test]
     fn nonsense_in_the_list_is_named() {
-        for wrong in ["", "10.0.0.0/33", "10.0.0.0/", "fd00::/129", "example.com", "10.0.0.0/-1"] {
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "10.0.0.0/256",
+            "fd00::/129",
+            "example.com",
+            "10.0.0.0/-1",
+            "fe80::1%eth0",
+            "[::1]",
+            "127.0.0.1:80",
+            "::ffff:10.0.0.0/8",
+            "::ffff:10.0.0.0/95",
+            "::ffff:10.0.0.0/129",
+        ] {
             let error = TrustedProxies::parse([wrong]).unwrap_err();
             assert!(error.to_string().contains(wrong), "{error}");
         }

@@ -1,6 +1,7 @@
 //! The accept loop: connections are limited in number and in patience, and end when asked to.
 
 use crate::connection::{Limits, refuse, serve_connection};
+use crate::peer::canonical;
 use axum::Router;
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::io;
@@ -87,7 +88,7 @@ impl Server {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer, &router, &tasks, &shutdown, &cut),
+                Ok((stream, peer)) => self.admit(stream, canonical(peer), &router, &tasks, &shutdown, &cut),
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections; is the limit on open files too low?");

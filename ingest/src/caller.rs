@@ -32,6 +32,11 @@ impl Caller {
         self.principal.as_ref()?.actor.as_deref()
     }
 
+    /// Whether it is a service with a key, which may say where the events of others come from.
+    pub(crate) fn is_service(&self) -> bool {
+        self.principal.as_ref().is_some_and(|principal| principal.actor.is_none())
+    }
+
     /// How many bytes the fields add to an event.
     pub(crate) fn size_bytes(&self) -> usize {
         let field = |text: &Option<String>, name: &str| text.as_ref().map_or(0, |text| text.len() + name.len() + 6);

@@ -5,7 +5,7 @@ use crate::refusal::Refusal;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use tally_model::{EventFields, UnknownFields, parse_ms};
+use tally_model::{EventFields, UnknownFields, from_object, parse_ms};
 
 /// The fields of an event that `data` may hold.
 const DATA_FIELDS: &[&str] = &["actor_id", "ip", "user_agent", "duration_ms", "properties"];
@@ -35,7 +35,7 @@ struct CloudEvent<'a> {
 
 /// Reads one CloudEvent. As for other events only the shape is checked here.
 pub(crate) fn parse(json: &[u8]) -> Result<EventFields<'_>, Refusal> {
-    let event: CloudEvent<'_> = serde_json::from_slice(json).map_err(|error| Refusal::Shape(error.to_string()))?;
+    let event: CloudEvent<'_> = from_object(json).map_err(|error| Refusal::Shape(error.to_string()))?;
     if text("specversion", event.specversion)?.as_deref() != Some("1.0") {
         return Err(Refusal::field("specversion", "must be \"1.0\""));
     }
@@ -56,7 +56,8 @@ pub(crate) fn parse(json: &[u8]) -> Result<EventFields<'_>, Refusal> {
     fields.event_type = text("type", event.kind)?;
     fields.subject_id = text("subject", event.subject)?;
     if let Some(time) = text("time", event.time)? {
-        let moment = parse_ms(&time).ok_or_else(|| Refusal::field("time", "must be RFC 3339"))?;
+        let moment =
+            parse_ms(&time).ok_or_else(|| Refusal::field("time", "must be RFC 3339, like 2026-11-21T08:00:00.123Z"))?;
         fields.occurred_at_ms = Some(moment);
     }
     Ok(fields)

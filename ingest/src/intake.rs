@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use tally_access::{Action, Demands};
-use tally_model::{EventFields, REQUEST_HEADER, ReceiptKey, UnknownFields};
+use tally_model::{EventFields, REQUEST_HEADER, ReceiptKey, UnknownFields, from_object};
 use tally_streams::log::{Headers, partition_of};
 
 /// How much of an id that is none is repeated.
@@ -87,6 +87,7 @@ impl<'a> Intake<'a> {
         };
         self.fill(&mut fields)?;
         fields.check(self.now_ms)?;
+        self.check_origin(&fields)?;
         self.write(&fields, index);
         Ok(())
     }
@@ -97,6 +98,7 @@ impl<'a> Intake<'a> {
         'a: 'b,
     {
         let occurred_at_ms = *fields.occurred_at_ms.get_or_insert(self.now_ms);
+        fields.canonicalize_ip();
         self.pin(fields)?;
         if fields.ip.is_none() {
             fields.ip = self.caller.ip.as_deref().map(Cow::Borrowed);
@@ -117,23 +119,35 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// A user acts for nobody else, and from nowhere else.
+    /// A user acts for nobody else.
     fn pin<'b>(&self, fields: &mut EventFields<'b>) -> Result<(), Refusal>
     where
         'a: 'b,
     {
         let caller: &'a Caller = self.caller;
         let Some(actor) = caller.actor() else { return Ok(()) };
-        if fields.actor_id.get_or_insert(Cow::Borrowed(actor)) != actor {
-            return Err(Refusal::field(
+        match fields.actor_id.get_or_insert(Cow::Borrowed(actor)) == actor {
+            true => Ok(()),
+            false => Err(Refusal::field(
                 "actor_id",
                 "must be the `sub` of the token that sends it: a user acts for nobody else",
-            ));
+            )),
         }
-        if fields.ip.is_some() && fields.ip != caller.ip.as_deref().map(Cow::Borrowed) {
-            return Err(Refusal::field("ip", "is set by the door for a user: leave it out"));
+    }
+
+    /// Whoever is no service with a key acts from where they are.
+    fn check_origin(&self, fields: &EventFields<'_>) -> Result<(), Refusal> {
+        if self.caller.is_service() {
+            return Ok(());
         }
-        Ok(())
+        let said = [("ip", &fields.ip, &self.caller.ip), ("user_agent", &fields.user_agent, &self.caller.user_agent)];
+        match said.into_iter().find(|(_, said, own)| said.is_some() && said.as_deref() != own.as_deref()) {
+            None => Ok(()),
+            Some((field, ..)) => Err(Refusal::field(
+                field,
+                "is set by the door: leave it out; only a service with a key (`--keys`) may say it of others",
+            )),
+        }
     }
 
     fn write(&mut self, fields: &EventFields<'_>, index: usize) {
@@ -179,7 +193,7 @@ pub(crate) fn event_id_of(json: &[u8]) -> Option<String> {
         #[serde(borrow, alias = "id")]
         event_id: Option<&'a RawValue>,
     }
-    let named: Named<'_> = serde_json::from_slice(json).ok()?;
+    let named: Named<'_> = from_object(json).ok()?;
     let id: String = serde_json::from_str(named.event_id?.get()).ok()?;
     Some(shorten(&id, EVENT_ID_BYTES_MAX).into_owned())
 }

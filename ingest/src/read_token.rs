@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tally_access::Principal;
 use tally_http::{ApiProblem, MediaType, read_body};
-use tally_model::{EventFields, ReadToken, ReceiptKey, Scalar, check_actor_id, check_subject_id, format_ms};
+use tally_model::{
+    EventFields, ReadToken, ReceiptKey, Scalar, check_actor_id, check_subject_id, format_ms, from_object,
+};
 use utoipa::ToSchema;
 
 /// The type of event that carries tokens.
@@ -74,7 +76,7 @@ pub(crate) async fn post_read_token(
         return Err(ApiProblem::unsupported_media_type(format!("This is {}", media.as_str()), &[JSON]));
     }
     let body = without_bom(read_body(&parts.headers, body, BODY_BYTES_MAX, |_| Ok(())).await?);
-    let opened: PageOpened = serde_json::from_slice(&body)
+    let opened: PageOpened = from_object(&body)
         .map_err(|error| ApiProblem::bad_request(format!("The body is no page that is opened: {error}.")))?;
     let wrong = |name: &str| {
         let name = name.to_owned();

@@ -104,8 +104,8 @@ fn subject_id(what: &str) -> Value {
 
 fn occurred_at() -> Value {
     json!({
-        "description": "When: RFC 3339, or milliseconds since 1970. At most 5 minutes ahead of the server's clock; by \
-                        default now.",
+        "description": "When: RFC 3339, or milliseconds since 1970; ten digits count seconds and are refused. At most 5 \
+                        minutes ahead of the server's clock; by default now.",
         "oneOf": [
             {"type": "string", "format": "date-time", "example": "2026-11-21T08:00:00.123Z"},
             {"type": "integer", "format": "int64", "minimum": 0, "example": 1_795_248_000_123_i64},
@@ -117,7 +117,8 @@ fn ip() -> Value {
     json!({
         "type": "string",
         "format": "ip",
-        "description": "From where: an IPv4 or IPv6 address; by default the caller's.",
+        "description": "From where: an IPv4 or IPv6 address; by default the caller's. Only a service with a key may send \
+                        another.",
         "example": "203.0.113.9",
     })
 }
@@ -125,7 +126,10 @@ fn ip() -> Value {
 fn user_agent() -> Value {
     json!({
         "type": "string",
-        "description": format!("With what, in at most {USER_AGENT_BYTES_MAX} bytes of UTF-8; by default the caller's."),
+        "description": format!(
+            "With what, in at most {USER_AGENT_BYTES_MAX} bytes of UTF-8; by default the caller's. Only a service with a key \
+             may send another."
+        ),
         "maxLength": USER_AGENT_BYTES_MAX,
         "x-utf8-bytes-max": USER_AGENT_BYTES_MAX,
     })

@@ -2,7 +2,7 @@
 
 mod fixture;
 
-use fixture::{Bed, NOW_MS, PARTITIONS, event, receipt_key, request};
+use fixture::{Bed, NOW_MS, PARTITIONS, event, receipt_key, request, service};
 use serde_json::json;
 use std::sync::atomic::Ordering;
 use tally_model::{REQUEST_HEADER, Receipt};
@@ -110,6 +110,7 @@ async fn what_is_missing_is_filled_in_and_what_was_sent_stays() {
     let bare = r#"{"event_id":"e","type":"like","actor_id":"u","subject_id":"a:1"}"#;
     let full = r#"{"event_id":"e","type":"like","actor_id":"u","subject_id":"a:1","ip":"::1","user_agent":"mine"}"#;
     let mut request = request("application/json", format!("[{bare},{full}]"));
+    request.extensions_mut().insert(service());
     request.headers_mut().insert("user-agent", "theirs \"quoted\"".parse().unwrap());
     request.headers_mut().insert("x-forwarded-for", "1.1.1.1".parse().unwrap());
     assert_eq!(bed.send(request).await.status, 202);
@@ -140,7 +141,7 @@ async fn anonymous_actors_keep_their_name_for_a_day() {
     let mut names = Vec::new();
     for (ip, at_ms) in [("1.1.1.1", 0), ("1.1.1.1", 3_600_000), ("1.1.1.1", day_ms), ("2.2.2.2", 0)] {
         bed.now_ms.store(NOW_MS + at_ms, Ordering::Relaxed);
-        assert_eq!(bed.post(view(ip)).await.status, 202);
+        assert_eq!(bed.post_as_service(view(ip)).await.status, 202);
         let record = bed.appended().remove(0);
         let value: serde_json::Value = serde_json::from_str(text(&record)).unwrap();
         assert_eq!(record.key.as_deref(), value["actor_id"].as_str().map(str::as_bytes));
@@ -153,6 +154,6 @@ async fn anonymous_actors_keep_their_name_for_a_day() {
     // An event that carries its time keeps its actor, whenever it is sent again.
     let dated = view("1.1.1.1").replace('}', &format!(",\"occurred_at\":{NOW_MS}}}"));
     bed.now_ms.store(NOW_MS + day_ms, Ordering::Relaxed);
-    bed.post(dated).await;
+    bed.post_as_service(dated).await;
     assert_eq!(bed.values()[0]["actor_id"], names[0]);
 }

@@ -1,5 +1,6 @@
 //! An event that has passed the rules.
 
+use crate::canonical_ip;
 use crate::fields::{EventError, EventFields, UnknownFields};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
@@ -114,7 +115,8 @@ impl Event {
             actor_id: fields.actor_id.as_deref().ok_or_else(required("actor_id"))?.into(),
             subject_id: fields.subject_id.as_deref().ok_or_else(required("subject_id"))?.into(),
             occurred_at_ms: fields.occurred_at_ms.unwrap_or(now_ms),
-            ip: fields.ip.as_deref().map(Into::into),
+            // Services that write to the topic spell it as they like.
+            ip: fields.ip.as_deref().map(|ip| canonical_ip(ip).unwrap_or(Cow::Borrowed(ip)).into()),
             user_agent: fields.user_agent.as_deref().map(Into::into),
             duration_ms: fields.duration_ms,
             properties: fields.parse_properties()?,
@@ -151,6 +153,16 @@ mod tests {
             let mut written = Vec::new();
             Event::from_log(json.as_bytes(), 99).unwrap().write_json(&mut written);
             assert_eq!(String::from_utf8_lossy(&written), json);
+        }
+    }
+
+    #[test]
+    fn an_address_has_one_spelling() {
+        for (sent, read) in
+            [("::ffff:203.0.113.9", "203.0.113.9"), ("2001:DB8:0::1", "2001:db8::1"), ("192.0.2.1", "192.0.2.1")]
+        {
+            let json = format!(r#"{{"event_id":"e","type":"like","actor_id":"u","subject_id":"a:1","ip":"{sent}"}}"#);
+            assert_eq!(Event::from_log(json.as_bytes(), 77).unwrap().ip.as_deref(), Some(read), "{sent}");
         }
     }
 

@@ -1,14 +1,14 @@
 //! An event as somebody sent it: borrowed fields, parsed and checked by one set of rules.
 
 use crate::event::{MAX_AHEAD_MS, Scalar};
+use crate::moment::Moment;
 use crate::properties;
-use crate::{check_actor_id, check_event_id, check_event_type, check_subject_id, parse_ms};
+use crate::{canonical_ip, check_actor_id, check_event_id, check_event_type, check_subject_id};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 
 /// The longest stay on a page: a day.
 pub const DURATION_MS_MAX: i64 = 86_400_000;
@@ -98,7 +98,7 @@ impl<'a> EventFields<'a> {
                 return Err(EventError::field("occurred_at", "lies more than 5 minutes ahead of the server's clock"));
             }
         }
-        if self.ip.as_deref().is_some_and(|ip| ip.parse::<IpAddr>().is_err()) {
+        if self.ip.as_deref().is_some_and(|ip| canonical_ip(ip).is_none()) {
             return Err(EventError::field("ip", "must be an IPv4 or IPv6 address"));
         }
         if self.user_agent.as_deref().is_some_and(|agent| agent.len() > USER_AGENT_BYTES_MAX) {
@@ -114,6 +114,13 @@ impl<'a> EventFields<'a> {
             _ => {}
         }
         self.parse_properties().map(drop)
+    }
+
+    /// Writes `ip` in the one spelling that an address has here.
+    pub fn canonicalize_ip(&mut self) {
+        if let Some(Cow::Owned(ip)) = self.ip.as_deref().and_then(canonical_ip) {
+            self.ip = Some(Cow::Owned(ip));
+        }
     }
 
     /// The properties, checked.
@@ -220,7 +227,10 @@ impl<'de> Visitor<'de> for Fields {
                 "type" => set(&mut map, &mut fields.event_type, "type", |Text(t)| t)?,
                 "actor_id" => set(&mut map, &mut fields.actor_id, "actor_id", |Text(t)| t)?,
                 "subject_id" => set(&mut map, &mut fields.subject_id, "subject_id", |Text(t)| t)?,
-                "occurred_at" => set(&mut map, &mut fields.occurred_at_ms, "occurred_at", |Moment(t)| t)?,
+                "occurred_at" if self.0 == UnknownFields::Refuse => {
+                    set(&mut map, &mut fields.occurred_at_ms, "occurred_at", |Moment::<true>(t)| t)?
+                }
+                "occurred_at" => set(&mut map, &mut fields.occurred_at_ms, "occurred_at", |Moment::<false>(t)| t)?,
                 "ip" => set(&mut map, &mut fields.ip, "ip", |Text(t)| t)?,
                 "user_agent" => set(&mut map, &mut fields.user_agent, "user_agent", |Text(t)| t)?,
                 "duration_ms" => set(&mut map, &mut fields.duration_ms, "duration_ms", |Whole(t)| t)?,
@@ -271,31 +281,6 @@ impl<'de> de::Deserialize<'de> for Text<'de> {
     }
 }
 
-/// RFC 3339 or whole milliseconds.
-struct Moment(i64);
-
-impl<'de> de::Deserialize<'de> for Moment {
-    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
-        struct AnyMoment;
-        impl Visitor<'_> for AnyMoment {
-            type Value = Moment;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("RFC 3339 or whole milliseconds since 1970")
-            }
-            fn visit_i64<E: de::Error>(self, ms: i64) -> Result<Moment, E> {
-                Ok(Moment(ms))
-            }
-            fn visit_u64<E: de::Error>(self, ms: u64) -> Result<Moment, E> {
-                Ok(Moment(i64::try_from(ms).unwrap_or(i64::MAX)))
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Moment, E> {
-                parse_ms(text).map(Moment).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
-        }
-        de.deserialize_any(AnyMoment)
-    }
-}
-
 /// A whole number.
 struct Whole(i64);
 
@@ -340,6 +325,14 @@ mod tests {
             (&GOOD.replace("like", "LIKE"), "`type` must be"),
             (&GOOD.replace("1795247999000", "1795249999000"), "`occurred_at` lies more than 5 minutes ahead"),
             (&GOOD.replace("1795247999000", "-1"), "`occurred_at` must not lie before 1970"),
+            (&GOOD.replace("1795247999000", "1795247999"), "`occurred_at`: 1795247999 counts seconds; send"),
+            (&GOOD.replace("1795247999000", "1000000000"), "milliseconds, 1000000000000, or RFC 3339"),
+            (&GOOD.replace("1795247999000", "9999999999"), "`occurred_at`: 9999999999 counts seconds"),
+            (&GOOD.replace("1795247999000", "1795247999000000"), "counts micro- or nanoseconds; send milliseconds"),
+            (&GOOD.replace("1795247999000", "1795247999000000000"), "counts micro- or nanoseconds"),
+            (&GOOD.replace("1795247999000", "18446744073709551615"), "counts micro- or nanoseconds"),
+            (&GOOD.replace("1795247999000", "\"1795247999\""), "`occurred_at`: invalid value"),
+            (&GOOD.replace("1795247999000", "\"2026-11-21T08:00:00,5Z\""), "`occurred_at`: invalid value"),
             (&GOOD.replace("1795247999000", "\"soon\""), "`occurred_at`: invalid value"),
             (&GOOD.replace("1795247999000", "1.5"), "`occurred_at`: invalid type"),
             (&GOOD.replace("like", "read"), "`duration_ms` is required"),
@@ -355,6 +348,19 @@ mod tests {
         for (json, expected) in cases {
             let error = check(json).expect_err(json);
             assert!(error.contains(expected), "{json}\n  said: {error}\n  not:  {expected}");
+        }
+    }
+
+    #[test]
+    fn only_at_the_door_a_time_may_not_count_seconds() {
+        for time in ["1795247999", "999999999", "10000000000", "\"1970-02-01T00:00:00Z\""] {
+            let json = GOOD.replace("1795247999000", time);
+            let read = |unknown| EventFields::parse(json.as_bytes(), unknown).is_ok();
+            assert_eq!(
+                (read(UnknownFields::Refuse), read(UnknownFields::Ignore)),
+                (time != "1795247999", true),
+                "{time}"
+            );
         }
     }
 

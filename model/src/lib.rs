@@ -2,6 +2,7 @@
 //! wire formats and their limits. No I/O, no clock; everything a stranger sent is checked here, by one set of rules
 //! for the door and for those who write to the topic themselves.
 
+mod address;
 mod change;
 mod containment;
 mod counters;
@@ -9,6 +10,8 @@ mod event;
 mod fields;
 mod hex;
 mod ids;
+mod json;
+mod moment;
 mod problem;
 mod progress;
 mod properties;
@@ -22,6 +25,7 @@ mod time;
 mod top;
 mod verdict;
 
+pub use address::{canonical_ip, source_of};
 pub use change::{
     Change, ChangeBody, ChangesEncoder, Delta, Minute, SubjectChanges, Visitors, WireError, decode_changes,
     grouped_metric,
@@ -36,6 +40,7 @@ pub use ids::{
     SUBJECT_ID_PATTERN, check_actor_id, check_event_id, check_event_type, check_subject_id, check_subject_kind,
     subject_kind,
 };
+pub use json::{Object, from_object};
 pub use problem::Problem;
 pub use progress::{OutputCommit, PROGRESS_HEADER, PROGRESS_KEY_PREFIX, ProgressMark, RootPosition, TaskProgress};
 pub use properties::{PROPERTIES_BYTES_MAX, PROPERTIES_MAX};
@@ -45,7 +50,7 @@ pub use read_token::ReadToken;
 pub use receipt::{Receipt, ReceiptError, ReceiptKey};
 pub use roots::Roots;
 pub use sequence::{MAC_HEADER, SEQ_HEADER, SequenceError, SequenceKey};
-pub use time::{format_ms, parse_ms};
+pub use time::{format_ms, looks_like_seconds, parse_ms};
 pub use top::{PartitionTop, decode_tops, encode_tops, holds_tops};
 pub use verdict::{Verdict, VerdictKind};
 

@@ -10,7 +10,9 @@ use std::sync::Arc;
 /// What tells such a body from one of changes.
 const MARK: u8 = 0;
 /// What follows the mark. A reader refuses greater ones.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
+/// What follows it where every score fits 64 bits: there both forms are the same bytes, which older programs read.
+const FORM_64: u8 = 1;
 
 /// The first subjects of one partition.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +26,7 @@ pub struct PartitionTop {
     pub epoch: i64,
     /// The subjects, all there are up to the board's length: by score descending, then by id ascending. Scores in
     /// thousandths, greater than 0.
-    pub items: Vec<(Arc<str>, i64)>,
+    pub items: Vec<(Arc<str>, i128)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -33,7 +35,7 @@ struct Entry<'a> {
     partition: u32,
     epoch: i64,
     #[serde(borrow)]
-    items: Vec<(&'a str, i64)>,
+    items: Vec<(&'a str, i128)>,
 }
 
 /// Whether a body holds tops.
@@ -47,14 +49,19 @@ pub fn encode_tops<'a>(
     bytes_max: usize,
     mut emit: impl FnMut(Vec<u8>),
 ) {
-    let mut body = vec![MARK, FORM];
+    let mut body = vec![MARK, FORM_64];
     for PartitionTop { board, partition, epoch, items } in tops {
         let items = items.iter().map(|(subject_id, score)| (&**subject_id, *score)).collect();
         let entry = Entry { board, partition: *partition, epoch: *epoch, items };
         // Only a failing writer fails here, and a vector does not.
         body = postcard::to_extend(&entry, body).unwrap_or_default();
+        if let Some(form) = body.get_mut(1)
+            && entry.items.iter().any(|(_, score)| i64::try_from(*score).is_err())
+        {
+            *form = FORM;
+        }
         if body.len() >= bytes_max {
-            emit(std::mem::replace(&mut body, vec![MARK, FORM]));
+            emit(std::mem::replace(&mut body, vec![MARK, FORM_64]));
         }
     }
     if body.len() > 2 {
@@ -65,7 +72,7 @@ pub fn encode_tops<'a>(
 /// Unpacks a body.
 pub fn decode_tops(body: &[u8], mut each: impl FnMut(PartitionTop)) -> Result<(), WireError> {
     let mut rest = match body {
-        [MARK, FORM, rest @ ..] => rest,
+        [MARK, FORM_64..=FORM, rest @ ..] => rest,
         [MARK, form, ..] => {
             let reason = format!("tops in form {form}, and this program reads up to {FORM}: run a newer one");
             return Err(WireError(reason));
@@ -111,6 +118,18 @@ mod tests {
     }
 
     #[test]
+    fn scores_beyond_64_bits_have_a_form_of_their_own() {
+        let greatest = PartitionTop { items: vec![("a:1".into(), i128::MAX), ("a:2".into(), 5)], ..top("hot") };
+        let just = PartitionTop { items: vec![("a:1".into(), i64::MAX.into())], ..top("hot") };
+        let bodies = encode(&[just.clone(), greatest.clone(), just.clone()], 1);
+        assert_eq!(bodies.iter().map(|body| body[1]).collect::<Vec<_>>(), [1, 2, 1]);
+        assert_eq!(decode(&bodies), [just.clone(), greatest, just]);
+        let golden =
+            [b"\x00\x02\x03hot\x03\xd2\x92\x0a\x02\x03a:1".as_slice(), &[0xfe], &[0xff; 17], b"\x03\x03a:2\x0a"];
+        assert_eq!(bodies[1], golden.concat());
+    }
+
+    #[test]
     fn many_are_cut_into_bodies_and_all_come_out() {
         let tops: Vec<_> = (0..50).map(|i| top(&format!("board{i}"))).collect();
         let bodies = encode(&tops, 100);
@@ -132,7 +151,8 @@ mod tests {
             assert!(decode_tops(&body[..len], drop).is_err(), "cut at {len}");
         }
         assert!(decode_tops(&[body.as_slice(), b"x"].concat(), drop).is_err());
-        assert!(decode_tops(b"\x00\x02", drop).unwrap_err().to_string().contains("form 2"));
+        assert!(decode_tops(b"\x00\x03", drop).unwrap_err().to_string().contains("form 3"));
+        assert!(decode_tops(b"\x00\x00", drop).is_err());
         assert!(decode_tops(b"\x01\x05likes", drop).is_err());
     }
 }

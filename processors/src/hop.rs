@@ -109,7 +109,7 @@ mod tests {
         Item::Change(Change { subject_id: subject_id.into(), metric: "likes".into(), body })
     }
 
-    fn top(board: &str, score: i64) -> Item {
+    fn top(board: &str, score: i128) -> Item {
         let items = vec![("article:7".into(), score)];
         Item::Top(PartitionTop { board: board.into(), partition: 2, epoch: 0, items })
     }

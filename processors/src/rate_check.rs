@@ -14,12 +14,15 @@ use crate::item::{Action, Actions, Item};
 use crate::toggle::Toggle;
 use serde::Deserialize;
 use std::any::Any;
-use tally_model::{Event, VerdictKind};
+use std::borrow::Cow;
+use tally_model::{Event, VerdictKind, source_of};
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::store::{Hash128, StoreHandle, WindowStore};
 use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, ParamError, Params, StoreSpec};
 
 const MINUTE_MS: i64 = 60_000;
+/// As at the door.
+const IPV6_PREFIX_BITS: u8 = 64;
 
 /// How many passed, by rule, key and window.
 type Passed = WindowStore<Hash128, u32, MINUTE_MS>;
@@ -52,6 +55,9 @@ pub struct Rule {
     /// How far back an event's own time may choose its window; 0s by default, `late_after` at most.
     #[serde(default)]
     pub grace: Option<ConfigDuration>,
+    /// With `ip`: addresses of IPv6 with the same first so many bits count as one; 64 by default, 128 for each alone.
+    #[serde(default)]
+    pub ipv6_prefix: Option<u8>,
 }
 
 /// A field that a rule counts by.
@@ -80,12 +86,12 @@ pub enum Excess {
 }
 
 impl KeyField {
-    fn of(self, event: &Event) -> Option<&str> {
+    fn of(self, event: &Event, ipv6_prefix_bits: u8) -> Option<Cow<'_, str>> {
         match self {
-            Self::ActorId => Some(&event.actor_id),
-            Self::SubjectId => Some(&event.subject_id),
-            Self::Ip => event.ip.as_deref(),
-            Self::Type => Some(&event.event_type),
+            Self::ActorId => Some(Cow::Borrowed(&event.actor_id)),
+            Self::SubjectId => Some(Cow::Borrowed(&event.subject_id)),
+            Self::Ip => event.ip.as_deref().map(|ip| source_of(ip, ipv6_prefix_bits)),
+            Self::Type => Some(Cow::Borrowed(&event.event_type)),
         }
     }
 }
@@ -117,6 +123,11 @@ pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>,
         }
         if rule.max == 0 {
             wrong("max", "must be at least 1");
+        }
+        if rule.ipv6_prefix.is_some_and(|bits| !(1..=128).contains(&bits)) {
+            wrong("ipv6_prefix", "must be from 1 to 128");
+        } else if rule.ipv6_prefix.is_some() && !rule.by.contains(&KeyField::Ip) {
+            wrong("ipv6_prefix", "goes with `ip` in `by`, which this rule does not count by");
         }
         if !(1_000..=86_400_000).contains(&rule.per.0.as_millis()) {
             wrong("per", "must be 1s to 24h");
@@ -252,11 +263,13 @@ fn window(rule: &Rule, action: &Action, append_time_ms: i64, hash_seed: u64) -> 
     let grace_ms = rule.grace.map_or(0, |grace| grace.0.as_millis() as i64);
     let per_ms = rule.per.0.as_millis() as i64;
     let window = action.effective_ms.max(append_time_ms - grace_ms).div_euclid(per_ms);
-    let window_bytes = window.to_le_bytes();
-    let mut parts: [&[u8]; 6] = [rule.name.as_bytes(), &window_bytes, &[], &[], &[], &[]];
-    for (part, field) in parts[2..].iter_mut().zip(&rule.by) {
-        *part = field.of(&action.event)?.as_bytes();
+    let (window_bytes, prefix_bits) = (window.to_le_bytes(), rule.ipv6_prefix.unwrap_or(IPV6_PREFIX_BITS));
+    let mut fields: [Cow<'_, str>; 4] = Default::default();
+    for (place, field) in fields.iter_mut().zip(&rule.by) {
+        *place = field.of(&action.event, prefix_bits)?;
     }
+    let [a, b, c, d] = fields.each_ref().map(|field| field.as_bytes());
+    let parts: [&[u8]; 6] = [rule.name.as_bytes(), &window_bytes, a, b, c, d];
     Some((Hash128::of(hash_seed, &parts), (window + 1) * per_ms + grace_ms))
 }
 

@@ -98,6 +98,34 @@ fn the_sixty_first_event_of_ten_seconds_is_limited_whatever_time_it_claims() {
 }
 
 #[test]
+fn a_rule_by_address_counts_a_network_of_ipv6_once_and_every_spelling_as_one() {
+    let limited = |prefix: &str, ips: &[&str]| {
+        let rule = format!("{{ name: address, by: [ip], events: [share], max: 1, per: 10s{prefix} }},");
+        let text = SHIPPED.replace("rules: [", &format!("rules: [ {rule}"));
+        let topology = Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"));
+        let mut driver = TopologyTestDriver::new(topology);
+        for (n, ip) in ips.iter().enumerate() {
+            let mut share = event(&format!("e{n}"), "share", &format!("u{n}"), "article:7", NOON);
+            share["ip"] = json!(ip);
+            pipe(&mut driver, share, NOON + 1);
+        }
+        verdicts(&mut driver).into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+    };
+    let mapped = ["203.0.113.9", "::ffff:203.0.113.9", "::FFFF:CB00:7109", "203.0.113.8"];
+    assert_eq!(limited("", &mapped), ["e1", "e2"]);
+    let networks = ["2001:db8::1", "2001:DB8:0:0::2", "2001:db8:0:1::1", "2001:db8:1::1"];
+    assert_eq!(limited("", &networks), ["e1"]);
+    assert_eq!(limited(", ipv6_prefix: 48", &networks), ["e1", "e2"]);
+    assert_eq!(limited(", ipv6_prefix: 128", &["2001:db8::1", "2001:db8::2", "2001:0db8:0::1"]), ["e2"]);
+    for (prefix, by, error) in [("0", "ip", "must be from 1 to 128"), ("64", "actor_id", "goes with `ip` in `by`")] {
+        let rule = format!("{{ name: x, by: [{by}], events: [share], max: 1, per: 10s, ipv6_prefix: {prefix} }},");
+        let text = SHIPPED.replace("rules: [", &format!("rules: [ {rule}"));
+        let refused = Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).err().unwrap().to_string();
+        assert!(refused.contains(error) && refused.contains("topology.yaml:"), "{refused}");
+    }
+}
+
+#[test]
 fn the_latest_effective_time_decides_a_toggle() {
     let mut driver = driver();
     let mut append_time_ms = NOON + 60_000;

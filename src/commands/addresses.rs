@@ -282,12 +282,33 @@ fn brokers(rest: &str) -> Result<String, Failure> {
 fn database<'a>(flag: &str, url: &'a str) -> Result<&'a str, Failure> {
     match url.split_once(':') {
         Some(("sqlite", rest)) if !rest.is_empty() => Ok(url),
-        Some(("mysql", rest)) if rest.starts_with("//") => Ok(url),
+        Some(("mysql", rest)) if rest.starts_with("//") => match unknown_option(rest) {
+            Some(name) => Err(Failure::usage(format!(
+                "{flag} mysql://…: `?{name}` is not known; known are {}",
+                MYSQL_OPTIONS.join(", ")
+            ))),
+            None => Ok(url),
+        },
         _ => {
             let form = "`sqlite:FILE` or `mysql://user:password@host[:port]/db`";
             Err(Failure::usage(format!("{flag} {}: not known; use {form}", shown(url))))
         }
     }
+}
+
+/// What may follow the `?` of a MySQL address. The driver passes over others in silence.
+const MYSQL_OPTIONS: &[&str] =
+    &["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "collation", "socket", "statement-cache-capacity", "time-zone"];
+
+/// An option of an address that nobody knows. Names are taken with and without hyphens.
+fn unknown_option(address: &str) -> Option<&str> {
+    let (_, query) = address.rsplit_once('@').map_or(address, |(_, rest)| rest).split_once('?')?;
+    let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or(pair)).filter(|name| !name.is_empty());
+    let is_known = |name: &str| {
+        let without_hyphens = ["sslmode", "sslca", "sslcert", "sslkey", "timezone"];
+        MYSQL_OPTIONS.contains(&name) || without_hyphens.contains(&name)
+    };
+    names.into_iter().find(|name| !is_known(name))
 }
 
 /// What of an address may be shown. Where it may hold a password that is its scheme.
@@ -320,7 +341,12 @@ mod tests {
 
     #[test]
     fn a_scheme_that_is_not_known_is_refused_without_its_password() {
-        for url in ["sqlite:./data/tally.db", "mysql://u:secret@h/db"] {
+        for url in [
+            "sqlite:./data/tally.db",
+            "mysql://u:secret@h/db",
+            "mysql://u:se?cret@h/db?ssl-mode=VERIFY_CA&sslca=ca.pem",
+            "mysql://h/db?",
+        ] {
             assert_eq!(database("--database", url).ok(), Some(url));
         }
         for (url, shown) in [
@@ -333,6 +359,17 @@ mod tests {
             let Err(Failure::Usage(refused)) = database("--database-read", url) else { panic!("{url}") };
             let expected = format!("--database-read {shown}: not known; use `sqlite:FILE` or `mysql://");
             assert!(refused.starts_with(&expected) && !refused.contains("secret"), "{refused}");
+        }
+        for (url, name) in [
+            ("mysql://u:secret@h/db?tls=true", "tls"),
+            ("mysql://u:secret@h/db?ssl-mode=REQUIRED&sslmod=x", "sslmod"),
+            ("mysql://u:secret@h/db?charset=latin1", "charset"),
+        ] {
+            let Err(Failure::Usage(refused)) = database("--database", url) else { panic!("{url}") };
+            assert!(
+                refused.starts_with(&format!("--database mysql://…: `?{name}` is not known; known are")),
+                "{refused}"
+            );
         }
     }
 

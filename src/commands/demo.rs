@@ -39,7 +39,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     events: Option<u64>,
     /// Send nothing: write the events to a file, for `tally send`; `-` is standard output
-    #[arg(long, value_name = "FILE", requires = "events", conflicts_with_all = ["rate", "seconds"])]
+    #[arg(long, value_name = "FILE", requires = "events", conflicts_with_all = ["rate", "seconds", "give_up"])]
     write: Option<PathBuf>,
     /// How the workload is made up: a small town by default, and what the large runs use with --write
     #[arg(long, value_enum)]
@@ -87,6 +87,12 @@ impl ShapeName {
 /// Sends until told to stop, or writes a file.
 pub fn run(args: DemoArgs) -> Result<(), Failure> {
     if let Some(path) = &args.write {
+        // The environment may say them for other commands.
+        let said = std::env::args().find(|arg| ["--to", "--api-key"].iter().any(|flag| is_flag(arg, flag)));
+        if let Some(flag) = said {
+            let flag = flag.split('=').next().unwrap_or_default();
+            return Err(Failure::usage(format!("{flag}: with --write nothing is sent: leave out one of them")));
+        }
         return write(&args, path);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::no)?;
@@ -113,6 +119,10 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     });
     println!("{}", report.summary());
     outcome
+}
+
+fn is_flag(arg: &str, flag: &str) -> bool {
+    arg.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }
 
 fn write(args: &DemoArgs, path: &Path) -> Result<(), Failure> {

@@ -19,7 +19,7 @@ pub struct KeyArgs {
     /// What the key is called, in the file: letters, digits, `-`, `.`, `_`
     #[arg(long, value_name = "NAME")]
     name: String,
-    /// What it may do: write, read, admin; may be given again
+    /// What it may do: write, read, admin, metrics; may be given again
     #[arg(long, value_name = "SCOPE", value_delimiter = ',', required = true, value_parser = scope)]
     scope: Vec<Scope>,
     /// Until when: a time like 2027-01-31T00:00:00Z, or how long from now, like 90d
@@ -61,6 +61,12 @@ pub fn run(args: KeyArgs) -> Result<(), Failure> {
         events_per_minute: args.events_per_minute,
         per_actor_per_minute: args.per_actor_per_minute,
     };
+    let of_events = [("events", args.events_per_minute), ("per-actor", args.per_actor_per_minute)];
+    if let Some((what, _)) = of_events.iter().find(|(_, limit)| limit.is_some())
+        && !args.scope.contains(&Scope::Write)
+    {
+        return Err(Failure::usage(format!("--{what}-per-minute: without `--scope write` this key sends no events")));
+    }
     let minted = mint(&args.name, &args.scope, args.expires, &limits);
     let MintedKey { key, entry } = minted.map_err(|e| Failure::no(format!("the system gives no random bytes: {e}")))?;
     KeyRing::parse(&entry).map_err(|_| {

@@ -4,6 +4,7 @@ use super::Failure;
 use super::addresses::{IngestPlace, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
 use crate::process::{Roles, serve};
 use clap::Args;
+use tally_http::TrustedProxies;
 
 /// What holds for callers, at the door and where they write to the database.
 #[derive(Args, Clone, Debug)]
@@ -11,12 +12,47 @@ pub struct CallerArgs {
     /// Proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas
     #[arg(long, env = "TALLY_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<String>,
-    /// How much one actor may switch on and off (like, unlike, follow, collect, …) from one address in a minute; 0: no limit
-    #[arg(long, env = "TALLY_LIMIT_ACTOR", value_name = "N", default_value_t = 600)]
-    pub limit_actor: u32,
-    /// How many events and collects may come from one address in a minute; 0: no limit
-    #[arg(long, env = "TALLY_LIMIT_IP", value_name = "N", default_value_t = 0)]
-    pub limit_ip: u32,
+    /// How much one actor may switch on and off (like, unlike, follow, collect, …) from one address in a minute; 600 by
+    /// default; 0: no limit
+    #[arg(long, env = "TALLY_LIMIT_ACTOR", value_name = "N")]
+    pub limit_actor: Option<u32>,
+    /// How many events and collects may come from one address in a minute; by default, and with 0, there is no limit
+    #[arg(long, env = "TALLY_LIMIT_IP", value_name = "N")]
+    pub limit_ip: Option<u32>,
+    /// For these limits, addresses of IPv6 count as one where so many of their first bits are the same; 64 by default
+    #[arg(long, env = "TALLY_LIMIT_IPV6_PREFIX", value_name = "BITS", value_parser = clap::value_parser!(u8).range(1..=128))]
+    pub limit_ipv6_prefix: Option<u8>,
+}
+
+/// Switches a minute of one actor from one address, where nobody says otherwise.
+const LIMIT_ACTOR: u32 = 600;
+
+impl CallerArgs {
+    /// Switches a minute of one actor from one address; None without end.
+    pub fn per_actor(&self) -> Option<u32> {
+        Some(self.limit_actor.unwrap_or(LIMIT_ACTOR)).filter(|limit| *limit > 0)
+    }
+
+    /// Actions a minute from one address; None without end.
+    pub fn per_ip(&self) -> Option<u32> {
+        self.limit_ip.filter(|limit| *limit > 0)
+    }
+
+    /// The proxies whose word is taken.
+    pub fn proxies(&self) -> Result<TrustedProxies, Failure> {
+        TrustedProxies::parse(&self.trusted_proxy).map_err(|e| Failure::usage(format!("--trusted-proxy: {e}")))
+    }
+
+    /// An option that was given; None where there is none.
+    pub fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--trusted-proxy", !self.trusted_proxy.is_empty()),
+            ("--limit-actor", self.limit_actor.is_some()),
+            ("--limit-ip", self.limit_ip.is_some()),
+            ("--limit-ipv6-prefix", self.limit_ipv6_prefix.is_some()),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
 }
 
 /// How a door is set up.

@@ -3,7 +3,7 @@
 use super::Site;
 use crate::commands::{CacheAddress, CallerArgs, DoorArgs, Failure, cache};
 use std::sync::Arc;
-use tally_access::{AccessMetrics, ActionLimits, Buckets, SharedBuckets};
+use tally_access::{AccessMetrics, ActionLimits, Buckets, IPV6_PREFIX_BITS, SharedBuckets};
 use tally_http::TrustedProxies;
 use tally_ingest::{Door, DoorConfig, EventTypes};
 use tally_processors::{event_types, owned_toggle, switches};
@@ -24,15 +24,15 @@ pub fn caller_rules(
     cache_url: &str,
     metrics: &AccessMetrics,
 ) -> Result<CallerRules, Failure> {
-    let trusted_proxies = TrustedProxies::parse(&args.trusted_proxy)
-        .map_err(|e| Failure::usage(format!("--trusted-proxy: {e}: name addresses or networks, like 10.0.0.0/8")))?;
+    let trusted_proxies = args.proxies()?;
     let shared = match cache("--cache", cache_url)? {
         CacheAddress::Memory => None,
         CacheAddress::Redis(address) => Some((SharedBuckets::new(address), site.control.hash_seed())),
     };
     let limits = ActionLimits {
-        per_ip: Some(args.limit_ip),
-        per_actor: Some(args.limit_actor),
+        per_ip: args.per_ip(),
+        per_actor: args.per_actor(),
+        ipv6_prefix_bits: args.limit_ipv6_prefix.unwrap_or(IPV6_PREFIX_BITS),
         switches: switches(&site.topology).into_iter().collect(),
         buckets: Arc::new(Buckets::new(shared, metrics.clone())),
     };

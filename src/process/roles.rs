@@ -1,8 +1,11 @@
 //! What a process is there for: all four roles, or one of them.
 
 use crate::commands::{
-    CallerArgs, DoorArgs, Failure, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, StreamArgs, cache,
+    CacheAddress, CallerArgs, DoorArgs, Failure, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs,
+    StreamArgs, cache,
 };
+use tally_processors::{Actions, event_types, owned_toggle};
+use tally_streams::topology::Topology;
 
 /// The roles of a process, each with its arguments.
 #[derive(Clone)]
@@ -53,8 +56,22 @@ impl Roles {
                 self.site.log
             )));
         }
-        if let Some((_, url)) = &self.callers {
-            cache("--cache", url)?;
+        if let Some((callers, url)) = &self.callers {
+            callers.proxies()?;
+            let shared = cache("--cache", url)?;
+            // Keys may have limits of their own.
+            let limits = callers.per_actor().or(callers.per_ip()).is_some() || self.site.access.keys.is_some();
+            if callers.limit_ipv6_prefix.is_some() && !limits {
+                return Err(Failure::usage(NO_LIMITS.replace("{}", "--limit-ipv6-prefix")));
+            }
+            if self.api.is_none() && shared != CacheAddress::Memory && !limits {
+                return Err(Failure::usage(NO_LIMITS.replace("{}", "--cache")));
+            }
+        }
+        if self.demo.is_some() && self.site.access.asks() {
+            return Err(Failure::usage(
+                "--demo: its traffic has no key: leave out --keys and --jwks, or start `tally demo --api-key …` beside this",
+            ));
         }
         let stores = self.sink.iter().map(|(stores, _)| stores).chain(self.api.iter().map(|(stores, _)| stores));
         for stores in stores {
@@ -68,4 +85,37 @@ impl Roles {
         }
         Ok(log)
     }
+
+    /// Refuses options that could do nothing under this topology, before anything is opened.
+    pub fn check_effects(&self, topology: &Topology<Actions>) -> Result<(), Failure> {
+        let refused = |flag: &str, why: &str| Err(Failure::usage(format!("{flag}: {why}: leave it out")));
+        let has_cache = topology.sinks.iter().any(|sink| sink.kind == "cache");
+        let collects = owned_toggle(topology).is_some();
+        if self.ingest.as_ref().is_some_and(|door| door.require_read_token) && !event_types(topology).contains("read") {
+            return refused("--require-read-token", "no processor of the topology counts events of type `read`");
+        }
+        let caller_option = self.callers.as_ref().and_then(|(callers, _)| callers.given());
+        if let Some(flag) = caller_option
+            && self.ingest.is_none()
+            && !collects
+        {
+            return refused(flag, "nobody sends anything here: the topology has no toggle with `owner: database`");
+        }
+        if self.api.as_ref().is_some_and(|(_, reads)| reads.cache_read.is_some()) && !has_cache {
+            return refused("--cache-read", "the topology has no sink of `type: cache`, so nothing is read from one");
+        }
+        let stores = self.sink.as_ref().map(|(stores, _)| stores).or(self.api.as_ref().map(|(stores, _)| stores));
+        let limits_are_shared = self.ingest.is_some() || self.api.is_some() && collects;
+        if let Some(stores) = stores
+            && stores.cache()? != CacheAddress::Memory
+            && !has_cache
+            && !limits_are_shared
+        {
+            return refused("--cache", "the topology has no sink of `type: cache`");
+        }
+        Ok(())
+    }
 }
+
+const NO_LIMITS: &str =
+    "{}: there are no limits that it could be for: give --limit-actor or --limit-ip, or leave it out";

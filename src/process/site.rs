@@ -42,6 +42,7 @@ impl Site {
         let args = &roles.site;
         let topology = Arc::new(args.file.load()?);
         let address = roles.check()?;
+        roles.check_effects(&topology)?;
         let state = roles.state().map(|args| StateDir::open(&args.state)).transpose().map_err(Failure::usage)?;
         let wall = wall_clock(args);
         let log = log::open(args, &address, &wall)?;

@@ -210,7 +210,8 @@ fn who_collects_too_much_is_told_when_to_come_again() {
         let world = World::new().await;
         let buckets = Arc::new(Buckets::new(None, AccessMetrics::new(&Registry::new()).unwrap()));
         let switches = vec!["collect".into(), "uncollect".into()];
-        let limits = Some(ActionLimits { per_ip: Some(5), per_actor: Some(2), switches, buckets });
+        let limits =
+            Some(ActionLimits { per_ip: Some(5), per_actor: Some(2), ipv6_prefix_bits: 64, switches, buckets });
         let collects = process(CollectsParts { limits, ..parts(&world) });
         for (method, path, expected) in [
             ("PUT", "article:1/collects/u1", 200),

@@ -6,7 +6,7 @@ use axum::http::Request;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tally_access::{AccessMetrics, ActionLimits, Buckets, Limits, Principal, Scope};
+use tally_access::{AccessMetrics, ActionLimits, Buckets, IPV6_PREFIX_BITS, Limits, Principal, Scope};
 use tally_ingest::DoorConfig;
 use tally_model::ReadToken;
 
@@ -19,7 +19,8 @@ fn limited(per_ip: u32, per_actor: u32) -> Bed {
     let registry = prometheus::Registry::new();
     let buckets = Arc::new(Buckets::new(None, AccessMetrics::new(&registry).unwrap()));
     let switches = vec!["like".into(), "unlike".into()];
-    let limits = ActionLimits { per_ip: Some(per_ip), per_actor: Some(per_actor), switches, buckets };
+    let (per_ip, per_actor) = (Some(per_ip), Some(per_actor));
+    let limits = ActionLimits { per_ip, per_actor, ipv6_prefix_bits: IPV6_PREFIX_BITS, switches, buckets };
     Bed::with(DoorConfig { limits: Some(limits), ..config() })
 }
 
@@ -48,9 +49,11 @@ async fn a_user_acts_for_nobody_else_and_from_nowhere_else() {
         (json!({}), None),
         (json!({"actor_id": "u42"}), None),
         (json!({"ip": "203.0.113.9"}), None),
+        (json!({"ip": "::FFFF:203.0.113.9"}), None),
         (json!({"actor_id": "u7"}), Some("`actor_id` must be the `sub` of the token")),
         (json!({"actor_id": ""}), Some("`actor_id` must be the `sub` of the token")),
-        (json!({"ip": "198.51.100.1"}), Some("`ip` is set by the door for a user")),
+        (json!({"ip": "198.51.100.1"}), Some("`ip` is set by the door: leave it out")),
+        (json!({"user_agent": "mine"}), Some("`user_agent` is set by the door: leave it out")),
     ] {
         let answer = post(&bed, Some(&user), event(more.clone())).await;
         match error {
@@ -69,6 +72,69 @@ async fn a_user_acts_for_nobody_else_and_from_nowhere_else() {
     let service = principal("shop", false, Limits::default());
     let answer = post(&bed, Some(&service), event(json!({"actor_id": "u7", "ip": "198.51.100.1"}))).await;
     assert_eq!((answer.status, &bed.values()[0]["actor_id"]), (202, &json!("u7")));
+}
+
+#[tokio::test]
+async fn only_a_service_says_where_the_events_of_others_come_from() {
+    let (service, user) = (principal("shop", false, Limits::default()), principal("u42", true, Limits::default()));
+    let base = json!({"event_id": "e", "type": "like", "actor_id": "u42", "subject_id": "article:7"});
+    for (fields, own) in [
+        (json!({}), true),
+        (json!({"ip": "203.0.113.9", "user_agent": "theirs"}), true),
+        (json!({"ip": "0:0:0:0:0:ffff:cb00:7109"}), true),
+        (json!({"ip": "203.0.113.8"}), false),
+        (json!({"ip": "127.0.0.1"}), false),
+        (json!({"user_agent": "other"}), false),
+        (json!({"user_agent": ""}), false),
+    ] {
+        let mut event = base.clone();
+        fields.as_object().unwrap().iter().for_each(|(name, value)| event[name] = value.clone());
+        let mut data = fields.clone();
+        data["actor_id"] = json!("u42");
+        let cloud = json!({"specversion": "1.0", "id": "e", "source": "/", "type": "like", "subject": "article:7",
+                           "data": data});
+        for (who, taken) in [(None, own), (Some(&user), own), (Some(&service), true)] {
+            for (media, body) in [("application/json", &event), ("application/cloudevents+json", &cloud)] {
+                let bed = Bed::new();
+                let mut request = request(media, body.to_string());
+                request.headers_mut().insert("user-agent", "theirs".parse().unwrap());
+                who.map(|who| request.extensions_mut().insert(who.clone()));
+                let answer = bed.send(request).await;
+                assert_eq!(answer.status, if taken { 202 } else { 422 }, "{who:?} {body}: {}", answer.body);
+                match bed.values().first() {
+                    Some(stored) if own => {
+                        assert_eq!((&stored["ip"], &stored["user_agent"]), (&json!("203.0.113.9"), &json!("theirs")));
+                    }
+                    Some(_) => {}
+                    None => assert!(
+                        answer.body["detail"].as_str().unwrap().contains("is set by the door"),
+                        "{}",
+                        answer.body
+                    ),
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_is_stored_limited_and_named_in_one_spelling() {
+    let service = principal("shop", false, Limits::default());
+    for (spellings, canonical) in [
+        (["203.0.113.7", "::ffff:203.0.113.7", "0:0:0:0:0:FFFF:CB00:7107"], "203.0.113.7"),
+        (["2001:db8::7", "2001:DB8:0:0:0:0:0:7", "2001:0db8::0007"], "2001:db8::7"),
+    ] {
+        let bed = limited(2, 0);
+        let mut names = Vec::new();
+        for (n, ip) in spellings.into_iter().enumerate() {
+            let view = json!({"event_id": format!("v{n}"), "type": "view", "subject_id": "article:7", "ip": ip});
+            let answer = post(&bed, Some(&service), view).await;
+            assert_eq!(answer.status, if n < 2 { 202 } else { 429 }, "{ip}: {}", answer.body);
+            names.extend(bed.values().into_iter().map(|value| (value["ip"].clone(), value["actor_id"].clone())));
+        }
+        assert_eq!(names.len(), 2);
+        assert!(names.iter().all(|name| *name == names[0] && name.0 == json!(canonical)), "{names:?}");
+    }
 }
 
 #[tokio::test]
@@ -92,7 +158,8 @@ async fn what_is_over_a_limit_is_rejected_alone() {
     // Another address, and what is no switch, is not concerned.
     let mut elsewhere = like(10, "u1");
     elsewhere["ip"] = json!("198.51.100.1");
-    assert_eq!(post(&bed, None, elsewhere).await.status, 202);
+    let service = principal("shop", false, Limits::default());
+    assert_eq!(post(&bed, Some(&service), elsewhere).await.status, 202);
     let view = json!({"event_id": "v", "type": "view", "actor_id": "u1", "subject_id": "article:7"});
     assert_eq!(post(&bed, None, view).await.status, 202);
 }

@@ -97,18 +97,45 @@ struct MergedBoard {
 ///
 /// Tops may be of different epochs while the clock passes from one to the next. The older ones are aged: as `decayed`
 /// of `slots` says, one epoch later every score is its half, cut off.
-fn merge(tops: &[Arc<PartitionTop>], n: usize) -> Vec<(&str, i64)> {
+fn merge(tops: &[Arc<PartitionTop>], n: usize) -> Vec<(&str, i128)> {
     let epoch = tops.iter().map(|top| top.epoch).max().unwrap_or_default();
-    let aged = |top: &PartitionTop, score: i64| score >> epoch.saturating_sub(top.epoch).clamp(0, 63);
+    let aged = |top: &PartitionTop, score: i128| score >> epoch.saturating_sub(top.epoch).clamp(0, 127);
     let items = tops.iter().flat_map(|top| top.items.iter().map(|(id, score)| (&**id, aged(top, *score))));
-    let mut items: Vec<(&str, i64)> = items.filter(|(_, score)| *score > 0).collect();
-    let compare = |a: &(&str, i64), b: &(&str, i64)| b.1.cmp(&a.1).then_with(|| a.0.as_bytes().cmp(b.0.as_bytes()));
+    let mut items: Vec<(&str, i128)> = items.filter(|(_, score)| *score > 0).collect();
+    let compare = |a: &(&str, i128), b: &(&str, i128)| b.1.cmp(&a.1).then_with(|| a.0.as_bytes().cmp(b.0.as_bytes()));
     if items.len() > n {
         items.select_nth_unstable_by(n, compare);
         items.truncate(n);
     }
     items.sort_unstable_by(compare);
     items
+}
+
+/// Greater scores do not fit a record of the topic as they are: 64 bits, of which the last of the places above this one
+/// are left to tell them apart.
+const EXACT_MAX: i64 = i64::MAX - (STEP << 12);
+/// Between two of them. In a double they are still different.
+const STEP: i64 = 2_048;
+
+/// The items of a board, best first, with scores of 64 bits in the same order. Up to [`EXACT_MAX`] they are exact; those beyond
+/// stand a step above one another, equal ones at the same height.
+fn fitted(items: &[(&str, i128)]) -> Vec<Ranked> {
+    let (mut above, mut last) = (EXACT_MAX, None);
+    let fit = |(subject_id, score): &(&str, i128)| {
+        let subject_id = (*subject_id).to_owned();
+        match i64::try_from(*score) {
+            Ok(score) if score <= EXACT_MAX => Ranked { subject_id, score },
+            _ => {
+                if last.replace(*score) != Some(*score) {
+                    above += STEP;
+                }
+                Ranked { subject_id, score: above }
+            }
+        }
+    };
+    let mut ranked: Vec<_> = items.iter().rev().map(fit).collect();
+    ranked.reverse();
+    ranked
 }
 
 impl MergeProcessor {
@@ -122,10 +149,9 @@ impl MergeProcessor {
         if !is_news(context.store(self.sent), &board.sent_key, digest) {
             return None;
         }
-        let ranked = |(subject_id, score): (&str, i64)| Ranked { subject_id: subject_id.to_owned(), score };
         Some(Ranking {
             board: board.name.to_string(),
-            items: items.into_iter().map(ranked).collect(),
+            items: fitted(&items),
             as_of_ms: context.clock_ms(),
             version: context.version(),
         })
@@ -164,5 +190,30 @@ impl Processor<Actions> for MergeProcessor {
 
     fn discard(&mut self) {
         self.boards.iter_mut().for_each(|board| board.stale = true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_beyond_64_bits_keep_their_order() {
+        let beyond = i128::from(i64::MAX);
+        let exact = i128::from(EXACT_MAX);
+        let items =
+            [("a", beyond * 9), ("b", beyond * 3), ("c", beyond * 3), ("d", exact + 1), ("e", exact), ("f", 4_000)];
+        let scores: Vec<i64> = fitted(&items).into_iter().map(|item| item.score).collect();
+        let expected = [3, 2, 2, 1, 0].map(|steps| EXACT_MAX + steps * STEP);
+        assert_eq!(scores, [&expected[..], &[4_000]].concat());
+        let doubles: Vec<f64> = scores.iter().map(|score| *score as f64).collect();
+        assert!(
+            doubles.windows(2).zip(items.windows(2)).all(|(d, i)| (d[0] > d[1]) == (i[0].1 > i[1].1)),
+            "{doubles:?}"
+        );
+        // A board has at most 1,000 places.
+        let many: Vec<_> = (0..1_000).rev().map(|n| ("a", beyond + n)).collect();
+        let scores: Vec<i64> = fitted(&many).into_iter().map(|item| item.score).collect();
+        assert!(scores.is_sorted_by(|a, b| a > b) && scores[0] <= i64::MAX - STEP);
     }
 }

@@ -55,12 +55,15 @@ fn of_group(name: &str, group: Option<&str>) -> Arc<str> {
 struct Digest(u128);
 
 impl Digest {
-    fn of<'a>(epoch: i64, items: impl IntoIterator<Item = (&'a str, i64)>) -> Self {
+    fn of<'a>(epoch: i64, items: impl IntoIterator<Item = (&'a str, i128)>) -> Self {
         let mut bytes = epoch.to_le_bytes().to_vec();
         for (subject_id, score) in items {
             bytes.extend_from_slice(&(subject_id.len() as u16).to_le_bytes());
             bytes.extend_from_slice(subject_id.as_bytes());
-            bytes.extend_from_slice(&score.to_le_bytes());
+            match i64::try_from(score) {
+                Ok(score) => bytes.extend_from_slice(&score.to_le_bytes()),
+                Err(_) => bytes.extend_from_slice(&score.to_le_bytes()),
+            }
         }
         Self(xxh3_128(&bytes))
     }

@@ -155,7 +155,8 @@ fn decayed(epochs: &[(i64, i128)], tick: i64) -> i128 {
 /// bucket; and a peak is not remembered, so that a score is a function of what is in the buckets alone. What is a
 /// threshold there is `min_actors` here.
 fn risen(slots: &[(i64, i128)], buckets: i64, baseline: i64, tick: i64) -> i128 {
-    // Within what a score holds, so that its square and what is expected are exact.
+    // Within 64 bits, so that its square and what is expected are exact. A sum of 2^63 thousandths takes nine billion
+    // actions of the greatest weight.
     let sum = |slots: &[(i64, i128)]| total(slots).clamp(i64::MIN.into(), i64::MAX.into());
     let (before, observed) = slots.split_at(before_window(slots, buckets, tick));
     let expected = (sum(before) * i128::from(buckets) / i128::from(baseline)).max(EXPECTED_MIN);
@@ -181,7 +182,7 @@ fn halved(value: i128, times: i64) -> i128 {
 impl Ranked for Slots {
     type Rule = Scoring;
 
-    fn score(&self, rule: Scoring, tick: i64) -> Option<i64> {
+    fn score(&self, rule: Scoring, tick: i64) -> Option<i128> {
         let aging = rule.aging;
         let acted = || self.1.as_ref().map_or(0, |actors| actors.since(aging.first_acted(tick)));
         if rule.actors_min > 0 && acted() < rule.actors_min {
@@ -193,7 +194,7 @@ impl Ranked for Slots {
             Aging::Window { .. } => total(slots),
             Aging::Trend { buckets, baseline } => risen(slots, buckets, baseline, tick),
         };
-        (score > 0).then(|| i64::try_from(score).unwrap_or(i64::MAX))
+        (score > 0).then_some(score)
     }
 
     fn next_tick(&self, Scoring { aging, .. }: Scoring, tick: i64) -> Option<i64> {

@@ -20,11 +20,11 @@ fn slots(sums: &[(i64, i128)]) -> Slots {
 }
 
 /// Over the common denominator 2^64, so that nothing is cut off but at the end. Sums of up to 58 bits fit.
-fn naive_decayed(sums: &BTreeMap<i64, i128>, tick: i64) -> Option<i64> {
+fn naive_decayed(sums: &BTreeMap<i64, i128>, tick: i64) -> Option<i128> {
     let counting = sums.range(tick - 64..);
     let exact: i128 = counting.map(|(epoch, sum)| sum << (epoch - (tick - 64))).sum();
     let thousandths = exact.div_euclid(1 << (64 + 32));
-    (thousandths > 0).then(|| i64::try_from(thousandths).unwrap())
+    (thousandths > 0).then_some(thousandths)
 }
 
 fn changes() -> impl Strategy<Value = Vec<(i64, i128)>> {
@@ -67,7 +67,7 @@ proptest! {
         let counts = |slot: i64| slot > tick - buckets;
         let sum: i128 = changes.iter().filter(|(slot, _)| counts(*slot)).map(|(_, amount)| amount).sum();
         let score = slots(&changes).score(of(Aging::Window { buckets }), tick);
-        prop_assert_eq!(score.map(i128::from), (sum > 0).then_some(sum));
+        prop_assert_eq!(score, (sum > 0).then_some(sum));
     }
 
     #[test]
@@ -130,16 +130,16 @@ fn what_is_ahead_of_the_clock_counts_as_much_as_it_will_have_counted() {
     let ahead = slots(&[(NOW, 3 * ONE), (NOW + 1, ONE), (NOW + 3, ONE)]);
     let scores: Vec<_> = (NOW..NOW + 5).map(|tick| ahead.score(of(Aging::HalfLife), tick)).collect();
     assert_eq!(scores, [3 + 2 + 8, 6, 3, 1, 0].map(|score| (score > 0).then_some(score)));
-    assert_eq!(slots(&[(i64::MAX, ONE)]).score(of(Aging::HalfLife), NOW), Some(i64::MAX));
+    assert_eq!(slots(&[(i64::MAX, ONE)]).score(of(Aging::HalfLife), NOW), Some(1 << 64));
     assert_eq!(slots(&[(i64::MIN, ONE)]).score(of(Aging::HalfLife), NOW), None);
     assert_eq!(ahead.score(of(Aging::Window { buckets: 1 }), NOW), Some(5 << 32));
 }
 
 #[test]
-fn sums_without_measure_wrap_around_and_scores_end_at_the_greatest() {
+fn sums_without_measure_wrap_around_and_scores_do_not() {
     let most = i128::MAX;
     let mut slots = slots(&[(NOW, most), (NOW, most), (NOW, -most)]);
-    assert_eq!(slots.score(of(Aging::HalfLife), NOW), Some(i64::MAX));
+    assert_eq!(slots.score(of(Aging::HalfLife), NOW), Some(most >> 32));
     slots.add(NOW, -most);
     assert!(slots.is_empty());
 }
@@ -178,9 +178,24 @@ fn who_trends_has_risen_above_what_was_to_be_expected() {
     assert_eq!(score(&[(NOW - 1, 3_000)]), Some(4_000), "(3 - 1)^2 / 1");
     assert_eq!(score(&[(NOW - 10, 99_000), (NOW, 3_000)]), Some(4_000), "what lies before the baseline");
     assert_eq!(score(&[(NOW - 5, -99_000), (NOW, 3_000)]), Some(4_000), "a baseline below nothing");
-    assert_eq!(score(&[(NOW - 5, 99_000), (NOW, i128::MAX)]), Some(i64::MAX));
+    // Observed at most 2^63 - 1, and 24.75 expected.
+    let most = i128::from(i64::MAX) - 24_750;
+    assert_eq!(score(&[(NOW - 5, 99_000), (NOW, i128::MAX)]), Some(most * most / 24_750));
     // The greatest baseline counts as 2^63 - 1, and lets expect 2^61 - 1.
     assert_eq!(score(&[(NOW - 5, i128::MAX), (NOW, (1 << 62) - 1)]), Some((1 << 61) + 1));
+}
+
+/// 64 bits end at 96 views of the greatest weight.
+#[test]
+fn trends_keep_their_order_whatever_the_weight() {
+    let rule = of(Aging::Trend { buckets: 2, baseline: 8 });
+    for weight in [1, 1_000, 1_000_000] {
+        let score = |views: i128| slots(&[(NOW, views * weight * 1_000)]).score(rule, NOW).unwrap();
+        let scores: Vec<_> = [2, 50, 95, 96, 97, 100, 300, 1_000_000, 1_000_000_000].map(score).into();
+        assert!(scores.is_sorted_by(|a, b| a < b), "{weight}: {scores:?}");
+        let risen = (300 * weight - 1) * 1_000;
+        assert_eq!(score(300), risen * risen / 1_000, "(300 - 1)^2 / 1, by weight");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 use std::time::Duration;
+use tally_model::from_object;
 
 /// A door answers within 3 s or says so; more is a network that lost something.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -115,13 +116,13 @@ impl RemoteDoor {
 impl Answer {
     fn of(response: &Response<Bytes>) -> Self {
         let (status, body) = (response.status(), response.body());
-        let refusal = || serde_json::from_slice::<Refusal>(body).ok();
+        let refusal = || from_object::<Refusal>(body).ok();
         let reason = || match refusal() {
             Some(Refusal { title, detail, .. }) => format!("{}: {title}: {detail}", status.as_u16()),
             None => status.to_string(),
         };
         match status {
-            StatusCode::ACCEPTED => match serde_json::from_slice::<Accepted>(body) {
+            StatusCode::ACCEPTED => match from_object::<Accepted>(body) {
                 Ok(Accepted { accepted, rejected }) => Self::Taken { accepted, rejected },
                 Err(error) => Self::Refused(format!("the answer is not one of a door: {error}")),
             },

@@ -146,7 +146,7 @@ fn lane_of(line: &[u8], lanes: usize) -> usize {
         #[serde(borrow, default)]
         actor_id: Cow<'a, str>,
     }
-    match serde_json::from_slice::<Actor<'_>>(line) {
+    match tally_model::from_object::<Actor<'_>>(line) {
         Ok(Actor { actor_id }) if !actor_id.is_empty() => (xxh3_64(actor_id.as_bytes()) % lanes as u64) as usize,
         _ => 0,
     }

@@ -19,7 +19,7 @@ pub(super) const HEAD: usize = 3;
 /// Where a key stands.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct Standing {
-    pub score: Option<i64>,
+    pub score: Option<i128>,
     pub next_tick: Option<i64>,
 }
 
@@ -35,7 +35,7 @@ impl Standing {
 }
 
 /// By score descending, then by key ascending.
-type Place<K> = (Reverse<i64>, K);
+type Place<K> = (Reverse<i128>, K);
 
 /// The keys of one group.
 struct Group<K> {
@@ -160,7 +160,7 @@ impl<K: RankedKey, V: Ranked> Order<K, V> {
     }
 
     /// The first `n` of a group, once something among them may have changed since the last call.
-    pub fn take_top(&mut self, group: &str, n: usize) -> Option<Vec<(K, i64)>> {
+    pub fn take_top(&mut self, group: &str, n: usize) -> Option<Vec<(K, i128)>> {
         let group = self.groups.entry_ref(group).or_default();
         if !std::mem::take(&mut group.touched) {
             return None;

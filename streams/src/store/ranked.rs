@@ -20,7 +20,7 @@ pub trait Ranked: StoreValue + Default {
     /// What a score depends on besides value and tick.
     type Rule: Copy + PartialEq + Send;
     /// Its score at a tick; None where it has no place.
-    fn score(&self, rule: Self::Rule, tick: i64) -> Option<i64>;
+    fn score(&self, rule: Self::Rule, tick: i64) -> Option<i128>;
     /// The first tick after `tick` at which it may have another score though nobody wrote it; None where nothing of it
     /// counts at `tick` or later, so that it can be forgotten.
     fn next_tick(&self, rule: Self::Rule, tick: i64) -> Option<i64>;
@@ -98,7 +98,7 @@ impl<K: RankedKey, V: Ranked> RankedStore<K, V> {
 
     /// The first `n` of a group with their scores, once something among them may have changed since the last call.
     /// Always None before [`RankedStore::advance`].
-    pub fn take_top(&mut self, group: &str, n: usize) -> Option<Vec<(K, i64)>> {
+    pub fn take_top(&mut self, group: &str, n: usize) -> Option<Vec<(K, i128)>> {
         let order = self.order.as_ref()?;
         if order.is_short(group, n) {
             let (rule, tick) = (order.rule, order.tick);

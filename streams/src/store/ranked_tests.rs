@@ -24,9 +24,9 @@ impl StoreValue for Sums {
 impl Ranked for Sums {
     type Rule = i64;
 
-    fn score(&self, lasts: i64, tick: i64) -> Option<i64> {
-        let sum = self.0.range(tick - lasts + 1..).map(|(_, n)| n).sum();
-        (sum > 0).then_some(sum)
+    fn score(&self, lasts: i64, tick: i64) -> Option<i128> {
+        let sum: i64 = self.0.range(tick - lasts + 1..).map(|(_, n)| n).sum();
+        (sum > 0).then_some(sum.into())
     }
 
     fn next_tick(&self, lasts: i64, tick: i64) -> Option<i64> {
@@ -96,7 +96,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 const GROUPS: [&str; 2] = ["", "g"];
 
-fn naive_top(model: &Model, group: &str, lasts: i64, tick: i64, n: usize) -> Vec<(Arc<str>, i64)> {
+fn naive_top(model: &Model, group: &str, lasts: i64, tick: i64, n: usize) -> Vec<(Arc<str>, i128)> {
     let of_group = model.iter().filter(|(key, _)| key.split_once('\0').map_or("", |(group, _)| group) == group);
     let mut top: Vec<_> = of_group.filter_map(|(key, sums)| Some((key.clone(), sums.score(lasts, tick)?))).collect();
     top.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -181,7 +181,7 @@ fn each_group_has_an_order_of_its_own() {
         store.modify(&key.into(), |sums| sums.add(0, n));
     }
     store.advance(5, 0);
-    let top = |keys: &[(&str, i64)]| Some(keys.iter().map(|(key, n)| (Arc::from(*key), *n)).collect::<Vec<_>>());
+    let top = |keys: &[(&str, i128)]| Some(keys.iter().map(|(key, n)| (Arc::from(*key), *n)).collect::<Vec<_>>());
     assert_eq!(store.take_top("", 9), top(&[("b", 7), ("a", 5)]));
     assert_eq!(store.take_top("x", 1), top(&[("x\0a", 2)]));
     assert_eq!(store.take_top("z", 9), top(&[]));
@@ -197,20 +197,21 @@ fn a_head_that_has_become_too_short_is_filled_again() {
     let key = |n: i64| Arc::<str>::from(format!("{n:03}"));
     (0..200).for_each(|n| store.modify(&key(n), |sums| sums.add(0, 1 + n)));
     store.advance(5, 0);
+    let place = |n: i64, score: i64| (key(n), i128::from(score));
     for n in (100..200).rev() {
-        assert_eq!(store.take_top("", 2), Some(vec![(key(n), 1 + n), (key(n - 1), n)]));
+        assert_eq!(store.take_top("", 2), Some(vec![place(n, 1 + n), place(n - 1, n)]));
         store.modify(&key(n), |sums| sums.add(0, -1 - n));
     }
     for n in 0..50 {
         store.modify(&key(n), |sums| sums.add(0, 1_000));
-        let second = if n == 0 { (key(99), 100) } else { (key(n - 1), 1_000 + n) };
-        assert_eq!(store.take_top("", 2), Some(vec![(key(n), 1_001 + n), second]));
+        let second = if n == 0 { place(99, 100) } else { place(n - 1, 1_000 + n) };
+        assert_eq!(store.take_top("", 2), Some(vec![place(n, 1_001 + n), second]));
     }
     // Cut down on their way up, and down once more to those that have been below the floor since.
-    let rest = [(key(99), 100), (key(98), 99)];
+    let rest = [place(99, 100), place(98, 99)];
     for n in (0..50).rev() {
         store.modify(&key(n), |sums| sums.add(0, -1_001 - n));
-        let top: Vec<_> = (0..n).rev().map(|n| (key(n), 1_001 + n)).chain(rest.clone()).take(2).collect();
+        let top: Vec<_> = (0..n).rev().map(|n| place(n, 1_001 + n)).chain(rest.clone()).take(2).collect();
         assert_eq!(store.take_top("", 2), Some(top));
     }
 }

@@ -41,6 +41,19 @@ impl<'de> Deserializer<'de> for TreeDeserializer<'de> {
         visitor.visit_newtype_struct(self)
     }
 
+    /// Fields have names: serde's derived structs would take a list of values, too, in the order of their declaration.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match &self.0.value {
+            Value::List(_) => Err(Fault::custom("expected a mapping of keys to values, found a list")),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -62,7 +75,7 @@ impl<'de> Deserializer<'de> for TreeDeserializer<'de> {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        seq tuple tuple_struct map struct identifier ignored_any
+        seq tuple tuple_struct map identifier ignored_any
     }
 }
 

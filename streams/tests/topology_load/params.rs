@@ -138,6 +138,12 @@ fn what_is_missing_is_missing_from_the_mapping_around_it() {
 }
 
 #[test]
+fn a_list_is_no_mapping_wherever_one_is_expected() {
+    let text = "rules: [[a, 1, 5s, hold], { name: b, max: 1, per: 1s }]";
+    assert_eq!(errors::<Limit>(text), ["rules[0]: expected a mapping of keys to values, found a list"]);
+}
+
+#[test]
 fn a_snippet_that_is_no_mapping_is_an_error_of_its_own() {
     let message = |text: &str| Params::from_yaml(text).err().map(|all| all.0[0].message.clone());
     assert_eq!(message("[1, 2]").as_deref(), Some("expected a mapping of parameters, found a list"));

@@ -1,0 +1,42 @@
+//! The time of an event as somebody sent it.
+
+use crate::{looks_like_seconds, parse_ms};
+use serde::de::{self, Deserializer, Visitor};
+use std::fmt;
+
+/// Numbers from here on are times in micro- or nanoseconds: as milliseconds they lie after the year 33,000.
+const FINER_MIN: i64 = 1_000_000_000_000_000;
+
+/// RFC 3339 or whole milliseconds. At the door, where somebody can still be told, numbers that count something else are refused
+/// by name: seconds would be an event of 1970, which is late. What the log has is read as it always was.
+pub(crate) struct Moment<const AT_DOOR: bool>(pub(crate) i64);
+
+impl<'de, const AT_DOOR: bool> de::Deserialize<'de> for Moment<AT_DOOR> {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        struct AnyMoment<const AT_DOOR: bool>;
+        impl<const AT_DOOR: bool> Visitor<'_> for AnyMoment<AT_DOOR> {
+            type Value = Moment<AT_DOOR>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("RFC 3339 or whole milliseconds since 1970")
+            }
+            fn visit_i64<E: de::Error>(self, ms: i64) -> Result<Self::Value, E> {
+                match ms {
+                    _ if AT_DOOR && looks_like_seconds(ms) => {
+                        Err(E::custom(format_args!("{ms} counts seconds; send milliseconds, {ms}000, or RFC 3339")))
+                    }
+                    FINER_MIN.. if AT_DOOR => Err(E::custom(format_args!(
+                        "{ms} counts micro- or nanoseconds; send milliseconds, or RFC 3339"
+                    ))),
+                    _ => Ok(Moment(ms)),
+                }
+            }
+            fn visit_u64<E: de::Error>(self, ms: u64) -> Result<Self::Value, E> {
+                self.visit_i64(i64::try_from(ms).unwrap_or(i64::MAX))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                parse_ms(text).map(Moment).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        de.deserialize_any(AnyMoment::<AT_DOOR>)
+    }
+}

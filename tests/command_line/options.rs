@@ -1,0 +1,118 @@
+//! Options that could do nothing where they are given: each is refused with a sentence, none is passed over in silence.
+
+use super::{assert_case, stage, tally, tally_with};
+use std::fs;
+
+const RUN: &str = "run --listen 127.0.0.1:0";
+const KAFKA: &str = "--listen 127.0.0.1:0 --log kafka://127.0.0.1:1";
+
+/// Command line behind [`RUN`] or another one, and what the refusal begins with.
+const REFUSED: &[(&str, &str, &str)] = &[
+    (RUN, "--jwks-ca x.pem", "error: the following required arguments were not provided:"),
+    (RUN, "--jwks-refresh 5s", "error: the following required arguments were not provided:"),
+    (RUN, "--jwks jwks.json --jwks-ca x.pem", "--jwks-ca: --jwks is a file, and this is for an address: leave it out"),
+    (RUN, "--jwks jwks.json --jwks-refresh 5s", "--jwks-refresh: --jwks is a file, and this is for an address"),
+    (
+        RUN,
+        "--jwks http://id.example/keys",
+        "--jwks http://id.example/keys: without TLS anybody on the way could put keys",
+    ),
+    (RUN, "--jwks http://127.0.0.1:1/keys --jwks-ca x.pem", "--jwks http://127.0.0.1:1/keys: http has no certificates"),
+    (
+        RUN,
+        "--jwks https://id.example/keys --jwks-ca text",
+        "--jwks https://id.example/keys: the certificates in text: ",
+    ),
+    (RUN, "--jwt-leeway 5s", "error: the following required arguments were not provided:"),
+    (RUN, "--jwt-audience a", "error: the following required arguments were not provided:"),
+    (
+        RUN,
+        "--jwks jwks.json --jwt-leeway 2days",
+        "error: invalid value '2days' for '--jwt-leeway <TIME>': must be at most",
+    ),
+    (RUN, "--open-to-everyone", "--open-to-everyone: only this machine reaches --listen 127.0.0.1:0"),
+    (RUN, "--trusted-proxy ::ffff:10.0.0.0/8", "--trusted-proxy: `::ffff:10.0.0.0/8` is wider than all of IPv4"),
+    (RUN, "--trusted-proxy 10.0.0.0/8,nginx", "--trusted-proxy: `nginx` is neither an IP address nor a network"),
+    (RUN, "--limit-ipv6-prefix 0", "error: invalid value '0' for '--limit-ipv6-prefix <BITS>': 0 is not in 1..=128"),
+    (RUN, "--limit-ipv6-prefix 129", "error: invalid value '129' for '--limit-ipv6-prefix <BITS>'"),
+    (RUN, "--limit-actor 0 --limit-ipv6-prefix 48", "--limit-ipv6-prefix: there are no limits that it could be for"),
+    (RUN, "--log-properties text", "--log-properties text: only kafka:// has properties"),
+    (RUN, "--cache-read redis://h", "--cache-read: only a Redis has replicas"),
+    (RUN, "--demo --keys keys.yaml", "--demo: its traffic has no key: leave out --keys"),
+    (RUN, "--database mysql://u:secret@h/d?tls=yes", "--database mysql://…: `?tls` is not known; known are ssl-mode"),
+    (RUN, "--topology bare.yaml --require-read-token", "--require-read-token: no processor of the topology counts"),
+    (RUN, "--topology bare.yaml --cache redis://h --cache-read redis://r", "--cache-read: the topology has no sink of"),
+    ("ingest", "--limit-actor 0 --cache redis://h", "--cache: there are no limits that it could be for"),
+    ("ingest", "--topology bare.yaml --require-read-token", "--require-read-token: no processor"),
+    (
+        "sink",
+        "--topology bare.yaml --cache redis://h",
+        "--cache: the topology has no sink of `type: cache`: leave it out",
+    ),
+    (
+        "api",
+        "--topology bare.yaml --cache redis://h",
+        "--cache: the topology has no sink of `type: cache`: leave it out",
+    ),
+    (
+        "api",
+        "--topology bare.yaml --trusted-proxy 10.0.0.1",
+        "--trusted-proxy: nobody sends anything here: the topology",
+    ),
+    ("api", "--topology bare.yaml --limit-ip 5", "--limit-ip: nobody sends anything here: the topology has no toggle"),
+    ("api", "--topology bare.yaml --limit-actor 5", "--limit-actor: nobody sends anything here"),
+    ("api", "--topology bare.yaml --limit-ipv6-prefix 48", "--limit-ipv6-prefix: nobody sends anything here"),
+    ("demo --write x --events 5", "--to http://h", "--to: with --write nothing is sent"),
+    ("demo --write x --events 5", "--api-key=x", "--api-key: with --write nothing is sent"),
+    (
+        "demo --write x --events 5",
+        "--give-up 5s",
+        "error: the argument '--write <FILE>' cannot be used with '--give-up",
+    ),
+    ("key --name a --scope read", "--events-per-minute 5", "--events-per-minute: without `--scope write`"),
+    ("key --name a --scope admin", "--per-actor-per-minute 5", "--per-actor-per-minute: without `--scope write`"),
+];
+
+/// A topology that counts views and nothing else, for a database and no cache.
+const BARE: &str = "\
+application: bare
+topics:
+  user-actions: { key: actor_id, value: event, partitions: 2 }
+  counters: { key: subject_id, value: counters, partitions: 2, cleanup: compact }
+  dead-letters: { key: raw, value: raw, partitions: 1, retention: 14d }
+processors:
+  valid: { type: decode, from: user-actions }
+  views: { type: count, from: valid, event: view }
+  totals: { type: total, from: [views], by: subject_id, to: [counters] }
+sinks:
+  database: { type: database, from: [counters, dead-letters] }
+";
+
+#[test]
+fn an_option_without_effect_is_refused() {
+    let dir = stage();
+    fs::write(dir.path().join("bare.yaml"), BARE).unwrap();
+    let checked = tally(dir.path(), "check --topology bare.yaml");
+    assert_case(&checked, ("check", 0, "bare.yaml: well formed"));
+    let made = tally(dir.path(), "key --name a --scope write --append keys.yaml");
+    assert_eq!(made.status.code(), Some(0));
+    for (command, options, expected) in REFUSED {
+        let is_role = ["ingest", "sink", "api"].contains(command);
+        let address = if is_role { KAFKA } else { "" };
+        let line = format!("{command} {address} {options}");
+        let output = tally(dir.path(), &line);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}: {said}");
+        assert!(said.starts_with(expected), "{line}\n  said: {said}\n  not:  {expected}");
+        assert!(!said.contains("secret") && !said.contains("panicked"), "{line}: {said}");
+    }
+    assert!(!dir.path().join("x").exists());
+}
+
+#[test]
+fn what_the_environment_says_for_other_commands_is_no_option() {
+    let dir = stage();
+    let environment = [("TALLY_TO", "http://127.0.0.1:1"), ("TALLY_API_KEY", "tally_x")];
+    let output = tally_with(dir.path(), "demo --write x --events 5", &environment);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
