@@ -15,7 +15,7 @@ const LIVE_TOKEN: &str = "access_token";
 /// Names the security schemes, and says of each route what it asks for.
 pub fn describe(api: &mut OpenApi) {
     let components = api.components.get_or_insert_with(Components::new);
-    let text = "A key of `--keys`, or a JWT that a key of `--jwks` has signed. Scopes: write, read, admin";
+    let text = "A key of `--keys`, or a JWT that a key of `--jwks` has signed. Scopes: write, read, admin, metrics";
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text)).build();
     components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
     let header = ApiKeyValue::with_description("X-Api-Key", "A key of `--keys`");

@@ -1,7 +1,7 @@
 //! Stands in front of every route: who is asking, and may they?
 
 use crate::buckets::{Buckets, Demands, Rule};
-use crate::jwt::{JwtRules, KeySet};
+use crate::jwt::{JwtRules, TokenKeys};
 use crate::keys::{KEY_PREFIX, KeyRing};
 use crate::metrics::AccessMetrics;
 use crate::principal::Principal;
@@ -33,7 +33,7 @@ pub struct Guard(Arc<Inner>);
 
 struct Inner {
     keys: Option<Arc<Reloading<KeyRing>>>,
-    tokens: Option<(Arc<Reloading<KeySet>>, JwtRules)>,
+    tokens: Option<(Arc<TokenKeys>, JwtRules)>,
     /// Requests of keys, in this process alone.
     requests: Buckets,
     metrics: AccessMetrics,
@@ -44,7 +44,7 @@ impl Guard {
     /// Lets in who has a key of the file, or a token that one of the JWKS has signed.
     pub fn new(
         keys: Option<Arc<Reloading<KeyRing>>>,
-        tokens: Option<(Arc<Reloading<KeySet>>, JwtRules)>,
+        tokens: Option<(Arc<TokenKeys>, JwtRules)>,
         metrics: AccessMetrics,
         clock: Clock,
     ) -> Self {
@@ -66,7 +66,7 @@ impl Guard {
         let query_token = if lasts { take_token(request.uri_mut()) } else { None };
         let credential = Credential::shown(request.headers(), query_token.as_deref())?;
         let now = (self.0.clock)();
-        let principal = self.0.find(&credential, now)?;
+        let principal = self.0.find_or_ask(&credential, now).await?;
         // What lasts outlives the request that the credential is borrowed from.
         let leave = lasts.then(|| Leave {
             guard: self.clone(),
@@ -139,6 +139,17 @@ impl<'a> Credential<'a> {
 }
 
 impl Inner {
+    /// The same as [`Inner::find`]; where a token names a key that nobody knows, whoever publishes the keys is asked.
+    async fn find_or_ask(&self, credential: &Credential<'_>, now: Moment) -> Result<Arc<Principal>, Refusal> {
+        let known = self.tokens.as_ref().map(|(tokens, _)| (tokens, tokens.get()));
+        match (self.find(credential, now), known) {
+            (Err(Refusal::UnknownKid), Some((tokens, known))) if tokens.refresh_for_kid(&known).await => {
+                self.find(credential, now)
+            }
+            (found, _) => found,
+        }
+    }
+
     fn find(&self, credential: &Credential<'_>, now: Moment) -> Result<Arc<Principal>, Refusal> {
         match (credential, &self.keys, &self.tokens) {
             (Credential::Token(token), _, Some((tokens, rules))) => tokens.get().find(token, rules, now),

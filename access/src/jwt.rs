@@ -1,13 +1,18 @@
-//! JSON Web Tokens (RFC 7519), verified with the keys of a JWKS file (RFC 7517, 7518, 8037).
+//! JSON Web Tokens (RFC 7519), verified by `jsonwebtoken` with the keys of a JWKS.
 //!
-//! What the token says of its algorithm decides nothing: the key does, by its type. A token whose header names another
-//! one is refused, so no public key is ever taken for a secret, and `none` is never an answer.
+//! What the token says of its algorithm decides nothing: the key does, by its type and the `alg` that it names. A token
+//! whose header names another one is refused, so no public key is ever taken for a secret, and `none` is never an answer.
 
 mod claims;
+mod fetch;
 mod jwks;
+mod ring_provider;
+mod source;
 mod verified;
 
+pub use fetch::{JwksUrl, JwksUrlError};
 pub use jwks::KeySet;
+pub use source::{Fetched, TokenKeys};
 
 use crate::Moment;
 use crate::principal::Principal;
@@ -15,9 +20,11 @@ use crate::refusal::Refusal;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use claims::{Claims, Header};
+use jsonwebtoken::errors::ErrorKind;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
+use tally_model::{Object, from_object};
 
 /// Longer ones are no tokens of anybody.
 const TOKEN_BYTES_MAX: usize = 8 << 10;
@@ -61,32 +68,51 @@ impl KeySet {
 
     /// What a token says, if it is signed by a key of this set.
     fn verify(&self, token: &str) -> Result<Claims, Refusal> {
-        let parts = token.rsplit_once('.').and_then(|(signed, signature)| {
-            let (header, payload) = signed.split_once('.')?;
-            Some((signed, header, payload, signature))
-        });
-        let (signed, header, payload, signature) = parts.ok_or_else(|| invalid("it is neither a key nor a JWT"))?;
-        let decode = |text: &str| {
-            URL_SAFE_NO_PAD.decode(text).map_err(|_| invalid("a part of the JWT is not base64url without padding"))
-        };
-        let header: Header = serde_json::from_slice(&decode(header)?)
-            .map_err(|_| invalid("the JWT's header is no JSON object with `alg`, or `kid` is no text"))?;
+        let parts: Vec<&str> = token.split('.').collect();
+        let [header, payload, _] = parts[..] else { return Err(invalid("it is neither a key nor a JWT")) };
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| not_base64())?;
+        let header: Header = from_object(&header).map_err(|error| {
+            invalid(format!("the JWT's header is no JSON object with `alg`: {}", without_place(&error.to_string())))
+        })?;
         if header.crit.is_some() {
             return Err(invalid("the JWT's header has `crit`, of which nothing is understood here"));
         }
-        let key = self.key(header.kid.as_deref()).ok_or_else(|| match header.kid {
-            Some(_) => invalid("no key of the JWKS has the JWT's `kid`"),
+        let kid = Header::text("kid", &header.kid)?;
+        let key = self.key(kid).ok_or_else(|| match kid {
+            _ if self.is_empty() => Refusal::NoKeysYet,
+            Some(_) => Refusal::UnknownKid,
             None => invalid("the JWT has no `kid`, and the JWKS has several keys"),
         })?;
-        if header.alg != key.algorithm() {
-            return Err(invalid(format!("the JWT's `alg` is not that of its key, {}", key.algorithm())));
+        let named = Header::text("alg", &header.alg)?;
+        if named.is_none_or(|named| named != key.name()) {
+            return Err(invalid(format!("the JWT's `alg` is not that of its key, {}", key.name())));
         }
-        if !key.verify(signed.as_bytes(), &decode(signature)?) {
-            return Err(invalid("the JWT's signature is wrong"));
+        match jsonwebtoken::decode::<Object<Claims>>(token, &key.key, &key.validation) {
+            Ok(token) => Ok(token.claims.0),
+            Err(error) => Err(match error.kind() {
+                ErrorKind::InvalidSignature => invalid("the JWT's signature is wrong"),
+                ErrorKind::Base64(_) => not_base64(),
+                ErrorKind::Json(error) => unread(payload, &error.to_string()),
+                other => invalid(format!("the JWT cannot be verified: {other:?}")),
+            }),
         }
-        serde_json::from_slice(&decode(payload)?)
-            .map_err(|_| invalid("the JWT's claims cannot be understood: `exp` and `sub` are required, each once"))
     }
+}
+
+/// Why claims are refused that the crate cannot read: it does not name the one that is of another type.
+fn unread(payload: &str, error: &str) -> Refusal {
+    let bytes = URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
+    let named = from_object::<Claims>(&bytes).ok().and_then(|claims| claims.check_types().err());
+    named.unwrap_or_else(|| invalid(format!("the JWT's claims cannot be read: {}", without_place(error))))
+}
+
+fn not_base64() -> Refusal {
+    invalid("a part of the JWT is not base64url without padding")
+}
+
+/// Lines and columns of what is encoded help nobody.
+fn without_place(message: &str) -> &str {
+    message.split(" at line ").next().unwrap_or(message)
 }
 
 #[cfg(test)]

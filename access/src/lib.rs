@@ -23,7 +23,7 @@ pub use buckets::{Buckets, Demands, Grants, LimitHash, Over, Rule, SharedBuckets
 pub use cors::{CorsError, cors};
 pub use description::describe;
 pub use guard::Guard;
-pub use jwt::{JwtRules, KeySet};
+pub use jwt::{Fetched, JwksUrl, JwksUrlError, JwtRules, KeySet, TokenKeys};
 pub use keys::{KeyRing, Limits};
 pub use metrics::AccessMetrics;
 pub use mint::{MintedKey, mint};

@@ -15,6 +15,10 @@ pub(crate) enum Refusal {
     Ambiguous,
     /// Neither a key nor a token that is known here.
     Invalid(Cow<'static, str>),
+    /// A token of a key that is not in the JWKS.
+    UnknownKid,
+    /// A token, and the JWKS could not be fetched so far.
+    NoKeysYet,
     /// It was good once.
     Expired(&'static str),
     /// It is good, but not for this.
@@ -31,7 +35,8 @@ impl Refusal {
         match self {
             Self::Missing => "missing",
             Self::Ambiguous => "ambiguous",
-            Self::Invalid(_) => "invalid",
+            Self::Invalid(_) | Self::UnknownKid => "invalid",
+            Self::NoKeysYet => "no_jwks",
             Self::Expired(_) => "expired",
             Self::Scope(_) => "scope",
             Self::OtherActor => "other_actor",
@@ -48,6 +53,12 @@ impl fmt::Display for Refusal {
             ),
             Self::Ambiguous => f.write_str("Send one key or token, in one header."),
             Self::Invalid(why) => write!(f, "The key or token is not accepted: {why}."),
+            Self::UnknownKid => {
+                f.write_str("The key or token is not accepted: no key of the JWKS has the JWT's `kid`.")
+            }
+            Self::NoKeysYet => f.write_str(
+                "The keys that sign JWTs could not be fetched yet (--jwks). The log says why; API keys work meanwhile.",
+            ),
             Self::Expired(what) => write!(f, "The {what} has expired: send a new one."),
             Self::Scope(scope) => write!(f, "This route needs the scope `{scope}`, which the key or token has not."),
             Self::OtherActor => f.write_str("The token's `sub` is another actor: a user acts for nobody else."),
@@ -64,7 +75,8 @@ impl From<Refusal> for ApiProblem {
         match refusal {
             Refusal::Missing => challenged(unauthorized("unauthenticated", "Who is asking?"), String::new()),
             Refusal::Ambiguous => Self::bad_request(detail),
-            Refusal::Invalid(_) => challenged(
+            Refusal::NoKeysYet => Self::unavailable(detail, 5),
+            Refusal::Invalid(_) | Refusal::UnknownKid => challenged(
                 unauthorized("invalid-credentials", "The key or token is not accepted"),
                 ", error=\"invalid_token\"".into(),
             ),

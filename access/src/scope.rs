@@ -15,10 +15,12 @@ pub enum Scope {
     Read,
     /// Read, and see how the service itself does.
     Admin,
+    /// Read `/metrics` and nothing else: what a Prometheus needs.
+    Metrics,
 }
 
 impl Scope {
-    const ALL: [Self; 3] = [Self::Write, Self::Read, Self::Admin];
+    const ALL: [Self; 4] = [Self::Write, Self::Read, Self::Admin, Self::Metrics];
 
     /// As keys and tokens name it.
     pub fn as_str(self) -> &'static str {
@@ -26,6 +28,7 @@ impl Scope {
             Self::Write => "write",
             Self::Read => "read",
             Self::Admin => "admin",
+            Self::Metrics => "metrics",
         }
     }
 
@@ -34,7 +37,8 @@ impl Scope {
         match self {
             Self::Write => 1,
             Self::Read => 2,
-            Self::Admin => 6,
+            Self::Metrics => 8,
+            Self::Admin => 4 | Self::Read.bits() | Self::Metrics.bits(),
         }
     }
 }
@@ -50,11 +54,11 @@ impl FromStr for Scope {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
-        known.ok_or_else(|| "must be `write`, `read` or `admin`".to_owned())
+        known.ok_or_else(|| "must be `write`, `read`, `admin` or `metrics`".to_owned())
     }
 }
 
-/// A set of scopes. `admin` implies `read`.
+/// A set of scopes. `admin` implies `read` and `metrics`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scopes(u8);
 
@@ -79,9 +83,10 @@ impl FromIterator<Scope> for Scopes {
 /// What a route asks for; None where it is open: probes, the description, the page and its files. `route` is the
 /// pattern that the router matched.
 pub fn scope_of(method: &Method, route: &str) -> Option<Scope> {
-    const OPERATIONS: &[&str] = &["/metrics", "/v1/progress", "/v1/processes", "/v1/topology", "/v1/dead-letters"];
+    const OPERATIONS: &[&str] = &["/v1/progress", "/v1/processes", "/v1/topology", "/v1/dead-letters"];
     let under = |path: &str| route.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     match *method {
+        _ if under("/metrics") => Some(Scope::Metrics),
         _ if OPERATIONS.iter().any(|path| under(path)) => Some(Scope::Admin),
         _ if !under("/v1") => None,
         Method::GET | Method::HEAD => Some(Scope::Read),
@@ -110,8 +115,8 @@ mod tests {
             ("GET", "/v1/topology", Some(Scope::Admin)),
             ("GET", "/v1/dead-letters", Some(Scope::Admin)),
             ("GET", "/v1/dead-letters/{offset}", Some(Scope::Admin)),
-            ("GET", "/metrics", Some(Scope::Admin)),
-            ("POST", "/metrics", Some(Scope::Admin)),
+            ("GET", "/metrics", Some(Scope::Metrics)),
+            ("POST", "/metrics", Some(Scope::Metrics)),
             ("GET", "/livez", None),
             ("GET", "/readyz", None),
             ("GET", "/openapi.json", None),
@@ -125,16 +130,16 @@ mod tests {
 
     #[test]
     fn admin_implies_read_and_nothing_else_implies_anything() {
-        let all = [Scope::Write, Scope::Read, Scope::Admin];
         for (list, expected) in [
-            ("write", [true, false, false]),
-            ("read", [false, true, false]),
-            ("admin", [false, true, true]),
-            ("openid write  read profile", [true, true, false]),
-            ("", [false; 3]),
-            ("Write reading", [false; 3]),
+            ("write", [true, false, false, false]),
+            ("read", [false, true, false, false]),
+            ("admin", [false, true, true, true]),
+            ("metrics", [false, false, false, true]),
+            ("openid write  read profile", [true, true, false, false]),
+            ("", [false; 4]),
+            ("Write reading", [false; 4]),
         ] {
-            assert_eq!(all.map(|scope| Scopes::of_list(list).allow(scope)), expected, "{list}");
+            assert_eq!(Scope::ALL.map(|scope| Scopes::of_list(list).allow(scope)), expected, "{list}");
         }
     }
 }

@@ -61,7 +61,7 @@ async fn live(roles: Roles) -> Result<(), Failure> {
     let address = listener.local_addr().map_err(Failure::no)?;
     // Nothing is accepted yet.
     roles.site.access.check(listen, address)?;
-    let who = Who::open(&roles.site.access)?;
+    let who = Who::open(&roles.site.access).await?;
     let (stopping, failed) = (CancellationToken::new(), CancellationToken::new());
     let mut starting = tokio::task::spawn_blocking({
         let (roles, failed) = (roles.clone(), failed.clone());

@@ -2,10 +2,10 @@
 
 use crate::commands::{AccessArgs, Failure, file_failure};
 use axum::Router;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tally_access::{AccessMetrics, Guard, JwtRules, KeyRing, KeySet, Moment, Reloading, cors};
+use tally_access::{AccessMetrics, Fetched, Guard, JwksUrl, JwtRules, KeyRing, Moment, Reloading, TokenKeys, cors};
 use tally_streams::log::Now;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -13,23 +13,30 @@ use tokio_util::sync::CancellationToken;
 /// How often it is looked whether a file has changed.
 const WATCH: Duration = Duration::from_secs(1);
 
+/// How often the address of a JWKS is asked.
+const JWKS_REFRESH: Duration = Duration::from_secs(300);
+
 /// Who may.
 #[derive(Clone)]
 pub struct Who {
     args: AccessArgs,
     keys: Option<Arc<Reloading<KeyRing>>>,
-    tokens: Option<Arc<Reloading<KeySet>>>,
+    tokens: Option<Arc<TokenKeys>>,
 }
 
 impl Who {
-    /// Reads the files. Blocks.
-    pub fn open(args: &AccessArgs) -> Result<Self, Failure> {
+    /// Reads the files, and asks the address of the JWKS.
+    pub async fn open(args: &AccessArgs) -> Result<Self, Failure> {
         cors(&args.cors_origin).map_err(|e| Failure::usage(format!("--cors-origin: {e}")))?;
-        Ok(Self {
-            keys: open("--keys", &args.keys, KeyRing::parse)?,
-            tokens: open("--jwks", &args.jwks, KeySet::parse)?,
-            args: args.clone(),
-        })
+        let keys = args.keys.as_deref().map(|path| {
+            let file = Reloading::open(path, KeyRing::parse).map(Arc::new);
+            file.map_err(|why| file_failure("--keys", path, &why))
+        });
+        let tokens = match &args.jwks {
+            Some(place) => Some(Arc::new(token_keys(args, place).await?)),
+            None => None,
+        };
+        Ok(Self { keys: keys.transpose()?, tokens, args: args.clone() })
     }
 
     /// Puts a guard in front of the routes, where somebody is asked at all.
@@ -38,7 +45,7 @@ impl Who {
             return router;
         }
         let AccessArgs { jwt_issuer, jwt_audience, jwt_leeway, .. } = &self.args;
-        let rules = JwtRules { issuer: jwt_issuer.clone(), audiences: jwt_audience.clone(), leeway: **jwt_leeway };
+        let rules = JwtRules { issuer: jwt_issuer.clone(), audiences: jwt_audience.clone(), leeway: *jwt_leeway };
         let tokens = self.tokens.clone().map(|tokens| (tokens, rules));
         Guard::new(self.keys.clone(), tokens, metrics.clone(), Arc::new(moment)).wrap(router)
     }
@@ -69,22 +76,24 @@ impl Who {
                 () = asked => true,
                 () = tokio::time::sleep(WATCH) => false,
             };
-            let (who, metrics) = (self.clone(), metrics.clone());
-            // Files may lie on slow disks.
-            let _ = tokio::task::spawn_blocking(move || who.reload(asked, &metrics)).await;
+            self.reload(asked, &metrics).await;
         }
     }
 
-    fn reload(&self, asked: bool, metrics: &AccessMetrics) {
-        let keys = self.keys.as_ref().map(|keys| ("keys", keys.reload(asked)));
-        let tokens = self.tokens.as_ref().map(|tokens| ("JWKS", tokens.reload(asked)));
-        for (what, outcome) in keys.into_iter().chain(tokens) {
-            match outcome {
-                Ok(false) => continue,
-                Ok(true) => tracing::info!("the file of {what} was read again"),
-                Err(ref error) => tracing::error!("{error}: what was known before goes on"),
-            }
-            metrics.reloaded(outcome.is_ok());
+    async fn reload(&self, asked: bool, metrics: &AccessMetrics) {
+        if let Some(keys) = self.keys.clone() {
+            // Files may lie on slow disks.
+            let read = tokio::task::spawn_blocking(move || keys.reload(asked)).await;
+            let fetched = match read {
+                Ok(Ok(true)) => Fetched::New,
+                Ok(Ok(false)) => Fetched::Same,
+                Ok(Err(why)) => Fetched::Failed(why),
+                Err(error) => Fetched::Failed(error.to_string()),
+            };
+            note("keys", &fetched, metrics);
+        }
+        if let Some(tokens) = &self.tokens {
+            note("JWKS", &tokens.refresh(asked).await, metrics);
         }
     }
 }
@@ -94,11 +103,26 @@ fn moment() -> Moment {
     Moment { wall_ms, monotonic_ms }
 }
 
-fn open<T>(
-    flag: &str,
-    path: &Option<PathBuf>,
-    parse: fn(&str) -> Result<T, String>,
-) -> Result<Option<Arc<Reloading<T>>>, Failure> {
-    let Some(path) = path else { return Ok(None) };
-    Reloading::open(path, parse).map(|file| Some(Arc::new(file))).map_err(|why| file_failure(flag, path, &why))
+fn note(what: &str, fetched: &Fetched, metrics: &AccessMetrics) {
+    match fetched {
+        Fetched::Same => return,
+        Fetched::New => tracing::info!("the {what} were read again"),
+        Fetched::Failed(error) => tracing::error!("{what}: {error}: what was known before goes on"),
+    }
+    metrics.reloaded(*fetched == Fetched::New);
+}
+
+/// The keys of JWTs, from a file or from an address.
+async fn token_keys(args: &AccessArgs, place: &str) -> Result<TokenKeys, Failure> {
+    let wrong = |why: String| Failure::usage(format!("--jwks {place}: {why}"));
+    if !JwksUrl::is_url(place) {
+        let of_addresses = [("--jwks-ca", args.jwks_ca.is_some()), ("--jwks-refresh", args.jwks_refresh.is_some())];
+        if let Some((flag, _)) = of_addresses.iter().find(|(_, given)| *given) {
+            return Err(Failure::usage(format!("{flag}: --jwks is a file, and this is for an address: leave it out")));
+        }
+        let path = Path::new(place);
+        return TokenKeys::file(path).map_err(|why| file_failure("--jwks", path, &why));
+    }
+    let url = JwksUrl::parse(place, args.jwks_ca.as_deref()).map_err(|e| wrong(e.to_string()))?;
+    TokenKeys::published(url, args.jwks_refresh.unwrap_or(JWKS_REFRESH)).await.map_err(wrong)
 }

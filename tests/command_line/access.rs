@@ -3,7 +3,10 @@
 use super::process::{Client, Site, wait_until};
 use super::{stage, tally};
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 const JWKS: &str = include_str!("../../access/fixtures/rsa.jwks.json");
 /// Actor u42 with scope write, for a long time.
@@ -142,5 +145,83 @@ fn who_likes_too_much_waits() {
     let (code, said) = send(dir.path(), &site.listen, "unused");
     assert!(code == Some(0) && said.contains("\"accepted\":605") && said.contains("\"rejected\":0"), "{said}");
     assert!(!said.contains("\"requests_sent_again\":0"), "{said}");
+    drop(service);
+}
+
+/// Answers every request with what stands in the cell. Ends with the test.
+fn publish(answer: &Arc<Mutex<String>>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, answer) = (listener.local_addr().unwrap().port(), answer.clone());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let head = BufReader::new(&stream).lines();
+            let _ = head.map_while(Result::ok).take_while(|line| !line.is_empty()).count();
+            let _ = stream.write_all(answer.lock().unwrap().as_bytes());
+        }
+    });
+    port
+}
+
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
+#[test]
+fn the_keys_of_jwts_are_fetched_from_their_address() {
+    let dir = stage();
+    let answer =
+        Arc::new(Mutex::new("HTTP/1.1 503 Later\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned()));
+    let url = format!("http://127.0.0.1:{}/keys", publish(&answer));
+    let mut site = Site::new(env!("CARGO_BIN_EXE_tally"), dir.path());
+    site.flags = ["--jwks".into(), url.clone()].into();
+    let service = site.start();
+    let client = Client(site.listen.clone());
+    let bearer = format!("Bearer {TOKEN}");
+    let headers = [("content-type", "application/x-ndjson"), ("authorization", bearer.as_str())];
+    let post = || client.exchange("POST", "/v1/events", &headers, like("e1", "u42", 1).as_bytes()).unwrap();
+    let told = post();
+    assert_eq!((told.status, told.header("retry-after")), (503, Some("5")), "{told:?}");
+    *answer.lock().unwrap() = ok(JWKS);
+    wait_until("the keys to be fetched", || (post().status == 202).then_some(()));
+    let others = JWKS.replace("\"kid\":\"r\"", "\"kid\":\"other\"");
+    *answer.lock().unwrap() = ok(&others);
+    service.signal("-HUP");
+    wait_until("the key to be gone", || (post().status == 401).then_some(()));
+    *answer.lock().unwrap() = ok(JWKS);
+    service.signal("-HUP");
+    wait_until("the key to be back", || (post().status == 202).then_some(()));
+    let (ended, _) = service.terminate();
+    assert_eq!(ended.code(), Some(0));
+    for (told, expected) in [
+        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(), "it answers 404 Not Found; 200 is expected"),
+        (ok("<html>"), "1:1: is no JWKS: a JSON object with `keys`"),
+    ] {
+        *answer.lock().unwrap() = told;
+        let refused = tally(dir.path(), &format!("run --listen 127.0.0.1:0 --jwks {url}"));
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("--jwks {url}: {expected}")), "{said}");
+    }
+}
+
+#[test]
+fn a_proxy_is_trusted_by_its_mapped_address_and_each_caller_has_one_bucket() {
+    let dir = stage();
+    let mut site = Site::new(env!("CARGO_BIN_EXE_tally"), dir.path());
+    site.flags = ["--trusted-proxy", "::ffff:127.0.0.1", "--limit-ip", "1"].map(str::to_owned).into();
+    let service = site.start();
+    let client = Client(site.listen.clone());
+    let mut statuses = Vec::new();
+    for (n, caller) in
+        ["203.0.113.9", "::ffff:203.0.113.9", "203.0.113.8", "2001:db8::1", "2001:DB8:0:0::2", "2001:db8:0:1::1"]
+            .iter()
+            .enumerate()
+    {
+        let headers = [("content-type", "application/x-ndjson"), ("x-forwarded-for", *caller)];
+        let line = like(&format!("e{n}"), "u1", n);
+        statuses.push(client.exchange("POST", "/v1/events", &headers, line.as_bytes()).unwrap().status);
+    }
+    assert_eq!(statuses, [202, 429, 202, 202, 429, 202]);
     drop(service);
 }

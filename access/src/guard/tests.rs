@@ -27,6 +27,7 @@ struct Bed {
     writer: String,
     reader: String,
     admin: String,
+    scraper: String,
     expired: String,
     slow: String,
 }
@@ -48,6 +49,7 @@ impl Bed {
         let writer = key("writer", Scope::Write, None, none);
         let reader = key("reader", Scope::Read, Some(NOW_S * 1_000 + 1), none);
         let admin = key("admin", Scope::Admin, None, none);
+        let scraper = key("scraper", Scope::Metrics, None, none);
         let expired = key("expired", Scope::Read, Some(NOW_S * 1_000), none);
         let slow = key("slow", Scope::Read, None, Limits { requests_per_minute: Some(2), ..none });
         let (keys, set) = (directory.path().join("keys.yaml"), directory.path().join("jwks.json"));
@@ -66,7 +68,7 @@ impl Bed {
             .route("/metrics", get(handler))
             .route("/livez", get(handler));
         let keys = Arc::new(Reloading::open(&keys, KeyRing::parse).unwrap());
-        let set = Reloading::open(&set, KeySet::parse).unwrap();
+        let set = TokenKeys::file(&set).unwrap();
         let metrics = AccessMetrics::new(&Registry::new()).unwrap();
         let tokens = Some((Arc::new(set), JwtRules::default()));
         let now_ms = Arc::new(AtomicI64::new(NOW_S * 1_000));
@@ -77,7 +79,19 @@ impl Bed {
             metrics,
             Arc::new(move || Moment::both(time.load(Ordering::SeqCst))),
         );
-        Self { router: guard.wrap(routes), guard, now_ms, keys, directory, writer, reader, admin, expired, slow }
+        Self {
+            router: guard.wrap(routes),
+            guard,
+            now_ms,
+            keys,
+            directory,
+            writer,
+            reader,
+            admin,
+            scraper,
+            expired,
+            slow,
+        }
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, Value, String) {
@@ -97,7 +111,7 @@ impl Bed {
 #[tokio::test]
 async fn nobody_gets_where_they_may_not() {
     let bed = Bed::new();
-    let Bed { writer, reader, admin, expired, .. } = &bed;
+    let Bed { writer, reader, admin, scraper, expired, .. } = &bed;
     let jwt = token(json!({}), json!({}));
     let no_scope = token(json!({}), json!({"scope": null}));
     let old = token(json!({}), json!({"exp": NOW_S - 60}));
@@ -150,6 +164,12 @@ async fn nobody_gets_where_they_may_not() {
         ("GET", "/v1/progress", Some(key(admin)), 200, good),
         ("GET", "/metrics", Some(key(reader)), 403, scope),
         ("GET", "/metrics", Some(key(admin)), 200, good),
+        ("GET", "/metrics", Some(key(scraper)), 200, good),
+        ("GET", "/metrics", Some(bearer(scraper)), 200, good),
+        ("GET", "/v1/counters", Some(key(scraper)), 403, scope),
+        ("GET", "/v1/progress", Some(key(scraper)), 403, scope),
+        ("POST", "/v1/events", Some(key(scraper)), 403, scope),
+        ("GET", "/metrics", Some(key(writer)), 403, scope),
         // Tokens.
         ("POST", "/v1/events", Some(bearer(&jwt)), 200, good),
         ("GET", "/v1/counters", Some(bearer(&jwt)), 200, good),

@@ -1,33 +1,34 @@
-//! The file of keys that tokens are verified with.
+//! The keys that tokens are verified with: a JWKS (RFC 7517, 7518, 8037).
 
+use super::ring_provider;
 use super::verified::Verified;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::hmac;
-use ring::signature::{ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
+use std::collections::HashSet;
+use tally_model::{Object, from_object};
 
-/// RFC 7518: the secret is at least as long as the hash.
-const SECRET_BYTES_MIN: usize = 32;
 /// 2048 to 8192 bits; less can be broken, more is slow.
 const MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 
-/// The keys of a JWKS file that sign with HS256, RS256 or EdDSA (Ed25519).
+/// The keys of a JWKS that sign.
 pub struct KeySet {
     keys: Vec<(Option<Box<str>>, JwtKey)>,
     pub(super) verified: Verified,
 }
 
 /// A key, with the only algorithm that it is used for.
-pub(super) enum JwtKey {
-    Hs256(hmac::Key),
-    Rs256 { n: Vec<u8>, e: Vec<u8> },
-    EdDsa([u8; 32]),
+pub(super) struct JwtKey {
+    pub(super) key: DecodingKey,
+    pub(super) algorithm: Algorithm,
+    /// Signature and algorithm alone: of claims the crate judges none, since it has a clock of its own.
+    pub(super) validation: Validation,
 }
 
 #[derive(Deserialize)]
 struct Document {
-    keys: Vec<Jwk>,
+    keys: Vec<Object<Jwk>>,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +41,8 @@ struct Jwk {
     #[serde(default, rename = "use")]
     used_for: Option<String>,
     #[serde(default)]
+    key_ops: Option<Vec<String>>,
+    #[serde(default)]
     crv: Option<String>,
     #[serde(default)]
     k: Option<String>,
@@ -49,33 +52,59 @@ struct Jwk {
     e: Option<String>,
     #[serde(default)]
     x: Option<String>,
+    #[serde(default)]
+    y: Option<String>,
 }
 
 impl KeySet {
-    /// Reads a JWKS. Keys for other algorithms, or for encryption, are passed over; one that is wrong is an error, and so
-    /// is a file without any that can be used. Errors are `line:column: what` and repeat nothing but `kid`s.
+    /// Reads a file. Keys for other algorithms, or for encryption, are passed over; one that is wrong is an error, and so is a
+    /// file without any that can be used. Errors are `line:column: what` and repeat nothing but `kid`s.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let document: Document = serde_json::from_str(text).map_err(|error| {
+        Self::read(text, |wrong| Err(format!("1:1: {wrong}")))
+    }
+
+    /// Reads what somebody else publishes: one key that is wrong, or new, does not take away the others (RFC 7517, section 5).
+    pub fn parse_published(text: &str) -> Result<Self, String> {
+        Self::read(text, |wrong| {
+            tracing::warn!("JWKS: {wrong}; it is passed over");
+            Ok(())
+        })
+    }
+
+    fn read(text: &str, wrong: impl Fn(String) -> Result<(), String>) -> Result<Self, String> {
+        ring_provider::install();
+        let document: Document = from_object(text.as_bytes()).map_err(|error| {
             let (line, column) = (error.line().max(1), error.column().max(1));
             format!("{line}:{column}: is no JWKS: a JSON object with `keys`, each with `kty`")
         })?;
         let mut keys: Vec<(Option<Box<str>>, JwtKey)> = Vec::new();
-        for (place, jwk) in (1..).zip(document.keys) {
+        for (place, Object(jwk)) in (1..).zip(document.keys) {
             let name = jwk.kid.as_deref().map_or_else(|| format!("key {place}"), |kid| format!("key {kid:?}"));
-            if let Some(kid) = &jwk.kid
-                && keys.iter().any(|(known, _)| known.as_deref() == Some(kid))
-            {
-                return Err(format!("1:1: {name}: there is another of this `kid`"));
-            }
-            match JwtKey::of(&jwk).map_err(|why| format!("1:1: {name}: {why}"))? {
-                Some(key) => keys.push((jwk.kid.map(Into::into), key)),
-                None => tracing::warn!("JWKS: {name} is not for HS256, RS256 or EdDSA signatures and is passed over"),
+            match JwtKey::of(&jwk) {
+                Err(why) => wrong(format!("{name}: {why}"))?,
+                Ok(None) => tracing::warn!("JWKS: {name} is for no signatures that are known here and is passed over"),
+                Ok(Some(_))
+                    if jwk.kid.is_some() && keys.iter().any(|(known, _)| known.as_deref() == jwk.kid.as_deref()) =>
+                {
+                    wrong(format!("{name}: there is another of this `kid`"))?;
+                }
+                Ok(Some(key)) => keys.push((jwk.kid.map(Into::into), key)),
             }
         }
         match keys.is_empty() {
-            true => Err("1:1: has no key for HS256, RS256 or EdDSA".into()),
+            true => Err("1:1: has no key that signs by HS, RS or PS 256 to 512, ES256, ES384 or EdDSA".into()),
             false => Ok(Self { keys, verified: Verified::default() }),
         }
+    }
+
+    /// None at all, until a set has been fetched.
+    pub(crate) fn none() -> Self {
+        Self { keys: Vec::new(), verified: Verified::default() }
+    }
+
+    /// Whether it has none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
     /// The key of that name; the only one there is where none is named.
@@ -91,66 +120,82 @@ impl KeySet {
 impl JwtKey {
     /// None where the key is for something else.
     fn of(jwk: &Jwk) -> Result<Option<Self>, String> {
-        let algorithm = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-            ("oct", _) => "HS256",
-            ("RSA", _) => "RS256",
-            ("OKP", Some("Ed25519")) => "EdDSA",
-            _ => return Ok(None),
-        };
-        // `Ed25519` is RFC 9864's name for the same.
-        let named = jwk.alg.as_deref().map(|alg| if alg == "Ed25519" { "EdDSA" } else { alg });
-        if named.is_some_and(|alg| alg != algorithm)
-            || jwk.used_for.as_deref().is_some_and(|used_for| used_for != "sig")
-        {
-            return Ok(None);
-        }
-        let bytes = |field: &Option<String>, name: &str| {
-            let decoded = field.as_deref().map(|text| URL_SAFE_NO_PAD.decode(text));
-            match decoded {
-                Some(Ok(bytes)) if !bytes.is_empty() => Ok(bytes),
-                _ => Err(format!("`{name}` must be base64url without padding")),
-            }
-        };
-        match algorithm {
-            "HS256" => {
-                let secret = bytes(&jwk.k, "k")?;
-                if secret.len() < SECRET_BYTES_MIN {
-                    return Err(format!("`k` has {} bytes; HS256 needs {SECRET_BYTES_MIN}", secret.len()));
+        let signs = jwk.used_for.as_deref().is_none_or(|used_for| used_for == "sig")
+            && jwk.key_ops.as_ref().is_none_or(|operations| operations.iter().any(|operation| operation == "verify"));
+        let Some(algorithm) = algorithm_of(jwk).filter(|_| signs) else { return Ok(None) };
+        let key = match algorithm {
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
+                let (secret, least) = (bytes(&jwk.k, "k")?, hash_bytes(algorithm));
+                if secret.len() < least {
+                    return Err(format!("`k` has {} bytes; {algorithm:?} needs {least}", secret.len()));
                 }
-                Ok(Some(Self::Hs256(hmac::Key::new(hmac::HMAC_SHA256, &secret))))
+                DecodingKey::from_secret(&secret).map_err(|error| error.to_string())?
             }
-            "RS256" => {
-                let (n, e) = (bytes(&jwk.n, "n")?, bytes(&jwk.e, "e")?);
-                match MODULUS_BYTES.contains(&n.len()) && n[0] != 0 {
-                    true => Ok(Some(Self::Rs256 { n, e })),
-                    false => Err(format!("`n` has {} bits; 2048 to 8192 are taken", n.len() * 8)),
-                }
-            }
+            Algorithm::ES256 => elliptic(jwk, 32)?,
+            Algorithm::ES384 => elliptic(jwk, 48)?,
+            Algorithm::EdDSA => DecodingKey::from_ed_der(&sized(&jwk.x, "x", 32)?),
             _ => {
-                let x = bytes(&jwk.x, "x")?;
-                let x = x.try_into().map_err(|_| "`x` must have 32 bytes".to_owned())?;
-                Ok(Some(Self::EdDsa(x)))
+                let (n, e) = (bytes(&jwk.n, "n")?, bytes(&jwk.e, "e")?);
+                if !MODULUS_BYTES.contains(&n.len()) || n[0] == 0 {
+                    return Err(format!("`n` has {} bits; 2048 to 8192 are taken", n.len() * 8));
+                }
+                DecodingKey::from_rsa_raw_components(&n, &e)
             }
-        }
+        };
+        let mut validation = Validation::new(algorithm);
+        (validation.validate_exp, validation.validate_aud) = (false, false);
+        validation.required_spec_claims = HashSet::new();
+        Ok(Some(Self { key, algorithm, validation }))
     }
 
     /// The only `alg` that a token of this key may name.
-    pub(super) fn algorithm(&self) -> &'static str {
-        match self {
-            Self::Hs256(_) => "HS256",
-            Self::Rs256 { .. } => "RS256",
-            Self::EdDsa(_) => "EdDSA",
-        }
+    pub(super) fn name(&self) -> String {
+        format!("{:?}", self.algorithm)
     }
+}
 
-    /// Whether this key has signed that. In constant time where the key is a secret.
-    pub(super) fn verify(&self, signed: &[u8], signature: &[u8]) -> bool {
-        match self {
-            Self::Hs256(key) => hmac::verify(key, signed, signature).is_ok(),
-            Self::Rs256 { n, e } => {
-                RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature).is_ok()
-            }
-            Self::EdDsa(x) => UnparsedPublicKey::new(&ED25519, x).verify(signed, signature).is_ok(),
-        }
+/// What a key is used for: the algorithm that it names, if its type can have that one; without a name, the first of its type.
+fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
+    use Algorithm::*;
+    let of_type: &[Algorithm] = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        ("oct", _) => &[HS256, HS384, HS512],
+        ("RSA", _) => &[RS256, RS384, RS512, PS256, PS384, PS512],
+        ("EC", Some("P-256")) => &[ES256],
+        ("EC", Some("P-384")) => &[ES384],
+        ("OKP", Some("Ed25519")) => &[EdDSA],
+        _ => return None,
+    };
+    match jwk.alg.as_deref() {
+        None => of_type.first().copied(),
+        // RFC 9864's name for the same.
+        Some("Ed25519") => of_type.iter().copied().find(|algorithm| *algorithm == EdDSA),
+        Some(name) => of_type.iter().copied().find(|algorithm| format!("{algorithm:?}") == name),
     }
+}
+
+/// RFC 7518: a secret is at least as long as the hash.
+fn hash_bytes(algorithm: Algorithm) -> usize {
+    match algorithm {
+        Algorithm::HS384 => 48,
+        Algorithm::HS512 => 64,
+        _ => 32,
+    }
+}
+
+fn bytes(field: &Option<String>, name: &str) -> Result<Vec<u8>, String> {
+    match field.as_deref().map(|text| URL_SAFE_NO_PAD.decode(text)) {
+        Some(Ok(bytes)) if !bytes.is_empty() => Ok(bytes),
+        _ => Err(format!("`{name}` must be base64url without padding")),
+    }
+}
+
+fn sized(field: &Option<String>, name: &str, length: usize) -> Result<Vec<u8>, String> {
+    let bytes = bytes(field, name)?;
+    if bytes.len() == length { Ok(bytes) } else { Err(format!("`{name}` must have {length} bytes")) }
+}
+
+/// An uncompressed point (SEC 1, section 2.3.3).
+fn elliptic(jwk: &Jwk, length: usize) -> Result<DecodingKey, String> {
+    let point = [vec![4], sized(&jwk.x, "x", length)?, sized(&jwk.y, "y", length)?].concat();
+    Ok(DecodingKey::from_ec_der(&point))
 }
