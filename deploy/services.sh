@@ -3,6 +3,7 @@
 # manager. Everything of one set of services (data, logs, ports, pids) is in one directory; sets do not disturb each other.
 #
 #   services.sh install                    what is missing: Kafka's jars by Maven, the rest and Chromium by apt
+#   services.sh jars                       where Kafka's jars are, its own tools among them
 #   services.sh start DIR [SERVICE…]       starts and waits until they are ready; writes and prints DIR/env
 #   services.sh stop DIR [NAME…]           ends them; the data stay, and `start` takes them up on the same ports
 #   services.sh kill DIR NAME…             SIGKILL
@@ -562,6 +563,7 @@ command=$1
 shift
 case $command in
   install) install ;;
+  jars) kafka_jars ;;
   start)
     enter_or_make "$@"
     start "${@:2}"

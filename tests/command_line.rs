@@ -5,6 +5,8 @@ mod access;
 #[path = "command_line/options.rs"]
 mod options;
 mod process;
+#[path = "command_line/refused.rs"]
+mod refused;
 
 use process::{Scratch, Site};
 use std::fs;

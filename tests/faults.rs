@@ -4,8 +4,14 @@
 #[path = "faults/mod.rs"]
 mod cluster;
 mod exactness;
+#[path = "faults/hanging.rs"]
+mod hanging;
+#[path = "faults/lost_requests.rs"]
+mod lost_requests;
 mod naive;
 mod process;
+#[path = "faults/stopping.rs"]
+mod stopping;
 
 use cluster::FaultRun;
 use naive::Differences;

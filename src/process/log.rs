@@ -25,13 +25,24 @@ pub fn open(args: &SiteArgs, address: &LogAddress, wall: &Arc<WallClock>) -> Res
             Ok(Arc::new(log))
         }
         LogAddress::Kafka(brokers) => {
-            let options = KafkaOptions::new(brokers.as_str());
-            let options = match &args.log_properties {
-                Some(file) => with_properties(options, file)?,
-                None => options,
-            };
-            Ok(Arc::new(KafkaLog::open(options).map_err(|e| failure(args, e))?))
+            Ok(Arc::new(KafkaLog::open(options(args, brokers)?).map_err(|e| failure(args, e))?))
         }
+    }
+}
+
+/// How the log is reached, where it is on Kafka.
+pub fn kafka_options(args: &SiteArgs, address: &LogAddress) -> Result<Option<KafkaOptions>, Failure> {
+    match address {
+        LogAddress::Embedded(_) => Ok(None),
+        LogAddress::Kafka(brokers) => options(args, brokers).map(Some),
+    }
+}
+
+fn options(args: &SiteArgs, brokers: &str) -> Result<KafkaOptions, Failure> {
+    let options = KafkaOptions::new(brokers);
+    match &args.log_properties {
+        Some(file) => with_properties(options, file),
+        None => Ok(options),
     }
 }
 

@@ -7,11 +7,13 @@ mod log;
 pub mod logging;
 pub mod page;
 mod parts;
+mod reach;
 mod read_side;
 mod roles;
 mod serve;
 mod sinking;
 mod site;
+mod standing;
 mod streaming;
 mod who;
 

@@ -16,11 +16,16 @@ use tokio_util::sync::CancellationToken;
 
 /// How long requests in flight may take at the end.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(4);
+/// How long what serves requests may take, with whatever it has to close.
+const FRONT_DEADLINE: Duration = Duration::from_secs(5);
 /// How long everything may take at the end; what is not done then is left to whoever comes next. Below the 10 s that
 /// are promised.
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// How long connections may then take to close.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(500);
+/// How long after that the process ends whatever still waits: a client of a store or of the log that does not close, on
+/// whatever thread that is.
+const END_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or SIGINT, or until a part cannot go on.
 pub fn serve(roles: Roles) -> Result<(), Failure> {
@@ -93,12 +98,19 @@ async fn live(roles: Roles) -> Result<(), Failure> {
     };
     let deadline = Instant::now() + STOP_DEADLINE;
     tracing::info!(ended_well, "stopping");
+    end_by(deadline + CLOSE_DEADLINE + END_DEADLINE, ended_well);
     stopping.cancel();
-    if let Some(demo) = demo {
-        let _ = demo.await;
+    // The parts need some of the time, so those in front of them get no more than requests in flight do.
+    let front = async {
+        if let Some(demo) = demo {
+            let _ = demo.await;
+        }
+        let _ = serving.await;
+        let _ = watching.await;
+    };
+    if tokio::time::timeout(FRONT_DEADLINE, front).await.is_err() {
+        tracing::warn!("what serves requests does not end in time and is left alone");
     }
-    let _ = serving.await;
-    let _ = watching.await;
     stop(parts, deadline).await?;
     if ended_well { Ok(()) } else { Err(Failure::no("a part of the process could not go on")) }
 }
@@ -106,6 +118,7 @@ async fn live(roles: Roles) -> Result<(), Failure> {
 /// Asked to end while still starting: nothing was taken yet, and the log may be what the start waits for.
 async fn end_start(starting: JoinHandle<Result<Parts, Failure>>) -> Result<(), Failure> {
     let deadline = Instant::now() + STOP_DEADLINE;
+    end_by(deadline + CLOSE_DEADLINE + END_DEADLINE, true);
     match tokio::time::timeout_at(deadline.into(), starting).await {
         Ok(Ok(Ok(parts))) => stop(parts, deadline).await,
         _ => Ok(()),
@@ -122,6 +135,15 @@ async fn stop(parts: Parts, deadline: Instant) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// Ends the process at that time, if it still is there.
+fn end_by(deadline: Instant, ended_well: bool) {
+    std::thread::spawn(move || {
+        std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        tracing::warn!("something does not end in time and is left alone");
+        std::process::exit(i32::from(!ended_well));
+    });
 }
 
 fn announce(address: SocketAddr) {

@@ -2,7 +2,9 @@
 
 use super::clock::{ClockWatch, hold_against_log, wall_clock};
 use super::log::{self, LogWatch};
+use super::reach::reach_stores;
 use super::roles::Roles;
+use super::standing::StandingWatch;
 use crate::commands::{Failure, LogAddress};
 use prometheus::Registry;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ pub struct Site {
     pub log: Arc<dyn Log>,
     /// Where the log is on a network.
     pub watch: Option<LogWatch>,
+    /// And what transactions hang there.
+    _standing: Option<StandingWatch>,
     /// The clocks, judged.
     pub wall: Arc<WallClock>,
     /// Where somebody depends on them.
@@ -43,10 +47,17 @@ impl Site {
         let topology = Arc::new(args.file.load()?);
         let address = roles.check()?;
         roles.check_effects(&topology)?;
+        reach_stores(roles)?;
         let state = roles.state().map(|args| StateDir::open(&args.state)).transpose().map_err(Failure::usage)?;
         let wall = wall_clock(args);
         let log = log::open(args, &address, &wall)?;
+        let registry = Registry::new();
         log.ensure_topics(&topology.topic_specs()).map_err(|e| log::failure(args, e))?;
+        // Before anything is read that may stand still.
+        let standing = log::kafka_options(args, &address)?.map(|options| {
+            StandingWatch::start(log.clone(), options, &topology.topic_specs(), &registry).map_err(Failure::no)
+        });
+        let standing = standing.transpose()?;
         let mut random = [0; 40];
         getrandom::fill(&mut random).map_err(|e| Failure::no(format!("the system gives no random bytes: {e}")))?;
         let streams = roles.process.as_ref().map(|(streams, _)| streams);
@@ -70,7 +81,6 @@ impl Site {
             }
             false => control,
         };
-        let registry = Registry::new();
         let is_asked = goes_by_time || roles.api.is_some();
         let clocks = is_asked.then(|| ClockWatch::start(wall.clone(), &registry)).transpose()?;
         let partitions = topology.subtopologies[0].partitions;
@@ -80,7 +90,7 @@ impl Site {
                 Some(LogWatch::start(log.clone(), &topology.root, partitions).map_err(Failure::no)?)
             }
         };
-        Ok(Self { topology, log, watch, wall, clocks, control, registry, state })
+        Ok(Self { topology, log, watch, _standing: standing, wall, clocks, control, registry, state })
     }
 
     /// The time, as long as it is not in doubt.

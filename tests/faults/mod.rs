@@ -12,7 +12,7 @@ use crate::exactness::{Feed, WorkloadFile};
 use crate::naive::{Differences, Moment, boards, number};
 use crate::process::{Client, Sender, Service, Site, wait_until};
 use collectors::Collectors;
-use proxy::{Cut, REQUESTS};
+use proxy::{Cut, Loss, REQUESTS};
 use services::Services;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -287,13 +287,18 @@ impl FaultRun<'_> {
             0..60 => {
                 let (protocol, requests) = REQUESTS[random.below(REQUESTS.len() as u64) as usize];
                 let request = requests[random.below(requests.len() as u64) as usize];
-                let cut = Cut { request, answer_only: random.chance(5_000) };
+                // The connection of a late request to a database keeps its locks.
+                let losses = if protocol == proxy::Protocol::Kafka { &Loss::ALL[..] } else { &Loss::ALL[..2] };
+                let loss = losses[random.below(losses.len() as u64) as usize];
+                let cut = Cut { request, loss };
                 let services = &cluster.services;
                 let proxy = match protocol {
                     proxy::Protocol::Kafka => &services.kafka,
                     proxy::Protocol::MySql => &services.mariadb,
                     proxy::Protocol::Redis => &services.redis,
                 };
+                // What was kept before has been late for long enough.
+                proxy.deliver();
                 proxy.arm(cut);
                 format!("cut: {protocol:?} {cut:?}")
             }

@@ -1,11 +1,16 @@
 //! A proxy that cuts connections at chosen requests: before a request reaches the server, or after the server has done
-//! what it asks and before the client hears of it.
+//! what it asks and before the client hears of it; or it keeps the request, and delivers it when the client has given
+//! up long ago.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
+
+/// A server that has not answered a late request after this time has not taken it.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// What the server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,15 +25,38 @@ pub enum Protocol {
 pub struct Cut {
     /// Which request: [`REQUESTS`] has their names.
     pub request: &'static str,
-    /// Whether the server gets it: then its answer is lost.
-    pub answer_only: bool,
+    pub loss: Loss,
+}
+
+/// What is lost with the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The server does not get the request.
+    Request,
+    /// The server gets it, and its answer is lost.
+    Answer,
+    /// The server gets it at [`Proxy::deliver`], over the connection that the client has given up.
+    Late,
+}
+
+impl Loss {
+    pub const ALL: [Self; 3] = [Self::Request, Self::Answer, Self::Late];
 }
 
 /// The requests that decide something, by protocol.
 pub const REQUESTS: [(Protocol, &[&str]); 3] = [
     (
         Protocol::Kafka,
-        &["Produce", "TxnOffsetCommit", "EndTxn", "AddPartitionsToTxn", "InitProducerId", "Fetch", "JoinGroup"],
+        &[
+            "Produce",
+            "TxnOffsetCommit",
+            "EndTxn",
+            "AddPartitionsToTxn",
+            "AddOffsetsToTxn",
+            "InitProducerId",
+            "Fetch",
+            "JoinGroup",
+        ],
     ),
     (Protocol::MySql, &["COMMIT", "any"]),
     (Protocol::Redis, &["EVALSHA", "any"]),
@@ -37,23 +65,45 @@ pub const REQUESTS: [(Protocol, &[&str]); 3] = [
 /// Listens until the process ends.
 pub struct Proxy {
     pub address: SocketAddr,
-    armed: Arc<Mutex<Option<Cut>>>,
-    cuts: Arc<AtomicU64>,
+    plan: Arc<Plan>,
+}
+
+#[derive(Default)]
+struct Plan {
+    armed: Mutex<Option<Cut>>,
+    cuts: AtomicU64,
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// A request that was not delivered yet.
+struct Kept {
+    server: TcpStream,
+    bytes: Vec<u8>,
+    line: Arc<Line>,
+}
+
+/// What has become of a connection.
+#[derive(Default)]
+struct Line {
+    /// The next answer does not arrive.
+    lost: AtomicBool,
+    /// The client is gone, and what the server says is for nobody.
+    late: AtomicBool,
+    /// What the server has said since then, in reads.
+    answers: AtomicU64,
 }
 
 impl Proxy {
     /// Forwards what comes to a port of its own.
     pub fn start(listener: TcpListener, upstream: String, protocol: Protocol) -> Self {
-        let address = listener.local_addr().unwrap();
-        let (armed, cuts) = (Arc::new(Mutex::new(None)), Arc::new(AtomicU64::new(0)));
-        let proxy = Self { address, armed: armed.clone(), cuts: cuts.clone() };
+        let (address, plan) = (listener.local_addr().unwrap(), Arc::<Plan>::default());
+        let proxy = Self { address, plan: plan.clone() };
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // A server that is down refuses, and so does the proxy.
                 let Ok(server) = TcpStream::connect(&upstream) else { continue };
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));
-                let pipe = Pipe { protocol, armed: armed.clone(), cuts: cuts.clone(), lost: Arc::default() };
-                pipe.start(client, server);
+                Pipe { protocol, plan: plan.clone(), line: Arc::default() }.start(client, server);
             }
         });
         proxy
@@ -61,29 +111,50 @@ impl Proxy {
 
     /// The next such request is cut.
     pub fn arm(&self, cut: Cut) {
-        *self.armed.lock().unwrap() = Some(cut);
+        *self.plan.armed.lock().unwrap() = Some(cut);
     }
 
     /// How many connections were cut.
     pub fn cuts(&self) -> u64 {
-        self.cuts.load(Ordering::Relaxed)
+        self.plan.cuts.load(Ordering::Relaxed)
+    }
+
+    /// Delivers what was kept, and waits until the server has answered; how many requests that were.
+    pub fn deliver(&self) -> usize {
+        let kept = std::mem::take(&mut *self.plan.kept.lock().unwrap());
+        kept.into_iter().filter_map(Kept::deliver).count()
+    }
+}
+
+impl Kept {
+    /// None where the server was restarted meanwhile, or does not answer.
+    fn deliver(mut self) -> Option<()> {
+        let before = self.line.answers.load(Ordering::SeqCst);
+        self.server.write_all(&self.bytes).ok()?;
+        let deadline = Instant::now() + ANSWER;
+        while self.line.answers.load(Ordering::SeqCst) == before {
+            if Instant::now() > deadline {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        let _ = self.server.shutdown(Shutdown::Both);
+        Some(())
     }
 }
 
 struct Pipe {
     protocol: Protocol,
-    armed: Arc<Mutex<Option<Cut>>>,
-    cuts: Arc<AtomicU64>,
-    /// The next answer does not arrive.
-    lost: Arc<AtomicBool>,
+    plan: Arc<Plan>,
+    line: Arc<Line>,
 }
 
 impl Pipe {
     fn start(self, client: TcpStream, server: TcpStream) {
         let (Ok(to_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { return };
-        let lost = self.lost.clone();
+        let line = self.line.clone();
         thread::spawn(move || self.requests(client, server));
-        thread::spawn(move || answers(from_server, to_client, &lost));
+        thread::spawn(move || answers(from_server, to_client, &line));
     }
 
     fn requests(self, mut client: TcpStream, mut server: TcpStream) {
@@ -92,8 +163,15 @@ impl Pipe {
         while let Ok(count @ 1..) = client.read(&mut buffer) {
             let names = frames.names(self.protocol, &buffer[..count]);
             match self.cut(&names) {
-                Some(cut) if !cut.answer_only => break,
-                Some(_) => self.lost.store(true, Ordering::SeqCst),
+                Some(Loss::Request) => break,
+                Some(Loss::Answer) => self.line.lost.store(true, Ordering::SeqCst),
+                Some(Loss::Late) => {
+                    self.line.late.store(true, Ordering::SeqCst);
+                    let _ = client.shutdown(Shutdown::Both);
+                    let bytes = buffer[..count].to_vec();
+                    self.plan.kept.lock().unwrap().push(Kept { server, bytes, line: self.line });
+                    return;
+                }
                 None => {}
             }
             if server.write_all(&buffer[..count]).is_err() {
@@ -103,21 +181,26 @@ impl Pipe {
         let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
     }
 
-    /// Whether one of these requests is what somebody waits for.
-    fn cut(&self, names: &[&'static str]) -> Option<Cut> {
-        let mut armed = self.armed.lock().unwrap();
+    /// What is lost, if one of these requests is what somebody waits for.
+    fn cut(&self, names: &[&'static str]) -> Option<Loss> {
+        let mut armed = self.plan.armed.lock().unwrap();
         let cut = armed.filter(|cut| cut.request == "any" || names.contains(&cut.request))?;
         *armed = None;
-        self.cuts.fetch_add(1, Ordering::Relaxed);
-        Some(cut)
+        self.plan.cuts.fetch_add(1, Ordering::Relaxed);
+        Some(cut.loss)
     }
 }
 
-fn answers(mut server: TcpStream, mut client: TcpStream, lost: &AtomicBool) {
+fn answers(mut server: TcpStream, mut client: TcpStream, line: &Line) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(count @ 1..) = server.read(&mut buffer) {
-        if lost.load(Ordering::SeqCst) || client.write_all(&buffer[..count]).is_err() {
-            break;
+        if line.late.load(Ordering::SeqCst) {
+            line.answers.fetch_add(1, Ordering::SeqCst);
+        } else if line.lost.load(Ordering::SeqCst) || client.write_all(&buffer[..count]).is_err() {
+            // An answer that came while the connection was being given up is no reason to lose the request.
+            if !line.late.load(Ordering::SeqCst) {
+                break;
+            }
         }
     }
     let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
@@ -168,6 +251,7 @@ fn kafka_name(key: i16) -> Option<&'static str> {
         11 => "JoinGroup",
         22 => "InitProducerId",
         24 => "AddPartitionsToTxn",
+        25 => "AddOffsetsToTxn",
         26 => "EndTxn",
         28 => "TxnOffsetCommit",
         _ => return None,

@@ -16,6 +16,36 @@ pub struct Services {
     pub direct: Addresses,
 }
 
+/// Kafka alone, behind a proxy; ended when dropped.
+pub struct Broker {
+    dir: PathBuf,
+    pub proxy: Proxy,
+}
+
+impl Broker {
+    /// Starts it in a directory; it is ready when this returns.
+    pub fn start(dir: &Path) -> Self {
+        let dir = dir.join("services");
+        let listener = TcpListener::bind(("127.0.0.1", quiet_port())).unwrap();
+        let advertised = listener.local_addr().unwrap().to_string();
+        let env = script(&dir, &["start"], &["kafka"], Some(&advertised));
+        let proxy = Proxy::start(listener, value(&env, "TALLY_TEST_KAFKA"), Protocol::Kafka);
+        Self { dir, proxy }
+    }
+
+    /// SIGKILL, and back on the same port with the same data.
+    pub fn restart(&self) {
+        script(&self.dir, &["kill"], &["kafka"], None);
+        script(&self.dir, &["start"], &["kafka"], Some(&self.proxy.address.to_string()));
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        end(&self.dir);
+    }
+}
+
 /// Where the services are.
 pub struct Addresses {
     pub kafka: String,
@@ -32,14 +62,10 @@ impl Services {
         // A client of Kafka goes where the broker says that it is, so the broker says that it is the proxy.
         let advertised = kafka.local_addr().unwrap().to_string();
         let env = script(&dir, &["start"], &["kafka", "mariadb", "redis"], Some(&advertised));
-        let value = |name: &str| {
-            let line = env.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            line.unwrap_or_else(|| panic!("{name} is missing in {env}")).to_owned()
-        };
         let direct = Addresses {
-            kafka: value("TALLY_TEST_KAFKA"),
-            mariadb: value("TALLY_TEST_MARIADB"),
-            redis: value("TALLY_TEST_REDIS"),
+            kafka: value(&env, "TALLY_TEST_KAFKA"),
+            mariadb: value(&env, "TALLY_TEST_MARIADB"),
+            redis: value(&env, "TALLY_TEST_REDIS"),
         };
         let host = |url: &str| {
             let rest = url.rsplit('@').next().unwrap_or(url).trim_start_matches("redis://");
@@ -70,7 +96,17 @@ impl Services {
 
     /// SIGKILL, and back on the same port with the same data.
     pub fn restart(&self, service: &str) {
+        self.kill(service);
+        self.start_again(service);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self, service: &str) {
         script(&self.dir, &["kill"], &[service], None);
+    }
+
+    /// Back on the same port with the same data.
+    pub fn start_again(&self, service: &str) {
         let advertised = self.kafka.address.to_string();
         script(&self.dir, &["start"], &[service], Some(&advertised));
     }
@@ -96,8 +132,24 @@ impl Services {
 
 impl Drop for Services {
     fn drop(&mut self) {
-        let _ = Command::new("bash").arg(script_file()).arg("stop").arg(&self.dir).stderr(Stdio::null()).status();
+        end(&self.dir);
     }
+}
+
+fn end(dir: &Path) {
+    let _ = Command::new("bash").arg(script_file()).arg("stop").arg(dir).stderr(Stdio::null()).status();
+}
+
+/// A line of what the script prints.
+fn value(env: &str, name: &str) -> String {
+    let line = env.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    line.unwrap_or_else(|| panic!("{name} is missing in {env}")).to_owned()
+}
+
+/// Where Kafka's own tools are.
+pub fn kafka_jars() -> String {
+    let output = Command::new("bash").arg(script_file()).arg("jars").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 fn script_file() -> &'static str {

@@ -203,13 +203,40 @@ async fn connect(
     timeouts: RedisTimeouts,
 ) -> Result<Shard, RedisFailure> {
     let node = Arc::<str>::from(format!("{host}:{port}"));
-    let failed = |error: RedisError| failure(&node, &error);
-    let client = client(address, host, port).map_err(failed)?;
+    let connection = open(address, host, port, timeouts).await.map_err(|error| failure(&node, &error))?;
+    Ok(Shard { node, connection })
+}
+
+async fn open(
+    address: &RedisAddress,
+    host: &str,
+    port: u16,
+    timeouts: RedisTimeouts,
+) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(timeouts.connect))
         .set_response_timeout(Some(timeouts.response));
-    let connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
-    Ok(Shard { node, connection })
+    client(address, host, port)?.get_multiplexed_async_connection_with_config(&config).await
+}
+
+/// Connects to one node after the other until one answers a question; the last error as it came.
+pub(super) async fn connect_once(address: &RedisAddress, timeouts: RedisTimeouts) -> Result<(), RedisError> {
+    let mut outcome = Ok(());
+    for (host, port) in &address.nodes {
+        let asked = async {
+            let question = match address.cluster {
+                true => cmd("CLUSTER").arg("SLOTS").clone(),
+                false => cmd("INFO").arg("server").clone(),
+            };
+            let mut connection = open(address, host, *port, timeouts).await?;
+            connection.send_packed_command(&question).await?.extract_error().map(drop)
+        };
+        outcome = asked.await;
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
 }
 
 fn client(address: &RedisAddress, host: &str, port: u16) -> Result<Client, RedisError> {

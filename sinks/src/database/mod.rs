@@ -62,6 +62,27 @@ pub struct DatabaseError {
     pub cause: String,
 }
 
+/// Connects to a database once and changes nothing there, for whoever only reads it. A server that does not answer now may
+/// come back, and a file that is missing may be made; what a person must put right is an error.
+pub fn reach(url: &str) -> Result<(), DatabaseError> {
+    let failed = |cause: String| DatabaseError { url: redacted(url), cause };
+    let address = Address::parse(url).map_err(failed)?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| failed(e.to_string()))?;
+    let outcome = runtime.block_on(async {
+        match &address {
+            Address::Sqlite(options) => sqlite::reach(options).await,
+            Address::MySql(options) => mysql::reach(options).await,
+        }
+    });
+    match outcome {
+        Err(error) if error.is_transient => {
+            tracing::warn!("database `{}`: {}: it will be tried again", redacted(url), error.cause);
+            Ok(())
+        }
+        outcome => outcome.map_err(|error| failed(error.cause)),
+    }
+}
+
 impl Database {
     /// Opens a database and brings its tables up to date. `url` is `sqlite:FILE` or
     /// `mysql://user:password@host[:port]/db`. A server that does not answer now is tried again by whoever uses it;
@@ -130,7 +151,10 @@ async fn connect(address: &Address) -> Result<Connection, ConnectError> {
     match address {
         Address::Sqlite(options) => match sqlite::connect(options).await {
             Ok(connection) => Ok(Connection::Sqlite(connection)),
-            Err(error) => Err(ConnectError { is_transient: false, cause: error.to_string() }),
+            Err(error) => {
+                let cause = sqlite::explain(&error, options.get_filename());
+                Err(ConnectError { is_transient: false, cause })
+            }
         },
         Address::MySql(options) => {
             let (connection, packet) = mysql::connect(options).await?;

@@ -10,6 +10,7 @@ use super::table::{Table, Update};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
 use sqlx::{ConnectOptions, Error};
+use std::io::ErrorKind;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -63,8 +64,32 @@ pub struct ConnectError {
 
 impl From<Error> for ConnectError {
     fn from(error: Error) -> Self {
-        Self { is_transient: is_transient(&error), cause: error.to_string() }
+        Self { is_transient: is_transient(&error), cause: explain(&error) }
     }
+}
+
+/// What the error is, and where it is a person's turn, what to do.
+fn explain(error: &Error) -> String {
+    let todo = match number(error) {
+        Some(1044 | 1045 | 1698) => "see to user, password and grants",
+        Some(1049) => "create it, or name another",
+        Some(_) => return error.to_string(),
+        None if is_transient(error) => return error.to_string(),
+        None if matches!(error, Error::Io(io) if io.to_string().contains("certificate")) => {
+            "give the server a certificate for the name in the address, signed by whom `ssl-ca` names, or ask for less by \
+             `ssl-mode`"
+        }
+        None => "see to host, port and `ssl-mode`",
+    };
+    format!("{error}: {todo}")
+}
+
+/// Connects, and nothing else.
+pub async fn reach(options: &MySqlConnectOptions) -> Result<(), ConnectError> {
+    let connection = within(options.connect()).await?;
+    // Whoever comes next makes a connection of their own.
+    drop(connection);
+    Ok(())
 }
 
 /// Connects, checks the server, and brings the tables up to date. Returns with it the largest packet that the server
@@ -165,7 +190,12 @@ fn number(error: &Error) -> Option<u16> {
 fn is_transient(error: &Error) -> bool {
     match number(error) {
         Some(number) => TRANSIENT.contains(&number),
-        None => matches!(error, Error::Io(_)),
+        // Of a certificate that is not accepted, and of a peer that speaks another protocol, TLS says "invalid data"; the
+        // other kinds are of files that the address names. All else is of a network or a server that may come back.
+        None => matches!(error, Error::Io(io) if !matches!(
+            io.kind(),
+            ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::NotFound | ErrorKind::PermissionDenied
+        )),
     }
 }
 

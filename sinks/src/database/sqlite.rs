@@ -5,9 +5,11 @@
 //! together, and what they held is read from the log again. FULL would cost a sync a batch and gain nothing here.
 
 use super::dialect::{Dialect, Expired, migrator, placeholders, quoted};
+use super::mysql::ConnectError;
 use super::table::{Table, Update};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Error};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long a statement waits for another process's write.
@@ -64,6 +66,32 @@ pub async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection,
     .await?;
     Ok(connection)
 }
+
+/// Opens the file where it is there, and reads from it.
+pub async fn reach(options: &SqliteConnectOptions) -> Result<(), ConnectError> {
+    let file = options.get_filename();
+    if !file.exists() {
+        return Ok(());
+    }
+    let failed = |error: Error| ConnectError { is_transient: false, cause: explain(&error, file) };
+    let options = options.clone().create_if_missing(false).busy_timeout(BUSY_TIMEOUT);
+    let mut connection = options.connect().await.map_err(failed)?;
+    // Only what is read shows what the file is.
+    sqlx::raw_sql("SELECT COUNT(*) FROM sqlite_master").execute(&mut connection).await.map(drop).map_err(failed)
+}
+
+/// Why the file cannot be opened, and what to do.
+pub fn explain(error: &Error, file: &Path) -> String {
+    // The last byte of an extended code.
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok()).map(|code| code & 0xff);
+    match code {
+        _ if file.is_dir() => "it is a directory: name a file in it".to_owned(),
+        Some(NOT_A_DATABASE) => format!("it is no SQLite database ({error}): name another file, or restore this one"),
+        _ => error.to_string(),
+    }
+}
+
+const NOT_A_DATABASE: u32 = 26;
 
 /// Whether an error says that a row itself cannot be stored: trying again would not help.
 pub fn is_refusal(error: &Error) -> bool {

@@ -240,8 +240,24 @@ pub trait Consumer: Send {
     fn group_metadata(&self) -> GroupMetadata;
 }
 
+/// Whether a producer can begin a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// It can, since a moment ago: it has been replaced since the last transaction.
+    Renewed,
+    /// It is being replaced: ask again soon.
+    Waiting,
+}
+
 /// Writes in transactions. Owned by one thread. Created fenced: whoever held the id before is out.
 pub trait TransactionalProducer: Send {
+    /// Whether a transaction can begin without waiting, or goes on. Does not wait itself; a call that begins a transaction
+    /// all the same does.
+    fn readiness(&mut self) -> Result<Readiness, LogError> {
+        Ok(Readiness::Ready)
+    }
     /// Adds a record to the open transaction (opens one where there is none). A record that is refused for what it is
     /// (`UnknownTopic`, too large) leaves the transaction as it was.
     fn send(&mut self, record: ProducerRecord<'_>) -> Result<(), LogError>;

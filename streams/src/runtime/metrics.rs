@@ -22,6 +22,8 @@ pub struct StreamMetrics {
     pub aborts: IntCounter,
     /// Times that a thread rebuilt its tasks from the log.
     pub rebuilds: IntCounter,
+    /// Times that a producer was replaced since an answer was lost.
+    pub replacements: IntCounter,
     /// How long a commit takes.
     pub commit_seconds: Histogram,
     /// How long a checkpoint takes.
@@ -73,6 +75,10 @@ impl StreamMetrics {
             commits: counter("tally_commits_total", "Transactions of stream threads.")?,
             aborts: counter("tally_aborts_total", "Transactions that were aborted and done again.")?,
             rebuilds: counter("tally_rebuilds_total", "Times that a thread rebuilt its tasks from the log.")?,
+            replacements: counter(
+                "tally_producer_replacements_total",
+                "Times that a thread's producer was replaced, since an answer to a request of a transaction was lost.",
+            )?,
             commit_seconds: histogram("tally_commit_seconds", "How long a commit takes.")?,
             checkpoint_seconds: histogram("tally_checkpoint_seconds", "How long a checkpoint takes.")?,
             restore_seconds: histogram("tally_restore_seconds", "From a task's assignment until it is ready.")?,

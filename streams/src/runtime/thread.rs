@@ -151,6 +151,9 @@ impl<D: Dataflow> StreamThread<D> {
             self.hear()?;
             self.open_tasks(now)?;
         }
+        if !self.can_begin()? {
+            return Ok(Polling::Paused);
+        }
         if self.reopen_at_ms.is_some_and(|at_ms| now.monotonic_ms >= at_ms) {
             self.open_tasks(now)?;
         }

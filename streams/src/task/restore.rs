@@ -14,6 +14,10 @@ use crate::topology::{BuildSite, Output, Subtopology, Topology};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// What a person may have done when part of a commit is missing.
+pub(super) const ABORTED_BY_HAND: &str = "a transaction was aborted by hand in that partition although its coordinator \
+    had committed it (docs/operations.md, \"A transaction left hanging\")";
+
 /// What every task of a thread has in common.
 pub struct TaskSite<D: Dataflow> {
     /// The topology.
@@ -214,7 +218,7 @@ impl<D: Dataflow> Task<D> {
             if let Some(committed) = committed.filter(|committed| committed.offset > start) {
                 return halt(format!(
                     "group `{group}` has committed offset {} and the changelog `{}` is empty: restore the changelog, \
-                     or start a new generation",
+                     or start a new generation; or {ABORTED_BY_HAND}",
                     committed.offset, self.subtopology.changelog
                 ));
             }
@@ -228,7 +232,7 @@ impl<D: Dataflow> Task<D> {
         match committed {
             Some(committed) if committed.offset > next => halt(format!(
                 "group `{group}` has committed offset {}, and the changelog ends at input {next}: something else \
-                 commits for this group, or the changelog was cut; start a new generation",
+                 commits for this group, or the changelog was cut, or {ABORTED_BY_HAND}; start a new generation",
                 committed.offset
             )),
             _ if next < start => halt(format!(

@@ -14,7 +14,7 @@
 //!    there, and its last positions are the task's; the group's offset must not be beyond them.
 
 use super::envelope::Envelope;
-use super::restore::TaskSite;
+use super::restore::{ABORTED_BY_HAND, TaskSite};
 use super::{Task, TaskError, idle};
 use crate::log::{Consumer, Log, LogError, Now, Polled, TopicPartition};
 use crate::processor::Dataflow;
@@ -287,7 +287,11 @@ impl<D: Dataflow> Arrival<D> {
             let reason = format!("{}: commit {commit} follows commit {before}", address());
             return Err(match self.checkpoint_next {
                 Some(_) => Doubt::Checkpoint(reason),
-                None => halt(format!("commit {commit} follows commit {before}: records are missing")).into(),
+                None => halt(format!(
+                    "commit {commit} follows commit {before}: records are missing. They were deleted, or {ABORTED_BY_HAND}; \
+                     start a new generation"
+                ))
+                .into(),
             });
         }
         self.task.restored_records += 1;

@@ -4,11 +4,10 @@ use super::super::{AppendBatch, AppendedOffsets, Appender, Completion, Headers, 
 use super::context;
 use super::lookup::Lookup;
 use super::options::APPEND_LINGER;
-use super::producer::headers;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -316,6 +315,14 @@ impl ProducerContext for Deliveries {
             }
         }
     }
+}
+
+/// Headers as the client wants them; None where there are none.
+fn headers<'a>(list: impl ExactSizeIterator<Item = (&'a str, &'a [u8])>) -> Option<OwnedHeaders> {
+    (list.len() > 0).then(|| {
+        let headers = OwnedHeaders::new_with_capacity(list.len());
+        list.fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+    })
 }
 
 #[cfg(test)]

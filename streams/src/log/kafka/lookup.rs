@@ -9,7 +9,6 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,8 @@ use std::time::{Duration, Instant};
 const RETRY: Duration = Duration::from_millis(50);
 /// A client that has not answered a question for offsets after this time is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// Between looks at why the first answer does not come.
+const MEET_STEP: Duration = Duration::from_millis(500);
 /// How long a client tells what it has heard.
 const HEAR: Duration = Duration::from_millis(20);
 /// A client that says so often in a row that it knows no such partition is replaced.
@@ -33,8 +34,6 @@ pub(super) struct Lookup {
     partitions: Mutex<HashMap<String, u32>>,
     /// A client for each group that was asked about.
     groups: Mutex<HashMap<String, Arc<BaseConsumer<Quiet>>>>,
-    /// See [`Lookup::is_refused`].
-    refused: AtomicBool,
 }
 
 /// A client for questions. It believes what a broker has told it of a topic for a quarter of an hour, also where that
@@ -85,7 +84,7 @@ impl Lookup {
     pub fn new(options: KafkaOptions) -> Result<Self, LogError> {
         let (committed, uncommitted) = (Asker::new(options.reader(true))?, Asker::new(options.reader(false))?);
         let (partitions, groups) = (Mutex::default(), Mutex::default());
-        Ok(Self { options, committed, uncommitted, partitions, groups, refused: AtomicBool::new(false) })
+        Ok(Self { options, committed, uncommitted, partitions, groups })
     }
 
     /// A client for questions that any client can ask.
@@ -107,21 +106,38 @@ impl Lookup {
         }
     }
 
-    /// Nobody answered: with what the client has heard of the cause, which is not part of the error.
-    fn unreached(&self, error: &KafkaError) -> LogError {
+    /// Meets the cluster for the first time. Fails at once where it does not let this client in: that does not pass by
+    /// itself, unless it has passed before.
+    pub fn meet(&self, deadline: Instant) -> Result<(), LogError> {
+        loop {
+            let client = self.committed.client();
+            let Err(error) = client.fetch_metadata(Some("tally-unused"), MEET_STEP) else { return Ok(()) };
+            let heard = self.heard();
+            if let Some((code @ (RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL), reason)) = &heard
+                && let Some(refusal) = refusal(*code, reason)
+            {
+                return Err(LogError::Fatal(format!("Kafka at {}: {refusal}", self.options.brokers)));
+            }
+            if Instant::now() >= deadline {
+                return Err(self.unreached(&error));
+            }
+        }
+    }
+
+    /// What the client has heard last of a cause.
+    fn heard(&self) -> Option<(RDKafkaErrorCode, String)> {
         // What is heard waits in a queue that only this empties. A poll without time ends at the first line of the log.
         let client = self.committed.client();
         while client.poll(HEAR).is_some() {}
-        let Some((code, reason)) = client.context().heard() else { return self.options.unavailable(error) };
-        let refused = matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL);
-        self.refused.store(refused, Ordering::Relaxed);
-        self.options.unavailable(format!("{error}: {reason}"))
+        client.context().heard()
     }
 
-    /// Whether nobody answered because the cluster does not let this client in: that does not pass by itself, unless
-    /// it has passed before.
-    pub fn is_refused(&self) -> bool {
-        self.refused.load(Ordering::Relaxed)
+    /// Nobody answered: with what the client has heard of the cause, which is not part of the error.
+    fn unreached(&self, error: &KafkaError) -> LogError {
+        match self.heard() {
+            Some((_, reason)) => self.options.unavailable(plain(&reason)),
+            None => self.options.unavailable(error),
+        }
     }
 
     /// Number of partitions of a topic.
@@ -234,6 +250,35 @@ pub(super) enum Which {
     CommittedEnd,
     /// After everything.
     WrittenEnd,
+}
+
+/// What an error of TLS or SASL asks of whoever configured the client; None where it may pass: a connection that ended in
+/// the middle of a handshake.
+fn refusal(code: RDKafkaErrorCode, reason: &str) -> Option<String> {
+    let text = plain(reason);
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if code == RDKafkaErrorCode::Authentication {
+        return Some(format!("it does not accept the login: {text}: see to sasl.* in the client properties"));
+    }
+    if has(&["certificate verify failed", "certificate"]) {
+        return Some(format!(
+            "its certificate is not accepted, since an unknown authority signed it or it names another host: {text}: see to \
+             ssl.ca.location in the client properties, and to the name in --log"
+        ));
+    }
+    if has(&["wrong version number", "packet length too long", "unknown protocol", "http request"]) {
+        return Some(format!(
+            "its listener does not speak TLS: {text}: see to security.protocol in the client properties"
+        ));
+    }
+    let passes = has(&["Disconnected", "onnection reset", "unexpected eof", "Broken pipe", "timed out"]);
+    (!passes).then(|| format!("no TLS with it: {text}: see to ssl.* in the client properties"))
+}
+
+/// What librdkafka says of a connection, without the name of its socket in front and its age behind.
+fn plain(reason: &str) -> &str {
+    let text = reason.split_once("/bootstrap: ").map_or(reason, |(_, text)| text);
+    text.rsplit_once(" (after ").map_or(text, |(text, _)| text)
 }
 
 fn fatal(error: KafkaError) -> LogError {

@@ -2,20 +2,24 @@
 //!
 //! ```text
 //! lookup     questions to the cluster        topics    creating and verifying
+//! greeting   what listens at an address
 //! consumer   reading, in batches             member    the group, on a client of its own
 //! producer   transactions                    appender  the door's way in
+//! standing   who has a transaction open
 //! native     what the wrapper of librdkafka lacks; the only `unsafe`
 //! ```
 
 mod appender;
 mod consumer;
 mod context;
+mod greeting;
 mod lookup;
 mod member;
 mod native;
 mod options;
 mod orphans;
 mod producer;
+mod standing;
 mod topics;
 mod unsettled;
 
@@ -26,7 +30,9 @@ use lookup::{Lookup, Which};
 pub(super) use native::NativeHeaders;
 pub use options::{KafkaOptions, PropertyError};
 use producer::KafkaProducer;
+pub use standing::{OpenTransaction, open_transactions};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 use topics::Topics;
 
 /// A Kafka cluster as a log.
@@ -38,16 +44,17 @@ pub struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// Connects. Fails where the cluster does not answer in time, or is too old.
+    /// Connects. Fails where the cluster does not answer in time, or is too old. What cannot heal by waiting is
+    /// [`LogError::Fatal`], and found soon.
     pub fn open(options: KafkaOptions) -> Result<Self, LogError> {
+        let deadline = Instant::now() + options.patience;
+        if let Some(refusal) = greeting::refusal(&options) {
+            return Err(LogError::Fatal(format!("Kafka at {}: {refusal}", options.brokers)));
+        }
         let lookup = Arc::new(Lookup::new(options)?);
+        lookup.meet(deadline)?;
         let topics = Topics::new(lookup.clone())?;
-        topics.check_brokers().map_err(|error| match error {
-            LogError::Unavailable(reason) if lookup.is_refused() => {
-                LogError::Fatal(format!("{reason}; see to the client properties"))
-            }
-            other => other,
-        })?;
+        topics.check_brokers()?;
         Ok(Self { lookup, topics, appender: Mutex::default() })
     }
 }

@@ -3,17 +3,16 @@
 //! Order within a transaction: records, all of them acknowledged, then offsets, then the commit. So whoever finds a
 //! group's offsets accepted finds the records that belong to them in their partitions.
 
-use super::super::{CommittedOffset, GroupMetadata, LogError, ProducerRecord, TopicPartition, TransactionalProducer};
-use super::context;
+use super::super::{
+    CommittedOffset, GroupMetadata, LogError, ProducerRecord, Readiness, TopicPartition, TransactionalProducer,
+};
 use super::lookup::Lookup;
-use super::native::{self, NativeError};
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use super::native::{NativeError, NativeProducer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::mpsc::{self, TryRecvError};
 use std::time::{Duration, Instant};
 
 /// The longest metadata of a committed offset.
@@ -27,73 +26,77 @@ const RETRY: Duration = Duration::from_millis(5);
 /// A call that has not returned so long after its time is over never will: librdkafka 2.12 drops answers that it takes
 /// for outdated (`rd_kafka_txn_handle_TxnOffsetCommit`), and whoever called waits for ever.
 const LOST_AFTER: Duration = Duration::from_secs(5);
-
-/// Notes the first record that could not be delivered.
-#[derive(Default)]
-struct Deliveries {
-    failed: Mutex<Option<KafkaError>>,
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        context::log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        context::report(&error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
-        }
-    }
-}
+/// A producer is replaced at once the first time, then after a pause that doubles with every replacement that no
+/// transaction without a doubt has followed.
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_LAST: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub(super) struct KafkaProducer {
     lookup: Arc<Lookup>,
     id: String,
-    producer: Arc<ThreadedProducer<Deliveries>>,
+    client: Arc<NativeProducer>,
+    /// The client that takes this one's place: see [`KafkaProducer::replace`].
+    replacement: Option<mpsc::Receiver<Result<NativeProducer, LogError>>>,
+    /// Replacements since the last transaction without a doubt.
+    replacements: u32,
     /// A transaction has begun.
     open: bool,
     /// Why nothing can be done any more: the client must be dropped.
     broken: Option<LogError>,
 }
 
+/// Takes an id over: whoever held it before is fenced, and its open transaction ended.
+fn connect(lookup: &Lookup, id: &str) -> Result<NativeProducer, LogError> {
+    let client = NativeProducer::start(&lookup.options.transactional(id))
+        .map_err(|e| LogError::Fatal(format!("Kafka client `{id}`: {e}")))?;
+    let deadline = Instant::now() + lookup.options.patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match client.init_transactions(left) {
+            Ok(()) => return Ok(client),
+            Err(error) if error.retriable && Instant::now() < deadline => std::thread::sleep(RETRY),
+            // Two that take the same id over at the same time: the one that came first is out.
+            Err(error) if error.fatal && is_fencing(error.code) => return Err(LogError::Fenced(id.to_owned())),
+            Err(error) if error.retriable => return Err(lookup.options.unavailable(error.text)),
+            Err(error) => {
+                let (brokers, text) = (&lookup.options.brokers, error.text);
+                return Err(LogError::Fatal(format!("Kafka at {brokers}: transactional id `{id}`: {text}")));
+            }
+        }
+    }
+}
+
 impl KafkaProducer {
     /// Takes the id over: whoever held it before is fenced, and its open transaction ended.
     pub fn new(lookup: Arc<Lookup>, id: &str) -> Result<Self, LogError> {
-        let config = lookup.options.transactional(id);
-        let producer: ThreadedProducer<Deliveries> = config
-            .create_with_context(Deliveries::default())
-            .map_err(|e| LogError::Fatal(format!("Kafka client `{id}`: {e}")))?;
-        let taken = Self { lookup, id: id.to_owned(), producer: Arc::new(producer), open: false, broken: None };
-        let deadline = Instant::now() + taken.lookup.options.patience;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            match taken.producer.init_transactions(left) {
-                Ok(()) => return Ok(taken),
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
-                    std::thread::sleep(RETRY);
-                }
-                // Two that take the same id over at the same time: the one that came first is out.
-                Err(KafkaError::Transaction(error)) if error.is_fatal() && is_fencing(error.code()) => {
-                    return Err(LogError::Fenced(id.to_owned()));
-                }
-                Err(KafkaError::Transaction(error)) if error.is_retriable() => {
-                    return Err(taken.lookup.options.unavailable(error));
-                }
-                Err(error) => {
-                    let brokers = &taken.lookup.options.brokers;
-                    return Err(LogError::Fatal(format!("Kafka at {brokers}: transactional id `{id}`: {error}")));
-                }
-            }
-        }
+        let client = Arc::new(connect(&lookup, id)?);
+        Ok(Self { lookup, id: id.to_owned(), client, replacement: None, replacements: 0, open: false, broken: None })
+    }
+
+    /// Starts to put a new client in the place of one whose requests may arrive at any time: taking the id over once more
+    /// gives it a new epoch, under which they do nothing. Takes half a second and more, so it happens on a thread of its
+    /// own. Nothing may be open, or what is open must be aborted.
+    fn replace(&mut self) -> Result<(), LogError> {
+        self.open = false;
+        let pause = pause_before(self.replacements, RandomState::new().hash_one(&self.id));
+        self.replacements = self.replacements.saturating_add(1);
+        tracing::warn!(
+            id = self.id,
+            pause_ms = pause.as_millis() as u64,
+            "an answer to a request of a transaction was lost: the request may arrive later, so the producer is replaced"
+        );
+        let (lookup, id) = (self.lookup.clone(), self.id.clone());
+        let (tell, told) = mpsc::sync_channel(1);
+        let connect = move || {
+            std::thread::sleep(pause);
+            // Whoever waited may be gone.
+            let _ = tell.send(connect(&lookup, &id));
+        };
+        let thread = std::thread::Builder::new().name("producer-new".to_owned()).spawn(connect);
+        thread.map_err(|error| LogError::Unavailable(format!("no thread for a producer: {error}")))?;
+        self.replacement = Some(told);
+        Ok(())
     }
 
     /// What holds up everything, if there is such a thing.
@@ -106,43 +109,43 @@ impl KafkaProducer {
         if self.open {
             return Ok(());
         }
-        self.failed().take();
-        match self.producer.begin_transaction() {
+        let deadline = Instant::now() + self.lookup.options.patience;
+        while self.readiness()? == Readiness::Waiting {
+            if Instant::now() > deadline {
+                return Err(self.lookup.options.unavailable("the producer is still being replaced"));
+            }
+            std::thread::sleep(RETRY);
+        }
+        self.client.take_failed();
+        match self.client.begin_transaction() {
             Ok(()) => {
                 self.open = true;
                 Ok(())
             }
-            Err(KafkaError::Transaction(error)) => {
-                // Fenced while nothing was open: this is the first call to hear of it.
-                let error = Refusal { code: error.code(), text: error.string(), fatal: true, abort: false };
-                Err(self.refused(error))
+            // Fenced while nothing was open: this is the first call to hear of it.
+            Err(error) => {
+                let NativeError { code, text, .. } = error;
+                Err(self.refused(Refusal { code, text, fatal: true, abort: false }))
             }
-            Err(error) => Err(self.broke(LogError::Uncertain(error.to_string()))),
         }
-    }
-
-    fn failed(&self) -> std::sync::MutexGuard<'_, Option<KafkaError>> {
-        self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends what waits for a full batch, and waits until every record is acknowledged.
     fn drain(&mut self) -> Result<(), LogError> {
         let deadline = Instant::now() + self.lookup.options.transaction_timeout;
-        while self.producer.in_flight_count() > 0 {
+        while self.client.in_flight_count() > 0 {
             if Instant::now() > deadline {
                 return Err(LogError::Aborted("records were not acknowledged in time".to_owned()));
             }
-            if native::flush(self.producer.client(), DRAIN_STEP) && self.producer.in_flight_count() > 0 {
+            if self.client.flush(DRAIN_STEP) && self.client.in_flight_count() > 0 {
                 std::thread::sleep(TELL_STEP);
             }
         }
-        let failed = self.failed().take();
-        match failed {
+        match self.client.take_failed() {
             None => Ok(()),
-            Some(error) => {
-                let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-                let fatal = is_fencing(code) || self.producer.client().fatal_error().is_some();
-                Err(self.refused(Refusal { code, text: error.to_string(), fatal, abort: true }))
+            Some((code, text)) => {
+                let fatal = is_fencing(code) || self.client.fatal_error().is_some();
+                Err(self.refused(Refusal { code, text, fatal, abort: true }))
             }
         }
     }
@@ -152,18 +155,19 @@ impl KafkaProducer {
     /// On a thread of its own, which is left behind with the client where the call never returns.
     fn repeat(
         &mut self,
-        call: impl Fn(&ThreadedProducer<Deliveries>, Duration) -> Result<(), Refused> + Send + 'static,
+        call: impl Fn(&NativeProducer, Duration) -> Result<(), NativeError> + Send + 'static,
     ) -> Result<Option<()>, LogError> {
         let timeout = self.lookup.options.transaction_timeout;
-        let (producer, (answer, answered)) = (self.producer.clone(), mpsc::sync_channel(1));
+        let (client, (answer, answered)) = (self.client.clone(), mpsc::sync_channel(1));
         let repeated = move || {
             let deadline = Instant::now() + timeout;
             let outcome = loop {
-                match call(&producer, timeout) {
+                match call(&client, timeout).map_err(Refused::from) {
                     Err(Refused::Again) if Instant::now() < deadline => std::thread::sleep(RETRY),
                     outcome => break outcome,
                 }
             };
+            drop(client);
             // Nobody may be waiting any more.
             let _ = answer.send(outcome);
         };
@@ -190,7 +194,7 @@ impl KafkaProducer {
     }
 
     fn is_fenced(&self) -> bool {
-        self.producer.client().fatal_error().is_some_and(|(code, _)| is_fencing(code))
+        self.client.fatal_error().is_some_and(is_fencing)
     }
 
     fn broke(&mut self, error: LogError) -> LogError {
@@ -223,61 +227,72 @@ impl From<NativeError> for Refused {
     }
 }
 
-impl From<KafkaError> for Refused {
-    fn from(error: KafkaError) -> Self {
-        match error {
-            KafkaError::Transaction(error) if error.is_retriable() && !error.is_fatal() => Self::Again,
-            KafkaError::Transaction(error) => Self::For(Refusal {
-                code: error.code(),
-                text: error.string(),
-                fatal: error.is_fatal(),
-                abort: error.txn_requires_abort(),
-            }),
-            other => Self::For(Refusal {
-                code: other.rdkafka_error_code().unwrap_or(Code::Unknown),
-                text: other.to_string(),
-                fatal: false,
-                abort: false,
-            }),
-        }
-    }
-}
-
 /// Whether somebody else holds the id.
 fn is_fencing(code: Code) -> bool {
     matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::InvalidProducerIdMapping)
 }
 
+/// How long to wait before a replacement that follows `replacements` others. `random` keeps producers that met the same
+/// fault from coming back at the same moment.
+fn pause_before(replacements: u32, random: u64) -> Duration {
+    if replacements == 0 {
+        return Duration::ZERO;
+    }
+    let most = BACKOFF_FIRST.saturating_mul(1 << (replacements - 1).min(16)).min(BACKOFF_LAST);
+    let half_ms = most.as_millis() as u64 / 2;
+    Duration::from_millis(half_ms + random % (half_ms + 1))
+}
+
 impl TransactionalProducer for KafkaProducer {
+    fn readiness(&mut self) -> Result<Readiness, LogError> {
+        self.usable()?;
+        let Some(replacement) = &self.replacement else {
+            if self.open || !self.client.has_lost() {
+                return Ok(Readiness::Ready);
+            }
+            return self.replace().map(|()| Readiness::Waiting);
+        };
+        let outcome = match replacement.try_recv() {
+            Err(TryRecvError::Empty) => return Ok(Readiness::Waiting),
+            Err(TryRecvError::Disconnected) => Err(LogError::Uncertain("a producer's thread ended".to_owned())),
+            Ok(outcome) => outcome,
+        };
+        self.replacement = None;
+        match outcome {
+            Ok(client) => {
+                let former = std::mem::replace(&mut self.client, Arc::new(client));
+                // Closing takes as long as its requests under way.
+                std::thread::spawn(move || drop(former));
+                Ok(Readiness::Renewed)
+            }
+            Err(LogError::Unavailable(reason)) => {
+                tracing::warn!(id = self.id, reason, "a producer could not be replaced; trying again");
+                self.replace().map(|()| Readiness::Waiting)
+            }
+            Err(error) => Err(self.broke(error)),
+        }
+    }
+
     fn send(&mut self, record: ProducerRecord<'_>) -> Result<(), LogError> {
         self.usable()?;
         if record.partition >= self.lookup.partitions(record.topic)? {
             return Err(LogError::UnknownTopic(format!("{}/{}", record.topic, record.partition)));
         }
         self.begin()?;
-        let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(record.topic).partition(record.partition as i32);
-        (message.key, message.payload) = (record.key, record.value);
-        message.headers = headers(record.headers.iter().copied());
         let deadline = Instant::now() + self.lookup.options.transaction_timeout;
         loop {
-            match self.producer.send(message) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(Code::QueueFull), back)) if Instant::now() < deadline => {
-                    message = back;
-                    std::thread::sleep(DRAIN_STEP);
-                }
-                Err((KafkaError::MessageProduction(Code::QueueFull), _)) => {
-                    return Err(LogError::Aborted("the producer's queue stays full".to_owned()));
-                }
-                Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), _)) => {
+            let Err(error) = self.client.send(&record) else { return Ok(()) };
+            match error.code {
+                Code::QueueFull if Instant::now() < deadline => std::thread::sleep(DRAIN_STEP),
+                Code::QueueFull => return Err(LogError::Aborted("the producer's queue stays full".to_owned())),
+                Code::MessageSizeTooLarge => {
                     let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
                     let to = format!("{}/{}", record.topic, record.partition);
                     return Err(LogError::Fatal(format!("{to}: a record of {bytes} bytes is too large for the log")));
                 }
-                Err((error, _)) => {
-                    let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+                code => {
                     let fatal = code == Code::Fatal || is_fencing(code);
-                    return Err(self.refused(Refusal { code, text: error.to_string(), fatal, abort: true }));
+                    return Err(self.refused(Refusal { code, text: error.text, fatal, abort: true }));
                 }
             }
         }
@@ -305,10 +320,7 @@ impl TransactionalProducer for KafkaProducer {
         self.begin()?;
         self.drain()?;
         let group = group.clone();
-        let sent = self.repeat(move |producer, timeout| {
-            let client = producer.client().native_ptr();
-            native::send_offsets(client, &list, &group, timeout).map_err(Refused::from)
-        })?;
+        let sent = self.repeat(move |client, timeout| client.send_offsets(&list, &group, timeout))?;
         sent.ok_or_else(|| LogError::Aborted("the group's offsets were not taken in time".to_owned()))
     }
 
@@ -318,12 +330,21 @@ impl TransactionalProducer for KafkaProducer {
             return Ok(());
         }
         self.drain()?;
-        match self.repeat(|producer, timeout| producer.commit_transaction(timeout).map_err(Refused::from))? {
-            Some(()) => {
+        let committed = self.repeat(NativeProducer::commit_transaction);
+        match committed {
+            Ok(Some(())) => {
                 self.open = false;
+                if !self.client.has_lost() {
+                    self.replacements = 0;
+                }
                 Ok(())
             }
-            None => Err(self.broke(LogError::Uncertain("the commit was not answered in time".to_owned()))),
+            Ok(None) => Err(self.broke(LogError::Uncertain("the commit was not answered in time".to_owned()))),
+            // What the client takes for an abort need not be one where a request to commit is still on its way.
+            Err(LogError::Aborted(reason)) if self.client.has_lost_end() => {
+                Err(self.broke(LogError::Uncertain(reason)))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -332,10 +353,14 @@ impl TransactionalProducer for KafkaProducer {
         if !self.open {
             return Ok(());
         }
-        match self.repeat(|producer, timeout| producer.abort_transaction(timeout).map_err(Refused::from))? {
+        if self.client.has_lost() {
+            // Whoever takes the id over ends what is open under it.
+            return self.replace();
+        }
+        match self.repeat(NativeProducer::abort_transaction)? {
             Some(()) => {
                 self.open = false;
-                self.failed().take();
+                self.client.take_failed();
                 Ok(())
             }
             None => Err(self.broke(LogError::Uncertain("the abort was not answered in time".to_owned()))),
@@ -343,10 +368,18 @@ impl TransactionalProducer for KafkaProducer {
     }
 }
 
-/// Headers as the client wants them; None where there are none.
-pub(super) fn headers<'a>(list: impl ExactSizeIterator<Item = (&'a str, &'a [u8])>) -> Option<OwnedHeaders> {
-    (list.len() > 0).then(|| {
-        let headers = OwnedHeaders::new_with_capacity(list.len());
-        list.fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_is_replaced_at_once_and_then_after_longer_and_longer_pauses() {
+        assert_eq!(pause_before(0, u64::MAX), Duration::ZERO);
+        let bounds = |replacements| (pause_before(replacements, 0), pause_before(replacements, 25 + 26 * 1_000));
+        assert_eq!(bounds(1), (Duration::from_millis(25), Duration::from_millis(50)));
+        for replacements in 2..100 {
+            assert!(pause_before(replacements, 0) >= pause_before(replacements - 1, 0));
+            assert!((0..5_000).all(|random| pause_before(replacements, random) <= BACKOFF_LAST));
+        }
+    }
 }

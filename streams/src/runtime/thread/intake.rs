@@ -1,7 +1,7 @@
 //! How records come in, and how those are waited for whose time has not come.
 
 use super::StreamThread;
-use crate::log::{Polled, TopicPartition};
+use crate::log::{Polled, Readiness, TopicPartition};
 use crate::processor::Dataflow;
 use crate::task::TaskError;
 use std::time::Duration;
@@ -22,6 +22,15 @@ struct Ahead {
 }
 
 impl<D: Dataflow> StreamThread<D> {
+    /// Whether a transaction can begin, or goes on: not while the producer is being replaced.
+    pub(super) fn can_begin(&mut self) -> Result<bool, TaskError> {
+        let readiness = self.producer.as_mut().map_or(Ok(Readiness::Ready), |producer| producer.readiness())?;
+        if readiness == Readiness::Renewed {
+            self.metrics.replacements.inc();
+        }
+        Ok(readiness != Readiness::Waiting)
+    }
+
     /// Reads on where the next record does not lie ahead any more.
     pub(super) fn go_on(&mut self, latest_ms: i64) -> Result<(), TaskError> {
         for (source, _) in self.ahead.extract_if(.., |_, append_time_ms| *append_time_ms <= latest_ms) {

@@ -1,18 +1,22 @@
-//! What the wrapper of librdkafka lacks, by its C interface: records in batches, headers decoded on demand, and the
-//! membership of a group as plain values. The only module of the client with `unsafe`.
+//! What the wrapper of librdkafka lacks, by its C interface: records in batches, headers decoded on demand, the
+//! membership of a group as plain values, and a producer that notices when a request is lost. The only module of the
+//! client with `unsafe`.
 //!
 //! Batches: a poll by the wrapper costs 0.36-0.46 us a record, a batch 0.09-0.12 us; once hops are combined that is a
 //! sixth of the whole pipeline's CPU (`examples/log_speed.rs` measures it).
 
+mod producer;
+
 use super::super::{GroupMetadata, Header};
 use rdkafka::bindings as sys;
-use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::raw::c_char;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(super) use producer::NativeProducer;
 
 /// A queue into which the partitions of one consumer are forwarded. Keeps the consumer alive.
 pub(super) struct Queue<C: ConsumerContext + 'static> {
@@ -75,15 +79,6 @@ impl<C: ConsumerContext> Drop for Queue<C> {
         // SAFETY: the queue was made by `new` and is destroyed once; the client is still alive.
         unsafe { sys::rd_kafka_queue_destroy(self.queue.as_ptr()) }
     }
-}
-
-/// Sends what a producer has, without waiting for fuller batches, until nothing is on its way any more; false where that
-/// takes longer. The wrapper's own flush serves events as well, which is a thread's of its own here.
-pub(super) fn flush<C: ClientContext>(client: &Client<C>, timeout: Duration) -> bool {
-    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the client is alive, and its delivery reports are events, so that this call only waits.
-    let error = unsafe { sys::rd_kafka_flush(client.native_ptr(), timeout_ms) };
-    error == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 /// A message of librdkafka: a record, or an error of a partition.
@@ -211,39 +206,6 @@ unsafe fn text(text: *const c_char) -> String {
     }
     // SAFETY: as the caller promises.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
-}
-
-/// Puts offsets into a producer's transaction under a membership of plain values.
-pub(super) fn send_offsets(
-    producer: *mut sys::rd_kafka_t,
-    offsets: &rdkafka::TopicPartitionList,
-    group: &GroupMetadata,
-    timeout: Duration,
-) -> Result<(), NativeError> {
-    let unusable = |_| NativeError::plain(format!("group `{}` or its member has a NUL in its name", group.group));
-    let name = CString::new(group.group.as_str()).map_err(unusable)?;
-    let member = CString::new(group.member.as_str()).map_err(unusable)?;
-    // SAFETY: `producer` is the live client of the caller; names and offsets outlive the calls; metadata and error are
-    // ours and are destroyed once.
-    unsafe {
-        let metadata = match group.member.is_empty() {
-            true => sys::rd_kafka_consumer_group_metadata_new(name.as_ptr()),
-            false => sys::rd_kafka_consumer_group_metadata_new_with_genid(
-                name.as_ptr(),
-                group.generation as i32,
-                member.as_ptr(),
-                std::ptr::null(),
-            ),
-        };
-        let timeout_ms = timeout.as_millis() as i32;
-        let error = sys::rd_kafka_send_offsets_to_transaction(producer, offsets_ptr(offsets), metadata, timeout_ms);
-        sys::rd_kafka_consumer_group_metadata_destroy(metadata);
-        NativeError::take(error)
-    }
-}
-
-fn offsets_ptr(offsets: &rdkafka::TopicPartitionList) -> *const sys::rd_kafka_topic_partition_list_t {
-    offsets.ptr()
 }
 
 /// An error of a transactional call.

@@ -1,0 +1,65 @@
+//! Whether a Redis will ever be reached under its address.
+
+use super::address::RedisAddress;
+use super::shards::{RedisTimeouts, connect_once};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+const TIMEOUTS: RedisTimeouts =
+    RedisTimeouts { connect: Duration::from_millis(1_500), response: Duration::from_millis(1_500) };
+
+/// Connects once. A Redis that does not answer now may come back; what a person must put right is an error, in one
+/// sentence and without a password. It blocks.
+pub fn reach(address: &RedisAddress) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let Err(error) = runtime.block_on(connect_once(address, TIMEOUTS)) else { return Ok(()) };
+    match todo(&error) {
+        Some(todo) => Err(format!("{address}: {error}: {todo}")),
+        None => Ok(()),
+    }
+}
+
+/// What to do about an error; None where it may go away by itself.
+fn todo(error: &RedisError) -> Option<&'static str> {
+    const LOGIN: &str = "see to user and password in the address";
+    const PROTOCOL: &str =
+        "see to host and port, and whether the scheme is that of the server: `redis`, with TLS `rediss`";
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => Some(LOGIN),
+        ErrorKind::Server(ServerErrorKind::NoPerm) => Some("give this user the commands that tally needs"),
+        ErrorKind::InvalidClientConfig => Some("see to the address"),
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Some(PROTOCOL),
+        ErrorKind::Io => {
+            // That is what TLS says of a certificate, and of bytes that are none of its own.
+            let shared = error.source().and_then(|source| source.downcast_ref::<Arc<dyn Error + Send + Sync>>());
+            let io = shared.and_then(|error| error.downcast_ref::<io::Error>());
+            io.filter(|error| error.kind() == io::ErrorKind::InvalidData)?;
+            match error.to_string().contains("certificate") {
+                true => {
+                    Some("give the server a certificate for the name in the address, or its authority by `?ca=FILE`")
+                }
+                false => Some(PROTOCOL),
+            }
+        }
+        _ => match error.code() {
+            Some("NOAUTH" | "WRONGPASS") => Some(LOGIN),
+            Some("ERR") => {
+                let text = error.to_string();
+                let about = |words: &str| text.to_ascii_lowercase().contains(words);
+                if about("cluster support disabled") {
+                    Some("it is no Cluster: use `redis://`")
+                } else if about("db index is out of range") || about("invalid db index") {
+                    Some("it has no such database")
+                } else if about("password") || about("authentication") {
+                    Some(LOGIN)
+                } else {
+                    None
+                }
+            }
+            _ => None,
+        },
+    }
+}
