@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Kafka, MariaDB, Redis and a Redis Cluster as plain processes on loopback, for tests: no Docker, no root, no service
+# Kafka, MariaDB, MySQL, Redis and a Redis Cluster as plain processes on loopback, for tests: no Docker, no root, no service
 # manager. Everything of one set of services (data, logs, ports, pids) is in one directory; sets do not disturb each other.
 #
-#   services.sh install                    what is missing: Kafka's jars by Maven, the rest and Chromium by apt
+#   services.sh install                    what is missing: Kafka's jars by Maven, the rest and Chromium by apt; MySQL
+#                                          from Debian's unstable release, unpacked beside the jars, where that can be had
 #   services.sh jars                       where Kafka's jars are, its own tools among them
 #   services.sh start DIR [SERVICE…]       starts and waits until they are ready; writes and prints DIR/env
 #   services.sh stop DIR [NAME…]           ends them; the data stay, and `start` takes them up on the same ports
@@ -12,16 +13,19 @@
 #   services.sh run DIR -- COMMAND…        starts all, runs the command with the addresses in its environment, stops all;
 #                                          the command has a process group of its own and cannot read from a terminal
 #
-# SERVICE is one of kafka mariadb redis redis-cluster; without any: all. NAME may also be one node of the cluster:
-# redis-cluster-1, -2 or -3. DIR/NAME.log has the output of a process, DIR/NAME.pid its id.
+# SERVICE is one of kafka mariadb mysql redis redis-cluster; without any: all, mysql only where it is installed. NAME may
+# also be one node of the cluster: redis-cluster-1, -2 or -3. DIR/NAME.log has the output of a process, DIR/NAME.pid its id.
 # Exit codes: 0 well, 1 something did not start or is not there, 2 wrong usage; `run`: the command's own.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/sbin
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 kafka_version=4.3.0
+mysql_root=${TALLY_MYSQL_DIR:-$HOME/.cache/tally/mysql}
+has_mysql() { [[ -f $mysql_root/version ]]; }
 # The slowest first.
 all_services=(kafka redis-cluster mariadb redis)
+! has_mysql || all_services=(mysql "${all_services[@]}")
 # Generous: a busy machine, or a database that repairs itself after a kill.
 ready_s=90
 stop_s=20
@@ -43,7 +47,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 names_of() {
   case $1 in
     redis-cluster) echo redis-cluster-1 redis-cluster-2 redis-cluster-3 ;;
-    redis-cluster-[123] | kafka | mariadb | redis) echo "$1" ;;
+    redis-cluster-[123] | kafka | mariadb | mysql | redis) echo "$1" ;;
     *)
       say "no such service: $1; there are ${all_services[*]}"
       exit 2
@@ -57,7 +61,7 @@ names_of() {
 mark_of() {
   case $1 in
     kafka) echo "$dir/kafka/server.properties" ;;
-    mariadb) echo "--datadir=$dir/mariadb/data" ;;
+    mariadb | mysql) echo "--datadir=$dir/$1/data" ;;
     redis) echo "$dir/redis/redis.conf" ;;
     redis-cluster-*) echo "$dir/redis-cluster/${1##*-}/redis.conf" ;;
   esac
@@ -195,16 +199,20 @@ make_certificate() {
 
 ready_kafka() { logged kafka 'Kafka Server started'; }
 
+database_and_user() {
+  cat <<'END'
+CREATE DATABASE IF NOT EXISTS tally;
+CREATE USER IF NOT EXISTS tally@'127.0.0.1' IDENTIFIED BY 'tally';
+GRANT ALL ON *.* TO tally@'127.0.0.1' WITH GRANT OPTION;
+END
+}
+
 launch_mariadb() {
   local data=$dir/mariadb/data
   if is_new mariadb; then
     mariadb-install-db --no-defaults --datadir="$data" --auth-root-authentication-method=normal --skip-test-db \
       --user="$(id -un)" >>"$dir/mariadb.log" 2>&1 || die "no database in $data: $(tail -n 5 "$dir/mariadb.log")"
-    cat >"$dir/mariadb/init.sql" <<'END'
-CREATE DATABASE IF NOT EXISTS tally;
-CREATE USER IF NOT EXISTS tally@'127.0.0.1' IDENTIFIED BY 'tally';
-GRANT ALL ON *.* TO tally@'127.0.0.1' WITH GRANT OPTION;
-END
+    database_and_user >"$dir/mariadb/init.sql"
   fi
   # A relative socket lies in the data directory: a long DIR would not fit the address of a socket.
   launch mariadb mariadbd --no-defaults --datadir="$data" --user="$(id -un)" --bind-address=127.0.0.1 \
@@ -219,6 +227,27 @@ ready_mariadb() {
   found=$(timeout 10 mariadb --no-defaults -h127.0.0.1 -P"$(port_of mariadb 1)" -utally -ptally tally \
     -BNe 'SELECT @@datadir' 2>/dev/null) && [[ $found == "$dir/mariadb/data/" ]]
 }
+
+# With the loader and the libraries of its own release: those of this system may be older.
+launch_mysql() {
+  local root=$mysql_root/usr loader
+  loader=$(echo "$root"/lib*/ld-linux-*.so.*)
+  database_and_user >"$dir/mysql/init.sql"
+  # shellcheck disable=SC2016
+  TALLY_PORT=$(port_of mysql 1) launch mysql bash -euc '
+    initialised=${0#--datadir=}.initialised
+    [[ -f $initialised ]] || { "$@" "$0" --initialize-insecure && touch "$initialised"; }
+    # The process that a kill has left may still be known by its id.
+    rm -f "${0#--datadir=}"/mysql.sock*
+    exec "$@" "$0" --bind-address=127.0.0.1 --port="$TALLY_PORT" --socket=mysql.sock --mysqlx=OFF --pid-file=mysqld.pid \
+      --init-file="${0#--datadir=}/../init.sql" --secure-file-priv=NULL --skip-name-resolve --skip-log-bin \
+      --max-connections=300 --performance-schema=OFF --innodb-buffer-pool-size=128M --innodb-flush-log-at-trx-commit=2
+    ' "--datadir=$dir/mysql/data" "$loader" --library-path "$(echo "$root"/lib/*-linux-gnu)" "$root/sbin/mysqld" \
+    --no-defaults --user="$(id -un)" --basedir="$root" --lc-messages-dir="$root/share/mysql" \
+    --character-sets-dir="$root/share/mysql/charsets" --plugin-dir="$root/lib/mysql/plugin"
+}
+
+ready_mysql() { logged mysql "port: $(port_of mysql 1) "; }
 
 # Acknowledged writes survive a kill: they are handed to the kernel before the answer, as in Kafka and in MariaDB here.
 redis_settings() {
@@ -339,6 +368,46 @@ install_kafka() {
   mv -T "$temporary" "$jars" 2>/dev/null || has_kafka || die "cannot make $jars"
 }
 
+# MySQL is in no stable release of Debian, and the unstable one has whatever is new: nothing can be pinned. Its packages
+# are unpacked and not installed. Without it everything else works, so that a failure here is none of `install`.
+install_mysql() {
+  local temporary apt output package keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  ! has_mysql || return 0
+  if ! has apt-get || ! has dpkg-deb || [[ ! -f $keyring ]]; then
+    say "no MySQL here: it is fetched with apt-get and dpkg-deb, and $keyring"
+    return 0
+  fi
+  mkdir -p "$(dirname "$mysql_root")"
+  temporary=$(mktemp -d -p "$(dirname "$mysql_root")")
+  # shellcheck disable=SC2064
+  trap "rm -rf '$temporary'" EXIT
+  mkdir -p "$temporary"/{state/lists/partial,cache/archives/partial,root}
+  : >"$temporary/status"
+  echo "deb [signed-by=$keyring] ${TALLY_DEBIAN_MIRROR:-http://deb.debian.org/debian} sid main" >"$temporary/sources.list"
+  # What this system has, and from where, is of no interest.
+  apt=(apt-get -q -o Dir::Etc::SourceList="$temporary/sources.list" -o Dir::Etc::SourceParts=/dev/null
+    -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null -o Dir::State="$temporary/state"
+    -o Dir::State::Status="$temporary/status" -o Dir::Cache="$temporary/cache" -o APT::Sandbox::User=
+    -o Acquire::Languages=none)
+  say "apt-get fetches MySQL and its libraries into $mysql_root"
+  if ! output=$({ "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends --download-only \
+    mysql-server-core; } 2>&1); then
+    say "no MySQL: $(tail -n 3 <<<"$output")"
+    return 0
+  fi
+  for package in "$temporary"/cache/archives/*.deb; do
+    case ${package##*/} in
+      perl* | libperl* | debconf* | gcc-*) continue ;;
+      mysql-server-core_*) dpkg-deb -f "$package" Version >"$temporary/root/version" ;;
+    esac
+    dpkg-deb -x "$package" "$temporary/root"
+  done
+  rm -rf "$temporary/root/usr/bin" "$temporary/root/usr/share/doc" "$temporary/root/etc"
+  # Whoever came first has much the same.
+  mv -T "$temporary/root" "$mysql_root" 2>/dev/null || has_mysql || say "no MySQL: cannot make $mysql_root"
+  rm -rf "$temporary"
+}
+
 install() {
   local packages=()
   has mariadbd && has mariadb-install-db && has mariadb || packages+=(mariadb-server)
@@ -354,7 +423,8 @@ install() {
   has_java || die "$(java -version 2>&1 | head -n 1) is too old for Kafka: it needs Java 17"
   has_redis_7 || die "too old: $(redis-server --version); the settings here need Redis 7"
   install_kafka
-  say "Kafka $kafka_version, MariaDB, Redis and Chromium are there"
+  install_mysql
+  say "Kafka $kafka_version, MariaDB, Redis and Chromium are there$(! has_mysql || echo "; MySQL $(cat "$mysql_root/version")")"
 }
 
 # --- commands --------------------------------------------------------------------------------------------------------
@@ -393,10 +463,12 @@ check_installed() {
   case $1 in
     kafka) needed=(java keytool) ;;
     mariadb) needed=(mariadbd mariadb-install-db mariadb) ;;
+    mysql) needed=(bash) ;;
     redis*) needed=(redis-server redis-cli) ;;
   esac
   for needed in "${needed[@]}"; do has "$needed" || die "no $needed: make setup"; done
   [[ $1 != kafka ]] || has_kafka || die "no Kafka in $(kafka_jars): make setup"
+  [[ $1 != mysql ]] || has_mysql || die "no MySQL in $mysql_root: make setup fetches it where it can be had"
 }
 
 # From nothing: whatever is left of a first start that did not come to its end goes.
@@ -468,6 +540,10 @@ write_env() {
       echo "TALLY_TEST_KAFKA_PROPERTIES=$dir/kafka/client.properties"
     fi
     is_new mariadb || echo "TALLY_TEST_MARIADB=mysql://tally:tally@127.0.0.1:$(port_of mariadb 1)/tally"
+    if ! is_new mysql; then
+      echo "TALLY_TEST_MYSQL=mysql://tally:tally@127.0.0.1:$(port_of mysql 1)/tally"
+      echo "TALLY_TEST_MYSQL_VERSION=$(cat "$mysql_root/version")"
+    fi
     is_new redis || echo "TALLY_TEST_REDIS=redis://127.0.0.1:$(port_of redis 1)"
     if ! is_new redis-cluster; then
       read -ra ports < <(ports_of redis-cluster)
@@ -481,7 +557,7 @@ start() {
   local services=("$@") service at
   ((${#services[@]})) || services=("${all_services[@]}")
   for service in "${services[@]}"; do
-    [[ " ${all_services[*]} " == *" $service "* ]] || { say "no such service: $service"; usage; }
+    [[ " mysql ${all_services[*]} " == *" $service "* ]] || { say "no such service: $service"; usage; }
     check_installed "$service"
   done
   take_turn

@@ -37,7 +37,11 @@ use_services() {
   set +a
   # A test that finds no address now fails; elsewhere it says that it was skipped.
   export TALLY_TEST_SERVICES=required
-  [[ -n ${TALLY_TEST_MYSQL:-} ]] || echo "skipped: MySQL 8 (set TALLY_TEST_MYSQL=mysql://… to test against one)"
+  if [[ -n ${TALLY_TEST_MYSQL:-} ]]; then
+    echo "database: MySQL ${TALLY_TEST_MYSQL_VERSION:-at TALLY_TEST_MYSQL} beside MariaDB"
+  else
+    echo "skipped: MySQL (it could not be fetched here; TALLY_TEST_MYSQL=mysql://… names one of yours)"
+  fi
 }
 
 # The page in a real Chromium, against the binary that the build has left.
@@ -76,7 +80,7 @@ stage "build" 1140 cargo test --workspace --lib --bins --tests --no-run
 stage "browser" 180 browser
 stage "schema" 90 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/schema.sh
 stage "clients" 240 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/clients.sh
-stage "services" 60 deploy/services.sh start "$services_dir"
+stage "services" 90 deploy/services.sh start "$services_dir"
 use_services
 stage "tests" 1140 cargo test --workspace --lib --bins --tests --no-fail-fast
 echo "=== all stages: ${SECONDS} s"

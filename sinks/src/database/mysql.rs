@@ -1,4 +1,4 @@
-//! MySQL 8 and MariaDB 10.11: their statements, and a connection to them.
+//! MySQL 8 and 9 and MariaDB 10.11: their statements, and a connection to them.
 //!
 //! READ COMMITTED, because the guards and the compared positions need nothing more and it locks no gaps, so that several
 //! sinks seldom meet. Rows are written in the order of their keys, so that those who do meet mostly wait instead of
@@ -18,6 +18,8 @@ use std::time::Duration;
 const LOCK_WAIT_S: u64 = STATEMENT_TIMEOUT.as_secs() - 1;
 /// How long one process waits while another brings the tables up to date.
 const MIGRATION_TURN_S: u64 = STATEMENT_TIMEOUT.as_secs() - 1;
+/// The lock's name: at most 64 characters, and the database's own name may have as many. MySQL 9 has no MD5() any more.
+const TURN: &str = "CONCAT('tally-', LEFT(SHA2(DATABASE(), 256), 32))";
 /// How long that may take at most.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 /// The oldest servers that are known to work.
@@ -144,7 +146,7 @@ async fn migrate(connection: &mut MySqlConnection) -> Result<(), ConnectError> {
     if applied.is_ok_and(|applied| applied == known) {
         return Ok(());
     }
-    let turn = format!("SELECT GET_LOCK(CONCAT('tally-', MD5(DATABASE())), {MIGRATION_TURN_S})");
+    let turn = format!("SELECT GET_LOCK({TURN}, {MIGRATION_TURN_S})");
     let turn = sqlx::query_scalar::<_, Option<i64>>(sqlx::AssertSqlSafe(turn));
     if within(turn.fetch_one(&mut *connection)).await? != Some(1) {
         let cause = "another process brings the tables up to date".into();
@@ -169,7 +171,8 @@ async fn migrate(connection: &mut MySqlConnection) -> Result<(), ConnectError> {
             return Err(ConnectError { is_transient: true, cause });
         }
     }
-    within(sqlx::raw_sql("DO RELEASE_LOCK(CONCAT('tally-', MD5(DATABASE())))").execute(connection)).await?;
+    let release = format!("DO RELEASE_LOCK({TURN})");
+    within(sqlx::raw_sql(sqlx::AssertSqlSafe(release)).execute(connection)).await?;
     Ok(())
 }
 
@@ -258,7 +261,9 @@ mod tests {
 
     #[test]
     fn old_servers_are_refused_with_what_is_needed() {
-        for version in ["8.0.36", "8.4.0", "9.1.0-commercial", "10.11.19-MariaDB-0+deb12u1", "11.4.2-MariaDB"] {
+        for version in
+            ["8.0.36", "8.4.0", "9.1.0-commercial", "9.7.4-2", "10.11.19-MariaDB-0+deb12u1", "11.4.2-MariaDB"]
+        {
             assert_eq!(check_server(version, true), Ok(()), "{version}");
         }
         for (version, found) in [
