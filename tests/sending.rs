@@ -207,8 +207,13 @@ fn rejected_lines_are_told_by_their_numbers() {
 
     let (_dir, path) = file(&vec!["bad".to_owned(); 25]);
     let outcome = send(&door.url(), &path, &[]);
-    assert_eq!(outcome.stderr.lines().count(), 11, "{}", outcome.stderr);
-    assert!(outcome.stderr.ends_with("line 10: is bad\nand 15 more were rejected\n"), "{}", outcome.stderr);
+    assert_eq!(outcome.stderr.lines().count(), 12, "{}", outcome.stderr);
+    let end = "line 10: is bad\nand 15 more were rejected\nthe door has rejected every line\n";
+    assert!(outcome.stderr.ends_with(end), "{}", outcome.stderr);
+    // A script must not take that for a success. A file without events is one.
+    assert_eq!(outcome.code, Some(1));
+    let outcome = send(&door.url(), &file(&[]).1, &["--json"]);
+    assert_eq!((outcome.code, &outcome.json()["accepted"]), (Some(0), &json!(0)), "{}", outcome.stderr);
 }
 
 #[test]

@@ -37,9 +37,13 @@ pub struct DeadLettersAnswer {
 pub struct DeadLetter {
     /// When it became a dead letter (RFC 3339).
     at: String,
-    /// Why.
+    /// Why; the same text for all records with the same mistake.
     #[schema(required = true)]
     reason: Option<String>,
+    /// What was wrong with this record in particular: ids, positions, values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    detail: Option<String>,
     /// The processor that could not take it.
     #[schema(required = true)]
     node: Option<String>,
@@ -111,6 +115,8 @@ pub struct DeadLetterRow {
     pub appended_at_ms: i64,
     /// Why.
     pub reason: Option<String>,
+    /// What was wrong with it in particular.
+    pub detail: Option<String>,
     /// Who could not take it.
     pub node: Option<String>,
     /// Where it came from.
@@ -135,6 +141,7 @@ impl From<DeadLetterRow> for DeadLetter {
         Self {
             at: format_ms(row.appended_at_ms),
             reason: row.reason,
+            detail: row.detail,
             node: row.node,
             topic: row.topic,
             partition: row.partition,

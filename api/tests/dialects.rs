@@ -49,7 +49,7 @@ async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
     }
     world
         .store
-        .execute("UPDATE dead_letters SET `key` = NULL, `partition` = NULL, reason = NULL WHERE letter_offset = 3", &[])
+        .execute("UPDATE dead_letters SET `key` = NULL, `partition` = NULL, reason = NULL, detail = NULL WHERE letter_offset = 3", &[])
         .await;
     let items = [("article:a", i64::MAX), ("article:A", 7), ("article:\u{e9}", 7), (&longest, 1)];
     for (board, after_ms) in [("hot", 3), ("hot@A", 2), ("hot@a", 1)] {

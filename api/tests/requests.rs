@@ -109,7 +109,7 @@ async fn dead_letters_come_newest_first_in_pages_and_their_payloads_are_cut() {
     let first = world.get("/v1/dead-letters?limit=2").await.body;
     assert_eq!(
         first["items"][0],
-        json!({"at": "2026-11-21T08:00:00.009Z", "reason": "no event", "node": "valid", "topic": "user-actions",
+        json!({"at": "2026-11-21T08:00:00.009Z", "reason": "no event", "detail": "it is z", "node": "valid", "topic": "user-actions",
                "partition": 1, "offset": 7, "key": "u1", "payload": "z", "payload_bytes": 1})
     );
     assert_eq!(first["items"][1]["payload"], "{}", "of the same time the later one first");

@@ -4,6 +4,7 @@ use crate::board::{Act, CountedMetric};
 use crate::expression::{Expression, FIELDS};
 use crate::item::{Actions, Item};
 use crate::metric::{MetricKind, MetricSpec};
+use crate::mistake::Mistake;
 use crate::windows::{self, Emit};
 use serde::Deserialize;
 use std::any::Any;
@@ -110,10 +111,10 @@ impl Processor<Actions> for CountProcessor {
             match condition.test(&action.event) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
-                Err(e) => {
-                    let reason = format!("`where` {e}");
+                Err(Mistake { reason, detail }) => {
+                    let reason = format!("`where` {reason}");
                     let verdict = action.verdict(context, VerdictKind::Dead, &self.node, reason.clone());
-                    return Err(Reject { reason, verdict: Some(Box::new(verdict)) });
+                    return Err(Reject { reason, detail, verdict: Some(Box::new(verdict)) });
                 }
             }
         }

@@ -3,10 +3,12 @@
 
 use crate::item::{Action, Actions, Item, verdict};
 use crate::metric::{event_types_of, owned_types_of};
+use crate::mistake::Mistake;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::any::Any;
 use std::collections::BTreeSet;
-use tally_model::{Event, EventFields, MAC_HEADER, SEQ_HEADER, SequenceKey, UnknownFields, VerdictKind};
+use tally_model::{Event, EventError, EventFields, MAC_HEADER, SEQ_HEADER, SequenceKey, UnknownFields, VerdictKind};
 use tally_streams::log::{Record, partition_of};
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
@@ -53,35 +55,56 @@ struct DecodeProcessor {
 }
 
 impl DecodeProcessor {
-    fn decode(&self, context: &Context<'_, Actions>, record: &Record<'_>) -> Result<Action, String> {
+    fn decode(&self, context: &Context<'_, Actions>, record: &Record<'_>) -> Result<Action, Mistake> {
         let json = record.value.ok_or("the record has no value")?;
         let append_time_ms = context.origin().append_time_ms;
-        let fields = EventFields::parse(json, UnknownFields::Ignore).map_err(|e| e.to_string())?;
+        let fields = EventFields::parse(json, UnknownFields::Ignore).map_err(|error| unreadable(json, &error))?;
         let seq = match fields.event_type.as_deref().filter(|event_type| self.owned_types.contains(*event_type)) {
             Some(_) => Some(self.seq(record, json)?),
             None => None,
         };
         // A row is there whatever the clock of the host was that wrote it.
         let now_ms = if seq.is_some() { i64::MAX } else { append_time_ms };
-        fields.check(now_ms).map_err(|e| e.to_string())?;
-        let event = Event::from_fields(&fields, append_time_ms).map_err(|e| e.to_string())?;
+        fields.check(now_ms).map_err(|e| Mistake::of_json(&e.to_string()))?;
+        let event = Event::from_fields(&fields, append_time_ms).map_err(|e| Mistake::of_json(&e.to_string()))?;
         if record.key != Some(event.actor_id.as_bytes()) {
-            return Err("the record's key is not its actor_id".to_owned());
+            let key = record.key.map_or("none".to_owned(), |key| format!("`{}`", String::from_utf8_lossy(key)));
+            let detail = format!("key {key}, actor_id `{}`", event.actor_id);
+            return Err(Mistake::new("the record's key is not its actor_id: send that as the key", detail));
         }
-        let home = partition_of(event.actor_id.as_bytes(), context.partitions());
-        if home != context.origin().partition {
-            return Err(format!("actor `{}` belongs to partition {home} (murmur2 of the key)", event.actor_id));
+        let (partitions, found) = (context.partitions(), context.origin().partition);
+        let home = partition_of(event.actor_id.as_bytes(), partitions);
+        if home != found {
+            let detail = format!("actor `{}` belongs to partition {home} of {partitions}, not {found}", event.actor_id);
+            return Err(Mistake::new(WRONG_PARTITION, detail));
         }
         if !self.event_types.contains(&*event.event_type) {
-            return Err(format!("`type` `{}` is counted by no processor of the topology", event.event_type));
+            let detail = format!("`{}`", event.event_type);
+            return Err(Mistake::new("`type` is counted by no processor of the topology", detail));
         }
         let effective_ms = event.occurred_at_ms.min(append_time_ms);
         Ok(Action { event, effective_ms, seq })
     }
 
-    fn seq(&self, record: &Record<'_>, json: &[u8]) -> Result<i64, String> {
+    fn seq(&self, record: &Record<'_>, json: &[u8]) -> Result<i64, Mistake> {
         let (seq, mac) = (record.headers.get(SEQ_HEADER), record.headers.get(MAC_HEADER));
-        self.sequence_key.verify(seq, mac, json).map_err(|e| e.to_string())
+        self.sequence_key.verify(seq, mac, json).map_err(|e| e.to_string().into())
+    }
+}
+
+/// How a producer that partitions as Java clients do is set up, in the words of librdkafka, which most other clients are
+/// made of.
+const WRONG_PARTITION: &str = "the record is not in the partition that murmur2 of its key names: \
+    set `partitioner=murmur2_random` in the producer";
+
+/// Not JSON at all, or not of the shape of an event.
+fn unreadable(json: &[u8], error: &EventError) -> Mistake {
+    if let Err(error) = std::str::from_utf8(json) {
+        return Mistake::new("not JSON: invalid UTF-8", format!("byte {}", error.valid_up_to()));
+    }
+    match serde_json::from_slice::<IgnoredAny>(json) {
+        Err(error) => Mistake::of_json(&error.to_string()).at("not JSON"),
+        Ok(IgnoredAny) => Mistake::of_json(&error.to_string()),
     }
 }
 
@@ -96,7 +119,7 @@ impl Processor<Actions> for DecodeProcessor {
                 context.forward(Item::Event(action));
                 Ok(())
             }
-            Err(reason) => {
+            Err(Mistake { reason, detail }) => {
                 // Somebody may be waiting for it all the same: tell them as much as can be read.
                 let fields = EventFields::parse(record.value.unwrap_or_default(), UnknownFields::Ignore);
                 let fields = fields.unwrap_or_default();
@@ -105,7 +128,7 @@ impl Processor<Actions> for DecodeProcessor {
                 let (event_id, actor_id) = (fields.event_id.as_deref(), fields.actor_id.as_deref());
                 let kind = VerdictKind::Dead;
                 let item = verdict(origin, context.version(), kind, &self.node, reason.clone(), event_id, actor_id);
-                Err(Reject { reason, verdict: known.then(|| Box::new(item)) })
+                Err(Reject { reason, detail, verdict: known.then(|| Box::new(item)) })
             }
         }
     }

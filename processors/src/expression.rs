@@ -1,5 +1,6 @@
 //! CEL expressions over the fields of an event.
 
+use crate::mistake::Mistake;
 use cel::{Context, Env, Program, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,27 +35,34 @@ impl Expression {
     }
 
     /// True or false for an event.
-    pub fn test(&self, event: &Event) -> Result<bool, String> {
+    pub fn test(&self, event: &Event) -> Result<bool, Mistake> {
         match self.evaluate(event)? {
             Value::Bool(answer) => Ok(answer),
-            other => Err(format!("gave {other:?}, and true or false is needed")),
+            other => Err(Mistake::new("must give true or false", format!("{other:?}"))),
         }
     }
 
     /// A text for an event.
-    pub fn text(&self, event: &Event) -> Result<String, String> {
+    pub fn text(&self, event: &Event) -> Result<String, Mistake> {
         match self.evaluate(event)? {
             Value::String(text) => Ok(text.to_string()),
-            other => Err(format!("gave {other:?}, and a text is needed")),
+            other => Err(Mistake::new("must give a text", format!("{other:?}"))),
         }
     }
 
-    fn evaluate(&self, event: &Event) -> Result<Value, String> {
+    fn evaluate(&self, event: &Event) -> Result<Value, Mistake> {
         let mut context = Context::with_env(self.env.clone());
         for field in &self.fields {
             context.add_variable_from_value(*field, value_of(event, field));
         }
-        self.program.execute(&context).map_err(|e| e.to_string())
+        self.program.execute(&context).map_err(|error| {
+            let said = error.to_string();
+            // Behind the colon are keys and values.
+            match said.split_once(": ") {
+                Some((reason, detail)) => Mistake::new(reason, detail),
+                None => said.into(),
+            }
+        })
     }
 }
 
@@ -92,7 +100,7 @@ mod tests {
         Event::from_log(json, 0).unwrap()
     }
 
-    fn test(source: &str) -> Result<bool, String> {
+    fn test(source: &str) -> Result<bool, Mistake> {
         Expression::compile(source, FIELDS)?.test(&event())
     }
 
@@ -108,9 +116,12 @@ mod tests {
 
     #[test]
     fn mistakes_are_told_at_the_earliest() {
-        assert!(test("duration_ms >=").unwrap_err().starts_with("does not compile"));
-        assert!(test("duration >= 5").unwrap_err().starts_with("names `duration`; it may name event_id, type"));
-        assert!(test("duration_ms + 1").unwrap_err().contains("true or false is needed"));
-        assert!(test("properties.missing == 1").is_err());
+        let reason = |source: &str| test(source).unwrap_err().reason;
+        assert!(reason("duration_ms >=").starts_with("does not compile"));
+        assert!(reason("duration >= 5").starts_with("names `duration`; it may name event_id, type"));
+        let mistake = |source: &str| test(source).unwrap_err();
+        let number = mistake("duration_ms + 1");
+        assert_eq!((number.reason.as_str(), number.detail.is_some()), ("must give true or false", true));
+        assert_eq!(mistake("properties.missing == 1"), Mistake::new("No such key", "missing"));
     }
 }

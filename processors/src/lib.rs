@@ -12,6 +12,7 @@ mod held;
 mod hop;
 mod item;
 mod metric;
+mod mistake;
 mod rate_check;
 mod registry;
 mod sketch;

@@ -11,6 +11,7 @@ use crate::board::{Act, CountedMetric};
 use crate::expression::Expression;
 use crate::item::{Action, Actions, Item};
 use crate::metric::{MetricKind, MetricSpec, OwnedToggle, event_types_of};
+use crate::mistake::Mistake;
 use crate::windows::Emit;
 use serde::Deserialize;
 use std::any::Any;
@@ -249,16 +250,16 @@ impl ToggleProcessor {
             let subject = expression.text(&action.event)?;
             match check_subject_id(&subject) {
                 Ok(()) => Ok(subject.into()),
-                Err(rule) => Err(format!("the subject `{subject}` {rule}")),
+                Err(rule) => Err(Mistake::new(format!("the subject {rule}"), format!("`{subject}`"))),
             }
         };
         self.counts
             .iter()
             .map(|(counted, _)| {
-                subject(counted).map_err(|reason| {
-                    let reason = format!("count `{}`: {reason}", counted.metric);
+                subject(counted).map_err(|mistake: Mistake| {
+                    let Mistake { reason, detail } = mistake.at(&format!("count `{}`", counted.metric));
                     let verdict = action.verdict(context, VerdictKind::Dead, &self.node, reason.clone());
-                    Reject { reason, verdict: Some(Box::new(verdict)) }
+                    Reject { reason, detail, verdict: Some(Box::new(verdict)) }
                 })
             })
             .collect()

@@ -74,8 +74,10 @@ pub struct DeadLetter {
     pub letter: TopicPartition,
     /// Where the letter itself lies.
     pub letter_offset: u64,
-    /// Why.
+    /// Why, in words that all records with the same mistake share.
     pub reason: Option<String>,
+    /// What was wrong with this one in particular.
+    pub detail: Option<String>,
     /// Which node refused it.
     pub node: Option<String>,
     /// Where the record came from.
@@ -253,6 +255,8 @@ impl DeadLetter {
             letter: letter.clone(),
             letter_offset: record.offset,
             reason: text("reason"),
+            // Empty where the node had nothing to add.
+            detail: text("detail").filter(|detail| !detail.is_empty()),
             node: text("node"),
             topic: text("topic"),
             partition: number("partition"),

@@ -214,6 +214,7 @@ fn dead_letters_of_any_size_fit_but_for_one_over_the_packet() {
             letter: TopicPartition::new("dead-letters", 0),
             letter_offset: offset,
             reason: Some("\u{fffd}".repeat(65_535)),
+            detail: Some("\u{fffd}".repeat(65_535)),
             node: Some("n".repeat(65_535)),
             topic: None,
             partition: None,

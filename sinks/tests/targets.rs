@@ -217,11 +217,12 @@ fn old_rows_leave_and_the_rest_stays() {
         batch.verdicts.push(verdict(0, 9_999, None, NOW_MS - DAY_MS));
         for (letter_offset, appended_at_ms) in [(1, NOW_MS - 14 * DAY_MS - 1), (2, NOW_MS - 14 * DAY_MS)] {
             let letter = TopicPartition::new("dead-letters", 0);
-            let (reason, node, topic, partition, offset, key, value) = Default::default();
+            let (reason, detail, node, topic, partition, offset, key, value) = Default::default();
             batch.dead_letters.push(DeadLetter {
                 letter,
                 letter_offset,
                 reason,
+                detail,
                 node,
                 topic,
                 partition,

@@ -35,8 +35,8 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 /// Arguments of `tally send`.
 #[derive(Args)]
 #[command(after_help = "\
-Events that the door rejects are counted and the first few are shown; they do not change the exit code, unless --strict
-is given. Exit codes: 0 everything was delivered, 1 it was not, 2 wrong usage.")]
+Events that the door rejects are counted and the first few are shown; they do not change the exit code, unless all of them
+are rejected or --strict is given. Exit codes: 0 everything was delivered, 1 it was not, 2 wrong usage.")]
 pub struct SendArgs {
     /// One event a line (NDJSON); `-` reads standard input
     #[arg(value_name = "FILE.ndjson")]
@@ -96,9 +96,10 @@ pub fn run(args: SendArgs) -> Result<(), Failure> {
     let outcome = runtime.block_on(send(&args, door, input, &report));
     report.print(args.json);
     outcome?;
-    match args.strict && report.rejected() > 0 {
-        true => Err(Failure::no("")),
-        false => Ok(()),
+    match (report.accepted(), report.rejected()) {
+        (0, 1..) => Err(Failure::no("the door has rejected every line")),
+        (_, 1..) if args.strict => Err(Failure::no("")),
+        _ => Ok(()),
     }
 }
 

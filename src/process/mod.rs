@@ -7,6 +7,7 @@ mod log;
 pub mod logging;
 pub mod page;
 mod parts;
+mod process_metrics;
 mod reach;
 mod read_side;
 mod roles;

@@ -2,6 +2,7 @@
 
 use super::clock::{ClockWatch, hold_against_log, wall_clock};
 use super::log::{self, LogWatch};
+use super::process_metrics;
 use super::reach::reach_stores;
 use super::roles::Roles;
 use super::standing::StandingWatch;
@@ -81,6 +82,7 @@ impl Site {
             }
             false => control,
         };
+        process_metrics::register(&registry).map_err(Failure::no)?;
         let is_asked = goes_by_time || roles.api.is_some();
         let clocks = is_asked.then(|| ClockWatch::start(wall.clone(), &registry)).transpose()?;
         let partitions = topology.subtopologies[0].partitions;

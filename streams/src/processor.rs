@@ -105,16 +105,19 @@ pub struct Forgotten {
 /// A value that a node cannot take. Nothing that it forwarded for this value goes out.
 #[derive(Debug)]
 pub struct Reject<V> {
-    /// For people: what is wrong and what to do.
+    /// For people: what is wrong and what to do. The same text for the same mistake, so that reasons can be grouped: ids,
+    /// positions and values belong into `detail`.
     pub reason: String,
+    /// What differs from record to record.
+    pub detail: Option<String>,
     /// What to tell those who wait for this record, if anybody can.
     pub verdict: Option<Box<V>>,
 }
 
 impl<V> Reject<V> {
-    /// Without a verdict.
+    /// Without details and without a verdict.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), verdict: None }
+        Self { reason: reason.into(), detail: None, verdict: None }
     }
 }
 

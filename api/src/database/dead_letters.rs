@@ -44,7 +44,7 @@ impl ReadDatabase {
         let sql = format!(
             "SELECT letter_partition, letter_offset, appended_at, reason, node, topic, `partition`, `offset`, \
              COALESCE(SUBSTR(`key`, 1, {key_bytes}), `key`), COALESCE(SUBSTR(value, 1, {value_bytes}), value), \
-             COALESCE(LENGTH(value), 0) \
+             COALESCE(LENGTH(value), 0), detail \
              FROM dead_letters {condition} \
              ORDER BY appended_at DESC, letter_partition DESC, letter_offset DESC LIMIT {limit}"
         );
@@ -60,6 +60,7 @@ impl ReadDatabase {
                 key: row.bytes_or_null(8)?,
                 value: row.bytes_or_null(9)?,
                 value_bytes: row.int(10)?,
+                detail: row.text_or_null(11)?,
             })
         };
         self.pool.fetch(sql, &parameters, read).await.map_err(unavailable)

@@ -121,6 +121,7 @@ fn an_event_that_nobody_can_take_when_it_is_released_is_a_dead_letter() {
             ("topic", b"user-actions"),
             ("partition", partition.to_string().as_bytes()),
             ("offset", b"1"),
+            ("detail", format!("`follower-of-somebody:{actor}`").as_bytes()),
             ("b", &[7; 16]),
         ]
     );

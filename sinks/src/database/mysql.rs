@@ -32,6 +32,7 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
         ("tables", include_str!("migrations/mysql/0001_tables.sql")),
         ("boards", include_str!("migrations/mysql/0002_boards.sql")),
         ("collects", include_str!("migrations/mysql/0003_collects.sql")),
+        ("details", include_str!("migrations/mysql/0004_details.sql")),
     ]);
     // The lock that it would take waits for ever.
     migrator.set_locking(false);

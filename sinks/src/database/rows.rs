@@ -184,6 +184,7 @@ fn dead_letters(batch: &Batch) -> Rows<'_> {
         values.push(Value::Int(row.letter.partition.into()));
         values.push(Value::Int(row.letter_offset as i64));
         values.push(text(&row.reason));
+        values.push(text(&row.detail));
         values.push(text(&row.node));
         values.push(text(&row.topic));
         values.push(int(row.partition));

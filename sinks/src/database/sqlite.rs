@@ -61,6 +61,7 @@ pub async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection,
         ("tables", include_str!("migrations/sqlite/0001_tables.sql")),
         ("boards", include_str!("migrations/sqlite/0002_boards.sql")),
         ("collects", include_str!("migrations/sqlite/0003_collects.sql")),
+        ("details", include_str!("migrations/sqlite/0004_details.sql")),
     ])
     .run(&mut connection)
     .await?;

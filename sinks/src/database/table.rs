@@ -99,6 +99,7 @@ pub static TABLES: [Table; 8] = [
         keys: &["letter_topic", "letter_partition", "letter_offset"],
         values: &[
             replace("reason"),
+            replace("detail"),
             replace("node"),
             replace("topic"),
             replace("partition"),

@@ -1,11 +1,13 @@
 //! What the runtime tells Prometheus.
 
+use super::refusals::Refusals;
 use crate::processor::Dataflow;
-use crate::task::Task;
+use crate::task::{Rejections, Task};
 use crate::topology::Subtopology;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The runtime's metrics. Cheap to clone; label handles are looked up once per commit, never per record.
 #[derive(Clone)]
@@ -40,8 +42,9 @@ pub struct StreamMetrics {
     pub behind_clock: IntCounter,
     /// Partitions of the root topic, by thread, whose next record lies ahead and is waited for.
     pub ahead: IntGaugeVec,
-    /// The clock of each task, in milliseconds since 1970.
-    pub task_clock: IntGaugeVec,
+    /// The clock of each task, in seconds since 1970; none where a task has none yet.
+    pub task_clock: GaugeVec,
+    refusals: Arc<Refusals>,
 }
 
 impl StreamMetrics {
@@ -60,6 +63,9 @@ impl StreamMetrics {
             let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
             registry.register(Box::new(histogram.clone())).map(|()| histogram)
         };
+        let clocks = Opts::new("tally_task_clock_seconds", "The task's clock, since 1970.");
+        let task_clock = GaugeVec::new(clocks, &["task"])?;
+        registry.register(Box::new(task_clock.clone()))?;
         let gauges = |name: &str, help: &str, labels: &[&str]| {
             let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(gauges.clone())).map(|()| gauges)
@@ -87,7 +93,8 @@ impl StreamMetrics {
             store_entries: gauges("tally_store_entries", "Entries in memory.", &["thread", "store"])?,
             behind_clock: counter("tally_records_behind_clock_total", "Records with an append time below the clock.")?,
             ahead: gauges("tally_partitions_ahead", "Partitions whose next record lies ahead.", &["thread"])?,
-            task_clock: gauges("tally_task_clock_milliseconds", "The task's clock, since 1970.", &["task"])?,
+            task_clock,
+            refusals: Arc::default(),
         })
     }
 
@@ -101,12 +108,17 @@ impl StreamMetrics {
         // A thread that has given up the last task of a subtopology has none.
         let mut counts: BTreeMap<Arc<str>, i64> = subtopologies.iter().map(|one| (one.name.clone(), 0)).collect();
         let mut entries: BTreeMap<String, i64> = BTreeMap::new();
+        let mut rejected = Rejections::default();
         for task in tasks {
+            rejected.append(&mut task.take_rejections());
             *counts.entry(task.subtopology().name.clone()).or_default() += 1;
             for (name, count) in task.store_entries() {
                 *entries.entry(name).or_default() += count as i64;
             }
-            self.task_clock.with_label_values(&[task.name()]).set(task.position().clock_ms);
+            let clock_ms = task.position().clock_ms;
+            if clock_ms > i64::MIN {
+                self.task_clock.with_label_values(&[task.name()]).set(clock_ms as f64 / 1_000.0);
+            }
             self.behind_clock.inc_by(task.take_behind_clock());
             for (node, counts) in task.take_counts() {
                 if counts.processed > 0 {
@@ -120,6 +132,7 @@ impl StreamMetrics {
                 self.node_forwarded.with_label_values(&[node.as_ref(), value]).inc_by(count);
             }
         }
+        self.refusals.tell(&mut rejected, Instant::now());
         for (subtopology, count) in counts {
             self.tasks.with_label_values(&[owner, subtopology.as_ref()]).set(count);
         }

@@ -3,6 +3,7 @@
 mod control;
 mod limits;
 mod metrics;
+mod refusals;
 mod replaced;
 mod state_dir;
 mod thread;

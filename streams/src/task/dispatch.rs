@@ -185,14 +185,19 @@ impl<D: Dataflow> Task<D> {
         self.counts[node].rejected += 1;
         let subtopology = self.subtopology.clone();
         let (name, policy) = (&subtopology.nodes[node].name, subtopology.nodes[node].on_error);
+        let told = match &reject.detail {
+            Some(detail) => format!("{} ({detail})", reject.reason),
+            None => reject.reason.clone(),
+        };
         let halt = |reason| Err(TaskError::Halt { address: format!("{}@{}", self.source(), origin.offset), reason });
         // What another task wrote is never put aside: it would be missing from the counts without a trace.
         let Some(record) = source else {
-            return halt(format!("node `{name}` cannot take an internal record: {}", reject.reason));
+            return halt(format!("node `{name}` cannot take an internal record: {told}"));
         };
         if policy == OnError::Halt {
-            return halt(format!("node `{name}` (on_error: halt): {}", reject.reason));
+            return halt(format!("node `{name}` (on_error: halt): {told}"));
         }
+        self.rejections.note(name, &reject, &subtopology.source, origin);
         if let (OnError::DeadLetter, Some(output)) = (policy, subtopology.dead_letters) {
             self.record.clear();
             self.record.key.extend_from_slice(record.key.unwrap_or_default());
@@ -204,6 +209,8 @@ impl<D: Dataflow> Task<D> {
                 ("topic", subtopology.source.as_bytes()),
                 ("partition", partition.as_bytes()),
                 ("offset", offset.as_bytes()),
+                // Always, so that a header of this name that the record has is not taken for it.
+                ("detail", reject.detail.as_deref().unwrap_or_default().as_bytes()),
             ];
             headers.extend(record.headers.iter());
             self.send_output(output, &headers, producer)?;

@@ -10,6 +10,7 @@ mod envelope;
 mod held;
 mod idle;
 mod position;
+mod rejections;
 mod restore;
 mod takeover;
 
@@ -17,6 +18,7 @@ pub use confirmed::ConfirmedTime;
 pub use envelope::{Envelope, EnvelopeError, PART_BYTES_MAX, WIRE_VERSIONS};
 pub use idle::ClockMove;
 pub use position::Position;
+pub use rejections::{Kind, Rejections};
 pub use restore::TaskSite;
 
 use crate::log::{LogError, Now, Record, TopicPartition, TransactionalProducer};
@@ -116,6 +118,7 @@ pub struct Task<D: Dataflow> {
     counts: Vec<NodeCounts>,
     /// What each node passed on, by edge type: node * types + type.
     forwarded: Vec<u64>,
+    rejections: Rejections,
     pool: Vec<Vec<Sent<D::Value>>>,
     record: OutputRecord,
     bytes: Vec<u8>,
@@ -195,6 +198,11 @@ impl<D: Dataflow> Task<D> {
     pub fn store_entries(&mut self) -> Vec<(String, usize)> {
         let names = self.subtopology.stores.iter().map(|store| store.name.clone());
         names.zip(self.stores.iter_mut().map(|store| store.len())).collect()
+    }
+
+    /// What its nodes could not take since the last call.
+    pub fn take_rejections(&mut self) -> Rejections {
+        std::mem::take(&mut self.rejections)
     }
 
     /// What each node did since the last call.

@@ -6,7 +6,7 @@ use super::envelope::Envelope;
 use super::held::Held;
 use super::idle::Moves;
 use super::position::Position;
-use super::{NodeCounts, Punctuator, Task, TaskError, Untold};
+use super::{NodeCounts, Punctuator, Rejections, Task, TaskError, Untold};
 use crate::log::{Cleanup, Log, Now};
 use crate::processor::{Dataflow, OutputRecord};
 use crate::store::{ChangelogReader, Checkpoint, StateStore, Stores};
@@ -140,6 +140,7 @@ impl<D: Dataflow> Task<D> {
             proven: false,
             counts: vec![NodeCounts::default(); subtopology.nodes.len()],
             forwarded: vec![0; subtopology.nodes.len() * D::EDGE_TYPES.len()],
+            rejections: Rejections::default(),
             pool: Vec::new(),
             record: OutputRecord::default(),
             bytes: Vec::new(),

@@ -164,9 +164,10 @@ export interface TopologyAnswer {
 
 export interface DeadLetter {
   at: string
+  /** The same text for all records with the same mistake. */
   reason: string | null
-  /** What the reason leaves out, so that it can be counted. */
-  detail?: string | null
+  /** What was wrong with this one in particular. */
+  detail?: string
   node: string | null
   topic: string | null
   partition: number | null

@@ -14,8 +14,8 @@ tally_sink_partitions{sink="database"} 3
 tally_sink_lag_records{sink="database",topic="counters",partition="0"} ${lag}
 tally_sink_lag_records{sink="database",topic="reactions",partition="1"} 4
 tally_sink_clock_lag_seconds{sink="database"} 6
-tally_task_clock_milliseconds{task="user-actions/0"} 9000
-tally_task_clock_milliseconds{task="user-actions/1"} 8000
+tally_task_clock_seconds{task="user-actions/0"} 9
+tally_task_clock_seconds{task="user-actions/1"} 8
 tally_http_connections 2
 process_start_time_seconds 1000
 `
@@ -85,8 +85,8 @@ test('processes are added up, each against itself', () => {
 })
 
 test('a task that moved is where its clock is ahead', () => {
-  const former = process('http://a', 'tally_tasks{subtopology="user-actions"} 0\ntally_task_clock_milliseconds{task="user-actions/0"} 1000\n')
-  const now = process('http://b', 'tally_tasks{subtopology="user-actions"} 1\ntally_task_clock_milliseconds{task="user-actions/0"} 9000\n')
+  const former = process('http://a', 'tally_tasks{subtopology="user-actions"} 0\ntally_task_clock_seconds{task="user-actions/0"} 1\n')
+  const now = process('http://b', 'tally_tasks{subtopology="user-actions"} 1\ntally_task_clock_seconds{task="user-actions/0"} 9\n')
   expect(new Readings().next(look(10_000, [former, now])).behind('user-actions')).toBe(1)
 })
 

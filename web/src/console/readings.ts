@@ -165,13 +165,13 @@ export class Readings {
     // A process that had a task before still shows its clock: the task is where it is ahead.
     const clocks = new Map<string, number>()
     for (const { metrics } of look.processes) {
-      for (const { labels, value } of metrics?.get('tally_task_clock_milliseconds') ?? []) {
+      for (const { labels, value } of metrics?.get('tally_task_clock_seconds') ?? []) {
         const task = labels['task'] ?? ''
         if (task.startsWith(`${subtopology}/`)) clocks.set(task, Math.max(value, clocks.get(task) ?? 0))
       }
     }
     const clock = Math.min(...clocks.values())
-    return this.unlessIdle(Number.isFinite(clock) && clock > 0 ? Math.max(0, (look.atMs - clock) / 1000) : undefined)
+    return this.unlessIdle(Number.isFinite(clock) && clock > 0 ? Math.max(0, look.atMs / 1000 - clock) : undefined)
   }
 
   /** By edge type: values per second that a node passed on. */

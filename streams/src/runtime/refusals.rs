@@ -1,0 +1,65 @@
+//! Says what nodes could not take, at most once a minute for all threads of a process.
+
+use crate::task::Rejections;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Between two warnings. A client that is set up wrongly may send thousands of records a second.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// What was not told yet, and when something was.
+#[derive(Default)]
+pub(super) struct Refusals(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    told_at: Option<Instant>,
+    waiting: Rejections,
+}
+
+impl Refusals {
+    /// Takes in what tasks have rejected, and warns when it is time. `now` is for the messages alone: nothing is decided
+    /// by it.
+    pub fn tell(&self, rejected: &mut Rejections, now: Instant) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting.append(rejected);
+        if state.told_at.is_some_and(|told_at| now.duration_since(told_at) < EVERY) {
+            return false;
+        }
+        let Some((node, reason, kind, others)) = state.waiting.take_most_frequent() else { return false };
+        state.told_at = Some(now);
+        tracing::warn!(
+            node = &*node,
+            reason,
+            records = kind.count,
+            first = kind.address,
+            detail = kind.detail,
+            records_for_other_reasons = others,
+            "records cannot be taken"
+        );
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_warns_at_once_and_then_once_a_minute() {
+        let refusals = Refusals::default();
+        let mut now = Instant::now();
+        let mut told = 0;
+        for second in 0..=180 {
+            let mut rejected = Rejections::of_one("valid", "wrong");
+            told += u32::from(refusals.tell(&mut rejected, now));
+            assert_eq!(told, 1 + second / 60, "after {second} s");
+            now += Duration::from_secs(1);
+        }
+        // What came meanwhile is not lost: it is told when the minute is over, without anything new.
+        assert!(!refusals.tell(&mut Rejections::of_one("valid", "wrong"), now));
+        now += EVERY;
+        assert!(refusals.tell(&mut Rejections::default(), now));
+        assert!(!refusals.tell(&mut Rejections::default(), now + EVERY));
+    }
+}
