@@ -2,6 +2,8 @@
 
 #[path = "command_line/access.rs"]
 mod access;
+#[path = "command_line/beginning.rs"]
+mod beginning;
 #[path = "command_line/options.rs"]
 mod options;
 mod process;
@@ -287,7 +289,7 @@ fn the_environment_says_what_the_flags_do_not() {
 #[test]
 fn every_subcommand_has_help() {
     let dir = stage();
-    for command in ["run", "ingest", "process", "sink", "api", "check", "describe", "send", "demo", "key"] {
+    for command in ["run", "ingest", "process", "sink", "api", "init", "check", "describe", "send", "demo", "key"] {
         let output = tally(dir.path(), &format!("{command} --help"));
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0));

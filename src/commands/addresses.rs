@@ -3,6 +3,8 @@
 use super::Failure;
 use super::access::AccessArgs;
 use clap::Args;
+use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use tally_api::{Peer, PeerError};
 use tally_cache::redis::RedisAddress;
@@ -13,10 +15,17 @@ use tally_streams::topology::Topology;
 /// The topology alone.
 #[derive(Args, Clone, Debug)]
 pub struct TopologyFile {
-    /// The pipeline's file
-    #[arg(long, env = "TALLY_TOPOLOGY", value_name = "FILE", default_value = "topology.yaml")]
-    pub topology: PathBuf,
+    /// The pipeline's file; by default topology.yaml where it is there, else the built-in topology (see `tally init`)
+    #[arg(long, env = "TALLY_TOPOLOGY", value_name = "FILE")]
+    pub topology: Option<PathBuf>,
 }
+
+/// Where the pipeline is defined when nobody names a file.
+pub const TOPOLOGY_FILE: &str = "topology.yaml";
+/// The topology of those who have no file: the one that is shipped.
+pub const BUILT_IN_TOPOLOGY: &str = include_str!("../../topology.yaml");
+/// What messages call it.
+const BUILT_IN: &str = "the built-in topology";
 
 /// What every running process needs.
 #[derive(Args, Clone, Debug)]
@@ -158,12 +167,28 @@ pub struct ReadArgs {
 }
 
 impl TopologyFile {
-    /// Reads and checks the file.
+    /// Reads the file: its name and what it holds. Where nobody has named one and there is none, the built-in topology.
+    pub fn read(&self) -> Result<(String, Cow<'static, str>), Failure> {
+        let file = self.topology.as_deref().unwrap_or(Path::new(TOPOLOGY_FILE));
+        let name = file.display().to_string();
+        match std::fs::read_to_string(file) {
+            Ok(text) => Ok((name, text.into())),
+            Err(error) if self.topology.is_none() && error.kind() == ErrorKind::NotFound => {
+                Ok((BUILT_IN.to_owned(), BUILT_IN_TOPOLOGY.into()))
+            }
+            Err(error) => {
+                let what_to_do = "name the pipeline's file with --topology or TALLY_TOPOLOGY";
+                Err(Failure::usage(format!("{name}: {error}: {what_to_do}")))
+            }
+        }
+    }
+
+    /// Reads and checks the file, and says so where it is the built-in topology.
     pub fn load(&self) -> Result<Topology<Actions>, Failure> {
-        let name = self.topology.display().to_string();
-        let text = std::fs::read_to_string(&self.topology).map_err(|e| {
-            Failure::usage(format!("{name}: {e}: name the pipeline's file with --topology or TALLY_TOPOLOGY"))
-        })?;
+        let (name, text) = self.read()?;
+        if name == BUILT_IN {
+            tracing::info!("there is no {TOPOLOGY_FILE} here: {BUILT_IN} is used; `tally init` writes it to a file");
+        }
         Topology::load(&name, &text, REGISTRY, SINK_TYPES).map_err(Failure::usage)
     }
 }

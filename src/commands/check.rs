@@ -3,6 +3,8 @@
 use super::Failure;
 use super::addresses::TopologyFile;
 use clap::Args;
+use tally_processors::{Actions, REGISTRY, SINK_TYPES};
+use tally_streams::topology::Topology;
 
 /// Arguments of `tally check`.
 #[derive(Args)]
@@ -13,13 +15,9 @@ pub struct CheckArgs {
 
 /// Prints a summary, or everything that is wrong (exit code 1).
 pub fn run(args: CheckArgs) -> Result<(), Failure> {
-    let name = args.file.topology.display();
-    let unread = args.file.topology.metadata().is_err();
-    let topology = args.file.load().map_err(|failure| match failure {
-        // A file that cannot be read is wrong usage; one that is wrong is what this command is asked about.
-        Failure::Usage(reason) if !unread => Failure::No(reason),
-        other => other,
-    })?;
+    // A file that cannot be read is wrong usage; one that is wrong is what this command is asked about.
+    let (name, text) = args.file.read()?;
+    let topology = Topology::<Actions>::load(&name, &text, REGISTRY, SINK_TYPES).map_err(Failure::no)?;
     let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
     let nodes = nodes.filter(|node| !node.implied).count();
     let (topics, sinks) = (topology.topics.len(), topology.sinks.len());

@@ -5,6 +5,7 @@ mod addresses;
 mod check;
 mod demo;
 mod describe;
+mod init;
 mod key;
 mod roles;
 mod run;
@@ -38,6 +39,8 @@ enum Command {
     Sink(roles::SinkArgs),
     /// Run the API alone: it answers readers
     Api(roles::ApiArgs),
+    /// Write the built-in topology to a file, with comments, to change it
+    Init(init::InitArgs),
     /// Say whether the topology is well formed, and what is wrong with it
     Check(check::CheckArgs),
     /// Draw the topology: subtopologies, nodes, stores, topics
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Process(args) => roles::process(args),
         Command::Sink(args) => roles::sink(args),
         Command::Api(args) => roles::api(args),
+        Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),
         Command::Describe(args) => describe::run(args),
         Command::Send(args) => send::run(args),

@@ -25,6 +25,8 @@ pub struct Site {
     /// A role on services of its own, with all of its flags but `--topology` and `--listen`; None is `run` on the
     /// embedded default.
     pub role: Option<Vec<String>>,
+    /// Run within `dir` with nothing but `flags` and `environment`.
+    pub bare: bool,
 }
 
 impl Site {
@@ -41,6 +43,7 @@ impl Site {
             flags: Vec::new(),
             environment: Vec::new(),
             role: None,
+            bare: false,
         }
     }
 
@@ -67,6 +70,14 @@ impl Site {
         // `examples/exact.rs` is `tally` under this name.
         command.arg0("tally");
         command.env_remove("RUST_LOG");
+        if self.bare {
+            for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TALLY_")) {
+                command.env_remove(name);
+            }
+            let environment = self.environment.iter().map(|(name, value)| (name, value));
+            command.current_dir(&self.dir).args(&self.flags).envs(environment);
+            return command;
+        }
         // The workloads of tests are no people; `flags` say where limits are wanted.
         command.env("TALLY_LIMIT_ACTOR", "0");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
