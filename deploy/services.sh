@@ -369,12 +369,20 @@ install_kafka() {
 }
 
 # MySQL is in no stable release of Debian, and the unstable one has whatever is new: nothing can be pinned. Its packages
-# are unpacked and not installed. Without it everything else works, so that a failure here is none of `install`.
+# are unpacked and not installed. Without it everything else works, so a failure here does not fail `install`.
 install_mysql() {
-  local temporary apt output package keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  local temporary apt output package mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg
   ! has_mysql || return 0
   if ! has apt-get || ! has dpkg-deb || [[ ! -f $keyring ]]; then
     say "no MySQL here: it is fetched with apt-get and dpkg-deb, and $keyring"
+    return 0
+  fi
+  # The mirror that this system uses has the unstable release as well.
+  # shellcheck disable=SC2016
+  mirror=${TALLY_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(LABEL) $(SITE)' 'Created-By: Packages' |
+    awk '$1 == "Debian" { print $2; exit }')}
+  if [[ -z $mirror ]]; then
+    say "no MySQL here: apt-get knows no mirror of Debian; set TALLY_DEBIAN_MIRROR to the address of one"
     return 0
   fi
   mkdir -p "$(dirname "$mysql_root")"
@@ -383,7 +391,7 @@ install_mysql() {
   trap "rm -rf '$temporary'" EXIT
   mkdir -p "$temporary"/{state/lists/partial,cache/archives/partial,root}
   : >"$temporary/status"
-  echo "deb [signed-by=$keyring] ${TALLY_DEBIAN_MIRROR:-http://deb.debian.org/debian} sid main" >"$temporary/sources.list"
+  echo "deb [signed-by=$keyring] $mirror sid main" >"$temporary/sources.list"
   # What this system has, and from where, is of no interest.
   apt=(apt-get -q -o Dir::Etc::SourceList="$temporary/sources.list" -o Dir::Etc::SourceParts=/dev/null
     -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null -o Dir::State="$temporary/state"
