@@ -2,7 +2,7 @@
 
 use crate::api::Api;
 use crate::paging::{Paging, refused_cursor};
-use crate::query::Query;
+use crate::query::{Query, refused};
 use crate::reply::of_moment;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
@@ -12,10 +12,11 @@ use tally_http::ApiProblem;
 use tally_model::format_ms;
 use utoipa::ToSchema;
 
-/// How much of a record's value is shown.
-const PAYLOAD_BYTES_MAX: usize = 2 << 10;
-/// And of its key.
-const KEY_BYTES_MAX: usize = 256;
+/// How much of a record's value is answered where nothing is asked for, and at most: whatever an ingest API took fits.
+const PAYLOAD_BYTES_DEFAULT: usize = 2 << 10;
+const PAYLOAD_BYTES_MAX: usize = 64 << 10;
+/// How much of its key.
+pub const KEY_BYTES_MAX: usize = 256;
 /// What a refusal calls it.
 const LIST: &str = "list";
 /// How many of the newest are grouped: a read has its time, and the rest are known by their reasons.
@@ -79,8 +80,10 @@ pub struct ReasonsAnswer {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ReasonItem {
     /// Why.
+    #[schema(required = true)]
     pub reason: Option<String>,
     /// The processor that could not take them.
+    #[schema(required = true)]
     pub node: Option<String>,
     /// How many among those that were looked at.
     pub count: u64,
@@ -133,11 +136,9 @@ pub struct DeadLetterRow {
     pub value_bytes: i64,
 }
 
-/// How many bytes of a key and of a value are read.
-pub const ROW_BYTES_MAX: (usize, usize) = (KEY_BYTES_MAX, PAYLOAD_BYTES_MAX);
-
-impl From<DeadLetterRow> for DeadLetter {
-    fn from(row: DeadLetterRow) -> Self {
+impl DeadLetter {
+    /// Of a row whose value was cut there.
+    fn of(row: DeadLetterRow, payload_bytes_max: usize) -> Self {
         Self {
             at: format_ms(row.appended_at_ms),
             reason: row.reason,
@@ -147,7 +148,7 @@ impl From<DeadLetterRow> for DeadLetter {
             partition: row.partition,
             offset: row.offset,
             key: row.key.map(|bytes| text(&bytes, KEY_BYTES_MAX)),
-            payload: row.value.map(|bytes| text(&bytes, PAYLOAD_BYTES_MAX)),
+            payload: row.value.map(|bytes| text(&bytes, payload_bytes_max)),
             payload_bytes: row.value_bytes.max(0) as u64,
         }
     }
@@ -165,6 +166,7 @@ impl From<DeadLetterRow> for DeadLetter {
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
         ("reason" = Option<String>, Query, description = "Only those with exactly this reason; empty: those without one"),
         ("node" = Option<String>, Query, description = "Only those of this processor; empty: those without one"),
+        ("payload_bytes_max" = Option<u32>, Query, minimum = 1, maximum = 65_536, description = "How much of each payload; 2048 by default"),
     ),
     responses(
         (status = 200, description = "The dead letters; none where there are none", body = DeadLettersAnswer),
@@ -174,17 +176,21 @@ impl From<DeadLetterRow> for DeadLetter {
     ),
 )]
 pub async fn dead_letters(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
-    let query = Query::parse(query.as_deref(), &["limit", "cursor", "reason", "node"])?;
+    let query = Query::parse(query.as_deref(), &["limit", "cursor", "reason", "node", "payload_bytes_max"])?;
     stored(&api)?;
+    let payload_bytes_max = payload_bytes_max(&query)?;
     let filter = DeadLetterFilter { reason: query.one("reason")?, node: query.one("node")? };
     let paging = Paging::parse(&api, &query, filter.of(), LIST)?;
     let behind = paging.cursor.as_ref().map(|cursor| {
         let place = place(&cursor.id).ok_or_else(|| refused_cursor(LIST))?;
         Ok::<_, ApiProblem>((cursor.order, place))
     });
-    let mut rows = api.database.dead_letters(filter, behind.transpose()?, paging.limit + 1).await?;
+    let mut rows = api.database.dead_letters(filter, behind.transpose()?, paging.limit + 1, payload_bytes_max).await?;
     let next = paging.cut(&api, &mut rows, |row| (row.appended_at_ms, format!("{}/{}", row.place.0, row.place.1)));
-    of_moment(&DeadLettersAnswer { items: rows.into_iter().map(DeadLetter::from).collect(), next })
+    of_moment(&DeadLettersAnswer {
+        items: rows.into_iter().map(|row| DeadLetter::of(row, payload_bytes_max)).collect(),
+        next,
+    })
 }
 
 /// Why records could not be taken: the newest dead letters by reason and processor, the most frequent first.
@@ -204,6 +210,13 @@ pub async fn reasons(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> 
     stored(&api)?;
     let (items, looked_at) = api.database.dead_letter_reasons().await?;
     of_moment(&ReasonsAnswer { items, looked_at })
+}
+
+/// How much of each payload is asked for.
+fn payload_bytes_max(query: &Query<'_>) -> Result<usize, ApiProblem> {
+    let Some(text) = query.one("payload_bytes_max")? else { return Ok(PAYLOAD_BYTES_DEFAULT) };
+    let bytes = text.parse().ok().filter(|bytes| (1..=PAYLOAD_BYTES_MAX).contains(bytes));
+    bytes.ok_or_else(|| refused("`payload_bytes_max`", &format!("must be a number from 1 to {PAYLOAD_BYTES_MAX}")))
 }
 
 /// Whether there are any to read.

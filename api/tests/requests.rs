@@ -117,12 +117,21 @@ async fn dead_letters_come_newest_first_in_pages_and_their_payloads_are_cut() {
     let second = world.get(&format!("/v1/dead-letters?limit=2&cursor={cursor}")).await.body;
     let payload = second["items"][0]["payload"].as_str().unwrap();
     assert_eq!((payload.len(), &second["items"][0]["payload_bytes"]), (2_048, &5_000.into()));
+    let whole = world.get("/v1/dead-letters?payload_bytes_max=65536").await.body;
+    let lengths = |body: &serde_json::Value| {
+        let items = body["items"].as_array().unwrap().iter();
+        items.map(|item| item["payload"].as_str().unwrap().len()).collect::<Vec<_>>()
+    };
+    assert_eq!(lengths(&whole), [1, 2, 5_000, 0]);
+    assert_eq!(lengths(&world.get("/v1/dead-letters?payload_bytes_max=1").await.body), [1, 1, 1, 0]);
     assert_eq!((&second["items"][1]["payload"], second.get("next")), (&"".into(), None));
     // A cursor of one list is none of another.
     let (of_all, of_reason) = (&first["next"], "/v1/dead-letters?reason=no+event");
     let refused = world.get(&format!("{of_reason}&cursor={}", of_all.as_str().unwrap())).await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     for (uri, detail) in [
+        ("/v1/dead-letters?payload_bytes_max=0", "`payload_bytes_max` must be a number from 1 to 65536."),
+        ("/v1/dead-letters?payload_bytes_max=65537", "`payload_bytes_max` must be a number from 1 to 65536."),
         ("/v1/dead-letters?limit=0", "`limit` must be a number from 1 to 100."),
         ("/v1/dead-letters?cursor=AAAA", "`cursor` is not one that this service gave out for this list."),
         ("/v1/topology?x=1", "Unknown query parameter `x`; known here: none."),

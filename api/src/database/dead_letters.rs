@@ -1,7 +1,7 @@
 //! Dead letters, as the database has them.
 
 use super::{Columns, ReadDatabase, unavailable};
-use crate::dead_letters::{DeadLetterFilter, DeadLetterRow, GROUPED_MAX, ROW_BYTES_MAX, ReasonItem};
+use crate::dead_letters::{DeadLetterFilter, DeadLetterRow, GROUPED_MAX, KEY_BYTES_MAX, ReasonItem};
 use tally_http::ApiProblem;
 use tally_model::format_ms;
 
@@ -15,8 +15,8 @@ impl ReadDatabase {
         filter: DeadLetterFilter<'_>,
         behind: Option<(i64, (i64, i64))>,
         limit: usize,
+        value_bytes_max: usize,
     ) -> Result<Vec<DeadLetterRow>, ApiProblem> {
-        let (key_bytes, value_bytes) = ROW_BYTES_MAX;
         let numbers = behind.map(|(time_ms, (partition, offset))| {
             [time_ms, time_ms, partition, partition, offset].map(|number| number.to_string())
         });
@@ -43,7 +43,7 @@ impl ReadDatabase {
         // The beginning of nothing is null in SQLite.
         let sql = format!(
             "SELECT letter_partition, letter_offset, appended_at, reason, node, topic, `partition`, `offset`, \
-             COALESCE(SUBSTR(`key`, 1, {key_bytes}), `key`), COALESCE(SUBSTR(value, 1, {value_bytes}), value), \
+             COALESCE(SUBSTR(`key`, 1, {KEY_BYTES_MAX}), `key`), COALESCE(SUBSTR(value, 1, {value_bytes_max}), value), \
              COALESCE(LENGTH(value), 0), detail \
              FROM dead_letters {condition} \
              ORDER BY appended_at DESC, letter_partition DESC, letter_offset DESC LIMIT {limit}"

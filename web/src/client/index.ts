@@ -269,9 +269,9 @@ export class Tally {
     return this.http.json('/v1/processes')
   }
 
-  deadLetters(options: ReadOptions & { reason?: string; node?: string } = {}): Promise<DeadLettersAnswer> {
-    const { reason, node } = options
-    return this.http.json(path('/v1/dead-letters', { ...query(options), reason, node }))
+  deadLetters(options: ReadOptions & { reason?: string; node?: string; payloadBytesMax?: number } = {}): Promise<DeadLettersAnswer> {
+    const { reason, node, payloadBytesMax } = options
+    return this.http.json(path('/v1/dead-letters', { ...query(options), reason, node, payload_bytes_max: payloadBytesMax }))
   }
 
   deadLetterReasons(): Promise<DeadLetterReasonsAnswer> {

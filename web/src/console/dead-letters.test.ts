@@ -16,7 +16,7 @@ test('an export has all pages of the group, a line each', async () => {
   const text = await exported({ deadLetters }, { reason: 'not JSON', node: 'valid' }, (count) => counts.push(count))
   expect(text.split('\n').map((line) => (line ? (JSON.parse(line) as DeadLetter).offset : line))).toEqual([1, 2, 3, ''])
   expect(counts).toEqual([1, 2, 3])
-  expect(asked[1]).toEqual({ limit: 100, cursor: 'after 1', reason: 'not JSON', node: 'valid' })
+  expect(asked[1]).toEqual({ limit: 100, cursor: 'after 1', payloadBytesMax: 65_536, reason: 'not JSON', node: 'valid' })
 })
 
 test('an export ends', async () => {

@@ -5,6 +5,8 @@ import type { DeadLettersAnswer, Tally } from '../client'
 /** More are for the database's own tools. */
 export const EXPORT_MAX = 10_000
 const PAGE = 100
+/** The most that the API answers: every event fits. */
+const PAYLOAD_BYTES_MAX = 65_536
 
 /** All of a group, or all that there are, up to `EXPORT_MAX`. */
 export async function exported(
@@ -15,7 +17,7 @@ export async function exported(
   const lines: string[] = []
   let cursor: string | undefined
   do {
-    const page: DeadLettersAnswer = await tally.deadLetters({ limit: PAGE, cursor, ...group })
+    const page: DeadLettersAnswer = await tally.deadLetters({ limit: PAGE, cursor, payloadBytesMax: PAYLOAD_BYTES_MAX, ...group })
     lines.push(...page.items.map((item) => JSON.stringify(item)))
     onProgress(lines.length)
     cursor = page.next
