@@ -5,6 +5,8 @@ mod clocks;
 #[path = "system/collects.rs"]
 mod collects;
 mod exactness;
+#[path = "system/full_disk.rs"]
+mod full_disk;
 mod naive;
 mod process;
 

@@ -16,7 +16,7 @@ use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
-use tally_streams::store::Checkpoint;
+use tally_streams::store::{Checkpoint, CheckpointSite};
 use tally_streams::task::{TaskSite, WIRE_VERSIONS};
 use tally_streams::testkit::TopologyTestDriver;
 use tally_streams::topology::Topology;
@@ -391,7 +391,8 @@ fn a_task_that_a_sibling_still_has_does_not_keep_the_others_waiting() {
     let (world, dir) = (World::new(), tempfile::tempdir().unwrap());
     let mut random = StdRng::seed_from_u64(1);
     let held = dir.path().join("0/generation-1/user-actions-3");
-    let (sibling, _) = Checkpoint::open(&held, &[], "boot").unwrap();
+    let held = CheckpointSite { dir: held, boot_id: "boot".to_owned(), owner: "sibling".to_owned() };
+    let (sibling, _) = Checkpoint::open(&held, &[]).unwrap();
     let mut thread = world.thread(0, dir.path());
     let committed = |partition| {
         let at = TopicPartition::new("user-actions", partition);

@@ -4,6 +4,7 @@
 //! Nothing in here reads a clock or spawns a thread by itself: [`runtime::StreamThread::poll_once`] is told the time,
 //! and whoever owns it decides when it runs.
 
+mod lmdb;
 pub mod log;
 pub mod processor;
 pub mod runtime;

@@ -27,6 +27,10 @@ pub struct Site {
     pub role: Option<Vec<String>>,
     /// Run within `dir` with nothing but `flags` and `environment`.
     pub bare: bool,
+    /// Options of a tmpfs that only the service sees, mounted on its state directory.
+    pub state_mount: Option<String>,
+    /// Nothing more fits there from the beginning, until its file `filler` is removed.
+    pub state_filled: bool,
 }
 
 impl Site {
@@ -44,6 +48,8 @@ impl Site {
             environment: Vec::new(),
             role: None,
             bare: false,
+            state_mount: None,
+            state_filled: false,
         }
     }
 
@@ -89,7 +95,27 @@ impl Site {
         command.arg("--log").arg(format!("embedded:{}", self.log_dir().display()));
         command.arg("--database").arg(format!("sqlite:{}", self.database_file().display()));
         command.arg("--state").arg(&self.state_dir).args(&self.flags);
-        command
+        match &self.state_mount {
+            Some(options) => self.mounted(&command, options),
+            None => command,
+        }
+    }
+
+    /// The same command in a view of the file systems of its own.
+    fn mounted(&self, command: &Command, options: &str) -> Command {
+        let state = self.state_dir.display();
+        let fill = format!("head -c 100000000 /dev/zero > {state}/filler 2>/dev/null; ");
+        let fill = if self.state_filled { fill.as_str() } else { "" };
+        let script = format!("mount -t tmpfs -o {options} tmpfs {state} && {{ {fill}exec \"$@\"; }}");
+        let mut mounted = Command::new("unshare");
+        mounted.args(["-m", "sh", "-c", &script, "sh"]).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => mounted.env(name, value),
+                None => mounted.env_remove(name),
+            };
+        }
+        mounted
     }
 
     /// Starts the service, without waiting for anything.

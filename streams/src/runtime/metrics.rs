@@ -30,6 +30,10 @@ pub struct StreamMetrics {
     pub commit_seconds: Histogram,
     /// How long a checkpoint takes.
     pub checkpoint_seconds: Histogram,
+    /// Checkpoints that the disk did not take.
+    pub checkpoint_failures: IntCounter,
+    /// Tasks whose last checkpoint failed, by thread.
+    pub checkpoints_failing: IntGaugeVec,
     /// How long a task takes from assignment to ready.
     pub restore_seconds: Histogram,
     /// Records of changelogs that were read to bring tasks up to date.
@@ -87,6 +91,15 @@ impl StreamMetrics {
             )?,
             commit_seconds: histogram("tally_commit_seconds", "How long a commit takes.")?,
             checkpoint_seconds: histogram("tally_checkpoint_seconds", "How long a checkpoint takes.")?,
+            checkpoint_failures: counter(
+                "tally_checkpoint_failures_total",
+                "Checkpoints that could not be written or opened; tasks go on without.",
+            )?,
+            checkpoints_failing: gauges(
+                "tally_checkpoints_failing",
+                "Tasks whose last checkpoint could not be written or opened.",
+                &["thread"],
+            )?,
             restore_seconds: histogram("tally_restore_seconds", "From a task's assignment until it is ready.")?,
             restored_records: counter("tally_restored_records_total", "Changelog records read to restore tasks.")?,
             tasks: gauges("tally_tasks", "Tasks of a stream thread.", &["thread", "subtopology"])?,

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// A state directory that this process holds.
@@ -14,11 +14,23 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Makes the directory if it is missing, locks it, and gives it an id if it has none.
+    /// Makes the directory if it is missing, locks it, and gives it an id if it has none. A disk that is full, or lets
+    /// itself only be read, keeps nobody from starting: an id that cannot be kept is this process's alone.
     pub fn open(path: &Path) -> Result<Self, String> {
         let wrong = |e: &dyn std::fmt::Display| format!("state directory {}: {e}", path.display());
-        std::fs::create_dir_all(path).map_err(|e| wrong(&e))?;
-        let lock = File::create(path.join("lock")).map_err(|e| wrong(&e))?;
+        match std::fs::create_dir_all(path) {
+            Err(e) if is_of_the_disk(&e) => {
+                let why = "name one on a disk that can be written with --state, or make room";
+                return Err(wrong(&format!("{e}: it cannot be made: {why}")));
+            }
+            made => made.map_err(|e| wrong(&e))?,
+        }
+        let lock = match File::create(path.join("lock")) {
+            // The directory can be locked itself.
+            Err(e) if is_of_the_disk(&e) => File::open(path.join("lock")).or_else(|_| File::open(path)),
+            lock => lock,
+        };
+        let lock = lock.map_err(|e| wrong(&e))?;
         match lock.try_lock() {
             Ok(()) => {
                 let id = id_of(&path.join("id")).map_err(|e| wrong(&e))?;
@@ -36,6 +48,15 @@ impl StateDir {
         &self.path
     }
 
+    /// Whether a process that used it has counted something.
+    pub fn has_checkpoints(&self) -> bool {
+        let is_one = |entry: &std::fs::DirEntry| entry.path().join("data.mdb").exists();
+        let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+        let generations =
+            entries(&self.path).filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"generation-"));
+        generations.flat_map(|generation| entries(&generation.path()).collect::<Vec<_>>()).any(|entry| is_one(&entry))
+    }
+
     /// Eight hexadecimal digits, made once: part of every name under which its process is known to the log. A copy of
     /// the directory has the same, and whoever uses it fences the process that uses the original.
     pub fn id(&self) -> &str {
@@ -43,22 +64,36 @@ impl StateDir {
     }
 }
 
+/// Whether the disk is full, broken or only to be read: what its process can go on without.
+fn is_of_the_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem) || error.raw_os_error() == Some(libc::EIO)
+}
+
 fn id_of(file: &Path) -> Result<String, String> {
     let wrong = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
     match std::fs::read_to_string(file) {
-        // One that is empty was being made when the machine went down.
+        // One that is empty was being made when the machine went down, or the disk was full.
         Ok(text) if !text.trim().is_empty() => {
             let id = text.trim();
             let is_id = id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
             return if is_id { Ok(id.to_owned()) } else { Err(wrong(&"is not the id that tally made; delete it")) };
         }
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(wrong(&error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong(&error)),
         Ok(_) | Err(_) => {}
     }
     // No secret: that no two are the same is enough. The keys of a new hasher come from the system's randomness.
     let id = format!("{:08x}", RandomState::new().hash_one(file) >> 32);
     let written = File::create(file).and_then(|mut file| file.write_all(id.as_bytes()).and_then(|()| file.sync_all()));
-    written.map(|()| id).map_err(|e| wrong(&e))
+    match written {
+        Err(error) if is_of_the_disk(&error) => {
+            // Part of one would pass for damage.
+            let _ = std::fs::remove_file(file);
+            tracing::warn!(path = %file.display(), %error, "the id of this process cannot be kept; the next start has another");
+            Ok(id)
+        }
+        written => written.map(|()| id).map_err(|e| wrong(&e)),
+    }
 }
 
 /// The kernel's id of this boot; empty where there is none, so that a checkpoint is only trusted after a clean close.

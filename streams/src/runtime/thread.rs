@@ -4,6 +4,7 @@
 //! thread does that, and so does a simulation. Every duration goes by the monotonic clock: a wall clock that is set back or
 //! forward changes no wait.
 
+mod checkpoints;
 mod intake;
 
 use super::limits::Limits;
@@ -12,6 +13,7 @@ use super::replaced::Replaced;
 use crate::log::{Consumer, Log, LogError, Now, Reading, TopicPartition, TransactionalProducer};
 use crate::processor::Dataflow;
 use crate::task::{Task, TaskError, TaskSite};
+use checkpoints::CheckpointFaults;
 use intake::Taken;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,6 +65,7 @@ pub struct StreamThread<D: Dataflow> {
     /// Tasks are being opened, and how often in a row what was found did not fit.
     opening: bool,
     misfits: u32,
+    checkpoint_faults: CheckpointFaults,
 }
 
 const PAUSE_FIRST_MS: i64 = 20;
@@ -104,6 +107,7 @@ impl<D: Dataflow> StreamThread<D> {
             ahead: BTreeMap::new(),
             opening: false,
             misfits: 0,
+            checkpoint_faults: CheckpointFaults::default(),
         })
     }
 
@@ -254,17 +258,6 @@ impl<D: Dataflow> StreamThread<D> {
         self.checkpoint(now)
     }
 
-    /// At most one of those that are due: nothing else is done meanwhile, and the next commit is soon.
-    fn checkpoint(&mut self, now: Now) -> Result<(), TaskError> {
-        let (bytes, age_ms) = (self.limits.checkpoint_bytes, self.limits.checkpoint_age.as_millis() as i64);
-        let due = self.tasks.values_mut().filter(|task| task.wants_checkpoint(now, bytes, age_ms));
-        let Some(task) = due.min_by_key(|task| task.checkpointed_at_ms()) else { return Ok(()) };
-        let started = Instant::now();
-        task.write_checkpoint(self.log.as_ref(), now)?;
-        self.metrics.checkpoint_seconds.observe(started.elapsed().as_secs_f64());
-        Ok(())
-    }
-
     /// Time passes for root tasks that have read everything.
     fn idle(&mut self, reading: &Reading) -> Result<(), TaskError> {
         let now = reading.now;
@@ -314,6 +307,7 @@ impl<D: Dataflow> StreamThread<D> {
         for task in opened {
             self.consumer.assign(&task.source(), task.position().input_next)?;
             self.metrics.restored_records.inc_by(task.restored_records());
+            self.metrics.checkpoint_failures.inc_by(task.checkpoint_fault().is_some().into());
             self.tasks.insert(task.source(), task);
         }
         self.opening = false;
@@ -344,19 +338,6 @@ impl<D: Dataflow> StreamThread<D> {
         }
         self.report();
         settled
-    }
-
-    fn close_all(&mut self, now: Now) -> Result<(), TaskError> {
-        for (_, mut task) in std::mem::take(&mut self.tasks) {
-            self.close(&mut task, now)?;
-        }
-        self.producer = None;
-        Ok(())
-    }
-
-    fn close(&mut self, task: &mut Task<D>, now: Now) -> Result<(), TaskError> {
-        task.write_checkpoint(self.log.as_ref(), now)?;
-        task.close()
     }
 
     /// Takes the open transaction back, in memory and in the log, and reads on from the last commit.
@@ -412,19 +393,6 @@ impl<D: Dataflow> StreamThread<D> {
         self.metrics.rebuilds.inc();
     }
 
-    fn hydrate(&mut self) -> Result<(), TaskError> {
-        if !self.hydrating {
-            return Ok(());
-        }
-        for task in self.tasks.values_mut() {
-            if task.hydrate(self.limits.hydrate_entries)? {
-                return Ok(());
-            }
-        }
-        self.hydrating = false;
-        Ok(())
-    }
-
     /// Records of repartition topics that are committed are not needed any more, nor is progress that was replaced.
     fn purge(&mut self, now: Now) -> Result<(), TaskError> {
         if now.since_ms(self.purged_at_ms) < self.limits.purge_interval.as_millis() as i64 {
@@ -446,5 +414,6 @@ impl<D: Dataflow> StreamThread<D> {
     fn report(&mut self) {
         self.metrics.report(&self.site.owner, &self.site.topology.subtopologies, self.tasks.values_mut());
         self.metrics.ahead.with_label_values(&[&*self.site.owner]).set(self.ahead.len() as i64);
+        self.report_checkpoints();
     }
 }

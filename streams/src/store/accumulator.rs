@@ -190,16 +190,14 @@ impl<K: StoreKey, A: Accumulator> StateStore for AccumulatorStore<K, A> {
         Ok(())
     }
 
-    fn checkpoint(&mut self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
+    fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
         out.begin(self.index);
         if self.dropped > self.dropped_on_disk {
             out.delete_below(&self.dropped.to_be_bytes())?;
-            self.dropped_on_disk = self.dropped;
         }
         let (mut key_bytes, mut value_bytes) = (Vec::new(), Vec::new());
-        for key in self.dirty.drain(..) {
-            let Some(slot) = self.map.get_mut(&key) else { continue };
-            slot.dirty = false;
+        for key in &self.dirty {
+            let Some(slot) = self.map.get(key) else { continue };
             key_bytes.clear();
             value_bytes.clear();
             key.encode(&mut key_bytes);
@@ -207,6 +205,15 @@ impl<K: StoreKey, A: Accumulator> StateStore for AccumulatorStore<K, A> {
             out.put(&key_bytes, &value_bytes)?;
         }
         Ok(())
+    }
+
+    fn checkpointed(&mut self) {
+        self.dropped_on_disk = self.dropped;
+        for key in self.dirty.drain(..) {
+            if let Some(slot) = self.map.get_mut(&key) {
+                slot.dirty = false;
+            }
+        }
     }
 
     fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError> {

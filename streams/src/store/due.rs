@@ -110,8 +110,12 @@ impl<K: StoreKey + Ord, V: StoreValue> StateStore for DueStore<K, V> {
         self.values.restore(entry)
     }
 
-    fn checkpoint(&mut self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
+    fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
         self.values.checkpoint(out)
+    }
+
+    fn checkpointed(&mut self) {
+        self.values.checkpointed();
     }
 
     fn hydrate(&mut self, _entries_max: usize) -> Result<bool, StoreError> {

@@ -154,8 +154,12 @@ impl<K: StoreKey, V: StoreValue> StateStore for KeyValueStore<K, V> {
         Ok(())
     }
 
-    fn checkpoint(&mut self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
+    fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
         self.table.checkpoint_values(self.place.index, out)
+    }
+
+    fn checkpointed(&mut self) {
+        self.table.checkpointed();
     }
 
     fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError> {

@@ -1,6 +1,6 @@
 //! What the tests of stores share: a store with its changelog and its checkpoint, from life to life.
 
-use super::{ChangelogReader, ChangelogWriter, Checkpoint, StateStore};
+use super::{ChangelogReader, ChangelogWriter, Checkpoint, CheckpointSite, StateStore};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -20,7 +20,8 @@ impl<S: StateStore + Default> Lives<S> {
     /// A store that has never run.
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let checkpoint = Arc::new(Checkpoint::open(dir.path(), &[NAME], "boot").unwrap().0);
+        let site = CheckpointSite { dir: dir.path().to_owned(), boot_id: "boot".into(), owner: "task".into() };
+        let checkpoint = Arc::new(Checkpoint::open(&site, &[NAME]).unwrap().0);
         let mut store = S::default();
         store.open(NAME, 0, None).unwrap();
         Self { store, changelog: Vec::new(), checkpoint, is_written: false, _dir: dir }
@@ -37,6 +38,7 @@ impl<S: StateStore + Default> Lives<S> {
     /// There must be no open transaction.
     pub fn checkpoint(&mut self) {
         self.checkpoint.write(&Default::default(), |out| self.store.checkpoint(out)).unwrap();
+        self.store.checkpointed();
         (self.changelog, self.is_written) = (Vec::new(), true);
     }
 

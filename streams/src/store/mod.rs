@@ -20,7 +20,7 @@ mod window;
 
 pub use accumulator::{Accumulator, AccumulatorStore};
 pub use changelog::{ChangelogEntry, ChangelogReader, ChangelogWriter};
-pub use checkpoint::{Checkpoint, CheckpointMeta, CheckpointWriter};
+pub use checkpoint::{Checkpoint, CheckpointMeta, CheckpointSite, CheckpointWriter};
 pub use codec::{Hash128, SegmentHash, StoreKey, StoreValue};
 pub use due::DueStore;
 pub use key_value::KeyValueStore;
@@ -37,6 +37,9 @@ pub enum StoreError {
     /// The checkpoint's files cannot be read or written.
     #[error("checkpoint: {0}")]
     Checkpoint(String),
+    /// The disk does not take the checkpoint: it is full, or does not let itself be written. What is on it is whole.
+    #[error("checkpoint: {0}")]
+    Unwritten(String),
     /// Another thread of this process has the checkpoint in this directory open.
     #[error("another thread has checkpoint {0} open")]
     InUse(String),
@@ -66,7 +69,9 @@ pub trait StateStore: Any + Send {
     /// Takes an entry of the changelog, as committed.
     fn restore(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError>;
     /// Writes what was committed since the last checkpoint. There is no open transaction.
-    fn checkpoint(&mut self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError>;
+    fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError>;
+    /// What [`StateStore::checkpoint`] wrote last is durable; nothing was changed since. Not called where it is not.
+    fn checkpointed(&mut self);
     /// Loads up to `entries_max` from the checkpoint into memory; false when all is there.
     fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError>;
     /// A fault met while reading, once.

@@ -228,8 +228,12 @@ impl<K: RankedKey, V: Ranked> StateStore for RankedStore<K, V> {
         Ok(())
     }
 
-    fn checkpoint(&mut self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
+    fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
         self.table.checkpoint_values(self.place.index, out)
+    }
+
+    fn checkpointed(&mut self) {
+        self.table.checkpointed();
     }
 
     fn hydrate(&mut self, _entries_max: usize) -> Result<bool, StoreError> {

@@ -1,6 +1,7 @@
 //! The order of scores against a sort, whatever was taken back in between.
 
 use super::*;
+use crate::store::CheckpointSite;
 use crate::store::lives::Lives;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -156,7 +157,8 @@ proptest! {
 #[test]
 fn it_comes_back_from_a_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
-    let (checkpoint, _) = Checkpoint::open(dir.path(), &["board"], "boot").unwrap();
+    let site = CheckpointSite { dir: dir.path().to_owned(), boot_id: "boot".into(), owner: "task".into() };
+    let (checkpoint, _) = Checkpoint::open(&site, &["board"]).unwrap();
     let checkpoint = Arc::new(checkpoint);
     let mut store = Store::default();
     for (key, n) in [("a", 5), ("b", 7), ("c", 6), ("d", 1)] {

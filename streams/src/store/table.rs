@@ -114,10 +114,9 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         }
     }
 
-    /// Hands over what was committed since the last checkpoint, sorted by `sort_key`, and marks it checkpointed.
-    /// Where `write` fails, everything stays as it was.
+    /// Hands over what was committed since the last checkpoint, sorted by `stored_key`.
     pub fn checkpoint<E>(
-        &mut self,
+        &self,
         stored_key: impl Fn(&K, Option<&V>) -> Vec<u8>,
         mut write: impl FnMut(&[u8], Option<&V>) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -130,13 +129,17 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         for (key, value) in sorted {
             write(&key, value)?;
         }
+        Ok(())
+    }
+
+    /// What was handed over last is checkpointed. Nothing was changed in between.
+    pub fn checkpointed(&mut self) {
         for key in self.dirty.drain(..) {
             if self.map.get(&key).is_some_and(|slot| slot.value.is_none()) {
                 self.map.remove(&key);
             }
         }
         self.checkpointed = self.transaction - 1;
-        Ok(())
     }
 
     /// Forgets entries outright: they have expired, and the checkpoint drops them by range.
@@ -150,7 +153,7 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
 
 impl<K: StoreKey, V: StoreValue> Table<K, V> {
     /// [`Table::checkpoint`] of a store whose keys and values lie there as they are.
-    pub fn checkpoint_values(&mut self, index: usize, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
+    pub fn checkpoint_values(&self, index: usize, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
         out.begin(index);
         let mut value_bytes = Vec::new();
         let stored_key = |key: &K, _: Option<&V>| {
@@ -182,7 +185,8 @@ mod tests {
         Delete(u8),
         Commit,
         Rollback,
-        Checkpoint,
+        /// Whether it fails after the first entry.
+        Checkpoint(bool),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -191,7 +195,7 @@ mod tests {
             2 => (0..8u8).prop_map(Step::Delete),
             1 => Just(Step::Commit),
             1 => Just(Step::Rollback),
-            1 => Just(Step::Checkpoint),
+            1 => any::<bool>().prop_map(Step::Checkpoint),
         ]
     }
 
@@ -219,20 +223,28 @@ mod tests {
                         table.commit();
                         committed = open.clone();
                     }
-                    Step::Rollback | Step::Checkpoint => {
+                    Step::Rollback | Step::Checkpoint(_) => {
                         table.rollback();
                         open = committed.clone();
                     }
                 }
-                if matches!(step, Step::Checkpoint) {
+                if let Step::Checkpoint(fails) = step {
+                    let mut left = if fails { 1 } else { usize::MAX };
+                    let mut written = disk.clone();
                     let write = |key: &[u8], value: Option<&i64>| -> Result<(), ()> {
+                        left = left.checked_sub(1).ok_or(())?;
                         match value {
-                            Some(value) => disk.insert(key.to_vec(), *value),
-                            None => disk.remove(key),
+                            Some(value) => written.insert(key.to_vec(), *value),
+                            None => written.remove(key),
                         };
                         Ok(())
                     };
-                    table.checkpoint(|key, _| key.as_bytes().to_vec(), write).unwrap();
+                    if table.checkpoint(|key, _| key.as_bytes().to_vec(), write).is_err() {
+                        // The disk is full: nothing of it is written, and the next one has it all.
+                        continue;
+                    }
+                    table.checkpointed();
+                    disk = written;
                     let on_disk: Vec<_> = disk.iter().map(|(k, v)| (k.clone(), *v)).collect();
                     let expected: Vec<_> = committed.iter().map(|(k, v)| (k.as_bytes().to_vec(), *v)).collect();
                     prop_assert_eq!(on_disk, expected);

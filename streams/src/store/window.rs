@@ -205,13 +205,12 @@ impl<K: StoreKey, V: StoreValue, const SEGMENT_MS: i64> StateStore for WindowSto
         Ok(())
     }
 
-    fn checkpoint(&mut self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
+    fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
         out.begin(self.index);
         if self.dropped > self.dropped_on_disk {
             out.delete_below(&u64::from(self.dropped).to_be_bytes())?;
-            self.dropped_on_disk = self.dropped;
         }
-        let value_bytes = &mut self.bytes.1;
+        let mut value_bytes = Vec::new();
         let stored = |key: &K, windowed: Option<&Windowed<V>>| {
             let mut bytes = Vec::with_capacity(24);
             stored_key(windowed.map_or(0, |windowed| windowed.segment), key, &mut bytes);
@@ -220,9 +219,14 @@ impl<K: StoreKey, V: StoreValue, const SEGMENT_MS: i64> StateStore for WindowSto
         self.table.checkpoint(stored, |key, windowed| {
             let Some(windowed) = windowed else { return Ok(()) };
             value_bytes.clear();
-            windowed.value.encode(value_bytes);
-            out.put(key, value_bytes)
+            windowed.value.encode(&mut value_bytes);
+            out.put(key, &value_bytes)
         })
+    }
+
+    fn checkpointed(&mut self) {
+        self.dropped_on_disk = self.dropped;
+        self.table.checkpointed();
     }
 
     fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError> {

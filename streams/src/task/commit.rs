@@ -3,9 +3,9 @@
 use super::envelope::{Envelope, OutputCommits, PART_BYTES_MAX, VALUES_ONLY};
 use super::held::Held;
 use super::{NodeCounts, Task, TaskError, Untold};
-use crate::log::{CommittedOffset, Log, Now, ProducerRecord, TopicPartition, TransactionalProducer};
+use crate::log::{CommittedOffset, Now, ProducerRecord, TopicPartition, TransactionalProducer};
 use crate::processor::{Dataflow, Hop, OutputProgress, RootProgress};
-use crate::store::{ChangelogWriter, Checkpoint, CheckpointMeta, StoreError};
+use crate::store::ChangelogWriter;
 
 /// Progress goes to destinations without data within this time after positions moved.
 const PROGRESS_MOVED_MS: i64 = 200;
@@ -43,7 +43,7 @@ impl<D: Dataflow> Task<D> {
             self.call(node, producer, |processor, context| processor.flush(context))?;
         }
         if let Some(fault) = self.stores.iter_mut().find_map(|store| store.take_fault()) {
-            return Err(distrust(self.checkpoint.as_deref(), fault));
+            return Err(self.checkpoint.distrust(fault));
         }
         self.told_all = self.owes_progress(now);
         let own = self.subtopology.upstream.is_none();
@@ -161,7 +161,7 @@ impl<D: Dataflow> Task<D> {
         let mut writer = ChangelogWriter::new(PART_BYTES_MAX);
         self.stores.iter_mut().filter(|store| store.has_changes()).for_each(|store| store.write_changes(&mut writer));
         let mut bodies = writer.finish();
-        self.changelog_bytes += bodies.iter().map(Vec::len).sum::<usize>();
+        self.checkpoint.changelog_bytes += bodies.iter().map(Vec::len).sum::<usize>();
         if bodies.is_empty() {
             // The changelog is authoritative for positions, so it hears of them even where no store changed.
             bodies.push(Vec::new());
@@ -189,7 +189,7 @@ impl<D: Dataflow> Task<D> {
         }
         if !self.proven {
             self.proven = true;
-            if let Some(checkpoint) = &self.checkpoint {
+            if let Some(checkpoint) = &self.checkpoint.open {
                 checkpoint.proven();
             }
         }
@@ -210,69 +210,6 @@ impl<D: Dataflow> Task<D> {
         self.position = self.committed.clone();
         self.moved = false;
     }
-
-    /// Whether a checkpoint is worth its cost: 8 MiB of changelog, or 10 s with any.
-    pub fn wants_checkpoint(&self, now: Now, bytes_max: usize, age_ms_max: i64) -> bool {
-        self.checkpoint.is_some()
-            && (self.changelog_bytes >= bytes_max
-                || (self.changelog_bytes > 0 && now.since_ms(self.checkpointed_at_ms) >= age_ms_max))
-    }
-
-    /// When the last checkpoint was written, or the task opened, by the monotonic clock.
-    pub fn checkpointed_at_ms(&self) -> i64 {
-        self.checkpointed_at_ms
-    }
-
-    /// Writes a checkpoint. There is no open transaction, so all that was committed lies below the written end of the
-    /// changelog, also where readers do not see it yet.
-    pub fn write_checkpoint(&mut self, log: &dyn Log, now: Now) -> Result<(), TaskError> {
-        let Some(checkpoint) = self.checkpoint.clone() else { return Ok(()) };
-        let changelog = TopicPartition::new(self.subtopology.changelog.clone(), self.partition);
-        let changelog_next = log.written_ends(&[changelog])?.first().copied().unwrap_or_default();
-        let meta = CheckpointMeta {
-            generation: self.generation,
-            changelog_next,
-            input_next: self.committed.input_next,
-            commit: self.commit,
-            upstream: self.committed.upstream.clone(),
-            // Only a commit that the log has notes it down.
-            outputs: (self.wire_version >= VALUES_ONLY && !self.owes_tombstones).then(|| self.output_commits()),
-        };
-        let written = checkpoint.write(&meta, |out| self.stores.iter_mut().try_for_each(|store| store.checkpoint(out)));
-        // The stores take for written what they have handed over, so after a failure only the changelog knows better.
-        written.map_err(|fault| distrust(Some(&checkpoint), fault))?;
-        self.changelog_bytes = 0;
-        self.checkpointed_at_ms = now.monotonic_ms;
-        Ok(())
-    }
-
-    /// Makes the checkpoint survive a crash of the operating system: the last thing before a task is dropped.
-    pub fn close(&mut self) -> Result<(), TaskError> {
-        match &self.checkpoint {
-            Some(checkpoint) => Ok(checkpoint.close()?),
-            None => Ok(()),
-        }
-    }
-
-    /// Loads part of the checkpoint into memory; false when all is there.
-    pub fn hydrate(&mut self, entries_max: usize) -> Result<bool, TaskError> {
-        for store in self.stores.iter_mut() {
-            match store.hydrate(entries_max) {
-                Ok(false) => {}
-                Ok(true) => return Ok(true),
-                Err(fault) => return Err(distrust(self.checkpoint.as_deref(), fault)),
-            }
-        }
-        Ok(false)
-    }
-}
-
-/// A checkpoint that cannot be read is not read again: the rebuilt task starts from the changelog.
-fn distrust(checkpoint: Option<&Checkpoint>, fault: StoreError) -> TaskError {
-    if let Some(checkpoint) = checkpoint {
-        checkpoint.distrust();
-    }
-    fault.into()
 }
 
 /// Writes the bodies of a commit for one partition, each in its envelope.

@@ -3,6 +3,7 @@
 //! Invariant: state, positions, hops and outputs move together. Whatever [`Task::process`] did since the last commit is
 //! either all in the transaction that [`Task::prepare_commit`] completes, or undone by [`Task::rollback`].
 
+mod checkpoint;
 mod commit;
 mod confirmed;
 mod dispatch;
@@ -23,8 +24,9 @@ pub use restore::TaskSite;
 
 use crate::log::{LogError, Now, Record, TopicPartition, TransactionalProducer};
 use crate::processor::{Dataflow, Hop, Origin, OutputRecord, Processor, PunctuationType, Sent};
-use crate::store::{Checkpoint, StoreError, Stores};
+use crate::store::{StoreError, Stores};
 use crate::topology::Subtopology;
+use checkpoint::TaskCheckpoint;
 use held::Held;
 use std::sync::Arc;
 
@@ -82,7 +84,7 @@ pub struct Task<D: Dataflow> {
     idle_margin_ms: i64,
     /// Records whose append time was below the clock, since somebody last asked.
     behind_clock: u64,
-    checkpoint: Option<Arc<Checkpoint>>,
+    checkpoint: TaskCheckpoint,
 
     position: Position,
     committed: Position,
@@ -107,9 +109,6 @@ pub struct Task<D: Dataflow> {
     /// The internal topic that is told how far the task is, and how often it was since the task was opened.
     marks_topic: Arc<str>,
     marks: u64,
-    /// Bytes of changelog since the last checkpoint, and when that was.
-    changelog_bytes: usize,
-    checkpointed_at_ms: i64,
     /// Of its changelog, when it was opened.
     restored_records: u64,
     /// It has committed: its checkpoint is not what kills it.

@@ -1,6 +1,7 @@
 //! What a task is made of: its checkpoint, records of its changelog, and a check against the group's offset.
 //! `takeover` says in which order.
 
+use super::checkpoint::TaskCheckpoint;
 use super::confirmed::{Confirmed, ConfirmedTime};
 use super::envelope::Envelope;
 use super::held::Held;
@@ -9,7 +10,7 @@ use super::position::Position;
 use super::{NodeCounts, Punctuator, Rejections, Task, TaskError, Untold};
 use crate::log::{Cleanup, Log, Now};
 use crate::processor::{Dataflow, OutputRecord};
-use crate::store::{ChangelogReader, Checkpoint, StateStore, Stores};
+use crate::store::{ChangelogReader, StateStore, Stores};
 use crate::topology::{BuildSite, Output, Subtopology, Topology};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,31 +48,34 @@ impl<D: Dataflow> Task<D> {
     pub fn in_memory(site: &TaskSite<D>, subtopology: usize, partition: u32) -> Self {
         let spec = site.topology.subtopologies[subtopology].clone();
         let stores = spec.stores.iter().map(|store| (store.make)()).collect();
-        Self::assemble(site, spec, partition, stores, None, Now::both(0))
+        Self::assemble(site, spec, partition, stores, TaskCheckpoint::default())
     }
 
+    /// As of its checkpoint, where that is trusted; and the checkpoint's place in the changelog.
     pub(super) fn from_checkpoint(
         site: &TaskSite<D>,
         subtopology: usize,
         partition: u32,
+        is_trusted: bool,
         now: Now,
     ) -> Result<(Self, Option<u64>), TaskError> {
         let spec = site.topology.subtopologies[subtopology].clone();
         let mut stores: Vec<Box<dyn StateStore>> = spec.stores.iter().map(|store| (store.make)()).collect();
-        let opened = match Self::checkpoint_dir(site, &spec, partition) {
-            Some(dir) => {
-                let names: Vec<_> = spec.stores.iter().map(|store| store.name.as_str()).collect();
-                let (checkpoint, meta) = Checkpoint::open(&dir, &names, &site.boot_id)?;
-                Some((Arc::new(checkpoint), meta.filter(|meta| meta.generation == site.generation)))
+        let (checkpoint, meta) = TaskCheckpoint::open(site, &spec, partition, is_trusted, now)?;
+        let meta = meta.filter(|meta| meta.generation == site.generation);
+        // A checkpoint without a meta record is empty: there is nothing to read through to, only to write to.
+        let behind = meta.as_ref().and(checkpoint.open.as_ref());
+        let mut places = stores.iter_mut().zip(&spec.stores).enumerate();
+        let opened = places.try_for_each(|(index, (store, spec))| store.open(&spec.name, index, behind.cloned()));
+        if let Err(fault) = opened {
+            drop((stores, checkpoint));
+            if !is_trusted {
+                return Err(fault.into());
             }
-            None => None,
-        };
-        let (checkpoint, meta) = opened.map_or((None, None), |(checkpoint, meta)| (Some(checkpoint), meta));
-        for (index, (store, spec)) in stores.iter_mut().zip(&spec.stores).enumerate() {
-            // A checkpoint without a meta record is empty: there is nothing to read through to, only to write to.
-            store.open(&spec.name, index, meta.as_ref().and(checkpoint.clone()))?;
+            tracing::warn!(task = format!("{}/{partition}", spec.name), %fault, "a checkpoint is discarded: a store cannot read it");
+            return Self::from_checkpoint(site, subtopology, partition, false, now);
         }
-        let mut task = Self::assemble(site, spec, partition, stores, checkpoint, now);
+        let mut task = Self::assemble(site, spec, partition, stores, checkpoint);
         let Some(meta) = meta else { return Ok((task, None)) };
         task.commit = meta.commit;
         task.take_position(meta.input_next, meta.upstream, meta.outputs.as_deref());
@@ -83,8 +87,7 @@ impl<D: Dataflow> Task<D> {
         subtopology: Arc<Subtopology<D>>,
         partition: u32,
         stores: Vec<Box<dyn StateStore>>,
-        checkpoint: Option<Arc<Checkpoint>>,
-        now: Now,
+        checkpoint: TaskCheckpoint,
     ) -> Self {
         let topology = &site.topology;
         let build = |index: usize| {
@@ -134,9 +137,7 @@ impl<D: Dataflow> Task<D> {
             owes_tombstones: false,
             marks_topic: topology.progress_topic().into(),
             marks: 0,
-            changelog_bytes: 0,
             restored_records: 0,
-            checkpointed_at_ms: now.monotonic_ms,
             proven: false,
             counts: vec![NodeCounts::default(); subtopology.nodes.len()],
             forwarded: vec![0; subtopology.nodes.len() * D::EDGE_TYPES.len()],
@@ -148,21 +149,10 @@ impl<D: Dataflow> Task<D> {
         }
     }
 
-    fn checkpoint_dir(site: &TaskSite<D>, subtopology: &Subtopology<D>, partition: u32) -> Option<PathBuf> {
-        let dir = site.state_dir.as_ref()?;
-        Some(dir.join(format!("generation-{}", site.generation)).join(format!("{}-{partition}", subtopology.name)))
-    }
-
-    pub(super) fn discard_checkpoint(&mut self, site: &TaskSite<D>) -> Result<(), TaskError> {
-        self.checkpoint = None;
+    /// Lets go of the checkpoint, so that another can be begun in its place.
+    pub(super) fn release_checkpoint(&mut self) {
+        self.checkpoint = TaskCheckpoint::default();
         self.stores = Stores::default();
-        if let Some(dir) = Self::checkpoint_dir(site, &self.subtopology, self.partition) {
-            std::fs::remove_dir_all(&dir).map_err(|e| {
-                let reason = format!("the checkpoint is older than the changelog and cannot be removed: {e}");
-                TaskError::Halt { address: dir.display().to_string(), reason }
-            })?;
-        }
-        Ok(())
     }
 
     /// As of the last commit, whose number is known already.
@@ -205,7 +195,7 @@ impl<D: Dataflow> Task<D> {
             self.commit = envelope.commit;
             self.take_position(envelope.input_next, envelope.upstream.clone(), envelope.outputs.as_deref());
         }
-        self.changelog_bytes += body.len();
+        self.checkpoint.changelog_bytes += body.len();
         Ok(())
     }
 
@@ -236,6 +226,12 @@ impl<D: Dataflow> Task<D> {
                  commits for this group, or the changelog was cut, or {ABORTED_BY_HAND}; start a new generation",
                 committed.offset
             )),
+            _ if next > log.written_ends(std::slice::from_ref(&source))?.first().copied().unwrap_or_default() => {
+                halt(format!(
+                    "input was read up to {next}, and the topic ends before that: it was made anew, or is an older copy; \
+                     restore it, or start a new generation"
+                ))
+            }
             _ if next < start => halt(format!(
                 "input {next} is needed and the topic begins at {start}: records were deleted before they were read; \
                  start a new generation, or set the group aside"

@@ -63,7 +63,7 @@ impl<D: Dataflow> Task<D> {
     ) -> Result<Vec<Self>, TaskError> {
         let mut arrivals = Vec::new();
         for (subtopology, partition) in wanted {
-            match Arrival::new(site, *subtopology, *partition, now) {
+            match Arrival::new(site, *subtopology, *partition, true, now) {
                 Err(TaskError::Store(StoreError::InUse(_))) => {}
                 arrival => arrivals.push(arrival?),
             }
@@ -75,6 +75,13 @@ impl<D: Dataflow> Task<D> {
         for arrival in &mut arrivals {
             if arrival.is_out_of_range() {
                 // The changelog no longer has what follows the checkpoint, or is another one.
+                tracing::warn!(
+                    task = arrival.task.name(),
+                    next = arrival.checkpoint_next,
+                    start = arrival.start,
+                    end = arrival.end,
+                    "the checkpoint stands outside of the changelog; it is discarded"
+                );
                 arrival.start_over(site, now)?;
             }
         }
@@ -88,8 +95,14 @@ impl<D: Dataflow> Task<D> {
 }
 
 impl<D: Dataflow> Arrival<D> {
-    fn new(site: &TaskSite<D>, subtopology: usize, partition: u32, now: Now) -> Result<Self, TaskError> {
-        let (task, checkpoint_next) = Task::from_checkpoint(site, subtopology, partition, now)?;
+    fn new(
+        site: &TaskSite<D>,
+        subtopology: usize,
+        partition: u32,
+        is_trusted: bool,
+        now: Now,
+    ) -> Result<Self, TaskError> {
+        let (task, checkpoint_next) = Task::from_checkpoint(site, subtopology, partition, is_trusted, now)?;
         let changelog = TopicPartition::new(task.subtopology.changelog.clone(), partition);
         Ok(Self { task, changelog, checkpoint_next, start: 0, end: 0, next: 0 })
     }
@@ -100,11 +113,11 @@ impl<D: Dataflow> Arrival<D> {
 
     /// Begins anew from the changelog's start, without the checkpoint.
     fn start_over(&mut self, site: &TaskSite<D>, now: Now) -> Result<(), TaskError> {
-        self.task.discard_checkpoint(site)?;
+        self.task.release_checkpoint();
         let index = site.topology.subtopologies.iter().position(|known| Arc::ptr_eq(known, &self.task.subtopology));
         let partition = self.task.partition;
         let (start, end) = (self.start, self.end);
-        *self = Self::new(site, index.unwrap_or_default(), partition, now)?;
+        *self = Self::new(site, index.unwrap_or_default(), partition, false, now)?;
         (self.start, self.end, self.next) = (start, end, start);
         Ok(())
     }
@@ -297,6 +310,8 @@ impl<D: Dataflow> Arrival<D> {
         self.task.restored_records += 1;
         self.task.replay(&envelope, body).map_err(|error| match error {
             TaskError::Halt { reason, .. } => halt(reason).into(),
+            // A store reads what the checkpoint has of a key before it changes it.
+            TaskError::Store(fault) if self.checkpoint_next.is_some() => Doubt::Checkpoint(fault.to_string()),
             other => Doubt::Task(other),
         })
     }

@@ -62,3 +62,122 @@ fn flip(dir: &Path, text: &[u8]) {
     }
     fs::write(&path, bytes).unwrap();
 }
+
+/// A log with several topics, batches of all sizes, committed offsets and free pages; and what is in it.
+fn sample(dir: &Path) -> Vec<Vec<String>> {
+    let log = open(dir);
+    log.ensure_topics(&[spec("a", 1, None), spec("b", 2, None)]).unwrap();
+    for n in 0..120 {
+        let topic = if n % 3 == 0 { "b" } else { "a" };
+        append(&log, topic, &[&format!("{n} {}", "x".repeat(n * n % 5_000)), "beside"]).unwrap();
+    }
+    log.delete_records(&TopicPartition::new("a", 0), 30).unwrap();
+    let mut producer = log.producer("id").unwrap();
+    let group = GroupMetadata { group: "group".into(), ..GroupMetadata::default() };
+    let committed = CommittedOffset { offset: 7, metadata: String::new() };
+    producer.send_offsets(&group, &[(TopicPartition::new("b", 1), committed)]).unwrap();
+    producer.commit().unwrap();
+    contents(&log).unwrap()
+}
+
+fn contents(log: &dyn Log) -> Result<Vec<Vec<String>>, LogError> {
+    let places = [("a", 0), ("b", 0), ("b", 1)].map(|(topic, partition)| TopicPartition::new(topic, partition));
+    let committed = log.committed("group", &places[2])?.map_or(0, |committed| committed.offset);
+    let values = places.iter().map(|at| {
+        let (start, end) = log.bounds(at)?;
+        let (mut values, error) = read(log, at, start);
+        values.push(format!("{start}..{end} {committed}"));
+        error.map_or(Ok(values), Err)
+    });
+    values.collect()
+}
+
+/// Whether a damaged file is refused with its address, or only what is damaged in it, or everything is there.
+fn is_refused_or_whole(dir: &Path, bytes: &[u8], expected: &[Vec<String>]) -> Result<bool, LogError> {
+    let _ = fs::remove_dir_all(dir);
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("data.mdb"), bytes).unwrap();
+    match EmbeddedLog::open(dir, EmbeddedOptions::default()) {
+        Err(LogError::Corrupt { address, .. }) => {
+            assert_eq!(fs::read(dir.join("data.mdb")).unwrap(), bytes, "nothing is changed");
+            Ok(address.ends_with("data.mdb") || address.contains(" offset "))
+        }
+        Err(error) => Err(error),
+        Ok(log) => match contents(&log) {
+            Ok(found) => Ok(found == expected),
+            Err(LogError::Corrupt { address, .. }) => Ok(address.contains(" offset ")),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+#[test]
+fn whatever_bit_is_flipped_nothing_is_lost_in_silence() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let expected = sample(dir.path());
+    let bytes = fs::read(dir.path().join("data.mdb")).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    let (meta, numbers) = ((0..152).map(|at| (at, at % 8)), (136..152).flat_map(|at| (0..8).map(move |bit| (at, bit))));
+    let meta = meta.chain(numbers).flat_map(|(at, bit)| [(at, bit), (at + 4_096, bit)]);
+    let others = (8_192..used).step_by(811).map(|at| (at, at % 8));
+    for (at, bit) in meta.chain(others) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << bit;
+        let outcome = is_refused_or_whole(other.path(), &damaged, &expected);
+        assert_eq!(outcome, Ok(true), "bit {bit} of byte {at}");
+    }
+    for len in (0..used).step_by(4_096).flat_map(|len| [len, len + 1_000]).filter(|len| *len <= used) {
+        let outcome = is_refused_or_whole(other.path(), &bytes[..len], &expected);
+        assert_eq!(outcome, Ok(true), "cut at {len}");
+    }
+}
+
+/// What a start says of a directory, which must be a refusal.
+fn refusal(dir: &Path, options: EmbeddedOptions) -> String {
+    match EmbeddedLog::open(dir, options).map(drop) {
+        Err(LogError::Corrupt { address, detail }) => {
+            assert!(address.ends_with("data.mdb") && detail.contains("restore the log from a backup"), "{detail}");
+            detail
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_log_that_is_gone_is_not_taken_for_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let expected = sample(dir.path());
+    let data = dir.path().join("data.mdb");
+    let aside = dir.path().join("aside");
+    fs::rename(&data, &aside).unwrap();
+    assert!(refusal(dir.path(), EmbeddedOptions::default()).contains("lock.mdb beside it shows"));
+    fs::write(&data, "").unwrap();
+    assert!(refusal(dir.path(), EmbeddedOptions::default()).contains("0 bytes"));
+    fs::remove_file(&data).unwrap();
+    fs::create_dir(&data).unwrap();
+    assert!(refusal(dir.path(), EmbeddedOptions::default()).contains("no file"));
+    fs::remove_dir(&data).unwrap();
+    fs::remove_file(dir.path().join("lock.mdb")).unwrap();
+    let options = EmbeddedOptions { proof: Some("the database".into()), ..EmbeddedOptions::default() };
+    assert!(refusal(dir.path(), options.clone()).contains("the database shows"));
+    // The way out: the file from a backup.
+    fs::rename(&aside, &data).unwrap();
+    let log = EmbeddedLog::open(dir.path(), options).unwrap();
+    assert_eq!(contents(&log), Ok(expected));
+}
+
+#[test]
+fn one_that_was_being_begun_is_begun_again() {
+    let dir = tempfile::tempdir().unwrap();
+    for left in [&[][..], &["data.mdb"], &["lock.mdb"], &["data.mdb", "lock.mdb"]] {
+        fs::write(dir.path().join("beginning"), "").unwrap();
+        left.iter().for_each(|name| fs::write(dir.path().join(name), "half").unwrap());
+        let log = open(dir.path());
+        log.ensure_topics(&[spec("a", 1, None)]).unwrap();
+        assert_eq!(append(&log, "a", &["1"]), Ok(vec![(0, 0)]), "{left:?}");
+        drop(log);
+        assert!(!dir.path().join("beginning").exists());
+    }
+    let (values, error) = read(&open(dir.path()), &TopicPartition::new("a", 0), 0);
+    assert_eq!((values, error), (vec!["1".to_owned()], None));
+}

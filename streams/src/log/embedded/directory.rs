@@ -1,14 +1,26 @@
-//! The log's directory: who may use it, and whether its file is whole.
+//! The log's directory: who may use it, and whether a log is to be there.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::log::LogError;
 
+/// There while a log is begun: what is there then was never used.
+const BEGINNING: &str = "beginning";
+
 /// Created where it is missing; locked until dropped.
 pub(super) struct Directory {
+    path: PathBuf,
     _lock: File,
+}
+
+/// What a damaged log needs, at the end of whatever says that it is one.
+pub(super) const WAY_OUT: &str = "stop here and restore the log from a backup (docs/operations.md, \"A damaged log\")";
+
+/// A log that cannot be used as it is.
+pub(super) fn damaged(file: &Path, detail: impl std::fmt::Display) -> LogError {
+    LogError::Corrupt { address: file.display().to_string(), detail: format!("{detail}: {WAY_OUT}") }
 }
 
 impl Directory {
@@ -32,12 +44,52 @@ impl Directory {
         }
         // For the message above; the lock itself does not depend on it.
         lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(wrong)?;
-        Ok(Self { _lock: lock })
+        Ok(Self { path: dir.to_owned(), _lock: lock })
     }
 
-    /// Makes the names of new files survive a crash of the system.
-    pub fn sync(dir: &Path) -> Result<(), LogError> {
-        let synced = File::open(dir).and_then(|dir| dir.sync_all());
-        synced.map_err(|e| LogError::Fatal(format!("cannot sync the directory {}: {e}", dir.display())))
+    /// Whether a log is to be begun. One that was here is not: without its data it is lost, and nothing takes its place.
+    /// `proof` says what else shows that there was one.
+    pub fn is_to_begin(&self, proof: Option<&str>) -> Result<bool, LogError> {
+        let data = self.path.join("data.mdb");
+        let is_there = |name: &str| self.path.join(name).symlink_metadata().is_ok();
+        if is_there(BEGINNING) {
+            // Whoever began it died before anything was acknowledged.
+            for left in ["data.mdb", "lock.mdb"] {
+                match fs::remove_file(self.path.join(left)) {
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(self.wrong(&e)),
+                    _ => {}
+                }
+            }
+        } else if is_there("data.mdb") {
+            return Ok(false);
+        } else if is_there("lock.mdb") {
+            return Err(damaged(&data, "is missing, and lock.mdb beside it shows that there was a log"));
+        }
+        match proof {
+            Some(proof) => Err(damaged(&data, format!("is missing, and {proof} shows that there was a log"))),
+            None => Ok(true),
+        }
+    }
+
+    /// From now on until [`Directory::begun`] nothing here is of any value.
+    pub fn begin(&self) -> Result<(), LogError> {
+        File::create(self.path.join(BEGINNING)).map_err(|e| self.wrong(&e))?;
+        self.sync()
+    }
+
+    /// The log is there, durably.
+    pub fn begun(&self) -> Result<(), LogError> {
+        self.sync()?;
+        fs::remove_file(self.path.join(BEGINNING)).map_err(|e| self.wrong(&e))?;
+        self.sync()
+    }
+
+    /// Makes the names of files survive a crash of the system.
+    fn sync(&self) -> Result<(), LogError> {
+        File::open(&self.path).and_then(|dir| dir.sync_all()).map_err(|e| self.wrong(&e))
+    }
+
+    fn wrong(&self, error: &std::io::Error) -> LogError {
+        LogError::Fatal(format!("cannot use the directory {}: {error}", self.path.display()))
     }
 }

@@ -1,6 +1,7 @@
 //! The storage on LMDB: durable commits, short read transactions, no writable map (a full disk must be an error, not
 //! a signal).
 
+use std::fs::OpenOptions;
 use std::io;
 use std::ops::Bound::{Included, Unbounded};
 use std::path::Path;
@@ -13,10 +14,13 @@ use heed::{
 };
 
 use super::EmbeddedOptions;
-use super::directory::Directory;
+use super::directory::{Directory, WAY_OUT, damaged};
 use super::room::{Room, Usage};
+use crate::lmdb::{Inspection, inspect};
 use crate::log::LogError;
-use crate::log::batch::Head;
+use crate::log::batch::{Head, RECORD_BYTES_MAX};
+use crate::log::keys;
+use crate::log::registry::Registry;
 use crate::log::storage::{Op, PartitionId, Storage, push_frame, reaches};
 
 /// Concurrent read transactions; each lasts as long as one copy.
@@ -24,6 +28,15 @@ const READERS_MAX: u32 = 512;
 
 /// The least that is worth trying as a map.
 const MAP_BYTES_MIN: u64 = 1 << 20;
+
+/// Leaf pages that are looked through at the start: the first 64 MiB. Of the others their branches are.
+const LEAVES_MAX: u64 = 16_384;
+
+/// A batch is at most this long: one record, and what is around it.
+const VALUE_BYTES_MAX: u64 = RECORD_BYTES_MAX as u64 + 4_096;
+
+/// The key of a commit of nothing.
+const TURN: &[u8] = b"turn";
 
 type Db = Database<'static, Bytes, Bytes>;
 
@@ -44,14 +57,22 @@ impl LmdbStorage {
     /// Opens what is in `dir`, or begins it.
     pub fn open(dir: &Path, options: &EmbeddedOptions) -> Result<Self, LogError> {
         let directory = Directory::lock(dir)?;
+        let is_new = directory.is_to_begin(options.proof.as_deref())?;
+        let file = dir.join("data.mdb");
+        match is_new {
+            true => directory.begin()?,
+            false => check_file(&file)?,
+        }
         let env = open_env(dir, options)?;
         let room = Room::open(dir, options);
         let room = room.map_err(|e| LogError::Fatal(format!("cannot use {}: {e}", dir.display())))?;
         let page_bytes = u64::from(env.unnamed_database_stat().page_size);
-        room.check_length(usage(&env, page_bytes))?;
         let mut partitions = open_databases(&env)?;
         let keys = partitions.remove(0);
-        Directory::sync(dir)?;
+        check_partitions(&env, keys, partitions.len()).map_err(|e| damaged(&file, e))?;
+        if is_new {
+            directory.begun()?;
+        }
         let (partitions, freed) = (partitions.into(), AtomicBool::new(true));
         Ok(Self { env, keys, partitions, page_bytes, room, freed, _directory: directory })
     }
@@ -77,7 +98,7 @@ impl LmdbStorage {
     /// one fails for want of room, they would never become free.
     fn turn(&self) -> Result<(), LogError> {
         let mut txn = self.env.write_txn().map_err(|e| unwritten(&e))?;
-        self.keys.put(&mut txn, b"turn", &[]).map_err(|e| unwritten(&e))?;
+        self.keys.put(&mut txn, TURN, &[]).map_err(|e| unwritten(&e))?;
         txn.commit().map_err(|e| self.failed(&e))
     }
 
@@ -148,6 +169,10 @@ impl LmdbStorage {
             let first = first.map_or(key.as_slice(), |(at, _)| at);
             for batch in db.range(txn, &(Included(first), Unbounded))? {
                 let (at, value) = batch?;
+                if value.len() as u64 > VALUE_BYTES_MAX {
+                    // Its length is damaged: the bytes may lie beyond the file.
+                    return Err(heed::Error::Mdb(MdbError::Corrupted));
+                }
                 if !each(offset(at), value) {
                     break;
                 }
@@ -208,6 +233,44 @@ impl Storage for LmdbStorage {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
         let get = |txn: &RoTxn<'_, WithoutTls>| Ok(self.keys.get(txn, key)?.map(<[u8]>::to_vec));
         self.env.read_txn().and_then(|txn| get(&txn)).map_err(|e| unread(&e))
+    }
+}
+
+/// Looks through the file before LMDB maps it.
+fn check_file(file: &Path) -> Result<(), LogError> {
+    if let Err(error) = OpenOptions::new().read(true).write(true).open(file)
+        && matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+    {
+        let whose = "the user that tally runs as must be able to read and write it";
+        return Err(LogError::Fatal(format!("cannot open {}: {error}: {whose}", file.display())));
+    }
+    let is_value = |database: &[u8], key: &[u8], value: &[u8]| match database {
+        b"keys" => (key == TURN && value.is_empty()) || keys::open(key, value).is_ok(),
+        // Batches have their own checksums, and are checked where they are read.
+        _ => key.len() == 8,
+    };
+    let inspection = Inspection {
+        leaves_max: LEAVES_MAX,
+        entry: &is_value,
+        value_bytes_max: VALUE_BYTES_MAX,
+        reads_values: false,
+        is_grown_ahead: true,
+    };
+    inspect(file, &inspection).map_err(|e| damaged(file, e))
+}
+
+/// Whether the topics that are known have the partitions that are there.
+fn check_partitions(env: &Env<WithoutTls>, keys: Db, found: usize) -> Result<(), String> {
+    let known = env.read_txn().and_then(|txn| Ok(keys.get(&txn, keys::TOPICS)?.map(Registry::decode)));
+    let expected = match known {
+        Ok(Some(Ok(registry))) => registry.partitions() as usize,
+        Ok(Some(Err(error))) => return Err(error.to_string()),
+        Ok(None) => 0,
+        Err(error) => return Err(error.to_string()),
+    };
+    match expected == found {
+        true => Ok(()),
+        false => Err(format!("has {found} partitions, and its topics {expected}")),
     }
 }
 
@@ -293,5 +356,5 @@ fn unwritten(error: &heed::Error) -> LogError {
 const FULL: [i32; 4] = [libc::ENOSPC, libc::EDQUOT, libc::EFBIG, libc::EIO];
 
 fn unread(error: &heed::Error) -> LogError {
-    LogError::Fatal(format!("the log cannot be read: {error}"))
+    LogError::Fatal(format!("the log cannot be read: {error}: {WAY_OUT}"))
 }

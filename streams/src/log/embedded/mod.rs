@@ -4,6 +4,7 @@
 //! DIR/owner.lock   locked by the process that has the log open; holds its process id
 //! DIR/data.mdb     LMDB: a database per partition, and `keys`
 //! DIR/lock.mdb     LMDB's
+//! DIR/beginning    while a log is begun, before anything is acknowledged
 //! ```
 
 mod committer;
@@ -39,6 +40,8 @@ pub struct EmbeddedOptions {
     pub disk_reserve_bytes: u64,
     /// Appends beyond transactions are refused with [`LogError::Busy`] while this much is waiting.
     pub queue_bytes_max: usize,
+    /// What shows that there was a log here before, if anything does: then none is begun where its data is missing.
+    pub proof: Option<String>,
     /// Partitions of all topics together. A few bytes of memory each for every reader.
     pub partitions_max: u32,
 }
@@ -51,6 +54,7 @@ impl Default for EmbeddedOptions {
             map_size_bytes: 1 << 40,
             disk_reserve_bytes: 64 << 20,
             queue_bytes_max: 64 << 20,
+            proof: None,
             partitions_max: 1024,
         }
     }

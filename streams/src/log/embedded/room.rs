@@ -45,19 +45,6 @@ impl Room {
         Ok(Self { dir: dir.to_owned(), file, len_bytes, disk_reserve_bytes: options.disk_reserve_bytes })
     }
 
-    /// Refuses a file that is shorter than what is used of it: reading there would kill the process.
-    pub fn check_length(&self, usage: Usage) -> Result<(), LogError> {
-        let len = *self.len();
-        if len >= usage.used_bytes {
-            return Ok(());
-        }
-        let detail = format!(
-            "the file has {len} bytes and {} are in use: it was cut short; restore it from a copy",
-            usage.used_bytes
-        );
-        Err(LogError::Corrupt { address: self.dir.join("data.mdb").display().to_string(), detail })
-    }
-
     /// Refuses what would not leave the reserve. `free_inside` counts the bytes of unused pages in the file; it is
     /// asked only when room is short.
     pub fn check(

@@ -1,0 +1,76 @@
+//! LMDB's file format, as far as it takes to know that a file is whole before LMDB maps it.
+//!
+//! LMDB trusts what it maps: a file that was cut short kills the process by SIGBUS, a wrong page number or length may do
+//! so by SIGSEGV, and a wrong branch page hides keys. So [`inspect`] reads the file by ordinary reads first, and follows
+//! the newest snapshot from its meta page to the leaves. The format is that of LMDB's data version 1 in `mdb.c`, with
+//! 64-bit page numbers in the machine's byte order.
+
+mod meta;
+mod page;
+mod tree;
+
+use meta::Meta;
+use std::fs::File;
+use std::path::Path;
+use tree::Walk;
+
+/// Why a file cannot be trusted: what and where.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Damage(String);
+
+impl Damage {
+    fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    fn at(page: u64, what: impl std::fmt::Display) -> Self {
+        Self(format!("page {page}: {what}"))
+    }
+}
+
+/// How an inspection is made.
+pub(crate) struct Inspection<'a> {
+    /// Leaf pages to read of databases beside the main one; beyond them only branch pages are.
+    pub leaves_max: u64,
+    /// Whether an entry of a named database is what was written: database, key, value. It is asked for the entries of all
+    /// leaves that are read.
+    pub entry: &'a dyn Fn(&[u8], &[u8], &[u8]) -> bool,
+    /// Values longer than this are damage.
+    pub value_bytes_max: u64,
+    /// Whether values that have pages of their own are read, and `entry` is asked for them.
+    pub reads_values: bool,
+    /// The file is at least as long as what the meta page counts as used.
+    pub is_grown_ahead: bool,
+}
+
+/// Checks a data file that exists. Anything that LMDB would trip over is damage, and so is a read that fails.
+pub(crate) fn inspect(file: &Path, inspection: &Inspection<'_>) -> Result<(), Damage> {
+    let file = File::open(file).map_err(|e| Damage::new(format!("cannot be opened: {e}")))?;
+    let about = file.metadata().map_err(|e| Damage::new(format!("cannot be read: {e}")))?;
+    if !about.is_file() {
+        return Err(Damage::new("is no file"));
+    }
+    if about.len() == 0 {
+        return Err(Damage::new("is empty: it has 0 bytes"));
+    }
+    let metas = Meta::read_both(&file, about.len())?;
+    let (newest, former) = meta::newest(metas)?;
+    if inspection.is_grown_ahead {
+        newest.check_length(about.len())?;
+    }
+    let mut walk = Walk::new(&file, about.len(), &newest, inspection);
+    walk.check_snapshot(&newest)?;
+    // A meta page whose number was damaged may pass for the newest: what it says is then older than it claims.
+    match Walk::new(&file, about.len(), &former, inspection).last_freed(&former) {
+        Ok(former) if former > walk.last_freed(&newest)? => {
+            Err(Damage::new("the meta pages contradict each other: the newest is not the one that says so"))
+        }
+        // The former snapshot may be gone where the newest is whole: its pages may be used again.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "damage_tests.rs"]
+mod tests;

@@ -1,0 +1,345 @@
+//! A task's checkpoint: its stores as of one commit, in an LMDB environment of its own.
+//!
+//! It is written without a sync: LMDB keeps it whole through `kill -9`. A crash of the operating system may tear it, so
+//! it is discarded where the boot id has changed without a clean close in between; so it is after two deaths before the
+//! first commit, and where its file is not what was written. LMDB opens nothing that was not looked through before.
+//! Nothing is lost by a discard: the changelog has it all.
+
+mod trust;
+
+use super::StoreError;
+use crate::lmdb::{Inspection, inspect};
+use crate::processor::RootProgress;
+use heed::types::Bytes;
+use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, WithTls};
+use serde::{Deserialize, Serialize};
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use trust::{DEATHS_MAX, Opening, Trust, set_clean, set_deaths, trust};
+
+/// Address space, not disk: LMDB files grow as they need.
+const MAP_BYTES: usize = 64 << 30;
+const META: &str = "meta";
+const META_KEY: &[u8] = b"meta";
+/// Whose it is. Checkpoints of older releases do not say.
+const OWNER_KEY: &[u8] = b"owner";
+
+/// Where in the log a checkpoint stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointMeta {
+    /// The generation of the state.
+    pub generation: u16,
+    /// The changelog is contained below this offset.
+    pub changelog_next: u64,
+    /// The source is contained below this offset.
+    pub input_next: u64,
+    /// The task's last commit.
+    pub commit: u64,
+    /// Per upstream task (the root: only itself): how far the root topic had been taken in.
+    pub upstream: Vec<Vec<RootProgress>>,
+    /// By topic, the last commit that wrote to the task's partition of it. None where the log does not say it either. It
+    /// stands behind the rest, so that older releases read what they know.
+    #[serde(skip)]
+    pub outputs: Option<Vec<(String, u64)>>,
+}
+
+impl CheckpointMeta {
+    fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
+        let bytes = postcard::to_allocvec(self)?;
+        match &self.outputs {
+            Some(outputs) => postcard::to_extend(outputs, bytes),
+            None => Ok(bytes),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (meta, rest) = postcard::take_from_bytes::<Self>(bytes).ok()?;
+        let outputs = if rest.is_empty() { None } else { Some(postcard::from_bytes(rest).ok()?) };
+        Some(Self { outputs, ..meta })
+    }
+}
+
+type Store = Database<'static, Bytes, Bytes>;
+
+/// An open checkpoint.
+pub struct Checkpoint {
+    env: Env<WithTls>,
+    stores: Vec<Store>,
+    meta: Store,
+    dir: PathBuf,
+    owner: String,
+}
+
+/// Where a checkpoint is, and what it must say of itself.
+#[derive(Clone, Debug)]
+pub struct CheckpointSite {
+    /// A directory of its own.
+    pub dir: PathBuf,
+    /// Tells one boot of the machine from another.
+    pub boot_id: String,
+    /// Tells its task and log from all others.
+    pub owner: String,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint at `site` (made if missing), with a database for each store. What cannot be trusted is
+    /// discarded and begins empty, without a meta record. One process opens a directory at a time: the caller holds the
+    /// lock on the state directory. What another thread has open is left as it is: [`StoreError::InUse`].
+    /// [`StoreError::Unwritten`]: the disk does not let it be opened, as it may be full.
+    pub fn open(site: &CheckpointSite, stores: &[&str]) -> Result<(Self, Option<CheckpointMeta>), StoreError> {
+        let dir = &site.dir;
+        check_unused(dir)?;
+        let reason = match trust(dir, &site.boot_id) {
+            Trust::Nothing => return Self::begin(site, stores).map(|checkpoint| (checkpoint, None)),
+            Trust::Denied(reason) => reason,
+            Trust::Granted { deaths } => match Self::open_trusted(site, stores, deaths) {
+                Err(StoreError::Checkpoint(reason)) => reason,
+                opened => return opened,
+            },
+        };
+        tracing::warn!(path = %dir.display(), reason, "a checkpoint is discarded; its task is restored from the changelog");
+        Self::begin(site, stores).map(|checkpoint| (checkpoint, None))
+    }
+
+    /// Begins an empty checkpoint, whatever is there.
+    pub fn begin(site: &CheckpointSite, stores: &[&str]) -> Result<Self, StoreError> {
+        let dir = &site.dir;
+        check_unused(dir)?;
+        discard(dir)?;
+        std::fs::create_dir_all(dir).map_err(|e| unwritten(dir, &e))?;
+        let opening = Opening::begin(dir, 0).map_err(|e| unwritten(dir, &e))?;
+        let checkpoint = Self::map(site, stores)?;
+        opening.end(&site.boot_id).map_err(|e| unwritten(dir, &e))?;
+        Ok(checkpoint)
+    }
+
+    fn open_trusted(
+        site: &CheckpointSite,
+        stores: &[&str],
+        deaths: u8,
+    ) -> Result<(Self, Option<CheckpointMeta>), StoreError> {
+        let dir = &site.dir;
+        let inspection = Inspection {
+            leaves_max: u64::MAX,
+            entry: &|_, key, value| unseal(key, value).is_some(),
+            value_bytes_max: u64::MAX,
+            reads_values: true,
+            is_grown_ahead: false,
+        };
+        inspect(&dir.join("data.mdb"), &inspection).map_err(|e| StoreError::Checkpoint(e.to_string()))?;
+        let opening = Opening::begin(dir, deaths).map_err(|e| unwritten(dir, &e))?;
+        let checkpoint = Self::map(site, stores)?;
+        let meta = checkpoint.read_meta(&site.owner)?;
+        opening.end(&site.boot_id).map_err(|e| unwritten(dir, &e))?;
+        Ok((checkpoint, meta))
+    }
+
+    fn map(site: &CheckpointSite, stores: &[&str]) -> Result<Self, StoreError> {
+        let dir = &site.dir;
+        let mut options = EnvOpenOptions::new();
+        options.map_size(MAP_BYTES).max_dbs(stores.len() as u32 + 1).max_readers(16);
+        // SAFETY: the caller holds the lock on the state directory, a task opens its directory once, and the file was
+        // looked through or is new. Without a sync a crash of the operating system may tear it: `trust` discards it then.
+        let env = unsafe {
+            options.flags(heed::EnvFlags::NO_SYNC | heed::EnvFlags::NO_META_SYNC);
+            options.open(dir)
+        };
+        let env = env.map_err(|e| match e {
+            // Between the look and this.
+            heed::Error::EnvAlreadyOpened => in_use(dir),
+            e => failed(dir, e),
+        })?;
+        let stores = stores.iter().map(|name| create(&env, dir, name)).collect::<Result<_, _>>()?;
+        let meta = create(&env, dir, META)?;
+        Ok(Self { env, stores, meta, dir: dir.to_owned(), owner: site.owner.clone() })
+    }
+
+    /// None: nothing was written yet.
+    fn read_meta(&self, owner: &str) -> Result<Option<CheckpointMeta>, StoreError> {
+        let txn = self.env.read_txn().map_err(|e| failed(&self.dir, e))?;
+        let read = |key| match self.meta.get(&txn, key).map_err(|e| failed(&self.dir, e))? {
+            Some(value) => self.checked(key, value).map(Some),
+            None => Ok(None),
+        };
+        if let Some(found) = read(OWNER_KEY)?.filter(|found| *found != owner.as_bytes()) {
+            let found = found.escape_ascii();
+            return Err(StoreError::Checkpoint(format!("it is the checkpoint of `{found}`, and this is `{owner}`")));
+        }
+        let Some(bytes) = read(META_KEY)? else { return Ok(None) };
+        let meta = CheckpointMeta::decode(bytes).map(Some);
+        meta.ok_or_else(|| wrong(&self.dir, &"its meta record cannot be read"))
+    }
+
+    /// A value of the store at `index`.
+    pub fn get(&self, index: usize, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let txn = self.env.read_txn().map_err(|e| failed(&self.dir, e))?;
+        let found = self.store(index)?.get(&txn, key).map_err(|e| failed(&self.dir, e))?;
+        found.map(|value| self.checked(key, value).map(<[u8]>::to_vec)).transpose()
+    }
+
+    /// Calls `each` with up to `entries_max` entries above `after`, ascending, until it answers false. Ok(true): there are more.
+    pub fn scan(
+        &self,
+        index: usize,
+        after: Bound<&[u8]>,
+        entries_max: usize,
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        let txn = self.env.read_txn().map_err(|e| failed(&self.dir, e))?;
+        let range = (after, Bound::Unbounded);
+        let entries = self.store(index)?.range(&txn, &range).map_err(|e| failed(&self.dir, e))?;
+        for (seen, entry) in entries.enumerate() {
+            if seen == entries_max {
+                return Ok(true);
+            }
+            let (key, value) = entry.map_err(|e| failed(&self.dir, e))?;
+            each(key, self.checked(key, value)?)?;
+        }
+        Ok(false)
+    }
+
+    /// Writes a checkpoint: all stores and the meta record, or nothing. After [`StoreError::Unwritten`] it is what it was
+    /// before, and may be written again.
+    pub fn write(
+        &self,
+        meta: &CheckpointMeta,
+        stores: impl FnOnce(&mut CheckpointWriter<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let txn = self.env.write_txn().map_err(|e| failed(&self.dir, e))?;
+        let mut writer = CheckpointWriter { checkpoint: self, txn, index: 0, sealed: Vec::new() };
+        stores(&mut writer)?;
+        let bytes = meta.encode().map_err(|e| wrong(&self.dir, &e))?;
+        let CheckpointWriter { mut txn, mut sealed, .. } = writer;
+        for (key, value) in [(META_KEY, &bytes[..]), (OWNER_KEY, self.owner.as_bytes())] {
+            seal(key, value, &mut sealed);
+            self.meta.put(&mut txn, key, &sealed).map_err(|e| failed(&self.dir, e))?;
+        }
+        txn.commit().map_err(|e| failed(&self.dir, e))
+    }
+
+    /// The task has committed: its checkpoint is not what kills it.
+    pub fn proven(&self) {
+        // Where it cannot be noted, the checkpoint may be discarded without need.
+        let _ = set_deaths(&self.dir, 0);
+    }
+
+    /// Something in it is damaged: the next open discards it.
+    pub fn distrust(&self) {
+        let _ = set_deaths(&self.dir, DEATHS_MAX);
+    }
+
+    /// Makes it survive a crash of the operating system as well.
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.env.force_sync().map_err(|e| failed(&self.dir, e))?;
+        self.proven();
+        set_clean(&self.dir).map_err(|e| unwritten(&self.dir, &e))
+    }
+
+    fn store(&self, index: usize) -> Result<&Store, StoreError> {
+        self.stores.get(index).ok_or_else(|| wrong(&self.dir, &format!("no store {index}")))
+    }
+
+    fn checked<'a>(&self, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], StoreError> {
+        unseal(key, value).ok_or_else(|| wrong(&self.dir, &"a value does not match its checksum"))
+    }
+}
+
+/// heed opens each of a dynamic number of databases in a transaction of its own.
+fn create(env: &Env<WithTls>, dir: &Path, name: &str) -> Result<Store, StoreError> {
+    let txn = env.write_txn().map_err(|e| failed(dir, e))?;
+    let created = env.create_databases_and_commit(txn, |opener, txn| {
+        opener.create_database::<Bytes, Bytes>(txn, Some(name)).map(CommitOrAbort::<_, ()>::Commit)
+    });
+    match created.map_err(|e| failed(dir, e))? {
+        CommitOrAbort::Commit(store) => Ok(store),
+        CommitOrAbort::Abort(()) => Err(wrong(dir, &"the database was not created")),
+    }
+}
+
+/// Writes the stores' part of a checkpoint.
+pub struct CheckpointWriter<'a> {
+    checkpoint: &'a Checkpoint,
+    txn: heed::RwTxn<'a>,
+    index: usize,
+    sealed: Vec<u8>,
+}
+
+impl CheckpointWriter<'_> {
+    /// What follows belongs to the store at `index`.
+    pub fn begin(&mut self, index: usize) {
+        self.index = index;
+    }
+
+    /// Sets a value.
+    pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        seal(key, value, &mut self.sealed);
+        let store = self.checkpoint.store(self.index)?;
+        store.put(&mut self.txn, key, &self.sealed).map_err(|e| failed(&self.checkpoint.dir, e))
+    }
+
+    /// Removes a value.
+    pub fn delete(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        let store = self.checkpoint.store(self.index)?;
+        store.delete(&mut self.txn, key).map(drop).map_err(|e| failed(&self.checkpoint.dir, e))
+    }
+
+    /// Removes everything below a key.
+    pub fn delete_below(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        let store = self.checkpoint.store(self.index)?;
+        let range = (Bound::Unbounded, Bound::Excluded(key));
+        store.delete_range(&mut self.txn, &range).map(drop).map_err(|e| failed(&self.checkpoint.dir, e))
+    }
+}
+
+/// A value with the checksum of key and value before it.
+fn seal(key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(&crc32c::crc32c_append(crc32c::crc32c(key), value).to_le_bytes());
+    out.extend_from_slice(value);
+}
+
+fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
+    let (crc, value) = sealed.split_first_chunk::<4>()?;
+    (u32::from_le_bytes(*crc) == crc32c::crc32c_append(crc32c::crc32c(key), value)).then_some(value)
+}
+
+/// Whether another thread of this process has it open: then nothing of it may be touched.
+fn check_unused(dir: &Path) -> Result<(), StoreError> {
+    match dir.canonicalize() {
+        Ok(opened) if heed::env_closing_event(&opened).is_some() => Err(in_use(dir)),
+        _ => Ok(()),
+    }
+}
+
+fn discard(dir: &Path) -> Result<(), StoreError> {
+    let is_file = dir.symlink_metadata().is_ok_and(|about| !about.is_dir());
+    match if is_file { std::fs::remove_file(dir) } else { std::fs::remove_dir_all(dir) } {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(unwritten(dir, &e)),
+        _ => Ok(()),
+    }
+}
+
+fn in_use(dir: &Path) -> StoreError {
+    StoreError::InUse(dir.display().to_string())
+}
+
+fn wrong(dir: &Path, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Checkpoint(format!("{}: {error}", dir.display()))
+}
+
+/// The disk refuses; what is on it is whole.
+fn unwritten(dir: &Path, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unwritten(format!("{}: {error}", dir.display()))
+}
+
+/// What an error of LMDB means: the system's own are those of the disk, or of its room.
+fn failed(dir: &Path, error: heed::Error) -> StoreError {
+    match error {
+        heed::Error::Io(_) | heed::Error::Mdb(heed::MdbError::MapFull) => unwritten(dir, &error),
+        error => wrong(dir, &error),
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

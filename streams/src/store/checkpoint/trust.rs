@@ -1,0 +1,129 @@
+//! Whether a checkpoint may be opened: three small files beside it.
+//!
+//! ```text
+//! boot     the boot of the machine that wrote it last
+//! clean    is there: it was synced and closed, so that it survives the end of that boot
+//! deaths   a digit: how often in a row the process died before the task's first commit
+//! ```
+//!
+//! All are written in place, so that a full disk does not keep anybody from counting.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Deaths before the first commit that make a checkpoint suspect.
+pub(super) const DEATHS_MAX: u8 = 2;
+/// While it is being opened: who dies now, dies of it.
+const OPENING: u8 = 9;
+
+/// One checkpoint of the process is opened at a time: whoever dies meanwhile dies of that one, and no other is to blame.
+static GATE: Mutex<()> = Mutex::new(());
+
+/// What must be known before anything of the data file is believed.
+pub(super) enum Trust {
+    /// There is no checkpoint yet.
+    Nothing,
+    /// Nothing speaks against it. So often has the process died since its task's last commit.
+    Granted { deaths: u8 },
+    /// For a reason.
+    Denied(String),
+}
+
+/// Looks at what is beside the data file.
+pub(super) fn trust(dir: &Path, boot_id: &str) -> Trust {
+    let denied = |reason: &str| Trust::Denied(reason.to_owned());
+    match dir.symlink_metadata() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Trust::Nothing,
+        Err(e) => return Trust::Denied(e.to_string()),
+        Ok(about) if !about.is_dir() => return denied("it is no directory"),
+        Ok(_) => {}
+    }
+    let is_there = |name: &str| dir.join(name).symlink_metadata().is_ok();
+    if !is_there("data.mdb") {
+        // Whoever makes one writes its data file before the boot.
+        return if is_there("boot") { denied("data.mdb is missing") } else { Trust::Nothing };
+    }
+    if dir.join("lock.mdb").symlink_metadata().is_ok_and(|about| !about.is_file()) {
+        return denied("lock.mdb is no file");
+    }
+    let deaths = deaths(dir);
+    if deaths >= OPENING {
+        return denied("the process died while it opened it");
+    }
+    if deaths >= DEATHS_MAX {
+        return denied("it is damaged, or the process died of it before the task's first commit");
+    }
+    let is_of_this_boot = std::fs::read_to_string(dir.join("boot")).is_ok_and(|boot| boot == boot_id);
+    if !is_of_this_boot && !is_there("clean") {
+        return denied("the machine was started anew and it had not been closed");
+    }
+    Trust::Granted { deaths }
+}
+
+/// While this lives, the process opens this checkpoint and no other.
+pub(super) struct Opening<'a> {
+    dir: &'a Path,
+    /// What is noted when this ends well enough to end at all.
+    deaths: u8,
+    _gate: MutexGuard<'static, ()>,
+}
+
+impl<'a> Opening<'a> {
+    /// Counts the death that opening may be, before it.
+    pub fn begin(dir: &'a Path, deaths: u8) -> io::Result<Self> {
+        let gate = GATE.lock().unwrap_or_else(PoisonError::into_inner);
+        set_deaths(dir, OPENING)?;
+        Ok(Self { dir, deaths, _gate: gate })
+    }
+
+    /// It is open. Until the task has committed, a death may be its fault all the same.
+    pub fn end(mut self, boot_id: &str) -> io::Result<()> {
+        match std::fs::remove_file(self.dir.join("clean")) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        write_in_place(&self.dir.join("boot"), boot_id)?;
+        self.deaths = self.deaths.saturating_add(1).min(DEATHS_MAX);
+        Ok(())
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        // Where it cannot be noted, the checkpoint may be discarded without need.
+        let _ = set_deaths(self.dir, self.deaths);
+    }
+}
+
+/// How often the process died since the task's last commit.
+fn deaths(dir: &Path) -> u8 {
+    match std::fs::read(dir.join("deaths")) {
+        // One that is none was damaged.
+        Ok(text) => match text.first() {
+            Some(digit) if digit.is_ascii_digit() => digit - b'0',
+            Some(_) => OPENING,
+            None => 0,
+        },
+        Err(_) => 0,
+    }
+}
+
+/// Sets the number of deaths.
+pub(super) fn set_deaths(dir: &Path, deaths: u8) -> io::Result<()> {
+    write_in_place(&dir.join("deaths"), &char::from(b'0' + deaths).to_string())
+}
+
+/// It was synced, and is closed.
+pub(super) fn set_clean(dir: &Path) -> io::Result<()> {
+    write_in_place(&dir.join("clean"), "")
+}
+
+/// Room that a file has is not given back before it is taken again.
+fn write_in_place(path: &Path, text: &str) -> io::Result<()> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    file.write_all_at(text.as_bytes(), 0)?;
+    if file.metadata()?.len() != text.len() as u64 { file.set_len(text.len() as u64) } else { Ok(()) }
+}
