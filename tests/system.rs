@@ -4,6 +4,8 @@
 mod clocks;
 #[path = "system/collects.rs"]
 mod collects;
+#[path = "system/damage.rs"]
+mod damage;
 mod exactness;
 #[path = "system/full_disk.rs"]
 mod full_disk;

@@ -39,6 +39,16 @@ pub enum SinkError {
         /// Why it cannot be read.
         cause: String,
     },
+    /// What the target has was read from another log, or from more of this one than there is.
+    #[error("sink `{sink}`: {cause}")]
+    Origin {
+        /// The sink's name.
+        sink: String,
+        /// What does not fit, and what to do.
+        cause: String,
+        /// Whether it may be the log that answers with less than it has: one whose broker has just come back.
+        may_pass: bool,
+    },
     /// A row that the target will never take. Passing over it would lose what it says.
     #[error("sink `{sink}`: {row}: cannot be stored: {cause}")]
     Row {
@@ -57,6 +67,8 @@ pub enum Failure {
     Stop(SinkError),
     /// A row that the target will never take: for good.
     Refused { row: String, cause: String },
+    /// The target's rows are another log's: for good.
+    Foreign(String),
     /// The consumer is of no use any more: make a new one.
     Rejoin(String),
     /// The log failed, or the positions are not what they were: start again from the target's positions.
@@ -89,6 +101,7 @@ impl From<TargetError> for Failure {
     fn from(error: TargetError) -> Self {
         match error {
             TargetError::Moved { .. } | TargetError::Lost(_) => Self::Restart(error.to_string()),
+            TargetError::Foreign { .. } => Self::Foreign(error.to_string()),
             TargetError::Unavailable(_) => Self::Rewrite(error.to_string()),
             TargetError::Refused { row, cause } => Self::Refused { row, cause },
         }

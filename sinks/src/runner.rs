@@ -7,6 +7,7 @@ use crate::breaker::{Breaker, Permit, State};
 use crate::config::SinkConfig;
 use crate::failure::{Failure, SinkError};
 use crate::metrics::{Handles, SinkMetrics};
+use crate::origin;
 use crate::partition::SinkPartition;
 use crate::reading::{Read, Reading};
 use crate::target::{StoredPosition, Target, TargetError};
@@ -23,6 +24,8 @@ const EXPIRE_EVERY_MS: i64 = 60_000;
 const EXPIRE_AGAIN_MS: i64 = 500;
 /// How often the target is asked whether it still has what it had.
 const CHECK_EVERY_MS: i64 = 1_000;
+/// A log whose broker has just come back may answer with less than it has: so often in a row it is asked again.
+const MISFITS_MAX: u32 = 8;
 /// How long a target may go without a write before its positions are looked at: a backup may have been restored.
 const VERIFY_EVERY_MS: i64 = 10_000;
 
@@ -48,6 +51,8 @@ pub struct SinkTask {
     checked_at_ms: i64,
     /// When the target's positions were last known to be what this sink believes.
     verified_at_ms: i64,
+    /// How often in a row the target had read more than there is.
+    misfits: u32,
 }
 
 /// What a call of [`SinkTask::poll_once`] did.
@@ -84,12 +89,30 @@ impl SinkTask {
             expire_at_ms: i64::MIN,
             checked_at_ms: i64::MIN,
             verified_at_ms: i64::MIN,
+            misfits: 0,
         }
     }
 
     /// The sink's name.
     pub fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// Whether what the target has was read from this log as it is now. Ok also where the target does not answer: it is
+    /// asked again when the sink starts.
+    pub fn check_origin(&mut self) -> Result<(), SinkError> {
+        if self.target.is_cache() {
+            return Ok(());
+        }
+        let wrong = |cause, may_pass| SinkError::Origin { sink: self.config.name.clone(), cause, may_pass };
+        match self.target.positions(&self.topics) {
+            Err(error @ TargetError::Foreign { .. }) => Err(wrong(error.to_string(), false)),
+            Err(_) => Ok(()),
+            Ok(stored) => match origin::beyond(&*self.log, &stored) {
+                Ok(Some(cause)) => Err(wrong(cause, true)),
+                _ => Ok(()),
+            },
+        }
     }
 
     /// Takes a step: starts, reads for at most `timeout`, or writes. `jitter` is a random
@@ -142,6 +165,10 @@ impl SinkTask {
                 // Whoever calls again meets the same record again.
                 self.restart();
                 Err(error)
+            }
+            Failure::Foreign(cause) => {
+                self.restart();
+                Err(SinkError::Origin { sink: self.config.name.clone(), cause, may_pass: false })
             }
             Failure::Refused { row, cause } => {
                 self.restart();
@@ -214,7 +241,16 @@ impl SinkTask {
         if !reading.is_incomplete() {
             return Ok(());
         }
-        let stored = self.target.positions(&self.topics).map_err(|e| Failure::Restart(e.to_string()))?;
+        let stored = self.target.positions(&self.topics).map_err(|e| match e {
+            TargetError::Foreign { .. } => e.into(),
+            e => Failure::Restart(e.to_string()),
+        })?;
+        let beyond = if self.target.is_cache() { None } else { origin::beyond(&*self.log, &stored)? };
+        if let Some(cause) = beyond {
+            self.misfits += 1;
+            return Err(if self.misfits < MISFITS_MAX { Failure::Restart(cause) } else { Failure::Foreign(cause) });
+        }
+        self.misfits = 0;
         reading.open(&*self.log, stored, &self.metrics)?;
         self.verified_at_ms = now.monotonic_ms;
         let goals: Vec<_> = reading.partitions.iter().filter_map(SinkPartition::goal).collect();

@@ -42,6 +42,12 @@ pub trait Target: Send {
         true
     }
 
+    /// Whether all of it may go at any time, and comes back from the topics: then it is filled again where it stands
+    /// beyond a topic's end. Other targets are left alone.
+    fn is_cache(&self) -> bool {
+        false
+    }
+
     /// Drops some of what is too old to be kept, at most a slice of each table.
     fn expire(&mut self, now_ms: i64) -> Result<Expired, TargetError> {
         let _ = now_ms;
@@ -103,6 +109,18 @@ pub enum TargetError {
         row: String,
         /// Why, and what to do.
         cause: String,
+    },
+    /// Its rows were read from another log. Nothing was written.
+    #[error(
+        "the database belongs to log {theirs}, and this is log {ours}: give each log a database of its own with \
+         --database, or restore the log that it belongs to; if that one is gone for good, empty the database \
+         (docs/operations.md, \"Another log\")"
+    )]
+    Foreign {
+        /// The log that they were read from.
+        theirs: String,
+        /// The writer's.
+        ours: String,
     },
     /// Somebody else has moved this position: another sink on the same target, or a reset. Nothing was written.
     /// Read the positions again.

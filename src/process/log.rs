@@ -15,12 +15,17 @@ const WATCH: Duration = Duration::from_secs(1);
 /// A question without an answer for so long is one that the log does not answer.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// Opens the log of a process.
-pub fn open(args: &SiteArgs, address: &LogAddress, wall: &Arc<WallClock>) -> Result<Arc<dyn Log>, Failure> {
+/// Opens the log of a process. `proof` is what shows that there was one, where an embedded one has no data.
+pub fn open(
+    args: &SiteArgs,
+    address: &LogAddress,
+    wall: &Arc<WallClock>,
+    proof: Option<String>,
+) -> Result<Arc<dyn Log>, Failure> {
     match address {
         LogAddress::Embedded(dir) => {
             std::fs::create_dir_all(dir).map_err(|e| Failure::usage(format!("{}: {e}", dir.display())))?;
-            let options = EmbeddedOptions { wall: Some(wall.clone()), ..EmbeddedOptions::default() };
+            let options = EmbeddedOptions { wall: Some(wall.clone()), proof, ..EmbeddedOptions::default() };
             let log = EmbeddedLog::open(dir, options).map_err(|e| failure(args, e))?;
             Ok(Arc::new(log))
         }

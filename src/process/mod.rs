@@ -3,6 +3,7 @@
 mod clock;
 mod door;
 mod graph;
+mod identity;
 mod log;
 pub mod logging;
 pub mod page;
@@ -16,6 +17,7 @@ mod sinking;
 mod site;
 mod standing;
 mod streaming;
+mod topics;
 mod who;
 
 pub use roles::Roles;

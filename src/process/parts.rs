@@ -89,6 +89,7 @@ impl Parts {
         checks.extend(site.watch.iter().filter(|_| needs_log).map(|watch| watch.check()));
         let goes_by_time = roles.ingest.is_some() || roles.process.is_some();
         checks.extend(site.clocks.iter().filter(|_| goes_by_time).map(|clocks| clocks.check()));
+        checks.extend(site.topics.iter().filter(|_| needs_log).map(|topics| topics.check()));
         checks.extend(self.streams.as_ref().map(StreamSide::check));
         checks.extend(self.sinks.as_ref().map(SinkSide::check));
         let (mut router, mut description) = described.merge(probes(checks)).split_for_parts();

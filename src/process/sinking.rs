@@ -1,5 +1,6 @@
 //! The sinks of a process.
 
+use super::identity::{check_read, check_sink};
 use super::{Roles, Site};
 use crate::commands::{CacheAddress, Failure};
 use std::sync::Arc;
@@ -32,6 +33,10 @@ pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
     let (writes, reads) = (roles.sink.is_some(), roles.api.is_some());
     let stores = roles.sink.as_ref().map(|(stores, _)| stores).or(roles.api.as_ref().map(|(stores, _)| stores));
     let Some(stores) = stores else { return Ok(None) };
+    if let Some((stores, reads)) = &roles.api {
+        check_read(site, "--database", stores.database()?)?;
+        check_read(site, "--database-read", reads.database(stores)?)?;
+    }
     let metrics = SinkMetrics::register(&site.registry).map_err(Failure::no)?;
     let address = stores.cache()?;
     let cache = (address == CacheAddress::Memory && reads).then(|| MemoryCache::of_all(CacheLimits::default()));
@@ -40,7 +45,8 @@ pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
         let config = config(site, sink)?;
         let target: Box<dyn Target> = match (config.kind, &address, &cache) {
             (SinkKind::Database, _, _) if writes => {
-                Box::new(Database::open(stores.database()?, retention(site)).map_err(Failure::usage)?)
+                let database = Database::open(stores.database()?, retention(site)).map_err(Failure::usage)?;
+                Box::new(database.of_log(site.control.log_id))
             }
             (SinkKind::Cache, CacheAddress::Redis(address), _) if writes => {
                 let refills = metrics.refills(&config.name);
@@ -49,7 +55,8 @@ pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
             (SinkKind::Cache, CacheAddress::Memory, Some(cache)) => Box::new(MemoryTarget::new(cache.clone())),
             _ => continue,
         };
-        let task = SinkTask::new(config, site.log.clone(), target, &metrics);
+        let mut task = SinkTask::new(config, site.log.clone(), target, &metrics);
+        check_sink(&mut task, site.watch.is_some())?;
         threads.push(SinkThread::spawn(task).map_err(Failure::no)?);
     }
     Ok(Some(SinkSide { threads, cache }))

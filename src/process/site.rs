@@ -1,11 +1,13 @@
 //! What every part of a process needs.
 
 use super::clock::{ClockWatch, hold_against_log, wall_clock};
+use super::identity::proof_of_log;
 use super::log::{self, LogWatch};
 use super::process_metrics;
 use super::reach::reach_stores;
 use super::roles::Roles;
 use super::standing::StandingWatch;
+use super::topics::TopicWatch;
 use crate::commands::{Failure, LogAddress};
 use prometheus::Registry;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub struct Site {
     pub wall: Arc<WallClock>,
     /// Where somebody depends on them.
     pub clocks: Option<ClockWatch>,
+    /// And where its topics can be deleted.
+    pub topics: Option<TopicWatch>,
     /// Generation and secrets.
     pub control: Control,
     /// Every metric of the process.
@@ -51,7 +55,8 @@ impl Site {
         reach_stores(roles)?;
         let state = roles.state().map(|args| StateDir::open(&args.state)).transpose().map_err(Failure::usage)?;
         let wall = wall_clock(args);
-        let log = log::open(args, &address, &wall)?;
+        let proof = proof_of_log(roles, &address, state.as_ref());
+        let log = log::open(args, &address, &wall, proof)?;
         let registry = Registry::new();
         log.ensure_topics(&topology.topic_specs()).map_err(|e| log::failure(args, e))?;
         // Before anything is read that may stand still.
@@ -92,7 +97,9 @@ impl Site {
                 Some(LogWatch::start(log.clone(), &topology.root, partitions).map_err(Failure::no)?)
             }
         };
-        Ok(Self { topology, log, watch, _standing: standing, wall, clocks, control, registry, state })
+        let topics = watch.as_ref().map(|_| TopicWatch::start(log.clone(), topology.topic_specs()));
+        let topics = topics.transpose().map_err(Failure::no)?;
+        Ok(Self { topology, log, watch, topics, _standing: standing, wall, clocks, control, registry, state })
     }
 
     /// The time, as long as it is not in doubt.

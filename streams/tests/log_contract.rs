@@ -10,7 +10,7 @@ use std::time::Duration;
 use tally_streams::log::contract::{Harness, groups, records, transactions};
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_streams::log::memory::MemoryLog;
-use tally_streams::log::{Clock, CommittedOffset, Consumer, Log, LogError, Polled, TopicPartition};
+use tally_streams::log::{Cleanup, Clock, CommittedOffset, Consumer, Log, LogError, Polled, TopicPartition, TopicSpec};
 
 fn harness(open: impl FnOnce(Clock) -> Arc<dyn Log>, keep: impl std::any::Any) -> Harness {
     let time = Arc::new(AtomicI64::new(1_000_000));
@@ -158,6 +158,35 @@ mod kafka {
                 .fold(String::new(), |text, line| text + line + "\n")
         });
         assert!(authority.contains("certificate verify failed"), "{authority}");
+    }
+
+    /// Somebody else deletes topics, and makes one anew with another number of partitions.
+    #[test]
+    fn topics_that_are_deleted_are_missed_at_once() {
+        use rdkafka::ClientConfig;
+        use rdkafka::admin::{AdminClient, AdminOptions};
+        use rdkafka::client::DefaultClientContext;
+        let Some(broker) = broker() else { return };
+        let harness = open();
+        let spec = |name: &str, partitions| TopicSpec {
+            name: harness.name(name),
+            partitions,
+            cleanup: Cleanup::Delete,
+            retention: None,
+        };
+        let topics = [spec("kept", 2), spec("deleted", 3)];
+        harness.log.ensure_topics(&topics).unwrap();
+        assert_eq!(harness.log.altered_topics(&topics), Ok(vec![]));
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &broker).create().unwrap();
+        let deleted = pollster::block_on(admin.delete_topics(&[&topics[1].name], &AdminOptions::new())).unwrap();
+        assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+        let is_seen = |found| harness.log.altered_topics(&topics) == Ok(vec![(topics[1].name.clone(), found)]);
+        harness.until("the deletion to be seen", || is_seen(None));
+        let other = KafkaLog::open(KafkaOptions::new(broker)).unwrap();
+        let anew = [spec("deleted", 1)];
+        harness.until("it to be made anew", || other.ensure_topics(&anew).is_ok());
+        harness.until("the other number of partitions to be seen", || is_seen(Some(1)));
     }
 
     /// See `streams/src/log/kafka/orphans.rs`.

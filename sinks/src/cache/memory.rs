@@ -87,6 +87,10 @@ impl Target for MemoryTarget {
         false
     }
 
+    fn is_cache(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self, goals: &[(TopicPartition, u64)]) {
         // A sink that starts again after an error goes on where it was: what was ready stays so.
         let goals = self.goals.insert(goals.iter().cloned().collect());

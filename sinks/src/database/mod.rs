@@ -7,6 +7,7 @@ mod connection;
 mod dialect;
 mod expiry;
 mod mysql;
+mod owner;
 mod rows;
 mod sqlite;
 mod table;
@@ -26,6 +27,7 @@ use tokio::runtime::{Builder, Runtime};
 use transaction::Upserts;
 
 pub use expiry::Retention;
+pub use owner::{DatabaseOwner, log_name};
 
 /// Rows a statement. Statements are prepared once and used again: numbers of rows that vary cost four times as much.
 const CHUNKS: [usize; 4] = [512, 64, 8, 1];
@@ -41,6 +43,10 @@ pub struct Database {
     /// None until it is needed, and after an error: whatever failed, a new one is well.
     connection: Option<Connection>,
     retention: Retention,
+    /// The log that its rows must be from; None for any.
+    log: Option<String>,
+    /// The log's id stands in it, as far as is known.
+    claimed: bool,
 }
 
 /// What a reset does with the rows.
@@ -95,7 +101,15 @@ impl Database {
             Address::MySql(_) => mysql::DIALECT.upsert,
         };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| failed(e.to_string()))?;
-        let mut database = Self { runtime, address, upserts: Upserts::new(upsert), connection: None, retention };
+        let mut database = Self {
+            runtime,
+            address,
+            upserts: Upserts::new(upsert),
+            connection: None,
+            retention,
+            log: None,
+            claimed: false,
+        };
         match database.runtime.block_on(connect(&database.address)) {
             Ok(connection) => database.connection = Some(connection),
             Err(error) if error.is_transient => {
@@ -119,6 +133,9 @@ impl Database {
                     let delete = Arc::<str>::from((connection.dialect().delete_some)(table));
                     while connection.execute(delete.clone(), &[]).await.map_err(unavailable)? > 0 {}
                 }
+            }
+            if rows == Rows::Delete {
+                connection.execute("DELETE FROM sink_log".into(), &[]).await.map_err(unavailable)?;
             }
             Ok(())
         })
@@ -179,13 +196,27 @@ impl Target for Database {
             let roots = roots(&partition, &row.text(4)?, row.int(2)? as u16)?;
             Ok(StoredPosition { partition, next_offset: row.int(3)? as u64, roots, version: row.int(5)? })
         };
-        let stored =
-            self.with(async |connection, _| connection.fetch(sql.into(), &[], read).await.map_err(unavailable))?;
+        let log = self.log.clone();
+        let stored = self.with(async |connection, _| {
+            if let Some(log) = &log {
+                owner::check(connection, log).await?;
+            }
+            connection.fetch(sql.into(), &[], read).await.map_err(unavailable)
+        })?;
         Ok(stored.into_iter().filter(|stored| topics.contains(&stored.partition.topic)).collect())
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
-        self.with(async |connection, upserts| transaction::write(connection, upserts, batch).await)
+        let claim = self.log.clone().filter(|_| !self.claimed);
+        let written = self.with(async |connection, upserts| {
+            if let Some(log) = &claim {
+                owner::claim(connection, log).await?;
+            }
+            transaction::write(connection, upserts, batch).await
+        });
+        // After an error it may be another database that answers.
+        self.claimed = written.is_ok();
+        written
     }
 
     fn expire(&mut self, now_ms: i64) -> Result<Expired, TargetError> {

@@ -33,6 +33,7 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
         ("boards", include_str!("migrations/mysql/0002_boards.sql")),
         ("collects", include_str!("migrations/mysql/0003_collects.sql")),
         ("details", include_str!("migrations/mysql/0004_details.sql")),
+        ("log", include_str!("migrations/mysql/0005_log.sql")),
     ]);
     // The lock that it would take waits for ever.
     migrator.set_locking(false);

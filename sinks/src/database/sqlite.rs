@@ -62,6 +62,7 @@ pub async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection,
         ("boards", include_str!("migrations/sqlite/0002_boards.sql")),
         ("collects", include_str!("migrations/sqlite/0003_collects.sql")),
         ("details", include_str!("migrations/sqlite/0004_details.sql")),
+        ("log", include_str!("migrations/sqlite/0005_log.sql")),
     ])
     .run(&mut connection)
     .await?;

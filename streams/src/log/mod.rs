@@ -329,6 +329,22 @@ pub trait Log: Send + Sync {
     fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), LogError>;
     /// Number of partitions, or `UnknownTopic`.
     fn partitions(&self, topic: &str) -> Result<u32, LogError>;
+    /// Those of these topics that do not exist now, or have another number of partitions: with that number. Not from
+    /// memory: somebody may have deleted them, and a cluster may make them anew by itself.
+    fn altered_topics(&self, topics: &[TopicSpec]) -> Result<Vec<(String, Option<u32>)>, LogError> {
+        let mut altered = Vec::new();
+        for topic in topics {
+            let found = match self.partitions(&topic.name) {
+                Ok(found) => Some(found),
+                Err(LogError::UnknownTopic(_)) => None,
+                Err(error) => return Err(error),
+            };
+            if found != Some(topic.partitions) {
+                altered.push((topic.name.clone(), found));
+            }
+        }
+        Ok(altered)
+    }
     /// `(start, end)`: the oldest offset kept, and the offset after the last committed record.
     fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64), LogError>;
     /// The ends of [`Log::bounds`] for many partitions at once, in their order. None of them was seen before the call.

@@ -147,7 +147,7 @@ impl<D: Dataflow> Task<D> {
     }
 
     /// By topic of which the task owns a partition, the last commit that wrote there.
-    fn output_commits(&self) -> OutputCommits {
+    pub(super) fn output_commits(&self) -> OutputCommits {
         let outputs = self.subtopology.outputs.iter().zip(&self.position.outputs);
         let own = outputs.filter(|(output, _)| output.co_partitioned);
         own.map(|(output, commit)| (output.topic.to_string(), *commit)).collect()

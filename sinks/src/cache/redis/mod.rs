@@ -59,6 +59,10 @@ impl Target for RedisTarget {
         self.runtime.block_on(self.writer.probe())
     }
 
+    fn is_cache(&self) -> bool {
+        true
+    }
+
     fn check(&mut self) -> Result<(), TargetError> {
         self.runtime.block_on(self.writer.check())
     }

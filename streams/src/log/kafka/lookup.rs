@@ -140,6 +140,20 @@ impl Lookup {
         }
     }
 
+    /// Number of partitions of a topic as the cluster has it now; None where there is none.
+    pub fn look_up(&self, topic: &str) -> Result<Option<u32>, LogError> {
+        // Right after creation a broker may not know a topic yet, or not its leaders.
+        self.ask(|left| {
+            let metadata = self.committed.client().fetch_metadata(Some(topic), left)?;
+            let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+            match found.error().map(RDKafkaErrorCode::from) {
+                None => Ok(Some(found.partitions().len() as u32).filter(|count| *count > 0)),
+                Some(code @ RDKafkaErrorCode::LeaderNotAvailable) => Err(KafkaError::MetadataFetch(code)),
+                Some(_) => Ok(None),
+            }
+        })
+    }
+
     /// Number of partitions of a topic.
     pub fn partitions(&self, topic: &str) -> Result<u32, LogError> {
         if let Some(known) = self.known().get(topic) {
@@ -148,16 +162,7 @@ impl Lookup {
         if topic.contains('\0') {
             return Err(LogError::UnknownTopic(topic.to_owned()));
         }
-        // Right after creation a broker may not know a topic yet, or not its leaders.
-        let found = self.ask(|left| {
-            let metadata = self.committed.client().fetch_metadata(Some(topic), left)?;
-            let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
-            match found.error().map(RDKafkaErrorCode::from) {
-                None => Ok(Some(found.partitions().len() as u32).filter(|count| *count > 0)),
-                Some(code @ RDKafkaErrorCode::LeaderNotAvailable) => Err(KafkaError::MetadataFetch(code)),
-                Some(_) => Ok(None),
-            }
-        })?;
+        let found = self.look_up(topic)?;
         let count = found.ok_or_else(|| LogError::UnknownTopic(topic.to_owned()))?;
         self.known().insert(topic.to_owned(), count);
         Ok(count)

@@ -64,6 +64,17 @@ impl Log for KafkaLog {
         self.topics.ensure(topics)
     }
 
+    fn altered_topics(&self, topics: &[TopicSpec]) -> Result<Vec<(String, Option<u32>)>, LogError> {
+        let mut altered = Vec::new();
+        for topic in topics {
+            let found = self.lookup.look_up(&topic.name)?;
+            if found != Some(topic.partitions) {
+                altered.push((topic.name.clone(), found));
+            }
+        }
+        Ok(altered)
+    }
+
     fn partitions(&self, topic: &str) -> Result<u32, LogError> {
         self.lookup.partitions(topic)
     }

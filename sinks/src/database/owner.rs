@@ -1,0 +1,82 @@
+//! Which log a database was filled from. Positions and versions of one log mean nothing for another: rows of the other
+//! would be taken for newer or older than they are. So the log's id stands in the database from the first write on.
+
+use super::address::Address;
+use super::connection::{Columns, Connection};
+use super::rows::Value;
+use super::{Database, unavailable};
+use crate::target::TargetError;
+use sqlx::{ConnectOptions, Error};
+use std::time::Duration;
+use tokio::runtime::Builder;
+
+/// How long a look at a database may take.
+const LOOK: Duration = Duration::from_secs(4);
+
+/// What a database says of where its rows come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatabaseOwner {
+    /// The log that they were read from. A database that an older release filled does not say.
+    pub log_id: Option<String>,
+    /// Sinks have positions in it.
+    pub is_filled: bool,
+}
+
+/// A log's id as people read it.
+pub fn log_name(log_id: [u8; 8]) -> String {
+    format!("{:016x}", u64::from_be_bytes(log_id))
+}
+
+impl Database {
+    /// Refuses to work where the rows were read from another log than this one.
+    pub fn of_log(mut self, log_id: [u8; 8]) -> Self {
+        self.log = Some(log_name(log_id));
+        self
+    }
+
+    /// Looks at a database without changing anything. None where there is none, or it does not answer.
+    pub fn owner(url: &str) -> Option<DatabaseOwner> {
+        let address = Address::parse(url).ok()?;
+        let runtime = Builder::new_current_thread().enable_all().build().ok()?;
+        runtime.block_on(async { tokio::time::timeout(LOOK, look(&address)).await.ok()?.ok() })
+    }
+}
+
+async fn look(address: &Address) -> Result<DatabaseOwner, Error> {
+    let mut connection = match address {
+        Address::Sqlite(options) => {
+            Connection::Sqlite(options.as_ref().clone().create_if_missing(false).connect().await?)
+        }
+        Address::MySql(options) => Connection::MySql(options.connect().await?, 1 << 20),
+    };
+    let positions = "SELECT COUNT(*) FROM sink_progress".to_owned();
+    let is_filled = connection.fetch(positions, &[], |row| row.int(0)).await?.first().is_some_and(|count| *count > 0);
+    // Older releases have no such table.
+    let log_id = stored(&mut connection).await.unwrap_or_default();
+    connection.close().await;
+    Ok(DatabaseOwner { log_id, is_filled })
+}
+
+async fn stored(connection: &mut Connection) -> Result<Option<String>, Error> {
+    let ids = connection.fetch("SELECT log_id FROM sink_log".to_owned(), &[], |row| row.text(0)).await?;
+    Ok(ids.into_iter().next())
+}
+
+/// Compares the log with the one that the rows are from; Ok also where none is named yet.
+pub(super) async fn check(connection: &mut Connection, log: &str) -> Result<(), TargetError> {
+    match stored(connection).await.map_err(unavailable)? {
+        Some(theirs) if theirs != log => Err(TargetError::Foreign { theirs, ours: log.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the database this log's, unless it is another's.
+pub(super) async fn claim(connection: &mut Connection, log: &str) -> Result<(), TargetError> {
+    let insert = match connection {
+        Connection::Sqlite(_) => "INSERT OR IGNORE INTO sink_log (only_row, log_id) VALUES (1, ?)",
+        Connection::MySql(..) => "INSERT IGNORE INTO sink_log (only_row, log_id) VALUES (1, ?)",
+    };
+    // Of two that come at once the second finds the first.
+    connection.execute(insert.into(), &[Value::Text(log)]).await.map_err(unavailable)?;
+    check(connection, log).await
+}

@@ -1,0 +1,54 @@
+//! Whether log, database and state directory belong together: looked at before anything is written.
+
+use super::roles::Roles;
+use super::site::Site;
+use crate::commands::{Failure, LogAddress};
+use std::time::{Duration, Instant};
+use tally_sinks::{Database, SinkError, SinkTask, log_name};
+use tally_streams::runtime::StateDir;
+
+/// A broker that has just come back may answer with older ends for a moment.
+const STALE_MAX: Duration = Duration::from_secs(3);
+const STALE_STEP: Duration = Duration::from_millis(200);
+
+/// What shows that there was a log, where an embedded one has no data. None where nothing does, and where there is data.
+pub fn proof_of_log(roles: &Roles, address: &LogAddress, state: Option<&StateDir>) -> Option<String> {
+    let LogAddress::Embedded(dir) = address else { return None };
+    if dir.join("data.mdb").exists() {
+        return None;
+    }
+    if let Some(state) = state.filter(|state| state.has_checkpoints()) {
+        return Some(format!("the state directory {} with its checkpoints", state.path().display()));
+    }
+    let (stores, _) = roles.sink.as_ref()?;
+    let owner = Database::owner(&stores.database)?;
+    let name = owner.log_id.map_or(String::new(), |log_id| format!(" of log {log_id}"));
+    owner.is_filled.then(|| format!("the database with rows{name}"))
+}
+
+/// Refuses a database that another log filled, and one that has read more of this log than there is.
+pub fn check_sink(task: &mut SinkTask, is_remote: bool) -> Result<(), Failure> {
+    let begun = Instant::now();
+    loop {
+        match task.check_origin() {
+            Ok(()) => return Ok(()),
+            Err(SinkError::Origin { may_pass: true, .. }) if is_remote && begun.elapsed() < STALE_MAX => {
+                std::thread::sleep(STALE_STEP);
+            }
+            Err(error) => return Err(Failure::usage(error)),
+        }
+    }
+}
+
+/// Refuses to answer from a database that another log filled. One that does not answer yet is looked at by nobody: its
+/// sinks refuse it.
+pub fn check_read(site: &Site, flag: &str, url: &str) -> Result<(), Failure> {
+    let ours = log_name(site.control.log_id);
+    match Database::owner(url).and_then(|owner| owner.log_id) {
+        Some(theirs) if theirs != ours => Err(Failure::usage(format!(
+            "{flag}: the database belongs to log {theirs}, and this is log {ours}: name the database that the sinks of this \
+             log write to"
+        ))),
+        _ => Ok(()),
+    }
+}
