@@ -201,7 +201,7 @@ fn a_cache_beyond_the_end_is_filled_from_the_start_and_claims_nothing() {
 fn stopped(world: &World, task: &mut SinkTask) -> String {
     for _ in 0..1_000 {
         world.pass(1_000);
-        if let Err(error) = task.poll_once(world.now_ms(), 0.0, Duration::ZERO) {
+        if let Err(error) = task.poll_once(world.now(), 0.0, Duration::ZERO) {
             return error.to_string();
         }
     }
@@ -247,7 +247,7 @@ fn an_end_that_was_stale_stops_nobody() {
     let mut task = behind.task(Box::new(place.open()));
     for _ in 0..3 {
         behind.pass(1_000);
-        assert!(matches!(task.poll_once(behind.now_ms(), 0.0, Duration::ZERO), Ok(Step::Waiting(_))));
+        assert!(matches!(task.poll_once(behind.now(), 0.0, Duration::ZERO), Ok(Step::Waiting(_))));
     }
     behind.commits(8, 12);
     behind.drain(&mut task);

@@ -8,6 +8,9 @@ use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// What becomes of a checkpoint's file.
+type Damage<'a> = &'a dyn Fn(&Path);
+
 /// Likes of `article:7` by that many actors; what the counter then says.
 fn like(client: &Client, actors: std::ops::Range<u32>) -> serde_json::Value {
     let events = actors.map(|n| event(&format!("e{n}"), "like", &format!("u{n}"), "article:7"));
@@ -44,7 +47,7 @@ fn damaged_checkpoints_cost_a_replay_and_nothing_else() {
         (from..bytes.len()).step_by(each).for_each(|at| bytes[at] ^= 0x20);
         fs::write(file, bytes).unwrap();
     };
-    let kinds: [(&str, &dyn Fn(&Path)); 7] = [
+    let kinds: [(&str, Damage<'_>); 7] = [
         ("nothing", &|_| {}),
         ("cut to its meta pages", &|file| cut(file, 8_192)),
         ("cut in half", &|file| cut(file, fs::metadata(file).unwrap().len() / 2)),

@@ -2,7 +2,7 @@
 //! would be taken for newer or older than they are. So the log's id stands in the database from the first write on.
 
 use super::address::Address;
-use super::connection::{Columns, Connection};
+use super::connection::Connection;
 use super::rows::Value;
 use super::{Database, unavailable};
 use crate::target::TargetError;

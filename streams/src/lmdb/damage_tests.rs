@@ -108,7 +108,7 @@ fn write(dir: &Path, steps: &[Step]) -> Vec<Entries> {
                     opened.databases[database].put(&mut txn, &key(number), &value).unwrap();
                 }
                 Step::Delete(database, number) => {
-                    drop(opened.databases[database].delete(&mut txn, &key(number)).unwrap())
+                    opened.databases[database].delete(&mut txn, &key(number)).unwrap();
                 }
                 Step::Commit | Step::Reopen => {}
             }

@@ -29,13 +29,15 @@ impl Damage {
     }
 }
 
+/// Says whether an entry is what was written: database, key, value.
+pub(crate) type IsEntry = dyn Fn(&[u8], &[u8], &[u8]) -> bool;
+
 /// How an inspection is made.
 pub(crate) struct Inspection<'a> {
     /// Leaf pages to read of databases beside the main one; beyond them only branch pages are.
     pub leaves_max: u64,
-    /// Whether an entry of a named database is what was written: database, key, value. It is asked for the entries of all
-    /// leaves that are read.
-    pub entry: &'a dyn Fn(&[u8], &[u8], &[u8]) -> bool,
+    /// It is asked for the entries of named databases, in all leaves that are read.
+    pub entry: &'a IsEntry,
     /// Values longer than this are damage.
     pub value_bytes_max: u64,
     /// Whether values that have pages of their own are read, and `entry` is asked for them.
