@@ -25,6 +25,7 @@ has_go() { command -v go >/dev/null && [[ $(printf '%s\n' "$go_min" "$(GOTOOLCHA
 
 dir=$(mktemp -d)
 cp "$root/topology.yaml" "$dir/"
+: >"$dir/log"
 tally=
 end() {
   local code=$?

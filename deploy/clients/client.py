@@ -34,7 +34,8 @@ batched = post_events.sync(client=client, body=batch)
 assert isinstance(batched, Accepted) and batched.accepted == 2, batched
 assert [(rejected.index, rejected.event_id) for rejected in batched.rejected] == [(2, "py 4")], batched
 
-refused = post_events.sync(client=client, body=Event("py-5", EventType.LIKE, "nothing", actor_id="py"))
+invalid = Event(event_id="py-5", type_=EventType.LIKE, actor_id="py", subject_id="nothing")
+refused = post_events.sync(client=client, body=invalid)
 assert isinstance(refused, EventsProblem) and refused.status == 422, refused
 assert refused.rejected[0].event_id == "py-5", refused
 

@@ -3,7 +3,7 @@
 use crate::answer::Accepted;
 use crate::door::Door;
 use crate::read_token;
-use crate::schema::{Events, EventsProblem, Lines};
+use crate::schema::{BodyCoding, Events, EventsProblem, Lines};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use tally_access::Principal;
 use tally_http::{ApiProblem, peer_of};
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -23,16 +22,6 @@ pub fn router(door: Door) -> OpenApiRouter {
 fn cloud_event() -> Value {
     json!({"specversion": "1.0", "id": "01J9ZQ4N8G", "source": "/app", "type": "like", "subject": "article:7",
         "data": {"actor_id": "u42"}})
-}
-
-/// How a body is compressed.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[allow(dead_code)] // It describes a header.
-pub(crate) enum BodyCoding {
-    Gzip,
-    Zstd,
-    Identity,
 }
 
 /// Sends events.

@@ -28,6 +28,14 @@ pub(crate) fn schemas(types: &EventTypes) -> Map<String, Value> {
         ("CloudEventData", cloud_event_data()),
         ("PageOpened", page_opened()),
         ("EventsProblem", events_problem()),
+        (
+            "BodyCoding",
+            json!({
+                "type": "string",
+                "description": "How a body is compressed.",
+                "enum": ["gzip", "zstd", "identity"],
+            }),
+        ),
     ];
     schemas.map(|(name, schema)| (name.to_owned(), schema)).into_iter().collect()
 }
@@ -247,4 +255,4 @@ macro_rules! named {
     )*};
 }
 
-named!(Events, Lines, PageOpened, EventsProblem);
+named!(BodyCoding, Events, Lines, PageOpened, EventsProblem);

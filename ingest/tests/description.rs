@@ -164,6 +164,19 @@ async fn hold(bed: &Bed, schemas: &Schemas, name: &str, media: &str, documents: 
     assert!(taken > 50 && all - taken > 100, "{name}: {taken} of {all}");
 }
 
+#[test]
+fn every_schema_that_is_named_is_there() {
+    let (bed, schemas) = of_door();
+    let known = bed.description["components"]["schemas"].as_object().unwrap();
+    let text = format!("{} {}", bed.description, Value::from(schemas.0.clone()));
+    let named: Vec<_> =
+        text.split("\"#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        assert!(known.contains_key(name) || schemas.0.contains_key(name), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn exactly_the_events_are_taken_that_the_description_takes() {
     let (bed, schemas) = of_door();
