@@ -109,7 +109,8 @@ fn the_container_starts_with_the_commands_that_are_printed() {
             let all = image.iter().cloned().chain(environment(line));
             site.environment = all.map(|(name, value)| (name, place(value))).collect();
         });
-        assert_eq!(Client(site.listen.clone()).get("/readyz").unwrap().status, 200, "{line}");
+        let client = Client(site.listen.clone());
+        wait_until(line, || client.get("/readyz").is_ok_and(|answer| answer.status == 200).then_some(()));
         assert_eq!(service.terminate().0.code(), Some(0), "{line}");
     }
 }
