@@ -91,8 +91,10 @@ fn sites(services: &Services, dir: &Path) -> Vec<(&'static str, Site)> {
         ("--cache", format!("{}?prefix=embedded:", services.cache_url())),
         state("embedded"),
     ];
+    // Its limits are what an ingest needs Redis for.
+    let limit = ("--limit-actor", "1000000".to_owned());
     vec![
-        site("ingest", "ingest", &[kafka.clone(), redis.clone()]),
+        site("ingest", "ingest", &[kafka.clone(), redis.clone(), limit]),
         site("process", "process", &[kafka.clone(), state("process")]),
         site("sink", "sink", &[kafka.clone(), mariadb.clone(), redis.clone(), state("sink")]),
         site("api", "api", &[kafka.clone(), mariadb.clone(), redis.clone()]),
