@@ -112,6 +112,7 @@ fn a_log_that_is_damaged_or_gone_is_refused_and_a_backup_of_it_is_taken() {
     is_refused("all of it is gone, beside the database", "the database with rows of log ");
     // Nothing was begun in its place.
     assert!(!data.exists());
+    fs::remove_dir_all(&site.state_dir).unwrap();
     fs::rename(&state, &site.state_dir).unwrap();
     fs::copy(backup.join("data.mdb"), &data).unwrap();
     let service = site.start();

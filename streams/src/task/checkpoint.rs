@@ -80,7 +80,8 @@ impl<D: Dataflow> Task<D> {
     pub fn wants_checkpoint(&self, now: Now, bytes_max: usize, age_ms_max: i64) -> bool {
         let TaskCheckpoint { site, fault, changelog_bytes, tried_at_ms, .. } = &self.checkpoint;
         let is_large = *changelog_bytes >= bytes_max && fault.is_none();
-        site.is_some() && (is_large || (*changelog_bytes > 0 && now.since_ms(*tried_at_ms) >= age_ms_max))
+        let is_owed = *changelog_bytes > 0 || fault.is_some();
+        site.is_some() && (is_large || (is_owed && now.since_ms(*tried_at_ms) >= age_ms_max))
     }
 
     /// When the last checkpoint was written or tried, or the task opened, by the monotonic clock.
