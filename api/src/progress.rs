@@ -89,7 +89,7 @@ impl From<Unread> for ApiProblem {
 pub async fn read(api: &Arc<Api>) -> Result<ProgressAnswer, Unread> {
     let asked = api.clone();
     let positions = tokio::task::spawn_blocking(move || positions(&asked)).await??;
-    let stored = api.database.progress_now().await.map_err(Unread::Database)?;
+    let stored = api.database.progress_aside().await.map_err(Unread::Database)?;
     let cached = cached(api).await;
     let partitions = positions.into_iter().enumerate().map(|(partition, (start, end, committed))| {
         let partition = partition as u32;

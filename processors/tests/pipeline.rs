@@ -105,7 +105,7 @@ fn a_rule_by_address_counts_a_network_of_ipv6_once_and_every_spelling_as_one() {
         let topology = Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"));
         let mut driver = TopologyTestDriver::new(topology);
         for (n, ip) in ips.iter().enumerate() {
-            let mut share = event(&format!("e{n}"), "share", &format!("u{n}"), "article:7", NOON);
+            let mut share = event(&format!("e{n}"), "share", "u1", "article:7", NOON);
             share["ip"] = json!(ip);
             pipe(&mut driver, share, NOON + 1);
         }

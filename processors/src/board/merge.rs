@@ -143,18 +143,15 @@ impl MergeProcessor {
         let tops: Vec<_> = (board.partitions.iter())
             .filter_map(|partition| context.store(self.tops).get(partition).map(|top| top.0.clone()))
             .collect();
-        let items = merge(&tops, self.top);
-        // Where nobody was ever on the board there is nothing to say.
-        let digest = (!items.is_empty()).then(|| Digest::of(0, items.iter().copied()));
+        let items = fitted(&merge(&tops, self.top));
+        // Where nobody was ever on the board there is nothing to publish. What is published decides: greater scores than fit
+        // may differ and be written alike.
+        let written = || items.iter().map(|item| (item.subject_id.as_str(), i128::from(item.score)));
+        let digest = (!items.is_empty()).then(|| Digest::of(0, written()));
         if !is_news(context.store(self.sent), &board.sent_key, digest) {
             return None;
         }
-        Some(Ranking {
-            board: board.name.to_string(),
-            items: fitted(&items),
-            as_of_ms: context.clock_ms(),
-            version: context.version(),
-        })
+        Some(Ranking { board: board.name.to_string(), items, as_of_ms: context.clock_ms(), version: context.version() })
     }
 }
 
