@@ -105,18 +105,3 @@ fn tables_that_are_gone_are_made_again_and_filled() {
         assert_eq!(place.all_rows(), expected(42));
     }
 }
-
-#[test]
-fn a_position_outside_of_the_topic_goes_to_its_start() {
-    for place in DatabasePlace::all() {
-        let mut world = World::new();
-        world.history(40);
-        let mut task = world.task(place.target());
-        world.drain(&mut task);
-        place.rows("UPDATE sink_progress SET next_offset = 1000000");
-        world.commits(41, 42);
-        world.drain(&mut task);
-        assert_eq!(world.metric("tally_sink_position_reset_total"), f64::from(ALL_PARTITIONS));
-        assert_eq!(place.all_rows(), expected(42));
-    }
-}
