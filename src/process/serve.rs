@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 /// How long requests in flight may take at the end.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(4);
 /// How long what serves requests may take, with whatever it has to close.
-const FRONT_DEADLINE: Duration = Duration::from_secs(5);
+const FRONT_DEADLINE: Duration = Duration::from_millis(4_500);
 /// How long everything may take at the end; what is not done then is left to whoever comes next. Below the 10 s that
 /// are promised.
-const STOP_DEADLINE: Duration = Duration::from_secs(8);
+const STOP_DEADLINE: Duration = Duration::from_secs(7);
 /// How long connections may then take to close.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(500);
 /// How long after that the process ends whatever still waits: a client of a store or of the log that does not close, on

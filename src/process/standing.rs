@@ -100,7 +100,7 @@ fn report(options: &KafkaOptions, hanging: &Hanging) {
         coordinator_epoch = number(of.map(|open: &OpenTransaction| i64::from(open.coordinator_epoch))),
         unknown_because = described.as_ref().err().map(ToString::to_string),
         describe = command(&format!("describe-producers --topic {topic} --partition {partition}")),
-        find = command(&format!("find-hanging --topic {topic} --partition {partition}")),
+        find = command(&format!("find-hanging --topic {topic} --partition {partition} --max-transaction-timeout 1")),
         abort = command(&format!("abort --topic {topic} --partition {partition} --start-offset {offset}")),
         "a transaction hangs: nobody reads {topic}/{partition} beyond offset {offset}; see \"A transaction left \
          hanging\" in docs/operations.md before you abort it"

@@ -68,11 +68,12 @@ fn host(url: &str) -> &str {
 
 #[test]
 fn a_kafka_that_will_never_let_in_is_told_apart() {
-    let (Some(secure), Some(properties)) = (service("TALLY_TEST_KAFKA_SECURE"), service("TALLY_TEST_KAFKA_PROPERTIES"))
+    let (Some(plain), Some(secure), Some(properties)) =
+        (service("TALLY_TEST_KAFKA"), service("TALLY_TEST_KAFKA_SECURE"), service("TALLY_TEST_KAFKA_PROPERTIES"))
     else {
         return;
     };
-    let mariadb = service("TALLY_TEST_MARIADB");
+    let (mariadb, redis) = (service("TALLY_TEST_MARIADB"), service("TALLY_TEST_REDIS"));
     let dir = stage();
     let good = fs::read_to_string(properties).unwrap();
     let without = |word: &str| {
@@ -85,6 +86,7 @@ fn a_kafka_that_will_never_let_in_is_told_apart() {
         ("mechanism", without("sasl.mechanism") + "sasl.mechanism=SCRAM-SHA-256\n"),
         ("authority", without("ssl.ca.location")),
         ("no-sasl", without("sasl").replace("SASL_SSL", "SSL") + "security.protocol=SSL\n"),
+        ("no-tls", without("ssl.ca.location").replace("SASL_SSL", "SASL_PLAINTEXT")),
     ] {
         fs::write(dir.path().join(name), text).unwrap();
     }
@@ -95,6 +97,8 @@ fn a_kafka_that_will_never_let_in_is_told_apart() {
     };
     let mut cases = vec![
         case(&secure, "", 2, "speaks TLS: name a file with security.protocol=SSL"),
+        case(&secure, "no-tls", 2, "speaks TLS"),
+        case(&plain, "good", 2, "does not speak TLS"),
         case(&secure, "password", 2, "does not accept the login"),
         case(&secure, "user", 2, "does not accept the login"),
         case(&secure, "mechanism", 2, "does not accept the login"),
@@ -103,7 +107,7 @@ fn a_kafka_that_will_never_let_in_is_told_apart() {
         case("host.invalid:9092", "", 1, "the log does not answer"),
         case("127.0.0.1:1", "", 1, "the log does not answer"),
     ];
-    cases.extend(mariadb.iter().map(|url| case(host(url), "", 2, "is no Kafka")));
+    cases.extend(mariadb.iter().chain(&redis).map(|url| case(host(url), "", 2, "is no Kafka")));
     refuse(dir.path(), &cases);
 }
 
@@ -144,6 +148,7 @@ fn a_store_that_will_never_let_in_is_told_apart() {
             case("--database sqlite:new.db --cache", format!("redis://:secret@{cache}"), "see to user and password"),
             case("--database sqlite:new.db --cache", format!("redis://{cache}/99"), "it has no such database"),
             case("--database sqlite:new.db --cache", format!("redis+cluster://{cache}"), "it is no Cluster"),
+            case("--database sqlite:new.db --cache", format!("rediss://{cache}"), "does not speak TLS"),
             case(
                 "--database sqlite:new.db --cache",
                 format!("redis://{database}"),

@@ -4,7 +4,8 @@ use super::address::RedisAddress;
 use super::shards::{RedisTimeouts, connect_once};
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use std::error::Error;
-use std::io;
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +17,29 @@ const TIMEOUTS: RedisTimeouts =
 pub fn reach(address: &RedisAddress) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let Err(error) = runtime.block_on(connect_once(address, TIMEOUTS)) else { return Ok(()) };
+    // What came instead of an answer may be anything.
+    let text: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match todo(&error) {
-        Some(todo) => Err(format!("{address}: {error}: {todo}")),
+        Some(todo) => Err(format!("{address}: {text}: {todo}")),
+        None if address.tls && address.nodes.iter().any(|(host, port)| speaks_plainly(host, *port)) => {
+            Err(format!("{address}: the server does not speak TLS: the scheme without it is `redis`"))
+        }
         None => Ok(()),
     }
+}
+
+/// Whether a server answers a command without TLS: it waits for the end of a line that a handshake does not have.
+fn speaks_plainly(host: &str, port: u16) -> bool {
+    let first = || -> io::Result<u8> {
+        let address = (host, port).to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
+        let mut stream = TcpStream::connect_timeout(&address, TIMEOUTS.connect)?;
+        stream.set_read_timeout(Some(TIMEOUTS.response))?;
+        stream.write_all(b"PING\r\n")?;
+        let mut first = [0];
+        stream.read_exact(&mut first)?;
+        Ok(first[0])
+    };
+    matches!(first(), Ok(b'+' | b'-'))
 }
 
 /// What to do about an error; None where it may go away by itself.

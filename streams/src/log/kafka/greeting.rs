@@ -31,13 +31,36 @@ enum Greeting {
     Other(String),
 }
 
+/// What the options are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    Plain,
+    Sasl,
+    /// With SASL or without: whoever speaks TLS says more only behind it, and then to the client itself.
+    Tls,
+}
+
+impl Expected {
+    fn by(options: &KafkaOptions) -> Self {
+        let protocol = options.properties.iter().rev().find(|(name, _)| name == "security.protocol");
+        match protocol.map(|(_, protocol)| protocol.to_ascii_lowercase()).as_deref() {
+            Some("ssl" | "sasl_ssl") => Self::Tls,
+            Some("sasl_plaintext") => Self::Sasl,
+            _ => Self::Plain,
+        }
+    }
+
+    fn is(self, greeting: &Greeting) -> bool {
+        matches!(
+            (self, greeting),
+            (Self::Plain, Greeting::Plain) | (Self::Sasl, Greeting::Sasl(_)) | (Self::Tls, Greeting::Tls)
+        )
+    }
+}
+
 /// Why the cluster will never be reached with these options; None where it may be, or where nobody answers now.
 pub(super) fn refusal(options: &KafkaOptions) -> Option<String> {
-    let protocol = options.properties.iter().rev().find(|(name, _)| name == "security.protocol");
-    if protocol.is_some_and(|(_, protocol)| !protocol.eq_ignore_ascii_case("plaintext")) {
-        // The client itself says what is wrong with a certificate or a password.
-        return None;
-    }
+    let expected = Expected::by(options);
     let addresses: Vec<String> = options.brokers.split(',').map(|broker| with_port(broker.trim())).collect();
     let (tell, told) = mpsc::channel();
     for address in &addresses {
@@ -53,8 +76,8 @@ pub(super) fn refusal(options: &KafkaOptions) -> Option<String> {
     let mut refusal = None;
     while let Ok((address, greeting)) = told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         match greeting {
-            Ok(Some(Greeting::Plain)) => return None,
-            Ok(Some(greeting)) => refusal = refusal.or(Some(explain(&address, &greeting))),
+            Ok(Some(greeting)) if expected.is(&greeting) => return None,
+            Ok(Some(greeting)) => refusal = refusal.or(Some(explain(&address, &greeting, expected))),
             Ok(None) | Err(_) => {}
         }
     }
@@ -68,9 +91,14 @@ fn with_port(broker: &str) -> String {
     }
 }
 
-fn explain(address: &str, greeting: &Greeting) -> String {
+fn explain(address: &str, greeting: &Greeting, expected: Expected) -> String {
     match greeting {
-        Greeting::Plain => String::new(),
+        Greeting::Plain | Greeting::Sasl(_) if expected == Expected::Tls => {
+            format!("the listener at {address} does not speak TLS: see to security.protocol in the client properties")
+        }
+        Greeting::Plain => {
+            format!("the listener at {address} asks for no SASL: take it out of the client properties")
+        }
         Greeting::Sasl(mechanisms) => format!(
             "the listener at {address} asks for SASL ({}): name a file with security.protocol, sasl.mechanism, \
              sasl.username and sasl.password by --log-properties",
@@ -92,9 +120,10 @@ fn greet(address: &str) -> io::Result<Option<Greeting>> {
     stream.write_all(&handshake())?;
     let mut head = [0; 8];
     let mut count = read_some(&mut stream, &mut head);
-    if count == 0 && matches!(stream.take_error(), Ok(None)) {
-        // A server of lines waits for the end of one; a broker would take this for the next request's length.
-        let _ = stream.write_all(b"\r\n\r\n");
+    if count == 0 {
+        // A server of lines waits for the end of one. A broker takes this for a length that is too great, and leaves.
+        stream = connect(address)?;
+        stream.write_all(b"PING\r\n")?;
         count = read_some(&mut stream, &mut head);
     }
     let said = &head[..count];
@@ -212,10 +241,15 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// What is made of a server that reads something and answers this, again and again.
     fn of(answer: &'static [u8]) -> Option<String> {
+        with("", answer)
+    }
+
+    /// What is made of a server that reads something and answers this, again and again.
+    fn with(properties: &str, answer: &'static [u8]) -> Option<String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let options = KafkaOptions::new(listener.local_addr().unwrap().to_string());
+        let options = options.with_properties(properties).unwrap();
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 let _ = stream.read(&mut [0; 1024]);
@@ -246,6 +280,17 @@ mod tests {
         }
         // It may be starting.
         assert_eq!(of(b""), None);
+        for (protocol, answer, words) in [
+            ("SSL", framed(&[0, 34, 0, 0, 0, 0]), "does not speak TLS"),
+            ("SASL_SSL", framed(&[0, 33, 0, 0, 0, 0]), "does not speak TLS"),
+            ("SASL_PLAINTEXT", framed(&[0, 34, 0, 0, 0, 0]), "asks for no SASL"),
+            ("SASL_PLAINTEXT", &[0x16, 3, 3, 0, 122], "speaks TLS"),
+        ] {
+            let refused = with(&format!("security.protocol={protocol}"), answer).unwrap();
+            assert!(refused.contains(words), "{protocol}: {refused}");
+        }
+        assert_eq!(with("security.protocol=SSL", &[0x16, 3, 3, 0, 122]), None);
+        assert_eq!(with("security.protocol=SASL_PLAINTEXT", framed(&[0, 33, 0, 0, 0, 0])), None);
     }
 
     #[test]
