@@ -19,55 +19,65 @@ enum Death {
     Killed,
 }
 
-/// Every process is in each of these, so that a single service stands for all of whom it is the only one that is dead.
-const TABLE: [(Death, &[&str]); 7] = [
-    (Death::Frozen, &["kafka"]),
-    (Death::Frozen, &["mariadb"]),
-    (Death::Frozen, &["redis"]),
-    (Death::Frozen, &["kafka", "mariadb", "redis"]),
-    (Death::Killed, &["kafka"]),
-    (Death::Killed, &["mariadb", "redis"]),
-    (Death::Killed, &["kafka", "mariadb", "redis"]),
+/// Every process is in each of these, so that a single service stands for all of whom it is the only one that is dead. Each
+/// list has services of its own and ends where Kafka is killed: a broker that is killed may leave a transaction hanging
+/// (docs/operations.md), and nothing gets ready behind it.
+const TABLE: [&[(Death, &[&str])]; 2] = [
+    &[
+        (Death::Frozen, &["kafka"]),
+        (Death::Frozen, &["mariadb"]),
+        (Death::Frozen, &["redis"]),
+        (Death::Frozen, &["kafka", "mariadb", "redis"]),
+        (Death::Killed, &["mariadb", "redis"]),
+        (Death::Killed, &["kafka"]),
+    ],
+    &[(Death::Killed, &["kafka", "mariadb", "redis"])],
 ];
 
 #[test]
 fn every_role_ends_in_time_whatever_is_dead() {
     if services() {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = Scratch::new();
-        let services = Services::start(dir.path());
-        let sites = sites(&services, dir.path());
-        let mut late = Vec::new();
-        for (death, dead) in TABLE {
-            let mut running: Vec<_> = sites.iter().map(|(name, site)| (*name, site.spawn())).collect();
-            running.iter_mut().for_each(|(_, service)| service.wait_until_ready());
-            for (_, site) in &sites {
-                wait_until("everything to be ready", || {
-                    Client(site.listen.clone()).get("/readyz").ok().filter(|answer| answer.status == 200)
-                });
-            }
-            for service in dead {
-                match death {
-                    Death::Frozen => services.pause(service),
-                    Death::Killed => services.kill(service),
-                }
-            }
-            let ends = end(&sites, running);
-            println!("{death:?} {dead:?}: {ends:?}");
-            for (name, code, took) in ends {
-                if code != Some(0) || took >= PROMISED {
-                    late.push(format!("{name} with {dead:?} {death:?} ended with {code:?} after {took:?}"));
-                }
-            }
-            for service in dead {
-                match death {
-                    Death::Frozen => services.resume(service),
-                    Death::Killed => services.start_again(service),
-                }
-            }
-        }
+        let late: Vec<_> = TABLE.iter().flat_map(|rows| late_ends(rows)).collect();
         assert!(late.is_empty(), "{}", late.join("\n"));
     }
+}
+
+/// Those that did not end as promised, row after row with the same services.
+fn late_ends(rows: &[(Death, &[&str])]) -> Vec<String> {
+    let dir = Scratch::new();
+    let services = Services::start(dir.path());
+    let sites = sites(&services, dir.path());
+    let mut late = Vec::new();
+    for (death, dead) in rows {
+        let mut running: Vec<_> = sites.iter().map(|(name, site)| (*name, site.spawn())).collect();
+        running.iter_mut().for_each(|(_, service)| service.wait_until_ready());
+        for (_, site) in &sites {
+            wait_until("everything to be ready", || {
+                Client(site.listen.clone()).get("/readyz").ok().filter(|answer| answer.status == 200)
+            });
+        }
+        for service in *dead {
+            match death {
+                Death::Frozen => services.pause(service),
+                Death::Killed => services.kill(service),
+            }
+        }
+        let ends = end(&sites, running);
+        println!("{death:?} {dead:?}: {ends:?}");
+        for (name, code, took) in ends {
+            if code != Some(0) || took >= PROMISED {
+                late.push(format!("{name} with {dead:?} {death:?} ended with {code:?} after {took:?}"));
+            }
+        }
+        for service in *dead {
+            match death {
+                Death::Frozen => services.resume(service),
+                Death::Killed => services.start_again(service),
+            }
+        }
+    }
+    late
 }
 
 /// Each role, and all of them in one process: on Kafka, and on an embedded log.
