@@ -302,7 +302,7 @@ fn a_database_that_cannot_be_opened_says_why() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", directory.path().display());
     let error = tally_sinks::Database::open(&url, Default::default()).err().unwrap().to_string();
-    assert!(error.contains("unable to open database file"), "{error}");
+    assert!(error.contains("it is a directory: name a file in it"), "{error}");
     for (url, part) in [
         ("mysql://u:secret@127.0.0.1", "it names no database"),
         ("postgres://u:secret@h/db", "use `sqlite:FILE` or `mysql://"),
