@@ -2,6 +2,7 @@
 
 use crate::api::Api;
 use crate::config::{Marks, OutputTopic};
+use crate::database::DatabaseProgress;
 use crate::query::Query;
 use crate::reply::of_moment;
 use crate::roots::applied;
@@ -55,7 +56,7 @@ pub struct PartitionProgress {
 )]
 pub async fn progress(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
     Query::parse(query.as_deref(), &[])?;
-    of_moment(&read(&api).await?)
+    of_moment(&read(&api, api.database.progress_now()).await?)
 }
 
 /// Why nobody can say how far everything has come.
@@ -85,11 +86,14 @@ impl From<Unread> for ApiProblem {
     }
 }
 
-/// How far everything has come now.
-pub async fn read(api: &Arc<Api>) -> Result<ProgressAnswer, Unread> {
+/// How far everything has come now. `stored` reads what the database says, after the log's ends.
+pub async fn read(
+    api: &Arc<Api>,
+    stored: impl Future<Output = Result<Arc<DatabaseProgress>, ApiProblem>>,
+) -> Result<ProgressAnswer, Unread> {
     let asked = api.clone();
     let positions = tokio::task::spawn_blocking(move || positions(&asked)).await??;
-    let stored = api.database.progress_aside().await.map_err(Unread::Database)?;
+    let stored = stored.await.map_err(Unread::Database)?;
     let cached = cached(api).await;
     let partitions = positions.into_iter().enumerate().map(|(partition, (start, end, committed))| {
         let partition = partition as u32;

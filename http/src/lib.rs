@@ -5,6 +5,7 @@
 
 mod bare_answer;
 mod body;
+mod causes;
 mod client_stream;
 mod coding;
 mod connection;
@@ -22,6 +23,7 @@ mod server;
 mod well_formed;
 
 pub use body::{BodyTimeout, read_body};
+pub use causes::causes;
 pub use edge::Edge;
 pub use etag::names_tag;
 pub use files::{OwnPath, PageFiles, PageFilesError};

@@ -294,9 +294,9 @@ impl ReadDatabase {
         self.progress_within(Duration::ZERO).await.map_err(unavailable)
     }
 
-    /// Progress as of now, which is not kept: what is read for an operator or a sample makes no other answer older.
-    pub async fn progress_aside(&self) -> Result<DatabaseProgress, ApiProblem> {
-        self.read_progress(&self.last()).await.map_err(unavailable)
+    /// Progress as of now, which is not kept: a sample makes no other answer older.
+    pub async fn progress_aside(&self) -> Result<Arc<DatabaseProgress>, ApiProblem> {
+        self.read_progress(&self.last()).await.map(Arc::new).map_err(unavailable)
     }
 
     /// Waits until progress satisfies, or the deadline. Whoever waits shares one reader.

@@ -122,7 +122,7 @@ pub fn start(api: &Arc<Api>) {
 /// Takes one sample; false where there is no API any more.
 async fn sample(api: &Weak<Api>) -> bool {
     let Some(api) = api.upgrade() else { return false };
-    let progress = match progress::read(&api).await {
+    let progress = match progress::read(&api, api.database.progress_aside()).await {
         Ok(progress) => Some(progress),
         Err(error) => {
             tracing::debug!("no progress for the history: {error}");

@@ -9,6 +9,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::time::Duration;
+use tally_http::causes;
 
 /// How long a process may take: the console looks every 2 s.
 const PATIENCE: Duration = Duration::from_millis(1_500);
@@ -96,14 +97,6 @@ impl Peer {
             false => Err("is no tally: its /metrics has none of tally's".to_owned()),
         }
     }
-}
-
-/// An error and what it came from: hyper's own text alone says little.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    let mut texts: Vec<String> = chain.map(ToString::to_string).collect();
-    texts.dedup();
-    texts.join(": ")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 use std::time::Duration;
+use tally_http::causes;
 use tally_model::from_object;
 
 /// A door answers within 3 s or says so; more is a network that lost something.
@@ -164,14 +165,6 @@ fn events_uri(to: &str) -> Result<Uri, String> {
         (Some("http"), Some(host), None) if !host.is_empty() => Ok(uri),
         _ => Err(form.to_owned()),
     }
-}
-
-/// An error and what it came from: hyper's own text alone says little.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    let mut texts: Vec<String> = chain.map(ToString::to_string).collect();
-    texts.dedup();
-    texts.join(": ")
 }
 
 #[cfg(test)]
