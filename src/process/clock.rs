@@ -1,10 +1,10 @@
 //! The clocks of a process: judged all the time, and held against the log at the start.
 
 use super::log;
+use super::watch::Watch;
 use crate::commands::{Failure, SiteArgs};
 use prometheus::{IntGauge, Registry};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 use tally_http::Check;
 use tally_processors::Actions;
@@ -37,8 +37,7 @@ pub fn advice(doubt: Doubt) -> String {
 /// Looks at the clocks again and again, and reports.
 pub struct ClockWatch {
     wall: Arc<WallClock>,
-    /// The watch ends with it.
-    _stop: Sender<()>,
+    _watch: Watch,
 }
 
 impl ClockWatch {
@@ -47,28 +46,22 @@ impl ClockWatch {
         let gauge =
             IntGauge::new("tally_clock_in_doubt", "1 while the wall clock is not trusted.").map_err(Failure::no)?;
         registry.register(Box::new(gauge.clone())).map_err(Failure::no)?;
-        let (stop, stopped) = channel();
-        let watched = wall.clone();
-        let watch = move || {
-            let mut doubted = None;
-            loop {
-                let doubt = watched.read().doubt;
-                let kind = doubt.map(|doubt| std::mem::discriminant(&doubt));
-                if doubted != kind {
-                    match doubt {
-                        Some(doubt) => tracing::error!("{}", advice(doubt)),
-                        None => tracing::info!("the wall clock is trusted again"),
-                    }
-                    doubted = kind;
+        let (watched, mut doubted) = (wall.clone(), None);
+        let mut look = move || {
+            let doubt = watched.read().doubt;
+            let kind = doubt.map(|doubt| std::mem::discriminant(&doubt));
+            if doubted != kind {
+                match doubt {
+                    Some(doubt) => tracing::error!("{}", advice(doubt)),
+                    None => tracing::info!("the wall clock is trusted again"),
                 }
-                gauge.set(i64::from(doubt.is_some()));
-                if stopped.recv_timeout(WATCH) != Err(RecvTimeoutError::Timeout) {
-                    return;
-                }
+                doubted = kind;
             }
+            gauge.set(i64::from(doubt.is_some()));
         };
-        std::thread::Builder::new().name("clock-watch".to_owned()).spawn(watch).map_err(Failure::no)?;
-        Ok(Self { wall, _stop: stop })
+        look();
+        let watch = Watch::start("clock-watch", WATCH, look).map_err(Failure::no)?;
+        Ok(Self { wall, _watch: watch })
     }
 
     /// Whether the clock can be trusted.

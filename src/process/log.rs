@@ -1,8 +1,8 @@
 //! The log of a process: opened by its address, and watched.
 
+use super::watch::Watch;
 use crate::commands::{Failure, LogAddress, SiteArgs};
 use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tally_http::Check;
@@ -79,8 +79,7 @@ pub fn failure(args: &SiteArgs, error: LogError) -> Failure {
 /// Asks a log on a network again and again whether it answers.
 pub struct LogWatch {
     heard: Arc<Mutex<Heard>>,
-    /// The watch ends with it.
-    _stop: Sender<()>,
+    _watch: Watch,
 }
 
 /// What was heard of the log.
@@ -95,16 +94,13 @@ impl LogWatch {
     pub fn start(log: Arc<dyn Log>, topic: &Arc<str>, partitions: u32) -> std::io::Result<Self> {
         let heard = Arc::new(Mutex::new(Heard { asked: None, last: Ok(()) }));
         let partitions: Vec<_> = (0..partitions).map(|number| TopicPartition::new(topic.clone(), number)).collect();
-        let (stop, stopped) = channel();
         let told = heard.clone();
-        std::thread::Builder::new().name("log-watch".to_owned()).spawn(move || {
-            while stopped.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) {
-                told.lock().unwrap_or_else(PoisonError::into_inner).asked = Some(Instant::now());
-                let answer = log.ends(&partitions).map(drop);
-                *told.lock().unwrap_or_else(PoisonError::into_inner) = Heard { asked: None, last: answer };
-            }
+        let watch = Watch::start("log-watch", WATCH, move || {
+            told.lock().unwrap_or_else(PoisonError::into_inner).asked = Some(Instant::now());
+            let answer = log.ends(&partitions).map(drop);
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = Heard { asked: None, last: answer };
         })?;
-        Ok(Self { heard, _stop: stop })
+        Ok(Self { heard, _watch: watch })
     }
 
     /// Whether the log answers.

@@ -18,6 +18,7 @@ mod site;
 mod standing;
 mod streaming;
 mod topics;
+mod watch;
 mod who;
 
 pub use roles::Roles;

@@ -4,10 +4,10 @@
 //! former holder left. What stays open all the same hangs: the partition still has it, and nobody else knows of it. Then
 //! the last stable offset stands still below the end of what is written, without any error, until a person ends it.
 
+use super::watch::Watch;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 use tally_streams::log::kafka::{KafkaOptions, OpenTransaction, open_transactions};
 use tally_streams::log::{Log, LogError, TopicPartition, TopicSpec};
@@ -22,7 +22,7 @@ const REPEAT: Duration = Duration::from_secs(300);
 
 /// Looks for such transactions for as long as it lives.
 pub struct StandingWatch {
-    _stop: Sender<()>,
+    _watch: Watch,
 }
 
 impl StandingWatch {
@@ -48,25 +48,22 @@ impl StandingWatch {
             .iter()
             .flat_map(|topic| (0..topic.partitions).map(|number| TopicPartition::new(topic.name.as_str(), number)))
             .collect();
-        let (stop, stopped) = channel();
-        std::thread::Builder::new().name("standing-watch".to_owned()).spawn(move || {
-            let mut standing = Standing::new(options.transaction_timeout + MARGIN);
-            while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                // A log that does not answer is reported by whoever needs the answer.
-                let Ok(found) = look(log.as_ref(), &partitions) else { continue };
-                let changes = standing.observe(&found, Instant::now());
-                for partition in &changes.over {
-                    tracing::info!(topic = %partition.topic, partition = partition.partition, "a hanging transaction is over");
-                }
-                for hanging in &changes.hanging {
-                    report(&options, hanging);
-                }
-                for topic in gauge_labels(&partitions) {
-                    gauge.with_label_values(&[topic]).set(standing.count(topic));
-                }
+        let mut standing = Standing::new(options.transaction_timeout + MARGIN);
+        let watch = Watch::start("standing-watch", LOOK_EVERY, move || {
+            // A log that does not answer is reported by whoever needs the answer.
+            let Ok(found) = look(log.as_ref(), &partitions) else { return };
+            let changes = standing.observe(&found, Instant::now());
+            for partition in &changes.over {
+                tracing::info!(topic = %partition.topic, partition = partition.partition, "a hanging transaction is over");
+            }
+            for hanging in &changes.hanging {
+                report(&options, hanging);
+            }
+            for topic in gauge_labels(&partitions) {
+                gauge.with_label_values(&[topic]).set(standing.count(topic));
             }
         })?;
-        Ok(Self { _stop: stop })
+        Ok(Self { _watch: watch })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Topics that somebody deletes while tally runs: seen, reported, and not ready until they are back.
 
+use super::watch::Watch;
 use std::collections::BTreeMap;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tally_http::Check;
@@ -16,30 +16,26 @@ type Altered = BTreeMap<String, String>;
 /// Looks again and again whether all topics are there.
 pub struct TopicWatch {
     altered: Arc<Mutex<Altered>>,
-    /// The watch ends with it.
-    _stop: Sender<()>,
+    _watch: Watch,
 }
 
 impl TopicWatch {
     /// Watches these topics, which exist.
     pub fn start(log: Arc<dyn Log>, topics: Vec<TopicSpec>) -> std::io::Result<Self> {
         let altered = Arc::new(Mutex::new(Altered::new()));
-        let (stop, stopped) = channel();
         let told = altered.clone();
-        std::thread::Builder::new().name("topic-watch".to_owned()).spawn(move || {
-            let mut before = Altered::new();
-            while stopped.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) {
-                // A log that does not answer is another check's.
-                let Ok(found) = log.altered_topics(&topics) else { continue };
-                let now: Altered = found.into_iter().map(|(topic, found)| (topic, what(found))).collect();
-                // A broker that has just come back may not know a topic for a moment.
-                let twice = now.iter().filter(|(topic, _)| before.contains_key(*topic));
-                let twice = twice.map(|(topic, what)| (topic.clone(), what.clone())).collect();
-                before = now;
-                note(&mut told.lock().unwrap_or_else(PoisonError::into_inner), twice);
-            }
+        let mut before = Altered::new();
+        let watch = Watch::start("topic-watch", WATCH, move || {
+            // A log that does not answer is another check's.
+            let Ok(found) = log.altered_topics(&topics) else { return };
+            let now: Altered = found.into_iter().map(|(topic, found)| (topic, what(found))).collect();
+            // A broker that has just come back may not know a topic for a moment.
+            let twice = now.iter().filter(|(topic, _)| before.contains_key(*topic));
+            let twice = twice.map(|(topic, what)| (topic.clone(), what.clone())).collect();
+            before = now;
+            note(&mut told.lock().unwrap_or_else(PoisonError::into_inner), twice);
         })?;
-        Ok(Self { altered, _stop: stop })
+        Ok(Self { altered, _watch: watch })
     }
 
     /// Whether all of them are there.
