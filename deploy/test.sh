@@ -61,9 +61,8 @@ end() {
     cp "$services_dir"/*.log "$logs/services/" 2>/dev/null || true
   fi
   rm -rf "$services_dir"
-  # The oldest first, by their names.
-  # shellcheck disable=SC2012
-  ls -1d "$all_logs"/*/ | head -n -"$runs_kept" | xargs -r -d '\n' rm -rf
+  # The oldest first, by their names. None is left where this run passed and is the first.
+  find "$all_logs" -mindepth 1 -maxdepth 1 -type d -print0 | sort -z | head -z -n -"$runs_kept" | xargs -r -0 rm -rf || true
   ((code == 0)) || [[ -z $failed ]] || deploy/failures.sh "$logs" "$failed" || true
   exit "$code"
 }
