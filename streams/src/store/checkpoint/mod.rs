@@ -15,6 +15,7 @@ use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, WithTls};
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
 use trust::{DEATHS_MAX, Opening, Trust, set_clean, set_deaths, trust};
 
 /// Address space, not disk: LMDB files grow as they need.
@@ -68,7 +69,13 @@ pub struct Checkpoint {
     meta: Store,
     dir: PathBuf,
     owner: String,
+    /// What its file of deaths gets when this is dropped: a process that lets it go has not died of it. [`SETTLED`] once
+    /// the file has what is true whatever comes.
+    deaths_on_drop: AtomicU8,
 }
+
+/// Whether the task's commit, or damage, has decided what the file of deaths says.
+const SETTLED: u8 = u8::MAX;
 
 /// Where a checkpoint is, and what it must say of itself.
 #[derive(Clone, Debug)]
@@ -108,7 +115,7 @@ impl Checkpoint {
         discard(dir)?;
         std::fs::create_dir_all(dir).map_err(|e| unwritten(dir, &e))?;
         let opening = Opening::begin(dir, 0).map_err(|e| unwritten(dir, &e))?;
-        let checkpoint = Self::map(site, stores)?;
+        let checkpoint = Self::map(site, stores, 0)?;
         opening.end(&site.boot_id).map_err(|e| unwritten(dir, &e))?;
         Ok(checkpoint)
     }
@@ -128,13 +135,13 @@ impl Checkpoint {
         };
         inspect(&dir.join("data.mdb"), &inspection).map_err(|e| StoreError::Checkpoint(e.to_string()))?;
         let opening = Opening::begin(dir, deaths).map_err(|e| unwritten(dir, &e))?;
-        let checkpoint = Self::map(site, stores)?;
+        let checkpoint = Self::map(site, stores, deaths)?;
         let meta = checkpoint.read_meta(&site.owner)?;
         opening.end(&site.boot_id).map_err(|e| unwritten(dir, &e))?;
         Ok((checkpoint, meta))
     }
 
-    fn map(site: &CheckpointSite, stores: &[&str]) -> Result<Self, StoreError> {
+    fn map(site: &CheckpointSite, stores: &[&str], deaths: u8) -> Result<Self, StoreError> {
         let dir = &site.dir;
         let mut options = EnvOpenOptions::new();
         options.map_size(MAP_BYTES).max_dbs(stores.len() as u32 + 1).max_readers(16);
@@ -151,7 +158,8 @@ impl Checkpoint {
         })?;
         let stores = stores.iter().map(|name| create(&env, dir, name)).collect::<Result<_, _>>()?;
         let meta = create(&env, dir, META)?;
-        Ok(Self { env, stores, meta, dir: dir.to_owned(), owner: site.owner.clone() })
+        let (dir, owner) = (dir.to_owned(), site.owner.clone());
+        Ok(Self { env, stores, meta, dir, owner, deaths_on_drop: AtomicU8::new(deaths) })
     }
 
     /// None: nothing was written yet.
@@ -219,13 +227,18 @@ impl Checkpoint {
 
     /// The task has committed: its checkpoint is not what kills it.
     pub fn proven(&self) {
-        // Where it cannot be noted, the checkpoint may be discarded without need.
-        let _ = set_deaths(&self.dir, 0);
+        self.settle(0);
     }
 
     /// Something in it is damaged: the next open discards it.
     pub fn distrust(&self) {
-        let _ = set_deaths(&self.dir, DEATHS_MAX);
+        self.settle(DEATHS_MAX);
+    }
+
+    fn settle(&self, deaths: u8) {
+        self.deaths_on_drop.store(SETTLED, Ordering::Relaxed);
+        // If this write fails, the next open may discard the checkpoint without need.
+        let _ = set_deaths(&self.dir, deaths);
     }
 
     /// Makes it survive a crash of the operating system as well.
@@ -241,6 +254,16 @@ impl Checkpoint {
 
     fn checked<'a>(&self, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], StoreError> {
         unseal(key, value).ok_or_else(|| wrong(&self.dir, &"a value does not match its checksum"))
+    }
+}
+
+impl Drop for Checkpoint {
+    /// Only a death counts as one. A panic may be the checkpoint's fault, so the count stays as it is then.
+    fn drop(&mut self) {
+        let deaths = *self.deaths_on_drop.get_mut();
+        if deaths != SETTLED && !std::thread::panicking() {
+            let _ = set_deaths(&self.dir, deaths);
+        }
     }
 }
 

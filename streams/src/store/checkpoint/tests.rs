@@ -79,15 +79,50 @@ fn it_is_discarded_after_a_crash_of_the_system_unless_it_was_closed() {
 #[test]
 fn it_is_discarded_when_its_task_dies_again_and_again() {
     let dir = tempfile::tempdir().unwrap();
-    let open = || Checkpoint::open(&site(dir.path(), "boot"), &["a", "b"]).unwrap();
-    let (checkpoint, _) = open();
+    let (checkpoint, _) = Checkpoint::open(&site(dir.path(), "boot"), &["a", "b"]).unwrap();
     write(&checkpoint, &[(b"k", b"v")]);
     checkpoint.proven();
     drop(checkpoint);
     for _ in 0..DEATHS_MAX {
+        assert_eq!(dies_with_it_open(dir.path()), "found");
+    }
+    assert_eq!(dies_with_it_open(dir.path()), "nothing");
+}
+
+#[test]
+fn a_task_that_lets_it_go_alive_does_not_count_as_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Checkpoint::open(&site(dir.path(), "boot"), &["a", "b"]).unwrap();
+    let (checkpoint, _) = open();
+    write(&checkpoint, &[(b"k", b"v")]);
+    drop(checkpoint);
+    assert_eq!(dies_with_it_open(dir.path()), "found");
+    // The log does not answer: the task is opened and dropped again and again. That neither adds to the death before nor
+    // takes it back.
+    for _ in 0..=DEATHS_MAX {
         assert_eq!(open().1, Some(META(9)));
     }
+    assert_eq!(dies_with_it_open(dir.path()), "found");
     assert_eq!(open().1, None);
+}
+
+/// Opens the checkpoint in a process that dies with it open; says whether there was one.
+fn dies_with_it_open(dir: &Path) -> &'static str {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "store::checkpoint::tests::dies_with_a_checkpoint_open", "--nocapture"]);
+    let output = child.env("TALLY_TEST_DIES_WITH", dir).output().unwrap();
+    assert!(output.status.code().is_none(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    ["found", "nothing"].into_iter().find(|word| said.contains(&format!("checkpoint: {word}"))).expect("says it")
+}
+
+/// In a process of its own, started by [`dies_with_it_open`].
+#[test]
+fn dies_with_a_checkpoint_open() {
+    let Some(dir) = std::env::var_os("TALLY_TEST_DIES_WITH") else { return };
+    let (_open, meta) = Checkpoint::open(&site(Path::new(&dir), "boot"), &["a", "b"]).unwrap();
+    println!("checkpoint: {}", if meta.is_some() { "found" } else { "nothing" });
+    std::process::abort();
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! ```text
 //! boot     the boot of the machine that wrote it last
 //! clean    is there: it was synced and closed, so that it survives the end of that boot
-//! deaths   a digit: how often in a row the process died before the task's first commit
+//! deaths   a digit: how often in a row the process died before the task's first commit. Counted in advance while the
+//!          checkpoint is open, and taken back when the process lets it go
 //! ```
 //!
 //! All are written in place, so that a full disk does not keep anybody from counting.
