@@ -1,11 +1,11 @@
 //! What the nodes of a topology count: seen from totals, from the door and from the read side.
 
-use crate::board::merge::Merge;
-use crate::count::Count;
+use crate::counting::windows::Emit;
 use crate::item::Actions;
-use crate::toggle::Toggle;
-use crate::unique::Unique;
-use crate::windows::Emit;
+use crate::node::board::merge::Merge;
+use crate::node::count::Count;
+use crate::node::toggle::Toggle;
+use crate::node::unique::Unique;
 use std::collections::BTreeSet;
 use tally_streams::topology::{Blueprint, Topology};
 

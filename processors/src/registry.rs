@@ -1,7 +1,7 @@
 //! The one table of node types.
 
 use crate::item::Actions;
-use crate::{board, count, decode, dedupe, rate_check, toggle, total, unique};
+use crate::node::{board, count, decode, dedupe, rate_check, toggle, total, unique};
 use tally_streams::topology::NodeType;
 
 /// The types of sinks that the binary can make.

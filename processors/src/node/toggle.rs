@@ -7,12 +7,12 @@
 //! With `owner: database` the API's transaction keeps who has switched what on, in a table of its own, and gives each
 //! change a number under the row's lock. Here that number is the order, and nothing is told of reactions.
 
-use crate::board::{Act, CountedMetric};
+use crate::counting::windows::Emit;
 use crate::expression::Expression;
 use crate::item::{Action, Actions, Item};
 use crate::metric::{MetricKind, MetricSpec, OwnedToggle, event_types_of};
 use crate::mistake::Mistake;
-use crate::windows::Emit;
+use crate::node::board::{Act, CountedMetric};
 use serde::Deserialize;
 use std::any::Any;
 use std::sync::Arc;

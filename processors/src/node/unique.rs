@@ -1,9 +1,9 @@
 //! `type: unique`: distinct actors per subject, for all time and in windows. Exact up to 256, then an estimate (see
 //! [`crate::Sketch`]).
 
+use crate::counting::windows::{self, Emit};
 use crate::item::{Actions, Item};
 use crate::metric::{MetricKind, MetricSpec};
-use crate::windows::{self, Emit};
 use serde::Deserialize;
 use std::any::Any;
 use std::sync::Arc;

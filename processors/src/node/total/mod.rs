@@ -2,13 +2,16 @@
 //!
 //! What changed is sent on once per commit: one record with all totals of the subject, one per window that changed.
 
+mod sketch;
 mod windows;
+
+pub use sketch::Sketch;
 
 use crate::item::{Actions, Item};
 use crate::metric::{MetricKind, MetricSpec, metrics_of};
-use crate::sketch::{EXACT_MAX, Sketch};
 use hashbrown::HashMap;
 use serde::Deserialize;
+use sketch::EXACT_MAX;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;

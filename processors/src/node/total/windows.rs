@@ -1,9 +1,9 @@
 //! The windows of a `total` node: sums and sketches, each until its window is closed, and when their values are sent.
 
+use super::sketch::{EXACT_MAX, Sketch};
+use crate::counting::windows::Emit;
 use crate::item::{Actions, Item};
 use crate::metric::{MetricKind, MetricSpec};
-use crate::sketch::{EXACT_MAX, Sketch};
-use crate::windows::Emit;
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl Windows {
         (minute, delta): (i64, i64),
     ) {
         for length_ms in &spec.windows_ms {
-            let start_ms = crate::windows::start_ms(minute * 60_000, *length_ms);
+            let start_ms = crate::counting::windows::start_ms(minute * 60_000, *length_ms);
             let (subject_id, metric) = (subject_id.clone(), metric.clone());
             let window = Window { subject_id, metric, length_ms: *length_ms, start_ms, is_unique: false };
             let key = window.key(self.hash_seed);

@@ -1,11 +1,11 @@
 //! `type: count`: every event of a type counts one, for all time and in windows.
 
-use crate::board::{Act, CountedMetric};
+use crate::counting::windows::{self, Emit};
 use crate::expression::{Expression, FIELDS};
 use crate::item::{Actions, Item};
 use crate::metric::{MetricKind, MetricSpec};
 use crate::mistake::Mistake;
-use crate::windows::{self, Emit};
+use crate::node::board::{Act, CountedMetric};
 use serde::Deserialize;
 use std::any::Any;
 use tally_model::{VerdictKind, check_event_type};

@@ -9,9 +9,11 @@
 //!
 //! An event counts towards its rules only if all of them let it pass at once.
 
-use crate::held::{Held, HeldEvents};
+mod held;
+
 use crate::item::{Action, Actions, Item};
-use crate::toggle::Toggle;
+use crate::node::toggle::Toggle;
+use held::{Held, HeldEvents};
 use serde::Deserialize;
 use std::any::Any;
 use std::borrow::Cow;

@@ -1,0 +1,3 @@
+//! What several of the node types that count share.
+
+pub mod windows;
