@@ -32,6 +32,10 @@ const UNSAFE_ALLOWED: &[&str] = &[
     "streams/src/log/embedded/",
     "streams/src/log/kafka/native/",
 ];
+/// Where nodes and the runtime meet through traits alone.
+const WITHOUT_DOWNCASTS: &[&str] = &["processors/", "streams/src/"];
+/// The one list of values of several types: handles know which is which.
+const TYPED_HANDLES: &str = "streams/src/store/mod.rs";
 /// Suites of tests that are part of a crate, because every engine of the log has to pass them.
 const TEST_SUITES: &[&str] = &["streams/src/log/contract/"];
 /// How many lines above an `unsafe` block its reason may begin.
@@ -342,6 +346,19 @@ fn unsafe_code_stands_where_it_may_and_says_why_it_is_sound() {
         }
     }
     offenders.check("Code that the compiler does not check:");
+}
+
+#[test]
+fn nodes_publish_facts_instead_of_being_downcast() {
+    let casts = [concat!("down", "cast"), concat!("as_", "any")];
+    let mut offenders = Offenders::default();
+    let sources = rust_sources().filter(|source| WITHOUT_DOWNCASTS.iter().any(|path| source.path.starts_with(path)));
+    for source in sources.filter(|source| source.path != TYPED_HANDLES) {
+        for (number, line) in source.lines().filter(|(_, line)| casts.iter().any(|cast| code(line).contains(cast))) {
+            offenders.add(&source.path, number, line.trim());
+        }
+    }
+    offenders.check("Ask `facts()`, or a method of the trait, what a node is:");
 }
 
 #[test]

@@ -4,16 +4,19 @@
 //! crashes happen in between.
 
 mod counting;
+mod dataflow;
 mod expression;
+mod facts;
 mod hop;
 mod item;
-mod metric;
 mod mistake;
 mod node;
 mod registry;
+mod summary;
 
-pub use counting::windows::Emit;
-pub use item::{Action, Actions, Item};
-pub use metric::{MetricKind, MetricSpec, OwnedToggle, boards, event_types, metrics, owned_toggle, switches};
+pub use dataflow::Actions;
+pub use facts::{Emit, Groups, MetricKind, MetricSpec, MetricWant, NodeFacts, ToggleFacts};
+pub use item::{Action, Item};
 pub use node::total::Sketch;
 pub use registry::{REGISTRY, SINK_TYPES};
+pub use summary::{OwnedToggle, event_types, metrics, owned_toggle, switches};

@@ -163,7 +163,7 @@ fn boards(topology: &Topology<Actions>) -> Vec<String> {
     let writers = writers(topology, RANKINGS);
     let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
     let nodes = nodes.filter(|node| writers.iter().any(|writer| **writer == *node.name));
-    nodes.flat_map(|node| tally_processors::boards(node.blueprint.as_ref())).collect()
+    nodes.flat_map(|node| node.facts.boards.iter().cloned()).collect()
 }
 
 /// The nodes that write to topics of this value, in the order of the file: of reactions, what the rows carry as their

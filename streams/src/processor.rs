@@ -13,6 +13,13 @@ pub trait Dataflow: Sized + 'static {
     type Value: Clone + fmt::Debug;
     /// Values on their way through one repartition topic, combined until the commit.
     type Hop: Hop<Self::Value>;
+    /// What a node publishes about itself to the other nodes and to the application: all that they know of it.
+    type Facts: Default + Send + Sync;
+
+    /// The types of records that a node with these facts takes from outside: those that `cloud_event_types` may map to.
+    fn types_from_outside(_facts: &Self::Facts) -> Vec<String> {
+        Vec::new()
+    }
 
     /// The edge type of a value.
     fn edge_type(value: &Self::Value) -> usize;

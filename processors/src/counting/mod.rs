@@ -1,3 +1,4 @@
 //! What several of the node types that count share.
 
+pub mod counted_metric;
 pub mod windows;

@@ -1,28 +1,19 @@
 //! Windows of time that metrics are counted in: what their nodes say about them.
 
-use serde::Deserialize;
+use crate::facts::Emit;
 use tally_streams::topology::{ConfigDuration, ParamError};
 
+/// Changes are counted by the minute.
+pub const MINUTE_MS: i64 = 60_000;
 /// Windows are whole minutes, at most 31 days.
 const WINDOW_MS_MAX: i64 = 31 * 86_400_000;
-
-/// When the value of a window is sent on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Emit {
-    /// Whenever it has changed, at most once per commit.
-    #[default]
-    OnUpdate,
-    /// Once: when the clock has passed the end of the window and its grace, so that nothing can change it any more.
-    OnClose,
-}
 
 /// The lengths of windows in ms. What is wrong with them, or with `emit`, goes to `errors`.
 pub fn lengths_ms(windows: &[ConfigDuration], emit: Option<Emit>, errors: &mut Vec<ParamError>) -> Vec<i64> {
     let mut lengths: Vec<i64> = Vec::new();
     for (i, window) in windows.iter().enumerate() {
         let window_ms = i64::try_from(window.0.as_millis()).unwrap_or(i64::MAX);
-        if window_ms % 60_000 != 0 || !(60_000..=WINDOW_MS_MAX).contains(&window_ms) {
+        if window_ms % MINUTE_MS != 0 || !(MINUTE_MS..=WINDOW_MS_MAX).contains(&window_ms) {
             errors.push(ParamError::new(format!("windows[{i}]"), "must be whole minutes, from 1m to 31d"));
         } else if lengths.contains(&window_ms) {
             errors.push(ParamError::new(format!("windows[{i}]"), "is named twice"));

@@ -1,16 +1,28 @@
 //! `type: count`: every event of a type counts one, for all time and in windows.
 
-use crate::counting::windows::{self, Emit};
+use crate::counting::counted_metric::{Act, CountedMetric};
+use crate::counting::windows;
+use crate::dataflow::Actions;
 use crate::expression::{Expression, FIELDS};
-use crate::item::{Actions, Item};
-use crate::metric::{MetricKind, MetricSpec};
+use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts};
+use crate::item::Item;
 use crate::mistake::Mistake;
-use crate::node::board::{Act, CountedMetric};
 use serde::Deserialize;
-use std::any::Any;
 use tally_model::{VerdictKind, check_event_type};
 use tally_streams::processor::{Context, Processor, Reject};
-use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, ParamError, Params, StoreSpec};
+use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, ParamError, Params, Parsed, StoreSpec};
+
+/// The node type.
+pub const NODE_TYPE: NodeType<Actions> = NodeType {
+    name: "count",
+    about: "every event of a type counts one",
+    input: "event",
+    outputs: &["change", "verdict"],
+    key: None,
+    partitions: None,
+    then: None,
+    parse,
+};
 
 /// The parameters.
 #[derive(Debug, Deserialize)]
@@ -38,8 +50,7 @@ pub struct Count {
     emit: Emit,
 }
 
-/// For the registry.
-pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
+fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     let CountParams { event, condition, windows, emit } = params.parse()?;
     let mut errors = Vec::new();
     if let Err(rule) = check_event_type(&event) {
@@ -58,20 +69,11 @@ pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>,
     }
 }
 
-impl Count {
-    pub(crate) fn metric(&self) -> MetricSpec {
-        let (name, windows_ms) = (self.node.clone(), self.windows_ms.clone());
-        MetricSpec { name, kind: MetricKind::Sum, windows_ms, emit: self.emit }
-    }
-
-    pub(crate) fn event_type(&self) -> String {
-        self.event.clone()
-    }
-}
-
 impl Blueprint<Actions> for Count {
-    fn types_from_outside(&self) -> Vec<String> {
-        vec![self.event_type()]
+    fn facts(&self) -> NodeFacts {
+        let (name, windows_ms) = (self.node.clone(), self.windows_ms.clone());
+        let metric = MetricSpec { name, kind: MetricKind::Sum, windows_ms, emit: self.emit };
+        NodeFacts { metrics: vec![metric], event_types: vec![self.event.clone()], ..NodeFacts::default() }
     }
 
     fn stores(&self) -> Vec<StoreSpec> {
@@ -86,10 +88,6 @@ impl Blueprint<Actions> for Count {
             condition: self.condition.clone(),
             late_after_ms: site.settings.late_after.as_millis() as i64,
         })
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

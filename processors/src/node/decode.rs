@@ -1,17 +1,28 @@
 //! `type: decode`: raw records become events. What is no valid event, or sits under the wrong key or partition, is
 //! rejected with its reason.
 
-use crate::item::{Action, Actions, Item, verdict};
-use crate::metric::{event_types_of, owned_types_of};
+use crate::dataflow::Actions;
+use crate::item::{Action, Item, verdict};
 use crate::mistake::Mistake;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use std::any::Any;
 use std::collections::BTreeSet;
 use tally_model::{Event, EventError, EventFields, MAC_HEADER, SEQ_HEADER, SequenceKey, UnknownFields, VerdictKind};
 use tally_streams::log::{Record, partition_of};
 use tally_streams::processor::{Context, Processor, Reject};
-use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
+use tally_streams::topology::{Blueprint, BuildSite, NodeType, Params, Parsed, StoreSpec};
+
+/// The node type.
+pub const NODE_TYPE: NodeType<Actions> = NodeType {
+    name: "decode",
+    about: "raw records become events; what is no valid event becomes a dead letter",
+    input: "raw",
+    outputs: &["event", "verdict"],
+    key: None,
+    partitions: None,
+    then: None,
+    parse,
+};
 
 /// No parameters.
 #[derive(Debug, Deserialize)]
@@ -23,8 +34,7 @@ pub struct Decode {
     node: String,
 }
 
-/// For the registry.
-pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
+fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     params.parse::<DecodeParams>()?;
     Ok(Box::new(Decode { node: node.to_owned() }))
 }
@@ -35,14 +45,10 @@ impl Blueprint<Actions> for Decode {
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
-        let event_types = site.nodes.iter().flat_map(|(_, blueprint)| event_types_of(*blueprint)).collect();
-        let owned_types = site.nodes.iter().flat_map(|(_, blueprint)| owned_types_of(*blueprint)).collect();
+        let event_types = site.nodes.iter().flat_map(|(_, facts)| &facts.event_types).cloned().collect();
+        let owned_types = site.nodes.iter().flat_map(|(_, facts)| facts.owned_types()).cloned().collect();
         let sequence_key = SequenceKey(site.secret);
         Box::new(DecodeProcessor { node: self.node.clone(), event_types, owned_types, sequence_key })
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

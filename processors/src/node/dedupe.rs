@@ -4,13 +4,25 @@
 //! for ever. What comes more than `late_after` after its time gets the verdict `late`; a repeat gets `duplicate`.
 //! Events with a number of the database pass: their toggle knows repeats by it.
 
-use crate::item::{Actions, Item};
+use crate::dataflow::Actions;
+use crate::item::Item;
 use serde::Deserialize;
-use std::any::Any;
 use tally_model::VerdictKind;
 use tally_streams::processor::{Context, Forgotten, Origin, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::store::{Hash128, StoreHandle, WindowStore};
-use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
+use tally_streams::topology::{Blueprint, BuildSite, NodeType, Params, Parsed, StoreSpec};
+
+/// The node type.
+pub const NODE_TYPE: NodeType<Actions> = NodeType {
+    name: "dedupe",
+    about: "an event counts once; late ones not at all",
+    input: "event",
+    outputs: &["event", "verdict"],
+    key: None,
+    partitions: None,
+    then: None,
+    parse,
+};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -27,8 +39,7 @@ pub struct Dedupe {
     node: String,
 }
 
-/// For the registry.
-pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
+fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     params.parse::<DedupeParams>()?;
     Ok(Box::new(Dedupe { node: node.to_owned() }))
 }
@@ -51,10 +62,6 @@ impl Blueprint<Actions> for Dedupe {
             late_after_ms: site.settings.late_after.as_millis() as i64,
             hash_seed: site.hash_seed,
         })
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

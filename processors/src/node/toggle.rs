@@ -7,19 +7,30 @@
 //! With `owner: database` the API's transaction keeps who has switched what on, in a table of its own, and gives each
 //! change a number under the row's lock. Here that number is the order, and nothing is told of reactions.
 
-use crate::counting::windows::Emit;
+use crate::counting::counted_metric::{Act, CountedMetric};
+use crate::dataflow::Actions;
 use crate::expression::Expression;
-use crate::item::{Action, Actions, Item};
-use crate::metric::{MetricKind, MetricSpec, OwnedToggle, event_types_of};
+use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts, ToggleFacts};
+use crate::item::{Action, Item};
 use crate::mistake::Mistake;
-use crate::node::board::{Act, CountedMetric};
 use serde::Deserialize;
-use std::any::Any;
 use std::sync::Arc;
 use tally_model::{Reaction, VerdictKind, check_event_type, check_subject_id};
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::store::{Hash128, KeyValueStore, StoreHandle, StoreValue};
-use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
+use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StoreSpec};
+
+/// The node type.
+pub const NODE_TYPE: NodeType<Actions> = NodeType {
+    name: "toggle",
+    about: "like and unlike: the latest effective time wins, only a change counts",
+    input: "event",
+    outputs: &["change", "reaction", "verdict"],
+    key: None,
+    partitions: None,
+    then: None,
+    parse,
+};
 
 /// What a subject expression may name: what `on` and `off` share, so that both find the same subject.
 const SUBJECT_FIELDS: &[&str] = &["actor_id", "subject_id"];
@@ -77,8 +88,7 @@ struct Counted {
     subject: Option<Expression>,
 }
 
-/// For the registry.
-pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
+fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     let ToggleParams { on, off, counts, owner } = params.parse()?;
     let mut errors = Vec::new();
     for (path, event_type) in [("on", &on), ("off", &off)] {
@@ -122,38 +132,26 @@ pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>,
 }
 
 impl Toggle {
-    pub(crate) fn metrics(&self) -> Vec<MetricSpec> {
+    fn is_owned(&self) -> bool {
+        self.owner == Some(Owner::Database)
+    }
+}
+
+impl Blueprint<Actions> for Toggle {
+    fn facts(&self) -> NodeFacts {
         let metric = |counted: &Counted| MetricSpec {
             name: counted.metric.to_string(),
             kind: MetricKind::Sum,
             windows_ms: Vec::new(),
             emit: Emit::default(),
         };
-        self.counts.iter().map(metric).collect()
-    }
-
-    pub(crate) fn event_types(&self) -> Vec<String> {
-        vec![self.on.clone(), self.off.clone()]
-    }
-
-    pub(crate) fn takes(&self, event_type: &str) -> bool {
-        self.on == event_type || self.off == event_type
-    }
-
-    pub(crate) fn is_owned(&self) -> bool {
-        self.owner == Some(Owner::Database)
-    }
-
-    pub(crate) fn owned(&self) -> Option<OwnedToggle> {
-        let owned = || OwnedToggle { metric: self.node.clone(), on: self.on.clone(), off: self.off.clone() };
-        self.is_owned().then(owned)
-    }
-}
-
-impl Blueprint<Actions> for Toggle {
-    fn types_from_outside(&self) -> Vec<String> {
-        // What the database owns comes from the API's transaction alone.
-        if self.is_owned() { Vec::new() } else { self.event_types() }
+        let (on, off) = (self.on.clone(), self.off.clone());
+        NodeFacts {
+            metrics: self.counts.iter().map(metric).collect(),
+            event_types: vec![on.clone(), off.clone()],
+            toggle: Some(ToggleFacts { on, off, owned: self.is_owned() }),
+            ..NodeFacts::default()
+        }
     }
 
     fn stores(&self) -> Vec<StoreSpec> {
@@ -170,9 +168,8 @@ impl Blueprint<Actions> for Toggle {
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
         let others = site.nodes.iter().filter(|(name, _)| self.is_owned() && *name != self.node);
         let errors = others.flat_map(|(name, other)| {
-            let taken = event_types_of(*other);
-            let paths =
-                [("on", &self.on), ("off", &self.off)].into_iter().filter(move |(_, kind)| taken.contains(kind));
+            let paths = [("on", &self.on), ("off", &self.off)].into_iter();
+            let paths = paths.filter(move |(_, kind)| other.event_types.contains(kind));
             // The relay may write an event twice, and only this node can tell.
             paths.map(move |(path, kind)| ParamError::new(path, format!("`{kind}` is taken by `{name}` as well")))
         });
@@ -191,10 +188,6 @@ impl Blueprint<Actions> for Toggle {
             hash_seed: site.hash_seed,
             late_after_ms: site.settings.late_after.as_millis() as i64,
         })
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

@@ -1,16 +1,28 @@
 //! `type: unique`: distinct actors per subject, for all time and in windows. Exact up to 256, then an estimate (see
 //! [`crate::Sketch`]).
 
-use crate::counting::windows::{self, Emit};
-use crate::item::{Actions, Item};
-use crate::metric::{MetricKind, MetricSpec};
+use crate::counting::windows;
+use crate::dataflow::Actions;
+use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts};
+use crate::item::Item;
 use serde::Deserialize;
-use std::any::Any;
 use std::sync::Arc;
 use tally_model::{Change, ChangeBody, check_event_type};
 use tally_streams::processor::{Context, Processor, Reject};
-use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, ParamError, Params, StoreSpec};
+use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, ParamError, Params, Parsed, StoreSpec};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// The node type.
+pub const NODE_TYPE: NodeType<Actions> = NodeType {
+    name: "unique",
+    about: "distinct actors per subject",
+    input: "event",
+    outputs: &["change"],
+    key: None,
+    partitions: None,
+    then: None,
+    parse,
+};
 
 /// The parameters.
 #[derive(Debug, Deserialize)]
@@ -44,8 +56,7 @@ pub struct Unique {
     emit: Emit,
 }
 
-/// For the registry.
-pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
+fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     let UniqueParams { event, by: VisitorField::ActorId, windows, emit } = params.parse()?;
     let mut errors = Vec::new();
     if let Err(rule) = check_event_type(&event) {
@@ -59,20 +70,11 @@ pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>,
     }
 }
 
-impl Unique {
-    pub(crate) fn metric(&self) -> MetricSpec {
-        let (name, windows_ms) = (self.node.clone(), self.windows_ms.clone());
-        MetricSpec { name, kind: MetricKind::Unique, windows_ms, emit: self.emit }
-    }
-
-    pub(crate) fn event_type(&self) -> String {
-        self.event.clone()
-    }
-}
-
 impl Blueprint<Actions> for Unique {
-    fn types_from_outside(&self) -> Vec<String> {
-        vec![self.event_type()]
+    fn facts(&self) -> NodeFacts {
+        let (name, windows_ms) = (self.node.clone(), self.windows_ms.clone());
+        let metric = MetricSpec { name, kind: MetricKind::Unique, windows_ms, emit: self.emit };
+        NodeFacts { metrics: vec![metric], event_types: vec![self.event.clone()], ..NodeFacts::default() }
     }
 
     fn stores(&self) -> Vec<StoreSpec> {
@@ -87,10 +89,6 @@ impl Blueprint<Actions> for Unique {
             hash_seed: site.hash_seed,
             late_after_ms: site.settings.late_after.as_millis() as i64,
         })
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

@@ -7,7 +7,6 @@ use super::codec::{StoreKey, StoreValue};
 use super::key_value::corrupt;
 use super::{StateStore, StoreError};
 use hashbrown::HashMap;
-use std::any::Any;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -243,10 +242,6 @@ impl<K: StoreKey, A: Accumulator> StateStore for AccumulatorStore<K, A> {
 
     fn len(&self) -> usize {
         self.map.len()
-    }
-
-    fn as_any_mut(&mut self) -> &mut dyn Any {
-        self
     }
 }
 

@@ -8,7 +8,6 @@ use super::checkpoint::{Checkpoint, CheckpointWriter};
 use super::codec::{StoreKey, StoreValue};
 use super::key_value::KeyValueStore;
 use super::{StateStore, StoreError};
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -128,10 +127,6 @@ impl<K: StoreKey + Ord, V: StoreValue> StateStore for DueStore<K, V> {
 
     fn len(&self) -> usize {
         self.values.len()
-    }
-
-    fn as_any_mut(&mut self) -> &mut dyn Any {
-        self
     }
 }
 

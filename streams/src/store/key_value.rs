@@ -5,7 +5,6 @@ use super::checkpoint::{Checkpoint, CheckpointWriter};
 use super::codec::{StoreKey, StoreValue};
 use super::table::Table;
 use super::{StateStore, StoreError};
-use std::any::Any;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -186,9 +185,5 @@ impl<K: StoreKey, V: StoreValue> StateStore for KeyValueStore<K, V> {
 
     fn len(&self) -> usize {
         self.table.len()
-    }
-
-    fn as_any_mut(&mut self) -> &mut dyn Any {
-        self
     }
 }

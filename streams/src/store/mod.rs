@@ -82,8 +82,6 @@ pub trait StateStore: Any + Send {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// For [`Stores::get`].
-    fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
 /// Where a store of type `S` stands among its task's.
@@ -123,7 +121,10 @@ impl Stores {
     /// When the handle was made for a store that its node type did not declare, or for another type of store: a
     /// mistake in the node type, which its first test meets.
     pub fn get<S: StateStore>(&mut self, handle: StoreHandle<S>) -> &mut S {
-        let store = self.stores.get_mut(handle.index).and_then(|store| store.as_any_mut().downcast_mut());
+        let store = self.stores.get_mut(handle.index).and_then(|store| {
+            let store: &mut dyn Any = store.as_mut();
+            store.downcast_mut()
+        });
         store.expect("a processor uses only stores that its blueprint declares, with their types")
     }
 

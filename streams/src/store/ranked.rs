@@ -11,7 +11,6 @@ use super::key_value::{StorePlace, corrupt};
 use super::order::{Order, Standing};
 use super::table::Table;
 use super::{StateStore, StoreError};
-use std::any::Any;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -246,10 +245,6 @@ impl<K: RankedKey, V: Ranked> StateStore for RankedStore<K, V> {
 
     fn len(&self) -> usize {
         self.table.len()
-    }
-
-    fn as_any_mut(&mut self) -> &mut dyn Any {
-        self
     }
 }
 

@@ -6,7 +6,6 @@ use super::codec::{StoreKey, StoreValue};
 use super::key_value::corrupt;
 use super::table::Table;
 use super::{StateStore, StoreError};
-use std::any::Any;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -260,9 +259,5 @@ impl<K: StoreKey, V: StoreValue, const SEGMENT_MS: i64> StateStore for WindowSto
 
     fn len(&self) -> usize {
         self.table.len()
-    }
-
-    fn as_any_mut(&mut self) -> &mut dyn Any {
-        self
     }
 }

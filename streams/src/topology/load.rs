@@ -9,8 +9,7 @@ use super::report::Report;
 use super::routing::{Router, Routing, partitions_of, root_partitions};
 use super::sections::{Declared, Sections};
 use super::{
-    Blueprint, BuildSite, Diagnostics, Node, NodeType, Output, Sink, StoreSpec, Subtopology, Topic, Topology,
-    suggestion,
+    BuildSite, Diagnostics, Node, NodeType, Output, Sink, StoreSpec, Subtopology, Topic, Topology, suggestion,
 };
 use crate::log::TopicSpec;
 use crate::processor::Dataflow;
@@ -80,9 +79,8 @@ fn check_sinks<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>)
 
 /// What nodes take is known only where all of them could be read.
 fn check_aliases<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>) {
-    let blueprints: Option<Vec<_>> = sections.nodes.iter().map(|node| node.blueprint.as_deref()).collect();
-    if let Some(blueprints) = blueprints.filter(|_| sections.complete) {
-        let known = blueprints.into_iter().flat_map(Blueprint::types_from_outside).collect();
+    if sections.complete && sections.nodes.iter().all(|node| node.blueprint.is_some()) {
+        let known = sections.nodes.iter().flat_map(|node| D::types_from_outside(&node.facts)).collect();
         alias_section::check(&sections.aliases, &known, report);
     }
 }
@@ -98,8 +96,7 @@ fn stores<D: Dataflow>(
     let mut stores: BTreeMap<String, (StoreSpec, &str)> = BTreeMap::new();
     for at in cut.parts[part].nodes.iter().copied() {
         let node = &sections.nodes[at];
-        let inputs = graph.nodes_read(at).iter().filter_map(|read| sections.nodes[*read].blueprint.as_deref());
-        let inputs: Vec<_> = inputs.collect();
+        let inputs: Vec<_> = graph.nodes_read(at).iter().map(|read| &sections.nodes[*read].facts).collect();
         for store in node.blueprint.iter().flat_map(|blueprint| blueprint.stores_behind(&inputs)) {
             if let Some((_, other)) = stores.get(&store.name) {
                 let message = format!("nodes `{other}` and `{}` both have a store `{}`", node.name.text, store.name);
@@ -121,23 +118,21 @@ fn check_blueprints<D: Dataflow>(
     stores: &[Vec<StoreSpec>],
     report: &mut Report<'_>,
 ) {
-    let blueprint = |node: usize| {
-        let section = &sections.nodes[node];
-        Some((section.name.text.as_str(), section.blueprint.as_deref()?))
-    };
     let in_flow: Vec<usize> = cut.parts.iter().flat_map(|part| part.nodes.iter().copied()).collect();
-    let all: Option<Vec<(&str, &dyn Blueprint<D>)>> = in_flow.iter().map(|node| blueprint(*node)).collect();
-    let Some(all) = all.filter(|all| all.len() == sections.nodes.len()) else { return };
-    for ((node, (name, own)), home) in in_flow.iter().zip(&all).zip(in_flow.iter().map(|node| cut.homes[*node])) {
-        let stores_here = home.map_or(&[][..], |home| &stores[home]);
-        let inputs: Vec<_> = graph.nodes_read(*node).iter().filter_map(|read| blueprint(*read)).collect();
-        let behind: Vec<_> = inputs.iter().map(|(_, input)| *input).collect();
-        let handles = own.stores_behind(&behind).into_iter().filter_map(|store| {
+    let blueprints: Option<Vec<_>> = in_flow.iter().map(|node| sections.nodes[*node].blueprint.as_deref()).collect();
+    let Some(blueprints) = blueprints.filter(|all| all.len() == sections.nodes.len()) else { return };
+    let published = |node: &usize| (sections.nodes[*node].name.text.as_str(), &sections.nodes[*node].facts);
+    let all: Vec<_> = in_flow.iter().map(published).collect();
+    for (node, blueprint) in in_flow.iter().zip(blueprints) {
+        let stores_here = cut.homes[*node].map_or(&[][..], |home| &stores[home]);
+        let inputs: Vec<_> = graph.nodes_read(*node).iter().map(published).collect();
+        let behind: Vec<_> = inputs.iter().map(|(_, facts)| *facts).collect();
+        let handles = blueprint.stores_behind(&behind).into_iter().filter_map(|store| {
             let at = stores_here.iter().position(|other| other.name == store.name)?;
             Some((store.name, at))
         });
         let site = BuildSite {
-            node: name,
+            node: &sections.nodes[*node].name.text,
             settings: &sections.settings,
             inputs,
             nodes: all.clone(),
@@ -147,7 +142,7 @@ fn check_blueprints<D: Dataflow>(
             hash_seed: 0,
             secret: [0; 32],
         };
-        if let Err(errors) = own.check(&site) {
+        if let Err(errors) = blueprint.check(&site) {
             sections.nodes[*node].report_params(errors, report);
         }
     }
@@ -186,6 +181,7 @@ fn assemble<D: Dataflow>(
                 implied: section.implied_by.is_some(),
                 input: node_type.input,
                 blueprint: section.blueprint?,
+                facts: section.facts,
                 from: section.from?.into_iter().map(|name| in_log(name.text)).collect(),
                 routes,
                 on_error: section.on_error,

@@ -37,7 +37,6 @@ pub use suggestion::help as suggest;
 use crate::log::TopicSpec;
 use crate::processor::{Dataflow, Processor};
 use crate::store::{StateStore, StoreHandle};
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,18 +70,18 @@ pub type Parsed<D> = Result<Box<dyn Blueprint<D>>, Vec<ParamError>>;
 pub trait Blueprint<D: Dataflow>: Send + Sync {
     /// The stores that its processors need.
     fn stores(&self) -> Vec<StoreSpec>;
-    /// Those that it needs behind these nodes, where they have a say; [`Blueprint::stores`] otherwise. What no input asks
-    /// for must not be there: a new store is something that has to be accepted.
-    fn stores_behind(&self, _inputs: &[&dyn Blueprint<D>]) -> Vec<StoreSpec> {
+    /// Those that it needs behind nodes with these facts, where they have a say; [`Blueprint::stores`] otherwise. What no
+    /// input asks for must not be there: a new store is something that has to be accepted.
+    fn stores_behind(&self, _inputs: &[&D::Facts]) -> Vec<StoreSpec> {
         self.stores()
+    }
+    /// What other nodes and the application need to know of this node.
+    fn facts(&self) -> D::Facts {
+        D::Facts::default()
     }
     /// Checks that need the rest of the graph. An error's path is empty or within the node's parameters.
     fn check(&self, _site: &BuildSite<'_, D>) -> Result<(), Vec<ParamError>> {
         Ok(())
-    }
-    /// The types of records that it takes and that may come from outside.
-    fn types_from_outside(&self) -> Vec<String> {
-        Vec::new()
     }
     /// The windows of its stores that other nodes decide, by store; part of the fingerprint beside [`StoreSpec::windows`].
     fn store_windows(&self, _site: &BuildSite<'_, D>) -> BTreeMap<String, Vec<String>> {
@@ -90,8 +89,6 @@ pub trait Blueprint<D: Dataflow>: Send + Sync {
     }
     /// Makes the processor of one task.
     fn build(&self, site: &BuildSite<'_, D>) -> Box<dyn Processor<D>>;
-    /// For blueprints that look at each other, and for the application.
-    fn as_any(&self) -> &dyn Any;
 }
 
 /// What a store is. Name (unique within the subtopology, `<node>` or `<node>-<what>`), kind, schema version and windows
@@ -116,10 +113,10 @@ pub struct BuildSite<'a, D: Dataflow> {
     pub node: &'a str,
     /// The application's settings.
     pub settings: &'a Settings,
-    /// The nodes named in `from`, in that order.
-    pub inputs: Vec<(&'a str, &'a dyn Blueprint<D>)>,
-    /// All nodes of the topology, in the order records flow.
-    pub nodes: Vec<(&'a str, &'a dyn Blueprint<D>)>,
+    /// Name and facts of the nodes named in `from`, in that order.
+    pub inputs: Vec<(&'a str, &'a D::Facts)>,
+    /// Name and facts of all nodes of the topology, in the order records flow.
+    pub nodes: Vec<(&'a str, &'a D::Facts)>,
     /// Where this node's stores stand among the task's, by name.
     pub stores: BTreeMap<String, usize>,
     /// How many tasks write what this node's subtopology reads; 0 for the root's.
@@ -182,16 +179,19 @@ pub struct Topology<D: Dataflow> {
 }
 
 impl<D: Dataflow> Topology<D> {
+    /// Name and facts of every node, in the order records flow.
+    pub fn facts(&self) -> impl Iterator<Item = (&str, &D::Facts)> {
+        let nodes = self.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
+        nodes.map(|node| (&*node.name, &node.facts))
+    }
+
     /// What the blueprint of a node can see; without a secret, which is a matter of running.
     pub fn build_site<'a>(&'a self, subtopology: &'a Subtopology<D>, node: usize, hash_seed: u64) -> BuildSite<'a, D> {
         let this = &subtopology.nodes[node];
-        let all = || self.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
-        let inputs = this.from.iter().filter_map(|name| {
-            let node = all().find(|node| *node.name == **name)?;
-            Some((name.as_str(), node.blueprint.as_ref()))
-        });
-        let inputs: Vec<(&str, &dyn Blueprint<D>)> = inputs.collect();
-        let behind: Vec<_> = inputs.iter().map(|(_, input)| *input).collect();
+        let nodes: Vec<_> = self.facts().collect();
+        let inputs = this.from.iter().filter_map(|input| nodes.iter().find(|(name, _)| name == input).copied());
+        let inputs: Vec<_> = inputs.collect();
+        let behind: Vec<_> = inputs.iter().map(|(_, facts)| *facts).collect();
         let stores = this.blueprint.stores_behind(&behind).into_iter().filter_map(|store| {
             let index = subtopology.stores.iter().position(|known| known.name == store.name)?;
             Some((store.name, index))
@@ -200,7 +200,7 @@ impl<D: Dataflow> Topology<D> {
             node: &this.name,
             settings: &self.settings,
             inputs,
-            nodes: all().map(|node| (&*node.name, node.blueprint.as_ref())).collect(),
+            nodes,
             stores: stores.collect(),
             upstream_tasks: subtopology.upstream.map_or(0, |upstream| self.subtopologies[upstream].partitions),
             hash_seed,
@@ -284,6 +284,8 @@ pub struct Node<D: Dataflow> {
     pub input: &'static str,
     /// Its parameters.
     pub blueprint: Box<dyn Blueprint<D>>,
+    /// What the blueprint publishes.
+    pub facts: D::Facts,
     /// Names of the nodes or topics it reads.
     pub from: Vec<String>,
     /// Per edge type: where such values go.

@@ -32,6 +32,8 @@ pub(super) struct NodeSection<'r, D: Dataflow> {
     pub params: Params,
     /// None where the file is wrong about its parameters.
     pub blueprint: Option<Box<dyn Blueprint<D>>>,
+    /// What the blueprint publishes; the default where there is none.
+    pub facts: D::Facts,
 }
 
 impl<'r, D: Dataflow> NodeSection<'r, D> {
@@ -48,6 +50,7 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
             on_error: OnError::default(),
             on_error_given: None,
             blueprint: None,
+            facts: D::Facts::default(),
         };
         let (owner, span) = (format!("node `{}`", section.name.text), section.name.span);
         let Some(fields) = Fields::open(owner, span, &entry.value, report) else {
@@ -112,6 +115,7 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
             Some(_) => (second.parse)(&self.name.text, &self.params).ok(),
             None => None,
         };
+        let facts = blueprint.as_ref().map(|blueprint| blueprint.facts()).unwrap_or_default();
         Some(Self {
             name: Name { text: format!("{}.{}", self.name.text, second.name), span: self.name.span },
             implied_by: Some(self.name.text.clone()),
@@ -123,6 +127,7 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
             on_error_given: None,
             params: self.params.clone(),
             blueprint,
+            facts,
         })
     }
 
@@ -134,7 +139,10 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
     fn parse_params(&mut self, report: &mut Report<'_>) {
         let Some(node_type) = self.node_type else { return };
         match (node_type.parse)(&self.name.text, &self.params) {
-            Ok(blueprint) => self.blueprint = Some(blueprint),
+            Ok(blueprint) => {
+                self.facts = blueprint.facts();
+                self.blueprint = Some(blueprint);
+            }
             Err(errors) if errors.is_empty() => {
                 let message = format!("type `{}` refuses the parameters of this node without a reason", node_type.name);
                 report.add(self.name.span, message, None);

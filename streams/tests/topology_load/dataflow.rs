@@ -1,7 +1,6 @@
 //! A pipeline small enough to see through, with a node type for every case that the loader tells apart.
 
 use serde::Deserialize;
-use std::any::Any;
 use std::collections::BTreeMap;
 use tally_streams::processor::{Context, Dataflow, Hop, OutputProgress, OutputRecord, Processor, Reject, RootProgress};
 use tally_streams::topology::{
@@ -14,6 +13,7 @@ impl Dataflow for Test {
     const EDGE_TYPES: &'static [&'static str] = &["event", "change", "counters", "ranking", "verdict", "raw", "top"];
     type Value = usize;
     type Hop = Nothing;
+    type Facts = ();
 
     fn edge_type(value: &usize) -> usize {
         *value
@@ -128,10 +128,6 @@ impl Blueprint<Test> for Plan {
 
     fn build(&self, _: &BuildSite<'_, Test>) -> Box<dyn Processor<Test>> {
         Box::new(Nothing)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

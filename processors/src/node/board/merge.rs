@@ -3,14 +3,27 @@
 //! A board of n subjects holds nobody who is not among the first n of its partition, so the tops are enough.
 
 use super::params::{BoardParams, Rules};
-use super::{Digest, SENT, Sent, is_news, of_group, sent_name};
-use crate::item::{Actions, Item};
-use std::any::Any;
+use super::sent::{Digest, SENT, Sent, is_news, of_group, sent_name};
+use crate::dataflow::Actions;
+use crate::facts::NodeFacts;
+use crate::item::Item;
 use std::sync::Arc;
 use tally_model::{PartitionTop, Ranked, Ranking, decode_tops, encode_tops};
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::store::{KeyValueStore, StoreHandle, StoreValue};
-use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
+use tally_streams::topology::{Blueprint, BuildSite, NodeType, Params, Parsed, StoreSpec};
+
+/// What every board implies. One partition: boards are few and small.
+pub const NODE_TYPE: NodeType<Actions> = NodeType {
+    name: "merge",
+    about: "one board of the tops of all partitions",
+    input: "top",
+    outputs: &["ranking"],
+    key: Some("board"),
+    partitions: Some(1),
+    then: None,
+    parse,
+};
 
 /// The tops by partition, as decimal text, of groups with `@` and their name. A partition without anybody has none.
 type Tops = KeyValueStore<Arc<str>, StoredTop>;
@@ -37,20 +50,18 @@ pub struct Merge {
     rules: Rules,
 }
 
-impl Merge {
-    /// The names of the boards.
-    pub(crate) fn boards(&self) -> Vec<String> {
-        self.rules.board_groups().map(|group| of_group(&self.node, group).to_string()).collect()
-    }
-}
-
-/// For the registry. The parameters are those of the board.
-pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
+/// The parameters are those of the board.
+fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     let rules = Rules::new(params.parse::<BoardParams>()?)?;
     Ok(Box::new(Merge { node: node.to_owned(), rules }))
 }
 
 impl Blueprint<Actions> for Merge {
+    fn facts(&self) -> NodeFacts {
+        let boards = self.rules.board_groups().map(|group| of_group(&self.node, group).to_string());
+        NodeFacts { boards: boards.collect(), ..NodeFacts::default() }
+    }
+
     fn stores(&self) -> Vec<StoreSpec> {
         let store = |name, make| StoreSpec { name, kind: "key-value", schema_version: 1, windows: Vec::new(), make };
         vec![store(self.node.clone(), Tops::make), store(sent_name(&self.node), Sent::make)]
@@ -69,10 +80,6 @@ impl Blueprint<Actions> for Merge {
             tops: site.store(&self.node),
             sent: site.store(&sent_name(&self.node)),
         })
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

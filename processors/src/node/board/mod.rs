@@ -6,28 +6,36 @@
 
 mod actors;
 mod decay;
-pub(crate) mod merge;
+mod merge;
 mod params;
+mod sent;
 mod slots;
 #[cfg(test)]
 mod slots_tests;
 mod subjects;
-mod wants;
 
-pub(crate) use wants::{Act, CountedMetric};
-
-use crate::item::Actions;
-use crate::metric::{MetricKind, MetricSpec, metrics_of};
-use params::{Groups, Rules, tag_of};
-use slots::{Aging, Slots};
-use std::any::Any;
+use crate::counting::counted_metric::group_tag;
+use crate::dataflow::Actions;
+use crate::facts::{Groups, MetricKind, MetricSpec, MetricWant, NodeFacts};
+use params::Rules;
+use sent::{Sent, sent_name};
+use slots::Aging;
 use std::sync::Arc;
+use subjects::{Scores, SubjectBoard};
 use tally_streams::processor::Processor;
-use tally_streams::store::{KeyValueStore, RankedStore, StoreValue};
-use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec, suggest};
-use xxhash_rust::xxh3::xxh3_128;
+use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StoreSpec, suggest};
 
-const MINUTE_MS: i64 = 60_000;
+/// The node type.
+pub const NODE_TYPE: NodeType<Actions> = NodeType {
+    name: "board",
+    about: "the subjects with the highest scores, decaying or within a window",
+    input: "change",
+    outputs: &["top"],
+    key: Some("subject_id"),
+    partitions: None,
+    then: Some(&merge::NODE_TYPE),
+    parse,
+};
 
 /// A checked `board` node.
 pub struct Board {
@@ -37,63 +45,7 @@ pub struct Board {
     decay: Arc<[u64]>,
 }
 
-/// The scores of subjects.
-type Scores = RankedStore<Arc<str>, Slots>;
-/// Of each board what was sent on last.
-type Sent = KeyValueStore<Arc<str>, Digest>;
-
-/// The key of what was sent, in [`of_group`].
-const SENT: &str = "sent";
-
-/// What has a name on the board of all, by its name on that of a group: `<name>@<group>`.
-fn of_group(name: &str, group: Option<&str>) -> Arc<str> {
-    group.map_or_else(|| name.into(), |group| format!("{name}@{group}").into())
-}
-
-/// XXH3-128 of what was sent: enough to know whether there is anything new.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Digest(u128);
-
-impl Digest {
-    fn of<'a>(epoch: i64, items: impl IntoIterator<Item = (&'a str, i128)>) -> Self {
-        let mut bytes = epoch.to_le_bytes().to_vec();
-        for (subject_id, score) in items {
-            bytes.extend_from_slice(&(subject_id.len() as u16).to_le_bytes());
-            bytes.extend_from_slice(subject_id.as_bytes());
-            match i64::try_from(score) {
-                Ok(score) => bytes.extend_from_slice(&score.to_le_bytes()),
-                Err(_) => bytes.extend_from_slice(&score.to_le_bytes()),
-            }
-        }
-        Self(xxh3_128(&bytes))
-    }
-}
-
-/// Takes down what there is of a board now, nothing where nobody is on it; false where that is what was sent last.
-fn is_news(sent: &mut Sent, key: &Arc<str>, digest: Option<Digest>) -> bool {
-    let is_news = sent.get(key).copied() != digest;
-    if is_news {
-        *sent.modify(key) = digest;
-    }
-    is_news
-}
-
-impl StoreValue for Digest {
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0.to_le_bytes());
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(u128::from_le_bytes).map(Self)
-    }
-}
-
-fn sent_name(node: &str) -> String {
-    format!("{node}-sent")
-}
-
-/// For the registry.
-pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
+fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     let rules = Rules::new(params.parse()?)?;
     let decay = match rules.scoring.aging {
         Aging::HalfLife => decay::weights(rules.slot_minutes as u64),
@@ -103,51 +55,60 @@ pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>,
 }
 
 impl Board {
-    fn inputs<'a>(&self, site: &'a BuildSite<'_, Actions>) -> impl Iterator<Item = (&'a str, Vec<MetricSpec>)> {
-        site.inputs.iter().map(|(node, input)| (*node, metrics_of(*input)))
-    }
-
     fn check_metric(&self, name: &str, site: &BuildSite<'_, Actions>) -> Option<ParamError> {
-        let counts = |(_, metrics): &(&str, Vec<MetricSpec>)| metrics.iter().any(|metric| metric.name == name);
-        let all = || site.nodes.iter().map(|(node, blueprint)| (*node, metrics_of(*blueprint))).filter(counts);
+        let counts = |(_, facts): &&(&str, &NodeFacts)| facts.metrics.iter().any(|metric| metric.name == name);
+        let mut all = site.nodes.iter().filter(counts);
         let error = |message: String| ParamError::new(format!("score.{name}"), message);
-        let Some((node, metrics)) = self.inputs(site).find(counts) else {
-            let known: Vec<MetricSpec> = self.inputs(site).flat_map(|(_, metrics)| metrics).collect();
-            let help = match all().next() {
+        let Some((node, facts)) = site.inputs.iter().find(counts) else {
+            let help = match all.next() {
                 Some((node, _)) => Some(format!("`{node}` does: `from: […, {node}]`")),
-                None => suggest(name, known.iter().map(|metric| metric.name.as_str()), "metrics"),
+                None => suggest(name, input_metrics(site).map(|metric| metric.name.as_str()), "metrics"),
             };
             let error = error(format!("no node in `from` counts `{name}`"));
             return Some(ParamError { help, ..error });
         };
-        if let Some((other, _)) = all().find(|(other, _)| *other != node) {
+        if let Some((other, _)) = all.find(|(other, _)| other != node) {
             return Some(error(format!("`{node}` and `{other}` both count `{name}`")));
         }
-        let unique = metrics.iter().any(|metric| metric.name == name && metric.kind == MetricKind::Unique);
+        let unique = facts.metrics.iter().any(|metric| metric.name == name && metric.kind == MetricKind::Unique);
         unique.then(|| error(format!("`{name}` counts distinct actors; a board adds up changes")))
     }
 
     /// What a node counts remembers one group.
     fn check_groups(&self, Groups { property, values }: &Groups, site: &BuildSite<'_, Actions>) -> Option<ParamError> {
-        let metrics: Vec<MetricSpec> = self.inputs(site).flat_map(|(_, metrics)| metrics).collect();
-        let others = metrics.iter().flat_map(|metric| {
-            wants::boards_of(site, &metric.name).map(move |(node, other)| (&metric.name, node, other))
-        });
-        others.into_iter().find_map(|(metric, node, other)| {
-            let groups = other.rules.groups.as_ref()?;
+        let wants = || site.nodes.iter().flat_map(|(node, facts)| facts.wants.iter().map(move |want| (node, want)));
+        let mut of_inputs =
+            input_metrics(site).flat_map(|metric| wants().filter(|(_, want)| *want.metric == metric.name));
+        of_inputs.find_map(|(node, MetricWant { metric, groups, .. })| {
+            let groups = groups.as_ref()?;
             if groups.property != *property {
                 let message = format!("`{node}` groups `{metric}` by `properties.{}`", groups.property);
                 let help = "what is counted remembers one group: take the same property, or another metric";
                 return Some(ParamError::new("group", message).with_help(help));
             }
-            let same = |value: &&String| groups.values.iter().any(|v| v != *value && tag_of(v) == tag_of(value));
+            let same = |value: &&String| groups.values.iter().any(|v| v != *value && group_tag(v) == group_tag(value));
             let value = values.iter().find(same)?;
             Some(ParamError::new("groups", format!("`{value}` and a value of `{node}` share a hash: rename one")))
         })
     }
 }
 
+/// What the nodes in `from` count.
+fn input_metrics<'a>(site: &'a BuildSite<'_, Actions>) -> impl Iterator<Item = &'a MetricSpec> {
+    site.inputs.iter().flat_map(|(_, facts)| &facts.metrics)
+}
+
 impl Blueprint<Actions> for Board {
+    fn facts(&self) -> NodeFacts {
+        let Rules { weights, scoring, groups, .. } = &*self.rules;
+        let want = |(metric, _): &(Arc<str>, i64)| MetricWant {
+            metric: metric.clone(),
+            actors: scoring.actors_min > 0,
+            groups: groups.clone(),
+        };
+        NodeFacts { wants: weights.iter().map(want).collect(), ..NodeFacts::default() }
+    }
+
     fn stores(&self) -> Vec<StoreSpec> {
         let scores = (self.node.clone(), "ranked", self.rules.windows(), Scores::make as fn() -> _);
         let sent = (sent_name(&self.node), "key-value", Vec::new(), Sent::make as fn() -> _);
@@ -159,8 +120,9 @@ impl Blueprint<Actions> for Board {
         let names = || self.rules.weights.iter().map(|(name, _)| &**name);
         let mut errors: Vec<_> = names().filter_map(|name| self.check_metric(name, site)).collect();
         if errors.is_empty() {
-            let idle = self.inputs(site).filter(|(_, metrics)| names().all(|n| metrics.iter().all(|m| m.name != n)));
-            let error = |(node, _)| {
+            let idle =
+                site.inputs.iter().filter(|(_, facts)| names().all(|n| facts.metrics.iter().all(|m| m.name != n)));
+            let error = |(node, _): &(&str, &NodeFacts)| {
                 let message = format!("reads `{node}`, and `score` has nothing that it counts");
                 ParamError::new("", message).with_help("give it a weight, or take it out of `from`")
             };
@@ -171,10 +133,6 @@ impl Blueprint<Actions> for Board {
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
-        Box::new(subjects::SubjectBoard::new(self, site))
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
+        Box::new(SubjectBoard::new(self.rules.clone(), self.decay.clone(), site))
     }
 }

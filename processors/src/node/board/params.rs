@@ -1,13 +1,13 @@
 //! The parameters of a board, and what they come to once they are checked.
 
-use super::MINUTE_MS;
 use super::slots::{Aging, Scoring};
+use crate::counting::windows::MINUTE_MS;
+use crate::facts::Groups;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_model::check_subject_kind;
 use tally_streams::topology::{ConfigDuration, ParamError};
-use xxhash_rust::xxh3::xxh3_64;
 
 const TOP_DEFAULT: u32 = 100;
 const TOP_MAX: u32 = 1_000;
@@ -70,18 +70,6 @@ pub(super) struct Rules {
     pub slot_minutes: i64,
     pub groups: Option<Groups>,
     pub top: usize,
-}
-
-/// The groups of a board.
-#[derive(Clone)]
-pub(super) struct Groups {
-    pub property: String,
-    pub values: Vec<String>,
-}
-
-/// What the value of a group is remembered by; never 0.
-pub(super) fn tag_of(value: &str) -> u32 {
-    (xxh3_64(value.as_bytes()) as u32).max(1)
 }
 
 /// Whole minutes of a duration, within a limit.
@@ -269,15 +257,5 @@ fn aging(params: &BoardParams, errors: &mut Vec<ParamError>) -> Option<(Aging, i
             };
             Some((aging, bucket))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_is_remembered_as_it_has_always_been() {
-        assert_eq!([tag_of("sports"), tag_of("news")], [793_200_477, 2_393_702_692]);
     }
 }

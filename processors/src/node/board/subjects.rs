@@ -1,19 +1,24 @@
 //! The scores of one partition's subjects, and who is at their top.
 
 use super::params::Rules;
-use super::slots::Aging;
-use super::{Board, Digest, MINUTE_MS, SENT, Scores, Sent, is_news, of_group, sent_name};
-use crate::item::{Actions, Item};
+use super::sent::{Digest, SENT, Sent, is_news, of_group, sent_name};
+use super::slots::{Aging, Slots};
+use crate::counting::windows::MINUTE_MS;
+use crate::dataflow::Actions;
+use crate::item::Item;
 use hashbrown::HashMap;
 use std::sync::Arc;
 use tally_model::{Delta, PartitionTop, SubjectChanges, Visitors, grouped_metric, subject_kind};
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
-use tally_streams::store::StoreHandle;
+use tally_streams::store::{RankedStore, StoreHandle};
 use tally_streams::topology::BuildSite;
+
+/// The scores of subjects.
+pub(super) type Scores = RankedStore<Arc<str>, Slots>;
 
 pub(super) struct SubjectBoard {
     rules: Arc<Rules>,
-    /// By minute of an epoch; empty but for a half-life.
+    /// See [`super::decay::weights`]; empty but for a half-life.
     decay: Arc<[u64]>,
     /// That of all first.
     boards: Vec<OneBoard>,
@@ -58,8 +63,7 @@ enum Step {
 }
 
 impl SubjectBoard {
-    pub fn new(board: &Board, site: &BuildSite<'_, Actions>) -> Self {
-        let rules = board.rules.clone();
+    pub fn new(rules: Arc<Rules>, decay: Arc<[u64]>, site: &BuildSite<'_, Actions>) -> Self {
         let property = rules.groups.as_ref().map_or("", |groups| &groups.property);
         let (mut boards, mut weights) = (Vec::new(), HashMap::default());
         for group in rules.board_groups() {
@@ -74,7 +78,7 @@ impl SubjectBoard {
             boards.push(OneBoard { name, group: group.unwrap_or_default().into(), sent_key });
         }
         let (scores, sent) = (site.store(site.node), site.store(&sent_name(site.node)));
-        Self { decay: board.decay.clone(), rules, boards, weights, scores, sent }
+        Self { decay, rules, boards, weights, scores, sent }
     }
 
     /// The board that a change counts on, its slot, and what it adds there; None where it does not count.

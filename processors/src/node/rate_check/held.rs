@@ -1,6 +1,7 @@
 //! Events that a rate rule holds back until its window ends.
 
-use crate::item::{Action, Actions, Item, verdict};
+use crate::dataflow::Actions;
+use crate::item::{Action, Item, verdict};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use tally_model::{Event, EventFields, UnknownFields, VerdictKind};

@@ -11,16 +11,27 @@
 
 mod held;
 
-use crate::item::{Action, Actions, Item};
-use crate::node::toggle::Toggle;
+use crate::dataflow::Actions;
+use crate::item::{Action, Item};
 use held::{Held, HeldEvents};
 use serde::Deserialize;
-use std::any::Any;
 use std::borrow::Cow;
 use tally_model::{Event, VerdictKind, source_of};
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::store::{Hash128, StoreHandle, WindowStore};
-use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, ParamError, Params, StoreSpec};
+use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, ParamError, Params, Parsed, StoreSpec};
+
+/// The node type.
+pub const NODE_TYPE: NodeType<Actions> = NodeType {
+    name: "rate_check",
+    about: "at most so many events per key and window",
+    input: "event",
+    outputs: &["event", "verdict"],
+    key: None,
+    partitions: None,
+    then: None,
+    parse,
+};
 
 const MINUTE_MS: i64 = 60_000;
 /// As at the door.
@@ -104,8 +115,7 @@ pub struct RateCheck {
     rules: Vec<Rule>,
 }
 
-/// For the registry.
-pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
+fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     let RateCheckParams { rules } = params.parse()?;
     let mut errors = Vec::new();
     if rules.is_empty() {
@@ -177,8 +187,8 @@ impl Blueprint<Actions> for RateCheck {
     }
 
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
-        let known: Vec<_> = site.nodes.iter().flat_map(|(_, node)| crate::metric::event_types_of(*node)).collect();
-        let owned: Vec<_> = site.nodes.iter().flat_map(|(_, node)| crate::metric::owned_types_of(*node)).collect();
+        let known: Vec<_> = site.nodes.iter().flat_map(|(_, facts)| &facts.event_types).collect();
+        let owned: Vec<_> = site.nodes.iter().flat_map(|(_, facts)| facts.owned_types()).collect();
         let mut errors = Vec::new();
         for (i, rule) in self.rules.iter().enumerate() {
             if rule.grace.is_some_and(|grace| grace.0 > site.settings.late_after) {
@@ -210,10 +220,6 @@ impl Blueprint<Actions> for RateCheck {
             windows: Vec::new(),
         })
     }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
 }
 
 /// What a rule holds must be the events of one toggle: of others more than the last counts.
@@ -223,16 +229,16 @@ fn check_held(rule: &Rule, site: &BuildSite<'_, Actions>) -> Result<(), (usize, 
     }
     let mut first = None;
     for (j, event) in rule.events.iter().enumerate() {
-        let mut counting = site.nodes.iter().filter(|(_, node)| crate::metric::event_types_of(*node).contains(event));
+        let mut counting = site.nodes.iter().filter(|(_, facts)| facts.event_types.contains(event));
         // One that nobody counts is another mistake.
-        let Some((name, node)) = counting.next() else { continue };
+        let Some((name, facts)) = counting.next() else { continue };
         if let Some((other, _)) = counting.next() {
             return Err((
                 j,
                 format!("`{event}` is counted by `{name}` and `{other}`: only the events of one toggle can be held"),
             ));
         }
-        if !node.as_any().downcast_ref::<Toggle>().is_some_and(|toggle| toggle.takes(event)) {
+        if facts.toggle.is_none() {
             return Err((j, format!("`{event}` is no event of a toggle: every one counts, so use `excess: drop`")));
         }
         let toggle = *first.get_or_insert(*name);

@@ -7,20 +7,32 @@ mod windows;
 
 pub use sketch::Sketch;
 
-use crate::item::{Actions, Item};
-use crate::metric::{MetricKind, MetricSpec, metrics_of};
+use crate::dataflow::Actions;
+use crate::facts::{MetricKind, MetricSpec, NodeFacts};
+use crate::item::Item;
 use hashbrown::HashMap;
 use serde::Deserialize;
 use sketch::EXACT_MAX;
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_model::{Counters, Delta, SubjectChanges, Visitors};
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::store::{AccumulatorStore, Hash128, KeyValueStore, StateStore, StoreHandle, StoreValue};
-use tally_streams::topology::{Blueprint, BuildSite, ParamError, Params, StoreSpec};
+use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StoreSpec};
 use windows::{Closing, HOUR_MS, Windows};
 use xxhash_rust::xxh3::xxh3_64;
+
+/// The node type.
+pub const NODE_TYPE: NodeType<Actions> = NodeType {
+    name: "total",
+    about: "adds changes up per subject, for all time and in windows",
+    input: "change",
+    outputs: &["counters", "counter"],
+    key: Some("subject_id"),
+    partitions: None,
+    then: None,
+    parse,
+};
 
 /// No parameters: what is counted and in which windows is said by the nodes that it reads.
 #[derive(Debug, Deserialize)]
@@ -36,8 +48,7 @@ pub struct Total {
     node: String,
 }
 
-/// For the registry.
-pub fn parse(node: &str, params: &Params) -> Result<Box<dyn Blueprint<Actions>>, Vec<ParamError>> {
+fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     params.parse::<TotalParams>()?;
     Ok(Box::new(Total { node: node.to_owned() }))
 }
@@ -94,8 +105,11 @@ impl Total {
     }
 
     fn metrics(&self, site: &BuildSite<'_, Actions>) -> Vec<(String, MetricSpec)> {
-        let inputs = site.inputs.iter();
-        inputs.flat_map(|(node, input)| metrics_of(*input).into_iter().map(|m| ((*node).to_owned(), m))).collect()
+        let of_input = |(node, facts): &(&str, &NodeFacts)| {
+            let node = (*node).to_owned();
+            facts.metrics.clone().into_iter().map(move |metric| (node.clone(), metric))
+        };
+        site.inputs.iter().flat_map(of_input).collect()
     }
 }
 
@@ -112,13 +126,13 @@ impl Blueprint<Actions> for Total {
         ]
     }
 
-    fn stores_behind(&self, inputs: &[&dyn Blueprint<Actions>]) -> Vec<StoreSpec> {
-        let metrics: Vec<_> = inputs.iter().flat_map(|input| metrics_of(*input)).collect();
+    fn stores_behind(&self, inputs: &[&NodeFacts]) -> Vec<StoreSpec> {
+        let metrics = || inputs.iter().flat_map(|facts| &facts.metrics);
         let mut stores = self.stores();
-        if windows::has_sketches(metrics.iter()) {
+        if windows::has_sketches(metrics()) {
             stores.push(store(self.store_name(WINDOW_SKETCHES), "window-accumulator", windows::Sketches::make));
         }
-        if windows::has_closing(metrics.iter()) {
+        if windows::has_closing(metrics()) {
             stores.push(store(self.store_name(CLOSING), "due", Closing::make));
         }
         stores
@@ -170,10 +184,6 @@ impl Blueprint<Actions> for Total {
             changed: Vec::new(),
             changed_index: HashMap::default(),
         })
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

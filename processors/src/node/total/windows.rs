@@ -1,9 +1,9 @@
 //! The windows of a `total` node: sums and sketches, each until its window is closed, and when their values are sent.
 
 use super::sketch::{EXACT_MAX, Sketch};
-use crate::counting::windows::Emit;
-use crate::item::{Actions, Item};
-use crate::metric::{MetricKind, MetricSpec};
+use crate::dataflow::Actions;
+use crate::facts::{Emit, MetricKind, MetricSpec};
+use crate::item::Item;
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -1,21 +1,22 @@
-//! What the boards of a topology want to know of a metric besides its changes: who acted, and in which group.
+//! A metric as a node counts it: its changes, with what other nodes want to know of it ([`MetricWant`]).
 //!
-//! A node that counts sends it along, where some board asks. The count within a group goes by a name of its own
+//! Boards want to know who acted, and in which group. The count within a group goes by a name of its own
 //! ([`grouped_metric`]), who acted as visitors of the minute; both are combined like all changes, and totals pass them by.
 
-use super::params::tag_of;
-use super::{Board, MINUTE_MS};
-use crate::item::{Actions, Item};
+use super::windows::MINUTE_MS;
+use crate::dataflow::Actions;
+use crate::facts::MetricWant;
+use crate::item::Item;
 use std::sync::Arc;
 use tally_model::{Change, ChangeBody, Event, Scalar, grouped_metric};
 use tally_streams::processor::Context;
 use tally_streams::topology::BuildSite;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// A metric as a node counts it, with what boards want to know of it.
-pub(crate) struct CountedMetric {
+/// See the module.
+pub struct CountedMetric {
     metric: Arc<str>,
-    /// Whether who acted is asked for.
+    /// Whether some node wants to know who acted.
     actors: bool,
     /// The property whose value is the group.
     property: Option<String>,
@@ -31,7 +32,7 @@ struct Group {
 }
 
 /// What is counted, or taken back.
-pub(crate) struct Act<'a> {
+pub struct Act<'a> {
     pub event: &'a Event,
     /// When what is counted happened.
     pub since_ms: i64,
@@ -42,24 +43,25 @@ pub(crate) struct Act<'a> {
 }
 
 impl CountedMetric {
+    /// With what the nodes of the topology want of it.
     pub fn new(metric: Arc<str>, site: &BuildSite<'_, Actions>) -> Self {
         let mut counted = Self { metric, actors: false, property: None, groups: Vec::new(), hash_seed: site.hash_seed };
-        let metric = counted.metric.clone();
-        for rules in boards_of(site, &metric).map(|(_, board)| &board.rules) {
-            counted.actors |= rules.scoring.actors_min > 0;
-            let Some(groups) = &rules.groups else { continue };
+        let wants = site.nodes.iter().flat_map(|(_, facts)| &facts.wants);
+        for MetricWant { actors, groups, .. } in wants.filter(|want| want.metric == counted.metric) {
+            counted.actors |= actors;
+            let Some(groups) = groups else { continue };
             counted.property = Some(groups.property.clone());
             for value in &groups.values {
                 if counted.groups.iter().all(|group| group.value != *value) {
                     let metric = grouped_metric(&counted.metric, &groups.property, value).into();
-                    counted.groups.push(Group { value: value.clone(), tag: tag_of(value), metric });
+                    counted.groups.push(Group { value: value.clone(), tag: group_tag(value), metric });
                 }
             }
         }
         counted
     }
 
-    /// What remembers the group that an event names; 0 where it names none that has a board.
+    /// What remembers the group that an event names; 0 where it names none that some node wants.
     pub fn group_of(&self, event: &Event) -> u32 {
         let value = self.property.as_ref().and_then(|property| event.properties.get(property));
         let Some(Scalar::Text(value)) = value else { return 0 };
@@ -86,12 +88,17 @@ impl CountedMetric {
     }
 }
 
-/// The boards that a metric has a weight on.
-pub(super) fn boards_of<'a>(
-    site: &'a BuildSite<'_, Actions>,
-    metric: &'a str,
-) -> impl Iterator<Item = (&'a str, &'a Board)> {
-    let boards =
-        site.nodes.iter().filter_map(|(node, blueprint)| Some((*node, blueprint.as_any().downcast_ref::<Board>()?)));
-    boards.filter(move |(_, board)| board.rules.weights.iter().any(|(name, _)| **name == *metric))
+/// What the value of a group is remembered by; never 0.
+pub fn group_tag(value: &str) -> u32 {
+    (xxh3_64(value.as_bytes()) as u32).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_remembered_as_it_has_always_been() {
+        assert_eq!([group_tag("sports"), group_tag("news")], [793_200_477, 2_393_702_692]);
+    }
 }

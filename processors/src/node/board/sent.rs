@@ -1,0 +1,58 @@
+//! What of a board was sent on last: what has not changed is not sent again.
+
+use std::sync::Arc;
+use tally_streams::store::{KeyValueStore, StoreValue};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Of each board what was sent on last.
+pub(super) type Sent = KeyValueStore<Arc<str>, Digest>;
+
+/// The key of what was sent, in [`of_group`].
+pub(super) const SENT: &str = "sent";
+
+/// What has a name on the board of all, by its name on that of a group: `<name>@<group>`.
+pub(super) fn of_group(name: &str, group: Option<&str>) -> Arc<str> {
+    group.map_or_else(|| name.into(), |group| format!("{name}@{group}").into())
+}
+
+/// XXH3-128 of what was sent: enough to know whether there is anything new.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Digest(u128);
+
+impl Digest {
+    pub fn of<'a>(epoch: i64, items: impl IntoIterator<Item = (&'a str, i128)>) -> Self {
+        let mut bytes = epoch.to_le_bytes().to_vec();
+        for (subject_id, score) in items {
+            bytes.extend_from_slice(&(subject_id.len() as u16).to_le_bytes());
+            bytes.extend_from_slice(subject_id.as_bytes());
+            match i64::try_from(score) {
+                Ok(score) => bytes.extend_from_slice(&score.to_le_bytes()),
+                Err(_) => bytes.extend_from_slice(&score.to_le_bytes()),
+            }
+        }
+        Self(xxh3_128(&bytes))
+    }
+}
+
+/// Takes down what there is of a board now, nothing where nobody is on it; false where that is what was sent last.
+pub(super) fn is_news(sent: &mut Sent, key: &Arc<str>, digest: Option<Digest>) -> bool {
+    let is_news = sent.get(key).copied() != digest;
+    if is_news {
+        *sent.modify(key) = digest;
+    }
+    is_news
+}
+
+impl StoreValue for Digest {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0.to_le_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(u128::from_le_bytes).map(Self)
+    }
+}
+
+pub(super) fn sent_name(node: &str) -> String {
+    format!("{node}-sent")
+}

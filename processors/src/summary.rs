@@ -1,0 +1,46 @@
+//! What a topology counts, for the ingest API and the read side.
+
+use crate::dataflow::Actions;
+use crate::facts::{MetricSpec, NodeFacts};
+use std::collections::BTreeSet;
+use tally_streams::topology::Topology;
+
+/// The toggle that the database owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedToggle {
+    /// What it counts; its node has the same name.
+    pub metric: String,
+    /// The type of event that switches on.
+    pub on: String,
+    /// The type of event that switches off.
+    pub off: String,
+}
+
+/// The toggle of a topology that the database owns. There is one table, so there is at most one.
+pub fn owned_toggle(topology: &Topology<Actions>) -> Option<OwnedToggle> {
+    topology.facts().find_map(|(node, facts)| {
+        let toggle = facts.toggle.as_ref().filter(|toggle| toggle.owned)?;
+        Some(OwnedToggle { metric: node.to_owned(), on: toggle.on.clone(), off: toggle.off.clone() })
+    })
+}
+
+/// The types of events that switch something on or off, in a topology.
+pub fn switches(topology: &Topology<Actions>) -> BTreeSet<String> {
+    event_types_of(topology.facts().map(|(_, facts)| facts).filter(|facts| facts.toggle.is_some()))
+}
+
+/// Every type of event that a topology counts.
+pub fn event_types(topology: &Topology<Actions>) -> BTreeSet<String> {
+    event_types_of(topology.facts().map(|(_, facts)| facts))
+}
+
+fn event_types_of<'a>(facts: impl Iterator<Item = &'a NodeFacts>) -> BTreeSet<String> {
+    facts.flat_map(|facts| &facts.event_types).cloned().collect()
+}
+
+/// Every metric of a topology, by name.
+pub fn metrics(topology: &Topology<Actions>) -> Vec<MetricSpec> {
+    let mut metrics: Vec<_> = topology.facts().flat_map(|(_, facts)| &facts.metrics).cloned().collect();
+    metrics.sort_by(|a, b| a.name.cmp(&b.name));
+    metrics
+}
