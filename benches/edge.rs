@@ -9,15 +9,13 @@
 //! hot.
 
 mod broker;
-#[path = "../tests/process/mod.rs"]
-mod process;
 
 use broker::*;
-use process::{Client, Service, Site};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tally_streams::log::{AppendBatch, Log, system_clock};
+use tally_testkit::{Client, Service, Site};
 
 const SUBJECTS: u64 = 20_000;
 const CONNECTIONS: [u32; 2] = [64, 256];
@@ -223,12 +221,12 @@ impl Peer {
             pipeline.hset_multiple(format!("c:article:{number}"), &fields).ignore();
         }
         pipeline.query::<()>(connection).expect("Redis takes the counters");
-        let address = format!("127.0.0.1:{}", process::quiet_port());
+        let address = format!("127.0.0.1:{}", tally_testkit::quiet_port());
         let mut command = Command::new(binary);
         command.envs([("LISTEN", address.as_str()), ("REDIS", redis), ("KAFKA", &broker.address)]);
         let child = command.stdin(Stdio::null()).spawn().expect("the peer starts");
         let client = Client(address.clone());
-        process::wait_until("the peer", || client.get("/counters/article:1").ok());
+        tally_testkit::wait_until("the peer", || client.get("/counters/article:1").ok());
         std::thread::sleep(Duration::from_millis(100));
         Self { child, address }
     }

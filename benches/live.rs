@@ -5,15 +5,12 @@
 //! server share the machine and speak over loopback; the limit on open files must be above the number of connections. All
 //! readers watch the same subject: each event is one record in the log and CONNECTIONS events on as many sockets.
 
-#[path = "../tests/process/mod.rs"]
-mod process;
-
-use process::{Client, Site, wait_until};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tally_testkit::{Client, Site, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;

@@ -6,17 +6,15 @@
 //! were meanwhile.
 
 mod broker;
-#[path = "../tests/process/mod.rs"]
-mod process;
 
 use broker::Broker;
-use process::{Client, Service, Site};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tally_model::parse_ms;
 use tally_streams::log::system_clock;
+use tally_testkit::{Client, Service, Site};
 
 /// Events of a request.
 const BATCH: u64 = 50;
@@ -42,7 +40,7 @@ fn main() {
     };
     let (doors, apis) = (of("ingest"), of("api"));
     let of_every_partition = (0..100).map(|id| format!("subject_id=article:{id}")).collect::<Vec<_>>().join("&");
-    process::wait_until("reads to know their time", || {
+    tally_testkit::wait_until("reads to know their time", || {
         let answer = apis[0].get(&format!("/v1/counters?{of_every_partition}")).ok()?;
         answer.json()["as_of"].as_str().and_then(parse_ms).filter(|as_of| *as_of > 0)
     });
@@ -59,7 +57,7 @@ fn main() {
             let mut service = sites[number].spawn();
             service.wait_until_ready();
             let client = Client(sites[number].listen.clone());
-            process::wait_until("a role to be ready", || {
+            tally_testkit::wait_until("a role to be ready", || {
                 client.get("/readyz").ok().filter(|answer| answer.status == 200)
             });
             println!("{role}: {status}, stopped in {took:.1?}, ready again {:.1?} after SIGTERM", begun.elapsed());

@@ -9,17 +9,15 @@
 //! Meanwhile 1,000 events a second are appended, so that there is something to commit.
 
 mod broker;
-#[path = "../tests/process/mod.rs"]
-mod process;
 
 use broker::*;
-use process::{Service, Site};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tally_streams::log::kafka::KafkaLog;
 use tally_streams::log::{AppendBatch, Log, system_clock};
+use tally_testkit::{Service, Site};
 
 const GROUP: &str = "peer";
 const TOPIC: &str = "user-actions";
@@ -42,7 +40,7 @@ fn main() {
     let mut first = sites[0].start();
     wait("everything is counted", || committed(&log, GROUP, TOPIC).iter().sum::<u64>() >= sent);
     let metrics = |site: &Site| {
-        let body = process::Client(site.listen.clone()).get("/metrics").expect("metrics").body;
+        let body = tally_testkit::Client(site.listen.clone()).get("/metrics").expect("metrics").body;
         String::from_utf8(body).expect("UTF-8")
     };
     let entries = total(&metrics(&sites[0]), "tally_store_entries");

@@ -3,10 +3,6 @@
 //!
 //! `cargo build --release && cargo bench --bench whole_process -- [EVENTS]` (2,000,000 by default). Medians of 3.
 
-#[path = "../tests/process/mod.rs"]
-mod process;
-
-use process::{Client, Sender, Site, wait_until};
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
@@ -15,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tally::workload::Plan;
 use tally_model::Event;
+use tally_testkit::{Client, Sender, Site, wait_until};
 
 const RUNS: usize = 3;
 const RESTARTS: usize = 5;

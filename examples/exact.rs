@@ -4,18 +4,11 @@
 //! on the same data, and compares every count, reaction and verdict with a naive model that reads the log. The last line
 //! begins with `exact:`, or there are differences and the exit code is 1.
 
-#[path = "../tests/exactness/mod.rs"]
-mod exactness;
-#[path = "../tests/naive/mod.rs"]
-mod naive;
-#[path = "../tests/process/mod.rs"]
-mod process;
-
 use clap::Parser;
-use exactness::ExactRun;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
+use tally_exactness::ExactRun;
 
 // As in the binary: this process is the binary too.
 #[global_allocator]

@@ -6,20 +6,11 @@
 //! FLUSHALL, connections cut at chosen requests. Then every count in topic, tables, hashes and API is compared with a
 //! naive model that reads the log. The last line begins with `exact:`, or there are differences and the exit code is 1.
 
-#[path = "../tests/faults/mod.rs"]
-mod cluster;
-#[path = "../tests/exactness/mod.rs"]
-mod exactness;
-#[path = "../tests/naive/mod.rs"]
-mod naive;
-#[path = "../tests/process/mod.rs"]
-mod process;
-
 use clap::Parser;
-use cluster::FaultRun;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tally_exactness::faults::FaultRun;
 
 // As in the binary: this process is the binary too.
 #[global_allocator]

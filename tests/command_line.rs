@@ -6,15 +6,14 @@ mod access;
 mod beginning;
 #[path = "command_line/options.rs"]
 mod options;
-mod process;
 #[path = "command_line/refused.rs"]
 mod refused;
 
-use process::{Scratch, Site};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use tally_testkit::{Scratch, Site};
 
 /// Runs `tally` in a directory, with nothing of the caller's environment.
 fn tally(dir: &Path, line: &str) -> Output {

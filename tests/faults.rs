@@ -1,34 +1,23 @@
 //! The pipeline as roles apart on real Kafka, MariaDB and Redis, each test with services of its own: they are killed,
 //! stopped, emptied and cut off. `examples/faults.rs` runs the same for longer.
 
-#[path = "faults/mod.rs"]
-mod cluster;
-mod exactness;
 #[path = "faults/hanging.rs"]
 mod hanging;
 #[path = "faults/lost_requests.rs"]
 mod lost_requests;
-mod naive;
-mod process;
 #[path = "faults/stopping.rs"]
 mod stopping;
 
-use cluster::FaultRun;
-use naive::Differences;
-use process::Scratch;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tally_exactness::faults::FaultRun;
+use tally_exactness::naive::Differences;
+use tally_testkit::{Scratch, service};
 
-/// Whether services can be started here.
+/// Whether services can be started here: where a test run has Kafka, it has the rest.
 fn services() -> bool {
-    let present = std::env::var("TALLY_TEST_KAFKA").is_ok();
-    if !present {
-        let required = std::env::var("TALLY_TEST_SERVICES").is_ok_and(|what| what == "required");
-        assert!(!required, "Kafka, MariaDB and Redis are needed: run the tests with `make test`");
-        eprintln!("skipped: faults on real services (run `make test`)");
-    }
-    present
+    service("TALLY_TEST_KAFKA").is_some()
 }
 
 /// One at a time: each is six processes and three services on a few cores.

@@ -1,9 +1,7 @@
 //! The naive model itself, on histories short enough to be checked by hand; and that a comparison finds what is wrong.
 
-mod naive;
-
-use naive::{Differences, LogRecord, Model, Stored, collect_counts, compare_counters, compare_stored};
 use std::collections::{BTreeMap, HashMap};
+use tally_exactness::naive::{Differences, LogRecord, Model, Stored, collect_counts, compare_counters, compare_stored};
 
 const NOON_MS: i64 = 1_795_262_400_000;
 

@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use tally_testkit::wait_for;
 
 struct Outcome {
     code: Option<i32>,
@@ -266,18 +267,10 @@ fn a_rate_is_kept() {
     let door = MockDoor::start(|_, _| Reply::Taken);
     let to = door.url();
     let running = Running(tally(&["send", path.to_str().unwrap(), "--to", &to, "--rate", "5"]).spawn().unwrap());
-    wait_until("some requests", || door.received().len() > 3);
+    wait_for("some requests", || door.received().len() > 3);
     assert!(door.lines().len() < 300, "the file is not over");
     running.interrupt();
     assert!(running.finish().stderr.starts_with("interrupted\n"));
-}
-
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// A child that is killed when a test ends early.
@@ -311,7 +304,7 @@ fn standard_input_is_sent_as_it_comes() {
     let mut stdin = running.0.stdin.take().unwrap();
     for number in 1..=3 {
         writeln!(stdin, "{}", event(number)).unwrap();
-        wait_until("a line to arrive before the next is written", || door.lines().len() == number);
+        wait_for("a line to arrive before the next is written", || door.lines().len() == number);
     }
     write!(stdin, "{}", event(4)).unwrap();
     drop(stdin);
@@ -326,7 +319,7 @@ fn an_interrupted_send_says_what_was_acknowledged() {
     let to = door.url();
     let args = ["send", path.to_str().unwrap(), "--to", &to, "--lanes", "1", "--batch", "10"];
     let running = Running(tally(&args).spawn().unwrap());
-    wait_until("the second batch to fail", || door.received().len() > 2);
+    wait_for("the second batch to fail", || door.received().len() > 2);
     running.interrupt();
     let outcome = running.finish();
     assert_eq!(outcome.code, Some(1));
@@ -350,7 +343,7 @@ fn a_demo_sends_what_it_is_told_and_ends_well() {
 
     let endless = Running(tally(&["demo", "--to", &door.url(), "--rate", "50"]).spawn().unwrap());
     let before = door.lines().len();
-    wait_until("traffic", || door.lines().len() > before + 5);
+    wait_for("traffic", || door.lines().len() > before + 5);
     endless.interrupt();
     let outcome = endless.finish();
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);

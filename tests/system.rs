@@ -6,21 +6,18 @@ mod clocks;
 mod collects;
 #[path = "system/damage.rs"]
 mod damage;
-mod exactness;
 #[path = "system/full_disk.rs"]
 mod full_disk;
-mod naive;
-mod process;
 
-use exactness::{ExactRun, Feed, WorkloadFile, compare, released_ms, stop, verdict_kinds, wait_until_released};
-use naive::{Differences, Model, Stored, read_history};
-use process::{Client, Scratch, Sender, Site, wait_until};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use tally_exactness::naive::{Differences, Model, Stored, read_history};
+use tally_exactness::{ExactRun, Feed, WorkloadFile, compare, released_ms, stop, verdict_kinds, wait_until_released};
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_streams::log::{AppendBatch, Log, OwnedRecord, partition_of};
+use tally_testkit::{Client, Scratch, Sender, Site, wait_until};
 
 fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_tally"))

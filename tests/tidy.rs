@@ -18,7 +18,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cache", &["model", "streams"]),
     ("sinks", &["cache", "model", "streams"]),
     ("api", &["access", "cache", "http", "model", "streams"]),
+    ("testkit", &["model"]),
+    ("exactness", &["streams", "tally", "testkit"]),
 ];
+/// Crates that tests, benchmarks and examples share: others may have them among their dev-dependencies alone.
+const TEST_CRATES: &[&str] = &["exactness", "testkit"];
 /// Longer files do not fit a head.
 const LINES_MAX: usize = 450;
 /// Files that may be longer all the same, each with a reason beside it. None has one.
@@ -69,6 +73,7 @@ impl Source {
         folders.any(|folder| ["tests", "benches", "examples"].contains(&folder))
             || self.path.ends_with("tests.rs")
             || TEST_SUITES.iter().any(|suite| self.path.starts_with(suite))
+            || TEST_CRATES.iter().any(|name| self.path.split('/').next() == Some(name))
     }
 }
 
@@ -160,7 +165,8 @@ fn tally_dependencies(manifest: &str) -> Vec<(usize, String)> {
             // Also `[dependencies.tally-model]` and `[target.'cfg(unix)'.dependencies]`.
             let (table, entry) =
                 header.split_once("dependencies.").map_or((header, None), |(_, entry)| ("dependencies", Some(entry)));
-            inside = (table == "dependencies" || table.ends_with(".dependencies")) && !header.starts_with("dev-");
+            let other = header.starts_with("dev-") || header.starts_with("workspace.");
+            inside = (table == "dependencies" || table.ends_with(".dependencies")) && !other;
             if let Some(entry) = entry.filter(|_| inside) {
                 found.extend(entry.strip_prefix("tally-").map(|name| (number, name.to_owned())));
             }
@@ -204,6 +210,10 @@ fn crates_use_only_what_the_design_lets_them() {
             }
         }
     }
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a manifest");
+    for (line, used) in tally_dependencies(&manifest).iter().filter(|(_, used)| TEST_CRATES.contains(&used.as_str())) {
+        offenders.add("Cargo.toml", *line, format!("the binary must not use `{used}`"));
+    }
     offenders.check("Arrows between crates (ARCHITECTURE.md):");
 }
 
@@ -211,6 +221,7 @@ fn crates_use_only_what_the_design_lets_them() {
 fn the_arrow_check_sees_every_form_of_a_dependency() {
     let manifest = "[package]\nname = \"tally-x\"\n[dependencies]\ntally-model.workspace = true\nserde = \"1\"\n\
                     tally-api = { path = \"api\" }\nother = { package = \"tally-sinks\" }\n# tally-http = \"1\"\n\
+                    [workspace.dependencies]\ntally-access = \"1\"\n\
                     [dependencies.tally-ingest]\npath = \"x\"\n[dev-dependencies]\ntally-http = \"1\"\n\
                     [target.'cfg(unix)'.dependencies]\ntally-streams = \"1\"\n[dev-dependencies.tally-http]\npath = \"x\"\n";
     let found: Vec<_> = tally_dependencies(manifest).into_iter().map(|(_, name)| name).collect();
@@ -312,6 +323,17 @@ fn no_path_of_one_machine_is_written_down() {
         }
     }
     offenders.check("Paths of one machine; use relative ones, or a temporary directory:");
+}
+
+#[test]
+fn no_module_is_included_from_another_folder() {
+    let above = concat!("#[pa", "th = \"../");
+    let mut offenders = Offenders::default();
+    for source in rust_sources() {
+        let included = source.lines().filter(|(_, line)| line.contains(above));
+        included.for_each(|(number, line)| offenders.add(&source.path, number, line));
+    }
+    offenders.check("What several tests share belongs into the crate `testkit`:");
 }
 
 #[test]

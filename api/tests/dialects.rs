@@ -6,11 +6,11 @@ mod collects;
 mod fixture;
 
 use axum::http::StatusCode;
-use fixture::server::{OwnServer, ServerDatabase, server_databases};
 use fixture::*;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 use tally_model::hex;
+use tally_testkit::{OwnServer, ServerDatabase, server_databases};
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work)

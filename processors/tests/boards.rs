@@ -1,16 +1,13 @@
 //! The shipped boards, with shorter times, against the plainest model of them: whatever order and batches the events came in,
 //! whatever was rolled back, the last record of a board is the board at that moment.
 
-#[path = "../../tests/naive/boards.rs"]
-mod naive;
-
-use naive::{Change, Changes, Forgets, Rules};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::testkit::TopologyTestDriver;
 use tally_streams::topology::Topology;
+use tally_testkit::boards::{Change, Changes, Forgets, Rules};
 
 const SHIPPED: &str = include_str!("../../topology.yaml");
 const NOON: i64 = 1_795_248_000_000;

@@ -7,10 +7,10 @@ use fixture::*;
 use prometheus::Registry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use tally_sinks::*;
 use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
 use tally_streams::log::{Cleanup, Log, ProducerRecord, TopicSpec, partition_of};
+use tally_testkit::service;
 
 const TOPIC_PARTITIONS: u32 = 4;
 const SUBJECTS: i64 = 50;
@@ -29,22 +29,9 @@ fn commit(log: &dyn Log, topic: &str, version: i64, expected: &mut BTreeMap<Stri
     producer.commit().unwrap();
 }
 
-fn until(what: &str, satisfied: impl Fn() -> bool) {
-    let since = Instant::now();
-    while !satisfied() {
-        assert!(since.elapsed() < Duration::from_secs(120), "{what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 #[test]
 fn sinks_take_over_from_each_other() {
-    let Some(broker) = std::env::var("TALLY_TEST_KAFKA").ok().filter(|address| !address.is_empty()) else {
-        let missing = "TALLY_TEST_KAFKA names no broker; start one with `deploy/services.sh start DIR kafka`";
-        assert!(std::env::var("TALLY_TEST_SERVICES").as_deref() != Ok("required"), "{missing}");
-        println!("skipped: {missing}");
-        return;
-    };
+    let Some(broker) = service("TALLY_TEST_KAFKA") else { return };
     let log: Arc<dyn Log> = Arc::new(KafkaLog::open(KafkaOptions::new(broker)).unwrap());
     let unique = format!("sinks-{}-{}", std::process::id(), std::time::UNIX_EPOCH.elapsed().unwrap().as_micros());
     let cleanup = Cleanup::Compact;
@@ -79,17 +66,17 @@ fn sinks_take_over_from_each_other() {
 
     let (first, of_first) = start("a");
     commit(&*log, &unique, 1, &mut expected);
-    until("one sink reads everything", || stored() == expected);
+    wait_for("one sink reads everything", || stored() == expected);
     let (second, of_second) = start("b");
     let shares = || [&of_first, &of_second].map(|registry| metric(registry, "tally_sink_partitions"));
-    until("two divide it", || shares() == [2.0, 2.0]);
+    wait_for("two divide it", || shares() == [2.0, 2.0]);
     commit(&*log, &unique, 2, &mut expected);
-    until("both write", || stored() == expected);
+    wait_for("both write", || stored() == expected);
     first.stop();
     first.join().unwrap();
-    until("the second takes over", || metric(&of_second, "tally_sink_partitions") == 4.0);
+    wait_for("the second takes over", || metric(&of_second, "tally_sink_partitions") == 4.0);
     commit(&*log, &unique, 3, &mut expected);
-    until("one sink reads everything again", || stored() == expected);
+    wait_for("one sink reads everything again", || stored() == expected);
     second.stop();
     second.join().unwrap();
     let sum = |name| metric(&of_first, name) + metric(&of_second, name);

@@ -1,12 +1,12 @@
 //! Keys, tokens and limits of a process that runs, and what it says of them.
 
-use super::process::{Client, Site, wait_until};
 use super::{stage, tally};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use tally_testkit::{Client, Site, wait_until};
 
 const JWKS: &str = include_str!("../../access/fixtures/rsa.jwks.json");
 /// Actor u42 with scope write, for a long time.

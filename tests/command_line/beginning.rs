@@ -1,11 +1,11 @@
 //! The first five minutes: an empty directory, a topology of one's own, a container, and what Prometheus reads.
 
-use super::process::{Client, Scratch, Service, Site, wait_until};
 use super::{stage, tally};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use tally_testkit::{Client, Scratch, Service, Site, wait_until};
 
 /// `tally run` in a directory, with nothing but the defaults and a free port.
 fn run(dir: &Path, change: impl FnOnce(&mut Site)) -> (Site, Service) {

@@ -1,7 +1,7 @@
 //! What cannot heal by waiting ends the start: on every engine, with exit code 2, within 10 s and in one sentence. What may
 //! heal does not.
 
-use super::{process, stage, tally};
+use super::{stage, tally};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs;
@@ -10,6 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tally_testkit::{quiet_port, service};
 
 /// What is promised.
 const PROMISED: Duration = Duration::from_secs(10);
@@ -30,7 +31,7 @@ fn refuse(dir: &Path, cases: &[Case]) {
     for cases in cases.chunks(AT_ONCE) {
         std::thread::scope(|scope| {
             let run = |case: &Case| {
-                let line = format!("{} --listen 127.0.0.1:{}", case.0, process::quiet_port());
+                let line = format!("{} --listen 127.0.0.1:{}", case.0, quiet_port());
                 let (begun, output) = (Instant::now(), tally(dir, &line));
                 (case.clone(), output, begun.elapsed())
             };
@@ -49,14 +50,6 @@ fn refuse(dir: &Path, cases: &[Case]) {
         });
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// An address of the environment; None where tests run without services.
-fn service(name: &str) -> Option<String> {
-    let found = std::env::var(name).ok();
-    let required = std::env::var("TALLY_TEST_SERVICES").is_ok_and(|what| what == "required");
-    assert!(found.is_some() || !required, "{name} names no service: run the tests with `make test`");
-    found
 }
 
 /// `host:port` of a URL.

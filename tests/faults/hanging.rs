@@ -1,13 +1,13 @@
 //! A transaction that nobody ends: it is reported with everything that Kafka's own tools need, and they end it.
 
-use crate::cluster::services::{Broker, kafka_jars};
-use crate::process::{Client, Scratch, Site, wait_until};
 use crate::{TURN, services};
 use std::process::Command;
 use std::sync::PoisonError;
 use std::time::Duration;
+use tally_exactness::faults::{Broker, kafka_jars};
 use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
 use tally_streams::log::{CommittedOffset, GroupMetadata, Log, ProducerRecord, TopicPartition};
+use tally_testkit::{Client, Scratch, Site, wait_until};
 
 /// The partition that stands still.
 const TOPIC: &str = "counters";

@@ -1,19 +1,18 @@
 //! Requests of transactions that are lost, and those that arrive when their client has given up: the next transaction
 //! must not feel them.
 
-use crate::cluster::proxy::{Cut, Loss, Proxy};
-use crate::cluster::services::Broker;
-use crate::process::{Client, PATIENCE, Scratch, Site, now_ms, wait_until};
 use crate::{TURN, services};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tally_exactness::faults::{Broker, Cut, Loss, Proxy};
 use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
 use tally_streams::log::{
     Cleanup, CommittedOffset, GroupMetadata, Log, LogError, Polled, ProducerRecord, Readiness, TopicPartition,
     TopicSpec, TransactionalProducer,
 };
+use tally_testkit::{Client, PATIENCE, Scratch, Site, now_ms, wait_until};
 
 /// The requests that act on a transaction.
 const OF_TRANSACTIONS: [&str; 5] = ["AddPartitionsToTxn", "Produce", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn"];

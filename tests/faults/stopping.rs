@@ -1,11 +1,11 @@
 //! SIGTERM while the services that a process depends on are dead: it ends within the 10 s that are promised.
 
-use crate::cluster::services::Services;
-use crate::process::{Client, Scratch, Service, Site, wait_until};
 use crate::{TURN, services};
 use std::path::Path;
 use std::sync::PoisonError;
 use std::time::Duration;
+use tally_exactness::faults::Services;
+use tally_testkit::{Client, Scratch, Service, Site, wait_until};
 
 /// What is promised.
 const PROMISED: Duration = Duration::from_secs(10);

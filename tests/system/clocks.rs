@@ -1,19 +1,17 @@
 //! A real process whose wall clock is set while it runs, by libfaketime. Its monotonic clock goes on.
 
 use super::{binary, post, read_after};
-use crate::process::{Client, Site, wait_until};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+use tally_testkit::{Client, Site, skip, wait_until};
 
 /// Where the package `faketime` has put its library; None where it is not installed and may be missing.
 fn library() -> Option<PathBuf> {
     let of_machine = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let found = of_machine.map(|dir| dir.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.is_file());
     if found.is_none() {
-        let missing = "skipped: no libfaketime (package `faketime`; deploy/services.sh install)";
-        assert!(std::env::var("TALLY_TEST_SERVICES").as_deref() != Ok("required"), "{missing}");
-        println!("{missing}");
+        skip("there is no libfaketime (package `faketime`; deploy/services.sh install)");
     }
     found
 }

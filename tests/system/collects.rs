@@ -1,18 +1,16 @@
 //! 64 connections that collect and uncollect, with SIGKILL of the process in the middle: rows and counts agree at every
 //! moment, and after a rest the pipeline has counted the same.
 
-use super::exactness::{stop, verdict_kinds};
-use super::naive::{Differences, Model, Stored, block_on, compare_stored, number, read_history};
-use super::process::{Client, Scratch, Site, wait_until};
 use super::{assert_exact, binary};
-use sqlx::mysql::MySqlConnection;
-use sqlx::{AssertSqlSafe, Connection};
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 use tally::workload::Random;
+use tally_exactness::naive::{Differences, Model, Stored, compare_stored, number, read_history};
+use tally_exactness::{stop, verdict_kinds};
+use tally_testkit::{Client, Scratch, ServerDatabase, Site, server_databases, wait_until};
 
 const LANES: u64 = 64;
 const SUBJECTS: u64 = 5;
@@ -119,21 +117,11 @@ fn collects_agree_at_every_moment_whatever_is_killed() {
 /// The same with the tables on a server.
 #[test]
 fn collects_agree_on_a_server_as_well() {
-    for variable in ["TALLY_TEST_MARIADB", "TALLY_TEST_MYSQL"] {
-        let Ok(server) = std::env::var(variable) else {
-            let is_needed = variable == "TALLY_TEST_MARIADB";
-            let required = std::env::var("TALLY_TEST_SERVICES").is_ok_and(|what| what == "required");
-            assert!(!(is_needed && required), "{variable} is needed");
-            println!("skipped: {variable} names no server");
-            continue;
-        };
-        collect_on(&server);
-    }
+    server_databases().iter().for_each(collect_on);
 }
 
-fn collect_on(server: &str) {
+fn collect_on(database: &ServerDatabase) {
     let dir = Scratch::new();
-    let database = Database::create(server);
     let mut site = Site::new(binary(), dir.path());
     let log = format!("embedded:{}", site.log_dir().display());
     let state = site.state_dir.display().to_string();
@@ -141,35 +129,4 @@ fn collect_on(server: &str) {
     stop(site.start());
     let done = run(&site, &database.url, 2, Duration::from_millis(70));
     compare(&site, &Stored::read_mysql(&database.url), &done);
-}
-
-/// A database of the test's own; dropped at its end.
-struct Database {
-    server: String,
-    name: String,
-    url: String,
-}
-
-impl Database {
-    fn create(server: &str) -> Self {
-        let name = format!("tally_collects_{}", std::process::id());
-        let (address, _) = server.rsplit_once('/').unwrap();
-        let database = Self { server: server.to_owned(), url: format!("{address}/{name}"), name };
-        database.admin("CREATE DATABASE");
-        database
-    }
-
-    fn admin(&self, what: &str) {
-        let sql = AssertSqlSafe(format!("{what} {}", self.name));
-        block_on(async {
-            let mut connection = MySqlConnection::connect(&self.server).await.unwrap();
-            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-        });
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        self.admin("DROP DATABASE");
-    }
 }

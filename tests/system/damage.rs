@@ -1,12 +1,12 @@
 //! Damaged checkpoints are thrown away, a damaged or missing log is refused, and neither database nor log is mixed up with
 //! another: through the real binary.
 
-use super::exactness::stop;
-use super::process::{Client, Site, wait_until};
 use super::{binary, event, post, read_after};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
+use tally_exactness::stop;
+use tally_testkit::{Client, Site, wait_until};
 
 /// What becomes of a checkpoint's file.
 type Damage<'a> = &'a dyn Fn(&Path);

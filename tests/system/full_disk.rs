@@ -1,7 +1,5 @@
 //! A full disk under `--state`, on a small file system of its own: counting goes on, and checkpoints when there is room.
 
-use super::exactness::stop;
-use super::process::{Client, Site, wait_until};
 use super::{binary, event, post, read_after};
 use serde_json::json;
 use std::fs::{self, File};
@@ -9,6 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use tally_exactness::stop;
+use tally_testkit::{Client, Site, wait_until};
 
 const BEGIN: &str = "checkpoints cannot be written";
 const END: &str = "checkpoints are written again";

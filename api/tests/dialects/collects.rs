@@ -1,6 +1,5 @@
 //! Collects on either database: what a request changes, what the relay writes, and what several processes do at once.
 
-use super::fixture::server::server_databases;
 use super::fixture::{Answer, NOW_MS, World, key};
 use super::{block_on, futures};
 use axum::http::StatusCode;
@@ -15,6 +14,7 @@ use tally_api::{CollectEvents, Collects, CollectsParts, WriteAddress, collects_r
 use tally_http::TrustedProxies;
 use tally_model::{Receipt, SequenceKey, hex};
 use tally_streams::log::{AppendBatch, Appender, Completion, Log, LogError, Polled, TopicPartition};
+use tally_testkit::server_databases;
 
 /// On a file, and on every server there is.
 fn on_each(test: impl AsyncFn(World)) {

@@ -15,8 +15,11 @@ const SHOWN_MAX: usize = 20;
 /// What differs; nothing, if all is well. And how much was compared, so that nobody is glad of an empty comparison.
 #[derive(Default)]
 pub struct Differences {
+    /// How many of each were compared.
     pub compared: BTreeMap<&'static str, usize>,
+    /// Of the estimates: the largest root mean square of their relative errors.
     pub rmse: f64,
+    /// Of the estimates: the largest relative error.
     pub worst: f64,
     shown: Vec<String>,
     count: usize,
@@ -36,6 +39,7 @@ impl Differences {
         }
     }
 
+    /// So many more were compared.
     pub fn compared(&mut self, what: &'static str, count: usize) {
         *self.compared.entry(what).or_default() += count;
     }

@@ -1,6 +1,5 @@
 //! What a sender is given: a workload as a file, and more of the same kind for as long as it takes.
 
-use crate::process::now_ms;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -11,15 +10,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use tally::workload::{LineKind, Plan};
+use tally_testkit::now_ms;
 
 /// Lines that are made up at once when the file is over.
 const MORE: u64 = 2_000;
 
 /// A workload as a file, and what is known of it.
 pub struct WorkloadFile {
+    /// Where it is.
     pub path: PathBuf,
     /// (actor, event) by the number of its line; garbage has none.
     pub ids: HashMap<u64, (String, String)>,
+    /// How many lines it has.
     pub lines: u64,
     seed: u64,
 }
@@ -31,7 +33,7 @@ struct Ids {
 }
 
 impl WorkloadFile {
-    /// Times end now.
+    /// Writes it into a directory. Times end now.
     pub fn write(dir: &Path, events: u64, seed: u64) -> Self {
         let path = dir.join("workload.ndjson");
         let mut file = BufWriter::new(File::create(&path).unwrap());

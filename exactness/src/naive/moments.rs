@@ -1,14 +1,16 @@
 //! What every store held of the boards at moments at which nothing was on its way, held against the model of the log as
 //! it was then.
 
-use super::boards::{Board, Changes, Rules};
 use super::{Differences, LogRecord, Model};
 use std::collections::{BTreeMap, HashMap};
+use tally_testkit::boards::{Board, Changes, Rules};
 
 /// All boards of one store by name, as of a clock.
 #[derive(Clone, Debug)]
 pub struct Held {
+    /// Its name, for people.
     pub store: &'static str,
+    /// In milliseconds since 1970.
     pub clock_ms: i64,
     /// One that nobody has come onto yet may be missing.
     pub boards: BTreeMap<String, Board>,
@@ -30,6 +32,7 @@ pub struct Moment {
     pub at_ms: i64,
     /// From this clock on nothing that `ends` covers is held back.
     pub released_ms: i64,
+    /// What each store held.
     pub held: Vec<Held>,
 }
 
@@ -73,6 +76,7 @@ pub struct TopicBoards {
     boards: BTreeMap<String, Board>,
     /// By board and version.
     written: HashMap<(String, i64), Board>,
+    /// How many records were taken.
     pub records: usize,
     /// How many moments lie before the next record.
     passed: usize,
@@ -126,7 +130,7 @@ impl TopicBoards {
 }
 
 /// The items of a board, as JSON.
-pub fn items(json: &serde_json::Value) -> Board {
+pub(crate) fn items(json: &serde_json::Value) -> Board {
     let item = |item: &serde_json::Value| {
         let subject = item["subject_id"].as_str().expect("a subject").to_owned();
         (subject, item["score"].as_i64().expect("a whole score"))

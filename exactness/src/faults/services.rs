@@ -1,16 +1,19 @@
 //! Kafka, MariaDB and Redis of one's own, behind proxies: to be killed, stopped, emptied and cut off.
 
 use super::proxy::{Protocol, Proxy};
-use crate::process::quiet_port;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use tally_testkit::{deploy_services, quiet_port, services_script};
 
 /// A private set of services; ended when dropped.
 pub struct Services {
     dir: PathBuf,
+    /// Before Kafka.
     pub kafka: Proxy,
+    /// Before MariaDB.
     pub mariadb: Proxy,
+    /// Before Redis.
     pub redis: Proxy,
     /// Without the proxies: for whoever compares at the end.
     pub direct: Addresses,
@@ -19,6 +22,7 @@ pub struct Services {
 /// Kafka alone, behind a proxy; ended when dropped.
 pub struct Broker {
     dir: PathBuf,
+    /// Before it.
     pub proxy: Proxy,
 }
 
@@ -28,15 +32,15 @@ impl Broker {
         let dir = dir.join("services");
         let listener = TcpListener::bind(("127.0.0.1", quiet_port())).unwrap();
         let advertised = listener.local_addr().unwrap().to_string();
-        let env = script(&dir, &["start"], &["kafka"], Some(&advertised));
+        let env = script(&dir, "start", &["kafka"], Some(&advertised));
         let proxy = Proxy::start(listener, value(&env, "TALLY_TEST_KAFKA"), Protocol::Kafka);
         Self { dir, proxy }
     }
 
     /// SIGKILL, and back on the same port with the same data.
     pub fn restart(&self) {
-        script(&self.dir, &["kill"], &["kafka"], None);
-        script(&self.dir, &["start"], &["kafka"], Some(&self.proxy.address.to_string()));
+        script(&self.dir, "kill", &["kafka"], None);
+        script(&self.dir, "start", &["kafka"], Some(&self.proxy.address.to_string()));
     }
 }
 
@@ -48,8 +52,11 @@ impl Drop for Broker {
 
 /// Where the services are.
 pub struct Addresses {
+    /// `host:port`.
     pub kafka: String,
+    /// `mysql://…`.
     pub mariadb: String,
+    /// `redis://…`.
     pub redis: String,
 }
 
@@ -61,7 +68,7 @@ impl Services {
         let kafka = listen();
         // A client of Kafka goes where the broker says that it is, so the broker says that it is the proxy.
         let advertised = kafka.local_addr().unwrap().to_string();
-        let env = script(&dir, &["start"], &["kafka", "mariadb", "redis"], Some(&advertised));
+        let env = script(&dir, "start", &["kafka", "mariadb", "redis"], Some(&advertised));
         let direct = Addresses {
             kafka: value(&env, "TALLY_TEST_KAFKA"),
             mariadb: value(&env, "TALLY_TEST_MARIADB"),
@@ -80,16 +87,18 @@ impl Services {
         }
     }
 
-    /// The addresses that tally is given.
+    /// The address of the log, for tally.
     pub fn log_url(&self) -> String {
         format!("kafka://{}", self.kafka.address)
     }
 
+    /// The address of the database, for tally.
     pub fn database_url(&self) -> String {
         let (before, _) = self.direct.mariadb.split_once('@').unwrap();
         format!("{before}@{}/tally", self.mariadb.address)
     }
 
+    /// The address of the cache, for tally.
     pub fn cache_url(&self) -> String {
         format!("redis://{}", self.redis.address)
     }
@@ -102,23 +111,23 @@ impl Services {
 
     /// SIGKILL.
     pub fn kill(&self, service: &str) {
-        script(&self.dir, &["kill"], &[service], None);
+        script(&self.dir, "kill", &[service], None);
     }
 
     /// Back on the same port with the same data.
     pub fn start_again(&self, service: &str) {
         let advertised = self.kafka.address.to_string();
-        script(&self.dir, &["start"], &[service], Some(&advertised));
+        script(&self.dir, "start", &[service], Some(&advertised));
     }
 
     /// SIGSTOP.
     pub fn pause(&self, service: &str) {
-        script(&self.dir, &["pause"], &[service], None);
+        script(&self.dir, "pause", &[service], None);
     }
 
     /// SIGCONT.
     pub fn resume(&self, service: &str) {
-        script(&self.dir, &["resume"], &[service], None);
+        script(&self.dir, "resume", &[service], None);
     }
 
     /// FLUSHALL.
@@ -137,7 +146,7 @@ impl Drop for Services {
 }
 
 fn end(dir: &Path) {
-    let _ = Command::new("bash").arg(script_file()).arg("stop").arg(dir).stderr(Stdio::null()).status();
+    let _ = Command::new("bash").arg(services_script()).arg("stop").arg(dir).stderr(Stdio::null()).status();
 }
 
 /// A line of what the script prints.
@@ -148,22 +157,11 @@ fn value(env: &str, name: &str) -> String {
 
 /// Where Kafka's own tools are.
 pub fn kafka_jars() -> String {
-    let output = Command::new("bash").arg(script_file()).arg("jars").output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    deploy_services(&["jars"], &[]).trim().to_owned()
 }
 
-fn script_file() -> &'static str {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/services.sh")
-}
-
-fn script(dir: &Path, verb: &[&str], services: &[&str], advertised: Option<&str>) -> String {
-    let mut command = Command::new("bash");
-    command.arg(script_file()).args(verb).arg(dir).args(services).stdin(Stdio::null());
-    if let Some(advertised) = advertised {
-        command.env("TALLY_KAFKA_ADVERTISED", advertised);
-    }
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "deploy/services.sh {verb:?} {services:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+fn script(dir: &Path, verb: &str, services: &[&str], advertised: Option<&str>) -> String {
+    let arguments = [&[verb, dir.to_str().unwrap()], services].concat();
+    let advertised = advertised.map(|address| ("TALLY_KAFKA_ADVERTISED", address));
+    deploy_services(&arguments, advertised.as_slice())
 }

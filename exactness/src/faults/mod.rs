@@ -1,30 +1,32 @@
 //! The pipeline as roles apart on real Kafka, MariaDB and Redis, with faults on the way, and everything that came of it
 //! held against the naive model: the topic, the tables, the hashes and what is served.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
 mod collectors;
-pub mod compare;
-pub mod proxy;
-pub mod services;
+mod compare;
+mod proxy;
+mod services;
 
-use crate::exactness::{Feed, WorkloadFile};
-use crate::naive::{Differences, Moment, boards, number};
-use crate::process::{Client, Sender, Service, Site, wait_until};
+pub use proxy::{Cut, Loss, Protocol, Proxy, REQUESTS};
+pub use services::{Addresses, Broker, Services, kafka_jars};
+
+use crate::feed::{Feed, WorkloadFile};
+use crate::naive::{Differences, Moment, number};
 use collectors::Collectors;
-use proxy::{Cut, Loss, REQUESTS};
-use services::Services;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tally::workload::Random;
+use tally_testkit::{Client, Sender, Service, Site, boards, wait_for};
 
 /// A run, and how it is told of.
 pub struct FaultRun<'a> {
+    /// The program.
     pub binary: &'a Path,
+    /// Where everything is kept.
     pub dir: &'a Path,
     /// At least: it sends on until all kills are done.
     pub events: u64,
+    /// Of the workload, and of the plan of faults.
     pub seed: u64,
     /// Different pairs of actor and subject that must be collected through the API; it goes on until they are.
     pub collects: usize,
@@ -37,6 +39,7 @@ pub struct FaultRun<'a> {
     pub zombie: Duration,
     /// Events a second; None is as fast as it goes.
     pub rate: Option<u64>,
+    /// Takes a line about each step.
     pub say: &'a dyn Fn(String),
 }
 
@@ -59,6 +62,7 @@ struct Running {
 
 /// Services and roles.
 pub struct Cluster {
+    /// Kafka, MariaDB and Redis.
     pub services: Services,
     roles: Vec<Running>,
     zombies: Vec<(usize, Instant)>,
@@ -146,7 +150,7 @@ impl Cluster {
         self.check();
         self.wait_until_ready();
         let database = self.services.direct.mariadb.clone();
-        until("the outbox to be empty", || number(&database, "SELECT COUNT(*) FROM outbox") == 0);
+        wait_for("the outbox to be empty", || number(&database, "SELECT COUNT(*) FROM outbox") == 0);
         let client = Client(self.address("api"));
         client.wait_until_applied_while(|| self.check());
         client
@@ -200,7 +204,7 @@ impl FaultRun<'_> {
         let file = feed.finish();
         let sent = sender.finish();
         cluster.wake_zombies(true);
-        until("enough to be collected", || {
+        wait_for("enough to be collected", || {
             cluster.check();
             collectors.pairs() >= self.collects
         });
@@ -288,14 +292,14 @@ impl FaultRun<'_> {
                 let (protocol, requests) = REQUESTS[random.below(REQUESTS.len() as u64) as usize];
                 let request = requests[random.below(requests.len() as u64) as usize];
                 // The connection of a late request to a database keeps its locks.
-                let losses = if protocol == proxy::Protocol::Kafka { &Loss::ALL[..] } else { &Loss::ALL[..2] };
+                let losses = if protocol == Protocol::Kafka { &Loss::ALL[..] } else { &Loss::ALL[..2] };
                 let loss = losses[random.below(losses.len() as u64) as usize];
                 let cut = Cut { request, loss };
                 let services = &cluster.services;
                 let proxy = match protocol {
-                    proxy::Protocol::Kafka => &services.kafka,
-                    proxy::Protocol::MySql => &services.mariadb,
-                    proxy::Protocol::Redis => &services.redis,
+                    Protocol::Kafka => &services.kafka,
+                    Protocol::MySql => &services.mariadb,
+                    Protocol::Redis => &services.redis,
                 };
                 // What was kept before has been late for long enough.
                 proxy.deliver();
@@ -320,9 +324,4 @@ impl FaultRun<'_> {
             }
         }
     }
-}
-
-/// Waits for a condition of a cluster.
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    wait_until(what, || condition().then_some(()));
 }

@@ -1,6 +1,6 @@
 //! `tally send`.
 
-use super::signal;
+use crate::signal;
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -17,6 +17,7 @@ pub struct Sender {
 
 /// How a sender ended.
 pub struct Sent {
+    /// The status that it ended with.
     pub status: ExitStatus,
     /// What `--json` printed.
     pub outcome: serde_json::Value,
@@ -57,6 +58,7 @@ impl Sender {
         signal(self.child.id(), "-STOP");
     }
 
+    /// Undoes [`Sender::pause`].
     pub fn resume(&self) {
         signal(self.child.id(), "-CONT");
     }

@@ -1,18 +1,11 @@
 //! A workload through the real binary, perhaps with SIGKILLs on the way, and everything that came of it held against the
-//! naive model. What the short runs of the tests and the large ones of `examples/exact.rs` share.
+//! naive model.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
-mod feed;
-
-pub use feed::{Feed, WorkloadFile};
-
-use crate::naive::boards::{self, Rules};
+use crate::feed::{Feed, WorkloadFile};
 use crate::naive::{
     Differences, Held, Model, Moment, Stored, StoredBoards, TOGGLE_WINDOW_MS, TopicBoards, compare_boards,
     compare_counters, compare_stored, read_history, read_topic,
 };
-use crate::process::{Client, Sender, Service, Site, now_ms, wait_until};
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::net::TcpListener;
@@ -20,16 +13,21 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tally::workload::Random;
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
+use tally_testkit::boards::{self, Rules};
+use tally_testkit::{Client, Sender, Service, Site, now_ms, wait_until};
 
 /// A process that is asked to stop has so long.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// A run, and how it is told of.
 pub struct ExactRun<'a> {
+    /// The program.
     pub binary: &'a Path,
+    /// Where everything is kept.
     pub dir: &'a Path,
     /// At least: it sends on until all kills and moments are done.
     pub events: u64,
+    /// Of the workload, and of the moments of the kills.
     pub seed: u64,
     /// SIGKILLs at random moments while it sends.
     pub kills: u32,
@@ -38,6 +36,7 @@ pub struct ExactRun<'a> {
     pub moments: u32,
     /// Events a second; None is as fast as it goes.
     pub rate: Option<u64>,
+    /// Takes a line about each step.
     pub say: &'a dyn Fn(String),
 }
 
@@ -58,19 +57,13 @@ impl ExactRun<'_> {
         let rest = moment(&site);
         wait_until_released(rest.released_ms, || Stored::clock_ms(&site.database_file()));
         moments.push(rest);
-        let served = client.counters(&self.sample());
+        let served = client.counters(&sample(self.seed));
         stop(service);
         let mut differences = Differences::default();
         let model = compare(&site, &mut differences);
         compare_boards_of(&site, &model, moments, &mut differences);
         compare_counters(&model, &served, &mut differences);
-        let valid: HashSet<_> = file.ids.values().collect();
-        for lost in valid.iter().filter(|id| !model.ids.contains(**id)) {
-            differences.add(format!("{lost:?} was acknowledged and is not in the log"));
-        }
-        for foreign in model.ids.iter().filter(|id| !valid.contains(id)) {
-            differences.add(format!("{foreign:?} is in the log and is no valid event of the file"));
-        }
+        compare_ids(&model, &file, &mut differences);
         differences
     }
 
@@ -142,14 +135,25 @@ impl ExactRun<'_> {
         }
         site.spawn()
     }
+}
 
-    /// The busiest subjects, some others, and some that nobody ever touched.
-    fn sample(&self) -> Vec<String> {
-        let mut random = Random::new(self.seed);
-        let mut sample: Vec<_> = (1..=60).map(|n| format!("article:{n}")).collect();
-        sample.extend((0..35).map(|_| format!("article:{}", 61 + random.below(19_940))));
-        sample.extend(["article:0", "article:20001", "user:u1", "x:y"].map(str::to_owned));
-        sample
+/// The busiest subjects, some others, and some that nobody ever touched.
+pub(crate) fn sample(seed: u64) -> Vec<String> {
+    let mut random = Random::new(seed);
+    let mut sample: Vec<_> = (1..=60).map(|n| format!("article:{n}")).collect();
+    sample.extend((0..35).map(|_| format!("article:{}", 61 + random.below(19_940))));
+    sample.extend(["article:0", "article:20001", "user:u1", "x:y"].map(str::to_owned));
+    sample
+}
+
+/// The log has every valid event of the file, and no other.
+pub(crate) fn compare_ids(model: &Model, file: &WorkloadFile, differences: &mut Differences) {
+    let valid: HashSet<_> = file.ids.values().collect();
+    for lost in valid.iter().filter(|id| !model.ids.contains(**id)) {
+        differences.add(format!("{lost:?} was acknowledged and is not in the log"));
+    }
+    for foreign in model.ids.iter().filter(|id| !valid.contains(id)) {
+        differences.add(format!("{foreign:?} is in the log and is no valid event of the file"));
     }
 }
 
@@ -190,7 +194,7 @@ fn moment(site: &Site) -> Moment {
 
 /// Looks at stores until that falls into a moment of rest at which no board ages and no click is held back. While nothing is sent there is one soon:
 /// clocks are told every few seconds, and boards age by the minute.
-pub fn rest(client: &Client, rules: &[Rules], look: impl Fn() -> Option<Vec<Held>>) -> Moment {
+pub(crate) fn rest(client: &Client, rules: &[Rules], look: impl Fn() -> Option<Vec<Held>>) -> Moment {
     let mut seen = (Vec::new(), 0);
     wait_until("rest", || {
         let ends = client.ends_at_rest()?;
@@ -206,7 +210,7 @@ pub fn rest(client: &Client, rules: &[Rules], look: impl Fn() -> Option<Vec<Held
 }
 
 /// All boards as the API gives them.
-pub fn served(client: &Client, rules: &[Rules]) -> Held {
+pub(crate) fn served(client: &Client, rules: &[Rules]) -> Held {
     let boards = rules.iter().map(|rules| (rules.board.clone(), client.board(&rules.board))).collect::<Vec<_>>();
     let clock_ms = boards.iter().map(|(_, (as_of_ms, _))| *as_of_ms).min().unwrap_or(i64::MIN);
     Held {

@@ -15,10 +15,13 @@ static NUMBER: AtomicU32 = AtomicU32::new(1);
 pub struct Scratch(TempDir);
 
 impl Scratch {
+    /// A new, empty one.
+    #[allow(clippy::new_without_default, reason = "it makes a directory")]
     pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// Where it is.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -39,14 +42,20 @@ impl Drop for Scratch {
     }
 }
 
-/// `TALLY_TEST_LOGS`, or where Cargo lets tests write; then the name of the test.
+/// `TALLY_TEST_LOGS`, or `tmp/logs` of the directory that Cargo builds into; then the name of the test.
 fn kept_dir() -> PathBuf {
     let logs = std::env::var_os("TALLY_TEST_LOGS").map(PathBuf::from);
-    let logs = logs.or_else(|| option_env!("CARGO_TARGET_TMPDIR").map(|dir| Path::new(dir).join("logs")));
     let thread = thread::current();
     let test = thread.name().unwrap_or("a thread without a name").replace("::", ".");
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    logs.unwrap_or_else(std::env::temp_dir).join(format!("{test}-{}-{number}", std::process::id()))
+    let logs = logs.or_else(|| target_dir().map(|dir| dir.join("tmp/logs"))).unwrap_or_else(std::env::temp_dir);
+    logs.join(format!("{test}-{}-{number}", std::process::id()))
+}
+
+/// Where Cargo builds, as seen from the test's own program: the folder with Cargo's mark.
+fn target_dir() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    program.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file()).map(Path::to_owned)
 }
 
 /// Copies logs, in the same folders; how many there are.

@@ -1,6 +1,6 @@
-//! `tally run`.
+//! `tally run`, and the roles apart.
 
-use super::{Client, PATIENCE, quiet_port, wait_until};
+use crate::{Client, PATIENCE, quiet_port, repository, wait_until};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
@@ -12,9 +12,13 @@ use std::time::{Duration, Instant};
 
 /// A directory with everything that a service keeps, and the address it serves.
 pub struct Site {
+    /// The program.
     pub binary: PathBuf,
+    /// Where everything is kept.
     pub dir: PathBuf,
+    /// Where it serves, `host:port`.
     pub listen: String,
+    /// Of checkpoints.
     pub state_dir: PathBuf,
     /// By default the one that is shipped.
     pub topology: PathBuf,
@@ -34,10 +38,11 @@ pub struct Site {
 }
 
 impl Site {
+    /// A service in a directory of its own; it is not started.
     pub fn new(binary: impl Into<PathBuf>, dir: &Path) -> Self {
         let listen = format!("127.0.0.1:{}", quiet_port());
         let state_dir = dir.join("state");
-        let topology = Path::new(env!("CARGO_MANIFEST_DIR")).join("topology.yaml");
+        let topology = repository().join("topology.yaml");
         Self {
             binary: binary.into(),
             dir: dir.to_owned(),
@@ -53,10 +58,12 @@ impl Site {
         }
     }
 
+    /// The directory of the embedded log.
     pub fn log_dir(&self) -> PathBuf {
         self.dir.join("log")
     }
 
+    /// The SQLite database.
     pub fn database_file(&self) -> PathBuf {
         self.dir.join("tally.db")
     }
@@ -160,6 +167,7 @@ impl Service {
         self.ready = true;
     }
 
+    /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -189,7 +197,7 @@ impl Service {
 
     /// SIGSTOP or SIGCONT, as `kill` names them.
     pub fn signal(&self, signal: &str) {
-        super::signal(self.child.id(), signal);
+        crate::signal(self.child.id(), signal);
     }
 
     /// SIGTERM; how it ended, and how long that took.
@@ -232,7 +240,7 @@ impl Client {
                 (moved, before) = (Instant::now(), lags);
             }
             assert!(moved.elapsed() < PATIENCE, "not moved for {PATIENCE:?}: records and ends {before:?}");
-            // Between two questions: progress is what is waited for.
+            // Between two requests: progress is what is waited for.
             std::thread::sleep(Duration::from_millis(20));
         }
     }

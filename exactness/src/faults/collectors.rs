@@ -1,12 +1,12 @@
 //! Actors who collect and uncollect through the API while harm is done.
 
-use crate::process::Client;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tally::workload::Random;
+use tally_testkit::Client;
 
 const LANES: u64 = 4;
 const SUBJECTS: u64 = 40;

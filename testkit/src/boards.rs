@@ -1,11 +1,9 @@
-//! Boards in the plainest way: every change that ever was, added up anew for each question. Nothing is kept in order,
-//! nothing ages, and nothing is taken over from the processors.
+//! Boards computed in the plainest way: every change that ever was, added up again for each question. Nothing is kept in
+//! order, nothing ages, and nothing is taken over from the processors.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
+use crate::{MINUTE_MS, SHIPPED_TOPOLOGY};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-const MINUTE_MS: i64 = 60_000;
 /// Half-lives that count.
 const EPOCHS: i64 = 64;
 
@@ -15,15 +13,22 @@ pub type Board = Vec<(String, i64)>;
 /// How a board forgets. All times are in minutes.
 #[derive(Clone, Copy, Debug)]
 pub enum Forgets {
+    /// What a change weighs is halved each time this has passed.
     HalfLife(i64),
+    /// A change counts within a window that moves bucket by bucket.
     Window {
+        /// Its length.
         minutes: i64,
+        /// Of one bucket.
         bucket: i64,
     },
     /// Trending: the window, held against what the baseline before it lets expect.
     Trend {
+        /// Length of the window.
         minutes: i64,
+        /// Of one bucket.
         bucket: i64,
+        /// Length of the baseline.
         baseline: i64,
     },
 }
@@ -31,10 +36,13 @@ pub enum Forgets {
 /// A board of a topology.
 #[derive(Clone, Debug)]
 pub struct Rules {
+    /// Its name, with `@group` where it is of a group.
     pub board: String,
     /// Metric and thousandths.
     pub weights: Vec<(&'static str, i128)>,
+    /// How changes lose their weight.
     pub forgets: Forgets,
+    /// How many subjects are on it at most.
     pub top: usize,
     /// Distinct actors that a subject needs.
     pub min_actors: usize,
@@ -43,10 +51,12 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// A board of everybody.
     pub fn new(board: &str, weights: &[(&'static str, i128)], forgets: Forgets, top: usize) -> Self {
         Self { board: board.to_owned(), weights: weights.to_vec(), forgets, top, min_actors: 0, group: None }
     }
 
+    /// The same for subjects that so many distinct actors acted on.
     pub fn min_actors(self, min_actors: usize) -> Self {
         Self { min_actors, ..self }
     }
@@ -89,11 +99,15 @@ impl Rules {
 /// One event, as far as boards go.
 #[derive(Clone, Debug)]
 pub struct Change {
+    /// What was acted on.
     pub subject: String,
+    /// What is counted.
     pub metric: &'static str,
-    /// Of what is counted, or taken back.
+    /// Of what is counted, or taken back; since 1970.
     pub minute: i64,
+    /// +1 or -1.
     pub delta: i64,
+    /// Who acted.
     pub actor: String,
     /// What was named by the event that was counted.
     pub group: Option<String>,
@@ -116,6 +130,7 @@ struct Subject {
 pub struct Changes(BTreeMap<String, Subject>);
 
 impl Changes {
+    /// Adds the next change.
     pub fn add(&mut self, change: &Change) {
         let Change { subject, metric, minute, delta, actor, group } = change;
         let subject = self.0.entry(subject.clone()).or_default();
@@ -187,7 +202,6 @@ fn power(minute: i64, half_life: i64) -> i128 {
 
 /// The shipped topology, and beside its boards some with times so short that they pass within a run.
 pub fn topology() -> String {
-    let shipped = include_str!("../../topology.yaml");
     let more = "
   hot-1m:   { type: board,  from: [likes, reads, views], kinds: [article], score: { likes: 3, reads: -0.5, views: 1 }, half_life: 1m, top: 40, to: rankings }
   liked-4m: { type: board,  from: [likes, views], kinds: [article], score: { likes: 2, views: 0.001 }, window: 4m, bucket: 1m, top: 25, to: rankings }
@@ -196,8 +210,8 @@ pub fn topology() -> String {
   rising:   { type: board,  from: [likes, views], kinds: [article], score: { likes: 1, views: 1 }, window: 2m, bucket: 1m, baseline: 6m, top: 60, to: rankings }
 
 sinks:";
-    assert!(shipped.contains("\nsinks:"));
-    shipped.replacen("\nsinks:", more, 1)
+    assert!(SHIPPED_TOPOLOGY.contains("\nsinks:"));
+    SHIPPED_TOPOLOGY.replacen("\nsinks:", more, 1)
 }
 
 /// The boards of [`topology`].

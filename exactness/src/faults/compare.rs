@@ -1,16 +1,16 @@
 //! What the log, the tables, the hashes and the API say, held against the naive model of the topic `user-actions`.
 
 use super::Cluster;
-use crate::exactness::{WorkloadFile, rest, served, wait_until_released};
-use crate::naive::boards::{self, Board};
+use crate::feed::WorkloadFile;
 use crate::naive::{
     Differences, Held, Model, Moment, Stored, StoredBoards, TopicBoards, compare_boards, compare_counters,
     compare_stored, items, read_topic,
 };
-use crate::process::{Client, wait_until};
+use crate::run::{compare_ids, rest, sample, served, wait_until_released};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use tally::workload::Random;
 use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
+use tally_testkit::boards::{self, Board};
+use tally_testkit::{Client, wait_until};
 
 /// Totals by subject, as one of the stores has them.
 type Served = HashMap<String, BTreeMap<String, i64>>;
@@ -52,13 +52,7 @@ pub fn everything(
     differences.compared("records of boards", rankings.records);
     compare_totals("subjects in the topic", &model, &topic, &mut differences);
     compare_totals("subjects in Redis", &model, &hashed, &mut differences);
-    let valid: HashSet<_> = file.ids.values().collect();
-    for lost in valid.iter().filter(|id| !model.ids.contains(**id)) {
-        differences.add(format!("{lost:?} was acknowledged and is not in the log"));
-    }
-    for foreign in model.ids.iter().filter(|id| !valid.contains(id)) {
-        differences.add(format!("{foreign:?} is in the log and is no valid event of the file"));
-    }
+    compare_ids(&model, file, &mut differences);
     differences
 }
 
@@ -115,15 +109,6 @@ fn compare_totals(store: &'static str, model: &Model, found: &Served, difference
             differences.add(format!("{subject} among {store}: {there:?} is there, {right:?} is right"));
         }
     }
-}
-
-/// The busiest subjects, some others, and some that nobody ever touched.
-pub fn sample(seed: u64) -> Vec<String> {
-    let mut random = Random::new(seed);
-    let mut sample: Vec<_> = (1..=60).map(|n| format!("article:{n}")).collect();
-    sample.extend((0..35).map(|_| format!("article:{}", 61 + random.below(19_940))));
-    sample.extend(["article:0", "article:20001", "user:u1", "x:y"].map(str::to_owned));
-    sample
 }
 
 /// The last record of every subject in the topic `counters`.

@@ -1,9 +1,6 @@
 //! What the pipeline must have counted, computed in the plainest way: hash maps, one pass over the log, nothing of the
 //! processors. It counts what the shipped `topology.yaml` says; a change there is a change here.
 
-#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
-
-pub mod boards;
 mod comparison;
 mod history;
 mod moments;
@@ -12,15 +9,16 @@ mod stored;
 
 pub use comparison::{Differences, collect_counts, compare_counters, compare_stored};
 pub use history::{LogRecord, read_history, read_topic};
-pub use moments::{Held, Moment, TopicBoards, compare_boards, items};
+pub(crate) use moments::items;
+pub use moments::{Held, Moment, TopicBoards, compare_boards};
 pub use stored::{Stored, StoredBoards, number};
 
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tally_streams::log::partition_of;
+use tally_testkit::{MINUTE_MS, boards};
 
 const LATE_AFTER_MS: i64 = 24 * 60 * 60 * 1_000;
-const MINUTE_MS: i64 = 60 * 1_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// Rule `burst`.
@@ -29,6 +27,7 @@ const BURST_MAX: u32 = 60;
 const BURST_WINDOW_MS: i64 = 10_000;
 /// Rule `toggle`.
 const TOGGLE_MAX: u32 = 1;
+/// Its window.
 pub const TOGGLE_WINDOW_MS: i64 = 5_000;
 /// Every type of event that is counted.
 const KINDS: [&str; 8] = ["view", "read", "like", "unlike", "follow", "unfollow", "share", "api_call"];
@@ -49,17 +48,23 @@ pub type Place = (u32, u64);
 /// Everything that follows from the log.
 #[derive(Default)]
 pub struct Model {
+    /// Totals.
     pub counters: HashMap<CounterKey, i64>,
+    /// Totals of windows.
     pub windows: HashMap<WindowKey, i64>,
+    /// Who was there, by subject.
     pub visitors: HashMap<String, HashSet<String>>,
     /// By subject and start of the day.
     pub daily_visitors: HashMap<(String, i64), HashSet<String>>,
+    /// What was switched on or off.
     pub reactions: HashMap<ReactionKey, Reaction>,
+    /// Why events were not counted.
     pub verdicts: HashMap<Place, Verdict>,
     /// Records that are no valid event, or lie where they do not belong.
     pub dead_letters: HashSet<Place>,
     /// Every (actor, event) of a valid event in the log, counted or not.
     pub ids: HashSet<(String, String)>,
+    /// How many records were taken.
     pub records: u64,
     /// What boards are made of, each with the record that brought it.
     pub board_changes: Vec<(Place, boards::Change)>,
@@ -78,19 +83,29 @@ pub struct Model {
     collected_since: HashMap<(String, String), i64>,
 }
 
+/// Something that was switched on or off. Times are in milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reaction {
+    /// Whether it is on.
     pub active: bool,
+    /// The effective time of the last event that counted.
     pub occurred_at_ms: i64,
+    /// The append time of the first change.
     pub created_at_ms: i64,
+    /// The append time of the last change.
     pub updated_at_ms: i64,
 }
 
+/// Why an event was not counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
+    /// Like `late`.
     pub kind: String,
+    /// As far as it can be read.
     pub event_id: Option<String>,
+    /// As far as it can be read.
     pub actor_id: Option<String>,
+    /// The append time of the event.
     pub appended_at_ms: i64,
 }
 

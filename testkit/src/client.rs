@@ -9,24 +9,29 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Client(pub String);
 
-/// What came back.
+/// The response to a request.
 #[derive(Debug)]
 pub struct Answer {
+    /// Its HTTP status.
     pub status: u16,
-    /// In lower case.
+    /// Names in lower case, with their values.
     pub headers: Vec<(String, String)>,
+    /// Its body.
     pub body: Vec<u8>,
 }
 
 impl Client {
+    /// Sends `GET`.
     pub fn get(&self, path: &str) -> io::Result<Answer> {
         self.exchange("GET", path, &[], b"")
     }
 
+    /// Sends `POST`.
     pub fn post(&self, path: &str, media_type: &str, body: &[u8]) -> io::Result<Answer> {
         self.exchange("POST", path, &[("content-type", media_type)], body)
     }
 
+    /// Sends any request, and reads the response to its end.
     pub fn exchange(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
         let mut stream = TcpStream::connect(&self.0)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
@@ -54,6 +59,7 @@ impl Answer {
         (answer.body.len() == length).then_some(answer)
     }
 
+    /// The value of a header, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }

@@ -1,12 +1,12 @@
 //! What the database holds, table by table.
 
-use super::boards::Board;
 use super::{Held, Place, Reaction, Verdict, block_on};
 use sqlx::mysql::MySqlConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use tally_testkit::boards::Board;
 
 /// Progress of the topics that are written by what rate rules hold back; 8 partitions each.
 pub(super) const PROGRESS: &str =
@@ -33,7 +33,9 @@ pub struct Stored {
     pub reactions: HashMap<(String, String, String), Reaction>,
     /// (actor, subject): the number, and whether it is on.
     pub collects: HashMap<(String, String), (i64, bool)>,
+    /// How many have collected each subject.
     pub collect_counts: HashMap<String, i64>,
+    /// Why events were not counted.
     pub verdicts: HashMap<Place, Verdict>,
     /// Where the records of the dead letters came from.
     pub dead_letters: Vec<Place>,

@@ -15,8 +15,11 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// What the server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
+    /// Kafka's, in which the requests are known.
     Kafka,
+    /// That of MySQL and MariaDB.
     MySql,
+    /// RESP.
     Redis,
 }
 
@@ -25,6 +28,7 @@ pub enum Protocol {
 pub struct Cut {
     /// Which request: [`REQUESTS`] has their names.
     pub request: &'static str,
+    /// What is lost with it.
     pub loss: Loss,
 }
 
@@ -40,6 +44,7 @@ pub enum Loss {
 }
 
 impl Loss {
+    /// Each of them.
     pub const ALL: [Self; 3] = [Self::Request, Self::Answer, Self::Late];
 }
 
@@ -64,6 +69,7 @@ pub const REQUESTS: [(Protocol, &[&str]); 3] = [
 
 /// Listens until the process ends.
 pub struct Proxy {
+    /// Where it listens.
     pub address: SocketAddr,
     plan: Arc<Plan>,
 }

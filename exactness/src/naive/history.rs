@@ -10,12 +10,17 @@ const TOPIC: &str = "user-actions";
 
 /// A record as stored.
 pub struct LogRecord<'a> {
+    /// Its partition.
     pub partition: u32,
-    /// Of the topic.
+    /// How many partitions the topic has.
     pub partitions: u32,
+    /// Its place in the partition.
     pub offset: u64,
+    /// When the log took it, in milliseconds since 1970.
     pub append_time_ms: i64,
+    /// Empty where there is none.
     pub key: &'a [u8],
+    /// Empty where there is none.
     pub value: &'a [u8],
     /// The number that the database gave it, in header `seq`.
     pub seq: Option<i64>,
