@@ -6,7 +6,7 @@ mod transaction;
 mod writer;
 
 use crate::database::WriteAddress;
-use crate::query::{Query, in_path};
+use crate::routes::query::{Query, in_path};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -169,8 +169,8 @@ impl Collects {
     async fn set(&self, parts: Parts, path: RawPath, active: bool) -> Result<Json<CollectAnswer>, ApiProblem> {
         Query::parse(parts.uri.query(), &[])?;
         let (subject_id, actor_id) = in_path(path, "The path")?;
-        crate::query::subject_id(&subject_id)?;
-        crate::query::actor_id(&actor_id)?;
+        crate::routes::query::subject_id(&subject_id)?;
+        crate::routes::query::actor_id(&actor_id)?;
         self.admit(&parts, &actor_id, active).await?;
         let mut request = [0; 16];
         getrandom::fill(&mut request).map_err(|error| {

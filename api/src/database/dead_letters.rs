@@ -1,7 +1,7 @@
 //! Dead letters, as the database has them.
 
 use super::{Columns, ReadDatabase, unavailable};
-use crate::dead_letters::{DeadLetterFilter, DeadLetterRow, GROUPED_MAX, KEY_BYTES_MAX, ReasonItem};
+use crate::routes::dead_letters::{DeadLetterFilter, DeadLetterRow, GROUPED_MAX, KEY_BYTES_MAX, ReasonItem};
 use tally_http::ApiProblem;
 use tally_model::format_ms;
 

@@ -5,8 +5,8 @@ mod dead_letters;
 mod pool;
 mod write;
 
-use crate::cursor::Cursor;
-use crate::roots::merged;
+use crate::answers::cursor::Cursor;
+use crate::reads::roots::merged;
 pub(crate) use pool::Columns;
 use pool::ReadPool;
 use std::collections::{HashMap, HashSet};

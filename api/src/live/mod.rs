@@ -9,14 +9,14 @@ mod event;
 mod hub;
 mod stream;
 
-use crate::api::Api;
-use crate::counters::{self, SubjectAnswer};
-use crate::freshness::Freshness;
 use crate::metrics::LiveMetrics;
-use crate::query::{Query, refused};
-use crate::rankings;
-use crate::reply::{Written, digest};
-use crate::roots::clock_ms;
+use crate::reads::freshness::Freshness;
+use crate::reads::roots::clock_ms;
+use crate::routes::counters::{self, SubjectAnswer};
+use crate::routes::query::{Query, refused};
+use crate::routes::rankings;
+use crate::routes::reply::{Written, digest};
+use crate::state::Api;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -149,7 +149,7 @@ fn asked(query: &Query<'_>) -> Result<Box<[Watched]>, ApiProblem> {
     }
     let mut of: Vec<Watched> = Vec::with_capacity(subjects.len());
     for id in subjects {
-        crate::query::subject_id(id)?;
+        crate::routes::query::subject_id(id)?;
         let watched = Watched::Subject(id.into());
         if !of.contains(&watched) {
             of.push(watched);

@@ -2,10 +2,10 @@
 //! opened, or loaded again, begins with it.
 
 use super::ProcessItem;
-use crate::api::Api;
-use crate::progress::ProgressAnswer;
-use crate::query::Query;
-use crate::reply::of_moment;
+use crate::routes::progress::ProgressAnswer;
+use crate::routes::query::Query;
+use crate::routes::reply::of_moment;
+use crate::state::Api;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;

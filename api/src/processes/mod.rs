@@ -7,10 +7,10 @@ mod peer;
 
 pub use peer::{Peer, PeerError};
 
-use crate::api::Api;
-use crate::progress;
-use crate::query::Query;
-use crate::reply::of_moment;
+use crate::routes::progress;
+use crate::routes::query::Query;
+use crate::routes::reply::of_moment;
+use crate::state::Api;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use history::History;

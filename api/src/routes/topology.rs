@@ -1,7 +1,7 @@
 //! `GET /v1/topology`: the graph that the process runs.
 
-use crate::api::Api;
-use crate::query::Query;
+use crate::routes::query::Query;
+use crate::state::Api;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde::Serialize;

@@ -1,9 +1,9 @@
 //! `GET /v1/dead-letters`: the records that no processor could take, the newest first.
 
-use crate::api::Api;
-use crate::paging::{Paging, refused_cursor};
-use crate::query::{Query, refused};
-use crate::reply::of_moment;
+use crate::answers::paging::{Paging, refused_cursor};
+use crate::routes::query::{Query, refused};
+use crate::routes::reply::of_moment;
+use crate::state::Api;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;

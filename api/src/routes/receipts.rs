@@ -1,11 +1,11 @@
 //! `GET /v1/receipts/{receipt}`: what became of the events of a request.
 
-use crate::after::parse_receipt;
-use crate::api::Api;
 use crate::database::NotCounted;
-use crate::query::{Query, in_path};
-use crate::reply::of_moment;
-use crate::roots::is_applied;
+use crate::reads::roots::is_applied;
+use crate::routes::after::parse_receipt;
+use crate::routes::query::{Query, in_path};
+use crate::routes::reply::of_moment;
+use crate::state::Api;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;

@@ -2,7 +2,7 @@
 //!
 //! Afterwards nothing has to be refreshed: what the view holds, its topic keeps current, and nothing in it expires.
 
-use crate::api::Api;
+use crate::state::Api;
 use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::Duration;

@@ -4,13 +4,13 @@
 //! the cache, zeros as well. That is the negative cache: an entry of a subject that nobody touched is followed like any
 //! other, so the first record of it replaces the zeros.
 
-use crate::breaker::Breaker;
 use crate::config::ApiConfig;
 use crate::database::ReadDatabase;
 use crate::metrics::ApiMetrics;
-use crate::redis::RedisStore;
-use crate::roots::{clock_ms, covers};
-use crate::totals::Template;
+use crate::reads::breaker::Breaker;
+use crate::reads::redis::RedisStore;
+use crate::reads::roots::{clock_ms, covers};
+use crate::reads::totals::Template;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -230,7 +230,7 @@ impl Loader {
             (Store::LastKnown, _) => false,
             (Store::Redis, Some(redis)) => loop {
                 let positions = redis.positions().await;
-                let covered = |positions: &crate::redis::Positions, partition: &&TopicPartition| {
+                let covered = |positions: &crate::reads::redis::Positions, partition: &&TopicPartition| {
                     positions.roots(partition).is_some_and(|roots| covers(roots, receipt))
                 };
                 match positions {

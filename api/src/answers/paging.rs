@@ -1,8 +1,8 @@
 //! Lists that are read page by page: how much of them, and from where.
 
-use crate::api::Api;
-use crate::cursor::Cursor;
-use crate::query::{Query, refused};
+use crate::answers::cursor::Cursor;
+use crate::routes::query::{Query, refused};
+use crate::state::Api;
 use tally_http::ApiProblem;
 
 /// Items of a page: the most, and where nothing is asked for.

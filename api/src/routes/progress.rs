@@ -1,11 +1,11 @@
 //! `GET /v1/progress`: how far everything has come.
 
-use crate::api::Api;
 use crate::config::{Marks, OutputTopic};
 use crate::database::DatabaseProgress;
-use crate::query::Query;
-use crate::reply::of_moment;
-use crate::roots::applied;
+use crate::reads::roots::applied;
+use crate::routes::query::Query;
+use crate::routes::reply::of_moment;
+use crate::state::Api;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;

@@ -1,10 +1,10 @@
 //! `GET /v1/subjects/{subject_id}/counters?window=…`: what was counted in each window, out of the database's
 //! `counter_windows`.
 
-use crate::after::After;
-use crate::api::Api;
-use crate::freshness::{Freshness, freshness};
-use crate::query::{Query, listed, refused};
+use crate::reads::freshness::{Freshness, freshness};
+use crate::routes::after::After;
+use crate::routes::query::{Query, listed, refused};
+use crate::state::Api;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

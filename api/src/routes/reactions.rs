@@ -1,14 +1,14 @@
 //! Who has switched something on for a subject, what an actor has switched on, and what a viewer has: out of the
 //! database's `reactions` and `collects`.
 
-use crate::after::After;
-use crate::api::Api;
+use crate::answers::paging::Paging;
 use crate::config::OutputTopic;
 use crate::database::{Page, Switched};
-use crate::freshness::{Freshness, freshness};
-use crate::paging::Paging;
-use crate::query::{self, Query, in_path, listed};
-use crate::reply::{Has, Keep};
+use crate::reads::freshness::{Freshness, freshness};
+use crate::routes::after::After;
+use crate::routes::query::{self, Query, in_path, listed};
+use crate::routes::reply::{Has, Keep};
+use crate::state::Api;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;

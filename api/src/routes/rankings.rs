@@ -1,17 +1,17 @@
 //! `GET /v1/rankings` and `GET /v1/rankings/{board}`.
 
-use crate::after::After;
-use crate::api::Api;
-use crate::boards::{self, Summary};
+use crate::answers::cursor::Cursor;
+use crate::answers::paging::Paging;
 use crate::config::Rankings;
-use crate::counters;
-use crate::cursor::Cursor;
-use crate::freshness::Freshness;
-use crate::paging::Paging;
-use crate::query::{Query, actor_id, in_path, listed};
-use crate::reactions::Viewer;
-use crate::reply::{Has, Keep, Written};
-use crate::totals::{AllTotals, Approximate};
+use crate::reads::boards::{self, Summary};
+use crate::reads::freshness::Freshness;
+use crate::reads::totals::{AllTotals, Approximate};
+use crate::routes::after::After;
+use crate::routes::counters;
+use crate::routes::query::{Query, actor_id, in_path, listed};
+use crate::routes::reactions::Viewer;
+use crate::routes::reply::{Has, Keep, Written};
+use crate::state::Api;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;

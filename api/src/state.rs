@@ -1,20 +1,20 @@
 //! The API's parts, and its routes.
 
-use crate::appended::AppendTimes;
-use crate::board_pages::BoardPages;
-use crate::boards::Flights;
+use crate::answers::board_pages::BoardPages;
 use crate::config::ApiConfig;
 use crate::database::ReadDatabase;
-use crate::feed::{Feed, Follower};
 use crate::live::{self, Live, LiveConfig};
-use crate::loading::{Caches, Loader};
 use crate::metrics::ApiMetrics;
 use crate::processes::{self, Peer, Processes};
-use crate::redis::RedisStore;
-use crate::topology::TopologyAnswer;
-use crate::totals::Template;
-use crate::warm_up::warm_up;
-use crate::{counters, dead_letters, progress, rankings, reactions, receipts, topology};
+use crate::reads::append_times::AppendTimes;
+use crate::reads::boards::Flights;
+use crate::reads::feed::{Feed, Follower};
+use crate::reads::ladder::{Caches, Loader};
+use crate::reads::redis::RedisStore;
+use crate::reads::totals::Template;
+use crate::reads::warm_up::warm_up;
+use crate::routes::topology::TopologyAnswer;
+use crate::routes::{counters, dead_letters, progress, rankings, reactions, receipts, topology};
 use prometheus::Registry;
 use std::collections::HashMap;
 use std::hash::BuildHasher;

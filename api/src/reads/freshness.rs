@@ -1,11 +1,11 @@
 //! Of when an answer is.
 
-use crate::after::After;
-use crate::api::Api;
 use crate::config::OutputTopic;
 use crate::database::DatabaseProgress;
-use crate::reply::Keep;
-use crate::roots::{applied, is_applied};
+use crate::reads::roots::{applied, is_applied};
+use crate::routes::after::After;
+use crate::routes::reply::Keep;
+use crate::state::Api;
 use serde::Serialize;
 use std::sync::Arc;
 use tally_http::ApiProblem;

@@ -1,15 +1,15 @@
 //! `GET /v1/subjects/{subject_id}/counters` and `GET /v1/counters`.
 
-use crate::after::After;
-use crate::api::Api;
-use crate::freshness::{Freshness, freshness};
-use crate::loading::{Answer, Store};
-use crate::query::{self, Query, in_path, refused, subject_id};
-use crate::reactions::{self, Viewer};
-use crate::reply::{Has, Keep};
-use crate::roots::{clock_ms, covers};
-use crate::series::{SeriesAnswer, series};
-use crate::totals::{AllTotals, Approximate};
+use crate::reads::freshness::{Freshness, freshness};
+use crate::reads::ladder::{Answer, Store};
+use crate::reads::roots::{clock_ms, covers};
+use crate::reads::totals::{AllTotals, Approximate};
+use crate::routes::after::After;
+use crate::routes::query::{self, Query, in_path, refused, subject_id};
+use crate::routes::reactions::{self, Viewer};
+use crate::routes::reply::{Has, Keep};
+use crate::routes::series::{SeriesAnswer, series};
+use crate::state::Api;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;

@@ -1,8 +1,8 @@
 //! `after=<receipt>`: reads that wait until they see what somebody wrote.
 
-use crate::api::Api;
-use crate::query::{Query, refused};
-use crate::roots::covers;
+use crate::reads::roots::covers;
+use crate::routes::query::{Query, refused};
+use crate::state::Api;
 use axum::http::StatusCode;
 use std::time::{Duration, Instant};
 use tally_cache::MemoryCache;

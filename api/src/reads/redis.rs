@@ -1,6 +1,6 @@
 //! Redis as the API reads it: never waited for long, and believed only where its progress says that it may be.
 
-use crate::totals::Template;
+use crate::reads::totals::Template;
 use redis::{Pipeline, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -3,12 +3,12 @@
 //!
 //! The cache has all boards or none, so one that it does not have is not there. Redis may have lost one: that is a miss.
 
-use crate::after::After;
-use crate::api::Api;
 use crate::config::Rankings;
-use crate::freshness::{Freshness, freshness};
-use crate::loading::{Loader, Store};
-use crate::roots::{clock_ms, covers};
+use crate::reads::freshness::{Freshness, freshness};
+use crate::reads::ladder::{Loader, Store};
+use crate::reads::roots::{clock_ms, covers};
+use crate::routes::after::After;
+use crate::state::Api;
 use prometheus::IntCounter;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -1,0 +1,5 @@
+//! Answers.
+
+pub mod board_pages;
+pub mod cursor;
+pub mod paging;
