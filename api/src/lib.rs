@@ -4,6 +4,9 @@
 //! A read is served by the cache in this process where that has the subject, else by Redis where there is one, else by
 //! the database; where none answers, by what was last known. `as_of` and `after` are judged against the store that
 //! serves, and always before the rows are read: rows may be newer than what the answer claims, never older.
+//!
+//! From the bottom up: `database`; `reads`, the stores and the ladder over them; `answers`, what was read as JSON; `live`,
+//! `processes` and `collects`; `state`, which `start` puts together; `routes`, the only part that makes responses.
 
 mod answers;
 mod collects;
@@ -14,12 +17,15 @@ mod metrics;
 mod processes;
 mod reads;
 mod routes;
+mod start;
 mod state;
 
-pub use collects::{CollectEvents, Collects, CollectsParts, router as collects_router};
+pub use answers::topology::{GraphEdge, GraphNode, GraphSubtopology, NodeKind, TopologyAnswer};
+pub use collects::{CollectEvents, Collects, CollectsParts};
 pub use config::{ApiConfig, Marks, OutputTopic, Rankings};
 pub use database::{ReadDatabase, WriteAddress};
 pub use live::LiveConfig;
 pub use processes::{Peer, PeerError};
-pub use routes::topology::{GraphEdge, GraphNode, GraphSubtopology, NodeKind, TopologyAnswer};
-pub use state::{Api, ApiError, CacheLayer, Parts, router};
+pub use routes::{collects_router, router};
+pub use start::{ApiError, CacheLayer, Parts};
+pub use state::Api;

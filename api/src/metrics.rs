@@ -5,18 +5,12 @@ use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Int
 /// Handles of the API's metrics.
 #[derive(Clone)]
 pub struct ApiMetrics {
-    /// Subjects that the cache in this process answered, and those it did not have.
-    pub memory: Layer,
-    /// The same for Redis.
-    pub redis: Layer,
-    /// The same for the database, which has all; misses are failures.
-    pub database: Layer,
-    /// Subjects answered with what was last known, because no store answered.
-    pub last_known: IntCounter,
-    /// Subjects that no store was asked for: there is none of that name.
-    pub absent: IntCounter,
-    /// Subjects that waited for a load which was under way already.
-    pub coalesced: IntCounter,
+    /// Totals, by the store that answered.
+    pub totals: LadderMetrics,
+    /// Boards, by the store that answered.
+    pub boards: LadderMetrics,
+    /// Pages of boards that were made a moment ago.
+    pub board_pages: IntCounter,
     /// Subjects in the cache of this process.
     pub view_subjects: IntGauge,
     /// Their size, by estimate.
@@ -27,26 +21,26 @@ pub struct ApiMetrics {
     pub view_clock_lag_seconds: Gauge,
     /// How long reads with `after` waited.
     pub wait_seconds: Histogram,
-    /// Boards, by the store that answered.
-    pub boards: BoardReads,
     /// Of the live streams.
     pub live: LiveMetrics,
     breakers: IntGaugeVec,
 }
 
-/// Boards read, by the store that answered.
+/// Handles of the metrics of a ladder.
 #[derive(Clone)]
-pub struct BoardReads {
-    /// A page that was made a moment ago.
-    pub page: IntCounter,
+pub struct LadderMetrics {
     /// The cache in this process.
-    pub memory: IntCounter,
+    pub memory: Layer,
     /// Redis.
-    pub redis: IntCounter,
-    /// The database.
-    pub database: IntCounter,
-    /// What was last known.
+    pub redis: Layer,
+    /// The database, which has all; misses are failures.
+    pub database: Layer,
+    /// Keys answered with what was last known, because no store answered.
     pub last_known: IntCounter,
+    /// Keys that no store was asked for, because no record of them exists; None where that is never known.
+    pub absent: Option<IntCounter>,
+    /// Keys that waited for a load which was under way already.
+    pub coalesced: IntCounter,
 }
 
 /// Handles of the metrics of live streams.
@@ -65,10 +59,18 @@ pub struct LiveMetrics {
 /// A store among others.
 #[derive(Clone)]
 pub struct Layer {
-    /// Subjects answered.
-    pub hits: IntCounter,
-    /// Subjects not answered.
-    pub misses: IntCounter,
+    /// Keys answered.
+    hits: IntCounter,
+    /// Keys not answered, where they are counted.
+    misses: Option<IntCounter>,
+}
+
+impl Layer {
+    /// Counts a read of so many keys, of which the store had so many.
+    pub fn count(&self, asked: usize, found: usize) {
+        self.hits.inc_by(found as u64);
+        self.misses.iter().for_each(|misses| misses.inc_by(asked.saturating_sub(found) as u64));
+    }
 }
 
 impl ApiMetrics {
@@ -87,7 +89,7 @@ impl ApiMetrics {
         let hits = counters("tally_api_reads_total", "Subjects read, by the store that answered.")?;
         let misses = counters("tally_api_misses_total", "Subjects that a store was asked for and did not answer.")?;
         let layer =
-            |store| Layer { hits: hits.with_label_values(&[store]), misses: misses.with_label_values(&[store]) };
+            |store| Layer { hits: hits.with_label_values(&[store]), misses: Some(misses.with_label_values(&[store])) };
         let coalesced = IntCounter::new("tally_api_coalesced_total", "Subjects that joined a load under way.")?;
         registry.register(Box::new(coalesced.clone()))?;
         let state =
@@ -103,13 +105,7 @@ impl ApiMetrics {
         registry.register(Box::new(wait_seconds.clone()))?;
         let of_boards = counters("tally_api_board_reads_total", "Boards read, by the store that answered.")?;
         let of_store = |store| of_boards.with_label_values(&[store]);
-        let boards = BoardReads {
-            page: of_store("page"),
-            memory: of_store("memory"),
-            redis: of_store("redis"),
-            database: of_store("database"),
-            last_known: of_store("last_known"),
-        };
+        let board_layer = |store| Layer { hits: of_store(store), misses: None };
         let counter = |name: &str, help: &str| {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone()))?;
@@ -122,18 +118,28 @@ impl ApiMetrics {
             refused: counter("tally_api_live_refused_total", "Live streams beyond the limit.")?,
         };
         Ok(Self {
-            memory: layer("memory"),
-            redis: layer("redis"),
-            database: layer("database"),
-            last_known: hits.with_label_values(&["last_known"]),
-            absent: hits.with_label_values(&["none"]),
-            coalesced,
+            totals: LadderMetrics {
+                memory: layer("memory"),
+                redis: layer("redis"),
+                database: layer("database"),
+                last_known: hits.with_label_values(&["last_known"]),
+                absent: Some(hits.with_label_values(&["none"])),
+                coalesced: coalesced.clone(),
+            },
+            boards: LadderMetrics {
+                memory: board_layer("memory"),
+                redis: board_layer("redis"),
+                database: board_layer("database"),
+                last_known: of_store("last_known"),
+                absent: None,
+                coalesced,
+            },
+            board_pages: of_store("page"),
             view_subjects: gauge("tally_api_view_subjects", "Subjects in the cache of this process.")?,
             view_size_bytes: gauge("tally_api_view_size_bytes", "Their size, by estimate.")?,
             view_lag_records: gauge("tally_api_view_lag_records", "Records that the view has not read yet.")?,
             view_clock_lag_seconds,
             wait_seconds,
-            boards,
             live,
             breakers,
         })

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// A unique count is exact up to this, and an estimate above.
+pub const UNIQUES_EXACT_MAX: i64 = 256;
+
 /// All totals of a subject: the value of topic `counters`, key subject_id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Counters {

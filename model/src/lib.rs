@@ -31,7 +31,7 @@ pub use change::{
     grouped_metric,
 };
 pub use containment::{Containment, TRUST_MS};
-pub use counters::{CounterWindow, Counters};
+pub use counters::{CounterWindow, Counters, UNIQUES_EXACT_MAX};
 pub use event::{Event, MAX_AHEAD_MS, Scalar};
 pub use fields::{DURATION_MS_MAX, EventError, EventFields, USER_AGENT_BYTES_MAX, UnknownFields};
 pub use hex::{hex, unhex};

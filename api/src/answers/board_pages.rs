@@ -1,7 +1,7 @@
 //! The first pages of boards as they were made a moment ago: most readers of a board ask for the same page, and each would
 //! have the counters of all its subjects read and written anew.
 
-use crate::routes::reply::Written;
+use super::written::Written;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

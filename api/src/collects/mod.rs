@@ -1,4 +1,4 @@
-//! `PUT` and `DELETE /v1/subjects/{subject_id}/collects/{actor_id}`: what the database owns. A row, its count and what the
+//! What the database owns: who has collected what. A row, its count and what the
 //! pipeline has to be told change in one transaction; the relay brings it to the log, and the pipeline counts from there.
 
 mod relay;
@@ -6,31 +6,20 @@ mod transaction;
 mod writer;
 
 use crate::database::WriteAddress;
-use crate::routes::query::{Query, in_path};
-use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::request::Parts;
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 use relay::Relay;
-use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tally_access::{Action, ActionLimits, Over, Principal};
-use tally_http::{ApiProblem, TrustedProxies, peer_of};
+use tally_http::TrustedProxies;
 use tally_model::{Receipt, ReceiptKey, SequenceKey, hex};
 use tally_streams::log::{Appender, Doubt};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use transaction::{Granted, Wish};
-use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use writer::{WAITING_MAX, Waiting, Writer};
 
-/// Of the route.
-pub(crate) const PATH: &str = "/v1/subjects/{subject_id}/collects/{actor_id}";
 /// How long an answer waits for the log, so that it can carry a receipt.
 const RECEIPT_WAIT: Duration = Duration::from_millis(500);
 /// How long an answer waits for the database. Below what the edge gives a request.
@@ -80,6 +69,55 @@ pub struct Collects {
     relay: AbortHandle,
 }
 
+/// What is to be so.
+#[derive(Clone, Copy, Debug)]
+pub struct Collect<'a> {
+    /// The subject.
+    pub subject_id: &'a str,
+    /// Who collects it.
+    pub actor_id: &'a str,
+    /// Collected, or not any more.
+    pub active: bool,
+}
+
+/// Who wants it.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    /// None where everybody may do everything.
+    pub principal: Option<&'a Principal>,
+    /// The address; empty where it is not known.
+    pub ip: &'a str,
+}
+
+/// What is so now.
+#[derive(Clone, Debug)]
+pub struct Collected {
+    /// How many actors have collected the subject.
+    pub count: i64,
+    /// Of the event in the log. None where nothing had to change, or where the log has not confirmed it in time.
+    pub receipt: Option<String>,
+}
+
+/// Why nothing is known to be so.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// Over a limit of the caller.
+    #[error("over a limit: {0}")]
+    Over(Over),
+    /// The system gives no random bytes.
+    #[error("no random bytes: {0}")]
+    Random(getrandom::Error),
+    /// The time is in doubt.
+    #[error("{0}")]
+    Doubt(Doubt),
+    /// Too many requests wait for the database.
+    #[error("too many requests wait for the database")]
+    Busy,
+    /// The database does not answer; it may have done what was asked.
+    #[error("the database does not answer")]
+    Away,
+}
+
 /// Partition and offset of an event.
 type Place = (u32, u64);
 
@@ -106,10 +144,10 @@ impl Outcomes {
     }
 }
 
-/// Forgets a request with its handler, however that ends.
-struct Asked<'a>(&'a Outcomes, [u8; 16]);
+/// A request whose handler waits for the log. It is forgotten with its handler, however that ends.
+struct PendingRequest<'a>(&'a Outcomes, [u8; 16]);
 
-impl Drop for Asked<'_> {
+impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
         self.0.forget(&self.1);
     }
@@ -166,60 +204,49 @@ impl Collects {
         Ok(Arc::new(Self { queue, outcomes, receipt_key, clock, events, limits, trusted_proxies, relay }))
     }
 
-    async fn set(&self, parts: Parts, path: RawPath, active: bool) -> Result<Json<CollectAnswer>, ApiProblem> {
-        Query::parse(parts.uri.query(), &[])?;
-        let (subject_id, actor_id) = in_path(path, "The path")?;
-        crate::routes::query::subject_id(&subject_id)?;
-        crate::routes::query::actor_id(&actor_id)?;
-        self.admit(&parts, &actor_id, active).await?;
+    /// Collects a subject for an actor, or takes that back: makes it so in the database, and waits a while for the log. The
+    /// request is idempotent and can be repeated after any error.
+    pub async fn set(&self, collect: Collect<'_>, caller: Caller<'_>) -> Result<Collected, CollectError> {
+        let Collect { subject_id, actor_id, active } = collect;
+        self.admit(caller, actor_id, active).await?;
         let mut request = [0; 16];
-        getrandom::fill(&mut request).map_err(|error| {
-            tracing::error!(%error, "the system gives no random bytes");
-            ApiProblem::internal()
-        })?;
+        getrandom::fill(&mut request).map_err(CollectError::Random)?;
         // Before the row is written: the relay may be quicker than this.
-        let (place, _asked) = (self.outcomes.wait_for(request), Asked(&self.outcomes, request));
-        let at_ms = (self.clock)().map_err(|doubt| {
-            let detail =
-                format!("This server does not know what time it is: {doubt}. Nothing was changed; send it again.");
-            ApiProblem::unavailable(detail, 10)
-        })?;
-        let wish = Wish { subject_id: subject_id.clone(), actor_id: actor_id.clone(), active, request, at_ms };
+        let (place, _pending) = (self.outcomes.wait_for(request), PendingRequest(&self.outcomes, request));
+        let at_ms = (self.clock)().map_err(CollectError::Doubt)?;
+        let wish = Wish { subject_id: subject_id.to_owned(), actor_id: actor_id.to_owned(), active, request, at_ms };
         let Granted { changed, count } = self.grant(wish).await?;
         let place = match changed {
             true => tokio::time::timeout(RECEIPT_WAIT, place).await.ok().and_then(Result::ok),
             false => None,
         };
         let receipt = place.map(|place| Receipt { request, offsets: vec![place] }.encode(&self.receipt_key));
-        Ok(Json(CollectAnswer { subject_id, actor_id, active, count, receipt }))
+        Ok(Collected { count, receipt })
     }
 
-    /// Whether this is within the limits of whoever asks.
-    async fn admit(&self, parts: &Parts, actor_id: &str, active: bool) -> Result<(), ApiProblem> {
+    /// Whose word for a caller's address is believed.
+    pub fn trusted_proxies(&self) -> &TrustedProxies {
+        &self.trusted_proxies
+    }
+
+    /// Whether this is within the limits of the caller.
+    async fn admit(
+        &self,
+        Caller { principal, ip }: Caller<'_>,
+        actor_id: &str,
+        active: bool,
+    ) -> Result<(), CollectError> {
         let Some(limits) = &self.limits else { return Ok(()) };
-        let ip = peer_of(&parts.extensions).map(|peer| self.trusted_proxies.caller(peer, &parts.headers).to_string());
-        let action = Action {
-            principal: parts.extensions.get::<Arc<Principal>>().map(|principal| &**principal),
-            ip: ip.as_deref().unwrap_or_default(),
-            event_type: if active { &self.events.on } else { &self.events.off },
-            actor_id,
-        };
-        let over = |over: Over| {
-            ApiProblem::too_many_requests(format!("Nothing was done: it is over a limit: {over}."), over.retry_after_s)
-        };
-        limits.admit(action).await.map_err(over)
+        let event_type = if active { &self.events.on } else { &self.events.off };
+        limits.admit(Action { principal, ip, event_type, actor_id }).await.map_err(CollectError::Over)
     }
 
-    async fn grant(&self, wish: Wish) -> Result<Granted, ApiProblem> {
+    async fn grant(&self, wish: Wish) -> Result<Granted, CollectError> {
         let (tell, told) = oneshot::channel();
-        let too_much = |_| ApiProblem::unavailable("The database has too much to do. Nothing was done; try again.", 1);
-        self.queue.try_send(Waiting { wish, tell }).map_err(too_much)?;
+        self.queue.try_send(Waiting { wish, tell }).map_err(|_| CollectError::Busy)?;
         match tokio::time::timeout(GRANT_WAIT, told).await {
             Ok(Ok(Some(granted))) => Ok(granted),
-            Ok(Ok(None) | Err(_)) | Err(_) => {
-                let detail = "The database does not answer. Send it again: what was done already is not done twice.";
-                Err(ApiProblem::unavailable(detail, 1))
-            }
+            Ok(Ok(None) | Err(_)) | Err(_) => Err(CollectError::Away),
         }
     }
 }
@@ -229,84 +256,4 @@ impl Drop for Collects {
         // What it has not sent, or not deleted, is in the outbox.
         self.relay.abort();
     }
-}
-
-type RawPath = Result<Path<(String, String)>, PathRejection>;
-
-/// What is so now.
-#[derive(Serialize, ToSchema)]
-pub struct CollectAnswer {
-    /// The subject.
-    subject_id: String,
-    /// The actor.
-    actor_id: String,
-    /// Whether the actor has collected the subject.
-    active: bool,
-    /// How many actors have collected the subject, right after this.
-    count: i64,
-    /// For `after=`, where boards and totals are to contain it. Null where nothing had to change, or where the log has
-    /// not confirmed it within half a second: it is safe, and comes later.
-    #[schema(required = true)]
-    receipt: Option<String>,
-}
-
-/// Collect a subject.
-///
-/// The row and the count are changed in one transaction of the database before there is an answer. Again it changes
-/// nothing.
-#[utoipa::path(
-    put,
-    path = "/v1/subjects/{subject_id}/collects/{actor_id}",
-    operation_id = "collect",
-    tag = "collects",
-    params(
-        ("subject_id" = String, Path, description = "`kind:id`, percent-encoded"),
-        ("actor_id" = String, Path, description = "Percent-encoded"),
-    ),
-    responses(
-        (status = 200, description = "It is so", body = CollectAnswer),
-        (status = 400, description = "An id or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 429, description = "Over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer, or the clock of this server is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
-    ),
-)]
-async fn put(
-    State(collects): State<Arc<Collects>>,
-    path: RawPath,
-    parts: Parts,
-) -> Result<Json<CollectAnswer>, ApiProblem> {
-    collects.set(parts, path, true).await
-}
-
-/// Collect a subject no more.
-///
-/// The row and the count are changed in one transaction of the database before there is an answer. Again it changes
-/// nothing.
-#[utoipa::path(
-    delete,
-    path = "/v1/subjects/{subject_id}/collects/{actor_id}",
-    operation_id = "uncollect",
-    tag = "collects",
-    params(
-        ("subject_id" = String, Path, description = "`kind:id`, percent-encoded"),
-        ("actor_id" = String, Path, description = "Percent-encoded"),
-    ),
-    responses(
-        (status = 200, description = "It is so", body = CollectAnswer),
-        (status = 400, description = "An id or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 429, description = "Over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer, or the clock of this server is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
-    ),
-)]
-async fn delete(
-    State(collects): State<Arc<Collects>>,
-    path: RawPath,
-    parts: Parts,
-) -> Result<Json<CollectAnswer>, ApiProblem> {
-    collects.set(parts, path, false).await
-}
-
-/// The routes, described for `/openapi.json`.
-pub fn router(collects: Arc<Collects>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(put, delete)).with_state(collects)
 }

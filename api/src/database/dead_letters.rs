@@ -1,12 +1,62 @@
 //! Dead letters, as the database has them.
 
-use super::{Columns, ReadDatabase, unavailable};
-use crate::routes::dead_letters::{DeadLetterFilter, DeadLetterRow, GROUPED_MAX, KEY_BYTES_MAX, ReasonItem};
-use tally_http::ApiProblem;
-use tally_model::format_ms;
+use super::{Columns, DatabaseError, ReadDatabase};
 
+/// How much of a record's key is read, in bytes.
+pub const KEY_BYTES_MAX: usize = 256;
+/// How many of the newest are grouped: a read has its time, and the rest are known by their reasons.
+const GROUPED_MAX: usize = 10_000;
 /// Groups of an answer.
 const REASONS_MAX: usize = 100;
+
+/// Which dead letters are asked for; of each only where it is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeadLetterFilter<'a> {
+    /// Exactly this reason; empty for those that have none.
+    pub reason: Option<&'a str>,
+    /// Exactly this processor; empty for those that have none.
+    pub node: Option<&'a str>,
+}
+
+/// A row of `dead_letters`.
+pub struct DeadLetterRow {
+    /// Where it stands in the topic of dead letters, after its time what orders the list.
+    pub place: (i64, i64),
+    /// Milliseconds since 1970.
+    pub appended_at_ms: i64,
+    /// Why.
+    pub reason: Option<String>,
+    /// What was wrong with it in particular.
+    pub detail: Option<String>,
+    /// Who could not take it.
+    pub node: Option<String>,
+    /// Where it came from.
+    pub topic: Option<String>,
+    /// Its partition there.
+    pub partition: Option<i64>,
+    /// Its offset there.
+    pub offset: Option<i64>,
+    /// The beginning of its key.
+    pub key: Option<Vec<u8>>,
+    /// The beginning of its value.
+    pub value: Option<Vec<u8>>,
+    /// The length of the whole value in bytes.
+    pub value_bytes: i64,
+}
+
+/// Dead letters of one processor for one reason.
+pub struct ReasonRow {
+    /// Why.
+    pub reason: Option<String>,
+    /// The processor that could not take them.
+    pub node: Option<String>,
+    /// How many among those that were looked at.
+    pub count: u64,
+    /// When the oldest of them became a dead letter, in milliseconds since 1970.
+    pub first_ms: i64,
+    /// When the newest did.
+    pub last_ms: i64,
+}
 
 impl ReadDatabase {
     /// Dead letters, the newest first, behind a place: when one was appended, and its partition and offset.
@@ -16,7 +66,7 @@ impl ReadDatabase {
         behind: Option<(i64, (i64, i64))>,
         limit: usize,
         value_bytes_max: usize,
-    ) -> Result<Vec<DeadLetterRow>, ApiProblem> {
+    ) -> Result<Vec<DeadLetterRow>, DatabaseError> {
         let numbers = behind.map(|(time_ms, (partition, offset))| {
             [time_ms, time_ms, partition, partition, offset].map(|number| number.to_string())
         });
@@ -63,11 +113,11 @@ impl ReadDatabase {
                 detail: row.text_or_null(11)?,
             })
         };
-        self.pool.fetch(sql, &parameters, read).await.map_err(unavailable)
+        self.fetch(sql, &parameters, read).await
     }
 
     /// The newest dead letters by reason and node, the most frequent first; and how many were looked at.
-    pub async fn dead_letter_reasons(&self) -> Result<(Vec<ReasonItem>, u64), ApiProblem> {
+    pub async fn dead_letter_reasons(&self) -> Result<(Vec<ReasonRow>, u64), DatabaseError> {
         let newest = format!(
             "(SELECT reason, node, appended_at FROM dead_letters ORDER BY appended_at DESC LIMIT {GROUPED_MAX}) AS newest"
         );
@@ -76,16 +126,16 @@ impl ReadDatabase {
              FROM {newest} GROUP BY reason, node ORDER BY COUNT(*) DESC, MAX(appended_at) DESC LIMIT {REASONS_MAX}"
         );
         let read = |row: &dyn Columns| {
-            let item = ReasonItem {
+            let item = ReasonRow {
                 reason: row.text_or_null(0)?,
                 node: row.text_or_null(1)?,
                 count: row.int(2)?.max(0) as u64,
-                first: format_ms(row.int(3)?),
-                last: format_ms(row.int(4)?),
+                first_ms: row.int(3)?,
+                last_ms: row.int(4)?,
             };
             Ok((item, row.int(5)?.max(0) as u64))
         };
-        let rows = self.pool.fetch(sql, &[], read).await.map_err(unavailable)?;
+        let rows = self.fetch(sql, &[], read).await?;
         let looked_at = rows.first().map_or(0, |(_, looked_at)| *looked_at);
         Ok((rows.into_iter().map(|(item, _)| item).collect(), looked_at))
     }

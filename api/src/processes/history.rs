@@ -1,17 +1,10 @@
-//! `GET /v1/progress/history`: what happened in the last hour, sample by sample. It is kept in memory, so a console that is
-//! opened, or loaded again, begins with it.
+//! What happened in the last hour, sample by sample. It is kept in memory, so a console that is opened, or loaded again,
+//! begins with it.
 
 use super::ProcessItem;
-use crate::routes::progress::ProgressAnswer;
-use crate::routes::query::Query;
-use crate::routes::reply::of_moment;
-use crate::state::Api;
-use axum::extract::{RawQuery, State};
-use axum::response::Response;
+use crate::answers::progress::ProgressAnswer;
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, PoisonError};
-use tally_http::ApiProblem;
 use tally_model::format_ms;
 use utoipa::ToSchema;
 
@@ -21,13 +14,6 @@ const SAMPLES_MAX: usize = 360;
 const REJECTED: &str = "tally_node_rejected_total";
 /// Failures of sinks.
 const STORE_ERRORS: &str = "tally_sink_errors_total";
-
-/// What happened, sample by sample.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct HistoryAnswer {
-    /// The oldest first; at most an hour of them, and none from before this process began.
-    samples: Vec<Sample>,
-}
 
 /// What happened between one sample and the one before.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -83,6 +69,11 @@ impl History {
         self.samples.push_back(sample);
     }
 
+    /// The oldest first.
+    pub fn samples(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter()
+    }
+
     /// By how much a counter of all processes has risen. `having` is the metric of those that have such a counter: it
     /// appears when it first counts.
     fn increase(&mut self, counter: &'static str, having: &str, processes: &[ProcessItem]) -> Option<u64> {
@@ -110,22 +101,6 @@ fn sum(text: &str, metric: &str) -> Option<f64> {
         rest.rsplit(' ').next()?.parse::<f64>().ok()
     };
     text.lines().filter_map(value).reduce(|sum, one| sum + one)
-}
-
-/// What happened in the last hour: events that came in, lag and errors, every 10 seconds.
-#[utoipa::path(
-    get,
-    path = "/v1/progress/history",
-    tag = "operations",
-    responses(
-        (status = 200, description = "The samples, the oldest first", body = HistoryAnswer),
-        (status = 400, description = "A parameter: it takes none", body = ApiProblem, content_type = "application/problem+json"),
-    ),
-)]
-pub async fn history(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
-    Query::parse(query.as_deref(), &[])?;
-    let history = api.processes.history.lock().unwrap_or_else(PoisonError::into_inner);
-    of_moment(&HistoryAnswer { samples: history.samples.iter().cloned().collect() })
 }
 
 #[cfg(test)]

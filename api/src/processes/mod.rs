@@ -1,24 +1,21 @@
-//! `GET /v1/processes`: what this process and the others that it is told of report of themselves.
+//! What this process and the others that it is told of report of themselves, and what happened in the last hour.
 //!
 //! A browser may ask only the server that its page came from. So that server asks the others, with a key of its own.
 
-pub mod history;
+mod history;
 mod peer;
 
+pub use history::Sample;
 pub use peer::{Peer, PeerError};
 
-use crate::routes::progress;
-use crate::routes::query::Query;
-use crate::routes::reply::of_moment;
-use crate::state::Api;
-use axum::extract::{RawQuery, State};
-use axum::response::Response;
+use crate::answers::progress::ProgressReader;
+use crate::database::ReadDatabase;
 use history::History;
 use prometheus::{IntGauge, Opts, Registry, TextEncoder};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
-use tally_http::ApiProblem;
+use tally_streams::log::Time;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use utoipa::ToSchema;
@@ -39,14 +36,6 @@ pub struct Processes {
     /// What they reported last, and when that was.
     seen: tokio::sync::Mutex<Option<(Instant, Arc<Vec<ProcessItem>>)>>,
     history: Mutex<History>,
-}
-
-/// What the processes report of themselves.
-#[derive(Serialize, ToSchema)]
-pub struct ProcessesAnswer {
-    /// This process first, then those that it was told of, in that order.
-    #[schema(value_type = Vec<ProcessItem>)]
-    items: Arc<Vec<ProcessItem>>,
 }
 
 /// A process.
@@ -79,7 +68,7 @@ impl Processes {
     }
 
     /// What all of them report, at most a second old.
-    async fn look(&self) -> Arc<Vec<ProcessItem>> {
+    pub async fn look(&self) -> Arc<Vec<ProcessItem>> {
         // Whoever comes meanwhile waits for the same look.
         let mut seen = self.seen.lock().await;
         if let Some((at, items)) = &*seen
@@ -102,6 +91,11 @@ impl Processes {
         items
     }
 
+    /// What happened in the last hour, the oldest first.
+    pub fn samples(&self) -> Vec<Sample> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).samples().cloned().collect()
+    }
+
     fn own(&self) -> ProcessItem {
         let metrics = TextEncoder::new().encode_to_string(&self.registry.gather());
         let error = metrics.as_ref().err().map(ToString::to_string);
@@ -109,45 +103,46 @@ impl Processes {
     }
 }
 
-/// Samples what happens for as long as the API is there.
-pub fn start(api: &Arc<Api>) {
-    let api = Arc::downgrade(api);
+/// Samples what happens for as long as the processes and the reader are there.
+pub fn start(processes: &Arc<Processes>, progress: &Arc<ProgressReader>, database: &Arc<ReadDatabase>, clock: Time) {
+    let sampler = Sampler {
+        processes: Arc::downgrade(processes),
+        progress: Arc::downgrade(progress),
+        database: Arc::downgrade(database),
+        clock,
+    };
     tokio::spawn(async move {
-        while sample(&api).await {
+        while sampler.sample().await.is_some() {
             sleep(SAMPLE_EVERY).await;
         }
     });
 }
 
-/// Takes one sample; false where there is no API any more.
-async fn sample(api: &Weak<Api>) -> bool {
-    let Some(api) = api.upgrade() else { return false };
-    let progress = match progress::read(&api, api.database.progress_aside()).await {
-        Ok(progress) => Some(progress),
-        Err(error) => {
-            tracing::debug!("no progress for the history: {error}");
-            None
-        }
-    };
-    let processes = api.processes.look().await;
-    let mut history = api.processes.history.lock().unwrap_or_else(PoisonError::into_inner);
-    history.take((api.clock)().wall_ms, progress.as_ref(), &processes);
-    true
+/// What a sample is made of.
+struct Sampler {
+    processes: Weak<Processes>,
+    progress: Weak<ProgressReader>,
+    database: Weak<ReadDatabase>,
+    clock: Time,
 }
 
-/// What the processes report of themselves: this one, and those that it was told of with `--peers`.
-#[utoipa::path(
-    get,
-    path = "/v1/processes",
-    tag = "operations",
-    responses(
-        (status = 200, description = "Of each process its metrics, or why there are none", body = ProcessesAnswer),
-        (status = 400, description = "A parameter: it takes none", body = ApiProblem, content_type = "application/problem+json"),
-    ),
-)]
-pub async fn processes(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
-    Query::parse(query.as_deref(), &[])?;
-    of_moment(&ProcessesAnswer { items: api.processes.look().await })
+impl Sampler {
+    /// Takes one sample; None where there is nothing to sample any more.
+    async fn sample(&self) -> Option<()> {
+        let (processes, progress) = (self.processes.upgrade()?, self.progress.upgrade()?);
+        let database = self.database.upgrade()?;
+        let progress = match progress.read(database.progress_aside()).await {
+            Ok(progress) => Some(progress),
+            Err(error) => {
+                tracing::debug!("no progress for the history: {error}");
+                None
+            }
+        };
+        let items = processes.look().await;
+        let mut history = processes.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.take((self.clock)().wall_ms, progress.as_ref(), &items);
+        Some(())
+    }
 }
 
 #[cfg(test)]

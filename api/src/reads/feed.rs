@@ -5,9 +5,9 @@
 //! the start: they are few, and their topic is compacted. A third one reads the topic of totals from the start as well and
 //! keeps nothing but which subjects there are: for others no store is asked.
 
+use super::followed::{Content, Followed};
+use super::totals::Template;
 use crate::metrics::ApiMetrics;
-use crate::reads::followed::{Content, Followed};
-use crate::reads::totals::Template;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;

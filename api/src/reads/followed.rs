@@ -1,6 +1,6 @@
 //! A partition that a feed follows: what comes, and how far the input is contained in it.
 
-use crate::reads::totals::Template;
+use super::totals::Template;
 use std::sync::Arc;
 use tally_cache::{CachedCounters, MemoryCache, Position};
 use tally_model::{

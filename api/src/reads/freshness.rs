@@ -1,14 +1,9 @@
 //! Of when an answer is.
 
-use crate::config::OutputTopic;
-use crate::database::DatabaseProgress;
-use crate::reads::roots::{applied, is_applied};
-use crate::routes::after::After;
-use crate::routes::reply::Keep;
-use crate::state::Api;
+use super::after::After;
+use super::roots::{clock_ms, covers};
+use super::store::{Answer, Source};
 use serde::Serialize;
-use std::sync::Arc;
-use tally_http::ApiProblem;
 use tally_model::format_ms;
 use utoipa::ToSchema;
 
@@ -39,6 +34,14 @@ impl Freshness {
         Self { as_of: clock_ms.max(0), after: None, stale: false }
     }
 
+    /// Of all these answers together, at least one; with `after` whether they contain what its receipt covers.
+    pub(crate) fn of<T>(answers: &[Answer<T>], after: Option<&After>) -> Self {
+        let oldest_ms = answers.iter().map(|answer| clock_ms(&answer.stored.roots).unwrap_or(0)).min();
+        let covered = |after: &After| answers.iter().all(|answer| covers(&answer.stored.roots, &after.receipt));
+        let stale = answers.iter().any(|answer| answer.source == Source::LastKnown);
+        Self { stale, ..Self::new(oldest_ms.unwrap_or(0)).judged(after.map(covered)) }
+    }
+
     /// In milliseconds since 1970.
     pub(crate) fn as_of_ms(&self) -> i64 {
         self.as_of
@@ -61,25 +64,8 @@ impl Freshness {
         Self { as_of: self.as_of.min(other.as_of), after: pending, stale: self.stale || other.stale }
     }
 
-    /// How long an answer of this freshness may be kept, if not for another reason: what somebody waited for is theirs
-    /// alone, and what was last known is better asked for again.
-    pub(crate) fn keep(&self, otherwise: Keep) -> Keep {
-        if self.after.is_some() || self.stale { Keep::Never } else { otherwise }
+    /// Whether it belongs to one request or one moment: somebody waited for it, or no store answered.
+    pub(crate) fn is_singular(&self) -> bool {
+        self.after.is_some() || self.stale
     }
-}
-
-/// Of when the rows are that are read afterwards from the database, once what a receipt covers is there or its time is
-/// over.
-pub async fn freshness(api: &Arc<Api>, topic: &OutputTopic, after: Option<&After>) -> Result<Freshness, ApiProblem> {
-    let is_covered = match after {
-        None => None,
-        Some(After { receipt, deadline }) => {
-            let covered = |progress: &DatabaseProgress| is_applied(topic, progress, receipt);
-            Some(api.database.wait(*deadline, covered).await?)
-        }
-    };
-    let progress = api.database.progress().await?;
-    let clocks = (0..api.config.input_partitions)
-        .map(|partition| applied(topic, partition, |p| progress.roots(&topic.name, p)).map_or(0, |root| root.clock_ms));
-    Ok(Freshness::new(clocks.min().unwrap_or(0)).judged(is_covered))
 }

@@ -1,16 +1,18 @@
 //! Redis as the API reads it: never waited for long, and believed only where its progress says that it may be.
 
-use crate::reads::totals::Template;
+use super::roots::covers;
+use super::store::{Board, Contained, Key, ReadStore, StoreError, Stored, Totals};
+use super::totals::Template;
 use redis::{Pipeline, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use tally_cache::CachedCounters;
 use tally_cache::redis::{
     EPOCH_FIELD, Keys, NodeIdentity, RANKING_FIELD, RedisAddress, RedisFailure, RedisProgress, RedisTimeouts, Shards,
     VERSION_FIELD, fields, slot_of, text,
 };
-use tally_cache::{CachedCounters, Loaded};
-use tally_model::{Ranking, RootPosition};
+use tally_model::{Ranking, Receipt};
 use tally_streams::log::TopicPartition;
 
 /// A reader waits no longer: the database is there as well.
@@ -18,6 +20,8 @@ const TIMEOUTS: RedisTimeouts =
     RedisTimeouts { connect: Duration::from_millis(500), response: Duration::from_millis(300) };
 /// How old the progress may be against which totals are judged. An older one claims less, never too much.
 const PROGRESS_AGE_MAX: Duration = Duration::from_millis(15);
+/// How often the progress is read while somebody waits for it.
+const POLL: Duration = Duration::from_millis(15);
 
 /// Redis, for reading: a master, a Cluster, or a replica of a single one.
 pub struct RedisStore {
@@ -38,16 +42,9 @@ struct Connected {
 
 /// What may be believed of Redis at one moment.
 #[derive(Default)]
-pub struct Positions {
+struct Positions {
     epoch: Option<String>,
-    partitions: HashMap<TopicPartition, (u64, Arc<[RootPosition]>)>,
-}
-
-impl Positions {
-    /// How far the input is contained in a partition; None where that may not be believed.
-    pub fn roots(&self, partition: &TopicPartition) -> Option<&Arc<[RootPosition]>> {
-        self.partitions.get(partition).map(|(_, roots)| roots)
-    }
+    partitions: HashMap<TopicPartition, (u64, Contained)>,
 }
 
 impl RedisStore {
@@ -55,42 +52,6 @@ impl RedisStore {
     pub fn new(address: RedisAddress, template: Arc<Template>) -> Self {
         let (connection, connecting) = (RwLock::default(), tokio::sync::Mutex::default());
         Self { keys: Keys::new(&address), address, template, connection, connecting }
-    }
-
-    /// The totals of subjects, each with its partition, in one round trip (and one for the progress, now and then). Those
-    /// that are not there, or may not be believed, are missing.
-    pub async fn totals(&self, ids: &[(&str, &TopicPartition)]) -> Result<HashMap<String, Loaded>, RedisFailure> {
-        let connected = self.connected().await?;
-        // Positions before totals: these are at least as new.
-        let found = async {
-            let positions = self.positions_of(&connected).await?;
-            self.totals_of(&connected, &positions, ids).await
-        };
-        self.outcome(&connected, found.await)
-    }
-
-    /// What may be believed, at most some milliseconds old.
-    pub async fn positions(&self) -> Result<Arc<Positions>, RedisFailure> {
-        let connected = self.connected().await?;
-        self.outcome(&connected, self.positions_of(&connected).await)
-    }
-
-    /// A board as a whole, with how far the input is contained in it; None where it is not there, or may not be
-    /// believed.
-    pub async fn board(
-        &self,
-        board: &str,
-        partition: &TopicPartition,
-    ) -> Result<Option<(Ranking, Arc<[RootPosition]>)>, RedisFailure> {
-        let connected = self.connected().await?;
-        // Positions before the board: it is at least as new.
-        let found = async {
-            let positions = self.positions_of(&connected).await?;
-            let Some(roots) = positions.roots(partition) else { return Ok(None) };
-            let ranking = self.board_of(&connected, &positions, board).await?;
-            Ok(ranking.map(|ranking| (ranking, roots.clone())))
-        };
-        self.outcome(&connected, found.await)
     }
 
     async fn board_of(
@@ -115,30 +76,32 @@ impl RedisStore {
         &self,
         connected: &Connected,
         positions: &Positions,
-        ids: &[(&str, &TopicPartition)],
-    ) -> Result<HashMap<String, Loaded>, RedisFailure> {
+        subjects: &[Key<'_>],
+    ) -> Result<Vec<Option<Stored<Totals>>>, RedisFailure> {
         let shards = &connected.shards;
         let mut pipelines = vec![(Pipeline::new(), Vec::new()); shards.len()];
-        for (id, partition) in ids {
-            let Some(position) = positions.partitions.get(*partition) else { continue };
-            let shard = if shards.is_cluster() { shards.of(slot_of(id)) } else { 0 };
+        for (at, key) in subjects.iter().enumerate() {
+            let Some(position) = positions.partitions.get(key.partition) else { continue };
+            let shard = if shards.is_cluster() { shards.of(slot_of(key.id)) } else { 0 };
             let (pipeline, asked) = &mut pipelines[shard];
-            pipeline.cmd("HGETALL").arg(self.keys.counters(id));
-            asked.push((*id, position));
+            pipeline.cmd("HGETALL").arg(self.keys.counters(key.id));
+            asked.push((at, position));
         }
         let (mut to_ask, mut asked) = (Vec::new(), Vec::new());
-        for (shard, (pipeline, ids)) in pipelines.into_iter().enumerate().filter(|(_, (_, ids))| !ids.is_empty()) {
+        for (shard, (pipeline, of_shard)) in pipelines.into_iter().enumerate().filter(|(_, (_, of))| !of.is_empty()) {
             to_ask.push((shard, pipeline));
-            asked.push((shard, ids));
+            asked.push((shard, of_shard));
         }
-        let mut found = HashMap::new();
-        for ((shard, ids), answers) in asked.into_iter().zip(shards.ask_each(to_ask).await?) {
-            for ((id, (next_offset, roots)), answer) in ids.into_iter().zip(answers) {
+        let mut found = vec![None; subjects.len()];
+        for ((shard, of_shard), answers) in asked.into_iter().zip(shards.ask_each(to_ask).await?) {
+            for ((at, (next_offset, roots)), answer) in of_shard.into_iter().zip(answers) {
                 let answer = shards.checked(shard, answer)?;
-                if let Some(counters) = self.counters(positions, &answer) {
-                    let (roots, next_offset) = (roots.clone(), Some(*next_offset));
-                    found.insert(id.to_owned(), Loaded { counters: Arc::new(counters), roots, next_offset });
-                }
+                let stored = |counters| Stored {
+                    value: Arc::new(counters),
+                    roots: roots.clone(),
+                    next_offset: Some(*next_offset),
+                };
+                found[at] = self.counters(positions, &answer).map(stored);
             }
         }
         Ok(found)
@@ -213,6 +176,54 @@ impl RedisStore {
         let connected = Arc::new(Connected { shards, nodes, progress, refreshing });
         *self.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(connected.clone());
         Ok(connected)
+    }
+}
+
+impl ReadStore for RedisStore {
+    async fn progress(&self, partitions: &[&TopicPartition]) -> Result<Vec<Option<Contained>>, StoreError> {
+        let connected = self.connected().await?;
+        let positions = self.outcome(&connected, self.positions_of(&connected).await)?;
+        let roots = |partition: &&TopicPartition| positions.partitions.get(*partition).map(|(_, roots)| roots.clone());
+        Ok(partitions.iter().map(roots).collect())
+    }
+
+    /// One round trip, and now and then one more for the progress.
+    async fn totals(&self, subjects: &[Key<'_>]) -> Result<Vec<Option<Stored<Totals>>>, StoreError> {
+        let connected = self.connected().await?;
+        // Positions before totals: these are at least as new.
+        let found = async {
+            let positions = self.positions_of(&connected).await?;
+            self.totals_of(&connected, &positions, subjects).await
+        };
+        Ok(self.outcome(&connected, found.await)?)
+    }
+
+    async fn board(&self, board: Key<'_>) -> Result<Option<Stored<Board>>, StoreError> {
+        let connected = self.connected().await?;
+        // Positions before the board: it is at least as new.
+        let found = async {
+            let positions = self.positions_of(&connected).await?;
+            let Some((next_offset, roots)) = positions.partitions.get(board.partition) else { return Ok(None) };
+            let ranking = self.board_of(&connected, &positions, board.id).await?;
+            let (roots, next_offset) = (roots.clone(), Some(*next_offset));
+            Ok(ranking.map(|ranking| Stored { value: Some(Arc::new(ranking)), roots, next_offset }))
+        };
+        Ok(self.outcome(&connected, found.await)?)
+    }
+
+    async fn wait(&self, partitions: &[&TopicPartition], receipt: &Receipt, deadline: Instant) -> bool {
+        loop {
+            // Where Redis cannot be trusted any more, the next read shows which store answers instead.
+            let Ok(progress) = self.progress(partitions).await else { return true };
+            let Some(roots) = progress.into_iter().collect::<Option<Vec<_>>>() else { return true };
+            if roots.iter().all(|roots| covers(roots, receipt)) {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep_until((Instant::now() + POLL).min(deadline).into()).await;
+        }
     }
 }
 

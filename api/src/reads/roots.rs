@@ -20,20 +20,6 @@ pub fn clock_ms(roots: &[RootPosition]) -> Option<i64> {
     roots.iter().map(|root| root.clock_ms).min()
 }
 
-/// The least of several lines for the same root partition, ascending by partition.
-pub fn merged(mut lines: Vec<RootPosition>) -> Arc<[RootPosition]> {
-    lines.sort_unstable_by_key(|root| root.partition);
-    lines.dedup_by(|next, kept| {
-        let same = next.partition == kept.partition;
-        if same {
-            kept.next_offset = kept.next_offset.min(next.next_offset);
-            kept.clock_ms = kept.clock_ms.min(next.clock_ms);
-        }
-        same
-    });
-    lines.into()
-}
-
 /// Whether everything that a receipt covers is contained in a topic, by what the database says of its partitions.
 pub fn is_applied(topic: &OutputTopic, progress: &DatabaseProgress, receipt: &Receipt) -> bool {
     receipt.offsets.iter().all(|(partition, offset)| {
@@ -87,12 +73,6 @@ mod tests {
         ] {
             assert_eq!(covers(&roots, &receipt(offsets)), expected, "{offsets:?}");
         }
-    }
-
-    #[test]
-    fn lines_of_several_tasks_become_their_minimum() {
-        let lines = vec![root(1, 7), root(0, 3), root(1, 5), root(0, 9)];
-        assert_eq!(*merged(lines), [root(0, 3), root(1, 5)]);
     }
 
     #[test]

@@ -4,9 +4,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use std::cmp::Ordering;
 use std::sync::Arc;
 use tally_cache::CachedCounters;
-
-/// A unique count is exact up to this.
-pub const EXACT_MAX: i64 = 256;
+use tally_model::UNIQUES_EXACT_MAX;
 
 /// The metrics of the topology.
 pub struct Template {
@@ -39,9 +37,13 @@ impl Template {
         Arc::new(Self { metrics: shared(metrics), unique: shared(unique) })
     }
 
-    /// Whether a value of a metric is an estimate.
-    pub fn is_estimate(&self, metric: &Arc<str>, value: i64) -> bool {
-        value > EXACT_MAX && self.unique.contains(metric)
+    /// The metrics among these counts that are estimates, in their order.
+    pub fn estimates<'a>(
+        &self,
+        counts: impl Iterator<Item = (&'a Arc<str>, i64)>,
+    ) -> impl Iterator<Item = &'a Arc<str>> {
+        let estimates = counts.filter(|(metric, value)| *value > UNIQUES_EXACT_MAX && self.unique.contains(metric));
+        estimates.map(|(metric, _)| metric)
     }
 
     /// The shared name of a metric, so that a million subjects need it once.
@@ -79,9 +81,8 @@ impl AllTotals {
 
 impl Approximate {
     fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
-        let estimates = self.0.found.counters.iter();
-        let estimates = estimates.filter(|(metric, value)| self.0.template.is_estimate(metric, *value));
-        estimates.map(|(metric, _)| metric)
+        let counts = self.0.found.counters.iter().map(|(metric, value)| (metric, *value));
+        self.0.template.estimates(counts)
     }
 
     /// Whether all are exact.

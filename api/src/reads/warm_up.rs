@@ -2,7 +2,7 @@
 //!
 //! Afterwards nothing has to be refreshed: what the view holds, its topic keeps current, and nothing in it expires.
 
-use crate::state::Api;
+use super::Reads;
 use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::Duration;
@@ -15,11 +15,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LOOKS_MAX: u32 = 300;
 
 /// Loads them once the views are there; where they do not come, nothing.
-pub async fn warm_up(api: Weak<Api>) {
+pub async fn warm_up(reads: Weak<Reads>) {
     for _ in 0..LOOKS_MAX {
         tokio::time::sleep(LOOK_EVERY).await;
-        let Some(api) = api.upgrade() else { return };
-        let Some((totals, boards)) = api.loader.cache.as_ref().zip(api.boards.as_ref()) else { return };
+        let Some(reads) = reads.upgrade() else { return };
+        let boards = reads.boards.as_ref().and_then(|boards| boards.ladder.memory());
+        let Some((totals, boards)) = reads.totals.memory().zip(boards) else { return };
+        let (totals, boards) = (&totals.cache, &boards.cache);
         if !totals.ready() || !boards.ready() {
             continue;
         }
@@ -28,7 +30,7 @@ pub async fn warm_up(api: Weak<Api>) {
             boards.iter().flat_map(|board| &board.items).map(|item| item.subject_id.as_str()).collect();
         let missing: Vec<_> = ids.into_iter().filter(|id| totals.get(id).is_none()).take(SUBJECTS_MAX).collect();
         for ids in missing.chunks(REQUEST_SUBJECTS) {
-            if api.loader.load(ids).await.iter().any(Result::is_err) {
+            if reads.totals.load(ids).await.iter().any(Result::is_err) {
                 tracing::info!("the subjects of the boards are loaded when somebody asks: no store answers");
                 return;
             }

@@ -1,8 +1,9 @@
 //! `GET /v1/dead-letters`: the records that no processor could take, the newest first.
 
-use crate::answers::paging::{Paging, refused_cursor};
-use crate::routes::query::{Query, refused};
-use crate::routes::reply::of_moment;
+use super::paging::{paging, refused_cursor};
+use super::query::{Query, refused};
+use super::reply::of_moment;
+use crate::database::{DeadLetterFilter, DeadLetterRow, KEY_BYTES_MAX, ReasonRow};
 use crate::state::Api;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
@@ -15,12 +16,8 @@ use utoipa::ToSchema;
 /// How much of a record's value is answered where nothing is asked for, and at most: whatever an ingest API took fits.
 const PAYLOAD_BYTES_DEFAULT: usize = 2 << 10;
 const PAYLOAD_BYTES_MAX: usize = 64 << 10;
-/// How much of its key.
-pub const KEY_BYTES_MAX: usize = 256;
 /// What a refusal calls it.
 const LIST: &str = "list";
-/// How many of the newest are grouped: a read has its time, and the rest are known by their reasons.
-pub const GROUPED_MAX: usize = 10_000;
 
 /// Records that no processor could take, the newest first.
 #[derive(Serialize, ToSchema)]
@@ -93,47 +90,16 @@ pub struct ReasonItem {
     pub last: String,
 }
 
-/// Which dead letters are asked for; of each only where it is given.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DeadLetterFilter<'a> {
-    /// Exactly this reason; empty for those that have none.
-    pub reason: Option<&'a str>,
-    /// Exactly this processor; empty for those that have none.
-    pub node: Option<&'a str>,
+/// What a cursor is good for: no reason and no name of a node holds a NUL.
+fn filter_of(filter: DeadLetterFilter<'_>) -> String {
+    let part = |name: &str, value: Option<&str>| value.map_or(String::new(), |value| format!("\0{name}={value}"));
+    format!("dead letters{}{}", part("reason", filter.reason), part("node", filter.node))
 }
 
-impl DeadLetterFilter<'_> {
-    /// What a cursor is good for: no reason and no name of a node holds a NUL.
-    fn of(&self) -> String {
-        let part = |name: &str, value: Option<&str>| value.map_or(String::new(), |value| format!("\0{name}={value}"));
-        format!("dead letters{}{}", part("reason", self.reason), part("node", self.node))
+impl From<ReasonRow> for ReasonItem {
+    fn from(ReasonRow { reason, node, count, first_ms, last_ms }: ReasonRow) -> Self {
+        Self { reason, node, count, first: format_ms(first_ms), last: format_ms(last_ms) }
     }
-}
-
-/// A row of `dead_letters`.
-pub struct DeadLetterRow {
-    /// Where it stands in the topic of dead letters, after its time what orders the list.
-    pub place: (i64, i64),
-    /// Milliseconds since 1970.
-    pub appended_at_ms: i64,
-    /// Why.
-    pub reason: Option<String>,
-    /// What was wrong with it in particular.
-    pub detail: Option<String>,
-    /// Who could not take it.
-    pub node: Option<String>,
-    /// Where it came from.
-    pub topic: Option<String>,
-    /// Its partition there.
-    pub partition: Option<i64>,
-    /// Its offset there.
-    pub offset: Option<i64>,
-    /// The beginning of its key.
-    pub key: Option<Vec<u8>>,
-    /// The beginning of its value.
-    pub value: Option<Vec<u8>>,
-    /// The length of the whole value in bytes.
-    pub value_bytes: i64,
 }
 
 impl DeadLetter {
@@ -180,13 +146,15 @@ pub async fn dead_letters(State(api): State<Arc<Api>>, RawQuery(query): RawQuery
     stored(&api)?;
     let payload_bytes_max = payload_bytes_max(&query)?;
     let filter = DeadLetterFilter { reason: query.one("reason")?, node: query.one("node")? };
-    let paging = Paging::parse(&api, &query, filter.of(), LIST)?;
+    let paging = paging(&api, &query, filter_of(filter), LIST)?;
     let behind = paging.cursor.as_ref().map(|cursor| {
         let place = place(&cursor.id).ok_or_else(|| refused_cursor(LIST))?;
         Ok::<_, ApiProblem>((cursor.order, place))
     });
-    let mut rows = api.database.dead_letters(filter, behind.transpose()?, paging.limit + 1, payload_bytes_max).await?;
-    let next = paging.cut(&api, &mut rows, |row| (row.appended_at_ms, format!("{}/{}", row.place.0, row.place.1)));
+    let mut rows =
+        api.reads.database.dead_letters(filter, behind.transpose()?, paging.limit + 1, payload_bytes_max).await?;
+    let next =
+        paging.cut(&api.receipt_key, &mut rows, |row| (row.appended_at_ms, format!("{}/{}", row.place.0, row.place.1)));
     of_moment(&DeadLettersAnswer {
         items: rows.into_iter().map(|row| DeadLetter::of(row, payload_bytes_max)).collect(),
         next,
@@ -208,8 +176,8 @@ pub async fn dead_letters(State(api): State<Arc<Api>>, RawQuery(query): RawQuery
 pub async fn reasons(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
     Query::parse(query.as_deref(), &[])?;
     stored(&api)?;
-    let (items, looked_at) = api.database.dead_letter_reasons().await?;
-    of_moment(&ReasonsAnswer { items, looked_at })
+    let (items, looked_at) = api.reads.database.dead_letter_reasons().await?;
+    of_moment(&ReasonsAnswer { items: items.into_iter().map(ReasonItem::from).collect(), looked_at })
 }
 
 /// How much of each payload is asked for.
@@ -221,7 +189,7 @@ fn payload_bytes_max(query: &Query<'_>) -> Result<usize, ApiProblem> {
 
 /// Whether there are any to read.
 fn stored(api: &Api) -> Result<(), ApiProblem> {
-    match api.config.dead_letters {
+    match api.reads.config.dead_letters {
         true => Ok(()),
         false => Err(ApiProblem::not_found("No database sink of the topology takes the topic `dead-letters`.")),
     }

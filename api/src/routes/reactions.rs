@@ -1,13 +1,13 @@
-//! Who has switched something on for a subject, what an actor has switched on, and what a viewer has: out of the
-//! database's `reactions` and `collects`.
+//! Who has switched something on for a subject, and what an actor has switched on: out of the database's `reactions` and
+//! `collects`.
 
-use crate::answers::paging::Paging;
+use super::after::after;
+use super::paging::paging;
+use super::query::{self, Query, in_path, listed};
+use super::reply::{Has, Keep};
 use crate::config::OutputTopic;
 use crate::database::{Page, Switched};
-use crate::reads::freshness::{Freshness, freshness};
-use crate::routes::after::After;
-use crate::routes::query::{self, Query, in_path, listed};
-use crate::routes::reply::{Has, Keep};
+use crate::reads::freshness::Freshness;
 use crate::state::Api;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -106,7 +106,7 @@ pub async fn actors(
     query::subject_id(&subject_id)?;
     let item = |actor_id, occurred_at| ActorItem { actor_id, occurred_at };
     let (items, next, freshness) = page(&api, Page::actors_of(&subject_id), &metric, query.as_deref(), item).await?;
-    let keep = freshness.keep(Keep::Asking);
+    let keep = Keep::Asking.unless_singular(&freshness);
     has.reply(&ActorsAnswer { subject_id, metric, items, next, freshness }, keep)
 }
 
@@ -119,7 +119,7 @@ pub async fn owned_actors(
 ) -> Response {
     match path {
         Ok(Path((subject_id, list))) if list == "actors" => {
-            let metric = state.config.collects.clone().unwrap_or_default();
+            let metric = state.reads.config.collects.clone().unwrap_or_default();
             actors(state, Ok(Path((subject_id, metric))), query, has).await.into_response()
         }
         Ok(_) => {
@@ -166,7 +166,7 @@ pub async fn subjects(
     query::actor_id(&actor_id)?;
     let item = |subject_id, occurred_at| SubjectItem { subject_id, occurred_at };
     let (items, next, freshness) = page(&api, Page::subjects_of(&actor_id), &metric, query.as_deref(), item).await?;
-    let keep = freshness.keep(Keep::Own);
+    let keep = Keep::Own.unless_singular(&freshness);
     has.reply(&SubjectsOfActorAnswer { actor_id, metric, items, next, freshness }, keep)
 }
 
@@ -180,20 +180,22 @@ async fn page<T>(
 ) -> Result<(Vec<T>, Option<String>, Freshness), ApiProblem> {
     let (topic, switched) = switched(api, metric)?;
     let query = Query::parse(query, &["limit", "cursor", "after", "wait_ms"])?;
-    let paging = Paging::parse(api, &query, format!("{page:?}\0{metric}"), "list")?;
-    let after = After::parse(api, &query)?;
-    let freshness = freshness(api, topic, after.as_ref()).await?;
-    let mut found = api.database.page(page, switched, paging.cursor.as_ref(), paging.limit + 1).await?;
-    let next = paging.cut(api, &mut found, |(id, time_ms)| (*time_ms, id.clone()));
+    let paging = paging(api, &query, format!("{page:?}\0{metric}"), "list")?;
+    let after = after(api, &query)?;
+    let freshness = api.reads.database_freshness(topic, after.as_ref()).await?;
+    let behind = paging.cursor.as_ref().map(|cursor| (cursor.order, cursor.id.as_str()));
+    let mut found = api.reads.database.page(page, switched, behind, paging.limit + 1).await?;
+    let next = paging.cut(&api.receipt_key, &mut found, |(id, time_ms)| (*time_ms, id.clone()));
     Ok((found.into_iter().map(|(id, time_ms)| item(id, format_ms(time_ms))).collect(), next, freshness))
 }
 
 /// Where the rows of a metric are, and the topic whose progress says how old they are at most.
 fn switched<'a>(api: &'a Api, metric: &'a str) -> Result<(&'a OutputTopic, Switched<'a>), ApiProblem> {
-    let (known, owned) = (&api.config.toggles, api.config.collects.as_deref());
+    let (known, owned) = (&api.reads.config.toggles, api.reads.config.collects.as_deref());
     let found = match owned == Some(metric) {
-        true => api.config.switched_topic().map(|topic| (topic, Switched::Collects)),
+        true => api.reads.config.switched_topic().map(|topic| (topic, Switched::Collects)),
         false => api
+            .reads
             .config
             .reactions
             .as_ref()
@@ -206,26 +208,3 @@ fn switched<'a>(api: &'a Api, metric: &'a str) -> Result<(&'a OutputTopic, Switc
         ApiProblem::not_found(format!("`{metric}` is no metric that actors switch on and off; those are: {known}."))
     })
 }
-
-/// What a viewer has switched on, of the subjects asked for.
-pub async fn viewer(api: &Arc<Api>, actor_id: &str, subjects: &[&str]) -> Result<Vec<Viewer>, ApiProblem> {
-    // Without a topic of reactions nobody writes rows of them.
-    let toggles = api.config.reactions.as_ref().map_or(&[][..], |_| api.config.toggles.as_slice());
-    let on = api.database.switched_on(actor_id, toggles, subjects).await?;
-    let owned = match &api.config.collects {
-        Some(metric) => Some((metric, api.database.collected(actor_id, subjects).await?)),
-        None => None,
-    };
-    let of = |subject: &&str| {
-        let metrics = toggles.iter();
-        let metrics = metrics.map(|metric| (metric.clone(), on.contains(&((*subject).to_owned(), metric.clone()))));
-        let owned = owned.iter().map(|(metric, collected)| ((*metric).clone(), collected.contains(*subject)));
-        Viewer(metrics.chain(owned).collect())
-    };
-    Ok(subjects.iter().map(of).collect())
-}
-
-/// By metric: whether the viewer has switched it on.
-#[derive(Serialize, ToSchema)]
-#[schema(value_type = std::collections::HashMap<String, bool>)]
-pub struct Viewer(std::collections::BTreeMap<String, bool>);

@@ -1,10 +1,11 @@
 //! `GET /v1/receipts/{receipt}`: what became of the events of a request.
 
-use crate::database::NotCounted;
+use super::after::parse_receipt;
+use super::problem::log_is_away;
+use super::query::{Query, in_path};
+use super::reply::of_moment;
+use crate::database::VerdictRow;
 use crate::reads::roots::is_applied;
-use crate::routes::after::parse_receipt;
-use crate::routes::query::{Query, in_path};
-use crate::routes::reply::of_moment;
 use crate::state::Api;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -30,6 +31,24 @@ pub struct ReceiptAnswer {
     not_counted: Option<Vec<NotCounted>>,
 }
 
+/// An event that was not counted.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct NotCounted {
+    /// Null where nobody could read it.
+    #[schema(required = true)]
+    event_id: Option<String>,
+    /// `duplicate`, `limited`, `late` or `dead`.
+    verdict: String,
+    /// For people.
+    reason: String,
+}
+
+impl From<VerdictRow> for NotCounted {
+    fn from(VerdictRow { event_id, verdict, reason }: VerdictRow) -> Self {
+        Self { event_id, verdict, reason }
+    }
+}
+
 /// What became of the events of a request.
 #[utoipa::path(
     get,
@@ -52,14 +71,14 @@ pub async fn receipt(
     let text = in_path(path, "The receipt")?;
     let receipt = parse_receipt(&api, "The receipt", &text)?;
     // Progress before rows: what it claims to contain is found.
-    let progress = api.database.progress_now().await?;
-    let is_applied = api.config.outputs.iter().all(|topic| is_applied(topic, &progress, &receipt));
+    let progress = api.reads.database.progress_now().await?;
+    let is_applied = api.reads.config.outputs.iter().all(|topic| is_applied(topic, &progress, &receipt));
     let state = if is_applied { "applied" } else { "pending" };
     let (held, not_counted) = match is_forgotten(&api, &receipt).await? {
         true => (Vec::new(), None),
         false => {
-            let (held, not_counted) = api.database.verdicts(&hex(&receipt.request)).await?;
-            (held, Some(not_counted))
+            let (held, not_counted) = api.reads.database.verdicts(&hex(&receipt.request)).await?;
+            (held, Some(not_counted.into_iter().map(NotCounted::from).collect()))
         }
     };
     of_moment(&ReceiptAnswer { state, held, not_counted })
@@ -72,9 +91,6 @@ async fn is_forgotten(api: &Arc<Api>, receipt: &Receipt) -> Result<bool, ApiProb
     let asked = api.clone();
     let found = tokio::task::spawn_blocking(move || asked.append_times.find(partition, offset)).await;
     let found = found.map_err(|_| ApiProblem::internal())?;
-    let appended_at_ms = found.map_err(|error| {
-        tracing::warn!("log: {error}");
-        ApiProblem::unavailable("The log does not answer. Try again.", 1)
-    })?;
+    let appended_at_ms = found.map_err(|error| log_is_away(&error))?;
     Ok(appended_at_ms.is_none_or(|appended_at_ms| (api.clock)().wall_ms - appended_at_ms > REMEMBERED_MS))
 }

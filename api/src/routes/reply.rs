@@ -1,53 +1,18 @@
-//! Answers as bytes, and how long others may keep them.
-//!
-//! What a read found and since when it holds are two things: an answer ends with its freshness, and the tag that tells
-//! one content from another is made of what stands before it.
+//! Responses, and how long others may keep them.
 
+use crate::answers::written::Written;
+use crate::reads::freshness::Freshness;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use bytes::Bytes;
 use serde::Serialize;
 use std::convert::Infallible;
 use tally_http::{ApiProblem, names_tag};
-use xxhash_rust::xxh3::xxh3_64;
 
-/// With this the freshness begins.
-const AS_OF: &[u8] = b"\"as_of\":";
 /// What an answer depends on beside its address.
 const VARY: HeaderValue = HeaderValue::from_static("authorization, x-api-key");
-
-/// An answer as JSON.
-pub struct Written {
-    /// The whole.
-    pub json: Bytes,
-    /// Of which so much comes before the freshness.
-    content_bytes: usize,
-}
-
-impl Written {
-    /// Writes an answer whose freshness comes last.
-    pub fn of<T: Serialize>(answer: &T) -> Result<Self, ApiProblem> {
-        let json = serde_json::to_vec(answer).map_err(|error| {
-            tracing::error!(%error, "an answer cannot be written");
-            ApiProblem::internal()
-        })?;
-        let freshness = json.windows(AS_OF.len()).rposition(|window| window == AS_OF);
-        Ok(Self { content_bytes: freshness.unwrap_or(json.len()), json: json.into() })
-    }
-
-    /// The same wherever and whenever the content is.
-    pub fn digest(&self) -> u64 {
-        digest(&self.json[..self.content_bytes])
-    }
-}
-
-/// The same in every process.
-pub fn digest(content: &[u8]) -> u64 {
-    xxh3_64(content)
-}
 
 /// How long an answer may be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +30,12 @@ pub enum Keep {
 }
 
 impl Keep {
+    /// For an answer of this freshness, if nothing else forbids it: what somebody waited for is theirs alone, and what was
+    /// last known is better asked for again.
+    pub fn unless_singular(self, freshness: &Freshness) -> Self {
+        if freshness.is_singular() { Self::Never } else { self }
+    }
+
     fn cache_control(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Never => "no-store",
@@ -74,6 +45,14 @@ impl Keep {
             Self::Briefly => "max-age=1, stale-while-revalidate=5",
         })
     }
+}
+
+/// An answer as JSON.
+pub fn written<T: Serialize>(answer: &T) -> Result<Written, ApiProblem> {
+    Written::of(answer).map_err(|error| {
+        tracing::error!(%error, "an answer cannot be written");
+        ApiProblem::internal()
+    })
 }
 
 /// An answer that is true for a moment only.
@@ -95,7 +74,7 @@ impl<S: Sync> FromRequestParts<S> for Has {
 impl Has {
     /// The answer; or that the client has it.
     pub fn reply<T: Serialize>(&self, answer: &T, keep: Keep) -> Result<Response, ApiProblem> {
-        Ok(self.reply_written(&Written::of(answer)?, keep))
+        Ok(self.reply_written(&written(answer)?, keep))
     }
 
     /// The same of what was written before.

@@ -1,9 +1,9 @@
 //! `GET /v1/subjects/{subject_id}/counters?window=…`: what was counted in each window, out of the database's
 //! `counter_windows`.
 
-use crate::reads::freshness::{Freshness, freshness};
-use crate::routes::after::After;
-use crate::routes::query::{Query, listed, refused};
+use super::query::{Query, listed, refused};
+use crate::reads::after::After;
+use crate::reads::freshness::Freshness;
 use crate::state::Api;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -29,7 +29,7 @@ pub struct SeriesAnswer {
     /// Every window from the one that has `from` to the one before `to`, the oldest first.
     series: Vec<WindowItem>,
     #[serde(flatten)]
-    pub(crate) freshness: Freshness,
+    pub freshness: Freshness,
 }
 
 /// One window.
@@ -56,9 +56,9 @@ pub async fn series(
     let (window_ms, metrics) = window(api, query)?;
     let (first_ms, last_ms) = span(query, window_ms, (api.clock)().wall_ms)?;
     // Windows come from one topic; where the topology has any, it has that.
-    let topic = api.config.windows_topic.as_ref().ok_or_else(ApiProblem::internal)?;
-    let freshness = freshness(api, topic, after.as_ref()).await?;
-    let rows = api.database.windows(&subject_id, metrics, window_ms, first_ms, last_ms).await?;
+    let topic = api.reads.config.windows_topic.as_ref().ok_or_else(ApiProblem::internal)?;
+    let freshness = api.reads.database_freshness(topic, after.as_ref()).await?;
+    let rows = api.reads.database.windows(&subject_id, metrics, window_ms, first_ms, last_ms).await?;
     let names: HashMap<_, Arc<str>> = metrics.iter().map(|name| (name.as_str(), name.as_str().into())).collect();
     let zeros: BTreeMap<_, _> = names.values().map(|name| (name.clone(), 0)).collect();
     let starts = (0..=(last_ms - first_ms) / window_ms).map(|i| first_ms + i * window_ms);
@@ -72,15 +72,15 @@ pub async fn series(
         }
     }
     for item in &mut items {
-        let estimates = item.counters.iter().filter(|(metric, value)| api.loader.template.is_estimate(metric, **value));
-        item.approximate = estimates.map(|(metric, _)| metric.clone()).collect();
+        let counters = item.counters.iter().map(|(metric, value)| (metric, *value));
+        item.approximate = api.reads.template.estimates(counters).cloned().collect();
     }
     Ok(SeriesAnswer { subject_id, window: written(window_ms), series: items, freshness })
 }
 
 /// The window that is asked for, and the metrics that are counted in it.
 fn window<'a>(api: &'a Api, query: &Query<'_>) -> Result<(i64, &'a [String]), ApiProblem> {
-    let windows = &api.config.windows;
+    let windows = &api.reads.config.windows;
     let text = query.one("window")?.unwrap_or_default();
     let length = parse_duration(text).map_err(|rule| refused("`window`", &rule))?;
     let found = windows.iter().find(|(window_ms, _)| i128::from(**window_ms) == length.as_millis() as i128);

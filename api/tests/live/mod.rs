@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::time::Duration;
 use tally_cache::redis::RedisAddress;
 use tally_model::{Counters, ProgressMark};
 use tally_streams::log::partition_of;
@@ -163,7 +164,7 @@ async fn of_a_subject_without_a_record_no_store_is_asked() {
     while world.counter("none") == 0.0 {
         let answer = world.get(&uri(&unknown)).await.body;
         assert_eq!(answer["counters"]["likes"], 0);
-        assert!(since.elapsed() < std::time::Duration::from_secs(60));
+        assert!(since.elapsed() < Duration::from_secs(60));
     }
     let answer = world.get(&uri(&unknown)).await.body;
     assert_eq!((&answer["counters"]["likes"], &answer["as_of"]), (&json!(0), &json!("2026-11-21T08:00:07.000Z")));
@@ -176,7 +177,7 @@ async fn of_a_subject_without_a_record_no_store_is_asked() {
     append_likes(&world, &unknown, 1);
     world.total(&unknown, "likes", 1).await;
     while world.get(&uri(&unknown)).await.body["counters"]["likes"] != 1 {
-        assert!(since.elapsed() < std::time::Duration::from_secs(60));
+        assert!(since.elapsed() < Duration::from_secs(60));
     }
 }
 
@@ -194,6 +195,26 @@ async fn beside_redis_the_log_itself_tells_of_subjects_that_somebody_watches() {
         append_likes(&world, &id, likes);
         assert_eq!(events.likes().await, (id.clone(), likes));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_that_was_loaded_too_early_is_settled_by_a_later_load() {
+    let world = World::with(config(), Some(RedisAddress::parse("redis://127.0.0.1:1").unwrap())).await;
+    let (id, other) = (in_partition_0("a"), in_partition_0("b"));
+    append_likes(&world, &id, 3);
+    world.move_to("counters", 0, &[(0, 10, 5_000), (1, 10, 5_000)]).await;
+    world.total(&id, "likes", 3).await;
+    // The view has passed the record by now, and the database claims less: what is loaded may lack a change.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut events = Events::open(&world, &format!("/v1/live?subject_id={id}"), None).await;
+    assert_eq!(events.likes().await.1, 3);
+    append_likes(&world, &other, 1);
+    // From now on a load is complete, and the next one belongs to the task that looks after such subjects.
+    world.store.execute("UPDATE sink_progress SET next_offset = 1000", &[]).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    append_likes(&world, &id, 5);
+    let changed = tokio::time::timeout(Duration::from_secs(60), events.likes()).await;
+    assert_eq!(changed.expect("the change is told"), (id, 5));
 }
 
 #[tokio::test]

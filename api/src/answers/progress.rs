@@ -1,0 +1,176 @@
+//! How far everything has come, as it is answered.
+
+use crate::config::{Marks, OutputTopic};
+use crate::database::{DatabaseError, DatabaseProgress};
+use crate::reads::Reads;
+use crate::reads::roots::applied;
+use crate::reads::store::Contained;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use tally_model::RootPosition;
+use tally_streams::log::{Lag, Log, LogError, Time, TopicPartition};
+use utoipa::ToSchema;
+
+/// How far everything has come, by partition of the root topic.
+#[derive(Serialize, ToSchema)]
+pub struct ProgressAnswer {
+    /// The root topic.
+    topic: String,
+    /// Ascending.
+    partitions: Vec<PartitionProgress>,
+}
+
+/// How far the events of one partition have come.
+#[derive(Serialize, ToSchema)]
+pub struct PartitionProgress {
+    partition: u32,
+    /// The offset after the last event.
+    end: u64,
+    /// The offset up to which events are processed; null where none was.
+    #[schema(required = true)]
+    committed: Option<u64>,
+    /// By sink: the offset up to which everything that follows from the events is in its store; null before the first.
+    #[schema(value_type = HashMap<String, Option<u64>>)]
+    applied: BTreeMap<&'static str, Option<u64>>,
+    /// Events that are not in every store yet.
+    lag_records: u64,
+    /// How long ago the last store was up to date; 0 only where nothing is missing, null where nothing was ever stored.
+    #[schema(required = true)]
+    lag_seconds: Option<f64>,
+}
+
+/// Reads how far everything has come, of the log and of all stores.
+pub struct ProgressReader {
+    reads: Arc<Reads>,
+    log: Arc<dyn Log>,
+    clock: Time,
+    /// By root partition, for as long as events wait there.
+    lags: Mutex<HashMap<u32, Lag>>,
+}
+
+/// Why nobody can say how far everything has come.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// The log does not say.
+    #[error("log: {0}")]
+    Log(#[from] LogError),
+    /// The database does not.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// Whoever read it is gone.
+    #[error("{0}")]
+    Gone(#[from] tokio::task::JoinError),
+}
+
+impl ProgressReader {
+    /// Over the stores and the log.
+    pub fn new(reads: Arc<Reads>, log: Arc<dyn Log>, clock: Time) -> Arc<Self> {
+        Arc::new(Self { reads, log, clock, lags: Mutex::default() })
+    }
+
+    /// How far everything has come now. `stored` reads the progress of the database, after the log's ends.
+    pub async fn read(
+        self: &Arc<Self>,
+        stored: impl Future<Output = Result<Arc<DatabaseProgress>, DatabaseError>>,
+    ) -> Result<ProgressAnswer, Unread> {
+        let reader = self.clone();
+        let positions = tokio::task::spawn_blocking(move || reader.positions()).await??;
+        let stored = stored.await?;
+        let cached = self.cached().await;
+        let config = &self.reads.config;
+        let partitions = positions.into_iter().enumerate().map(|(partition, (start, end, committed))| {
+            let partition = partition as u32;
+            let database =
+                config.outputs.iter().map(|topic| applied(topic, partition, |p| stored.roots(&topic.name, p)));
+            let mut stores = vec![("database", least(database))];
+            if let Some(cached) = &cached {
+                let of_topic = |(topic, roots): &(OutputTopic, Vec<Contained>)| {
+                    applied(topic, partition, |p| roots[p as usize].clone())
+                };
+                stores.push(("cache", least(cached.iter().map(of_topic))));
+            }
+            let all = least(stores.iter().map(|(_, root)| *root));
+            let lag_records = end.saturating_sub(all.map_or(start, |root| root.next_offset));
+            let lag_seconds = self.lag_ms(partition, all, lag_records).map(|ms| ms as f64 / 1_000.0);
+            let applied = stores.into_iter().map(|(store, root)| (store, root.map(|root| root.next_offset))).collect();
+            PartitionProgress { partition, end, committed, applied, lag_records, lag_seconds }
+        });
+        Ok(ProgressAnswer { topic: config.input_topic.clone(), partitions: partitions.collect() })
+    }
+
+    /// How long ago everything was up to date, in milliseconds. Whatever the clocks say, it is never 0 while records wait,
+    /// and at least as long as this process has seen them wait at the same place.
+    fn lag_ms(&self, partition: u32, stored: Option<RootPosition>, lag_records: u64) -> Option<i64> {
+        let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
+        if lag_records == 0 {
+            lags.remove(&partition);
+            return Some(0);
+        }
+        let (now, root) = ((self.clock)(), stored?);
+        let standing_ms = lags.entry(partition).or_default().standing_ms(root.next_offset as i64, now);
+        Some(now.wall_ms.saturating_sub(root.clock_ms).max(standing_ms).max(1))
+    }
+
+    /// The topics of the cache that the sinks fill, each with how far its partitions are; None where there is no such
+    /// cache.
+    async fn cached(&self) -> Option<Vec<(OutputTopic, Vec<Contained>)>> {
+        let config = &self.reads.config;
+        let (name, partitions) = (config.counters_topic.clone(), config.counters_partitions);
+        let rankings = config.rankings.iter().filter(|rankings| rankings.cached).map(|rankings| &rankings.topic);
+        let mut topics = vec![OutputTopic { name, partitions, marks: Marks::All }];
+        topics.extend(rankings.cloned());
+        let of_topic = |topic: &OutputTopic| {
+            let name = Arc::<str>::from(topic.name.as_str());
+            (0..topic.partitions).map(move |number| TopicPartition::new(name.clone(), number))
+        };
+        let partitions: Vec<_> = topics.iter().flat_map(of_topic).collect();
+        let mut roots = self.reads.cached(&partitions.iter().collect::<Vec<_>>()).await?.into_iter();
+        let with_roots = |topic: OutputTopic| {
+            let roots = roots.by_ref().take(topic.partitions as usize).collect();
+            (topic, roots)
+        };
+        Some(topics.into_iter().map(with_roots).collect())
+    }
+
+    /// Start, end and committed offset of every input partition. Blocks.
+    fn positions(&self) -> Result<Vec<(u64, u64, Option<u64>)>, LogError> {
+        let config = &self.reads.config;
+        let position = |number| {
+            let address = TopicPartition::new(config.input_topic.as_str(), number);
+            // The committed offset first, so that it never lies beyond the end told.
+            let committed = self.log.committed(&config.group, &address)?;
+            let (start, end) = self.log.bounds(&address)?;
+            Ok((start, end, committed.map(|committed| committed.offset)))
+        };
+        (0..config.input_partitions).map(position).collect()
+    }
+}
+
+impl ProgressAnswer {
+    /// The events of all partitions.
+    pub fn end(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.end).sum()
+    }
+
+    /// Events that are not in every store yet.
+    pub fn lag_records(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.lag_records).sum()
+    }
+
+    /// How far the slowest partition is behind; None where that is unknown of one.
+    pub fn lag_seconds(&self) -> Option<f64> {
+        self.partitions.iter().try_fold(0.0, |most: f64, partition| Some(most.max(partition.lag_seconds?)))
+    }
+}
+
+/// What all contain; None while one contains nothing.
+fn least(all: impl Iterator<Item = Option<RootPosition>>) -> Option<RootPosition> {
+    let all = all.collect::<Option<Vec<_>>>()?;
+    let least = |a: RootPosition, b: RootPosition| RootPosition {
+        next_offset: a.next_offset.min(b.next_offset),
+        clock_ms: a.clock_ms.min(b.clock_ms),
+        ..a
+    };
+    all.into_iter().reduce(least)
+}

@@ -1,0 +1,38 @@
+//! Answers as bytes.
+//!
+//! What a read found and since when it holds are two things: an answer ends with its freshness, and the tag that tells
+//! one content from another is made of what stands before it.
+
+use bytes::Bytes;
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// With this the freshness begins.
+const AS_OF: &[u8] = b"\"as_of\":";
+
+/// An answer as JSON.
+pub struct Written {
+    /// The whole.
+    pub json: Bytes,
+    /// Of which so much comes before the freshness.
+    content_bytes: usize,
+}
+
+impl Written {
+    /// Writes an answer whose freshness comes last.
+    pub fn of<T: Serialize>(answer: &T) -> Result<Self, serde_json::Error> {
+        let json = serde_json::to_vec(answer)?;
+        let freshness = json.windows(AS_OF.len()).rposition(|window| window == AS_OF);
+        Ok(Self { content_bytes: freshness.unwrap_or(json.len()), json: json.into() })
+    }
+
+    /// The same wherever and whenever the content is.
+    pub fn digest(&self) -> u64 {
+        digest(&self.json[..self.content_bytes])
+    }
+}
+
+/// The same in every process.
+pub fn digest(content: &[u8]) -> u64 {
+    xxh3_64(content)
+}

@@ -1,0 +1,37 @@
+//! A store behind its circuit breaker.
+
+use super::breaker::Breaker;
+use super::readable::Readable;
+use super::store::{Key, ReadStore, Stored};
+use prometheus::IntGauge;
+use std::time::Instant;
+
+/// A store outside of this process. After some failures it is left alone for a while.
+pub struct Guarded<S> {
+    /// The store.
+    pub store: S,
+    breaker: Breaker,
+}
+
+impl<S: ReadStore> Guarded<S> {
+    /// With a closed breaker, whose state the gauge shows.
+    pub fn new(store: S, state: IntGauge) -> Self {
+        Self { store, breaker: Breaker::new(state) }
+    }
+
+    /// What the store has, in the order of the keys; None where it does not answer, or is left alone.
+    pub async fn read<T: Readable>(&self, keys: &[Key<'_>]) -> Option<Vec<Option<Stored<T>>>> {
+        let permit = self.breaker.permit(Instant::now())?;
+        match T::read(&self.store, keys).await {
+            Ok(read) => {
+                permit.succeed();
+                Some(read)
+            }
+            Err(error) => {
+                tracing::warn!("{error}");
+                permit.fail(Instant::now());
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What can be read: totals and boards.
+
+use super::memory::MemoryStore;
+use super::store::{Board, Key, ReadStore, StoreError, Stored, Totals};
+
+/// What a ladder reads: totals or boards.
+pub trait Readable: Clone + Send + Sync + 'static {
+    /// From any store, in the order of the keys.
+    fn read<S: ReadStore>(
+        store: &S,
+        keys: &[Key<'_>],
+    ) -> impl Future<Output = Result<Vec<Option<Stored<Self>>>, StoreError>> + Send;
+
+    /// Tells the cache in this process that these are about to be loaded from another store.
+    fn follow(_memory: &MemoryStore, _keys: &[Key<'_>]) {}
+
+    /// Keeps in the cache of this process what another store had.
+    fn keep(_memory: &MemoryStore, _key: Key<'_>, _stored: &Stored<Self>) {}
+
+    /// The value of a key that no record exists of, where the cache in this process can tell.
+    fn absent(_memory: &MemoryStore, _key: Key<'_>) -> Option<Stored<Self>> {
+        None
+    }
+
+    /// What the cache in this process has, whether or not it is current.
+    fn last_known(memory: &MemoryStore, key: Key<'_>) -> Option<Stored<Self>>;
+}
+
+impl Readable for Totals {
+    async fn read<S: ReadStore>(store: &S, keys: &[Key<'_>]) -> Result<Vec<Option<Stored<Self>>>, StoreError> {
+        store.totals(keys).await
+    }
+
+    fn follow(memory: &MemoryStore, keys: &[Key<'_>]) {
+        memory.follow(keys);
+    }
+
+    fn keep(memory: &MemoryStore, key: Key<'_>, stored: &Stored<Self>) {
+        memory.fill(key, stored);
+    }
+
+    fn absent(memory: &MemoryStore, key: Key<'_>) -> Option<Stored<Self>> {
+        memory.absent(key)
+    }
+
+    fn last_known(memory: &MemoryStore, key: Key<'_>) -> Option<Stored<Self>> {
+        memory.last_totals(key)
+    }
+}
+
+/// The cache in this process has all boards or none: there is nothing to load into it.
+impl Readable for Board {
+    async fn read<S: ReadStore>(store: &S, keys: &[Key<'_>]) -> Result<Vec<Option<Stored<Self>>>, StoreError> {
+        let mut boards = Vec::with_capacity(keys.len());
+        for key in keys {
+            boards.push(store.board(*key).await?);
+        }
+        Ok(boards)
+    }
+
+    fn last_known(memory: &MemoryStore, key: Key<'_>) -> Option<Stored<Self>> {
+        memory.last_board(key)
+    }
+}

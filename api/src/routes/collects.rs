@@ -1,0 +1,118 @@
+//! `PUT` and `DELETE /v1/subjects/{subject_id}/collects/{actor_id}`.
+
+use super::query::{Query, actor_id as check_actor_id, in_path, subject_id as check_subject_id};
+use crate::collects::{Caller, Collect, Collected, Collects};
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::request::Parts;
+use serde::Serialize;
+use std::sync::Arc;
+use tally_access::Principal;
+use tally_http::{ApiProblem, peer_of};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Of the route.
+pub const PATH: &str = "/v1/subjects/{subject_id}/collects/{actor_id}";
+
+type RawPath = Result<Path<(String, String)>, PathRejection>;
+
+/// What is so now.
+#[derive(Serialize, ToSchema)]
+pub struct CollectAnswer {
+    /// The subject.
+    subject_id: String,
+    /// The actor.
+    actor_id: String,
+    /// Whether the actor has collected the subject.
+    active: bool,
+    /// How many actors have collected the subject, right after this.
+    count: i64,
+    /// For `after=`, where boards and totals are to contain it. Null where nothing had to change, or where the log has
+    /// not confirmed it within half a second: it is safe, and comes later.
+    #[schema(required = true)]
+    receipt: Option<String>,
+}
+
+/// Collect a subject.
+///
+/// The row and the count are changed in one transaction of the database before there is an answer. Again it changes
+/// nothing.
+#[utoipa::path(
+    put,
+    path = "/v1/subjects/{subject_id}/collects/{actor_id}",
+    operation_id = "collect",
+    tag = "collects",
+    params(
+        ("subject_id" = String, Path, description = "`kind:id`, percent-encoded"),
+        ("actor_id" = String, Path, description = "Percent-encoded"),
+    ),
+    responses(
+        (status = 200, description = "It is so", body = CollectAnswer),
+        (status = 400, description = "An id or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 429, description = "Over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer, or the clock of this server is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+    ),
+)]
+async fn put(
+    State(collects): State<Arc<Collects>>,
+    path: RawPath,
+    parts: Parts,
+) -> Result<Json<CollectAnswer>, ApiProblem> {
+    set(&collects, &parts, path, true).await
+}
+
+/// Collect a subject no more.
+///
+/// The row and the count are changed in one transaction of the database before there is an answer. Again it changes
+/// nothing.
+#[utoipa::path(
+    delete,
+    path = "/v1/subjects/{subject_id}/collects/{actor_id}",
+    operation_id = "uncollect",
+    tag = "collects",
+    params(
+        ("subject_id" = String, Path, description = "`kind:id`, percent-encoded"),
+        ("actor_id" = String, Path, description = "Percent-encoded"),
+    ),
+    responses(
+        (status = 200, description = "It is so", body = CollectAnswer),
+        (status = 400, description = "An id or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 429, description = "Over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer, or the clock of this server is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+    ),
+)]
+async fn delete(
+    State(collects): State<Arc<Collects>>,
+    path: RawPath,
+    parts: Parts,
+) -> Result<Json<CollectAnswer>, ApiProblem> {
+    set(&collects, &parts, path, false).await
+}
+
+async fn set(
+    collects: &Collects,
+    parts: &Parts,
+    path: RawPath,
+    active: bool,
+) -> Result<Json<CollectAnswer>, ApiProblem> {
+    Query::parse(parts.uri.query(), &[])?;
+    let (subject_id, actor_id) = in_path(path, "The path")?;
+    check_subject_id(&subject_id)?;
+    check_actor_id(&actor_id)?;
+    let ip = peer_of(&parts.extensions).map(|peer| collects.trusted_proxies().caller(peer, &parts.headers).to_string());
+    let caller = Caller {
+        principal: parts.extensions.get::<Arc<Principal>>().map(|principal| &**principal),
+        ip: ip.as_deref().unwrap_or_default(),
+    };
+    let collect = Collect { subject_id: &subject_id, actor_id: &actor_id, active };
+    let Collected { count, receipt } = collects.set(collect, caller).await?;
+    Ok(Json(CollectAnswer { subject_id, actor_id, active, count, receipt }))
+}
+
+/// The routes, described for `/openapi.json`.
+pub fn collects_router(collects: Arc<Collects>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(put, delete)).with_state(collects)
+}

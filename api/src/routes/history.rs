@@ -1,0 +1,34 @@
+//! `GET /v1/progress/history`: what happened in the last hour, sample by sample.
+
+use super::query::Query;
+use super::reply::of_moment;
+use crate::processes::Sample;
+use crate::state::Api;
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use serde::Serialize;
+use std::sync::Arc;
+use tally_http::ApiProblem;
+use utoipa::ToSchema;
+
+/// What happened, sample by sample.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HistoryAnswer {
+    /// The oldest first; at most an hour of them, and none from before this process began.
+    samples: Vec<Sample>,
+}
+
+/// What happened in the last hour: events that came in, lag and errors, every 10 seconds.
+#[utoipa::path(
+    get,
+    path = "/v1/progress/history",
+    tag = "operations",
+    responses(
+        (status = 200, description = "The samples, the oldest first", body = HistoryAnswer),
+        (status = 400, description = "A parameter: it takes none", body = ApiProblem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn history(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
+    Query::parse(query.as_deref(), &[])?;
+    of_moment(&HistoryAnswer { samples: api.processes.samples() })
+}

@@ -1,0 +1,37 @@
+//! `GET /v1/processes`: what this process and the others that it is told of report of themselves.
+//!
+//! A browser may ask only the server that its page came from. So that server asks the others, with a key of its own.
+
+use super::query::Query;
+use super::reply::of_moment;
+use crate::processes::ProcessItem;
+use crate::state::Api;
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use serde::Serialize;
+use std::sync::Arc;
+use tally_http::ApiProblem;
+use utoipa::ToSchema;
+
+/// What the processes report of themselves.
+#[derive(Serialize, ToSchema)]
+pub struct ProcessesAnswer {
+    /// This process first, then those that it was told of, in that order.
+    #[schema(value_type = Vec<ProcessItem>)]
+    items: Arc<Vec<ProcessItem>>,
+}
+
+/// What the processes report of themselves: this one, and those that it was told of with `--peers`.
+#[utoipa::path(
+    get,
+    path = "/v1/processes",
+    tag = "operations",
+    responses(
+        (status = 200, description = "Of each process its metrics, or why there are none", body = ProcessesAnswer),
+        (status = 400, description = "A parameter: it takes none", body = ApiProblem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn processes(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
+    Query::parse(query.as_deref(), &[])?;
+    of_moment(&ProcessesAnswer { items: api.processes.look().await })
+}
