@@ -1,65 +1,32 @@
 //! A store of values that only ever take items in: sketches. Its changelog holds the items, not the values. Where keys
-//! belong to segments of time ([`StoreKey::segment`]), whole segments are forgotten.
+//! belong to segments of time ([`StoreKey::segment`]), whole segments expire.
 
-use super::changelog::{ChangelogEntry, ChangelogWriter};
-use super::checkpoint::{Checkpoint, CheckpointWriter};
+use super::changelog::{ChangelogEntry, ChangelogWriter, read_items};
 use super::codec::{StoreKey, StoreValue};
-use super::key_value::corrupt;
+use super::entries::Entries;
+use super::kind::StoreKind;
 use super::{StateStore, StoreError};
-use hashbrown::HashMap;
-use std::ops::Bound;
-use std::sync::Arc;
 
 /// A value that takes items in. The order of items does not matter, and one that is in changes nothing.
 pub trait Accumulator: StoreValue + Default {
-    /// What it takes to give an item back.
+    /// What [`Accumulator::revert`] needs to take an item out.
     type Undo: Send;
-    /// Takes an item in; None where it changes nothing.
+    /// Takes an item in; None where that changes nothing.
     fn add(&mut self, item: u64) -> Option<Self::Undo>;
-    /// Gives the last item back.
+    /// Takes the last item out.
     fn revert(&mut self, undo: Self::Undo);
-}
-
-struct Slot<A> {
-    value: A,
-    /// Changed since the last checkpoint.
-    dirty: bool,
 }
 
 /// Keys and accumulators.
 pub struct AccumulatorStore<K: StoreKey, A: Accumulator> {
-    name: String,
-    map: HashMap<K, Slot<A>, K::Hasher>,
-    /// The open transaction: what was taken in, in order.
+    entries: Entries<K, A>,
+    /// The items that the open transaction added, in order. Accumulators are too large to be copied for a rollback.
     open: Vec<(K, u64, A::Undo)>,
-    dirty: Vec<K>,
-    /// Segments below are gone for good.
-    dropped: u64,
-    /// Segments below are gone if the open transaction commits.
-    dropping: u64,
-    /// Where the checkpoint still has dropped segments.
-    dropped_on_disk: u64,
-    behind: Option<Arc<Checkpoint>>,
-    hydrated: Option<Vec<u8>>,
-    index: usize,
-    fault: Option<StoreError>,
 }
 
 impl<K: StoreKey, A: Accumulator> Default for AccumulatorStore<K, A> {
     fn default() -> Self {
-        Self {
-            name: String::new(),
-            map: HashMap::default(),
-            open: Vec::new(),
-            dirty: Vec::new(),
-            dropped: 0,
-            dropping: 0,
-            dropped_on_disk: 0,
-            behind: None,
-            hydrated: None,
-            index: 0,
-            fault: None,
-        }
+        Self { entries: Entries::default(), open: Vec::new() }
     }
 }
 
@@ -71,73 +38,39 @@ impl<K: StoreKey, A: Accumulator> AccumulatorStore<K, A> {
 
     /// The accumulator of a key.
     pub fn get(&mut self, key: &K) -> Option<&A> {
-        if is_below(key, self.dropping) {
-            return None;
-        }
-        self.fetch(key);
-        self.map.get(key).map(|slot| &slot.value)
+        self.entries.get(key)
     }
 
-    /// Forgets the segments before this one.
+    /// Drops the segments before this one.
     pub fn expire(&mut self, segment: u64) {
-        self.dropping = self.dropping.max(segment);
+        self.entries.expire(segment);
     }
 
-    /// Takes items in; the accumulator afterwards where any of them changed it. A segment that was forgotten stays so.
+    /// Adds items; returns the accumulator if any of them changed it. Items of an expired segment are ignored.
     pub fn add(&mut self, key: &K, items: &[u64]) -> Option<&A> {
-        if is_below(key, self.dropping) {
-            return None;
-        }
-        self.fetch(key);
-        let slot = self.map.entry(key.clone()).or_insert_with(|| Slot { value: A::default(), dirty: false });
         let before = self.open.len();
-        for item in items {
-            if let Some(undo) = slot.value.add(*item) {
-                self.open.push((key.clone(), *item, undo));
-            }
-        }
-        if self.open.len() == before {
-            return None;
-        }
-        if !std::mem::replace(&mut slot.dirty, true) {
-            self.dirty.push(key.clone());
-        }
-        Some(&slot.value)
-    }
-
-    fn fetch(&mut self, key: &K) {
-        let Some(checkpoint) = &self.behind else { return };
-        if self.map.contains_key(key) {
-            return;
-        }
-        let mut bytes = Vec::new();
-        key.encode(&mut bytes);
-        match checkpoint.get(self.index, &bytes).map(|found| found.map(|value| A::decode(&value))) {
-            Ok(Some(Some(value))) => drop(self.map.insert(key.clone(), Slot { value, dirty: false })),
-            Ok(Some(None)) => self.fault = Some(corrupt(&self.name, "a value")),
-            Ok(None) => {}
-            Err(fault) => self.fault = Some(fault),
-        }
+        let open = &mut self.open;
+        self.entries.change_in_place(key, |value| {
+            let added = items.iter().filter_map(|item| Some((key.clone(), *item, value.add(*item)?)));
+            open.extend(added);
+            open.len() > before
+        })
     }
 }
 
-fn is_below<K: StoreKey>(key: &K, segment: u64) -> bool {
-    key.segment().is_some_and(|own| own < segment)
-}
+impl<K: StoreKey, A: Accumulator> StoreKind for AccumulatorStore<K, A> {
+    type Key = K;
+    type Entry = A;
 
-impl<K: StoreKey, A: Accumulator> StateStore for AccumulatorStore<K, A> {
-    fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
-        self.name = name.to_owned();
-        self.index = index;
-        self.behind = behind;
-        Ok(())
+    fn entries(&self) -> &Entries<K, A> {
+        &self.entries
     }
 
-    fn write_changes(&mut self, out: &mut ChangelogWriter) {
-        out.begin(&self.name);
-        if self.dropping > self.dropped {
-            out.drop_segments(self.dropping);
-        }
+    fn entries_mut(&mut self) -> &mut Entries<K, A> {
+        &mut self.entries
+    }
+
+    fn write_entries(&self, out: &mut ChangelogWriter) {
         let mut bytes = Vec::new();
         // Items of a key mostly stand together: they come by subject.
         for run in self.open.chunk_by(|a, b| a.0 == b.0) {
@@ -147,101 +80,30 @@ impl<K: StoreKey, A: Accumulator> StateStore for AccumulatorStore<K, A> {
         }
     }
 
-    fn has_changes(&self) -> bool {
-        !self.open.is_empty() || self.dropping > self.dropped
+    fn replay(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
+        match entry {
+            ChangelogEntry::Delta { key, items } => {
+                let key = K::decode(key).ok_or_else(|| self.entries.corrupt("a key"))?;
+                let items = read_items(items).ok_or_else(|| self.entries.corrupt("items"))?;
+                self.add(&key, &items);
+            }
+            ChangelogEntry::DropSegments { before } => self.expire(*before),
+            other => return Err(self.entries.unexpected(other)),
+        }
+        Ok(())
     }
 
-    fn commit(&mut self) {
+    fn committed(&mut self) {
         self.open.clear();
-        if self.dropping > self.dropped {
-            self.dropped = self.dropping;
-            let dropped = self.dropped;
-            self.map.retain(|key, _| !is_below(key, dropped));
-            self.dirty.retain(|key| !is_below(key, dropped));
-        }
     }
 
-    fn rollback(&mut self) {
+    fn undo(&mut self) {
         while let Some((key, _, undo)) = self.open.pop() {
-            if let Some(slot) = self.map.get_mut(&key) {
-                slot.value.revert(undo);
+            if let Some(value) = self.entries.table.get_mut(&key) {
+                value.revert(undo);
             }
         }
-        self.dropping = self.dropped;
-    }
-
-    fn restore(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
-        let (key, items) = match entry {
-            ChangelogEntry::Delta { key, items } => (key, items),
-            ChangelogEntry::DropSegments { before } => {
-                self.expire(*before);
-                return Ok(());
-            }
-            other => return Err(corrupt(&self.name, format!("an accumulator store has no {other:?}"))),
-        };
-        let key = K::decode(key).ok_or_else(|| corrupt(&self.name, "a key"))?;
-        let (items, rest) = items.as_chunks::<8>();
-        if !rest.is_empty() {
-            return Err(corrupt(&self.name, "items"));
-        }
-        let items: Vec<u64> = items.iter().map(|item| u64::from_le_bytes(*item)).collect();
-        self.add(&key, &items);
-        Ok(())
-    }
-
-    fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
-        out.begin(self.index);
-        if self.dropped > self.dropped_on_disk {
-            out.delete_below(&self.dropped.to_be_bytes())?;
-        }
-        let (mut key_bytes, mut value_bytes) = (Vec::new(), Vec::new());
-        for key in &self.dirty {
-            let Some(slot) = self.map.get(key) else { continue };
-            key_bytes.clear();
-            value_bytes.clear();
-            key.encode(&mut key_bytes);
-            slot.value.encode(&mut value_bytes);
-            out.put(&key_bytes, &value_bytes)?;
-        }
-        Ok(())
-    }
-
-    fn checkpointed(&mut self) {
-        self.dropped_on_disk = self.dropped;
-        for key in self.dirty.drain(..) {
-            if let Some(slot) = self.map.get_mut(&key) {
-                slot.dirty = false;
-            }
-        }
-    }
-
-    fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError> {
-        let Some(checkpoint) = &self.behind else { return Ok(false) };
-        let after = self.hydrated.take();
-        let after = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let (map, name, live, mut last) = (&mut self.map, &self.name, self.dropped, None);
-        let more = checkpoint.scan(self.index, after, entries_max, |key, value| {
-            last = Some(key.to_vec());
-            let key = K::decode(key).ok_or_else(|| corrupt(name, "a key"))?;
-            if !map.contains_key(&key) && !is_below(&key, live) {
-                let value = A::decode(value).ok_or_else(|| corrupt(name, "a value"))?;
-                map.insert(key, Slot { value, dirty: false });
-            }
-            Ok(())
-        })?;
-        self.hydrated = last;
-        if !more {
-            self.behind = None;
-        }
-        Ok(more)
-    }
-
-    fn take_fault(&mut self) -> Option<StoreError> {
-        self.fault.take()
-    }
-
-    fn len(&self) -> usize {
-        self.map.len()
+        self.entries.rollback();
     }
 }
 

@@ -216,6 +216,12 @@ impl<'a> Iterator for ChangelogReader<'a> {
     }
 }
 
+/// The items of a [`ChangelogEntry::Delta`]; None where they do not fill whole numbers.
+pub(super) fn read_items(bytes: &[u8]) -> Option<Vec<u64>> {
+    let (items, rest) = bytes.as_chunks::<8>();
+    rest.is_empty().then(|| items.iter().map(|item| u64::from_le_bytes(*item)).collect())
+}
+
 fn write_len(out: &mut Vec<u8>, mut len: usize) {
     while len >= 0x80 {
         out.push(len as u8 | 0x80);

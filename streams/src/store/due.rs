@@ -1,22 +1,19 @@
-//! A store of values that are due at a time each: whoever asks by the clock gets what is due, the earliest first.
+//! A store of values that are due at a time each: [`DueStore::take_due`] returns those that are due by the clock, the
+//! earliest first.
 //!
-//! The order is derived from the values, so it is never written: it is made anew when somebody asks after a restart or a
-//! rollback. For that all values are in memory, from the moment the store is opened. It is meant for few of them.
+//! The order is derived from the values and never written: it is rebuilt when it is needed after a restart or a rollback.
+//! Opening the store therefore loads all values into memory. It is meant for few of them.
 
-use super::changelog::{ChangelogEntry, ChangelogWriter};
-use super::checkpoint::{Checkpoint, CheckpointWriter};
+use super::changelog::ChangelogEntry;
 use super::codec::{StoreKey, StoreValue};
-use super::key_value::KeyValueStore;
+use super::entries::Entries;
+use super::kind::StoreKind;
 use super::{StateStore, StoreError};
 use std::collections::BTreeSet;
-use std::sync::Arc;
-
-/// Entries that `open` reads at once.
-const HYDRATE_ENTRIES: usize = 4_096;
 
 /// A value and when it is due.
 #[derive(Clone)]
-struct Due<V> {
+pub(super) struct Due<V> {
     due_ms: i64,
     value: V,
 }
@@ -36,14 +33,14 @@ impl<V: StoreValue> StoreValue for Due<V> {
 
 /// See the module.
 pub struct DueStore<K: StoreKey + Ord, V: StoreValue> {
-    values: KeyValueStore<K, Due<V>>,
-    /// By time and key; None until somebody asks.
+    entries: Entries<K, Due<V>>,
+    /// By time and key; None until it is needed.
     order: Option<BTreeSet<(i64, K)>>,
 }
 
 impl<K: StoreKey + Ord, V: StoreValue> Default for DueStore<K, V> {
     fn default() -> Self {
-        Self { values: KeyValueStore::default(), order: None }
+        Self { entries: Entries::default(), order: None }
     }
 }
 
@@ -55,12 +52,12 @@ impl<K: StoreKey + Ord, V: StoreValue> DueStore<K, V> {
 
     /// The value of a key.
     pub fn get(&mut self, key: &K) -> Option<&V> {
-        self.values.get(key).map(|due| &due.value)
+        self.entries.get(key).map(|due| &due.value)
     }
 
     /// Sets a value, and when it is due.
     pub fn put(&mut self, key: &K, due_ms: i64, value: V) {
-        let before = self.values.modify(key).replace(Due { due_ms, value });
+        let before = self.entries.write(key).replace(Due { due_ms, value });
         if let Some(order) = &mut self.order {
             if let Some(before) = before {
                 order.remove(&(before.due_ms, key.clone()));
@@ -69,64 +66,38 @@ impl<K: StoreKey + Ord, V: StoreValue> DueStore<K, V> {
         }
     }
 
-    /// Takes out what is due earliest, if that is at or before the clock: when it was due, and the value.
+    /// Removes the value that is due earliest, if that is at or before the clock; returns when it was due, and the value.
     pub fn take_due(&mut self, clock_ms: i64) -> Option<(i64, V)> {
-        let values = &self.values;
+        let table = &self.entries.table;
         let order =
-            self.order.get_or_insert_with(|| values.iter().map(|(key, due)| (due.due_ms, key.clone())).collect());
+            self.order.get_or_insert_with(|| table.iter().map(|(key, due)| (due.due_ms, key.clone())).collect());
         let (due_ms, key) = order.first().filter(|(due_ms, _)| *due_ms <= clock_ms)?.clone();
         order.remove(&(due_ms, key.clone()));
-        self.values.modify(&key).take().map(|due| (due_ms, due.value))
+        self.entries.write(&key).take().map(|due| (due_ms, due.value))
     }
 }
 
-impl<K: StoreKey + Ord, V: StoreValue> StateStore for DueStore<K, V> {
-    fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
-        self.values.open(name, index, behind)?;
-        while self.values.hydrate(HYDRATE_ENTRIES)? {}
-        Ok(())
+impl<K: StoreKey + Ord, V: StoreValue> StoreKind for DueStore<K, V> {
+    type Key = K;
+    type Entry = Due<V>;
+    const LOADS_ALL: bool = true;
+
+    fn entries(&self) -> &Entries<K, Due<V>> {
+        &self.entries
     }
 
-    fn write_changes(&mut self, out: &mut ChangelogWriter) {
-        self.values.write_changes(out);
+    fn entries_mut(&mut self) -> &mut Entries<K, Due<V>> {
+        &mut self.entries
     }
 
-    fn has_changes(&self) -> bool {
-        self.values.has_changes()
-    }
-
-    fn commit(&mut self) {
-        self.values.commit();
-    }
-
-    fn rollback(&mut self) {
-        self.values.rollback();
+    fn replay(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
         self.order = None;
+        self.entries.replay_value(entry)
     }
 
-    fn restore(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
+    fn undo(&mut self) {
+        self.entries.rollback();
         self.order = None;
-        self.values.restore(entry)
-    }
-
-    fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
-        self.values.checkpoint(out)
-    }
-
-    fn checkpointed(&mut self) {
-        self.values.checkpointed();
-    }
-
-    fn hydrate(&mut self, _entries_max: usize) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-
-    fn take_fault(&mut self) -> Option<StoreError> {
-        self.values.take_fault()
-    }
-
-    fn len(&self) -> usize {
-        self.values.len()
     }
 }
 
@@ -136,6 +107,7 @@ mod tests {
     use crate::store::lives::Lives;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     type Store = DueStore<Arc<str>, i64>;
     /// By key: when it is due, and the value.

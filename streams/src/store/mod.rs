@@ -1,15 +1,21 @@
-//! State stores: a working set in maps, a checkpoint in LMDB behind it, the truth in the changelog.
+//! State stores: a working set in maps, a checkpoint in LMDB behind it, the changelog as the source of truth.
 //!
-//! A store's entry is checkpointed, committed, or of the open transaction. [`StateStore::rollback`] takes an open
-//! transaction back exactly; [`StateStore::write_changes`] gives it to the changelog; [`StateStore::commit`] makes it
-//! stand. A checkpoint is only ever written between transactions.
+//! An entry is checkpointed, committed, or of the open transaction. [`StateStore::rollback`] undoes the open transaction
+//! exactly; [`StateStore::write_changes`] writes it to the changelog; [`StateStore::commit`] ends it. A checkpoint is only
+//! ever written between transactions.
+//!
+//! `entries.rs` holds the map, the checkpoint and the segments of every store; `kind.rs` makes each kind a [`StateStore`].
 
 mod accumulator;
 mod changelog;
 mod checkpoint;
 mod codec;
 mod due;
+mod entries;
 mod key_value;
+mod kind;
+#[cfg(test)]
+mod layout_tests;
 #[cfg(test)]
 #[path = "lives_tests.rs"]
 mod lives;
@@ -31,19 +37,19 @@ use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A store that cannot go on: its task is rebuilt from the changelog.
+/// A store that cannot be used: its task is rebuilt from the changelog.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum StoreError {
     /// The checkpoint's files cannot be read or written.
     #[error("checkpoint: {0}")]
     Checkpoint(String),
-    /// The disk does not take the checkpoint: it is full, or does not let itself be written. What is on it is whole.
+    /// The disk does not take the checkpoint: it is full or read-only. The checkpoint on it is intact.
     #[error("checkpoint: {0}")]
     Unwritten(String),
-    /// Another thread of this process has the checkpoint in this directory open.
+    /// Another thread of this process has opened the checkpoint in this directory.
     #[error("another thread has checkpoint {0} open")]
     InUse(String),
-    /// Bytes that do not check out.
+    /// Bytes that do not decode.
     #[error("damaged entry in store `{store}`: {detail}")]
     Corrupt {
         /// The store's name.
@@ -53,28 +59,29 @@ pub enum StoreError {
     },
 }
 
-/// What a task asks of every store.
+/// What a task needs of every store.
 pub trait StateStore: Any + Send {
-    /// Takes its name, its place among the checkpoint's databases, and the checkpoint to read through, if it has
-    /// anything to read.
+    /// Sets the store's name, its place among the checkpoint's databases, and the checkpoint to read through to; None
+    /// where that is empty.
     fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError>;
     /// Writes what the open transaction changed.
     fn write_changes(&mut self, out: &mut ChangelogWriter);
     /// Whether the open transaction changed anything.
     fn has_changes(&self) -> bool;
-    /// The open transaction stands.
+    /// Ends the open transaction: its changes are kept.
     fn commit(&mut self);
-    /// The open transaction never was.
+    /// Undoes the open transaction.
     fn rollback(&mut self);
-    /// Takes an entry of the changelog, as committed.
+    /// Applies an entry of the changelog, in the open transaction.
     fn restore(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError>;
     /// Writes what was committed since the last checkpoint. There is no open transaction.
     fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError>;
-    /// What [`StateStore::checkpoint`] wrote last is durable; nothing was changed since. Not called where it is not.
+    /// Marks what [`StateStore::checkpoint`] wrote last as written. Only called if the write succeeded, and before any
+    /// further change.
     fn checkpointed(&mut self);
     /// Loads up to `entries_max` from the checkpoint into memory; false when all is there.
     fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError>;
-    /// A fault met while reading, once.
+    /// The latest fault of reading through to the checkpoint. The next call returns None.
     fn take_fault(&mut self) -> Option<StoreError>;
     /// How many entries are in memory.
     fn len(&self) -> usize;
@@ -84,7 +91,7 @@ pub trait StateStore: Any + Send {
     }
 }
 
-/// Where a store of type `S` stands among its task's.
+/// The place of a store of type `S` among those of its task.
 pub struct StoreHandle<S> {
     index: usize,
     store: PhantomData<fn() -> S>,
@@ -118,8 +125,8 @@ impl Stores {
     /// The store behind a handle.
     ///
     /// # Panics
-    /// When the handle was made for a store that its node type did not declare, or for another type of store: a
-    /// mistake in the node type, which its first test meets.
+    /// If the node type did not declare the store, or declared it with another type: a mistake that the first test of the
+    /// node type finds.
     pub fn get<S: StateStore>(&mut self, handle: StoreHandle<S>) -> &mut S {
         let store = self.stores.get_mut(handle.index).and_then(|store| {
             let store: &mut dyn Any = store.as_mut();

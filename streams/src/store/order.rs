@@ -1,7 +1,7 @@
 //! The order of a ranked store: the first keys of each group by score, and when scores change by themselves.
 //!
-//! Whoever asks wants the first few of many. So only the head of each group is kept in order: all places up to a floor.
-//! What lies below it costs nothing until the head has become too short; then all scores are looked at once more.
+//! Readers want the first few of many. So only the head of each group is kept in order: all places up to a floor. Places
+//! below the floor cost nothing until the head has become too short; then all scores are computed again.
 
 use super::codec::StoreKey;
 use super::ranked::{Ranked, RankedKey};
@@ -9,14 +9,14 @@ use hashbrown::{HashMap, HashSet};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A head is made with so many places, and cut down when it has grown to four times as many.
+/// Places of a new head. A head that has grown to four times as many is cut to twice as many.
 #[cfg(not(test))]
 pub(super) const HEAD: usize = 4_096;
-/// So short in tests that every one of them reaches its end.
+/// So short in tests that all of them reach its end.
 #[cfg(test)]
 pub(super) const HEAD: usize = 3;
 
-/// Where a key stands.
+/// The score of a key, and the tick at which it may change by itself.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct Standing {
     pub score: Option<i128>,
@@ -45,7 +45,7 @@ struct Group<K> {
     floor: Option<Place<K>>,
     /// The last place of the top as it was last read; None while every place belongs to it.
     cutoff: Option<Place<K>>,
-    /// Something in the top has changed since it was last read.
+    /// Whether the top may have changed since it was last read.
     touched: bool,
 }
 
@@ -91,17 +91,17 @@ impl<K: Ord + Clone> Group<K> {
     }
 }
 
-/// The keys in order, as of a tick. Every key stands where [`Standing::of`] its value at that tick says.
+/// The keys in order, as of a tick. Every key has the place of [`Standing::of`] its value at that tick.
 pub(super) struct Order<K: StoreKey, V: Ranked> {
     pub rule: V::Rule,
     pub tick: i64,
     groups: HashMap<String, Group<K>, ahash::RandomState>,
-    /// When to look again at whom; empty where every tick changes all. None of the sets is empty.
+    /// The keys to look at again, by tick; empty if every tick changes all keys. None of the sets is empty.
     due: BTreeMap<i64, HashSet<K, K::Hasher>>,
 }
 
 impl<K: RankedKey, V: Ranked> Order<K, V> {
-    /// Of all keys with their standings at a tick; heads hold at least `head` places, where there are so many.
+    /// The order of all keys with their standings at a tick. Heads have at least `head` places if there are so many.
     pub fn new(rule: V::Rule, tick: i64, head: usize, keys: impl Iterator<Item = (K, Standing)>) -> Self {
         let mut order = Self { rule, tick, groups: HashMap::default(), due: BTreeMap::new() };
         let mut places: HashMap<String, Vec<Place<K>>, ahash::RandomState> = HashMap::default();
@@ -149,12 +149,12 @@ impl<K: RankedKey, V: Ranked> Order<K, V> {
         self.due.range(..=tick).map(|(_, keys)| keys.len()).sum()
     }
 
-    /// Those keys; they are due no more until [`Order::place`] says when.
+    /// Removes and returns those keys; [`Order::place`] sets when they are due next.
     pub fn take_due(&mut self, tick: i64) -> Vec<K> {
         self.due.extract_if(..=tick, |_, _| true).flat_map(|(_, keys)| keys).collect()
     }
 
-    /// Whether the first `n` of a group cannot be told: its head is shorter, and there are more below the floor.
+    /// Whether the first `n` of a group are unknown: its head is shorter, and there may be more below the floor.
     pub fn is_short(&self, group: &str, n: usize) -> bool {
         self.groups.get(group).is_some_and(|group| group.touched && group.floor.is_some() && group.head.len() < n)
     }
@@ -171,7 +171,7 @@ impl<K: RankedKey, V: Ranked> Order<K, V> {
         Some(top)
     }
 
-    /// Whoever has read a top has forgotten it.
+    /// Marks all tops as changed: what was read of them is void.
     pub fn touch_all(&mut self) {
         for group in self.groups.values_mut() {
             (group.touched, group.cutoff) = (true, None);

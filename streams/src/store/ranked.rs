@@ -1,17 +1,15 @@
-//! A store of values that have a score, in the order of their scores: the top of each group of keys is at hand at any time.
+//! A store of values that have a score, in the order of their scores: it returns the top of each group of keys at any time.
 //!
-//! A score changes with its value, and by itself as time passes, in ticks. The order is of one tick;
-//! [`RankedStore::advance`] takes it to another. It is derived from the values alone, so it is never written: after a
-//! restart it is made anew. For that all values are in memory, from the moment the store is opened.
+//! A score changes with its value, and by itself as time passes, in ticks. The order is that of one tick;
+//! [`RankedStore::advance`] moves it to another. It is derived from the values and never written: it is rebuilt after a
+//! restart. Opening the store therefore loads all values into memory.
 
-use super::changelog::{ChangelogEntry, ChangelogWriter};
-use super::checkpoint::{Checkpoint, CheckpointWriter};
+use super::changelog::{ChangelogEntry, ChangelogWriter, read_items};
 use super::codec::{StoreKey, StoreValue};
-use super::key_value::{StorePlace, corrupt};
+use super::entries::Entries;
+use super::kind::StoreKind;
 use super::order::{Order, Standing};
-use super::table::Table;
 use super::{StateStore, StoreError};
-use std::ops::Bound;
 use std::sync::Arc;
 
 /// A value with a score.
@@ -20,16 +18,16 @@ pub trait Ranked: StoreValue + Default {
     type Rule: Copy + PartialEq + Send;
     /// Its score at a tick; None where it has no place.
     fn score(&self, rule: Self::Rule, tick: i64) -> Option<i128>;
-    /// The first tick after `tick` at which it may have another score though nobody wrote it; None where nothing of it
-    /// counts at `tick` or later, so that it can be forgotten.
+    /// The first tick after `tick` at which its score may change without a write; None if nothing of it counts at `tick`
+    /// or later, so that the key can be removed.
     fn next_tick(&self, rule: Self::Rule, tick: i64) -> Option<i64>;
     /// Whether every value has another score at every tick.
     fn ages_each_tick(rule: Self::Rule) -> bool;
-    /// Whether it is as if it had never been written.
+    /// Whether it equals a value that was never written.
     fn is_empty(&self) -> bool;
-    /// Appends what [`Ranked::apply`] makes this value of `before` with: what the changelog holds.
+    /// Appends the difference that [`Ranked::apply`] turns `before` into this value with: the changelog holds it.
     fn difference(&self, before: &Self, items: &mut Vec<u64>);
-    /// Applies a difference; false where it is none.
+    /// Applies a difference; false if it is invalid.
     fn apply(&mut self, items: &[u64]) -> bool;
 }
 
@@ -48,9 +46,8 @@ impl RankedKey for Arc<str> {
 
 /// See the module.
 pub struct RankedStore<K: RankedKey, V: Ranked> {
-    place: StorePlace,
-    table: Table<K, V>,
-    /// None until somebody says which time it is.
+    entries: Entries<K, V>,
+    /// None before the first [`RankedStore::advance`].
     order: Option<Order<K, V>>,
     /// The tick of the order at the last commit.
     committed_tick: Option<i64>,
@@ -58,7 +55,7 @@ pub struct RankedStore<K: RankedKey, V: Ranked> {
 
 impl<K: RankedKey, V: Ranked> Default for RankedStore<K, V> {
     fn default() -> Self {
-        Self { place: StorePlace::default(), table: Table::default(), order: None, committed_tick: None }
+        Self { entries: Entries::default(), order: None, committed_tick: None }
     }
 }
 
@@ -68,10 +65,10 @@ impl<K: RankedKey, V: Ranked> RankedStore<K, V> {
         Box::new(Self::default())
     }
 
-    /// Changes the value of a key, or makes one from nothing.
+    /// Changes the value of a key; begins with a default one.
     pub fn modify(&mut self, key: &K, change: impl FnOnce(&mut V)) {
         let from = self.standing(key);
-        let slot = self.table.write(key);
+        let slot = self.entries.write(key);
         let value = slot.get_or_insert_default();
         change(value);
         let to = self.order.as_ref().map(|order| Standing::of(Some(&*value), order.rule, order.tick));
@@ -83,20 +80,20 @@ impl<K: RankedKey, V: Ranked> RankedStore<K, V> {
         }
     }
 
-    /// Time is at `tick` now. What lies behind is forgotten, also from the state.
+    /// Moves the order to `tick`, and removes keys of which nothing counts any more, from the state too.
     ///
-    /// Costs what is due until then: a look and two moves for each key whose score changes by itself.
+    /// The cost is one look and two moves for each key whose score changes by itself until then.
     pub fn advance(&mut self, rule: V::Rule, tick: i64) {
         match &self.order {
             Some(order) if order.rule == rule && order.tick == tick => {}
             Some(order) if order.rule == rule && order.tick < tick => self.age(tick),
-            // The first time, or the first since a transaction that had moved the clock was taken back.
+            // The first call, or the first since a rollback of a transaction that had moved the clock.
             _ => self.rebuild(rule, tick, 0),
         }
     }
 
-    /// The first `n` of a group with their scores, once something among them may have changed since the last call.
-    /// Always None before [`RankedStore::advance`].
+    /// The first `n` of a group with their scores; None if none of them can have changed since the last call, and before
+    /// the first [`RankedStore::advance`].
     pub fn take_top(&mut self, group: &str, n: usize) -> Option<Vec<(K, i128)>> {
         let order = self.order.as_ref()?;
         if order.is_short(group, n) {
@@ -108,7 +105,7 @@ impl<K: RankedKey, V: Ranked> RankedStore<K, V> {
 
     fn standing(&self, key: &K) -> Standing {
         match &self.order {
-            Some(order) => Standing::of(self.table.get(key).flatten(), order.rule, order.tick),
+            Some(order) => Standing::of(self.entries.table.get(key).flatten(), order.rule, order.tick),
             None => Standing::NOWHERE,
         }
     }
@@ -116,25 +113,25 @@ impl<K: RankedKey, V: Ranked> RankedStore<K, V> {
     fn age(&mut self, tick: i64) {
         let Some(order) = &mut self.order else { return };
         let rule = order.rule;
-        if V::ages_each_tick(rule) || order.due_until(tick) > self.table.len() / 4 {
+        if V::ages_each_tick(rule) || order.due_until(tick) > self.entries.table.len() / 4 {
             // Looking at all of them at once is cheaper than moving so many one by one.
             return self.rebuild(rule, tick, 0);
         }
         let keys = order.take_due(tick);
         let before = std::mem::replace(&mut order.tick, tick);
         for key in keys {
-            let value = self.table.get(&key).flatten();
+            let value = self.entries.table.get(&key).flatten();
             let (from, to) = (Standing::of(value, rule, before), Standing::of(value, rule, tick));
             order.place(&key, from, to);
             if to.next_tick.is_none() {
-                *self.table.write(&key) = None;
+                *self.entries.write(&key) = None;
             }
         }
     }
 
     fn rebuild(&mut self, rule: V::Rule, tick: i64, head: usize) {
         let mut gone = Vec::new();
-        let standings = self.table.iter().filter_map(|(key, value)| {
+        let standings = self.entries.table.iter().filter_map(|(key, value)| {
             let standing = Standing::of(Some(value), rule, tick);
             if standing.next_tick.is_none() {
                 gone.push(key.clone());
@@ -143,28 +140,27 @@ impl<K: RankedKey, V: Ranked> RankedStore<K, V> {
         });
         self.order = Some(Order::new(rule, tick, head, standings));
         for key in gone {
-            *self.table.write(&key) = None;
+            *self.entries.write(&key) = None;
         }
     }
 }
 
-impl<K: RankedKey, V: Ranked> StateStore for RankedStore<K, V> {
-    fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
-        self.place = StorePlace::new(name, index);
-        let Some(checkpoint) = behind else { return Ok(()) };
-        let table = &mut self.table;
-        checkpoint.scan(index, Bound::Unbounded, usize::MAX, |key, value| {
-            let key = K::decode(key).ok_or_else(|| corrupt(name, "a key"))?;
-            table.load(key, V::decode(value).ok_or_else(|| corrupt(name, "a value"))?);
-            Ok(())
-        })?;
-        Ok(())
+impl<K: RankedKey, V: Ranked> StoreKind for RankedStore<K, V> {
+    type Key = K;
+    type Entry = V;
+    const LOADS_ALL: bool = true;
+
+    fn entries(&self) -> &Entries<K, V> {
+        &self.entries
     }
 
-    fn write_changes(&mut self, out: &mut ChangelogWriter) {
-        out.begin(&self.place.name);
+    fn entries_mut(&mut self) -> &mut Entries<K, V> {
+        &mut self.entries
+    }
+
+    fn write_entries(&self, out: &mut ChangelogWriter) {
         let (mut key_bytes, mut items, nothing) = (Vec::new(), Vec::new(), V::default());
-        for (key, before, now) in self.table.differences() {
+        for (key, before, now) in self.entries.table.differences() {
             key_bytes.clear();
             key.encode(&mut key_bytes);
             match (before, now) {
@@ -181,21 +177,31 @@ impl<K: RankedKey, V: Ranked> StateStore for RankedStore<K, V> {
         }
     }
 
-    fn has_changes(&self) -> bool {
-        self.table.has_changes()
+    fn replay(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
+        self.order = None;
+        match entry {
+            ChangelogEntry::Delta { key, items } => {
+                let key = K::decode(key).ok_or_else(|| self.entries.corrupt("a key"))?;
+                let value = self.entries.write(&key).get_or_insert_default();
+                let applied = read_items(items).is_some_and(|items| value.apply(&items));
+                if applied { Ok(()) } else { Err(self.entries.corrupt("a difference")) }
+            }
+            ChangelogEntry::Put { .. } => Err(self.entries.unexpected(entry)),
+            entry => self.entries.replay_value(entry),
+        }
     }
 
-    fn commit(&mut self) {
-        self.table.commit();
+    fn committed(&mut self) {
         self.committed_tick = self.order.as_ref().map(|order| order.tick);
     }
 
-    fn rollback(&mut self) {
+    fn undo(&mut self) {
         if self.order.as_ref().map(|order| order.tick) != self.committed_tick {
             self.order = None;
         }
-        let moved: Vec<_> = self.table.changes().map(|(key, _)| (key.clone(), self.standing(key))).collect();
-        self.table.rollback();
+        let changes = self.entries.table.changes();
+        let moved: Vec<_> = changes.map(|(key, _)| (key.clone(), self.standing(key))).collect();
+        self.entries.rollback();
         for (key, from) in moved {
             let to = self.standing(&key);
             if let Some(order) = &mut self.order {
@@ -203,48 +209,9 @@ impl<K: RankedKey, V: Ranked> StateStore for RankedStore<K, V> {
             }
         }
         if let Some(order) = &mut self.order {
-            // That of this transaction.
+            // The tops that were read belong to this transaction.
             order.touch_all();
         }
-    }
-
-    fn restore(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
-        self.order = None;
-        let key = |key: &[u8]| K::decode(key).ok_or_else(|| corrupt(&self.place.name, "a key"));
-        match entry {
-            ChangelogEntry::Delete { key: bytes } => *self.table.write(&key(bytes)?) = None,
-            ChangelogEntry::Delta { key: bytes, items } => {
-                let key = key(bytes)?;
-                let (items, rest) = items.as_chunks::<8>();
-                let items: Vec<u64> = items.iter().map(|item| u64::from_le_bytes(*item)).collect();
-                let applied = self.table.write(&key).get_or_insert_default().apply(&items);
-                if !applied || !rest.is_empty() {
-                    return Err(corrupt(&self.place.name, "a difference"));
-                }
-            }
-            other => return Err(corrupt(&self.place.name, format!("a ranked store has no {other:?}"))),
-        }
-        Ok(())
-    }
-
-    fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
-        self.table.checkpoint_values(self.place.index, out)
-    }
-
-    fn checkpointed(&mut self) {
-        self.table.checkpointed();
-    }
-
-    fn hydrate(&mut self, _entries_max: usize) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-
-    fn take_fault(&mut self) -> Option<StoreError> {
-        None
-    }
-
-    fn len(&self) -> usize {
-        self.table.len()
     }
 }
 

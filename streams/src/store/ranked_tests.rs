@@ -1,8 +1,8 @@
 //! The order of scores against a sort, whatever was taken back in between.
 
 use super::*;
-use crate::store::CheckpointSite;
 use crate::store::lives::Lives;
+use crate::store::{Checkpoint, CheckpointSite};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -150,7 +150,7 @@ proptest! {
         }
         // What no longer counts is forgotten.
         lives.store.advance(LASTS, open.1 + 99);
-        prop_assert!(lives.store.table.iter().next().is_none());
+        prop_assert!(lives.store.entries.table.iter().next().is_none());
     }
 }
 

@@ -1,12 +1,10 @@
-//! The map at the heart of every store, with its undo log.
+//! The map of every store, with its undo log.
 
-use super::StoreError;
-use super::checkpoint::CheckpointWriter;
-use super::codec::{StoreKey, StoreValue};
+use super::codec::StoreKey;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-/// A value, or the knowledge that there is none, and the transaction that wrote it last.
+/// A value, or None for a deleted key, and the transaction that wrote it last.
 #[derive(Clone)]
 struct Slot<V> {
     value: Option<V>,
@@ -19,13 +17,15 @@ struct Undo<K, V> {
     before: Option<Slot<V>>,
 }
 
-/// A map whose entries know whether they are checkpointed, committed, or of the open transaction: by the number of the
-/// transaction that wrote them last, so that a commit costs nothing per entry.
+/// A map whose entries are checkpointed, committed, or of the open transaction: each has the number of the transaction
+/// that wrote it last, so that a commit costs nothing per entry.
 pub(super) struct Table<K: StoreKey, V> {
     map: HashMap<K, Slot<V>, K::Hasher>,
     undo: Vec<Undo<K, V>>,
     /// Keys written since the last checkpoint; some may have been rolled back since.
     dirty: Vec<K>,
+    /// The open transaction changed a value that the caller will take back itself.
+    changed_in_place: bool,
     /// The open transaction. Entries of smaller numbers are committed.
     transaction: u32,
     /// Entries up to this number are checkpointed.
@@ -34,7 +34,14 @@ pub(super) struct Table<K: StoreKey, V> {
 
 impl<K: StoreKey, V: Clone> Default for Table<K, V> {
     fn default() -> Self {
-        Self { map: HashMap::default(), undo: Vec::new(), dirty: Vec::new(), transaction: 1, checkpointed: 0 }
+        Self {
+            map: HashMap::default(),
+            undo: Vec::new(),
+            dirty: Vec::new(),
+            changed_in_place: false,
+            transaction: 1,
+            checkpointed: 0,
+        }
     }
 }
 
@@ -49,13 +56,13 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         self.map.len()
     }
 
-    /// Takes in what the checkpoint has, unless memory knows better.
+    /// Loads an entry of the checkpoint, unless the key is in memory.
     pub fn load(&mut self, key: K, value: V) {
         let transaction = self.checkpointed;
         self.map.entry(key).or_insert(Slot { value: Some(value), transaction });
     }
 
-    /// The value to be changed in the open transaction. What it was is kept once per key and transaction.
+    /// The value, to be changed in the open transaction. The former value is kept once per key and transaction.
     pub fn write(&mut self, key: &K) -> &mut Option<V> {
         let (transaction, checkpointed) = (self.transaction, self.checkpointed);
         match self.map.entry(key.clone()) {
@@ -78,7 +85,33 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         }
     }
 
-    /// What the open transaction changed, in the order of first change.
+    /// Changes a value without a copy of it for [`Table::rollback`]: the caller takes the change back through
+    /// [`Table::get_mut`] before. Begins with a default value where the key has none. `change` returns whether it changed
+    /// anything; only then the value is returned.
+    pub fn change_in_place(&mut self, key: &K, change: impl FnOnce(&mut V) -> bool) -> Option<&V>
+    where
+        V: Default,
+    {
+        let (transaction, checkpointed) = (self.transaction, self.checkpointed);
+        let slot = self.map.entry(key.clone()).or_insert(Slot { value: None, transaction: checkpointed });
+        let value = slot.value.get_or_insert_default();
+        if !change(value) {
+            return None;
+        }
+        if slot.transaction <= checkpointed {
+            self.dirty.push(key.clone());
+        }
+        slot.transaction = transaction;
+        self.changed_in_place = true;
+        Some(value)
+    }
+
+    /// The value of a key in memory, to take back what [`Table::change_in_place`] did.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.map.get_mut(key)?.value.as_mut()
+    }
+
+    /// What the open transaction changed by [`Table::write`], in the order of first change.
     pub fn changes(&self) -> impl Iterator<Item = (&K, Option<&V>)> {
         self.undo.iter().map(|undo| (&undo.key, self.get(&undo.key).flatten()))
     }
@@ -97,12 +130,12 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
     }
 
     pub fn has_changes(&self) -> bool {
-        !self.undo.is_empty()
+        !self.undo.is_empty() || self.changed_in_place
     }
 
     pub fn commit(&mut self) {
         self.undo.clear();
-        self.transaction += 1;
+        self.end_transaction();
     }
 
     pub fn rollback(&mut self) {
@@ -112,9 +145,16 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
                 None => self.map.remove(&key),
             };
         }
+        // Values that were changed in place keep the number of this transaction: the next one has to be another.
+        self.end_transaction();
     }
 
-    /// Hands over what was committed since the last checkpoint, sorted by `stored_key`.
+    fn end_transaction(&mut self) {
+        self.transaction += 1;
+        self.changed_in_place = false;
+    }
+
+    /// Passes on what was committed since the last checkpoint, sorted by `stored_key`.
     pub fn checkpoint<E>(
         &self,
         stored_key: impl Fn(&K, Option<&V>) -> Vec<u8>,
@@ -132,7 +172,7 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         Ok(())
     }
 
-    /// What was handed over last is checkpointed. Nothing was changed in between.
+    /// What was passed on last is checkpointed. Nothing was changed in between.
     pub fn checkpointed(&mut self) {
         for key in self.dirty.drain(..) {
             if self.map.get(&key).is_some_and(|slot| slot.value.is_none()) {
@@ -142,33 +182,12 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         self.checkpointed = self.transaction - 1;
     }
 
-    /// Forgets entries outright: they have expired, and the checkpoint drops them by range.
-    pub fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
-        self.map.retain(|_, slot| slot.value.as_ref().is_none_or(&mut keep));
+    /// Removes entries from memory without a trace: they have expired, and the checkpoint drops them by range.
+    pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
+        self.map.retain(|key, slot| slot.value.as_ref().is_none_or(|value| keep(key, value)));
         if self.map.capacity() > 1024 && self.map.len() < self.map.capacity() / 4 {
             self.map.shrink_to(self.map.len() * 2);
         }
-    }
-}
-
-impl<K: StoreKey, V: StoreValue> Table<K, V> {
-    /// [`Table::checkpoint`] of a store whose keys and values lie there as they are.
-    pub fn checkpoint_values(&self, index: usize, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
-        out.begin(index);
-        let mut value_bytes = Vec::new();
-        let stored_key = |key: &K, _: Option<&V>| {
-            let mut bytes = Vec::new();
-            key.encode(&mut bytes);
-            bytes
-        };
-        self.checkpoint(stored_key, |key, value| match value {
-            Some(value) => {
-                value_bytes.clear();
-                value.encode(&mut value_bytes);
-                out.put(key, &value_bytes)
-            }
-            None => out.delete(key),
-        })
     }
 }
 

@@ -1,0 +1,94 @@
+//! What the kinds of stores share: each has [`Entries`], and differs in what it writes and derives.
+
+use super::changelog::{ChangelogEntry, ChangelogWriter};
+use super::checkpoint::{Checkpoint, CheckpointWriter};
+use super::codec::StoreKey;
+use super::entries::{Entries, Entry};
+use super::{StateStore, StoreError};
+use std::sync::Arc;
+
+/// A kind of store. Every kind is a [`StateStore`].
+pub(super) trait StoreKind: Send + 'static {
+    /// The key of an entry.
+    type Key: StoreKey;
+    /// What is held under a key.
+    type Entry: Entry<Self::Key>;
+    /// Whether opening the store loads all entries: those with an order derived from the entries need them all.
+    const LOADS_ALL: bool = false;
+
+    /// The entries.
+    fn entries(&self) -> &Entries<Self::Key, Self::Entry>;
+
+    /// The entries.
+    fn entries_mut(&mut self) -> &mut Entries<Self::Key, Self::Entry>;
+
+    /// Writes the changed entries to the changelog.
+    fn write_entries(&self, out: &mut ChangelogWriter) {
+        self.entries().write_values(out);
+    }
+
+    /// Applies what [`StoreKind::write_entries`] wrote, and dropped segments where the kind has them.
+    fn replay(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
+        self.entries_mut().replay_value(entry)
+    }
+
+    /// Runs after the entries have been committed.
+    fn committed(&mut self) {}
+
+    /// Undoes the open transaction.
+    fn undo(&mut self) {
+        self.entries_mut().rollback();
+    }
+}
+
+impl<S: StoreKind> StateStore for S {
+    fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
+        self.entries_mut().open(name, index, behind)?;
+        if S::LOADS_ALL {
+            self.entries_mut().hydrate(usize::MAX)?;
+        }
+        Ok(())
+    }
+
+    fn write_changes(&mut self, out: &mut ChangelogWriter) {
+        self.entries().begin_changes(out);
+        self.write_entries(out);
+    }
+
+    fn has_changes(&self) -> bool {
+        self.entries().has_changes()
+    }
+
+    fn commit(&mut self) {
+        self.entries_mut().commit();
+        self.committed();
+    }
+
+    fn rollback(&mut self) {
+        self.undo();
+    }
+
+    fn restore(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
+        self.replay(entry)
+    }
+
+    fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
+        self.entries().checkpoint(out)
+    }
+
+    fn checkpointed(&mut self) {
+        self.entries_mut().checkpointed();
+    }
+
+    fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError> {
+        self.entries_mut().hydrate(entries_max)
+    }
+
+    fn take_fault(&mut self) -> Option<StoreError> {
+        self.entries_mut().take_fault()
+    }
+
+    fn len(&self) -> usize {
+        self.entries().table.len()
+    }
+}
