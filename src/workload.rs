@@ -14,17 +14,17 @@ use garbage::{KINDS, write_garbage};
 use popularity::Popularity;
 use std::io::{self, Write};
 
-/// How many earlier lines a repeat is chosen from, and how many likes an unlike.
+/// The number of earlier lines from which a repeat is chosen, and of likes for an unlike.
 const REMEMBERED: usize = 4_096;
-/// One of so many lines is remembered, so that repeats reach far back.
+/// One in this many lines is remembered, so that repeats reach far back.
 const REMEMBER_ONE_OF: u64 = 8;
 
 /// What a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineKind {
-    /// A valid event, told for the first time.
+    /// A valid event, sent for the first time.
     Event,
-    /// Byte by byte an event that was told before.
+    /// An event that was sent before, byte by byte.
     Repeat,
     /// No valid event.
     Garbage,
@@ -43,7 +43,7 @@ pub struct Workload {
     likes: Vec<Pair>,
 }
 
-/// Who and what.
+/// The actors and subjects.
 #[derive(Clone, Copy)]
 struct Pair {
     actor: Actor,
@@ -84,7 +84,7 @@ impl Workload {
         LineKind::Event
     }
 
-    /// Some clients repeat at once, because an answer was lost; others when they are back.
+    /// Some clients repeat at once, because a response was lost; others once they are back.
     fn repeated(&mut self) -> &[u8] {
         if self.remembered.is_empty() || self.random.chance(2_500) {
             return &self.last;
@@ -143,7 +143,7 @@ impl Workload {
         Ok(())
     }
 
-    /// Most unlikes take back a like of late, and some likes come again: otherwise toggles would have little to do.
+    /// Most unlikes retract a recent like, and some likes are repeated: otherwise toggles would have little to do.
     fn pair(&mut self, event_type: &str) -> Pair {
         let known = match event_type {
             "unlike" => self.random.chance(8_000),
@@ -182,7 +182,7 @@ impl Workload {
     }
 }
 
-/// A workload as a file: so many lines, with times that end at a moment.
+/// A workload as a file: a number of lines, with times that end at a given moment.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How it is made up.

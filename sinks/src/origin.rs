@@ -12,9 +12,9 @@ pub fn beyond(log: &dyn Log, stored: &[StoredPosition]) -> Result<Option<String>
         let topic = &partition.topic;
         format!(
             "{partition}: the target has read up to offset {next_offset}, and the topic ends at {end}. This is an older \
-             copy of the log, or the topic was made anew. Restore the log, or the database from the same backup as the \
-             log; for a topic that was made anew on purpose: DELETE FROM sink_progress WHERE topic = '{topic}' \
-             (docs/operations.md, \"A position beyond the end\")"
+             copy of the log, or the topic was recreated. Restore the log, or the database from the same backup as the \
+             log; for a topic that was recreated on purpose: DELETE FROM sink_progress WHERE topic = '{topic}' \
+             (docs/operations.md, \"Position beyond the end\")"
         )
     }))
 }

@@ -114,7 +114,7 @@ pub enum TargetError {
     #[error(
         "the database belongs to log {theirs}, and this is log {ours}: give each log a database of its own with \
          --database, or restore the log that it belongs to; if that one is gone for good, empty the database \
-         (docs/operations.md, \"Another log\")"
+         (docs/operations.md, \"Log mismatch\")"
     )]
     Foreign {
         /// The log that they were read from.

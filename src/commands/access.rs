@@ -1,4 +1,4 @@
-//! Who may: the flags of every process that serves HTTP.
+//! Authentication and authorization: the flags of every process that serves HTTP.
 
 use super::Failure;
 use clap::Args;
@@ -40,12 +40,12 @@ pub struct AccessArgs {
 }
 
 impl AccessArgs {
-    /// Whether somebody is asked who they are.
+    /// Whether authentication is configured.
     pub fn asks(&self) -> bool {
         self.keys.is_some() || self.jwks.is_some()
     }
 
-    /// Refuses to serve other machines where nobody has said who may.
+    /// Refuses to serve other machines without authentication.
     pub fn check(&self, listen: &str, address: SocketAddr) -> Result<(), Failure> {
         if self.asks() && self.open_to_everyone {
             return Err(Failure::usage(
@@ -69,7 +69,7 @@ impl AccessArgs {
     }
 }
 
-/// More than this would let in tokens that have long ended.
+/// A greater leeway would admit tokens that expired long ago.
 const LEEWAY_MAX: Duration = Duration::from_secs(86_400);
 
 fn leeway(text: &str) -> Result<Duration, String> {
@@ -85,7 +85,7 @@ fn refresh(text: &str) -> Result<Duration, String> {
 
 /// What is wrong with a file, by its flag.
 pub fn file_failure(flag: &str, path: &Path, why: &str) -> Failure {
-    // Whoever says why names the file.
+    // The reason names the file.
     let rest = why.strip_prefix(&path.display().to_string()).unwrap_or(why);
     Failure::usage(format!("{flag} {}{rest}", path.display()))
 }

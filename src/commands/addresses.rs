@@ -20,11 +20,11 @@ pub struct TopologyFile {
     pub topology: Option<PathBuf>,
 }
 
-/// Where the pipeline is defined when nobody names a file.
+/// The pipeline's file if none is given.
 pub const TOPOLOGY_FILE: &str = "topology.yaml";
-/// The topology of those who have no file: the one that is shipped.
+/// The topology if there is no file: the shipped one.
 pub const BUILT_IN_TOPOLOGY: &str = include_str!("../../topology.yaml");
-/// What messages call it.
+/// Its name in messages.
 const BUILT_IN: &str = "the built-in topology";
 
 /// What every running process needs.
@@ -54,7 +54,7 @@ pub struct SiteArgs {
     pub access: AccessArgs,
 }
 
-/// Where a process keeps what is its own.
+/// Where a process keeps its state.
 #[derive(Args, Clone, Debug)]
 pub struct StateArgs {
     /// Where checkpoints and this process's identity are kept: a directory of its own for each process
@@ -108,7 +108,7 @@ pub struct IngestPlace {
 const BUILT_PAGE: &str = "web/dist";
 
 impl PageArgs {
-    /// Refuses addresses that are none.
+    /// Refuses invalid addresses.
     pub fn check(&self) -> Result<(), Failure> {
         self.peers()?;
         let Some(url) = &self.ingest_url else { return Ok(()) };
@@ -131,7 +131,7 @@ impl PageArgs {
         self.peers.iter().map(|address| Peer::new(address, self.peer_key.as_deref()).map_err(refused)).collect()
     }
 
-    /// The page's files; None where nobody has built or named any.
+    /// The page's files; None if none are built or named.
     pub fn files(&self) -> Result<Option<PageFiles>, Failure> {
         match &self.web {
             Some(named) => {
@@ -167,7 +167,7 @@ pub struct ReadArgs {
 }
 
 impl TopologyFile {
-    /// Reads the file: its name and what it holds. Where nobody has named one and there is none, the built-in topology.
+    /// Reads the file: its name and its content. If none is given and none exists, the built-in topology.
     pub fn read(&self) -> Result<(String, Cow<'static, str>), Failure> {
         let file = self.topology.as_deref().unwrap_or(Path::new(TOPOLOGY_FILE));
         let name = file.display().to_string();
@@ -183,7 +183,7 @@ impl TopologyFile {
         }
     }
 
-    /// Reads and checks the file, and says so where it is the built-in topology.
+    /// Reads and checks the file, and logs the use of the built-in topology.
     pub fn load(&self) -> Result<Topology<Actions>, Failure> {
         let (name, text) = self.read()?;
         if name == BUILT_IN {
@@ -303,7 +303,7 @@ fn brokers(rest: &str) -> Result<String, Failure> {
     Ok(brokers.join(","))
 }
 
-/// Checks the scheme of a database's address; whoever opens it looks at the rest.
+/// Checks the scheme of a database's address; the rest is checked when it is opened.
 fn database<'a>(flag: &str, url: &'a str) -> Result<&'a str, Failure> {
     match url.split_once(':') {
         Some(("sqlite", rest)) if !rest.is_empty() => Ok(url),
@@ -321,11 +321,11 @@ fn database<'a>(flag: &str, url: &'a str) -> Result<&'a str, Failure> {
     }
 }
 
-/// What may follow the `?` of a MySQL address. The driver passes over others in silence.
+/// The options of a MySQL address. The driver ignores others silently.
 const MYSQL_OPTIONS: &[&str] =
     &["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "collation", "socket", "statement-cache-capacity", "time-zone"];
 
-/// An option of an address that nobody knows. Names are taken with and without hyphens.
+/// The first unknown option of an address. Names are accepted with and without hyphens.
 fn unknown_option(address: &str) -> Option<&str> {
     let (_, query) = address.rsplit_once('@').map_or(address, |(_, rest)| rest).split_once('?')?;
     let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or(pair)).filter(|name| !name.is_empty());
@@ -336,7 +336,7 @@ fn unknown_option(address: &str) -> Option<&str> {
     names.into_iter().find(|name| !is_known(name))
 }
 
-/// What of an address may be shown. Where it may hold a password that is its scheme.
+/// The part of an address that may be printed: only its scheme if it may contain a password.
 fn shown(url: &str) -> &str {
     match url.split_once(':') {
         _ if !url.contains('@') && !url.contains("//") => url,

@@ -83,7 +83,7 @@ pub fn run(args: KeyArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Puts the file with one entry more in the place of the old one, as a whole: whoever reads it meanwhile sees one of them.
+/// Replaces the file atomically by one with another entry: a concurrent reader sees one of the two.
 fn append(path: &Path, entry: &str) -> Result<(), Failure> {
     let wrong = |e: std::io::Error| Failure::usage(format!("--append {}: {e}", path.display()));
     let mut text = match fs::read_to_string(path) {

@@ -1,4 +1,4 @@
-//! The subcommands. Exit codes: 0 well, 1 the answer is no, 2 wrong usage or configuration.
+//! The subcommands. Exit codes: 0 success, 1 a check or an operation failed, 2 wrong usage or configuration.
 
 mod access;
 mod addresses;
@@ -56,14 +56,14 @@ enum Command {
 /// Why a command failed, and with which exit code.
 #[derive(Debug)]
 pub enum Failure {
-    /// The answer is no: exit code 1.
+    /// A check or an operation failed: exit code 1.
     No(String),
     /// Wrong usage or configuration: exit code 2.
     Usage(String),
 }
 
 impl Failure {
-    /// The answer is no.
+    /// A check or an operation failed.
     pub fn no(reason: impl std::fmt::Display) -> Self {
         Self::No(reason.to_string())
     }

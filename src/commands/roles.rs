@@ -24,7 +24,7 @@ pub struct CallerArgs {
     pub limit_ipv6_prefix: Option<u8>,
 }
 
-/// Switches a minute of one actor from one address, where nobody says otherwise.
+/// The default: switches per minute of one actor from one address.
 const LIMIT_ACTOR: u32 = 600;
 
 impl CallerArgs {

@@ -1,8 +1,8 @@
-//! `tally send`: a file of events through the door.
+//! `tally send`: sends a file of events to an ingest API.
 //!
-//! One thread reads, one cuts lines and deals them to lanes by their actor, and each lane has one request in flight: so
-//! an actor's events arrive in the order of the file. Every queue between them is bounded. What was not acknowledged is
-//! sent again; that is safe, because an event counts once.
+//! One thread reads, one splits lines and assigns them to lanes by their actor, and each lane has one request in
+//! flight, so an actor's events arrive in the order of the file. Every queue between them is bounded. Unacknowledged
+//! lines are sent again, which is safe, because an event counts once.
 
 mod delivery;
 mod door;
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Batches that may wait in front of a lane.
 const LANE_QUEUE: usize = 2;
-/// How often the progress bar is drawn anew.
+/// How often the progress bar is redrawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Arguments of `tally send`.

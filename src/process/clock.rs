@@ -1,4 +1,4 @@
-//! The clocks of a process: judged all the time, and held against the log at the start.
+//! The clocks of a process: checked continuously, and compared with the log at the start.
 
 use super::log;
 use super::watch::Watch;
@@ -13,16 +13,16 @@ use tally_streams::runtime::{Control, ControlError, confirm};
 use tally_streams::task::ConfirmedTime;
 use tally_streams::topology::Topology;
 
-/// Between two looks at the clocks.
+/// Between two checks of the clocks.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// The clocks of the system, judged as the flags say.
+/// The clocks of the system, judged by the limits of the flags.
 pub fn wall_clock(args: &SiteArgs) -> Arc<WallClock> {
     let limits = WallLimits { jump: *args.clock_jump, settle: *args.clock_settle };
     Arc::new(WallClock::new(Arc::new(Now::of_system), limits))
 }
 
-/// What an operator has to know of a doubt.
+/// The message for an operator about a clock in doubt.
 pub fn advice(doubt: Doubt) -> String {
     let advice = match doubt {
         Doubt::Jumped(_) => "nothing is taken until it is right again, or has kept its new time for --clock-settle",
@@ -34,14 +34,14 @@ pub fn advice(doubt: Doubt) -> String {
     format!("{doubt}: {advice} (docs/operations.md, Clocks)")
 }
 
-/// Looks at the clocks again and again, and reports.
+/// Checks the clocks at regular intervals, and reports.
 pub struct ClockWatch {
     wall: Arc<WallClock>,
     _watch: Watch,
 }
 
 impl ClockWatch {
-    /// Starts to look.
+    /// Starts checking.
     pub fn start(wall: Arc<WallClock>, registry: &Registry) -> Result<Self, Failure> {
         let gauge =
             IntGauge::new("tally_clock_in_doubt", "1 while the wall clock is not trusted.").map_err(Failure::no)?;
@@ -71,7 +71,7 @@ impl ClockWatch {
     }
 }
 
-/// Holds the clock against the last records of the root topic. Where an operator confirms that it is right although the
+/// Compares the clock with the last records of the root topic. If an operator confirms that it is right although the
 /// log's time is ahead, that becomes part of the control record.
 pub fn hold_against_log(
     args: &SiteArgs,
@@ -118,7 +118,7 @@ pub fn hold_against_log(
     Ok(control)
 }
 
-/// When the log has taken a record, as far as that was confirmed.
+/// When the log took a record, as far as that was confirmed.
 fn time_of(control: &Control, partition: u32, offset: u64, append_time_ms: i64) -> i64 {
     let of = control.confirmed_times.iter().filter(|time| time.partition == partition && offset < time.until_offset);
     of.map(|time| time.clock_ms).min().map_or(append_time_ms, |latest_ms| latest_ms.min(append_time_ms))

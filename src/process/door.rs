@@ -1,4 +1,4 @@
-//! The door of a process, and what holds for its callers wherever they act.
+//! The ingest API of a process, and the rules for its callers.
 
 use super::Site;
 use crate::commands::{CacheAddress, CallerArgs, DoorArgs, Failure, cache};
@@ -11,13 +11,13 @@ use tally_processors::{event_types, owned_toggle, switches};
 /// Types of events that need no actor.
 const ANONYMOUS: &[&str] = &["view", "read", "api_call"];
 
-/// How much callers may do, and how their addresses are told.
+/// The limits of callers, and how their addresses are determined.
 pub struct CallerRules {
     pub limits: ActionLimits,
     pub trusted_proxies: TrustedProxies,
 }
 
-/// Limits are shared through the cache, where that is a Redis.
+/// Limits are shared through the cache if that is a Redis.
 pub fn caller_rules(
     site: &Site,
     args: &CallerArgs,
@@ -39,7 +39,7 @@ pub fn caller_rules(
     Ok(CallerRules { limits, trusted_proxies })
 }
 
-/// A door in front of the process's log.
+/// An ingest API in front of the process's log.
 pub fn door(site: &Site, args: &DoorArgs, rules: &CallerRules) -> Result<Door, Failure> {
     let (anonymous, named): (Vec<_>, Vec<_>) =
         event_types(&site.topology).into_iter().partition(|name| ANONYMOUS.contains(&name.as_str()));

@@ -1,4 +1,4 @@
-//! The topology as the graph that the API tells.
+//! The topology as the graph that the API serves.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use tally_processors::Actions;
 use tally_streams::processor::Dataflow;
 use tally_streams::topology::{Subtopology, Target, Topology};
 
-/// The edge type of what every processor may write; drawn, it would hide everything else.
+/// The edge type that every processor may write; drawn, it would hide everything else.
 const VERDICT: &str = "verdict";
 
-/// All of it, in the order records flow.
+/// The whole graph, in the order records flow.
 pub fn graph(topology: &Topology<Actions>) -> TopologyAnswer {
     let mut graph = TopologyAnswer { application: topology.settings.application.clone(), ..TopologyAnswer::default() };
     graph.nodes.extend(topology.topics.iter().map(|(name, topic)| GraphNode {

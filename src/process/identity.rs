@@ -1,4 +1,4 @@
-//! Whether log, database and state directory belong together: looked at before anything is written.
+//! Checks, before anything is written, that log, database and state directory belong together.
 
 use super::roles::Roles;
 use super::site::Site;
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use tally_sinks::{Database, SinkError, SinkTask, log_name};
 use tally_streams::runtime::StateDir;
 
-/// A broker that has just come back may answer with older ends for a moment.
+/// A broker that has just restarted may answer with older ends for a moment.
 const STALE_MAX: Duration = Duration::from_secs(3);
 const STALE_STEP: Duration = Duration::from_millis(200);
 
-/// What shows that there was a log, where an embedded one has no data. None where nothing does, and where there is data.
+/// Evidence that a log existed, if an embedded one has no data. None without evidence, and if there is data.
 pub fn proof_of_log(roles: &Roles, address: &LogAddress, state: Option<&StateDir>) -> Option<String> {
     let LogAddress::Embedded(dir) = address else { return None };
     if dir.join("data.mdb").exists() {
@@ -40,8 +40,8 @@ pub fn check_sink(task: &mut SinkTask, is_remote: bool) -> Result<(), Failure> {
     }
 }
 
-/// Refuses to answer from a database that another log filled. One that does not answer yet is looked at by nobody: its
-/// sinks refuse it.
+/// Refuses to serve reads from a database that another log filled. A database that does not answer yet is not checked:
+/// its sinks refuse it.
 pub fn check_read(site: &Site, flag: &str, url: &str) -> Result<(), Failure> {
     let ours = log_name(site.control.log_id);
     match Database::owner(url).and_then(|owner| owner.log_id) {

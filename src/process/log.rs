@@ -10,12 +10,12 @@ use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
 use tally_streams::log::{Log, LogError, TopicPartition, WallClock};
 
-/// Between two questions to the log.
+/// Between two queries of the log.
 const WATCH: Duration = Duration::from_secs(1);
-/// A question without an answer for so long is one that the log does not answer.
+/// After this time without an answer, the log counts as not answering.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// Opens the log of a process. `proof` is what shows that there was one, where an embedded one has no data.
+/// Opens the log of a process. `proof` is the evidence that a log existed, if an embedded one has no data.
 pub fn open(
     args: &SiteArgs,
     address: &LogAddress,
@@ -35,7 +35,7 @@ pub fn open(
     }
 }
 
-/// How the log is reached, where it is on Kafka.
+/// The options of a log on Kafka.
 pub fn kafka_options(args: &SiteArgs, address: &LogAddress) -> Result<Option<KafkaOptions>, Failure> {
     match address {
         LogAddress::Embedded(_) => Ok(None),
@@ -58,7 +58,7 @@ fn with_properties(options: KafkaOptions, file: &Path) -> Result<KafkaOptions, F
     options.with_properties(&text).map_err(|e| Failure::usage(format!("{name}:{}: {}", e.line, e.reason)))
 }
 
-/// What an error of the log means at the start: one that may go away by itself is no mistake of whoever configured it.
+/// The exit code for an error of the log at the start: one that may pass is not a configuration mistake.
 pub fn failure(args: &SiteArgs, error: LogError) -> Failure {
     let text = format!("log {}: {error}", args.log);
     match error {
@@ -76,21 +76,21 @@ pub fn failure(args: &SiteArgs, error: LogError) -> Failure {
     }
 }
 
-/// Asks a log on a network again and again whether it answers.
+/// Checks regularly whether a log on a network answers.
 pub struct LogWatch {
     heard: Arc<Mutex<Heard>>,
     _watch: Watch,
 }
 
-/// What was heard of the log.
+/// The state of the last query.
 struct Heard {
-    /// Since when a question has been waiting for its answer.
+    /// Since when a query has been waiting for its answer.
     asked: Option<Instant>,
     last: Result<(), LogError>,
 }
 
 impl LogWatch {
-    /// Asks every partition of a topic, which answered a moment ago, for its end.
+    /// Queries the end of every partition of a topic; the topic has just answered.
     pub fn start(log: Arc<dyn Log>, topic: &Arc<str>, partitions: u32) -> std::io::Result<Self> {
         let heard = Arc::new(Mutex::new(Heard { asked: None, last: Ok(()) }));
         let partitions: Vec<_> = (0..partitions).map(|number| TopicPartition::new(topic.clone(), number)).collect();

@@ -1,4 +1,4 @@
-//! Logs on stderr: for people on a terminal, JSON otherwise. `RUST_LOG` chooses what is said.
+//! Logs on stderr: for people on a terminal, JSON otherwise. `RUST_LOG` selects what is logged.
 
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;

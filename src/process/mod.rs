@@ -1,4 +1,4 @@
-//! A process of tally: its parts, how they start, and how they end well.
+//! A process of tally: its parts, their start and their shutdown.
 
 mod clock;
 mod door;

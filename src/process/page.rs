@@ -1,4 +1,4 @@
-//! A plain page on which counters are seen to move, for where nobody has built the one in `web/`.
+//! A plain page with live counters, for when the one in `web/` is not built.
 
 use super::Site;
 use axum::Router;
@@ -9,14 +9,14 @@ use tally_http::{ApiProblem, OwnPath};
 use tally_model::check_subject_id;
 use tally_processors::metrics;
 
-/// What the built page answers to beside `/`: it reads the path itself. What is no id is no subject.
+/// The routes of the built page besides `/`: it parses the path itself. An invalid id is not a subject.
 pub const OWN_PATHS: &[OwnPath] = &[("/subjects/{subject_id}", is_subject)];
 
 fn is_subject(subject_id: &str) -> bool {
     check_subject_id(subject_id).is_ok()
 }
 
-/// Where a process has no ingest API, what it answers in its place: where events go. Pages show it.
+/// The response of a process without an ingest API to events: where to send them. Pages show it.
 pub fn no_ingest(ingest_url: Option<&str>) -> Router {
     let to =
         ingest_url.map_or("a process that runs `tally ingest`".to_owned(), |url| format!("the ingest API at {url}"));

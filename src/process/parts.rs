@@ -124,8 +124,8 @@ impl Parts {
         }
     }
 
-    /// Stops in the order that records flow, so that each part still takes what the one before it has written. What
-    /// has not ended by the deadline, because the log or a store does not answer, is left alone. Blocks.
+    /// Stops in the order that records flow, so that each part can still take what the one before it has written. A
+    /// part that has not ended by the deadline, because the log or a store does not answer, is abandoned. Blocks.
     pub fn stop(self, deadline: Instant) -> Result<(), Failure> {
         let streams = self.streams.map_or(Ok(()), |streams| streams.stop(deadline));
         let sinks = self.sinks.map_or(Ok(()), |sinks| sinks.stop(deadline));

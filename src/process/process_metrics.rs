@@ -1,6 +1,6 @@
-//! What a process says of itself: the release it is made of, and the `process_*` metrics that every exporter has.
+//! Metrics of the process: its release, and the `process_*` metrics that every exporter has.
 //!
-//! Read from `/proc` when somebody asks; on a system without it they are missing.
+//! Read from `/proc` on each scrape; missing on a system without it.
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -86,7 +86,7 @@ fn field(stat: &str, number: usize) -> Option<f64> {
     behind_name.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
 
-/// The first number of the line that begins so.
+/// The first number of the line with this prefix.
 fn number_behind(text: &str, begin: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(begin))?;
     line.split_ascii_whitespace().next()?.parse().ok()

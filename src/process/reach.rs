@@ -1,5 +1,5 @@
-//! The stores of a process, asked once at the start: what a person must put right ends the start, also for roles that
-//! connect only when they are asked themselves.
+//! Connects to the stores of a process once at the start: errors that need an operator end the start, also for roles
+//! that connect only on demand.
 
 use super::roles::Roles;
 use crate::commands::{CacheAddress, Failure, cache};

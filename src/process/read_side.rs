@@ -22,21 +22,21 @@ use utoipa_axum::router::OpenApiRouter;
 /// Rows of the outbox that another process has not sent for so long are sent by this one.
 const TAKEOVER_AFTER: Duration = Duration::from_secs(2);
 
-/// Readers may keep a board for a second; so much of it is spent here.
+/// Clients may cache a board for a second; this much of it is spent here.
 const BOARD_PAGES_FOR: Duration = Duration::from_millis(100);
 
 /// The edge type of totals: the topic that has them is the one that the API reads from, whatever its name.
 const COUNTERS: &str = "counters";
-/// And that of the topic that says who has switched what on.
+/// The edge type of toggle states.
 const REACTIONS: &str = "reaction";
-/// And that of the topic of boards.
+/// The edge type of boards.
 const RANKINGS: &str = "ranking";
 
-/// And that of the topic that has what was counted in windows.
+/// The edge type of values in windows.
 const WINDOWS: &str = "counter";
 
-/// The API's routes, over the database and the cache that `sinks` fill in this process; and what has to be well. `stopping` ends
-/// its live streams.
+/// The API's routes, over the database and the cache that `sinks` fill in this process, and its health check.
+/// `stopping` ends its live streams.
 pub fn read_side(
     site: &Site,
     (stores, reads, page): (&StoreArgs, &ReadArgs, &PageArgs),
@@ -76,7 +76,7 @@ pub fn read_side(
     Ok((routes, check))
 }
 
-/// What the API writes: where the topology has a toggle that the database owns.
+/// The collects of the API, if the topology has a toggle that the database owns.
 fn collects(site: &Site, stores: &StoreArgs, callers: &CallerRules) -> Result<Option<Arc<Collects>>, Failure> {
     let Some(owned) = owned_toggle(&site.topology) else { return Ok(None) };
     let database = WriteAddress::parse(stores.database()?)
@@ -92,7 +92,7 @@ fn collects(site: &Site, stores: &StoreArgs, callers: &CallerRules) -> Result<Op
         clock: site.trusted_clock(),
         limits: Some(callers.limits.clone()),
         trusted_proxies: callers.trusted_proxies.clone(),
-        // An embedded log has one process: what another has left is nobody else's to send.
+        // An embedded log has one process, so rows that another process left can be sent at once.
         takeover_after: site.watch.as_ref().map_or(Duration::ZERO, |_| TAKEOVER_AFTER),
     };
     Ok(Some(Collects::start(parts, &site.registry).map_err(Failure::no)?))
@@ -158,7 +158,7 @@ fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
     })
 }
 
-/// The names of the boards: of each node that writes them that of all, and one for each group.
+/// The names of the boards: per node that writes them, the overall one and one for each group.
 fn boards(topology: &Topology<Actions>) -> Vec<String> {
     let writers = writers(topology, RANKINGS);
     let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
@@ -166,8 +166,8 @@ fn boards(topology: &Topology<Actions>) -> Vec<String> {
     nodes.flat_map(|node| node.facts.boards.iter().cloned()).collect()
 }
 
-/// The nodes that write to topics of this value, in the order of the file: of reactions, what the rows carry as their
-/// metric.
+/// The nodes that write to topics of this value, in the order of the file. For reactions, these are the metrics of the
+/// rows.
 fn writers(topology: &Topology<Actions>, value: &str) -> Vec<String> {
     let of = |subtopology: &Arc<Subtopology<Actions>>| {
         let writes = |target: &Target| {

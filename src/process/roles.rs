@@ -1,4 +1,4 @@
-//! What a process is there for: all four roles, or one of them.
+//! The roles of a process: all four, or one of them.
 
 use crate::commands::{
     CacheAddress, CallerArgs, DoorArgs, Failure, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs,
@@ -20,11 +20,12 @@ pub struct Roles {
     pub sink: Option<(StoreArgs, StateArgs)>,
     /// Answers from the stores.
     pub api: Option<(StoreArgs, ReadArgs)>,
-    /// What holds for the callers of doors and of APIs that write, and the cache through which these share their limits.
+    /// The rules for callers of ingest APIs and of APIs that write, and the cache through which these share their
+    /// limits.
     pub callers: Option<(CallerArgs, String)>,
-    /// The page, which whoever answers reads serves too.
+    /// The page, which a process with an API serves too.
     pub page: PageArgs,
-    /// Sample traffic to the process's own door, events per second.
+    /// Sample traffic to the process's own ingest API, events per second.
     pub demo: Option<u32>,
 }
 
@@ -35,12 +36,12 @@ impl Roles {
         Self { site, ingest: None, process: None, sink: None, api: None, callers: None, page, demo: None }
     }
 
-    /// Whether nobody else is needed.
+    /// Whether the process needs no other.
     pub fn is_whole(&self) -> bool {
         self.ingest.is_some() && self.process.is_some() && self.sink.is_some() && self.api.is_some()
     }
 
-    /// Where the process keeps what is its own, if it has such a thing.
+    /// The state directory of the process, if it has one.
     pub fn state(&self) -> Option<&StateArgs> {
         let process = self.process.as_ref().map(|(_, state)| state);
         process.or(self.sink.as_ref().map(|(_, state)| state))
@@ -86,7 +87,7 @@ impl Roles {
         Ok(log)
     }
 
-    /// Refuses options that could do nothing under this topology, before anything is opened.
+    /// Refuses options without effect under this topology, before anything is opened.
     pub fn check_effects(&self, topology: &Topology<Actions>) -> Result<(), Failure> {
         let refused = |flag: &str, why: &str| Err(Failure::usage(format!("{flag}: {why}: leave it out")));
         let has_cache = topology.sinks.iter().any(|sink| sink.kind == "cache");

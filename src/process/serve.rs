@@ -16,15 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 /// How long requests in flight may take at the end.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(4);
-/// How long what serves requests may take, with whatever it has to close.
+/// How long the parts that serve requests may take to close.
 const FRONT_DEADLINE: Duration = Duration::from_millis(4_500);
-/// How long everything may take at the end; what is not done then is left to whoever comes next. Below the 10 s that
-/// are promised.
+/// How long the whole shutdown may take; what is not done then is left to the next process. Below the promised 10 s.
 const STOP_DEADLINE: Duration = Duration::from_secs(7);
 /// How long connections may then take to close.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(500);
-/// How long after that the process ends whatever still waits: a client of a store or of the log that does not close, on
-/// whatever thread that is.
+/// How long after that the process ends unconditionally: a client of a store or of the log may not close, on any
+/// thread.
 const END_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or SIGINT, or until a part cannot go on.
@@ -37,7 +36,7 @@ pub fn serve(roles: Roles) -> Result<(), Failure> {
     outcome
 }
 
-/// The signals that ask for an end.
+/// The signals that end the process.
 struct Asked {
     terminate: Signal,
     interrupt: Signal,
@@ -115,7 +114,7 @@ async fn live(roles: Roles) -> Result<(), Failure> {
     if ended_well { Ok(()) } else { Err(Failure::no("a part of the process could not go on")) }
 }
 
-/// Asked to end while still starting: nothing was taken yet, and the log may be what the start waits for.
+/// A shutdown during the start: nothing was taken yet, and the start may be waiting for the log.
 async fn end_start(starting: JoinHandle<Result<Parts, Failure>>) -> Result<(), Failure> {
     let deadline = Instant::now() + STOP_DEADLINE;
     end_by(deadline + CLOSE_DEADLINE + END_DEADLINE, true);
@@ -125,7 +124,7 @@ async fn end_start(starting: JoinHandle<Result<Parts, Failure>>) -> Result<(), F
     }
 }
 
-/// Stops the parts by the deadline, or soon after it leaves them alone.
+/// Stops the parts by the deadline, or abandons them soon after it.
 async fn stop(parts: Parts, deadline: Instant) -> Result<(), Failure> {
     let stopped = tokio::task::spawn_blocking(move || parts.stop(deadline));
     match tokio::time::timeout_at((deadline + CLOSE_DEADLINE).into(), stopped).await {
@@ -137,7 +136,7 @@ async fn stop(parts: Parts, deadline: Instant) -> Result<(), Failure> {
     }
 }
 
-/// Ends the process at that time, if it still is there.
+/// Ends the process at that time if it is still running.
 fn end_by(deadline: Instant, ended_well: bool) {
     std::thread::spawn(move || {
         std::thread::sleep(deadline.saturating_duration_since(Instant::now()));

@@ -15,20 +15,20 @@ use tally_streams::runtime::StateDir;
 use tally_streams::topology::Sink;
 use tokio_util::sync::CancellationToken;
 
-/// How often the sinks are looked after.
+/// How often the sinks are checked.
 const WATCH: Duration = Duration::from_millis(200);
-/// Between looks at a sink that is to end.
+/// Between checks of a sink that is to end.
 const STOP_STEP: Duration = Duration::from_millis(5);
 
 /// The running sinks.
 pub struct SinkSide {
     threads: Vec<SinkThread>,
-    /// What the cache sinks fill where the cache is in this process.
+    /// The cache that the cache sinks fill, if it is in this process.
     pub cache: Option<Arc<MemoryCache>>,
 }
 
-/// Starts the sinks of a process, each where its target is: a target that processes share where they are the process's
-/// role, and a cache in memory where it is read. None where the process has neither.
+/// Starts the sinks of a process, each in the process that has its target: one that processes share in the role `sink`,
+/// a memory cache where it is read. None if the process has neither.
 pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
     let (writes, reads) = (roles.sink.is_some(), roles.api.is_some());
     let stores = roles.sink.as_ref().map(|(stores, _)| stores).or(roles.api.as_ref().map(|(stores, _)| stores));
@@ -84,7 +84,7 @@ fn config(site: &Site, sink: &Sink) -> Result<SinkConfig, Failure> {
     })
 }
 
-/// Rows are kept for as long as their topics say.
+/// Rows are kept for the retention of their topics.
 fn retention(site: &Site) -> Retention {
     let default = Retention::default();
     let of = |value: &str, default: Duration| {
@@ -120,7 +120,7 @@ impl SinkSide {
     }
 
     /// Writes what has been read, and ends. A sink that has not ended by the deadline waits for its target or for the
-    /// log: what it has not written is read again by whoever comes next.
+    /// log: what it has not written is read again by its successor.
     pub fn stop(self, deadline: Instant) -> Result<(), Failure> {
         self.threads.iter().for_each(SinkThread::stop);
         let mut outcome = Ok(());

@@ -27,26 +27,26 @@ pub struct Site {
     pub topology: Arc<Topology<Actions>>,
     /// The log.
     pub log: Arc<dyn Log>,
-    /// Where the log is on a network.
+    /// Checks whether a log on a network answers.
     pub watch: Option<LogWatch>,
-    /// And what transactions hang there.
+    /// Checks a log on a network for hanging transactions.
     _standing: Option<StandingWatch>,
-    /// The clocks, judged.
+    /// The clocks, and whether they can be trusted.
     pub wall: Arc<WallClock>,
-    /// Where somebody depends on them.
+    /// Checks the clocks, in roles that depend on them.
     pub clocks: Option<ClockWatch>,
-    /// And where its topics can be deleted.
+    /// Checks a log on a network for deleted topics.
     pub topics: Option<TopicWatch>,
     /// Generation and secrets.
     pub control: Control,
     /// Every metric of the process.
     pub registry: Registry,
-    /// Locked for as long as the process lives; roles that keep nothing have none.
+    /// Locked for as long as the process lives; None in roles without state.
     pub state: Option<StateDir>,
 }
 
 impl Site {
-    /// Opens the log, brings its topics up to date and holds the topology against the running generation. Blocks.
+    /// Opens the log, brings its topics up to date and compares the topology with the running generation. Blocks.
     pub fn open(roles: &Roles) -> Result<Self, Failure> {
         let args = &roles.site;
         let topology = Arc::new(args.file.load()?);
@@ -102,7 +102,7 @@ impl Site {
         Ok(Self { topology, log, watch, topics, _standing: standing, wall, clocks, control, registry, state })
     }
 
-    /// The time, as long as it is not in doubt.
+    /// The time, unless it is in doubt.
     pub fn trusted_clock(&self) -> TrustedClock {
         let wall = self.wall.clone();
         Arc::new(move || {
@@ -111,7 +111,7 @@ impl Site {
         })
     }
 
-    /// What signs receipts.
+    /// The key that signs receipts.
     pub fn receipt_key(&self) -> ReceiptKey {
         ReceiptKey { log_id: self.control.log_id, secret: self.control.secret }
     }

@@ -1,8 +1,9 @@
-//! Transactions that were left open in a partition: readers of committed records never get past the first of them.
+//! Transactions that hang in a partition: readers of committed records never get past the first of them.
 //!
-//! The log ends a transaction by itself when its time is over, and whoever takes a transactional id over ends what its
-//! former holder left. What stays open all the same hangs: the partition still has it, and nobody else knows of it. Then
-//! the last stable offset stands still below the end of what is written, without any error, until a person ends it.
+//! The log ends a transaction when it times out, and taking over a transactional id ends what its former holder left
+//! open. A transaction that stays open nevertheless hangs: the partition still has it, but its coordinator does not
+//! know it. The last stable offset then stays below the end of the partition, without any error, until an operator ends
+//! the transaction.
 
 use super::watch::Watch;
 use prometheus::{IntGaugeVec, Opts, Registry};
@@ -12,15 +13,15 @@ use std::time::{Duration, Instant};
 use tally_streams::log::kafka::{KafkaOptions, OpenTransaction, open_transactions};
 use tally_streams::log::{Log, LogError, TopicPartition, TopicSpec};
 
-/// Between two looks.
+/// Between two checks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// The log looks for transactions whose time is over this often, and needs some time to end them: so much later than
-/// the time-out of tally's own transactions, something hangs.
+/// The log checks for expired transactions at this interval and needs some time to end them. A transaction open for
+/// this much longer than the timeout of tally's own hangs.
 const MARGIN: Duration = Duration::from_secs(20);
-/// What still hangs is reported again after this time.
+/// After this time a hanging transaction is reported again.
 const REPEAT: Duration = Duration::from_secs(300);
 
-/// Looks for such transactions for as long as it lives.
+/// Checks for such transactions as long as it lives.
 pub struct StandingWatch {
     _watch: Watch,
 }
@@ -50,7 +51,7 @@ impl StandingWatch {
             .collect();
         let mut standing = Standing::new(options.transaction_timeout + MARGIN);
         let watch = Watch::start("standing-watch", LOOK_EVERY, move || {
-            // A log that does not answer is reported by whoever needs the answer.
+            // A log that does not answer is reported where the answer is needed.
             let Ok(found) = look(log.as_ref(), &partitions) else { return };
             let changes = standing.observe(&found, Instant::now());
             for partition in &changes.over {
@@ -71,7 +72,7 @@ fn gauge_labels(partitions: &[TopicPartition]) -> impl Iterator<Item = &str> {
     partitions.chunk_by(|a, b| a.topic == b.topic).filter_map(|of| of.first()).map(|first| &*first.topic)
 }
 
-/// The offset that readers get to, and the end of what is written, by partition.
+/// The last stable offset and the end of what is written, by partition.
 fn look(log: &dyn Log, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64, u64)>, LogError> {
     // The end first: a transaction that ends in between must not look open.
     let written = log.written_ends(partitions)?;
@@ -79,7 +80,7 @@ fn look(log: &dyn Log, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartit
     Ok(partitions.iter().cloned().zip(stable).zip(written).map(|((at, stable), end)| (at, stable, end)).collect())
 }
 
-/// Says everything that a person needs to end it.
+/// Reports everything that an operator needs to end it.
 fn report(options: &KafkaOptions, hanging: &Hanging) {
     let Hanging { partition: TopicPartition { topic, partition }, offset, since } = hanging;
     let brokers = &options.brokers;
@@ -99,29 +100,29 @@ fn report(options: &KafkaOptions, hanging: &Hanging) {
         describe = command(&format!("describe-producers --topic {topic} --partition {partition}")),
         find = command(&format!("find-hanging --topic {topic} --partition {partition} --max-transaction-timeout 1")),
         abort = command(&format!("abort --topic {topic} --partition {partition} --start-offset {offset}")),
-        "a transaction hangs: nobody reads {topic}/{partition} beyond offset {offset}; see \"A transaction left \
-         hanging\" in docs/operations.md before you abort it"
+        "a transaction hangs: {topic}/{partition} cannot be read beyond offset {offset}; see \"Hanging \
+         transactions\" in docs/operations.md before you abort it"
     );
 }
 
-/// A partition whose readers have stood still for too long.
+/// A partition whose readers have not advanced for too long.
 #[derive(Clone, Debug, PartialEq)]
 struct Hanging {
     partition: TopicPartition,
-    /// Where they stand: the first offset of the transaction.
+    /// The offset of the readers: the first offset of the transaction.
     offset: u64,
     /// For how long.
     since: Duration,
 }
 
-/// What is to be reported after a look.
+/// The reports due after a check.
 #[derive(Debug, Default, PartialEq)]
 struct Changes {
     hanging: Vec<Hanging>,
     over: Vec<TopicPartition>,
 }
 
-/// Where partitions stand still.
+/// The partitions without progress.
 struct Standing {
     patience: Duration,
     open: HashMap<TopicPartition, Stand>,
@@ -138,7 +139,7 @@ impl Standing {
         Self { patience, open: HashMap::new() }
     }
 
-    /// Takes in what was seen just now.
+    /// Records the result of a check.
     fn observe(&mut self, found: &[(TopicPartition, u64, u64)], now: Instant) -> Changes {
         let mut changes = Changes::default();
         for (partition, stable, end) in found {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a poll may wait for records; also how long a stop may go unnoticed.
 const POLL: Duration = Duration::from_millis(100);
-/// How long a thread rests that is waiting out a failure; also between looks at one that is to end.
+/// How long a thread rests while it waits out a failure; also the interval of checks for a thread that is to end.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The running threads.
@@ -96,7 +96,7 @@ fn drive(
 }
 
 impl StreamSide {
-    /// Whether every thread has what the group gave it, and works on it.
+    /// Whether every thread works on what the group assigned to it.
     pub fn check(&self) -> Check {
         let working = self.working.clone();
         Check::at_once("the stream threads", move || {
@@ -111,8 +111,8 @@ impl StreamSide {
         })
     }
 
-    /// Commits what is in flight and leaves the group. A thread that has not ended by the deadline waits for the log:
-    /// what it has not committed is done again by whoever takes over.
+    /// Commits work in progress and leaves the group. A thread that has not ended by the deadline waits for the log:
+    /// its uncommitted work is repeated by its successor.
     pub fn stop(self, deadline: Instant) -> Result<(), Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let mut outcome = Ok(());

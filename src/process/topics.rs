@@ -1,4 +1,4 @@
-//! Topics that somebody deletes while tally runs: seen, reported, and not ready until they are back.
+//! Topics that are deleted while tally runs: detected, reported, and not ready until they are back.
 
 use super::watch::Watch;
 use std::collections::BTreeMap;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use tally_http::Check;
 use tally_streams::log::{Log, TopicSpec};
 
-/// Between two looks.
+/// Between two checks.
 const WATCH: Duration = Duration::from_secs(2);
 
-/// Topics that are missing, or have another number of partitions: what became of each.
+/// Topics that are missing, or have another number of partitions, with what happened to each.
 type Altered = BTreeMap<String, String>;
 
-/// Looks again and again whether all topics are there.
+/// Checks regularly that all topics exist.
 pub struct TopicWatch {
     altered: Arc<Mutex<Altered>>,
     _watch: Watch,
@@ -38,7 +38,7 @@ impl TopicWatch {
         Ok(Self { altered, _watch: watch })
     }
 
-    /// Whether all of them are there.
+    /// Whether all of them exist.
     pub fn check(&self) -> Check {
         let altered = self.altered.clone();
         Check::at_once("the log", move || trouble(&altered.lock().unwrap_or_else(PoisonError::into_inner)))
@@ -53,14 +53,14 @@ fn trouble(altered: &Altered) -> Result<(), String> {
 fn what(found: Option<u32>) -> String {
     match found {
         None => "does not exist any more".to_owned(),
-        Some(partitions) => format!("was made anew with {partitions} partitions"),
+        Some(partitions) => format!("was recreated with {partitions} partitions"),
     }
 }
 
-/// Takes over what has become of topics, and reports what is new.
+/// Stores the state of the topics, and reports what is new.
 fn note(known: &mut Altered, now: Altered) {
     for (topic, what) in now.iter().filter(|(topic, what)| known.get(*topic) != Some(*what)) {
-        tracing::error!(topic, what, "a topic was deleted (docs/operations.md, \"A deleted topic\")");
+        tracing::error!(topic, what, "a topic was deleted (docs/operations.md, \"Deleted topics\")");
     }
     for topic in known.keys().filter(|topic| !now.contains_key(*topic)) {
         tracing::warn!(topic, "a topic is there again; what was in it is not");
@@ -80,7 +80,7 @@ mod tests {
             trouble(&known)
         };
         assert_eq!(becomes(&[("counters", None)]), Err("topic `counters` does not exist any more".to_owned()));
-        let both = "topic `counters` was made anew with 1 partitions, topic `verdicts` does not exist any more";
+        let both = "topic `counters` was recreated with 1 partitions, topic `verdicts` does not exist any more";
         assert_eq!(becomes(&[("counters", Some(1)), ("verdicts", None)]), Err(both.to_owned()));
         assert_eq!(becomes(&[]), Ok(()));
     }

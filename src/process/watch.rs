@@ -1,10 +1,10 @@
-//! A thread that looks at something at regular intervals.
+//! A thread that calls a function at regular intervals.
 
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-/// The thread ends when this is dropped, after the look that is under way.
+/// The thread ends when this is dropped, after the call in progress.
 pub struct Watch {
     _stop: Sender<()>,
 }

@@ -1,4 +1,4 @@
-//! Who may: the files of keys, watched, and what stands in front of the routes.
+//! Authentication and authorization: the key files, watched, and the guard in front of the routes.
 
 use crate::commands::{AccessArgs, Failure, file_failure};
 use axum::Router;
@@ -10,13 +10,13 @@ use tally_streams::log::Now;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// How often it is looked whether a file has changed.
+/// How often the files are checked for changes.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// How often the address of a JWKS is asked.
+/// How often the address of a JWKS is fetched.
 const JWKS_REFRESH: Duration = Duration::from_secs(300);
 
-/// Who may.
+/// Who may use this process.
 #[derive(Clone)]
 pub struct Who {
     args: AccessArgs,
@@ -25,7 +25,7 @@ pub struct Who {
 }
 
 impl Who {
-    /// Reads the files, and asks the address of the JWKS.
+    /// Reads the files, and fetches the JWKS from its address.
     pub async fn open(args: &AccessArgs) -> Result<Self, Failure> {
         cors(&args.cors_origin).map_err(|e| Failure::usage(format!("--cors-origin: {e}")))?;
         let keys = args.keys.as_deref().map(|path| {
@@ -39,7 +39,7 @@ impl Who {
         Ok(Self { keys: keys.transpose()?, tokens, args: args.clone() })
     }
 
-    /// Puts a guard in front of the routes, where somebody is asked at all.
+    /// Puts a guard in front of the routes if authentication is configured.
     pub fn guard(&self, router: Router, metrics: &AccessMetrics) -> Router {
         if !self.args.asks() {
             return router;
@@ -50,7 +50,7 @@ impl Who {
         Guard::new(self.keys.clone(), tokens, metrics.clone(), Arc::new(moment)).wrap(router)
     }
 
-    /// Answers browsers on pages of other origins, around everything else.
+    /// Answers CORS requests of browsers, around everything else.
     pub fn cors(&self, router: Router) -> Result<Router, Failure> {
         Ok(match cors(&self.args.cors_origin).map_err(Failure::usage)? {
             Some(layer) => router.layer(layer),
@@ -107,7 +107,7 @@ fn note(what: &str, fetched: &Fetched, metrics: &AccessMetrics) {
     match fetched {
         Fetched::Same => return,
         Fetched::New => tracing::info!("the {what} were read again"),
-        Fetched::Failed(error) => tracing::error!("{what}: {error}: what was known before goes on"),
+        Fetched::Failed(error) => tracing::error!("{what}: {error}: the former ones stay in use"),
     }
     metrics.reloaded(*fetched == Fetched::New);
 }

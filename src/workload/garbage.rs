@@ -1,4 +1,5 @@
-//! Lines that no door may take. Each carries a well-formed id where it can, so that one that slips through is found.
+//! Lines that the ingest API must reject. Each has a well-formed id if possible, so that one that slips through is
+//! found.
 
 use super::random::Random;
 use std::io::{self, Write};

@@ -19,7 +19,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`, which must not be 0. For bounds far below 2^64 the bias is far below what anybody sees.
+    /// A number below `bound`, which must not be 0. For bounds far below 2^64 the bias is negligible.
     pub fn below(&mut self, bound: u64) -> u64 {
         debug_assert!(bound > 0);
         ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64

@@ -1,8 +1,8 @@
 //! The stream processing runtime, in the vocabulary of Kafka Streams: topology, subtopology, task, stream thread, state
 //! store, changelog, repartition topic, punctuator. Knows nothing of likes: what flows is an [`processor::Dataflow`].
 //!
-//! Nothing in here reads a clock or spawns a thread by itself: [`runtime::StreamThread::poll_once`] is told the time,
-//! and whoever owns it decides when it runs.
+//! No decision depends on a clock or a thread: the owner of a [`runtime::StreamThread`] calls `poll_once` and passes
+//! the time. Only the engines of the log and the fencing of former owners have threads of their own.
 
 mod lmdb;
 pub mod log;

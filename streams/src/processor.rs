@@ -117,7 +117,7 @@ pub struct Reject<V> {
     pub reason: String,
     /// What differs from record to record.
     pub detail: Option<String>,
-    /// What to tell those who wait for this record, if anybody can.
+    /// The verdict for senders who wait for this record, if they can be identified.
     pub verdict: Option<Box<V>>,
 }
 
@@ -168,7 +168,7 @@ pub trait Processor<D: Dataflow>: Send {
     /// A punctuator fired: the time of its kind is now `time_ms`. By clock it fires before the record that moved the clock.
     fn punctuate(&mut self, _context: &mut Context<'_, D>, _kind: PunctuationType, _time_ms: i64) {}
 
-    /// The commit is near: forward what was held back to combine it.
+    /// Called before the commit: forward what was held back to be combined.
     fn flush(&mut self, _context: &mut Context<'_, D>) {}
 
     /// The transaction was rolled back: forget what was held back.
@@ -204,8 +204,8 @@ pub struct Origin {
     pub offset: u64,
     /// When the log took the record, never before the task's clock at that time. Milliseconds since 1970.
     pub append_time_ms: i64,
-    /// The task's clock when the record is taken in; for what a node held back, the time that it was held until.
-    /// `i64::MIN` until every upstream task has spoken.
+    /// The task's clock when the record is taken in; for a held value, the time until which it was held. `i64::MIN`
+    /// until every upstream task has reported.
     pub clock_ms: i64,
     /// The 16 bytes in the record's header `b`: the request that brought it.
     pub request: Option<[u8; 16]>,
@@ -245,8 +245,8 @@ impl<D: Dataflow> Context<'_, D> {
         &self.origin
     }
 
-    /// The task's clock, milliseconds since 1970; `i64::MIN` until every upstream task has spoken. For a value that was
-    /// held back, the time that it was due: whatever was told downstream until then lies before.
+    /// The task's clock, milliseconds since 1970; `i64::MIN` until every upstream task has reported. For a held value,
+    /// its due time: everything that was sent downstream before is older.
     pub fn clock_ms(&self) -> i64 {
         self.origin.clock_ms
     }

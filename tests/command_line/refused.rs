@@ -100,7 +100,7 @@ fn a_kafka_that_will_never_let_in_is_told_apart() {
         case("host.invalid:9092", "", 1, "the log does not answer"),
         case("127.0.0.1:1", "", 1, "the log does not answer"),
     ];
-    cases.extend(mariadb.iter().chain(&redis).map(|url| case(host(url), "", 2, "is no Kafka")));
+    cases.extend(mariadb.iter().chain(&redis).map(|url| case(host(url), "", 2, "is not Kafka")));
     refuse(dir.path(), &cases);
 }
 
@@ -122,12 +122,12 @@ fn a_store_that_will_never_let_in_is_told_apart() {
             (format!("{role} --log kafka://{kafka} {flag} {url}"), 2, words)
         };
         cases.extend([
-            case("--database", format!("mysql://tally:secret@{database}/tally"), "see to user, password and grants"),
+            case("--database", format!("mysql://tally:secret@{database}/tally"), "check user, password and grants"),
             case("--database", format!("mysql://tally:tally@{database}/nowhere"), "create it, or name another"),
             case(
                 "--database",
                 format!("mysql://tally:tally@{database}/tally?{strict}"),
-                "see to host, port and `ssl-mode`",
+                "check host, port and `ssl-mode`",
             ),
             case(
                 "--database",
@@ -137,10 +137,10 @@ fn a_store_that_will_never_let_in_is_told_apart() {
             case("--database", format!("mysql://u:secret@{mysql_tls}/db?{strict}"), "give the server a certificate"),
             case("--database", format!("mysql://u:secret@{mysql_tls}/db?{strict}&ssl-ca=missing.pem"), "missing.pem"),
             case("--database", "sqlite:folder".into(), "it is a directory"),
-            case("--database", "sqlite:text".into(), "it is no SQLite database"),
-            case("--database sqlite:new.db --cache", format!("redis://:secret@{cache}"), "see to user and password"),
+            case("--database", "sqlite:text".into(), "it is not a SQLite database"),
+            case("--database sqlite:new.db --cache", format!("redis://:secret@{cache}"), "check user and password"),
             case("--database sqlite:new.db --cache", format!("redis://{cache}/99"), "it has no such database"),
-            case("--database sqlite:new.db --cache", format!("redis+cluster://{cache}"), "it is no Cluster"),
+            case("--database sqlite:new.db --cache", format!("redis+cluster://{cache}"), "it is not a Cluster"),
             case("--database sqlite:new.db --cache", format!("rediss://{cache}"), "does not speak TLS"),
             case(
                 "--database sqlite:new.db --cache",
@@ -155,11 +155,7 @@ fn a_store_that_will_never_let_in_is_told_apart() {
             case("--database sqlite:new.db --cache", format!("rediss://{redis_tls}"), "give the server a certificate"),
         ]);
     }
-    cases.push((
-        format!("ingest --log kafka://{kafka} --cache redis://:secret@{cache}"),
-        2,
-        "see to user and password",
-    ));
+    cases.push((format!("ingest --log kafka://{kafka} --cache redis://:secret@{cache}"), 2, "check user and password"));
     refuse(dir.path(), &cases);
 }
 

@@ -44,13 +44,13 @@ fn speaks_plainly(host: &str, port: u16) -> bool {
 
 /// What to do about an error; None where it may go away by itself.
 fn todo(error: &RedisError) -> Option<&'static str> {
-    const LOGIN: &str = "see to user and password in the address";
+    const LOGIN: &str = "check user and password in the address";
     const PROTOCOL: &str =
-        "see to host and port, and whether the scheme is that of the server: `redis`, with TLS `rediss`";
+        "check host and port, and whether the scheme is that of the server: `redis`, with TLS `rediss`";
     match error.kind() {
         ErrorKind::AuthenticationFailed => Some(LOGIN),
         ErrorKind::Server(ServerErrorKind::NoPerm) => Some("give this user the commands that tally needs"),
-        ErrorKind::InvalidClientConfig => Some("see to the address"),
+        ErrorKind::InvalidClientConfig => Some("check the address"),
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Some(PROTOCOL),
         ErrorKind::Io => {
             // That is what TLS says of a certificate, and of bytes that are none of its own.
@@ -70,7 +70,7 @@ fn todo(error: &RedisError) -> Option<&'static str> {
                 let text = error.to_string();
                 let about = |words: &str| text.to_ascii_lowercase().contains(words);
                 if about("cluster support disabled") {
-                    Some("it is no Cluster: use `redis://`")
+                    Some("it is not a Cluster: use `redis://`")
                 } else if about("db index is out of range") || about("invalid db index") {
                     Some("it has no such database")
                 } else if about("password") || about("authentication") {

@@ -165,7 +165,7 @@ fn a_rule_that_holds_is_new_state() {
     let accept = format!("{name} is new: accept it with `--accept-added`; it starts empty");
     assert_eq!(holding.compare(&dropping), Difference::Added(vec![accept]));
     let Difference::Changed(gone) = dropping.compare(&holding) else { panic!("what is held would be lost") };
-    assert!(gone[0].starts_with(&format!("{name} is gone: take that back")), "{gone:?}");
+    assert!(gone[0].starts_with(&format!("{name} is gone: revert it")), "{gone:?}");
 }
 
 /// A click: milliseconds since the one before, how old it is, actor, subject, on or off.

@@ -75,7 +75,7 @@ impl From<Error> for ConnectError {
 /// What the error is, and where it is a person's turn, what to do.
 fn explain(error: &Error) -> String {
     let todo = match number(error) {
-        Some(1044 | 1045 | 1698) => "see to user, password and grants",
+        Some(1044 | 1045 | 1698) => "check user, password and grants",
         Some(1049) => "create it, or name another",
         Some(_) => return error.to_string(),
         None if is_transient(error) => return error.to_string(),
@@ -83,7 +83,7 @@ fn explain(error: &Error) -> String {
             "give the server a certificate for the name in the address, signed by whom `ssl-ca` names, or ask for less by \
              `ssl-mode`"
         }
-        None => "see to host, port and `ssl-mode`",
+        None => "check host, port and `ssl-mode`",
     };
     format!("{error}: {todo}")
 }

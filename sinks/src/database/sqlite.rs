@@ -88,7 +88,9 @@ pub fn explain(error: &Error, file: &Path) -> String {
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok()).map(|code| code & 0xff);
     match code {
         _ if file.is_dir() => "it is a directory: name a file in it".to_owned(),
-        Some(NOT_A_DATABASE) => format!("it is no SQLite database ({error}): name another file, or restore this one"),
+        Some(NOT_A_DATABASE) => {
+            format!("it is not a SQLite database ({error}): name another file, or restore this one")
+        }
         _ => error.to_string(),
     }
 }

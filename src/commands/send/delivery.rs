@@ -1,4 +1,4 @@
-//! A batch is sent until the door has answered for every line of it.
+//! Sends a batch until the ingest API has answered for every line of it.
 
 use super::door::{Answer, Rejected, RemoteDoor};
 use super::report::Report;

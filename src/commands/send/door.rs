@@ -1,4 +1,4 @@
-//! A door at the other end of a connection: one request, and what its answer means.
+//! An ingest API at the other end of a connection: one request, and the meaning of its response.
 
 use crate::commands::Failure;
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tally_http::causes;
 use tally_model::from_object;
 
-/// A door answers within 3 s or says so; more is a network that lost something.
+/// An ingest API answers within 3 s; a longer wait means that the network lost something.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer rejects 1,000 events with long reasons.
@@ -35,7 +35,7 @@ pub enum Answer {
     TooLarge(String),
     /// Perhaps taken, perhaps not: send it again, not before `after`.
     Again { reason: String, after: Option<Duration> },
-    /// Sending it again would help nobody.
+    /// A retry would not help.
     Refused(String),
 }
 

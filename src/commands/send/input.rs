@@ -30,7 +30,7 @@ impl Input {
         match opened {
             Ok((metadata, _)) if metadata.is_dir() => Err(Failure::usage(format!("{name}: is a directory"))),
             Ok((metadata, file)) => {
-                // Of a pipe nobody knows the size.
+                // The size of a pipe is unknown.
                 let size_bytes = metadata.is_file().then_some(metadata.len());
                 Ok(Self { name, source: Box::new(file), size_bytes })
             }
@@ -43,8 +43,8 @@ impl Input {
         self.size_bytes
     }
 
-    /// Reads on a thread of its own, so that who cuts lines also notices that none come. The thread ends at the end,
-    /// after an error, or when nobody takes the chunks any more.
+    /// Reads on a thread of its own, so that the splitting thread also notices a pause of the input. The thread ends at
+    /// the end, after an error, or when the chunks are no longer taken.
     pub fn read(self) -> Receiver<Result<Vec<u8>, Failure>> {
         let (sender, chunks) = sync_channel(CHUNKS_WAITING);
         std::thread::spawn(move || {

@@ -37,7 +37,7 @@ struct Lane {
     since: Instant,
 }
 
-/// The lanes take nothing any more; why is theirs to say.
+/// The lanes accept nothing any more, for reasons that they report.
 struct Ended;
 
 impl Dealer {
@@ -139,7 +139,7 @@ fn text_of(number: u64, line: &[u8]) -> &[u8] {
     marked.unwrap_or(line)
 }
 
-/// Lines of which nobody can say whose they are go to the first lane: the door judges them.
+/// Lines whose actor is unknown go to the first lane: the ingest API judges them.
 fn lane_of(line: &[u8], lanes: usize) -> usize {
     #[derive(Deserialize)]
     struct Actor<'a> {

@@ -18,7 +18,7 @@ const NONE: u64 = u64::MAX;
 const PAGE_BYTES_MIN: usize = 256;
 const PAGE_BYTES_MAX: usize = 0x8000;
 
-/// The root of a tree, and what it says of itself.
+/// The root of a tree and its metadata.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tree {
     /// In the list of free pages this is the page size.

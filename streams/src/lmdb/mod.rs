@@ -29,18 +29,18 @@ impl Damage {
     }
 }
 
-/// Says whether an entry is what was written: database, key, value.
+/// Checks whether an entry (database, key, value) is intact.
 pub(crate) type IsEntry = dyn Fn(&[u8], &[u8], &[u8]) -> bool;
 
-/// How an inspection is made.
+/// Options of an inspection.
 pub(crate) struct Inspection<'a> {
-    /// Leaf pages to read of databases beside the main one; beyond them only branch pages are.
+    /// How many leaf pages of the databases beside the main one are read; beyond them only branch pages are.
     pub leaves_max: u64,
-    /// It is asked for the entries of named databases, in all leaves that are read.
+    /// Called for every entry of named databases in the leaves that are read.
     pub entry: &'a IsEntry,
     /// Values longer than this are damage.
     pub value_bytes_max: u64,
-    /// Whether values that have pages of their own are read, and `entry` is asked for them.
+    /// Whether values on overflow pages are read and passed to `entry`.
     pub reads_values: bool,
     /// The file is at least as long as what the meta page counts as used.
     pub is_grown_ahead: bool,

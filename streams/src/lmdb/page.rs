@@ -43,8 +43,8 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|chunk| u64::from_ne_bytes(*chunk))
 }
 
-/// Checks that a page is the one asked for; its flags. Exactly one says which kind it is of: no other is ever stored, and
-/// a page that seems to be changed already would be written to where it is mapped.
+/// Checks that a page has the requested number, and returns its flags. Exactly one flag, that of its kind, is ever
+/// stored: a mapped page that is marked as dirty would be written to.
 pub(super) fn kind(number: u64, bytes: &[u8]) -> Result<u16, Damage> {
     let (own, flags) = (u64_at(bytes, 0).unwrap_or_default(), u16_at(bytes, 10).unwrap_or_default());
     if own != number {

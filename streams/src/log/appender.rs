@@ -9,7 +9,7 @@ use super::request::{self, PartitionWrites, Reply, Request, Submit};
 use super::view::View;
 use super::{AppendBatch, Appender, Completion, LogError};
 
-/// What a request takes in the queue beside its records.
+/// The overhead of a request in the queue, in bytes.
 const REQUEST_BYTES: usize = 256;
 
 /// See [`Appender`]. Records are encoded on the caller's thread.

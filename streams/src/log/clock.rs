@@ -1,4 +1,4 @@
-//! Time, injected: nothing else in this crate knows what time it is.
+//! Time, injected: nothing else in this crate reads the wall clock.
 //!
 //! There are two kinds of it. The wall clock says when something happened; it may be wrong, and it jumps. The monotonic
 //! clock measures how long something takes. [`Now`] has both by name, so that no duration is taken by the wall clock.
@@ -46,8 +46,8 @@ impl Now {
     }
 }
 
-/// How far something is behind that moves on with time. The wall clock alone does not say: while it is set back, nothing
-/// seems to be behind. So it is also at least as long as nothing has moved.
+/// The lag of something that advances with time. The wall clock alone is not enough: while it is set back, nothing
+/// seems to lag. So the lag is at least the time since the last advance.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lag {
     /// Where it stands, and since when, by the monotonic clock.

@@ -9,7 +9,7 @@ use super::storage::{Frames, PartitionId, frame_len, frames};
 use super::view::{Bounds, Deadline, View};
 use super::{Consumer, GroupMetadata, LogError, Polled, Record, TopicPartition};
 
-/// Bytes of one poll: what several small batches may fill; a larger batch comes alone.
+/// Bytes of one poll that several small batches may fill; a larger batch is returned alone.
 const POLL_BYTES_MAX: usize = BATCH_BYTES_MAX;
 
 /// See [`Consumer`].
@@ -17,10 +17,10 @@ pub(super) struct EngineConsumer {
     view: Arc<View>,
     group: String,
     member: Option<MemberId>,
-    /// Of the last rebalance that `poll` told of.
+    /// As of the last rebalance that `poll` returned.
     generation: i64,
     reads: Vec<Read>,
-    /// Which of `reads` is the first to be asked.
+    /// Which of `reads` is polled first.
     turn: usize,
     buffer: Vec<u8>,
 }

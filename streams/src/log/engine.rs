@@ -1,8 +1,8 @@
 //! The writer: the one state machine that changes a log. Embedded and memory share it.
 //!
-//! Everything that waits becomes one commit to the storage: records of all requests to a partition are put together,
-//! then offsets and append times are given, then all is stored, then published. It does no I/O but through
-//! [`Storage`](super::storage::Storage) and knows no time but through its clock.
+//! All waiting requests become one commit to the storage: the records of each partition are joined, offsets and append
+//! times assigned, everything stored, then published. I/O happens only through [`Storage`](super::storage::Storage),
+//! and time comes only from the injected clock.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
@@ -19,7 +19,7 @@ use super::view::View;
 use super::wall::WallClock;
 use super::{AppendedOffsets, CommittedOffset, LogError, TopicSpec};
 
-/// Owned by whoever commits. See the module's text.
+/// Owned by the committing thread. See the module's text.
 pub(super) struct Writer {
     pub(super) view: Arc<View>,
     pub(super) clock: Clock,
@@ -77,7 +77,7 @@ impl Writer {
         self.view.clone()
     }
 
-    /// Does what is asked, in order, in as few commits as that allows. The answers are to be delivered afterwards.
+    /// Executes requests in order, in as few commits as possible. The answers must be delivered afterwards.
     #[must_use]
     pub fn run(&mut self, requests: Vec<Request>) -> Vec<Answer> {
         let mut answers = Vec::with_capacity(requests.len());
@@ -254,14 +254,14 @@ impl Round {
     }
 }
 
-/// Who is to be told how the commit went.
+/// Who gets the outcome of the commit.
 enum Waiting {
     Append(Reply<AppendedOffsets>, AppendedOffsets),
     Transaction(Reply<()>),
     /// Decided before the commit, and answered in its turn.
     Refused(Reply<()>, LogError),
     Holder(Reply<Arc<Holder>>, Arc<Holder>),
-    /// Nobody knows what time it is.
+    /// The wall clock is in doubt.
     Doubted(Reply<AppendedOffsets>, LogError),
 }
 

@@ -93,7 +93,7 @@ impl Groups {
     }
 }
 
-/// How a member is called in [`GroupMetadata`].
+/// A member's name in [`GroupMetadata`].
 pub(super) fn member_name(id: MemberId) -> String {
     format!("member-{id}")
 }
@@ -155,7 +155,7 @@ impl Group {
 
     fn rebalance(&mut self) {
         let active: Vec<MemberId> = self.members.iter().filter(|(_, m)| !m.leaving).map(|(id, _)| *id).collect();
-        // Whoever has a partition is its first choice; where nobody has it, whoever is about to get it.
+        // The owner of a partition is its first choice; without an owner, the member that is about to get it.
         let holders = self.owners.iter().zip(&self.targets);
         let holders: Vec<_> = holders.map(|(owner, target)| owner.filter(|o| active.contains(o)).or(*target)).collect();
         self.targets = assign(&active, &holders);

@@ -1,7 +1,7 @@
 //! The log: what the runtime sees of Kafka.
 //!
 //! Topics of partitions, a consumer in a group, a transactional producer, committed offsets with metadata. Three
-//! engines speak it: [`embedded`] (one process, one directory, durable), [`memory`] (its twin for tests) and Kafka.
+//! engines implement it: [`embedded`] (one process, one directory, durable), [`memory`] (its twin for tests) and Kafka.
 //! One suite of contract tests ([`contract`]) runs against all of them.
 //!
 //! What every engine promises:
@@ -214,7 +214,7 @@ pub enum Polled<'a> {
     Revoked {
         /// Partition numbers.
         partitions: Vec<u32>,
-        /// Whether they are already somebody else's.
+        /// Whether they already belong to another member.
         lost: bool,
     },
 }
@@ -222,8 +222,8 @@ pub enum Polled<'a> {
 /// Reads committed records. Owned by one thread.
 pub trait Consumer: Send {
     /// Joins the group named at creation and asks for partitions of `driver`; answers come from `poll`.
-    /// `member` is a name that is this member's alone and survives restarts: whoever comes back under it in time is
-    /// given what it had, without a rebalance; one that still holds it elsewhere is fenced.
+    /// `member` is a name that only this member has and that survives restarts: a member that returns under it in time
+    /// gets its partitions back without a rebalance, and another holder of the name is fenced.
     fn subscribe(&mut self, driver: &str, member: &str) -> Result<(), LogError>;
     /// Stops all reading and leaves the group: `poll` until `Revoked` came, commit, and `poll` until `Nothing`; then drop.
     fn unsubscribe(&mut self) -> Result<(), LogError>;
@@ -251,7 +251,7 @@ pub enum Readiness {
     Waiting,
 }
 
-/// Writes in transactions. Owned by one thread. Created fenced: whoever held the id before is out.
+/// Writes in transactions. Owned by one thread. Creating it fences the former holder of the id.
 pub trait TransactionalProducer: Send {
     /// Whether a transaction can begin without waiting, or goes on. Does not wait itself; a call that begins a transaction
     /// all the same does.
@@ -268,8 +268,8 @@ pub trait TransactionalProducer: Send {
         offsets: &[(TopicPartition, CommittedOffset)],
     ) -> Result<(), LogError>;
     /// Makes the transaction durable and visible; without an open one, does nothing.
-    /// After an error the transaction is gone: `abort` (a formality in some engines), then do it again where the error
-    /// allows. [`LogError::Uncertain`]: nobody knows whether it took effect; ask the log.
+    /// After an error the transaction is gone: `abort` (a formality in some engines), then retry if the error allows.
+    /// [`LogError::Uncertain`]: it is unknown whether it took effect; read the log.
     fn commit(&mut self) -> Result<(), LogError>;
     /// Drops the open transaction.
     fn abort(&mut self) -> Result<(), LogError>;
@@ -281,7 +281,7 @@ pub type AppendedOffsets = Vec<(u32, u64)>;
 /// Called once when an append is durable or has failed. May run on any thread: it must not block.
 pub type Completion = Box<dyn FnOnce(Result<AppendedOffsets, LogError>) + Send>;
 
-/// Appends outside transactions: the door's way in. Shared by all threads.
+/// Appends outside transactions, for the ingest API. Shared by all threads.
 pub trait Appender: Send + Sync {
     /// Writes `records` to `topic`, each to its partition; calls `done` once with the outcome of all.
     /// Never blocks: where the queue is full it fails at once with [`LogError::Busy`] (through `done`).
@@ -329,8 +329,8 @@ pub trait Log: Send + Sync {
     fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), LogError>;
     /// Number of partitions, or `UnknownTopic`.
     fn partitions(&self, topic: &str) -> Result<u32, LogError>;
-    /// Those of these topics that do not exist now, or have another number of partitions: with that number. Not from
-    /// memory: somebody may have deleted them, and a cluster may make them anew by itself.
+    /// Those of these topics that do not exist now, or have another number of partitions: with that number. Never
+    /// cached: topics can be deleted, and a cluster may recreate them by itself.
     fn altered_topics(&self, topics: &[TopicSpec]) -> Result<Vec<(String, Option<u32>)>, LogError> {
         let mut altered = Vec::new();
         for topic in topics {
@@ -369,22 +369,22 @@ pub trait Log: Send + Sync {
     fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError>;
     /// A consumer; `group` matters only to `subscribe`.
     fn consumer(&self, group: &str) -> Result<Box<dyn Consumer>, LogError>;
-    /// A transactional producer; fences whoever holds the id.
+    /// A transactional producer; fences the present holder of the id.
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn TransactionalProducer>, LogError>;
-    /// The way in without transactions.
+    /// An appender, for writes outside transactions.
     fn appender(&self) -> Result<Arc<dyn Appender>, LogError>;
 }
 
 /// What can go wrong, sorted by what the caller has to do about it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LogError {
-    /// The transaction is off for certain: abort, go back to the committed offsets, do it again.
+    /// The transaction certainly had no effect: abort, return to the committed offsets, retry.
     #[error("the transaction was aborted: {0}")]
     Aborted(String),
-    /// Nobody knows whether it took effect: rebuild what depends on it from the log.
+    /// It is unknown whether it took effect: rebuild what depends on it from the log.
     #[error("the outcome is unknown: {0}")]
     Uncertain(String),
-    /// Somebody else holds this transactional id now: drop the producer and what it wrote for.
+    /// Another producer holds this transactional id now: drop this one and the tasks that it wrote for.
     #[error("fenced: another producer took over `{0}`")]
     Fenced(String),
     /// The log does not answer at present, or not yet: try again later. Nothing was done.

@@ -21,7 +21,7 @@ pub(super) struct Topic {
     pub first: PartitionId,
     /// How many partitions.
     pub partitions: u32,
-    /// How it forgets.
+    /// How records are deleted.
     pub cleanup: Cleanup,
     /// How long records are kept at least.
     pub retention: Option<Duration>,

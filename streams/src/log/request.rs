@@ -8,7 +8,7 @@ use super::registry::Topic;
 use super::storage::PartitionId;
 use super::{AppendedOffsets, CommittedOffset, GroupMetadata, LogError, TopicPartition, TopicSpec};
 
-/// Whoever passes requests on to the writer: at once, or from a queue.
+/// Passes requests to the writer, immediately or through a queue.
 pub(super) trait Submit: Send + Sync {
     /// Hands a request over; its reply comes in any case.
     fn submit(&self, request: Request);
@@ -81,7 +81,7 @@ pub(super) struct Transaction {
     pub reply: Reply<()>,
 }
 
-/// A producer in its quality as the holder of a transactional id.
+/// A producer as the holder of a transactional id.
 pub(super) struct Holder {
     /// The transactional id.
     pub id: String,
@@ -94,18 +94,18 @@ impl Holder {
         Self { id, fenced: AtomicBool::new(false) }
     }
 
-    /// Somebody else holds the id from now on.
+    /// Marks the id as taken over by another producer.
     pub fn fence(&self) {
         self.fenced.store(true, Ordering::Release);
     }
 
-    /// Fails where somebody else holds the id.
+    /// Fails if another producer holds the id.
     pub fn check(&self) -> Result<(), LogError> {
         if self.fenced.load(Ordering::Acquire) { Err(LogError::Fenced(self.id.clone())) } else { Ok(()) }
     }
 }
 
-/// Called exactly once: where nobody answers (the writer died), dropping it does.
+/// Called exactly once: if the writer dies, dropping it delivers an error.
 pub(super) struct Reply<T>(Option<Done<T>>);
 
 type Done<T> = Box<dyn FnOnce(Result<T, LogError>) + Send>;
@@ -139,7 +139,7 @@ pub(super) fn ask<T: Send + 'static>(
 ) -> Result<T, LogError> {
     let (sender, receiver) = mpsc::sync_channel(1);
     submit.submit(request(Reply::new(move |answer| {
-        // Nobody receives only where the asker is gone.
+        // It is not received only if the caller is gone.
         let _ = sender.send(answer);
     })));
     match receiver.recv() {
@@ -159,7 +159,7 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// Calls whoever asked.
+    /// Calls the requester's callback.
     pub fn deliver(self) {
         match self {
             Self::Appended(reply, answer) => reply.send(answer),

@@ -1,4 +1,4 @@
-//! How a log forgets: records below a start that was asked for, and batches older than their topic keeps.
+//! Deletion of records: those below a requested start, and batches older than their topic keeps.
 //!
 //! The start of a partition rises first, durably and in what readers see; the batches below it go in slices.
 

@@ -1,4 +1,4 @@
-//! What the log keeps, and the little it asks of whatever keeps it.
+//! The storage behind the shared writer.
 //!
 //! One thread at a time calls `commit`; any thread calls the rest.
 
@@ -40,7 +40,7 @@ pub(super) enum Op<'a> {
 /// The longest key that every storage takes.
 pub(super) const KEY_BYTES_MAX: usize = 500;
 
-/// Durable or not: that is the storage's affair.
+/// Whether it is durable is up to the storage.
 pub(super) trait Storage: Send + Sync {
     /// Applies all of `ops` or none; what it keeps durably is durable when it returns.
     fn commit(&self, ops: &[Op<'_>]) -> Result<(), LogError>;

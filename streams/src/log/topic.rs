@@ -1,8 +1,8 @@
-//! What a topic is asked to be.
+//! The specification of a topic.
 
 use std::time::Duration;
 
-/// How a topic forgets.
+/// How records of a topic are deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cleanup {
     /// Old records go, by retention.
@@ -20,7 +20,7 @@ pub struct TopicSpec {
     pub name: String,
     /// At least 1.
     pub partitions: u32,
-    /// How it forgets.
+    /// How records are deleted.
     pub cleanup: Cleanup,
     /// How long records are kept at least; None is for ever.
     pub retention: Option<Duration>,

@@ -1,4 +1,4 @@
-//! What everybody may read. Only the writer changes it, in one step, after a commit is durable.
+//! The readers' view of the log. Only the writer changes it, in one step, after a commit is durable.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -19,7 +19,7 @@ pub(super) struct Bounds {
     pub end: u64,
 }
 
-/// Changes as a whole: whoever holds the lock sees all of a transaction or nothing.
+/// Changes as a whole: under the lock, all of a transaction is visible or nothing.
 pub(super) struct Published {
     /// Which topics exist.
     pub registry: Arc<Registry>,

@@ -1,9 +1,9 @@
 //! Whether the wall clock can be trusted.
 //!
-//! One bad reading must not become the time of the log: what was appended tomorrow stays tomorrow's, and everything after
-//! it would be late. So every reading is held against a monotonic clock and against the log. A wall clock that has jumped is
-//! not trusted before it has kept its new time for a while; one that is behind the log's last append is not trusted at all:
-//! either it is wrong, or the log's time is, and that is for an operator to say.
+//! A single wrong reading must not become the time of the log: a record appended with tomorrow's time keeps it, and
+//! everything after it would be late. So every reading is compared with a monotonic clock and with the log. A wall
+//! clock that has jumped is not trusted until it has kept its new time for a while. One that is behind the log's last
+//! append is not trusted at all: either it or the log's time is wrong, and an operator has to decide which.
 
 use super::clock::{Now, Time};
 use super::{Consumer, Log, LogError, Polled, TopicPartition};
@@ -50,7 +50,7 @@ impl fmt::Display for Doubt {
     }
 }
 
-/// What a look at the clocks showed.
+/// A reading of the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// The clocks themselves.
@@ -64,13 +64,14 @@ pub struct Reading {
 }
 
 impl From<Now> for Reading {
-    /// A clock that nobody doubts.
+    /// A reading that is not in doubt.
     fn from(now: Now) -> Self {
         Self { now, trusted_ms: now.wall_ms, doubt: None, latest_ms: i64::MAX }
     }
 }
 
-/// The clocks of a process, judged. Shared by all threads: each reading is one that the judgement is made of.
+/// The clocks of a process, and whether the wall clock can be trusted. Shared by all threads: every reading contributes
+/// to the judgement.
 pub struct WallClock {
     time: Time,
     jump_ms: i64,
@@ -88,7 +89,7 @@ struct State {
 }
 
 impl WallClock {
-    /// What the clock shows now is trusted until something speaks against it.
+    /// Trusts the present wall time until there is evidence against it.
     pub fn new(time: Time, limits: WallLimits) -> Self {
         let now = time();
         let state = State { trusted_ms: now.wall_ms - now.monotonic_ms, jumped: None, log_ms: i64::MIN };

@@ -1,7 +1,8 @@
 //! The control record: which generation runs, with which topology, and the secrets that belong to this log.
 //!
-//! The compacted topic `<application>-control` holds one record, key `control`, JSON. It is written by whoever comes
-//! first, and afterwards only where somebody accepts what a topology adds, or raises the wire version.
+//! The compacted topic `<application>-control` holds one record, key `control`, JSON. The first process writes it;
+//! afterwards it changes only when an operator accepts additions to the topology, raises the wire version or confirms
+//! the clock.
 
 use crate::log::{Log, LogError, Polled, ProducerRecord, TopicPartition, TransactionalProducer};
 use crate::task::ConfirmedTime;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-/// Of records that say nothing else: written before there was a second one.
+/// The default of records without the field: they were written before there was a second version.
 const fn first_wire_version() -> u8 {
     1
 }
@@ -29,7 +30,7 @@ pub struct Control {
     pub version: u32,
     /// Identifies one consistent set of state, internal topics and output tables.
     pub generation: u16,
-    /// The version of every envelope that is written, until somebody raises it.
+    /// The version of every envelope that is written, until an operator raises it.
     #[serde(default = "first_wire_version")]
     pub wire_version: u8,
     /// What the state was made with.
@@ -50,7 +51,7 @@ impl Control {
     }
 }
 
-/// What a process brings to the record.
+/// What a process proposes for the record.
 #[derive(Clone, Debug)]
 pub struct Proposal<'a> {
     /// Of its topology.
@@ -110,10 +111,10 @@ fn wire_version_refused(written: u8, known: &RangeInclusive<u8>) -> String {
     )
 }
 
-/// Reads the control record of an application and holds a process against it; writes the first one.
+/// Reads the control record of an application and checks a process against it; writes the first record.
 ///
-/// Processes may do so at the same time: whoever writes takes the transactional id `<application>-control` first, which
-/// ends what others have open under it, and reads again before it writes. So the first record wins.
+/// Processes may do so at the same time: a writer first takes over the transactional id `<application>-control`, which
+/// ends other open transactions under it, and reads again before it writes. So the first record wins.
 pub fn establish(log: &dyn Log, application: &str, proposal: &Proposal<'_>) -> Result<Control, ControlError> {
     let topic = format!("{application}-control");
     let deadline = Instant::now() + CONTEST_MAX;
@@ -136,7 +137,7 @@ pub fn establish(log: &dyn Log, application: &str, proposal: &Proposal<'_>) -> R
     }
 }
 
-/// Whether somebody else's writing explains an error.
+/// Whether another process's write explains an error.
 fn passes(error: &LogError) -> bool {
     matches!(error, LogError::Aborted(_) | LogError::Fenced(_) | LogError::Uncertain(_) | LogError::Unavailable(_))
 }
@@ -163,7 +164,7 @@ fn fit(mut control: Control, proposal: &Proposal<'_>) -> Result<(Control, bool),
     }
 }
 
-/// Writes the record that is missing or lacks what was added or raised, unless somebody else has done so.
+/// Writes the record if it is missing or lacks what was added or raised, unless another process has done so.
 fn contend(log: &dyn Log, application: &str, topic: &str, proposal: &Proposal<'_>) -> Result<Control, ControlError> {
     let mut producer = log.producer(&format!("{application}-control"))?;
     // Whatever others have committed under this id shows now, and they can commit nothing more.

@@ -1,4 +1,4 @@
-//! What the runtime tells Prometheus.
+//! The runtime's Prometheus metrics.
 
 use super::refusals::Refusals;
 use crate::processor::Dataflow;

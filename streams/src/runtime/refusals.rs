@@ -1,4 +1,4 @@
-//! Says what nodes could not take, at most once a minute for all threads of a process.
+//! Warnings about rejected records, at most once a minute for all threads of a process.
 
 use crate::task::Rejections;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Between two warnings. A client that is set up wrongly may send thousands of records a second.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// What was not told yet, and when something was.
+/// Rejections that were not reported yet, and the time of the last report.
 #[derive(Default)]
 pub(super) struct Refusals(Mutex<State>);
 

@@ -1,6 +1,6 @@
-//! Deletes what was replaced in the internal topic of progress: whoever begins to read it, reads it from its start.
+//! Deletes replaced records from the internal topic of progress, since readers start from its beginning.
 //!
-//! Compaction would do, but leaves for days what it has not come to, and the embedded log has none.
+//! Compaction would be enough, but may lag for days, and the embedded log has none.
 
 use crate::log::{Log, LogError, TopicPartition};
 use crate::processor::Dataflow;
@@ -24,7 +24,7 @@ struct Waiting {
 }
 
 impl Replaced {
-    /// Deletes what nobody needs any more; call it now and then. The newest record of every task stays, and is visible:
+    /// Deletes what is no longer needed; call it now and then. The newest record of every task stays, and is visible:
     /// where a transaction was left open in the topic, nothing is deleted. `complete` says how many tasks write to a partition:
     /// nothing is deleted while one of them is not here.
     pub fn delete<'a, D: Dataflow>(
@@ -55,7 +55,7 @@ impl Replaced {
             };
             let mut then = told.values().zip(waiting.told.values());
             if then.clone().any(|(now, then)| now < then) {
-                // A task was opened anew, and counts from the start.
+                // A task was reopened, and counts from the start.
                 *waiting = begin(told);
                 continue;
             }

@@ -14,8 +14,8 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Makes the directory if it is missing, locks it, and gives it an id if it has none. A disk that is full, or lets
-    /// itself only be read, keeps nobody from starting: an id that cannot be kept is this process's alone.
+    /// Creates the directory if it is missing, locks it, and gives it an id if it has none. A full or read-only disk
+    /// does not prevent the start: an id that cannot be stored is used by this process only.
     pub fn open(path: &Path) -> Result<Self, String> {
         let wrong = |e: &dyn std::fmt::Display| format!("state directory {}: {e}", path.display());
         match std::fs::create_dir_all(path) {
@@ -57,14 +57,14 @@ impl StateDir {
         generations.flat_map(|generation| entries(&generation.path()).collect::<Vec<_>>()).any(|entry| is_one(&entry))
     }
 
-    /// Eight hexadecimal digits, made once: part of every name under which its process is known to the log. A copy of
-    /// the directory has the same, and whoever uses it fences the process that uses the original.
+    /// Eight hexadecimal digits, generated once: part of every name of the process in the log. A copy of the directory
+    /// has the same id, and a process on it fences the one on the original.
     pub fn id(&self) -> &str {
         &self.id
     }
 }
 
-/// Whether the disk is full, broken or only to be read: what its process can go on without.
+/// Whether the disk is full, broken or read-only: errors that its process can tolerate.
 fn is_of_the_disk(error: &io::Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem) || error.raw_os_error() == Some(libc::EIO)

@@ -1,8 +1,7 @@
 //! A stream thread: one consumer, one transactional producer, and the tasks of the partitions it was given.
 //!
-//! It is a state machine. Whoever owns it calls [`StreamThread::poll_once`] in a loop and passes the time; a real
-//! thread does that, and so does a simulation. Every duration goes by the monotonic clock: a wall clock that is set back or
-//! forward changes no wait.
+//! It is a state machine: its owner, a real thread or a simulation, calls [`StreamThread::poll_once`] in a loop and
+//! passes the time. All durations use the monotonic clock: setting the wall clock changes no wait.
 
 mod checkpoints;
 mod intake;
@@ -44,7 +43,7 @@ pub struct StreamThread<D: Dataflow> {
     tasks: BTreeMap<TopicPartition, Task<D>>,
     /// Partitions of the driver that are ours.
     assigned: Vec<u32>,
-    /// The group has told what is ours, at least once.
+    /// The group has reported an assignment at least once.
     joined: bool,
     leaving: bool,
     /// By the monotonic clock, like every `_at_ms` and `_until_ms` here.
@@ -58,7 +57,7 @@ pub struct StreamThread<D: Dataflow> {
     pause_until_ms: i64,
     pause_ms: i64,
     hydrating: bool,
-    /// When those tasks are opened that could not be, since another thread of this process was not done with them.
+    /// When tasks are opened that another thread of this process had not released yet.
     reopen_at_ms: Option<i64>,
     /// Sources of root tasks whose next record lies ahead, with its append time: it is waited for.
     ahead: BTreeMap<TopicPartition, i64>,
@@ -71,8 +70,8 @@ pub struct StreamThread<D: Dataflow> {
 const PAUSE_FIRST_MS: i64 = 20;
 const PAUSE_LAST_MS: i64 = 5_000;
 const REOPEN_AFTER_MS: i64 = 100;
-/// A thread that was stopped for a while may not have heard yet that its partitions are another's, and one that reads a
-/// broker which has just come back may see an older end. So tasks that do not fit the log are opened again, this often.
+/// A thread that was suspended may not know yet that it has lost its partitions, and one that reads a broker which has
+/// just restarted may see an older end. So tasks that do not fit the log are opened again, this often.
 const MISFITS_MAX: u32 = 10;
 
 impl<D: Dataflow> StreamThread<D> {
@@ -116,7 +115,7 @@ impl<D: Dataflow> StreamThread<D> {
         self.tasks.values_mut()
     }
 
-    /// Whether it works: the group has told it what is its own, perhaps nothing, and those tasks are open.
+    /// Whether it works: the group has reported an assignment, perhaps an empty one, and its tasks are open.
     pub fn is_working(&self) -> bool {
         let is_open = |partition: &u32| self.tasks.keys().any(|source| source.partition == *partition);
         let is_waiting = self.reopen_at_ms.is_some();
@@ -133,9 +132,8 @@ impl<D: Dataflow> StreamThread<D> {
         Ok(self.consumer.unsubscribe()?)
     }
 
-    /// One step: waits up to `wait` for records, takes them in, commits when it is time. While the wall clock is in doubt,
-    /// no clock moves by it, and a record that it says lies ahead is waited for.
-    /// An error is final: something that a person must look at.
+    /// One step: waits up to `wait` for records, processes them, commits when due. While the wall clock is in doubt it
+    /// moves no clock, and a record that lies ahead of it is waited for. An error is final and needs an operator.
     pub fn poll_once(&mut self, reading: impl Into<Reading>, wait: Duration) -> Result<Polling, TaskError> {
         let reading = reading.into();
         let now = reading.now;
@@ -222,8 +220,8 @@ impl<D: Dataflow> StreamThread<D> {
         }
     }
 
-    /// One transaction for all tasks: they stand or fall together. Tasks of `releasing` are given back with it: their
-    /// offsets are committed without an owner, so that nobody has to fence this thread.
+    /// One transaction, atomic across all tasks. Tasks of `releasing` are given back with it: their offsets are
+    /// committed without an owner, so that this thread need not be fenced.
     fn commit(&mut self, now: Now, releasing: &[u32]) -> Result<(), TaskError> {
         let started = Instant::now();
         let Some(producer) = self.producer.as_mut() else { return Ok(()) };
@@ -354,7 +352,7 @@ impl<D: Dataflow> StreamThread<D> {
         Ok(())
     }
 
-    /// What to do about an error: go back, rebuild, or give up.
+    /// Reacts to an error: rolls back, rebuilds, or gives up.
     fn recover(&mut self, error: TaskError, now: Now) -> Result<(), TaskError> {
         let opening = std::mem::take(&mut self.opening);
         let again = match &error {
@@ -375,9 +373,9 @@ impl<D: Dataflow> StreamThread<D> {
         };
         self.pause_until_ms = now.monotonic_ms + self.pause_ms;
         self.pause_ms = (self.pause_ms * 2).min(PAUSE_LAST_MS);
-        tracing::warn!(%error, owner = %self.site.owner, pause_ms = self.pause_ms, "a transaction failed; doing it again");
+        tracing::warn!(%error, owner = %self.site.owner, pause_ms = self.pause_ms, "a transaction failed; retrying");
         if let Err(error) = again {
-            tracing::warn!(%error, owner = %self.site.owner, "it could not be taken back; rebuilding from the log");
+            tracing::warn!(%error, owner = %self.site.owner, "the rollback failed; rebuilding from the log");
             self.forget();
         }
         Ok(())
@@ -393,7 +391,7 @@ impl<D: Dataflow> StreamThread<D> {
         self.metrics.rebuilds.inc();
     }
 
-    /// Records of repartition topics that are committed are not needed any more, nor is progress that was replaced.
+    /// Deletes processed records of repartition topics, and progress that was replaced.
     fn purge(&mut self, now: Now) -> Result<(), TaskError> {
         if now.since_ms(self.purged_at_ms) < self.limits.purge_interval.as_millis() as i64 {
             return Ok(());

@@ -207,7 +207,7 @@ mod tests {
                     Step::Checkpoint => lives.checkpoint(),
                     Step::Restart => {
                         lives.restart();
-                        // Nobody comes with what was forgotten: a clock does not go back.
+                        // Expired entries do not come back: a clock never goes back.
                         lives.store.expire(committed.0);
                         lives.commit();
                     }

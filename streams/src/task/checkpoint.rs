@@ -54,7 +54,7 @@ impl TaskCheckpoint {
         }
     }
 
-    /// A checkpoint that cannot be read is not read again: the rebuilt task starts from the changelog.
+    /// Marks a checkpoint that cannot be read: the rebuilt task starts from the changelog.
     pub(super) fn distrust(&self, fault: StoreError) -> TaskError {
         if let Some(checkpoint) = &self.open {
             checkpoint.distrust();

@@ -1,4 +1,4 @@
-//! How what a task did becomes part of a transaction, and how it stands or falls with it.
+//! How the work of a task is committed or rolled back with the transaction of its thread.
 
 use super::envelope::{Envelope, OutputCommits, PART_BYTES_MAX, VALUES_ONLY};
 use super::held::Held;
@@ -32,8 +32,8 @@ impl<D: Dataflow> Task<D> {
         self.hops.iter().map(Hop::size_bytes).sum()
     }
 
-    /// Writes everything that the open transaction still owes: what nodes held back, hops, progress, changelog.
-    /// Returns the offset to commit with it, under the name of the owner: whoever takes over has to fence it.
+    /// Writes everything that the open transaction still lacks: what nodes held back, hops, progress, changelog.
+    /// Returns the offset to commit with it, which names the owner: a successor has to fence it.
     pub fn prepare_commit(
         &mut self,
         now: Now,
@@ -111,8 +111,8 @@ impl<D: Dataflow> Task<D> {
         Ok(())
     }
 
-    /// Sends the last record for each output partition, with the progress as of this commit, and tells the internal topic
-    /// where that is due.
+    /// Sends the last record for each output partition, with the progress as of this commit, and writes progress to the
+    /// internal topic if due.
     fn send_last(
         &mut self,
         progress: &[RootProgress],
@@ -163,7 +163,7 @@ impl<D: Dataflow> Task<D> {
         let mut bodies = writer.finish();
         self.checkpoint.changelog_bytes += bodies.iter().map(Vec::len).sum::<usize>();
         if bodies.is_empty() {
-            // The changelog is authoritative for positions, so it hears of them even where no store changed.
+            // The changelog is authoritative for positions, so it gets them even if no store changed.
             bodies.push(Vec::new());
         }
         envelope.upstream = self.position.upstream.clone();

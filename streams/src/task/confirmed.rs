@@ -1,9 +1,9 @@
-//! The way out for a log whose time was ahead: from some offset on, an operator has confirmed what time it is.
+//! Recovery from a log whose time was ahead: from some offset on, an operator has confirmed what time it is.
 //!
-//! What was confirmed is in the control record, so that whoever reads the log again decides alike. At that offset the clock
-//! of the task is set, also backwards. Records that the log had taken before the confirmation count as taken at that time at
-//! the latest. And since ids may have been forgotten while the clock was ahead, an event that happened before the
-//! confirmation and comes after it is late, where its id may be one of them.
+//! The confirmation is in the control record, so that a replay makes the same decisions. At that offset the task's
+//! clock is set, even backwards. Records that the log had taken before the confirmation count as taken at that time at
+//! the latest. Ids may have been dropped while the clock was ahead, so an event that happened before the confirmation
+//! and arrives after it is late if its id may be one of them.
 
 use crate::processor::Forgotten;
 use serde::{Deserialize, Serialize};

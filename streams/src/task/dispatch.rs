@@ -173,7 +173,7 @@ impl<D: Dataflow> Task<D> {
         })?)
     }
 
-    /// A node cannot take a value: its policy decides.
+    /// Handles a value that a node rejects, by the node's policy.
     pub(super) fn reject(
         &mut self,
         node: usize,

@@ -3,7 +3,7 @@
 use crate::log::{Header, LogError, ProducerRecord, TransactionalProducer};
 use crate::processor::OutputRecord;
 
-/// No header is longer: a task with more root partitions than fit is as far as the internal topic says.
+/// The longest header. A task with more root partitions than fit reports progress only through the internal topic.
 const HEADER_BYTES_MAX: usize = u16::MAX as usize;
 
 /// Room for a record and the headers that it has already.

@@ -1,10 +1,10 @@
-//! Moves of a root task's clock that no record has made.
+//! Moves of a root task's clock without a record.
 //!
-//! A task that has read everything moves its clock with the wall, so that windows close without traffic. When it does so
-//! depends on the clocks of processes and brokers, and on when it ran. So that a replay decides alike, every such move is
-//! written to the topic `<application>-idle`, to the partition of the task, in the transaction that acted on it: before
-//! which offset of the source, and the clock from there. Whoever reads the source again repeats the moves at their offsets,
-//! and moves the clock by itself only where none is left.
+//! A task that has read everything moves its clock with the wall clock, so that windows close without traffic. The
+//! moment depends on the clocks of processes and brokers, and on when the task ran. So that a replay makes the same
+//! decisions, every such move is written to the topic `<application>-idle`, in the partition of the task and in the
+//! transaction that acted on it: the offset of the source before which it happened, and the clock from there. A replay
+//! of the source repeats the moves at their offsets, and moves the clock by itself only after the last of them.
 
 use super::{Position, Task, TaskError};
 use crate::log::{Consumer, Log, LogError, Polled, ProducerRecord, TopicPartition, TransactionalProducer};

@@ -39,7 +39,7 @@ pub enum TaskError {
     /// A store does.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A record or a position that nothing but a person can mend.
+    /// A record or a position that needs an operator.
     #[error("{address}: {reason}")]
     Halt {
         /// Topic, partition and offset.
@@ -49,7 +49,7 @@ pub enum TaskError {
     },
 }
 
-/// What a node did since somebody last asked.
+/// What a node did since the last query.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NodeCounts {
     /// Values taken.
@@ -82,7 +82,7 @@ pub struct Task<D: Dataflow> {
     confirmed: confirmed::Confirmed,
     /// An idle root task's clock stays this far behind the wall: records on their way get their append time meanwhile.
     idle_margin_ms: i64,
-    /// Records whose append time was below the clock, since somebody last asked.
+    /// Records whose append time was below the clock, since the last query.
     behind_clock: u64,
     checkpoint: TaskCheckpoint,
 
@@ -92,7 +92,7 @@ pub struct Task<D: Dataflow> {
     commit: u64,
     /// Something was taken in, or a punctuator fired, since the last commit.
     moved: bool,
-    /// Positions or clock moved since all destinations were told.
+    /// Positions or clock moved since progress was last sent to all destinations.
     untold: Untold,
     /// By the monotonic clock, like every `_at_ms` here.
     told_all_at_ms: i64,
@@ -100,18 +100,18 @@ pub struct Task<D: Dataflow> {
     wall_ms: i64,
     /// Which outputs have got data in the open transaction.
     written: Vec<bool>,
-    /// By output, the last record for the task's partition: at the commit it carries how far the task is.
+    /// By output, the last record for the task's partition: at the commit it carries the task's progress.
     held: Vec<Held>,
     /// By output, whether its topic is compacted.
     compacted: Vec<bool>,
     /// Marks of older releases lie in its output topics: with the next commit their keys get tombstones.
     owes_tombstones: bool,
-    /// The internal topic that is told how far the task is, and how often it was since the task was opened.
+    /// The internal topic of progress, and how many marks were written to it since the task was opened.
     marks_topic: Arc<str>,
     marks: u64,
     /// Of its changelog, when it was opened.
     restored_records: u64,
-    /// It has committed: its checkpoint is not what kills it.
+    /// It has committed, so its checkpoint is not the cause of crashes.
     proven: bool,
 
     counts: Vec<NodeCounts>,
@@ -158,7 +158,7 @@ impl<D: Dataflow> Task<D> {
         self.commit
     }
 
-    /// How often it has told the internal topic how far it is, since it was opened.
+    /// How many marks it has written to the internal topic of progress since it was opened.
     pub fn marks(&self) -> u64 {
         self.marks
     }
@@ -183,7 +183,7 @@ impl<D: Dataflow> Task<D> {
         self.committed.input_next
     }
 
-    /// The batch ended here: what lies between its last record and this offset is nothing for us.
+    /// The batch ended here: between its last record and this offset there are no records to process.
     pub fn skip_to(&mut self, next_offset: u64) {
         self.position.input_next = self.position.input_next.max(next_offset);
         if self.subtopology.upstream.is_none()

@@ -1,4 +1,4 @@
-//! Where a task stands: its input, its clock, and how far the root topic has come through to it.
+//! A task's position: its input, its clock, and how far the root topic is contained in its input.
 
 use crate::processor::RootProgress;
 
@@ -7,12 +7,12 @@ use crate::processor::RootProgress;
 pub struct Position {
     /// The source is contained below this offset.
     pub input_next: u64,
-    /// The task's clock; `i64::MIN` until every upstream task has spoken.
+    /// The task's clock; `i64::MIN` until every upstream task has reported.
     pub clock_ms: i64,
-    /// Per upstream task what it last said; for a root task one entry, its own.
+    /// The last report of each upstream task; a root task has one entry, its own.
     pub upstream: Vec<Vec<RootProgress>>,
     /// Per output of the subtopology: the number of the last commit that wrote to the task's partition of it; 0 where none
-    /// did. Where nobody knows, that of a later commit.
+    /// did. If unknown, that of a later commit.
     pub outputs: Vec<u64>,
 }
 
@@ -29,10 +29,10 @@ impl Position {
         Self { input_next, clock_ms: i64::MIN, upstream, outputs: Vec::new() }
     }
 
-    /// How far the root topic is contained: per root partition the minimum over the upstream tasks that speak for it.
-    /// A partition is missing while a task that should speak for it has not.
+    /// How far the root topic is contained: per root partition the minimum over the upstream tasks that report on it. A
+    /// partition is missing until all of these have reported.
     ///
-    /// Tasks of the root subtopology speak for their own partition, all others for every partition.
+    /// Tasks of the root subtopology report on their own partition, all others on every partition.
     pub fn progress(&self, upstream_is_root: bool, root_partitions: u32) -> Vec<RootProgress> {
         if upstream_is_root {
             return self.upstream.iter().flatten().copied().collect();
@@ -56,7 +56,7 @@ impl Position {
         (0..root_partitions).filter_map(minimum).collect()
     }
 
-    /// The clock behind a hop: the smallest of all root partitions, once all have been heard of.
+    /// The clock behind a hop: the smallest of all root partitions, once all of them are reported.
     pub fn clock_behind_hop(&self, upstream_is_root: bool, root_partitions: u32) -> i64 {
         let progress = self.progress(upstream_is_root, root_partitions);
         match progress.len() == root_partitions as usize {

@@ -1,4 +1,4 @@
-//! What nodes could not take, by reason: for whoever reads the log of a process.
+//! Rejected values by reason, for the log of the process.
 
 use crate::processor::{Origin, Reject};
 use std::collections::BTreeMap;

@@ -15,9 +15,9 @@ use crate::topology::{BuildSite, Output, Subtopology, Topology};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What a person may have done when part of a commit is missing.
+/// What an operator may have done when part of a commit is missing.
 pub(super) const ABORTED_BY_HAND: &str = "a transaction was aborted by hand in that partition although its coordinator \
-    had committed it (docs/operations.md, \"A transaction left hanging\")";
+    had committed it (docs/operations.md, \"Hanging transactions\")";
 
 /// What every task of a thread has in common.
 pub struct TaskSite<D: Dataflow> {
@@ -166,7 +166,7 @@ impl<D: Dataflow> Task<D> {
         self.position.upstream = upstream;
         let commit_of = |topic: &str| {
             let known = outputs.and_then(|outputs| outputs.iter().find(|(known, _)| known == topic));
-            // Where nobody noted it down, nothing later than the last commit can have written there.
+            // If it is not noted, nothing later than the last commit can have written there.
             known.map_or(self.commit, |(_, commit)| *commit)
         };
         self.position.outputs = self.subtopology.outputs.iter().map(|output| commit_of(&output.topic)).collect();
@@ -228,7 +228,7 @@ impl<D: Dataflow> Task<D> {
             )),
             _ if next > log.written_ends(std::slice::from_ref(&source))?.first().copied().unwrap_or_default() => {
                 halt(format!(
-                    "input was read up to {next}, and the topic ends before that: it was made anew, or is an older copy; \
+                    "input was read up to {next}, and the topic ends before that: it was recreated, or is an older copy; \
                      restore it, or start a new generation"
                 ))
             }

@@ -1,5 +1,5 @@
-//! How a thread takes tasks over: whoever had them before is fenced, what they left open is waited for, and the
-//! changelogs of all of them are read together.
+//! Takeover of tasks by a thread: former owners are fenced, their open transactions are waited for, and the changelogs
+//! of all tasks are read together.
 //!
 //! The order matters, and why it is enough:
 //! 1. The group has given the partitions to this member, so from now on no commit of a former member is accepted: its
@@ -7,9 +7,9 @@
 //! 2. A commit whose offsets were accepted before that has all its records in their partitions already, since offsets
 //!    are sent after every record was acknowledged. So what may still become committed lies below the written end of
 //!    the changelog as it is now.
-//! 3. A dead owner's open transaction would hold that up until it times out, without any error. So every former owner
-//!    is fenced, which ends its transaction: whoever the committed offset names, unless it gave the task back, and
-//!    whoever the records name whose transaction has no outcome.
+//! 3. A dead owner's open transaction would delay that until it times out, without any error. So every former owner is
+//!    fenced, which ends its transaction: those named by the committed offset, unless the task was given back, and
+//!    those named by records whose transaction has no outcome.
 //! 4. Once readers of committed records see up to that written end, everything is decided. The changelog is read until
 //!    there, and its last positions are the task's; the group's offset must not be beyond them.
 
@@ -23,12 +23,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The longest that former owners' transactions are waited for, and that a changelog may stand still.
+/// The longest wait for transactions of former owners, and for a changelog without progress.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between looks at what is decided.
 const SETTLE_STEP: Duration = Duration::from_millis(2);
 
-/// A task on its way.
+/// A task that is being taken over.
 struct Arrival<D: Dataflow> {
     task: Task<D>,
     changelog: TopicPartition,
@@ -111,7 +111,7 @@ impl<D: Dataflow> Arrival<D> {
         self.checkpoint_next.is_some_and(|next| next < self.start || next > self.end)
     }
 
-    /// Begins anew from the changelog's start, without the checkpoint.
+    /// Restarts from the changelog's start, without the checkpoint.
     fn start_over(&mut self, site: &TaskSite<D>, now: Now) -> Result<(), TaskError> {
         self.task.release_checkpoint();
         let index = site.topology.subtopologies.iter().position(|known| Arc::ptr_eq(known, &self.task.subtopology));
@@ -122,12 +122,12 @@ impl<D: Dataflow> Arrival<D> {
         Ok(())
     }
 
-    /// Whether somebody has written to the changelog meanwhile: then it is not the checkpoint that does not fit.
+    /// Whether the changelog was written to meanwhile: then the checkpoint is not what does not fit.
     fn has_moved(&self, log: &dyn Log) -> Result<bool, TaskError> {
         Ok(log.ends(std::slice::from_ref(&self.changelog))?.first().is_some_and(|end| *end > self.end))
     }
 
-    /// Holds the task against the group's offset and the source.
+    /// Compares the task with the group's offset and the source.
     fn complete(&mut self, site: &TaskSite<D>, log: &Arc<dyn Log>, now: Now) -> Result<(), TaskError> {
         let group = &site.topology.settings.application;
         loop {
@@ -174,7 +174,7 @@ fn settle<D: Dataflow>(site: &TaskSite<D>, log: &Arc<dyn Log>, arrivals: &mut [A
     Ok(())
 }
 
-/// Whoever may have left something open for these tasks, and is none of this process's threads.
+/// Former owners that may have left a transaction open for these tasks, without this process's threads.
 fn former_owners<D: Dataflow>(
     site: &TaskSite<D>,
     log: &dyn Log,
@@ -207,7 +207,8 @@ fn former_owners<D: Dataflow>(
     Ok(owners)
 }
 
-/// Ends what an owner has open. On the side: the call takes half a second and more, its effect some milliseconds.
+/// Ends an owner's open transaction. On a thread of its own: the call takes half a second or more, its effect some
+/// milliseconds.
 fn fence(log: &Arc<dyn Log>, owner: String) {
     let log = log.clone();
     std::thread::spawn(move || match log.producer(&owner) {
@@ -261,7 +262,7 @@ fn replay<D: Dataflow>(
     Ok(())
 }
 
-/// Applies what a poll brings: which arrival it was for, and what is wrong with it.
+/// Applies the result of a poll. Returns the arrival it was for, and what is wrong with it.
 fn replay_batch<D: Dataflow>(
     consumer: &mut dyn Consumer,
     left: &HashMap<TopicPartition, usize>,

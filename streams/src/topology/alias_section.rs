@@ -1,4 +1,4 @@
-//! `cloud_event_types`: what records from outside may call the types that nodes take.
+//! `cloud_event_types`: the names that CloudEvents use for event types.
 
 use super::document::{Entry, Yaml};
 use super::fields::Name;

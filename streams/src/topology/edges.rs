@@ -1,4 +1,4 @@
-//! Whether what flows along each edge is what the other end takes, and whether every topic has an end.
+//! Checks that the value type of each edge fits its reader, and that every topic has a writer or reader.
 
 use super::graph::{Graph, Input, input_name};
 use super::node_section::NodeSection;
@@ -137,7 +137,7 @@ fn check_reserved<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'
     }
 }
 
-/// A topic that nobody writes nor reads, unless it may be what a wrong name stands for.
+/// A topic that is neither written nor read, unless a wrong name may mean it.
 fn check_unused<D: Dataflow>(
     sections: &Sections<'_, D>,
     graph: &Graph,

@@ -1,4 +1,4 @@
-//! What of a topology its state was made with.
+//! The properties of a topology that its state depends on.
 
 use super::Topology;
 use super::fields::count;
@@ -50,7 +50,7 @@ impl<D: Dataflow> Topology<D> {
                 .flat_map(|(index, node)| node.blueprint.store_windows(&self.build_site(subtopology, index, 0)))
                 .collect();
             let stores = subtopology.stores.iter().map(|store| {
-                // The order in which somebody listed the windows decides nothing.
+                // The order of the windows in the file has no meaning.
                 let mut windows = store.windows.clone();
                 windows.extend(windows_of.remove(&store.name).unwrap_or_default());
                 windows.sort_unstable();
@@ -143,7 +143,7 @@ impl Differences {
     }
 
     fn changed(&mut self, what: String) {
-        self.changed.push(format!("{what}: take that back, or begin anew with an empty log, database and state"));
+        self.changed.push(format!("{what}: revert it, or start over with an empty log, database and state"));
     }
 
     fn finish(self) -> Difference {

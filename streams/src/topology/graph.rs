@@ -207,7 +207,7 @@ impl Graph {
         self.report_circles(&waits, sections, report);
     }
 
-    /// Whoever still waits is in a circle or behind one: following any input that waits as well leads into it.
+    /// A node that still waits is in a cycle or behind one: following any waiting input leads into it.
     fn report_circles<D: Dataflow>(&self, waits: &[usize], sections: &Sections<'_, D>, report: &mut Report<'_>) {
         let mut seen_from: Vec<Option<usize>> = vec![None; waits.len()];
         for start in (0..waits.len()).filter(|node| waits[*node] > 0) {

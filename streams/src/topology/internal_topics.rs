@@ -29,7 +29,7 @@ impl<D: Dataflow> Topology<D> {
         // As long as its source: a replay of that needs it.
         let root = &self.topics[&*self.root].spec;
         specs.push(TopicSpec { retention: root.retention, ..internal(&self.idle_topic(), root.partitions) });
-        // Compacted, and the runtime deletes what was replaced: whoever begins reads it from its start.
+        // Compacted, and the runtime deletes replaced records: readers start from its beginning.
         let partitions = self.subtopologies.first().map_or(1, |root| root.partitions);
         specs.push(TopicSpec { cleanup: Cleanup::CompactAndDelete, ..internal(&self.progress_topic(), partitions) });
         specs.push(TopicSpec { cleanup: Cleanup::Compact, ..internal(&control(&self.settings.application), 1) });

@@ -109,8 +109,8 @@ fn stores<D: Dataflow>(
     stores.into_values().map(|(store, _)| store).collect()
 }
 
-/// Asks every node's type about the graph around it. Only where all of that stands: a type that misses a node which is
-/// merely wrong would complain of a mistake that nobody made.
+/// Checks every node's type against the graph around it. Only if that graph is complete: a type that misses a node
+/// which is merely wrong would report a mistake that does not exist.
 fn check_blueprints<D: Dataflow>(
     sections: &Sections<'_, D>,
     graph: &Graph,

@@ -144,13 +144,13 @@ pub struct Settings {
     pub topic_prefix: String,
     /// How often a thread commits at most.
     pub commit_interval: Duration,
-    /// What comes longer after its time is late.
+    /// Events that arrive longer after their time are late.
     pub late_after: Duration,
     /// How far the clock of an idle task stays behind the wall.
     pub idle_margin: Duration,
 }
 
-/// What a node does with a value that it cannot take.
+/// What a node does with a value that it rejects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {
     /// Write the record to the topic `dead-letters` (the default).

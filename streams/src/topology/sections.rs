@@ -23,7 +23,7 @@ const KEYS: &[&str] = &[
     "processors",
     "sinks",
 ];
-/// Every entry is held against every other.
+/// Every entry is compared with every other.
 const ENTRIES_MAX: usize = 1_000;
 const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(1);
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ pub(super) struct Sections<'r, D: Dataflow> {
     pub aliases: Vec<AliasSection>,
     /// All three share their names.
     pub names: BTreeMap<String, Declared>,
-    /// Whether topics and nodes could be read: otherwise an unknown name is nobody's mistake.
+    /// Whether topics and nodes could be read: otherwise an unknown name is not a mistake.
     pub complete: bool,
 }
 
@@ -54,7 +54,7 @@ pub(super) enum Declared {
     /// By its place in [`Sections::nodes`].
     Node(usize),
     Sink,
-    /// Several things, which is reported; whoever uses it may mean any of them.
+    /// Several things, which is reported; a use of the name may mean any of them.
     Ambiguous,
 }
 
@@ -83,7 +83,7 @@ impl<'r, D: Dataflow> Sections<'r, D> {
         let aliases = alias_section::read(fields.get("cloud_event_types"), report);
         let mut sections = Self { settings, topics, nodes, sinks, aliases, names: BTreeMap::new(), complete };
         sections.name_all(report);
-        // Nobody can name them: they come after the names are given.
+        // They cannot be named in the file: they come after the names are checked.
         let implied: Vec<_> = sections.nodes.iter_mut().filter_map(NodeSection::implied).collect();
         sections.nodes.extend(implied);
         Some(sections)

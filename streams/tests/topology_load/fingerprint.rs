@@ -41,7 +41,7 @@ fn what_is_new_can_be_accepted() {
 #[test]
 fn what_the_state_does_not_fit_needs_a_new_generation() {
     let changed_to = |text: &str, differences: &[&str]| {
-        let todo = "take that back, or begin anew with an empty log, database and state";
+        let todo = "revert it, or start over with an empty log, database and state";
         let expected = differences.iter().map(|difference| format!("{difference}: {todo}")).collect();
         assert_eq!(compare(text), Difference::Changed(expected));
     };

@@ -1,5 +1,5 @@
-//! The committer: one thread that makes everything that waits one durable commit, and begins the next as soon as
-//! that has ended. Nobody lingers: what arrives during a sync is the next commit.
+//! The committer: one thread that writes all waiting requests in one durable commit and starts the next as soon as that
+//! has ended. There is no linger: requests that arrive during a sync form the next commit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ impl Committer {
         let queue = Arc::new(Queue { state: Mutex::default(), more: Condvar::new(), bytes_max: queue_bytes_max });
         let theirs = queue.clone();
         let thread = thread::Builder::new().name("log-committer".into()).spawn(move || {
-            // However the thread ends, nobody waits for it in vain.
+            // However the thread ends, no request waits forever.
             let _closed = CloseOnDrop(&theirs);
             run(writer, &theirs);
         });
@@ -147,7 +147,7 @@ impl Submit for Queue {
     }
 }
 
-/// Closes the queue and lets go of what is in it: every reply says so itself when dropped.
+/// Closes the queue and drops what is in it: dropping a reply delivers an error.
 struct CloseOnDrop<'a>(&'a Queue);
 
 impl Drop for CloseOnDrop<'_> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::log::LogError;
 
-/// There while a log is begun: what is there then was never used.
+/// Exists while a log is being created: the data in the directory was never used then.
 const BEGINNING: &str = "beginning";
 
 /// Created where it is missing; locked until dropped.
@@ -15,8 +15,8 @@ pub(super) struct Directory {
     _lock: File,
 }
 
-/// What a damaged log needs, at the end of whatever says that it is one.
-pub(super) const WAY_OUT: &str = "stop here and restore the log from a backup (docs/operations.md, \"A damaged log\")";
+/// The advice at the end of every message about a damaged log.
+pub(super) const WAY_OUT: &str = "stop here and restore the log from a backup (docs/operations.md, \"Damaged log\")";
 
 /// A log that cannot be used as it is.
 pub(super) fn damaged(file: &Path, detail: impl std::fmt::Display) -> LogError {
@@ -53,7 +53,7 @@ impl Directory {
         let data = self.path.join("data.mdb");
         let is_there = |name: &str| self.path.join(name).symlink_metadata().is_ok();
         if is_there(BEGINNING) {
-            // Whoever began it died before anything was acknowledged.
+            // The process that created it died before anything was acknowledged.
             for left in ["data.mdb", "lock.mdb"] {
                 match fs::remove_file(self.path.join(left)) {
                     Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(self.wrong(&e)),

@@ -40,7 +40,7 @@ pub struct EmbeddedOptions {
     pub disk_reserve_bytes: u64,
     /// Appends beyond transactions are refused with [`LogError::Busy`] while this much is waiting.
     pub queue_bytes_max: usize,
-    /// What shows that there was a log here before, if anything does: then none is begun where its data is missing.
+    /// Evidence that a log existed here, if any: then none is created in place of missing data.
     pub proof: Option<String>,
     /// Partitions of all topics together. A few bytes of memory each for every reader.
     pub partitions_max: u32,

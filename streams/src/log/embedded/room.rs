@@ -20,7 +20,7 @@ const PATH_PAGES: u64 = 5;
 const STEP_BYTES_MIN: u64 = 1 << 20;
 const STEP_BYTES_MAX: u64 = 64 << 20;
 
-/// What LMDB says of its file.
+/// LMDB's figures about its file.
 #[derive(Clone, Copy)]
 pub(super) struct Usage {
     /// Up to the end of the last page that was ever used.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::MemberId;
 
 /// The new owners by partition, given who holds (or is about to get) them. Numbers of partitions differ by at most
-/// one between members; nobody loses one that is within its share; neighbours go to the same member where they move.
+/// one between members; a member keeps partitions that are within its share; neighbours move to the same member.
 pub(super) fn assign(members: &[MemberId], holders: &[Option<MemberId>]) -> Vec<Option<MemberId>> {
     if members.is_empty() {
         return vec![None; holders.len()];

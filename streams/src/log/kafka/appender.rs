@@ -1,4 +1,4 @@
-//! The door's way into Kafka: an idempotent producer shared by all threads, and one completion a request.
+//! The producer of the ingest API: idempotent, shared by all threads, with one completion per request.
 
 use super::super::{AppendBatch, AppendedOffsets, Appender, Completion, Headers, LogError, OwnedRecord};
 use super::context;
@@ -16,7 +16,7 @@ use std::time::Instant;
 
 /// Bytes that may be on their way; more is [`LogError::Busy`].
 const QUEUE_BYTES_MAX: usize = 64 << 20;
-/// What a record takes in the client beside its bytes.
+/// The overhead of a record in the client, in bytes.
 const RECORD_BYTES: usize = 128;
 
 /// See the module.
@@ -80,11 +80,12 @@ impl Appender for KafkaAppender {
     }
 }
 
-/// A producer with what is not in its hands yet.
+/// A producer, and the records that it has not been given yet.
 ///
-/// librdkafka 2.12 has one batch of an idempotent producer under way to each partition, and as long as it has more for
-/// that partition it asks for the answer without a pause (`rd_kafka_toppar_producer_serve` returns before it looks at
-/// the batch, with a time to wake up that is over): a whole core. So it gets nothing for a partition while it waits.
+/// librdkafka 2.12 has one batch in flight per partition for an idempotent producer. While it has more records for that
+/// partition, it polls for the response without a pause (`rd_kafka_toppar_producer_serve` returns before it looks at
+/// the batch, with a wake-up time in the past) and uses a whole core. So records of a partition stay here until its
+/// response has arrived.
 struct Client {
     producer: ThreadedProducer<Deliveries>,
 }
@@ -160,7 +161,7 @@ impl Client {
     /// Sends records of one partition, now or when what is under way is answered.
     fn offer(&self, lanes: &Lanes, records: &[OwnedRecord], request: &Arc<Request>) {
         let Some(mut lane) = records.first().and_then(|record| lanes.lane(record.partition)) else { return };
-        // Whoever asks has the request as well, so that it is not told of under the lock.
+        // The caller holds the request as well, so it does not complete under the lock.
         match lane.is_open() {
             true => self.send(&lanes.topic, &mut lane, records.iter().map(|record| (record, request))),
             false => lane.waiting.extend(records.iter().map(|record| (record.clone(), request.clone()))),
@@ -169,7 +170,7 @@ impl Client {
 
     /// Sends what waited for the answer that has come.
     fn go_on(&self, lanes: &Lanes, partition: u32) {
-        // Dropped behind the lock: whoever is told may append more.
+        // Dropped behind the lock: a completion may append more.
         let waiting;
         let Some(mut lane) = lanes.lane(partition) else { return };
         if lane.under_way == 0 {
@@ -259,10 +260,9 @@ struct Deliveries {
 }
 
 impl Deliveries {
-    /// One of the records that are under way to a partition was answered. Where that is an error, what waits would not
-    /// fare better.
+    /// A record in flight to a partition got its response. If that is an error, the waiting records would fail as well.
     fn answered(&self, topic: &str, partition: i32, error: Option<&LogError>) {
-        // Dropped behind the locks: whoever is told may append more.
+        // Dropped behind the locks: a completion may append more.
         let failed;
         let known = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         let (Some(lanes), Ok(partition)) = (known.get(topic), u32::try_from(partition)) else { return };
@@ -272,7 +272,7 @@ impl Deliveries {
             failed = std::mem::take(&mut lane.waiting);
             failed.iter().for_each(|(_, request)| request.fail(error.clone()));
         } else if lane.under_way == 0 && !lane.waiting.is_empty() {
-            // Nobody hears it only when the client is ending.
+            // It is not received only when the client is ending.
             let _ = self.answered.send((lanes.clone(), partition));
         }
     }

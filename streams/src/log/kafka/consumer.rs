@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 
 /// Messages taken from the client at once.
 const BATCH: usize = 4096;
-/// While records are waited for, the group is looked after and positions behind control records are asked for this often.
+/// How often the group is polled, and positions behind control records are queried, while waiting for records.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Where nothing has come for this long, positions are held against the log's bounds, and so often.
+/// If nothing has arrived for this long, positions are compared with the log's bounds, at this interval.
 const BOUNDS_AFTER: Duration = Duration::from_secs(1);
-/// Partitions that stand still are looked at this often. One that has records at two looks, of which none comes, is read
-/// with a new client: the present one may have been told by a broker that had just come back that there is no such
-/// partition, and believes that for minutes.
+/// How often partitions without progress are checked. If one has records at two checks and none arrives, it is read
+/// with a new client: a broker that had just restarted may have told the present client that there is no such
+/// partition, which the client caches for minutes.
 const STALLS_EVERY: Duration = Duration::from_secs(5);
 
 /// See the module.
@@ -37,7 +37,7 @@ pub(super) struct KafkaConsumer {
     reader: Option<Reader>,
     /// By topic and partition.
     reads: HashMap<TopicPartition, u64>,
-    /// Assigned, and not yet told to the client: it is told of all at once, so that none has a start on the others.
+    /// Assigned, but not passed to the client yet: all are passed at once, so that none gets a head start.
     fresh: HashSet<TopicPartition>,
     /// When anything came last, and when positions were last held against the log's bounds.
     came_at: Instant,
@@ -103,10 +103,10 @@ impl KafkaConsumer {
         self.reader.as_mut().ok_or_else(|| LogError::Fatal("no client".to_owned()))
     }
 
-    /// Tells the client of partitions that were assigned.
+    /// Passes newly assigned partitions to the client.
     ///
-    /// A client reads a partition once. Where one is assigned again, librdkafka 2.12 now and then loses what comes first
-    /// (the version barrier of the former reading overtakes it): so all reading goes on with a new client then.
+    /// A client reads a partition once. If a partition is assigned again, librdkafka 2.12 sometimes loses its first
+    /// records (the version barrier of the former assignment overtakes it), so reading continues with a new client.
     fn tell_client(&mut self) -> Result<(), LogError> {
         if self.fresh.is_empty() {
             return Ok(());
@@ -132,7 +132,7 @@ impl KafkaConsumer {
         Ok(())
     }
 
-    /// All reading goes on with a new client, from where it stands.
+    /// Continues all reading with a new client, from the present positions.
     fn drop_reader(&mut self) {
         self.messages.clear();
         self.done = 0;
@@ -143,8 +143,8 @@ impl KafkaConsumer {
         self.fresh = self.reads.keys().cloned().collect();
     }
 
-    /// Makes a topic known to the reading client. A partition of a topic that is assigned before would be read only
-    /// when the client happens to hear of the topic.
+    /// Loads a topic's metadata into the reading client. Without it, a partition would be read only once the client
+    /// happens to learn of the topic.
     fn introduce(&mut self, at: &TopicPartition) -> Result<(), LogError> {
         let lookup = self.lookup.clone();
         let reader = self.reader()?;
@@ -160,8 +160,8 @@ impl KafkaConsumer {
         Ok(())
     }
 
-    /// Holds the positions against the log's bounds where nothing has come for a while: what is outside is not always
-    /// told by the client.
+    /// Compares the positions with the log's bounds if nothing has arrived for a while: the client does not always
+    /// report a position outside of them.
     fn check_bounds(&mut self) -> Result<(), LogError> {
         let now = Instant::now();
         if now < self.came_at + BOUNDS_AFTER || now < self.checked_at + BOUNDS_AFTER {
@@ -335,7 +335,7 @@ impl KafkaConsumer {
         Ok(None)
     }
 
-    /// Messages of a partition that are still here are of a reading that is over.
+    /// Drops buffered messages of a partition: they belong to a former assignment.
     fn forget(&mut self, at: &TopicPartition) {
         let done = self.done;
         let mut index = 0;

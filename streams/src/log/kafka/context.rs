@@ -1,4 +1,4 @@
-//! What librdkafka tells besides answers: it goes to the trace, since calls report what matters to them.
+//! What librdkafka reports outside of calls. It goes to the trace, since calls return the errors that concern them.
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -6,7 +6,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The client tells of the same error again only after half a minute.
+/// The client reports the same error again only after half a minute.
 const HOLDS_FOR: Duration = Duration::from_secs(45);
 
 /// For clients that need nothing else.

@@ -1,5 +1,5 @@
-//! What listens at an address, found out with a request of one's own before any client is made: librdkafka tries for ever
-//! to speak to a listener that wants TLS or SASL, or that is no Kafka at all, and all that it says is "Disconnected".
+//! Detects what listens at an address, with a request of its own before any client is created: librdkafka retries
+//! forever on a listener that requires TLS or SASL, or that is not Kafka at all, and only reports "Disconnected".
 
 use super::options::KafkaOptions;
 use std::io::{self, Read as _, Write as _};
@@ -36,7 +36,7 @@ enum Greeting {
 enum Expected {
     Plain,
     Sasl,
-    /// With SASL or without: whoever speaks TLS says more only behind it, and then to the client itself.
+    /// With or without SASL: that is negotiated inside TLS, by the client itself.
     Tls,
 }
 
@@ -58,7 +58,7 @@ impl Expected {
     }
 }
 
-/// Why the cluster will never be reached with these options; None where it may be, or where nobody answers now.
+/// Why the cluster can never be reached with these options; None if it may be, or if nothing answers now.
 pub(super) fn refusal(options: &KafkaOptions) -> Option<String> {
     let expected = Expected::by(options);
     let addresses: Vec<String> = options.brokers.split(',').map(|broker| with_port(broker.trim())).collect();
@@ -94,7 +94,7 @@ fn with_port(broker: &str) -> String {
 fn explain(address: &str, greeting: &Greeting, expected: Expected) -> String {
     match greeting {
         Greeting::Plain | Greeting::Sasl(_) if expected == Expected::Tls => {
-            format!("the listener at {address} does not speak TLS: see to security.protocol in the client properties")
+            format!("the listener at {address} does not speak TLS: check security.protocol in the client properties")
         }
         Greeting::Plain => {
             format!("the listener at {address} asks for no SASL: take it out of the client properties")
@@ -109,12 +109,12 @@ fn explain(address: &str, greeting: &Greeting, expected: Expected) -> String {
              ssl.ca.location where its authority is not known everywhere, by --log-properties"
         ),
         Greeting::Other(answer) => {
-            format!("what listens at {address} is no Kafka, it answers {answer:?}: see to host and port")
+            format!("what listens at {address} is not Kafka: it answers {answer:?}: check host and port")
         }
     }
 }
 
-/// None where nothing is said that tells one from the other: a server that is frozen or just starting does the same.
+/// None if the response does not distinguish the cases: a server that is frozen or just starting behaves the same.
 fn greet(address: &str) -> io::Result<Option<Greeting>> {
     let mut stream = connect(address)?;
     stream.write_all(&handshake())?;
@@ -160,7 +160,7 @@ fn mechanisms(mut body: &[u8]) -> Option<Greeting> {
     Some(Greeting::Sasl(mechanisms))
 }
 
-/// A SaslHandshake of version 1 for a mechanism that nobody has.
+/// A SaslHandshake of version 1 for a mechanism that does not exist.
 fn handshake() -> Vec<u8> {
     let mut body = Vec::new();
     body.extend(SASL_HANDSHAKE.to_be_bytes());
@@ -276,7 +276,7 @@ mod tests {
             (b"SSH-2.0-OpenSSH", "it answers \"SSH-2.0-\""),
         ] {
             let other = of(other).unwrap();
-            assert!(other.contains("is no Kafka") && other.contains(shown), "{other}");
+            assert!(other.contains("is not Kafka") && other.contains(shown), "{other}");
         }
         // It may be starting.
         assert_eq!(of(b""), None);

@@ -1,5 +1,5 @@
-//! Questions to the cluster: partitions, bounds, committed offsets. They go through clients of their own, since a
-//! request on a consuming client waits behind its open fetch.
+//! Queries to the cluster: partitions, bounds, committed offsets. They use clients of their own, since a request on a
+//! consuming client waits behind its open fetch.
 
 use super::super::{CommittedOffset, LogError, TopicPartition};
 use super::context::Quiet;
@@ -18,7 +18,7 @@ const RETRY: Duration = Duration::from_millis(50);
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Between looks at why the first answer does not come.
 const MEET_STEP: Duration = Duration::from_millis(500);
-/// How long a client tells what it has heard.
+/// How long a poll may wait for what the client reports.
 const HEAR: Duration = Duration::from_millis(20);
 /// A client that says so often in a row that it knows no such partition is replaced.
 const UNKNOWN_MAX: u32 = 3;
@@ -36,8 +36,8 @@ pub(super) struct Lookup {
     groups: Mutex<HashMap<String, Arc<BaseConsumer<Quiet>>>>,
 }
 
-/// A client for questions. It believes what a broker has told it of a topic for a quarter of an hour, also where that
-/// broker had only just come back and did not know the topic's partitions: then another client is asked.
+/// A client for queries. It caches a broker's metadata of a topic for a quarter of an hour, even if that broker had
+/// just restarted and did not know the topic's partitions: then the client is replaced.
 struct Asker {
     config: ClientConfig,
     client: Mutex<Arc<BaseConsumer<Quiet>>>,
@@ -53,7 +53,7 @@ impl Asker {
         self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces a client, unless somebody else has done so.
+    /// Replaces a client, unless another thread has done so.
     fn replace(&self, former: &Arc<BaseConsumer<Quiet>>) -> Result<(), LogError> {
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&client, former) {
@@ -106,8 +106,8 @@ impl Lookup {
         }
     }
 
-    /// Meets the cluster for the first time. Fails at once where it does not let this client in: that does not pass by
-    /// itself, unless it has passed before.
+    /// Connects to the cluster for the first time. Fails immediately if the cluster rejects this client, since waiting
+    /// does not change that.
     pub fn meet(&self, deadline: Instant) -> Result<(), LogError> {
         loop {
             let client = self.committed.client();
@@ -124,15 +124,15 @@ impl Lookup {
         }
     }
 
-    /// What the client has heard last of a cause.
+    /// The last cause that the client reported.
     fn heard(&self) -> Option<(RDKafkaErrorCode, String)> {
-        // What is heard waits in a queue that only this empties. A poll without time ends at the first line of the log.
+        // Reports wait in a queue that only this empties. A poll without a timeout ends at the first line of the log.
         let client = self.committed.client();
         while client.poll(HEAR).is_some() {}
         client.context().heard()
     }
 
-    /// Nobody answered: with what the client has heard of the cause, which is not part of the error.
+    /// The error if nothing answered, with the cause that the client reported, which is not part of `error`.
     fn unreached(&self, error: &KafkaError) -> LogError {
         match self.heard() {
             Some((_, reason)) => self.options.unavailable(plain(&reason)),
@@ -263,21 +263,21 @@ fn refusal(code: RDKafkaErrorCode, reason: &str) -> Option<String> {
     let text = plain(reason);
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if code == RDKafkaErrorCode::Authentication {
-        return Some(format!("it does not accept the login: {text}: see to sasl.* in the client properties"));
+        return Some(format!("it does not accept the login: {text}: check sasl.* in the client properties"));
     }
     if has(&["certificate verify failed", "certificate"]) {
         return Some(format!(
-            "its certificate is not accepted, since an unknown authority signed it or it names another host: {text}: see to \
+            "its certificate is not accepted, since an unknown authority signed it or it names another host: {text}: check \
              ssl.ca.location in the client properties, and to the name in --log"
         ));
     }
     if has(&["wrong version number", "packet length too long", "unknown protocol", "http request"]) {
         return Some(format!(
-            "its listener does not speak TLS: {text}: see to security.protocol in the client properties"
+            "its listener does not speak TLS: {text}: check security.protocol in the client properties"
         ));
     }
     let passes = has(&["Disconnected", "onnection reset", "unexpected eof", "Broken pipe", "timed out"]);
-    (!passes).then(|| format!("no TLS with it: {text}: see to ssl.* in the client properties"))
+    (!passes).then(|| format!("no TLS with it: {text}: check ssl.* in the client properties"))
 }
 
 /// What librdkafka says of a connection, without the name of its socket in front and its age behind.

@@ -1,12 +1,12 @@
 //! Membership in a group, on a client of its own that reads nothing.
 //!
-//! Reading goes through another client that is assigned by hand (see `consumer`), so a rebalance never touches what is
-//! being read, and restoring never holds up the group. What the group gives is answered with empty lists: the client
-//! fetches nothing, and the assignment is ours to keep.
+//! Reading uses another client that is assigned by hand (see `consumer`), so a rebalance never affects reading, and
+//! restoring never delays the group. Assignments are acknowledged with empty lists: the client fetches nothing, and the
+//! assignment is kept here.
 //!
-//! That the broker gives a member's name to another does not mean that there is another process: a request to join that
-//! was held up, by this client or by a process that is dead, may arrive late and do the same. So a member joins again,
-//! and only one that loses its name again and again gives up. Of two processes with one name the former gives up first.
+//! If the broker gives a member's name to another, that need not be another process: a delayed request to join, of this
+//! client or of a dead process, may arrive late and have the same effect. So a member joins again, and gives up only if
+//! it loses its name repeatedly. Of two processes with one name, the older gives up first.
 
 use super::super::{GroupMetadata, LogError};
 use super::context;
@@ -31,9 +31,9 @@ const REJOIN_AFTER: Duration = Duration::from_secs(2);
 const LOSSES_MAX: usize = 5;
 const LOSSES_WITHIN: Duration = Duration::from_secs(60);
 
-/// After a restart of the broker a client has been seen that joined again without a word: what the group told last was
-/// refused with every commit from then on. So both are compared this often, and where they have differed for this long
-/// the member begins anew, as one that lost its name.
+/// After a restart of the broker, a client was observed to rejoin without a callback, and the broker refused every
+/// commit under the membership reported last. So the two are compared this often, and if they have differed for this
+/// long the member starts over, as if it had lost its name.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const STALE_AFTER: Duration = Duration::from_secs(10);
 
@@ -73,7 +73,7 @@ struct Rebalances {
     queue: Mutex<VecDeque<(Told, Option<GroupMetadata>)>>,
     /// An error that ends the membership.
     failed: Mutex<Option<(Code, String)>>,
-    /// Nobody answers a revocation any more: see [`close`].
+    /// Revocations are no longer acknowledged: see [`close`].
     closing: AtomicBool,
 }
 
@@ -132,8 +132,8 @@ fn connect(lookup: &Lookup, group: &str, driver: &str, name: &str) -> Result<Bas
     Ok(client)
 }
 
-/// Closing waits until every revocation is answered, also one that comes only then: for ever, if nobody does. And now and
-/// then a client of librdkafka 2.12 does not close at all: such a one is left behind.
+/// Closing waits until every revocation is acknowledged, including one that arrives meanwhile; without an
+/// acknowledgement, forever. A client of librdkafka 2.12 occasionally does not close at all and is abandoned.
 fn close(client: BaseConsumer<Rebalances>) {
     client.context().closing.store(true, Ordering::SeqCst);
     // One that was told before and is not answered yet.
@@ -197,12 +197,11 @@ impl Member {
         }
         let Some((told, membership)) = lock(&client.context().queue).pop_front() else {
             if self.is_stale() {
-                return self
-                    .begin_anew("the group takes the member for another than the one it told of; joining again");
+                return self.begin_anew("the membership is another than the group reported; joining again");
             }
             let group = self.group.as_str();
             if self.orphans.are_found(&self.lookup, group, &self.driver, self.owned.len()) {
-                tracing::warn!(group, member = self.name, "nobody has some partitions; joining again for them");
+                tracing::warn!(group, member = self.name, "some partitions have no owner; joining again for them");
                 self.renamed += 1;
                 return Ok(Some(self.join_again()));
             }
@@ -224,7 +223,7 @@ impl Member {
         }))
     }
 
-    /// See [`STALE_AFTER`]. Called where everything that the group has told is answered.
+    /// See [`STALE_AFTER`]. Called when everything that the group reported is acknowledged.
     fn is_stale(&mut self) -> bool {
         let now = Instant::now();
         let Some(client) = self.client.as_ref().filter(|_| now >= self.looked_at + LOOK_EVERY) else { return false };
@@ -235,7 +234,7 @@ impl Member {
         since.is_some_and(|since| now >= since + STALE_AFTER)
     }
 
-    /// Everything is lost, and the member joins again with a client of its own. See the module.
+    /// Reports everything as lost; the member joins again with a new client. See the module.
     fn begin_anew(&mut self, why: &str) -> Result<Option<Told>, LogError> {
         let group = self.group.as_str();
         self.losses.push_back(Instant::now());
@@ -259,7 +258,7 @@ impl Member {
         Told::Revoked { partitions: std::mem::take(&mut self.owned).into_iter().collect(), lost: true }
     }
 
-    /// A name that the group does not know makes it divide everything anew.
+    /// A name that the group does not know triggers a full rebalance.
     fn present_name(&self) -> String {
         match self.renamed {
             0 => self.name.clone(),
@@ -275,10 +274,9 @@ impl Member {
         }
     }
 
-    /// As it was when the group told last. Never the client's present one: a broker takes offsets of partitions that
-    /// are another's from any present member, so two owners of one partition could both commit. Where that was no
-    /// membership, it is one that no group has, and the broker refuses the offsets: those without a member's name it would
-    /// not check at all.
+    /// The membership as of the last rebalance, never the client's present one: a broker accepts offsets of any
+    /// partition from any current member, so two owners of a partition could both commit. If there was none, it is an
+    /// invalid one, which the broker refuses; it would not check offsets without a member name at all.
     pub fn metadata(&self) -> GroupMetadata {
         let nobody = || GroupMetadata { group: self.group.clone(), generation: -1, member: "nobody".to_owned() };
         self.membership.clone().unwrap_or_else(nobody)

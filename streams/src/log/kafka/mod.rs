@@ -1,11 +1,11 @@
 //! The log on Kafka, by librdkafka. Brokers of 4.0 and later.
 //!
 //! ```text
-//! lookup     questions to the cluster        topics    creating and verifying
+//! lookup     queries to the cluster          topics    creating and verifying
 //! greeting   what listens at an address
 //! consumer   reading, in batches             member    the group, on a client of its own
-//! producer   transactions                    appender  the door's way in
-//! standing   who has a transaction open
+//! producer   transactions                    appender  the producer of the ingest API
+//! standing   open transactions
 //! native     what the wrapper of librdkafka lacks; the only `unsafe`
 //! ```
 

@@ -1,4 +1,4 @@
-//! How clients of a Kafka cluster are set up: what tally decides, and what its user may.
+//! Client configuration for a Kafka cluster: what tally sets, and what its user may set.
 
 use super::super::LogError;
 use rdkafka::ClientConfig;
@@ -15,7 +15,7 @@ pub struct KafkaOptions {
     pub properties: Vec<(String, String)>,
     /// How long a call waits for the cluster before it says [`LogError::Unavailable`].
     pub patience: Duration,
-    /// The group forgets a member that has not been heard of for this long.
+    /// The group removes a member without a heartbeat for this long.
     pub session_timeout: Duration,
     /// The log ends a transaction that has been open for this long. Longer than any commit takes.
     pub transaction_timeout: Duration,
@@ -23,10 +23,10 @@ pub struct KafkaOptions {
     pub replication: Option<u16>,
 }
 
-/// How long a record of the door waits for more to go with it.
+/// How long an appended record waits to be batched with others.
 pub(super) const APPEND_LINGER: Duration = Duration::from_millis(1);
 
-/// What tally sets, and nobody else: exactly-once hangs on it.
+/// Set by tally alone, because exactly-once depends on it.
 const RESERVED: [&str; 18] = [
     "acks",
     "auto.offset.reset",
@@ -179,7 +179,7 @@ impl KafkaOptions {
         config
             .set("transactional.id", id)
             .set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string())
-            // Nobody sees a record before the commit, which sends what is left at once. So only full batches go before.
+            // Records become visible only with the commit, which flushes them. So only full batches are sent before.
             .set("linger.ms", "1000")
             .set("delivery.report.only.error", "true");
         config

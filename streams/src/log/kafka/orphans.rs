@@ -1,9 +1,9 @@
-//! Partitions that nobody has although their group is at rest.
+//! Partitions without an owner although their group is stable.
 //!
-//! A member that has to give partitions back does so, and joins again: only then are they given to another. One that is
-//! killed in between and comes back under its name is a static member that was away for a moment: the broker gives it
-//! what was left to it, there is no rebalance, and what it gave back stays without an owner. Nothing would ever mend
-//! that: so members look at what their group has given out.
+//! A member that must give up partitions does so and joins again; only then are they assigned to another. If it is
+//! killed in between and returns under its name, the broker treats it as a static member that was away for a moment: it
+//! gets its remaining partitions without a rebalance, and what it gave up stays without an owner forever. So members
+//! check the assignments of their group.
 
 use super::lookup::Lookup;
 use rdkafka::consumer::Consumer as _;
@@ -43,7 +43,7 @@ impl Orphans {
     }
 }
 
-/// None where nobody answers, or the group is not at rest.
+/// None if the group does not answer or is not stable.
 fn has_orphans(lookup: &Lookup, group: &str, driver: &str, owned: usize) -> Option<bool> {
     let partitions = lookup.partitions(driver).ok()? as usize;
     let list = lookup.any_client().fetch_group_list(Some(group), ANSWER_WITHIN).ok()?;

@@ -1,7 +1,7 @@
 //! The transactional producer on Kafka.
 //!
-//! Order within a transaction: records, all of them acknowledged, then offsets, then the commit. So whoever finds a
-//! group's offsets accepted finds the records that belong to them in their partitions.
+//! Order within a transaction: records, all of them acknowledged, then offsets, then the commit. So if a group's
+//! offsets were accepted, the records that belong to them are in their partitions.
 
 use super::super::{
     CommittedOffset, GroupMetadata, LogError, ProducerRecord, Readiness, TopicPartition, TransactionalProducer,
@@ -23,11 +23,11 @@ const DRAIN_STEP: Duration = Duration::from_millis(100);
 const TELL_STEP: Duration = Duration::from_micros(200);
 /// Between tries of a call that the client wants repeated.
 const RETRY: Duration = Duration::from_millis(5);
-/// A call that has not returned so long after its time is over never will: librdkafka 2.12 drops answers that it takes
-/// for outdated (`rd_kafka_txn_handle_TxnOffsetCommit`), and whoever called waits for ever.
+/// A call that has not returned this long after its timeout never will: librdkafka 2.12 drops responses that it
+/// considers outdated (`rd_kafka_txn_handle_TxnOffsetCommit`), and the caller waits forever.
 const LOST_AFTER: Duration = Duration::from_secs(5);
-/// A producer is replaced at once the first time, then after a pause that doubles with every replacement that no
-/// transaction without a doubt has followed.
+/// The first replacement of a producer is immediate; each further one follows a pause that doubles until a transaction
+/// ends without doubt.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(2);
 
@@ -46,7 +46,7 @@ pub(super) struct KafkaProducer {
     broken: Option<LogError>,
 }
 
-/// Takes an id over: whoever held it before is fenced, and its open transaction ended.
+/// Takes an id over: its former holder is fenced, and the holder's open transaction ended.
 fn connect(lookup: &Lookup, id: &str) -> Result<NativeProducer, LogError> {
     let client = NativeProducer::start(&lookup.options.transactional(id))
         .map_err(|e| LogError::Fatal(format!("Kafka client `{id}`: {e}")))?;
@@ -68,15 +68,15 @@ fn connect(lookup: &Lookup, id: &str) -> Result<NativeProducer, LogError> {
 }
 
 impl KafkaProducer {
-    /// Takes the id over: whoever held it before is fenced, and its open transaction ended.
+    /// Takes the id over: its former holder is fenced, and the holder's open transaction ended.
     pub fn new(lookup: Arc<Lookup>, id: &str) -> Result<Self, LogError> {
         let client = Arc::new(connect(&lookup, id)?);
         Ok(Self { lookup, id: id.to_owned(), client, replacement: None, replacements: 0, open: false, broken: None })
     }
 
-    /// Starts to put a new client in the place of one whose requests may arrive at any time: taking the id over once more
-    /// gives it a new epoch, under which they do nothing. Takes half a second and more, so it happens on a thread of its
-    /// own. Nothing may be open, or what is open must be aborted.
+    /// Starts to replace a client whose lost requests may still arrive: taking over the id again gives a new epoch,
+    /// under which they have no effect. This takes half a second or more, so it happens on a thread of its own. No
+    /// transaction may be open, or it must be aborted.
     fn replace(&mut self) -> Result<(), LogError> {
         self.open = false;
         let pause = pause_before(self.replacements, RandomState::new().hash_one(&self.id));
@@ -90,7 +90,7 @@ impl KafkaProducer {
         let (tell, told) = mpsc::sync_channel(1);
         let connect = move || {
             std::thread::sleep(pause);
-            // Whoever waited may be gone.
+            // The receiver may be gone.
             let _ = tell.send(connect(&lookup, &id));
         };
         let thread = std::thread::Builder::new().name("producer-new".to_owned()).spawn(connect);
@@ -122,7 +122,7 @@ impl KafkaProducer {
                 self.open = true;
                 Ok(())
             }
-            // Fenced while nothing was open: this is the first call to hear of it.
+            // Fenced while nothing was open: this is the first call to notice.
             Err(error) => {
                 let NativeError { code, text, .. } = error;
                 Err(self.refused(Refusal { code, text, fatal: true, abort: false }))
@@ -150,7 +150,7 @@ impl KafkaProducer {
         }
     }
 
-    /// Repeats a call for as long as the client wants it repeated. `None`: the time is over and nobody knows.
+    /// Repeats a call for as long as the client wants it repeated. `None`: it timed out, and its outcome is unknown.
     ///
     /// On a thread of its own, which is left behind with the client where the call never returns.
     fn repeat(
@@ -168,7 +168,7 @@ impl KafkaProducer {
                 }
             };
             drop(client);
-            // Nobody may be waiting any more.
+            // The receiver may be gone.
             let _ = answer.send(outcome);
         };
         let thread = std::thread::Builder::new().name("transaction".to_owned()).spawn(repeated);
@@ -227,7 +227,7 @@ impl From<NativeError> for Refused {
     }
 }
 
-/// Whether somebody else holds the id.
+/// Whether another producer holds the id.
 fn is_fencing(code: Code) -> bool {
     matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::InvalidProducerIdMapping)
 }
@@ -354,7 +354,7 @@ impl TransactionalProducer for KafkaProducer {
             return Ok(());
         }
         if self.client.has_lost() {
-            // Whoever takes the id over ends what is open under it.
+            // A successor that takes the id over ends what is open under it.
             return self.replace();
         }
         match self.repeat(NativeProducer::abort_transaction)? {

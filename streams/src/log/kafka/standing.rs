@@ -1,5 +1,5 @@
-//! Who has a transaction open in a partition: asked of its leader by Kafka's own protocol (DescribeProducers), which
-//! librdkafka 2.12 does not speak. Over plain connections alone: what TLS and SASL ask for is not repeated here, and
+//! Open transactions of a partition, queried from its leader by Kafka's own protocol (DescribeProducers), which
+//! librdkafka 2.12 does not implement. Only over plain connections: TLS and SASL are not reimplemented here, and
 //! Kafka's own tools answer the same question.
 
 use super::super::{LogError, TopicPartition};

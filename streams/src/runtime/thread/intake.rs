@@ -1,4 +1,4 @@
-//! How records come in, and how those are waited for whose time has not come.
+//! Intake of records, and waiting for those whose append time lies ahead.
 
 use super::StreamThread;
 use crate::log::{Polled, Readiness, TopicPartition};

@@ -1,9 +1,9 @@
 //! A task's checkpoint: its stores as of one commit, in an LMDB environment of its own.
 //!
-//! It is written without a sync: LMDB keeps it whole through `kill -9`. A crash of the operating system may tear it, so
-//! it is discarded where the boot id has changed without a clean close in between; so it is after two deaths before the
-//! first commit, and where its file is not what was written. LMDB opens nothing that was not looked through before.
-//! Nothing is lost by a discard: the changelog has it all.
+//! It is written without a sync: LMDB keeps it intact through `kill -9`. A crash of the operating system may tear it,
+//! so it is discarded if the boot id has changed without a clean close in between, after two deaths before the first
+//! commit, and if its file is not what was written. LMDB never opens a file that was not verified before. A discard
+//! loses nothing: the changelog has everything.
 
 mod trust;
 
@@ -22,7 +22,7 @@ use trust::{DEATHS_MAX, Opening, Trust, set_clean, set_deaths, trust};
 const MAP_BYTES: usize = 64 << 30;
 const META: &str = "meta";
 const META_KEY: &[u8] = b"meta";
-/// Whose it is. Checkpoints of older releases do not say.
+/// The owner of a checkpoint. Those of older releases lack it.
 const OWNER_KEY: &[u8] = b"owner";
 
 /// Where in the log a checkpoint stands.
@@ -225,7 +225,7 @@ impl Checkpoint {
         txn.commit().map_err(|e| failed(&self.dir, e))
     }
 
-    /// The task has committed: its checkpoint is not what kills it.
+    /// The task has committed, so its checkpoint is not the cause of crashes.
     pub fn proven(&self) {
         self.settle(0);
     }

@@ -7,7 +7,7 @@
 //!          checkpoint is open, and taken back when the process lets it go
 //! ```
 //!
-//! All are written in place, so that a full disk does not keep anybody from counting.
+//! All are overwritten in place, so that a full disk does not prevent it.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -17,17 +17,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Deaths before the first commit that make a checkpoint suspect.
 pub(super) const DEATHS_MAX: u8 = 2;
-/// While it is being opened: who dies now, dies of it.
+/// The number of deaths while a checkpoint is being opened: a death now is attributed to it.
 const OPENING: u8 = 9;
 
-/// One checkpoint of the process is opened at a time: whoever dies meanwhile dies of that one, and no other is to blame.
+/// A process opens one checkpoint at a time, so that a death is attributed to the right one.
 static GATE: Mutex<()> = Mutex::new(());
 
-/// What must be known before anything of the data file is believed.
+/// What the files beside a checkpoint say about it, before its data file is read.
 pub(super) enum Trust {
     /// There is no checkpoint yet.
     Nothing,
-    /// Nothing speaks against it. So often has the process died since its task's last commit.
+    /// It may be opened. The process has died this often since the last commit of its task.
     Granted { deaths: u8 },
     /// For a reason.
     Denied(String),
@@ -39,16 +39,16 @@ pub(super) fn trust(dir: &Path, boot_id: &str) -> Trust {
     match dir.symlink_metadata() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Trust::Nothing,
         Err(e) => return Trust::Denied(e.to_string()),
-        Ok(about) if !about.is_dir() => return denied("it is no directory"),
+        Ok(about) if !about.is_dir() => return denied("it is not a directory"),
         Ok(_) => {}
     }
     let is_there = |name: &str| dir.join(name).symlink_metadata().is_ok();
     if !is_there("data.mdb") {
-        // Whoever makes one writes its data file before the boot.
+        // A checkpoint's data file is written before the boot.
         return if is_there("boot") { denied("data.mdb is missing") } else { Trust::Nothing };
     }
     if dir.join("lock.mdb").symlink_metadata().is_ok_and(|about| !about.is_file()) {
-        return denied("lock.mdb is no file");
+        return denied("lock.mdb is not a file");
     }
     let deaths = deaths(dir);
     if deaths >= OPENING {
@@ -59,7 +59,7 @@ pub(super) fn trust(dir: &Path, boot_id: &str) -> Trust {
     }
     let is_of_this_boot = std::fs::read_to_string(dir.join("boot")).is_ok_and(|boot| boot == boot_id);
     if !is_of_this_boot && !is_there("clean") {
-        return denied("the machine was started anew and it had not been closed");
+        return denied("the machine was rebooted and it had not been closed");
     }
     Trust::Granted { deaths }
 }
@@ -67,20 +67,20 @@ pub(super) fn trust(dir: &Path, boot_id: &str) -> Trust {
 /// While this lives, the process opens this checkpoint and no other.
 pub(super) struct Opening<'a> {
     dir: &'a Path,
-    /// What is noted when this ends well enough to end at all.
+    /// The number of deaths that is stored when the opening ends without one.
     deaths: u8,
     _gate: MutexGuard<'static, ()>,
 }
 
 impl<'a> Opening<'a> {
-    /// Counts the death that opening may be, before it.
+    /// Counts the opening as a death in advance.
     pub fn begin(dir: &'a Path, deaths: u8) -> io::Result<Self> {
         let gate = GATE.lock().unwrap_or_else(PoisonError::into_inner);
         set_deaths(dir, OPENING)?;
         Ok(Self { dir, deaths, _gate: gate })
     }
 
-    /// It is open. Until the task has committed, a death may be its fault all the same.
+    /// It is open. Until the task has committed, a death may still be its fault.
     pub fn end(mut self, boot_id: &str) -> io::Result<()> {
         match std::fs::remove_file(self.dir.join("clean")) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -122,7 +122,7 @@ pub(super) fn set_clean(dir: &Path) -> io::Result<()> {
     write_in_place(&dir.join("clean"), "")
 }
 
-/// Room that a file has is not given back before it is taken again.
+/// Overwrites a file without giving back its space first.
 fn write_in_place(path: &Path, text: &str) -> io::Result<()> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
     file.write_all_at(text.as_bytes(), 0)?;

@@ -156,7 +156,7 @@ impl Drop for Message {
     }
 }
 
-/// The headers of a message, decoded when somebody looks.
+/// The headers of a message, decoded on demand.
 #[derive(Clone, Copy)]
 pub(in crate::log) struct NativeHeaders<'a>(&'a Message);
 
@@ -181,8 +181,8 @@ impl<'a> NativeHeaders<'a> {
     }
 }
 
-/// The membership of a consumer at this moment. None where it has none: librdkafka takes the member's name or the
-/// generation away as soon as it hears that they are not valid any more, and only later tells that all is lost.
+/// The current membership of a consumer; None if it has none: librdkafka clears member name or generation as soon as it
+/// learns that they are invalid, and reports the loss only later.
 pub(super) fn membership<C: ConsumerContext>(consumer: &BaseConsumer<C>, group: &str) -> Option<GroupMetadata> {
     // SAFETY: the client is alive; the metadata is ours, read while it lives and destroyed once.
     unsafe {

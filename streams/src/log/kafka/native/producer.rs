@@ -1,10 +1,10 @@
 //! A transactional producer that notices when the outcome of a request is in doubt.
 //!
-//! librdkafka repeats a request that has timed out or whose connection was lost, and may say `Ok` in the end. The lost
+//! librdkafka repeats a request that has timed out or whose connection was lost, and may finally return `Ok`. The lost
 //! request may still reach the broker, and librdkafka 2.12 lacks the second version of the transaction protocol
-//! (KIP-890), in which each transaction has an epoch of its own: so a request of the last transaction would then act on
-//! the next one. What tells of a lost request is an interceptor; the errors that librdkafka reports come late, and
-//! those that repeat within half a minute do not come at all.
+//! (KIP-890), in which each transaction has its own epoch: a request of the last transaction could then act on the next
+//! one. An interceptor detects lost requests; librdkafka's own errors arrive late, and repetitions within half a minute
+//! not at all.
 
 use super::super::super::{GroupMetadata, ProducerRecord};
 use super::super::context::{self, Quiet};
@@ -65,7 +65,7 @@ impl Drop for Serving {
 }
 
 impl NativeProducer {
-    /// Starts a client. Connects to nobody yet.
+    /// Starts a client, which does not connect yet.
     pub fn start(config: &ClientConfig) -> Result<Self, KafkaError> {
         let notes = Arc::new(Notes::default());
         let native = config.create_native_config()?;
@@ -115,7 +115,7 @@ impl NativeProducer {
         self.client.fatal_error().map(|(code, _)| code)
     }
 
-    /// Records that are not acknowledged yet, and events that nobody has taken yet.
+    /// Records that are not acknowledged yet, and events that are not taken yet.
     pub fn in_flight_count(&self) -> usize {
         // SAFETY: the client is alive.
         usize::try_from(unsafe { sys::rd_kafka_outq_len(self.client.native_ptr()) }).unwrap_or(0)
@@ -286,7 +286,7 @@ unsafe extern "C" fn on_new(
 }
 
 /// Called on the broker's thread with every answer, and in place of one for every request that has timed out or whose
-/// connection was lost: before anybody else hears of it.
+/// connection was lost, before any other callback.
 ///
 /// # Safety
 /// Called by librdkafka alone, with what was given to `on_new`.
