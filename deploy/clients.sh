@@ -78,7 +78,7 @@ python() {
   fi
   mkdir "$made"
   quietly env PATH="$tools/bin:$PATH" "$tools/bin/openapi-python-client" generate --path "$description" \
-    --output-path "$made/tally" --meta none
+    --output-path "$made/tally" --meta none --config "$here/clients/python.yaml"
   quietly env PYTHONPATH="$made" "$tools/bin/python" "$here/clients/client.py" "$address"
   done+=("Python")
 }

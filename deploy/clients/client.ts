@@ -33,6 +33,21 @@ const batched = await tally.POST("/v1/events", { body: batch });
 check(batched.data?.accepted === 2, `a batch: ${JSON.stringify(batched.error)}`);
 check(batched.data.rejected[0]?.index === 2 && batched.data.rejected[0].event_id === "ts 4", "its last event is invalid");
 
+const cloud: components["schemas"]["CloudEvent"] = {
+  specversion: "1.0",
+  id: "ts-5",
+  source: "/ts",
+  type: "share",
+  subject: subject_id,
+  time: new Date().toISOString(),
+  data: { actor_id: "ts" },
+};
+const cloudy = await tally.POST("/v1/events", {
+  body: cloud,
+  headers: { "content-type": "application/cloudevents+json" },
+});
+check(cloudy.data?.accepted === 1, `a CloudEvent: ${JSON.stringify(cloudy.error)}`);
+
 const refused = await tally.POST("/v1/events", { body: { ...one, subject_id: "nothing" } });
 check(refused.response.status === 422 && refused.error, "an invalid event is refused");
 check("rejected" in refused.error && refused.error.rejected?.[0]?.event_id === "ts-1", "and named");

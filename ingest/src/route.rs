@@ -3,11 +3,13 @@
 use crate::answer::Accepted;
 use crate::door::Door;
 use crate::read_token;
-use crate::schema::{BodyCoding, Events, EventsProblem, Lines};
+use crate::schema::{
+    BodyCoding, CeId, CeSource, CeSpecversion, CeSubject, CeTime, CeType, CloudEvent, CloudEventBatch, Events,
+    EventsProblem, Lines,
+};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use serde_json::{Value, json};
 use std::sync::Arc;
 use tally_access::Principal;
 use tally_http::{ApiProblem, peer_of};
@@ -19,39 +21,35 @@ pub fn router(door: Door) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(post_events)).routes(routes!(read_token::post_read_token)).with_state(door)
 }
 
-fn cloud_event() -> Value {
-    json!({"specversion": "1.0", "id": "01J9ZQ4N8G", "source": "/app", "type": "like", "subject": "article:7",
-        "data": {"actor_id": "u42"}})
-}
-
 /// Sends events.
 ///
 /// One event, an array, or one a line (NDJSON), as they are or as CloudEvents: up to 1,000 events and 1 MiB, decompressed.
 /// The answer comes when the log has the valid ones durably. Whatever the answer, sending an event again with the same
 /// `event_id` and `occurred_at` is safe.
 ///
-/// A CloudEvent is described by the schema `CloudEvent`; in binary mode its attributes are headers, and its data is the
-/// body, as JSON.
+/// In binary mode the attributes of a CloudEvent are headers that begin with `ce-`; the body is its data, by the schema
+/// `CloudEventData`, or empty.
+///
+/// `ip` and `user_agent` may differ from the connection's only where a service with a key sends them: other events that have
+/// them are invalid, and among `rejected`.
 #[utoipa::path(
     post,
     path = "/v1/events",
     tag = "events",
     params(
         ("Content-Encoding" = Option<BodyCoding>, Header, description = "How the body is compressed, if it is"),
-        ("ce-specversion" = Option<String>, Header, description = "Of a CloudEvent in binary mode: `1.0`"),
-        ("ce-id" = Option<String>, Header, description = "Of a CloudEvent in binary mode: `id`, percent-encoded"),
-        ("ce-source" = Option<String>, Header, description = "Of a CloudEvent in binary mode: `source`, percent-encoded"),
-        ("ce-type" = Option<String>, Header, description = "Of a CloudEvent in binary mode: `type`, percent-encoded"),
-        ("ce-subject" = Option<String>, Header, description = "Of a CloudEvent in binary mode: `subject`, percent-encoded"),
-        ("ce-time" = Option<String>, Header, description = "Of a CloudEvent in binary mode: `time`"),
+        ("ce-specversion" = Option<CeSpecversion>, Header, description = "Of a CloudEvent in binary mode: `specversion`"),
+        ("ce-id" = Option<CeId>, Header, description = "Of a CloudEvent in binary mode: `id`"),
+        ("ce-source" = Option<CeSource>, Header, description = "Of a CloudEvent in binary mode: `source`, percent-encoded"),
+        ("ce-type" = Option<CeType>, Header, description = "Of a CloudEvent in binary mode: `type`"),
+        ("ce-subject" = Option<CeSubject>, Header, description = "Of a CloudEvent in binary mode: `subject`, percent-encoded"),
+        ("ce-time" = Option<CeTime>, Header, description = "Of a CloudEvent in binary mode: `time`"),
     ),
     request_body(content(
         (Events = "application/json"),
         (Lines = "application/x-ndjson"),
-        // Their schema is `CloudEvent`. It does not stand here: openapi-python-client writes `isinstance` of a list where a
-        // body has several schemas, and that fails whenever it is called.
-        ("application/cloudevents+json", example = json!(cloud_event())),
-        ("application/cloudevents-batch+json", example = json!([cloud_event()])),
+        (CloudEvent = "application/cloudevents+json"),
+        (CloudEventBatch = "application/cloudevents-batch+json"),
     )),
     responses(
         (status = 202, description = "The log has the valid events", body = Accepted),
@@ -59,7 +57,14 @@ fn cloud_event() -> Value {
         (status = 408, description = "The body came too slowly", body = ApiProblem, content_type = "application/problem+json"),
         (status = 413, description = "More than 1,000 events or 1 MiB, decompressed", body = ApiProblem, content_type = "application/problem+json"),
         (status = 415, description = "Another media type, or another compression; see Accept-Encoding", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 422, description = "No valid event; `rejected` says why", body = EventsProblem, content_type = "application/problem+json"),
+        (
+            status = 422,
+            description = "No valid event: `type` is `urn:tally:problem:invalid-event`, and `rejected` says of each event why. \
+                Also where only `ip` or `user_agent` is wrong: it is another than the connection's, and the sender is no \
+                service with a key",
+            body = EventsProblem,
+            content_type = "application/problem+json",
+        ),
         (status = 429, description = "Too much under way, or all of it over a limit; see Retry-After", body = EventsProblem, content_type = "application/problem+json"),
         (status = 503, description = "The log does not answer, or the clock of this server is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
         (status = 507, description = "The log's disk is full; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),

@@ -5,8 +5,9 @@ use crate::types::EventTypes;
 use crate::{BODY_BYTES_MAX, EVENTS_MAX};
 use serde_json::{Map, Value, json};
 use tally_model::{
-    ACTOR_ID_BYTES_MAX, ACTOR_ID_PATTERN, DURATION_MS_MAX, EVENT_ID_BYTES_MAX, EVENT_ID_PATTERN, PROPERTIES_BYTES_MAX,
-    PROPERTIES_MAX, SUBJECT_ID_BYTES_MAX, SUBJECT_ID_PATTERN, USER_AGENT_BYTES_MAX,
+    ACTOR_ID_BYTES_MAX, ACTOR_ID_PATTERN, DURATION_MS_MAX, EVENT_ID_BYTES_MAX, EVENT_ID_PATTERN, MAX_AHEAD_MS,
+    OCCURRED_AT_MS, PROPERTIES_BYTES_MAX, PROPERTIES_MAX, SUBJECT_ID_BYTES_MAX, SUBJECT_ID_PATTERN, TIME_PATTERN,
+    TIMES_IN_SECONDS, USER_AGENT_BYTES_MAX,
 };
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -25,7 +26,14 @@ pub(crate) fn schemas(types: &EventTypes) -> Map<String, Value> {
         ),
         ("Properties", properties()),
         ("CloudEvent", cloud_event(types)),
+        ("CloudEventBatch", list_of("CloudEvent", "CloudEvents, each of which is checked alone.")),
         ("CloudEventData", cloud_event_data()),
+        ("CeSpecversion", ce_specversion()),
+        ("CeId", ce_id()),
+        ("CeSource", ce_source()),
+        ("CeType", ce_type(types)),
+        ("CeSubject", ce_subject()),
+        ("CeTime", ce_time()),
         ("PageOpened", page_opened()),
         ("EventsProblem", events_problem()),
         (
@@ -112,12 +120,33 @@ fn subject_id(what: &str) -> Value {
 
 fn occurred_at() -> Value {
     json!({
-        "description": "When: RFC 3339, or milliseconds since 1970; ten digits count seconds and are refused. At most 5 \
-                        minutes ahead of the server's clock; by default now.",
+        "description": "When: RFC 3339, or milliseconds since 1970. Numbers of ten digits count seconds, and those of sixteen \
+                        and more micro- or nanoseconds: they are refused. At most 5 minutes ahead of the server's clock; by \
+                        default now.",
         "oneOf": [
-            {"type": "string", "format": "date-time", "example": "2026-11-21T08:00:00.123Z"},
-            {"type": "integer", "format": "int64", "minimum": 0, "example": 1_795_248_000_123_i64},
+            time("RFC 3339, section 5.6; not before 1970."),
+            {
+                "type": "integer",
+                "format": "int64",
+                "minimum": OCCURRED_AT_MS.start(),
+                "maximum": OCCURRED_AT_MS.end(),
+                "not": {"minimum": TIMES_IN_SECONDS.start(), "maximum": TIMES_IN_SECONDS.end()},
+                "x-ahead-ms-max": MAX_AHEAD_MS,
+                "example": 1_795_248_000_123_i64,
+            },
         ],
+    })
+}
+
+fn time(description: &str) -> Value {
+    json!({
+        "type": "string",
+        "format": "date-time",
+        "description": description,
+        "pattern": TIME_PATTERN,
+        "x-time-ms-min": OCCURRED_AT_MS.start(),
+        "x-ahead-ms-max": MAX_AHEAD_MS,
+        "example": "2026-11-21T08:00:00.123Z",
     })
 }
 
@@ -166,24 +195,20 @@ fn properties() -> Value {
 }
 
 fn cloud_event(types: &EventTypes) -> Value {
-    let names: Vec<_> = types.taken().map(|(name, _)| name).chain(types.names_of_cloud_events()).collect();
+    let mut when = time("`occurred_at` of the event; by default now.");
+    when["type"] = json!(["string", "null"]);
     json!({
         "type": "object",
         "description": "A CloudEvent 1.0. `id`, `type`, `subject` and `time` are those of the event, `data` has the rest; \
                         other attributes are extensions, and passed over.",
         "required": ["specversion", "id", "source", "type", "subject"],
         "properties": {
-            "specversion": {"type": "string", "enum": ["1.0"]},
-            "id": id("As `event_id` of an event.", EVENT_ID_PATTERN, EVENT_ID_BYTES_MAX, "01J9ZQ4N8G"),
-            "source": {"type": "string", "description": "Who made it.", "minLength": 1, "example": "/app"},
-            "type": {
-                "type": "string",
-                "description": "As `type` of an event, or a name that `cloud_event_types` of the topology has for one.",
-                "enum": names,
-                "example": "like",
-            },
+            "specversion": ce_specversion(),
+            "id": ce_id(),
+            "source": ce_source(),
+            "type": ce_type(types),
             "subject": subject_id("As `subject_id` of an event."),
-            "time": {"type": ["string", "null"], "format": "date-time", "description": "By default now."},
+            "time": when,
             "datacontenttype": {
                 "type": ["string", "null"],
                 "description": "The media type of `data`: JSON.",
@@ -193,6 +218,50 @@ fn cloud_event(types: &EventTypes) -> Value {
             "data": {"oneOf": [of("CloudEventData"), {"type": "null"}]},
         },
     })
+}
+
+fn ce_specversion() -> Value {
+    json!({"type": "string", "description": "The version of CloudEvents.", "enum": ["1.0"]})
+}
+
+fn ce_id() -> Value {
+    id("As `event_id` of an event.", EVENT_ID_PATTERN, EVENT_ID_BYTES_MAX, "01J9ZQ4N8G")
+}
+
+fn ce_source() -> Value {
+    json!({"type": "string", "description": "Who made it.", "minLength": 1, "example": "/app"})
+}
+
+fn ce_type(types: &EventTypes) -> Value {
+    json!({
+        "type": "string",
+        "description": "As `type` of an event, or a name that `cloud_event_types` of the topology has for one.",
+        "enum": types.taken().map(|(name, _)| name).chain(types.names_of_cloud_events()).collect::<Vec<_>>(),
+        "example": "like",
+    })
+}
+
+/// In a header a byte takes up to three characters.
+fn ce_subject() -> Value {
+    let what = format!(
+        "As `subject_id` of an event, percent-encoded as the CloudEvents HTTP binding has it: {SUBJECT_ID_BYTES_MAX} bytes \
+         before that."
+    );
+    json!({
+        "type": "string",
+        "description": what,
+        "minLength": 1,
+        "maxLength": 3 * SUBJECT_ID_BYTES_MAX,
+        "pattern": SUBJECT_ID_PATTERN,
+        "example": "article:%E7%94%A8",
+    })
+}
+
+/// Without a format: openapi-python-client knows no dates in headers.
+fn ce_time() -> Value {
+    let mut time = time("`time` of a CloudEvent in binary mode, RFC 3339; by default now.");
+    time.as_object_mut().map(|schema| schema.remove("format"));
+    time
 }
 
 fn cloud_event_data() -> Value {
@@ -229,9 +298,14 @@ fn events_problem() -> Value {
         "description": "The events that are meant, and why; absent where it is not about events.",
         "items": of("Rejected"),
     });
+    let kind = json!({
+        "type": "string",
+        "description": "422: no event is valid. 429: too much is under way, or all of it is over a limit.",
+        "enum": ["urn:tally:problem:invalid-event", "urn:tally:problem:too-many-requests"],
+    });
     json!({
         "description": "A problem, with the events that it is about.",
-        "allOf": [of("Problem"), {"type": "object", "properties": {"rejected": rejected}}],
+        "allOf": [of("Problem"), {"type": "object", "properties": {"type": kind, "rejected": rejected}}],
     })
 }
 
@@ -255,4 +329,18 @@ macro_rules! named {
     )*};
 }
 
-named!(BodyCoding, Events, Lines, PageOpened, EventsProblem);
+named!(
+    BodyCoding,
+    Events,
+    Lines,
+    CloudEvent,
+    CloudEventBatch,
+    CeSpecversion,
+    CeId,
+    CeSource,
+    CeType,
+    CeSubject,
+    CeTime,
+    PageOpened,
+    EventsProblem,
+);

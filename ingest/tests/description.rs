@@ -3,7 +3,7 @@
 
 mod fixture;
 
-use fixture::{Bed, request, service, types};
+use fixture::{Bed, NOW_MS, request, service, types};
 use regex::Regex;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -42,6 +42,9 @@ impl Schemas {
             "maximum" => value.as_i64().is_none_or(|number| number <= rule.as_i64().unwrap()),
             "minLength" => text.is_none_or(|text| text.chars().count() >= bound()),
             "maxLength" => text.is_none_or(|text| text.chars().count() <= bound()),
+            "not" => !self.takes(rule, value),
+            "x-time-ms-min" => moment_ms(value).is_none_or(|ms| ms >= rule.as_i64().unwrap()),
+            "x-ahead-ms-max" => moment_ms(value).is_none_or(|ms| ms <= NOW_MS + rule.as_i64().unwrap()),
             "x-utf8-bytes-max" => text.is_none_or(|text| text.len() <= bound()),
             "pattern" => text.is_none_or(|text| Regex::new(rule.as_str().unwrap()).unwrap().is_match(text)),
             "format" => match rule.as_str().unwrap() {
@@ -81,9 +84,18 @@ impl Schemas {
         );
         found.extend(schema.get("example").cloned());
         found.extend(schema["enum"].as_array().into_iter().flatten().cloned());
-        found.extend(["minimum", "maximum"].iter().filter_map(|bound| schema[bound].as_i64()).flat_map(|bound| {
+        let bounds = ["minimum", "maximum"].map(|bound| [&schema[bound], &schema["not"][bound]]);
+        let mut bounds: Vec<_> = bounds.iter().flatten().filter_map(|bound| bound.as_i64()).collect();
+        let ahead_ms = schema["x-ahead-ms-max"].as_i64().map(|ahead_ms| NOW_MS + ahead_ms);
+        bounds.extend(ahead_ms.filter(|_| schema["type"] == "integer"));
+        found.extend(bounds.into_iter().flat_map(|bound| {
             [json!(bound - 1), json!(bound), json!(bound + 1), json!(bound as f64 + 0.5), json!(bound.to_string())]
         }));
+        if schema["format"] == "date-time" {
+            let limits = [Some(0), schema["x-time-ms-min"].as_i64(), ahead_ms].into_iter().flatten();
+            found.extend(limits.flat_map(|ms| [ms - 1, ms, ms + 1]).map(|ms| tally_model::format_ms(ms).into()));
+            found.extend(TIMES.iter().copied().map(Value::from));
+        }
         if let Some(length) = schema["maxLength"].as_u64() {
             let example = schema["example"].as_str().unwrap_or_default();
             let of_length = |length: usize, padding: &str| {
@@ -127,6 +139,27 @@ impl Schemas {
         found.push(more);
         found
     }
+}
+
+/// Forms of RFC 3339, and what only looks like one.
+const TIMES: &[&str] = &[
+    "2026-11-21t08:00:00.123456z",
+    "2026-11-21T08:00:00+00:00",
+    "2026-11-20T12:30:00-19:30",
+    "2016-12-31T23:59:60Z",
+    "1970-01-01T00:30:00+01:00",
+    "2026-11-21T08:00Z",
+    "2026-11-21 08:00:00Z",
+    "2026-11-21T08:00:00",
+    "2026-11-21T08:00:00,5Z",
+    "2026-11-21T24:00:00Z",
+    "2026-02-29T08:00:00Z",
+    "2026-11-21T23:59:60Z",
+];
+
+/// The moment that a value stands for, if it is one.
+fn moment_ms(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| tally_model::parse_ms(value.as_str()?))
 }
 
 fn is_of_type(name: &str, value: &Value) -> bool {
@@ -214,16 +247,95 @@ async fn exactly_the_cloud_events_are_taken_that_the_description_takes() {
     hold(&bed, &schemas, "CloudEvent", "application/cloudevents+json", documents).await;
 }
 
+/// An attribute as the HTTP binding of CloudEvents writes it in a header.
+fn percent_encoded(text: &str) -> String {
+    let encoded = |byte: u8| match byte {
+        b'!'..=b'~' if byte != b'"' && byte != b'%' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encoded).collect()
+}
+
+#[tokio::test]
+async fn headers_of_cloud_events_are_taken_as_the_description_has_them() {
+    let (bed, schemas) = of_door();
+    let parameters = bed.description["paths"]["/v1/events"]["post"]["parameters"].as_array().unwrap();
+    let data = json!({"actor_id": "u1", "duration_ms": 5});
+    let base = json!({
+        "specversion": "1.0", "id": "e1", "source": "/", "type": "like", "subject": "article:7", "time": null, "data": data,
+    });
+    let (mut taken, mut all) = (0, 0);
+    for name in ["specversion", "id", "source", "type", "subject", "time"] {
+        let parameter = parameters.iter().find(|parameter| parameter["name"] == format!("ce-{name}")).unwrap();
+        let references = parameter["schema"]["oneOf"].as_array().unwrap();
+        let header = references.iter().find(|schema| schema.get("$ref").is_some()).unwrap();
+        for candidate in schemas.candidates(&schemas.0["CloudEvent"]["properties"][name]) {
+            let Some(text) = candidate.as_str() else { continue };
+            let mut event = base.clone();
+            event[name] = candidate.clone();
+            let expected = schemas.takes(&json!({"$ref": "#/components/schemas/CloudEvent"}), &event);
+            let mut request = request("application/json", data.to_string());
+            for (name, value) in event.as_object().unwrap() {
+                let Some(value) = value.as_str() else { continue };
+                request.headers_mut().insert(
+                    axum::http::HeaderName::try_from(format!("ce-{name}")).unwrap(),
+                    percent_encoded(value).parse().unwrap(),
+                );
+            }
+            let answer = bed.send(request).await;
+            assert_eq!(answer.status, if expected { 202 } else { 422 }, "{name} {text:?}\n{}", answer.body);
+            if expected {
+                assert!(schemas.takes(header, &percent_encoded(text).into()), "{name} {text:?}");
+            }
+            (taken, all) = (taken + usize::from(expected), all + 1);
+        }
+    }
+    assert!(taken > 50 && all - taken > 100, "{taken} of {all}");
+}
+
+#[tokio::test]
+async fn only_a_service_sends_the_addresses_of_others_and_the_answer_is_described() {
+    let (bed, schemas) = of_door();
+    let described = &bed.description["paths"]["/v1/events"]["post"]["responses"];
+    let kinds = &schemas.0["EventsProblem"]["allOf"][1]["properties"]["type"]["enum"];
+    for (field, value) in [("ip", "198.51.100.1"), ("user_agent", "another")] {
+        let mut event = json!({"event_id": "e1", "type": "like", "actor_id": "u1", "subject_id": "article:7"});
+        event[field] = json!(value);
+        assert_eq!(bed.post_as_service(event.to_string()).await.status, 202);
+        let answer = bed.post(event.to_string()).await;
+        let kind = answer.body["type"].as_str().unwrap();
+        assert_eq!((answer.status, kind), (422, "urn:tally:problem:invalid-event"));
+        let response = &described["422"];
+        let text = response["description"].as_str().unwrap();
+        assert!(text.contains(kind) && text.contains(&format!("`{field}`")), "{text}");
+        assert!(kinds.as_array().unwrap().contains(&json!(kind)), "{kinds}");
+    }
+}
+
+#[test]
+fn every_media_type_has_a_schema() {
+    let (bed, schemas) = of_door();
+    let content = bed.description["paths"]["/v1/events"]["post"]["requestBody"]["content"].as_object().unwrap();
+    for (media, name) in [
+        ("application/json", "Events"),
+        ("application/x-ndjson", "Lines"),
+        ("application/cloudevents+json", "CloudEvent"),
+        ("application/cloudevents-batch+json", "CloudEventBatch"),
+    ] {
+        assert_eq!(content[media]["schema"], json!({"$ref": format!("#/components/schemas/{name}")}));
+        assert!(schemas.0.contains_key(name), "{name}");
+    }
+    assert_eq!(content.len(), 4);
+}
+
 #[tokio::test]
 async fn batches_have_the_limits_that_the_description_has() {
     let (bed, schemas) = of_door();
     let event = json!({"event_id": "e1", "type": "view", "subject_id": "article:7"});
     let cloud = json!({"specversion": "1.0", "id": "e1", "source": "/", "type": "view", "subject": "article:7"});
-    for (name, media, event) in [
-        ("EventBatch", "application/json", event),
-        // It has the same.
-        ("EventBatch", "application/cloudevents-batch+json", cloud),
-    ] {
+    for (name, media, event) in
+        [("EventBatch", "application/json", event), ("CloudEventBatch", "application/cloudevents-batch+json", cloud)]
+    {
         let bound = |keyword: &str| schemas.0[name][keyword].as_u64().unwrap() as usize;
         let (min, max) = (bound("minItems"), bound("maxItems"));
         for (count, status) in [(min - 1, 400), (min, 202), (max, 202), (max + 1, 413)] {

@@ -1,7 +1,7 @@
 //! An event as somebody sent it: borrowed fields, parsed and checked by one set of rules.
 
 use crate::event::{MAX_AHEAD_MS, Scalar};
-use crate::moment::Moment;
+use crate::moment::{Moment, OCCURRED_AT_MS};
 use crate::properties;
 use crate::{canonical_ip, check_actor_id, check_event_id, check_event_type, check_subject_id};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -91,7 +91,7 @@ impl<'a> EventFields<'a> {
         required("actor_id", &self.actor_id, check_actor_id)?;
         required("subject_id", &self.subject_id, check_subject_id)?;
         if let Some(time_ms) = self.occurred_at_ms {
-            if time_ms < 0 {
+            if time_ms < *OCCURRED_AT_MS.start() {
                 return Err(EventError::field("occurred_at", "must not lie before 1970"));
             }
             if time_ms > now_ms.saturating_add(MAX_AHEAD_MS) {

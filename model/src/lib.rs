@@ -41,6 +41,7 @@ pub use ids::{
     subject_kind,
 };
 pub use json::{Object, from_object};
+pub use moment::OCCURRED_AT_MS;
 pub use problem::Problem;
 pub use progress::{OutputCommit, PROGRESS_HEADER, PROGRESS_KEY_PREFIX, ProgressMark, RootPosition, TaskProgress};
 pub use properties::{PROPERTIES_BYTES_MAX, PROPERTIES_MAX};
@@ -50,7 +51,7 @@ pub use read_token::ReadToken;
 pub use receipt::{Receipt, ReceiptError, ReceiptKey};
 pub use roots::Roots;
 pub use sequence::{MAC_HEADER, SEQ_HEADER, SequenceError, SequenceKey};
-pub use time::{format_ms, looks_like_seconds, parse_ms};
+pub use time::{TIME_PATTERN, TIMES_IN_SECONDS, format_ms, looks_like_seconds, parse_ms};
 pub use top::{PartitionTop, decode_tops, encode_tops, holds_tops};
 pub use verdict::{Verdict, VerdictKind};
 

@@ -3,9 +3,11 @@
 use crate::{looks_like_seconds, parse_ms};
 use serde::de::{self, Deserializer, Visitor};
 use std::fmt;
+use std::ops::RangeInclusive;
 
-/// Numbers from here on are times in micro- or nanoseconds: as milliseconds they lie after the year 33,000.
-const FINER_MIN: i64 = 1_000_000_000_000_000;
+/// What an event's time may be in milliseconds since 1970, before it is compared with the clock. Greater numbers are micro-
+/// or nanoseconds: as milliseconds they lie after the year 33,000.
+pub const OCCURRED_AT_MS: RangeInclusive<i64> = 0..=999_999_999_999_999;
 
 /// RFC 3339 or whole milliseconds. At the door, where somebody can still be told, numbers that count something else are refused
 /// by name: seconds would be an event of 1970, which is late. What the log has is read as it always was.
@@ -24,7 +26,7 @@ impl<'de, const AT_DOOR: bool> de::Deserialize<'de> for Moment<AT_DOOR> {
                     _ if AT_DOOR && looks_like_seconds(ms) => {
                         Err(E::custom(format_args!("{ms} counts seconds; send milliseconds, {ms}000, or RFC 3339")))
                     }
-                    FINER_MIN.. if AT_DOOR => Err(E::custom(format_args!(
+                    _ if AT_DOOR && ms > *OCCURRED_AT_MS.end() => Err(E::custom(format_args!(
                         "{ms} counts micro- or nanoseconds; send milliseconds, or RFC 3339"
                     ))),
                     _ => Ok(Moment(ms)),

@@ -2,13 +2,21 @@
 
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
+use std::ops::RangeInclusive;
 
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 const MINUTE_MS: i64 = 60_000;
 /// The first millisecond of the year 0, and the last one of 9999: what RFC 3339 can write.
-const WRITTEN_MS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
+const WRITTEN_MS: RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 /// Whole seconds since 1970 have ten digits from 2001 to 2286. As milliseconds the same numbers lie in the spring of 1970.
-const SECONDS: std::ops::RangeInclusive<i64> = 1_000_000_000..=9_999_999_999;
+pub const TIMES_IN_SECONDS: RangeInclusive<i64> = 1_000_000_000..=9_999_999_999;
+/// What [`parse_ms`] takes, but for the calendar: the days of a month and leap seconds. A pattern of ECMA-262, for
+/// descriptions.
+pub const TIME_PATTERN: &str = concat!(
+    "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])",
+    "[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\\.[0-9]+)?",
+    "([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
+);
 
 /// RFC 3339 in UTC with milliseconds, like `2026-11-21T08:00:00.123Z`. Times before the year 0 and after 9999 are clamped.
 pub fn format_ms(time_ms: i64) -> String {
@@ -52,7 +60,7 @@ pub fn parse_ms(text: &str) -> Option<i64> {
 
 /// Whether a number of milliseconds since 1970 is one of seconds, in all probability.
 pub fn looks_like_seconds(time_ms: i64) -> bool {
-    SECONDS.contains(&time_ms)
+    TIMES_IN_SECONDS.contains(&time_ms)
 }
 
 /// Whether a time lies in the last minute of June or December.
@@ -96,11 +104,13 @@ fn number(digits: &[u8]) -> Option<i64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use regex::Regex;
 
     const EIGHT_MS: i64 = 1_795_248_000_000;
 
     #[test]
     fn every_form_of_rfc_3339_is_read() {
+        let pattern = Regex::new(TIME_PATTERN).unwrap();
         for (text, expected) in [
             ("2026-11-21T08:00:00.123Z", EIGHT_MS + 123),
             ("2026-11-21T08:00:00Z", EIGHT_MS),
@@ -127,11 +137,20 @@ mod tests {
             ("9999-12-31T23:59:59-00:01", 253_402_300_859_000),
         ] {
             assert_eq!(parse_ms(text), Some(expected), "{text}");
+            assert!(pattern.is_match(text), "{text}");
         }
     }
 
     #[test]
     fn what_only_looks_like_it_is_refused() {
+        let pattern = Regex::new(TIME_PATTERN).unwrap();
+        let not_in_the_calendar = [
+            "2026-02-29T00:00:00Z",
+            "2026-11-31T00:00:00Z",
+            "2026-11-21T08:00:60Z",
+            "2026-11-21T23:59:60Z",
+            "2026-12-31T23:59:60+01:00",
+        ];
         for wrong in [
             "",
             "yesterday",
@@ -185,6 +204,7 @@ mod tests {
             "2026-11-21T08:00:00\u{ff3a}",
         ] {
             assert_eq!(parse_ms(wrong), None, "{wrong}");
+            assert_eq!(pattern.is_match(wrong), not_in_the_calendar.contains(&wrong), "{wrong}");
         }
     }
 

@@ -53,6 +53,11 @@ func main() {
 	rejected := batched.JSON202.Rejected
 	check(len(rejected) == 1 && rejected[0].Index == 2 && *rejected[0].EventId == "go 4", "its last event is invalid", batched.Body)
 
+	data := tally.CloudEventData{ActorId: of("go")}
+	cloud := tally.CloudEvent{Specversion: "1.0", Id: "go-5", Source: "/go", Type: "share", Subject: subject, Data: &data}
+	cloudy, err := client.PostEventsWithApplicationCloudeventsPlusJSONBodyWithResponse(ctx, nil, cloud)
+	check(err == nil && cloudy.JSON202 != nil && cloudy.JSON202.Accepted == 1, "a CloudEvent", cloudy.Body)
+
 	one.SubjectId = "nothing"
 	check(events.FromEvent(one) == nil, "an invalid event", nil)
 	refused, err := client.PostEventsWithResponse(ctx, nil, events)
