@@ -96,31 +96,5 @@ impl ActionLimits {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::metrics::AccessMetrics;
-
-    #[tokio::test]
-    async fn who_has_many_addresses_has_one_bucket() {
-        let metrics = AccessMetrics::new(&prometheus::Registry::new()).unwrap();
-        for (ipv6_prefix_bits, ips, expected) in [
-            (64, ["203.0.113.9", "::ffff:203.0.113.9", "::FFFF:cb00:7109"], [true, false, false]),
-            (64, ["2001:db8::1", "2001:DB8:0:0::2", "2001:db8::ffff:0:0:9"], [true, false, false]),
-            (64, ["2001:db8::1", "2001:db8:0:1::1", "2001:db8:1::1"], [true, true, true]),
-            (48, ["2001:db8::1", "2001:db8:0:1::1", "2001:db8:1::1"], [true, false, true]),
-            (128, ["2001:db8::1", "2001:db8::2", "2001:0db8::1"], [true, true, false]),
-        ] {
-            for (per_ip, per_actor) in [(Some(1), None), (None, Some(1))] {
-                let buckets = Arc::new(Buckets::new(None, metrics.clone()));
-                let switches = vec!["like".to_owned()];
-                let limits = ActionLimits { per_ip, per_actor, ipv6_prefix_bits, switches, buckets };
-                let mut admitted = Vec::new();
-                for ip in ips {
-                    let action = Action { principal: None, ip, event_type: "like", actor_id: "u1" };
-                    admitted.push(limits.admit(action).await.is_ok());
-                }
-                assert_eq!(admitted, expected, "{ips:?} by /{ipv6_prefix_bits}");
-            }
-        }
-    }
-}
+#[path = "action_limits/tests.rs"]
+mod tests;

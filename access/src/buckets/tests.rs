@@ -1,7 +1,9 @@
 //! Limits over one door and over several; without a Redis, with one, and with one that is away.
 
 use super::*;
+use crate::action_limits::{Action, ActionLimits};
 use prometheus::Registry;
+use std::sync::Arc;
 use tally_cache::redis::RedisAddress;
 
 fn metrics() -> AccessMetrics {
@@ -63,22 +65,55 @@ fn redis(variable: &str) -> Option<String> {
     url
 }
 
+/// Doors that are connected. Until then each counts alone, others than the tests do.
+async fn connected_doors(url: &str, seed: u64) -> [Buckets; 2] {
+    let doors = doors(url, seed);
+    for door in &doors {
+        let begun = std::time::Instant::now();
+        while door.metrics.shared_up.get() == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(120), "no connection to {url}");
+            take(door, "early", 1_000_000, 1).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    doors
+}
+
+/// What one door has let through, the other counts, by whatever address of the same source it comes.
+#[tokio::test]
+async fn a_source_has_one_bucket_at_all_doors() {
+    for variable in ["TALLY_TEST_REDIS", "TALLY_TEST_REDIS_CLUSTER"] {
+        let Some(url) = redis(variable) else { continue };
+        let doors = connected_doors(&url, getrandom::u64().unwrap()).await;
+        let limits = doors.map(|buckets| ActionLimits {
+            per_ip: Some(1),
+            per_actor: None,
+            ipv6_prefix_bits: 64,
+            switches: Vec::new(),
+            buckets: Arc::new(buckets),
+        });
+        for (door, ip, admitted) in [
+            (0, "203.0.113.9", true),
+            (1, "::ffff:203.0.113.9", false),
+            (1, "::ffff:203.0.113.8", true),
+            (0, "203.0.113.8", false),
+            (0, "2001:db8::1", true),
+            (1, "2001:DB8:0:0::2", false),
+            (1, "2001:db8:0:1::1", true),
+            (0, "2001:db8:0:1:ffff::", false),
+        ] {
+            let action = Action { principal: None, ip, event_type: "view", actor_id: "" };
+            assert_eq!(limits[door].admit(action).await.is_ok(), admitted, "{variable}: {ip} at door {door}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn doors_share_what_they_count_through_redis() {
     for variable in ["TALLY_TEST_REDIS", "TALLY_TEST_REDIS_CLUSTER"] {
         let Some(url) = redis(variable) else { continue };
         let seed = getrandom::u64().unwrap();
-        let doors = doors(&url, seed);
-        // Nobody waits for the connection: until then each door counts alone, other actors than below.
-        for door in &doors {
-            let begun = std::time::Instant::now();
-            while door.metrics.shared_up.get() == 0 {
-                assert!(begun.elapsed() < Duration::from_secs(120), "no connection to {variable}");
-                take(door, "early", 1_000_000, 1).await;
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
-        let [first, second] = &doors;
+        let [first, second] = &connected_doors(&url, seed).await;
         assert_eq!(take(first, "a", 3, 2).await, (2, None), "{variable}");
         let (taken, wait) = take(second, "a", 3, 2).await;
         assert_eq!(taken, 1, "{variable}");
