@@ -52,6 +52,11 @@ impl AccessArgs {
                 "--open-to-everyone: nobody is asked for keys then: leave out --keys and --jwks",
             ));
         }
+        if self.cors_origin.len() > 1 && self.cors_origin.iter().any(|origin| origin == "*") {
+            return Err(Failure::usage(
+                "--cors-origin: `*` is every origin, without credentials: leave it out, or leave out the others",
+            ));
+        }
         let is_reached_from_here_alone = address.ip().to_canonical().is_loopback();
         if self.open_to_everyone && is_reached_from_here_alone {
             return Err(Failure::usage(format!(

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use super::access::AccessArgs;
+use super::database_address::database;
 use clap::Args;
 use std::borrow::Cow;
 use std::io::ErrorKind;
@@ -10,6 +11,7 @@ use tally_api::{Peer, PeerError};
 use tally_cache::redis::RedisAddress;
 use tally_http::PageFiles;
 use tally_processors::{Actions, REGISTRY, SINK_TYPES};
+use tally_streams::log::WallLimits;
 use tally_streams::topology::Topology;
 
 /// The topology alone.
@@ -40,18 +42,30 @@ pub struct SiteArgs {
     /// For kafka: a file of client properties, one name=value a line: TLS, SASL
     #[arg(long, env = "TALLY_LOG_PROPERTIES", value_name = "FILE")]
     pub log_properties: Option<PathBuf>,
-    /// How far the wall clock may differ at once from where it should be, and from the log, before it is doubted
-    #[arg(long, env = "TALLY_CLOCK_JUMP", value_name = "TIME", default_value = "2m")]
-    pub clock_jump: humantime::Duration,
-    /// After how long at its new time a wall clock that has jumped is trusted again
-    #[arg(long, env = "TALLY_CLOCK_SETTLE", value_name = "TIME", default_value = "10m")]
-    pub clock_settle: humantime::Duration,
     /// Where HTTP is served
     #[arg(long, env = "TALLY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: String,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub access: AccessArgs,
+}
+
+/// When the wall clock is doubted, by every role that reads it.
+#[derive(Args, Clone, Debug)]
+pub struct ClockArgs {
+    /// How far the wall clock may differ at once from where it should be, and from the log, before it is doubted
+    #[arg(long, env = "TALLY_CLOCK_JUMP", value_name = "TIME", default_value_t = WallLimits::default().jump.into())]
+    pub clock_jump: humantime::Duration,
+    /// After how long at its new time a wall clock that has jumped is trusted again
+    #[arg(long, env = "TALLY_CLOCK_SETTLE", value_name = "TIME", default_value_t = WallLimits::default().settle.into())]
+    pub clock_settle: humantime::Duration,
+}
+
+impl ClockArgs {
+    /// The same for a clock.
+    pub fn limits(&self) -> WallLimits {
+        WallLimits { jump: *self.clock_jump, settle: *self.clock_settle }
+    }
 }
 
 /// Where a process keeps its state.
@@ -62,6 +76,9 @@ pub struct StateArgs {
     pub state: PathBuf,
 }
 
+/// The database of those who name none.
+const DATABASE: &str = "sqlite:./data/tally.db";
+
 /// What sinks write to and the API reads from.
 #[derive(Args, Clone, Debug)]
 pub struct StoreArgs {
@@ -70,7 +87,7 @@ pub struct StoreArgs {
         long,
         env = "TALLY_DATABASE",
         value_name = "URL",
-        default_value = "sqlite:./data/tally.db",
+        default_value = DATABASE,
         hide_env_values = true
     )]
     pub database: String,
@@ -230,6 +247,11 @@ impl StoreArgs {
         database("--database", &self.database)
     }
 
+    /// Whether nobody has named another database.
+    pub fn is_default_database(&self) -> bool {
+        self.database == DATABASE
+    }
+
     /// The cache that the sinks write to.
     pub fn cache(&self) -> Result<CacheAddress, Failure> {
         cache("--cache", &self.cache)
@@ -303,41 +325,8 @@ fn brokers(rest: &str) -> Result<String, Failure> {
     Ok(brokers.join(","))
 }
 
-/// Checks the scheme of a database's address; the rest is checked when it is opened.
-fn database<'a>(flag: &str, url: &'a str) -> Result<&'a str, Failure> {
-    match url.split_once(':') {
-        Some(("sqlite", rest)) if !rest.is_empty() => Ok(url),
-        Some(("mysql", rest)) if rest.starts_with("//") => match unknown_option(rest) {
-            Some(name) => Err(Failure::usage(format!(
-                "{flag} mysql://…: `?{name}` is not known; known are {}",
-                MYSQL_OPTIONS.join(", ")
-            ))),
-            None => Ok(url),
-        },
-        _ => {
-            let form = "`sqlite:FILE` or `mysql://user:password@host[:port]/db`";
-            Err(Failure::usage(format!("{flag} {}: not known; use {form}", shown(url))))
-        }
-    }
-}
-
-/// The options of a MySQL address. The driver ignores others silently.
-const MYSQL_OPTIONS: &[&str] =
-    &["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "collation", "socket", "statement-cache-capacity", "time-zone"];
-
-/// The first unknown option of an address. Names are accepted with and without hyphens.
-fn unknown_option(address: &str) -> Option<&str> {
-    let (_, query) = address.rsplit_once('@').map_or(address, |(_, rest)| rest).split_once('?')?;
-    let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or(pair)).filter(|name| !name.is_empty());
-    let is_known = |name: &str| {
-        let without_hyphens = ["sslmode", "sslca", "sslcert", "sslkey", "timezone"];
-        MYSQL_OPTIONS.contains(&name) || without_hyphens.contains(&name)
-    };
-    names.into_iter().find(|name| !is_known(name))
-}
-
 /// The part of an address that may be printed: only its scheme if it may contain a password.
-fn shown(url: &str) -> &str {
+pub(super) fn shown(url: &str) -> &str {
     match url.split_once(':') {
         _ if !url.contains('@') && !url.contains("//") => url,
         Some((scheme, _)) => scheme,
@@ -361,40 +350,6 @@ mod tests {
         for rest in ["", "//", "a:1", "//a:0", "//a:x", "//a:1,,b", "//a/topic", "//u:secret@a:1", "//a:secret"] {
             let Err(Failure::Usage(refused)) = brokers(rest) else { panic!("{rest}") };
             assert!(refused.starts_with("--log kafka:…: ") && !refused.contains("secret"), "{refused}");
-        }
-    }
-
-    #[test]
-    fn a_scheme_that_is_not_known_is_refused_without_its_password() {
-        for url in [
-            "sqlite:./data/tally.db",
-            "mysql://u:secret@h/db",
-            "mysql://u:se?cret@h/db?ssl-mode=VERIFY_CA&sslca=ca.pem",
-            "mysql://h/db?",
-        ] {
-            assert_eq!(database("--database", url).ok(), Some(url));
-        }
-        for (url, shown) in [
-            ("postgres://u:secret@h/db", "postgres"),
-            ("mysql:u:secret@h/db", "mysql"),
-            ("sqlite:", "sqlite:"),
-            ("u/secret@h", "…"),
-            ("tally.db", "tally.db"),
-        ] {
-            let Err(Failure::Usage(refused)) = database("--database-read", url) else { panic!("{url}") };
-            let expected = format!("--database-read {shown}: not known; use `sqlite:FILE` or `mysql://");
-            assert!(refused.starts_with(&expected) && !refused.contains("secret"), "{refused}");
-        }
-        for (url, name) in [
-            ("mysql://u:secret@h/db?tls=true", "tls"),
-            ("mysql://u:secret@h/db?ssl-mode=REQUIRED&sslmod=x", "sslmod"),
-            ("mysql://u:secret@h/db?charset=latin1", "charset"),
-        ] {
-            let Err(Failure::Usage(refused)) = database("--database", url) else { panic!("{url}") };
-            assert!(
-                refused.starts_with(&format!("--database mysql://…: `?{name}` is not known; known are")),
-                "{refused}"
-            );
         }
     }
 

@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod check;
+mod database_address;
 mod demo;
 mod describe;
 mod init;
@@ -12,7 +13,7 @@ mod run;
 mod send;
 
 pub use access::{AccessArgs, file_failure};
-pub use addresses::{CacheAddress, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, cache};
+pub use addresses::{CacheAddress, ClockArgs, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, cache};
 pub use demo::traffic;
 pub use roles::{CallerArgs, DoorArgs, StreamArgs};
 

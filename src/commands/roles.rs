@@ -1,7 +1,7 @@
 //! `tally ingest`, `process`, `sink` and `api`: the parts of `tally run`, one a process.
 
 use super::Failure;
-use super::addresses::{IngestPlace, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
+use super::addresses::{ClockArgs, IngestPlace, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
 use crate::process::{Roles, serve};
 use clap::Args;
 use tally_http::TrustedProxies;
@@ -95,6 +95,8 @@ pub struct IngestArgs {
     #[command(flatten)]
     site: SiteArgs,
     #[command(flatten)]
+    clocks: ClockArgs,
+    #[command(flatten)]
     door: DoorArgs,
     #[command(flatten)]
     callers: CallerArgs,
@@ -107,6 +109,8 @@ pub struct IngestArgs {
 pub struct ProcessArgs {
     #[command(flatten)]
     site: SiteArgs,
+    #[command(flatten)]
+    clocks: ClockArgs,
     #[command(flatten)]
     state: StateArgs,
     #[command(flatten)]
@@ -130,6 +134,8 @@ pub struct ApiArgs {
     #[command(flatten)]
     site: SiteArgs,
     #[command(flatten)]
+    clocks: ClockArgs,
+    #[command(flatten)]
     stores: StoreArgs,
     #[command(flatten)]
     reads: ReadArgs,
@@ -143,12 +149,14 @@ pub struct ApiArgs {
 
 /// Takes events until SIGTERM or SIGINT.
 pub fn ingest(args: IngestArgs) -> Result<(), Failure> {
-    serve(Roles { ingest: Some(args.door), callers: Some((args.callers, args.cache.cache)), ..Roles::none(args.site) })
+    let callers = Some((args.callers, args.cache.cache));
+    serve(Roles { ingest: Some(args.door), callers, clocks: Some(args.clocks), ..Roles::none(args.site) })
 }
 
 /// Counts until SIGTERM or SIGINT, or until it cannot go on.
 pub fn process(args: ProcessArgs) -> Result<(), Failure> {
-    serve(Roles { process: Some((args.streams, args.state)), ..Roles::none(args.site) })
+    let process = Some((args.streams, args.state));
+    serve(Roles { process, clocks: Some(args.clocks), ..Roles::none(args.site) })
 }
 
 /// Writes to the stores until SIGTERM or SIGINT, or until it cannot go on.
@@ -160,5 +168,6 @@ pub fn sink(args: SinkArgs) -> Result<(), Failure> {
 pub fn api(args: ApiArgs) -> Result<(), Failure> {
     let callers = Some((args.callers, args.stores.cache.clone()));
     let page = PageArgs { ingest_url: args.ingest.ingest_url, ..args.page };
-    serve(Roles { api: Some((args.stores, args.reads)), callers, page, ..Roles::none(args.site) })
+    let api = Some((args.stores, args.reads));
+    serve(Roles { api, callers, page, clocks: Some(args.clocks), ..Roles::none(args.site) })
 }

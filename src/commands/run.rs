@@ -1,7 +1,7 @@
 //! `tally run`: everything in one process.
 
 use super::Failure;
-use super::addresses::{PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
+use super::addresses::{ClockArgs, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
 use super::roles::{CallerArgs, DoorArgs, StreamArgs};
 use crate::process::{Roles, serve};
 use clap::Args;
@@ -11,6 +11,8 @@ use clap::Args;
 pub struct RunArgs {
     #[command(flatten)]
     site: SiteArgs,
+    #[command(flatten)]
+    clocks: ClockArgs,
     #[command(flatten)]
     stores: StoreArgs,
     #[command(flatten)]
@@ -26,7 +28,13 @@ pub struct RunArgs {
     #[command(flatten)]
     callers: CallerArgs,
     /// Send sample traffic to this process's own door, this many events per second
-    #[arg(long, value_name = "RATE", num_args = 0..=1, default_missing_value = "200")]
+    #[arg(
+        long,
+        value_name = "RATE",
+        num_args = 0..=1,
+        default_missing_value = "200",
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
     demo: Option<u32>,
 }
 
@@ -41,5 +49,6 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         page: args.page,
         demo: args.demo,
         site: args.site,
+        clocks: Some(args.clocks),
     })
 }

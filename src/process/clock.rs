@@ -2,7 +2,7 @@
 
 use super::log;
 use super::watch::Watch;
-use crate::commands::{Failure, SiteArgs};
+use crate::commands::{ClockArgs, Failure, SiteArgs};
 use prometheus::{IntGauge, Registry};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use tally_streams::topology::Topology;
 /// Between two checks of the clocks.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// The clocks of the system, judged by the limits of the flags.
-pub fn wall_clock(args: &SiteArgs) -> Arc<WallClock> {
-    let limits = WallLimits { jump: *args.clock_jump, settle: *args.clock_settle };
+/// The clocks of the system, judged by the limits of the flags; roles that do not read them have no such flags.
+pub fn wall_clock(args: Option<&ClockArgs>) -> Arc<WallClock> {
+    let limits = args.map_or_else(WallLimits::default, ClockArgs::limits);
     Arc::new(WallClock::new(Arc::new(Now::of_system), limits))
 }
 

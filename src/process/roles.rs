@@ -1,10 +1,10 @@
 //! The roles of a process: all four, or one of them.
 
 use crate::commands::{
-    CacheAddress, CallerArgs, DoorArgs, Failure, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs,
-    StreamArgs, cache,
+    CacheAddress, CallerArgs, ClockArgs, DoorArgs, Failure, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs,
+    StoreArgs, StreamArgs, cache,
 };
-use tally_processors::{Actions, event_types, owned_toggle};
+use tally_processors::{Actions, event_types, owned_toggle, switches};
 use tally_streams::topology::Topology;
 
 /// The roles of a process, each with its arguments.
@@ -12,6 +12,8 @@ use tally_streams::topology::Topology;
 pub struct Roles {
     /// What all of them need.
     pub site: SiteArgs,
+    /// When the wall clock is doubted, where the process reads it.
+    pub clocks: Option<ClockArgs>,
     /// Takes events.
     pub ingest: Option<DoorArgs>,
     /// Counts.
@@ -33,7 +35,7 @@ impl Roles {
     /// No role yet.
     pub fn none(site: SiteArgs) -> Self {
         let page = PageArgs::default();
-        Self { site, ingest: None, process: None, sink: None, api: None, callers: None, page, demo: None }
+        Self { site, clocks: None, ingest: None, process: None, sink: None, api: None, callers: None, page, demo: None }
     }
 
     /// Whether the process needs no other.
@@ -59,15 +61,7 @@ impl Roles {
         }
         if let Some((callers, url)) = &self.callers {
             callers.proxies()?;
-            let shared = cache("--cache", url)?;
-            // Keys may have limits of their own.
-            let limits = callers.per_actor().or(callers.per_ip()).is_some() || self.site.access.keys.is_some();
-            if callers.limit_ipv6_prefix.is_some() && !limits {
-                return Err(Failure::usage(NO_LIMITS.replace("{}", "--limit-ipv6-prefix")));
-            }
-            if self.api.is_none() && shared != CacheAddress::Memory && !limits {
-                return Err(Failure::usage(NO_LIMITS.replace("{}", "--cache")));
-            }
+            cache("--cache", url)?;
         }
         if self.demo.is_some() && self.site.access.asks() {
             return Err(Failure::usage(
@@ -89,18 +83,13 @@ impl Roles {
 
     /// Refuses options without effect under this topology, before anything is opened.
     pub fn check_effects(&self, topology: &Topology<Actions>) -> Result<(), Failure> {
-        let refused = |flag: &str, why: &str| Err(Failure::usage(format!("{flag}: {why}: leave it out")));
         let has_cache = topology.sinks.iter().any(|sink| sink.kind == "cache");
         let collects = owned_toggle(topology).is_some();
         if self.ingest.as_ref().is_some_and(|door| door.require_read_token) && !event_types(topology).contains("read") {
             return refused("--require-read-token", "no processor of the topology counts events of type `read`");
         }
-        let caller_option = self.callers.as_ref().and_then(|(callers, _)| callers.given());
-        if let Some(flag) = caller_option
-            && self.ingest.is_none()
-            && !collects
-        {
-            return refused(flag, "nobody sends anything here: the topology has no toggle with `owner: database`");
+        if let Some((callers, cache_url)) = &self.callers {
+            self.check_callers(callers, cache_url, topology)?;
         }
         if self.api.as_ref().is_some_and(|(_, reads)| reads.cache_read.is_some()) && !has_cache {
             return refused("--cache-read", "the topology has no sink of `type: cache`, so nothing is read from one");
@@ -114,9 +103,49 @@ impl Roles {
         {
             return refused("--cache", "the topology has no sink of `type: cache`");
         }
+        let has_database = topology.sinks.iter().any(|sink| sink.kind == "database");
+        if self.sink.as_ref().is_some_and(|(stores, _)| !stores.is_default_database())
+            && self.api.is_none()
+            && !has_database
+        {
+            return refused("--database", "the topology has no sink of `type: database`");
+        }
+        Ok(())
+    }
+
+    /// Refuses what holds for callers where nobody can call, and what is about limits where there are none.
+    fn check_callers(&self, args: &CallerArgs, cache_url: &str, topology: &Topology<Actions>) -> Result<(), Failure> {
+        let only_reads = self.ingest.is_none() && owned_toggle(topology).is_none();
+        if let Some(flag) = args.given().filter(|_| only_reads) {
+            let why = "nobody sends anything here: the topology has no toggle with `owner: database`";
+            return refused(flag, why);
+        }
+        let has_switches = !switches(topology).is_empty();
+        if args.limit_actor.is_some() && !has_switches {
+            return refused("--limit-actor", "the topology has no toggle, so there is nothing to switch on or off");
+        }
+        // Keys may have limits of their own: of events, and of what one actor switches from one address.
+        let has_keys = self.site.access.keys.is_some();
+        let per_address = args.per_ip().is_some() || has_switches && (has_keys || args.per_actor().is_some());
+        let no_limits = |flag: &str| {
+            let why = "there are no limits that it could be for: give --limit-actor or --limit-ip, or leave it out";
+            Err(Failure::usage(format!("{flag}: {why}")))
+        };
+        if args.limit_ipv6_prefix.is_some() && !per_address {
+            return no_limits("--limit-ipv6-prefix");
+        }
+        // Beside limits, events carry the address of their caller.
+        if self.ingest.is_none() && !args.trusted_proxy.is_empty() && !per_address {
+            return no_limits("--trusted-proxy");
+        }
+        let is_shared = cache("--cache", cache_url)? != CacheAddress::Memory;
+        if self.api.is_none() && is_shared && !has_keys && !per_address {
+            return no_limits("--cache");
+        }
         Ok(())
     }
 }
 
-const NO_LIMITS: &str =
-    "{}: there are no limits that it could be for: give --limit-actor or --limit-ip, or leave it out";
+fn refused(flag: &str, why: &str) -> Result<(), Failure> {
+    Err(Failure::usage(format!("{flag}: {why}: leave it out")))
+}

@@ -54,7 +54,7 @@ impl Site {
         roles.check_effects(&topology)?;
         reach_stores(roles)?;
         let state = roles.state().map(|args| StateDir::open(&args.state)).transpose().map_err(Failure::usage)?;
-        let wall = wall_clock(args);
+        let wall = wall_clock(roles.clocks.as_ref());
         let proof = proof_of_log(roles, &address, state.as_ref());
         let log = log::open(args, &address, &wall, proof)?;
         let registry = Registry::new();

@@ -29,7 +29,16 @@ pub struct StreamSide {
 /// Starts the stream threads of a process. One that cannot go on cancels `failed`.
 pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken) -> Result<StreamSide, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let count = args.threads.map_or(cores, usize::from).min(site.topology.subtopologies[0].partitions as usize);
+    let partitions = site.topology.subtopologies[0].partitions as usize;
+    let count = args.threads.map_or(cores, usize::from).min(partitions);
+    if let Some(threads) = args.threads.filter(|threads| usize::from(*threads) > partitions) {
+        tracing::warn!(
+            threads,
+            partitions,
+            "--threads: a thread needs a partition of `{}`, so only as many threads are started as it has partitions",
+            site.topology.root
+        );
+    }
     let state = site.state.as_ref().ok_or_else(|| Failure::no("stream threads need a state directory"))?;
     let metrics = StreamMetrics::new(&site.registry).map_err(Failure::no)?;
     let mut members = Vec::new();

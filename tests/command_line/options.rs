@@ -1,7 +1,8 @@
 //! Options that could do nothing where they are given: each is refused with a sentence, none is passed over in silence.
 
-use super::{assert_case, stage, tally, tally_with};
+use super::{stage, tally, tally_with};
 use std::fs;
+use tally_testkit::Site;
 
 const RUN: &str = "run --listen 127.0.0.1:0";
 const KAFKA: &str = "--listen 127.0.0.1:0 --log kafka://127.0.0.1:1";
@@ -40,9 +41,47 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (RUN, "--cache-read redis://h", "--cache-read: only a Redis has replicas"),
     (RUN, "--demo --keys keys.yaml", "--demo: its traffic has no key: leave out --keys"),
     (RUN, "--database mysql://u:secret@h/d?tls=yes", "--database mysql://…: `?tls` is not known; known are ssl-mode"),
+    (
+        RUN,
+        "--database mysql://u:secret@h/d?ssl-ca=a.pem",
+        "--database mysql://…: `?ssl-ca` has no effect: no certificate",
+    ),
+    (
+        RUN,
+        "--database mysql://u:secret@h/d?ssl-mode=DISABLED&ssl-cert=a&ssl-key=b",
+        "--database mysql://…: `?ssl-cert` has no effect with ssl-mode=DISABLED",
+    ),
+    (RUN, "--demo 0", "error: invalid value '0' for '--demo [<RATE>]': 0 is not in 1..=100000"),
+    (RUN, "--cors-origin *,https://a.example", "--cors-origin: `*` is every origin, without credentials"),
+    (RUN, "--topology bare.yaml --limit-actor 5", "--limit-actor: the topology has no toggle, so there is nothing"),
+    (
+        RUN,
+        "--topology bare.yaml --limit-ipv6-prefix 48",
+        "--limit-ipv6-prefix: there are no limits that it could be for",
+    ),
+    (
+        RUN,
+        "--topology bare.yaml --keys keys.yaml --limit-ipv6-prefix 48",
+        "--limit-ipv6-prefix: there are no limits that it could be for",
+    ),
     (RUN, "--topology bare.yaml --require-read-token", "--require-read-token: no processor of the topology counts"),
     (RUN, "--topology bare.yaml --cache redis://h --cache-read redis://r", "--cache-read: the topology has no sink of"),
     ("ingest", "--limit-actor 0 --cache redis://h", "--cache: there are no limits that it could be for"),
+    ("ingest", "--topology bare.yaml --cache redis://h", "--cache: there are no limits that it could be for"),
+    ("ingest", "--topology bare.yaml --limit-actor 0", "--limit-actor: the topology has no toggle"),
+    (
+        "ingest",
+        "--log-properties plain.properties",
+        "plain.properties:2: `ssl.ca.location` has no effect: set security.p",
+    ),
+    ("sink", "--clock-jump 1m", "error: unexpected argument '--clock-jump' found"),
+    ("sink", "--clock-settle 1m", "error: unexpected argument '--clock-settle' found"),
+    (
+        "sink",
+        "--topology cached.yaml --database sqlite:x.db",
+        "--database: the topology has no sink of `type: database`",
+    ),
+    ("api", "--limit-actor 0 --trusted-proxy 10.0.0.1", "--trusted-proxy: there are no limits that it could be for"),
     ("ingest", "--topology bare.yaml --require-read-token", "--require-read-token: no processor"),
     (
         "sink",
@@ -92,8 +131,13 @@ sinks:
 fn an_option_without_effect_is_refused() {
     let dir = stage();
     fs::write(dir.path().join("bare.yaml"), BARE).unwrap();
-    let checked = tally(dir.path(), "check --topology bare.yaml");
-    assert_case(&checked, ("check", 0, "bare.yaml: well formed"));
+    fs::write(dir.path().join("cached.yaml"), BARE.replace("  database: { type: database,", "  cache: { type: cache,"))
+        .unwrap();
+    fs::write(dir.path().join("plain.properties"), "# TLS\nssl.ca.location=/secret\n").unwrap();
+    for topology in ["bare.yaml", "cached.yaml"] {
+        let checked = tally(dir.path(), &format!("check --topology {topology}"));
+        assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stderr));
+    }
     let made = tally(dir.path(), "key --name a --scope write --append keys.yaml");
     assert_eq!(made.status.code(), Some(0));
     for (command, options, expected) in REFUSED {
@@ -115,4 +159,18 @@ fn what_the_environment_says_for_other_commands_is_no_option() {
     let environment = [("TALLY_TO", "http://127.0.0.1:1"), ("TALLY_API_KEY", "tally_x")];
     let output = tally_with(dir.path(), "demo --write x --events 5", &environment);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A deployment may give the same number to every process, so it is no mistake; the log says what becomes of it.
+#[test]
+fn more_threads_than_partitions_are_told() {
+    let dir = stage();
+    let mut site = Site::new(env!("CARGO_BIN_EXE_tally"), dir.path());
+    site.flags = ["--threads", "256"].map(str::to_owned).into();
+    let service = site.start();
+    assert_eq!(service.terminate().0.code(), Some(0));
+    let messages = site.messages();
+    let line = messages.lines().find(|line| line.contains("--threads: ")).unwrap_or_else(|| panic!("{messages}"));
+    assert!(line.contains("\"threads\":256") && line.contains("\"partitions\":") && line.contains("WARN"), "{line}");
+    assert!(line.contains("`user-actions`"), "{line}");
 }

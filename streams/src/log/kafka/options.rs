@@ -79,6 +79,16 @@ impl KafkaOptions {
             }
             self.take_property(property).map_err(|reason| PropertyError { line, reason })?;
         }
+        let protocol = self.properties.iter().rev().find(|(name, _)| name == "security.protocol");
+        let protocol = protocol.map_or_else(|| "plaintext".to_owned(), |(_, value)| value.to_ascii_lowercase());
+        for (line, property) in (1..).zip(text.lines()) {
+            let name = property.split('=').next().unwrap_or_default().trim();
+            if let Some(protocols) = protocols_of(name).filter(|protocols| !protocols.contains(&&*protocol)) {
+                let protocols = protocols.join(" or ").to_uppercase();
+                let reason = format!("`{name}` has no effect: set security.protocol to {protocols}, or leave it out");
+                return Err(PropertyError { line, reason });
+            }
+        }
         Ok(self)
     }
 
@@ -202,6 +212,16 @@ impl KafkaOptions {
     }
 }
 
+/// The protocols of a property of TLS or SASL. With others librdkafka ignores it.
+fn protocols_of(name: &str) -> Option<&'static [&'static str]> {
+    match name.split('.').next() {
+        Some("sasl") => Some(&["sasl_ssl", "sasl_plaintext"]),
+        Some("ssl") => Some(&["ssl", "sasl_ssl"]),
+        _ if name == "enable.ssl.certificate.verification" => Some(&["ssl", "sasl_ssl"]),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +239,22 @@ mod tests {
             ("# TLS\nsecurity.protocol=secret", 2, "the value of `security.protocol` is none that it can have"),
             ("socket.timeout.ms = secret", 1, "the value of `socket.timeout.ms` is none that it can have"),
             ("tally.replication.factor=0", 1, "`tally.replication.factor` is a number of copies"),
+            (
+                "ssl.ca.location=/secret\nsasl.mechanism=PLAIN",
+                1,
+                "`ssl.ca.location` has no effect: set security.protocol to SSL or SASL_SSL, or leave it out",
+            ),
+            (
+                "security.protocol=ssl\nssl.ca.location=/secret\nsasl.mechanism=PLAIN",
+                3,
+                "`sasl.mechanism` has no effect: set security.protocol to SASL_SSL or SASL_PLAINTEXT, or leave it out",
+            ),
+            (
+                "enable.ssl.certificate.verification=false\nsecurity.protocol=sasl_plaintext",
+                1,
+                "`enable.ssl.certificate.verification` has no effect: set security.protocol to SSL or SASL_SSL, or leave it \
+                 out",
+            ),
         ] {
             assert_eq!(parse(text).unwrap_err(), PropertyError { line, reason: reason.to_owned() });
         }
