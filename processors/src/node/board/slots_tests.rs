@@ -181,6 +181,8 @@ fn who_trends_has_risen_above_what_was_to_be_expected() {
     // Observed at most 2^63 - 1, and 24.75 expected.
     let most = i128::from(i64::MAX) - 24_750;
     assert_eq!(score(&[(NOW - 5, 99_000), (NOW, i128::MAX)]), Some(most * most / 24_750));
+    assert_eq!(score(&[(NOW - 5, 99_000), (NOW, i64::MAX.into())]), Some(most * most / 24_750), "the greatest sum");
+    assert!(score(&[(NOW - 5, 99_000), (NOW, i128::from(i64::MAX) - 1)]) < Some(most * most / 24_750), "one less");
     // The greatest baseline counts as 2^63 - 1, and lets expect 2^61 - 1.
     assert_eq!(score(&[(NOW - 5, i128::MAX), (NOW, (1 << 62) - 1)]), Some((1 << 61) + 1));
 }
