@@ -1,9 +1,9 @@
-//! `tally send` and `tally demo` against a door that plays every part a door can play.
+//! `tally send` and `tally demo` against a mock ingest API that covers each failure mode.
 
-#[path = "sending/mock_door.rs"]
-mod mock_door;
+#[path = "sending/mock_ingest.rs"]
+mod mock_ingest;
 
-use mock_door::{MockDoor, Reply};
+use mock_ingest::{MockIngest, Reply};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
@@ -63,16 +63,16 @@ fn events(count: usize) -> Vec<String> {
 
 #[test]
 fn every_line_arrives_once_and_an_actors_in_order() {
-    let door = MockDoor::start(|_, _| Reply::Taken);
+    let mock = MockIngest::start(|_, _| Reply::Taken);
     let mut lines = events(3_000);
     lines.insert(10, String::new());
     lines.insert(20, " \t\r".to_owned());
     let (_dir, path) = file(&lines);
-    let outcome = send(&door.url(), &path, &["--batch", "100", "--api-key", "secret", "--json"]);
+    let outcome = send(&mock.url(), &path, &["--batch", "100", "--api-key", "secret", "--json"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert_eq!((&outcome.json()["accepted"], &outcome.json()["rejected"]), (&json!(3_000), &json!(0)));
     let mut last: HashMap<String, usize> = HashMap::new();
-    for request in door.received() {
+    for request in mock.received() {
         assert!(request.head.starts_with("post /v1/events http/1.1\r\n"), "{}", request.head);
         assert!(request.head.contains("\r\ncontent-type: application/x-ndjson\r\n"), "{}", request.head);
         assert!(request.head.contains("\r\nauthorization: bearer secret\r\n"), "{}", request.head);
@@ -84,7 +84,7 @@ fn every_line_arrives_once_and_an_actors_in_order() {
             assert!(before.is_none_or(|before| before < number), "{line} came after e{before:?}");
         }
     }
-    let mut arrived = door.lines();
+    let mut arrived = mock.lines();
     arrived.sort_unstable();
     let mut sent = events(3_000);
     sent.sort_unstable();
@@ -93,7 +93,7 @@ fn every_line_arrives_once_and_an_actors_in_order() {
 
 #[test]
 fn what_fails_is_sent_again_until_it_does_not() {
-    let door = MockDoor::start(|number, _| match number {
+    let mock = MockIngest::start(|number, _| match number {
         0 => Reply::status(429),
         1 => Reply::status(503),
         2 => Reply::HangUp,
@@ -103,10 +103,10 @@ fn what_fails_is_sent_again_until_it_does_not() {
         _ => Reply::Taken,
     });
     let (_dir, path) = file(&events(20));
-    let outcome = send(&door.url(), &path, &["--lanes", "1", "--batch", "10", "--json"]);
+    let outcome = send(&mock.url(), &path, &["--lanes", "1", "--batch", "10", "--json"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert_eq!((&outcome.json()["accepted"], &outcome.json()["requests_sent_again"]), (&json!(20), &json!(6)));
-    let received = door.received();
+    let received = mock.received();
     assert_eq!(received.len(), 8);
     assert!(received[..7].iter().all(|request| request.body == received[0].body), "always the same batch");
     assert!(received.iter().all(|request| request.alone), "one request in flight");
@@ -116,13 +116,13 @@ fn what_fails_is_sent_again_until_it_does_not() {
 
 #[test]
 fn the_door_says_how_long_to_wait() {
-    let door = MockDoor::start(|number, _| match number {
+    let mock = MockIngest::start(|number, _| match number {
         0 => Reply::with(429, "retry-after: 1\r\n"),
         _ => Reply::Taken,
     });
     let (_dir, path) = file(&events(1));
-    assert_eq!(send(&door.url(), &path, &[]).code, Some(0));
-    let received = door.received();
+    assert_eq!(send(&mock.url(), &path, &[]).code, Some(0));
+    let received = mock.received();
     assert!(received[1].at - received[0].at >= Duration::from_secs(1));
 }
 
@@ -140,10 +140,11 @@ fn it_gives_up_when_nothing_is_acknowledged_and_says_how_to_go_on() {
     assert!(outcome.stderr.ends_with(end), "{}", outcome.stderr);
     assert_eq!(outcome.json()["accepted"], 0);
 
-    let door =
-        MockDoor::start(|number, _| if number == 0 { Reply::Taken } else { Reply::with(507, "retry-after: 3600\r\n") });
+    let mock = MockIngest::start(
+        |number, _| if number == 0 { Reply::Taken } else { Reply::with(507, "retry-after: 3600\r\n") },
+    );
     let begun = Instant::now();
-    let outcome = send(&door.url(), &path, &["--lanes", "1", "--batch", "20", "--give-up", "500ms"]);
+    let outcome = send(&mock.url(), &path, &["--lanes", "1", "--batch", "20", "--give-up", "500ms"]);
     assert!(begun.elapsed() < Duration::from_secs(600), "it waits no longer than it would go on");
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains("nothing was acknowledged for 500ms; 507: Title: detail\n"), "{}", outcome.stderr);
@@ -165,19 +166,19 @@ fn answers_that_cannot_be_mended_end_it_at_once() {
         (|| Reply::Answer { status: 422, headers: "", body: r#"{"title":"t","detail":"d"}"#.to_owned() }, "422: t: d"),
     ] as [(fn() -> Reply, &str); 7]
     {
-        let door = MockDoor::start(move |_, _| reply());
+        let mock = MockIngest::start(move |_, _| reply());
         let (_dir, path) = file(&events(5));
-        let outcome = send(&door.url(), &path, &["--lanes", "1"]);
+        let outcome = send(&mock.url(), &path, &["--lanes", "1"]);
         assert_eq!(outcome.code, Some(1), "{expected}");
-        let begin = format!("{}/v1/events: {expected}", door.url());
+        let begin = format!("{}/v1/events: {expected}", mock.url());
         assert!(outcome.stderr.starts_with(&begin), "{}\nnot: {expected}", outcome.stderr);
-        assert_eq!(door.received().len(), 1, "{expected}");
+        assert_eq!(mock.received().len(), 1, "{expected}");
     }
 }
 
 #[test]
 fn rejected_lines_are_told_by_their_numbers() {
-    let rejecting = |_: usize, request: &mock_door::Received| {
+    let rejecting = |_: usize, request: &mock_ingest::Received| {
         let bad = |(_, line): &(usize, &&str)| line.contains("bad");
         let lines = request.lines();
         let rejected: Vec<_> =
@@ -196,79 +197,80 @@ fn rejected_lines_are_told_by_their_numbers() {
             },
         }
     };
-    let door = MockDoor::start(rejecting);
+    let mock = MockIngest::start(rejecting);
     let (_dir, path) = file(&[event(1), String::new(), "bad".to_owned(), event(2), "also bad".to_owned()]);
-    let outcome = send(&door.url(), &path, &["--json"]);
+    let outcome = send(&mock.url(), &path, &["--json"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert_eq!(outcome.stderr, "line 3: is bad\nline 5: is bad\n");
     assert_eq!((&outcome.json()["accepted"], &outcome.json()["rejected"]), (&json!(2), &json!(2)));
-    let outcome = send(&door.url(), &path, &["--strict"]);
+    let outcome = send(&mock.url(), &path, &["--strict"]);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(1), "line 3: is bad\nline 5: is bad\n"));
     assert!(outcome.stdout.starts_with("2 accepted, 2 rejected in "), "{}", outcome.stdout);
 
     let (_dir, path) = file(&vec!["bad".to_owned(); 25]);
-    let outcome = send(&door.url(), &path, &[]);
+    let outcome = send(&mock.url(), &path, &[]);
     assert_eq!(outcome.stderr.lines().count(), 12, "{}", outcome.stderr);
     let end = "line 10: is bad\nand 15 more were rejected\nthe door has rejected every line\n";
     assert!(outcome.stderr.ends_with(end), "{}", outcome.stderr);
     // A script must not take that for a success. A file without events is one.
     assert_eq!(outcome.code, Some(1));
-    let outcome = send(&door.url(), &file(&[]).1, &["--json"]);
+    let outcome = send(&mock.url(), &file(&[]).1, &["--json"]);
     assert_eq!((outcome.code, &outcome.json()["accepted"]), (Some(0), &json!(0)), "{}", outcome.stderr);
 }
 
 #[test]
 fn a_batch_that_is_too_large_is_halved_and_a_line_that_is_too_long_is_left_out() {
-    let door = MockDoor::start(|_, request| if request.lines().len() > 3 { Reply::status(413) } else { Reply::Taken });
+    let mock =
+        MockIngest::start(|_, request| if request.lines().len() > 3 { Reply::status(413) } else { Reply::Taken });
     let (_dir, path) = file(&events(20));
-    let outcome = send(&door.url(), &path, &["--lanes", "1", "--json"]);
+    let outcome = send(&mock.url(), &path, &["--lanes", "1", "--json"]);
     assert_eq!((outcome.code, &outcome.json()["accepted"]), (Some(0), &json!(20)), "{}", outcome.stderr);
-    let taken = door.received().into_iter().filter(|request| request.lines().len() <= 3);
+    let taken = mock.received().into_iter().filter(|request| request.lines().len() <= 3);
     let arrived: Vec<_> =
         taken.flat_map(|request| request.body.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
     assert_eq!(arrived, events(20), "in order");
 
-    let door = MockDoor::start(|_, _| Reply::Taken);
+    let mock = MockIngest::start(|_, _| Reply::Taken);
     let long = event(2).replace("a:1", &"x".repeat(1 << 20));
     let (_dir, path) = file(&[event(1), long, event(3)]);
-    let outcome = send(&door.url(), &path, &["--json"]);
+    let outcome = send(&mock.url(), &path, &["--json"]);
     assert_eq!(outcome.stderr, "line 2: longer than 1 MiB, and no door takes that\n");
     assert_eq!((&outcome.json()["accepted"], &outcome.json()["rejected"]), (&json!(2), &json!(1)));
     // Together too large for a body, each for itself not.
     let wide = |number| event(number).replace("a:1", &"x".repeat(400 << 10));
     let (_dir, path) = file(&[wide(7), wide(14), wide(21), wide(28)]);
-    let outcome = send(&door.url(), &path, &["--json"]);
+    let outcome = send(&mock.url(), &path, &["--json"]);
     assert_eq!((outcome.code, &outcome.json()["accepted"]), (Some(0), &json!(4)), "{}", outcome.stderr);
-    assert!(door.received().iter().all(|request| request.body.len() <= 1 << 20));
+    assert!(mock.received().iter().all(|request| request.body.len() <= 1 << 20));
 }
 
 #[test]
 fn acknowledged_lines_are_written_down() {
-    let door = MockDoor::start(|_, _| Reply::Taken);
+    let mock = MockIngest::start(|_, _| Reply::Taken);
     let (dir, path) = file(&events(50));
     let acks = dir.path().join("acks");
-    let outcome = send(&door.url(), &path, &["--batch", "10", "--ack-file", acks.to_str().unwrap()]);
+    let outcome = send(&mock.url(), &path, &["--batch", "10", "--ack-file", acks.to_str().unwrap()]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     let text = fs::read_to_string(&acks).unwrap();
     let mut numbers: Vec<usize> = text.split_ascii_whitespace().map(|number| number.parse().unwrap()).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=50).collect::<Vec<_>>());
-    assert_eq!(text.lines().count(), door.received().len(), "a line a request");
+    assert_eq!(text.lines().count(), mock.received().len(), "a line a request");
 }
 
 #[test]
 fn a_rate_is_kept() {
-    let door = MockDoor::start(|_, _| Reply::Taken);
+    let mock = MockIngest::start(|_, _| Reply::Taken);
     let (_dir, path) = file(&events(300));
-    let outcome = send(&door.url(), &path, &["--rate", "500", "--json"]);
+    let outcome = send(&mock.url(), &path, &["--rate", "500", "--json"]);
     assert!(outcome.json()["seconds"].as_f64().unwrap() > 0.55, "{}", outcome.stdout);
 
     // Events are not kept back until batches are full, or the file is over: that would take a minute.
-    let door = MockDoor::start(|_, _| Reply::Taken);
-    let to = door.url();
+    let mock = MockIngest::start(|_, _| Reply::Taken);
+    let to = mock.url();
     let running = Running(tally(&["send", path.to_str().unwrap(), "--to", &to, "--rate", "5"]).spawn().unwrap());
-    wait_for("some requests", || door.received().len() > 3);
-    assert!(door.lines().len() < 300, "the file is not over");
+    wait_for("some requests", || mock.received().len() > 3);
+    assert!(mock.lines().len() < 300, "the file is not over");
     running.interrupt();
     assert!(running.finish().stderr.starts_with("interrupted\n"));
 }
@@ -298,13 +300,13 @@ impl Drop for Running {
 
 #[test]
 fn standard_input_is_sent_as_it_comes() {
-    let door = MockDoor::start(|_, _| Reply::Taken);
+    let mock = MockIngest::start(|_, _| Reply::Taken);
     let mut running =
-        Running(tally(&["send", "-", "--to", &door.url(), "--json"]).stdin(Stdio::piped()).spawn().unwrap());
+        Running(tally(&["send", "-", "--to", &mock.url(), "--json"]).stdin(Stdio::piped()).spawn().unwrap());
     let mut stdin = running.0.stdin.take().unwrap();
     for number in 1..=3 {
         writeln!(stdin, "{}", event(number)).unwrap();
-        wait_for("a line to arrive before the next is written", || door.lines().len() == number);
+        wait_for("a line to arrive before the next is written", || mock.lines().len() == number);
     }
     write!(stdin, "{}", event(4)).unwrap();
     drop(stdin);
@@ -314,12 +316,12 @@ fn standard_input_is_sent_as_it_comes() {
 
 #[test]
 fn an_interrupted_send_says_what_was_acknowledged() {
-    let door = MockDoor::start(|number, _| if number == 0 { Reply::Taken } else { Reply::status(503) });
+    let mock = MockIngest::start(|number, _| if number == 0 { Reply::Taken } else { Reply::status(503) });
     let (_dir, path) = file(&events(100));
-    let to = door.url();
+    let to = mock.url();
     let args = ["send", path.to_str().unwrap(), "--to", &to, "--lanes", "1", "--batch", "10"];
     let running = Running(tally(&args).spawn().unwrap());
-    wait_for("the second batch to fail", || door.received().len() > 2);
+    wait_for("the second batch to fail", || mock.received().len() > 2);
     running.interrupt();
     let outcome = running.finish();
     assert_eq!(outcome.code, Some(1));
@@ -329,21 +331,21 @@ fn an_interrupted_send_says_what_was_acknowledged() {
 
 #[test]
 fn a_demo_sends_what_it_is_told_and_ends_well() {
-    let door = MockDoor::start(|_, _| Reply::Taken);
+    let mock = MockIngest::start(|_, _| Reply::Taken);
     let demo =
-        |flags: &[&str]| -> Outcome { tally(&["demo", "--to", &door.url()]).args(flags).output().unwrap().into() };
+        |flags: &[&str]| -> Outcome { tally(&["demo", "--to", &mock.url()]).args(flags).output().unwrap().into() };
     let outcome = demo(&["--rate", "2000", "--events", "500"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert!(outcome.stdout.starts_with("500 accepted, 0 rejected in "), "{}", outcome.stdout);
-    assert_eq!(door.lines().len(), 500);
+    assert_eq!(mock.lines().len(), 500);
     assert_eq!(demo(&["--rate", "100", "--seconds", "1"]).code, Some(0));
-    let sent = door.lines().len() - 500;
+    let sent = mock.lines().len() - 500;
     assert!(sent <= 110, "{sent}");
-    assert!(door.lines().iter().filter(|line| line.contains(r#""actor_id":"bot"#)).count() > 5);
+    assert!(mock.lines().iter().filter(|line| line.contains(r#""actor_id":"bot"#)).count() > 5);
 
-    let endless = Running(tally(&["demo", "--to", &door.url(), "--rate", "50"]).spawn().unwrap());
-    let before = door.lines().len();
-    wait_for("traffic", || door.lines().len() > before + 5);
+    let endless = Running(tally(&["demo", "--to", &mock.url(), "--rate", "50"]).spawn().unwrap());
+    let before = mock.lines().len();
+    wait_for("traffic", || mock.lines().len() > before + 5);
     endless.interrupt();
     let outcome = endless.finish();
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
@@ -352,9 +354,9 @@ fn a_demo_sends_what_it_is_told_and_ends_well() {
 
 #[test]
 fn a_demo_outlives_a_door_that_is_away_for_a_while() {
-    let door = MockDoor::start(|number, _| if (2..5).contains(&number) { Reply::HangUp } else { Reply::Taken });
+    let mock = MockIngest::start(|number, _| if (2..5).contains(&number) { Reply::HangUp } else { Reply::Taken });
     let outcome: Outcome =
-        tally(&["demo", "--to", &door.url(), "--rate", "1000", "--events", "300"]).output().unwrap().into();
+        tally(&["demo", "--to", &mock.url(), "--rate", "1000", "--events", "300"]).output().unwrap().into();
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert!(outcome.stdout.starts_with("300 accepted"), "{}", outcome.stdout);
     assert!(outcome.stdout.contains(" requests sent again"), "{}", outcome.stdout);

@@ -1,7 +1,7 @@
 //! What the description of the routes says of keys and tokens.
 
-use crate::scope::{Scope, scope_of};
-use axum::http::Method;
+use crate::routes::Access;
+use crate::scope::Scope;
 use tally_http::ApiProblem;
 use utoipa::PartialSchema;
 use utoipa::openapi::path::Operation;
@@ -10,10 +10,10 @@ use utoipa::openapi::{Components, Content, OpenApi, Ref, Response, SecurityRequi
 
 const BEARER: &str = "bearer";
 const API_KEY: &str = "api_key";
-const LIVE_TOKEN: &str = "access_token";
+const QUERY_TOKEN: &str = "access_token";
 
-/// Names the security schemes, and says of each route what it asks for.
-pub fn describe(api: &mut OpenApi) {
+/// Names the security schemes, and the problem that every route may answer with.
+pub(crate) fn add_schemes(api: &mut OpenApi) {
     let components = api.components.get_or_insert_with(Components::new);
     let text = "A key of `--keys`, or a JWT that a key of `--jwks` has signed. Scopes: write, read, admin, metrics";
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text)).build();
@@ -21,22 +21,21 @@ pub fn describe(api: &mut OpenApi) {
     let header = ApiKeyValue::with_description("X-Api-Key", "A key of `--keys`");
     components.add_security_scheme(API_KEY, SecurityScheme::ApiKey(ApiKey::Header(header)));
     let query = ApiKeyValue::with_description("access_token", "For browsers, which send no headers with this");
-    components.add_security_scheme(LIVE_TOKEN, SecurityScheme::ApiKey(ApiKey::Query(query)));
+    components.add_security_scheme(QUERY_TOKEN, SecurityScheme::ApiKey(ApiKey::Query(query)));
     if !components.schemas.contains_key("Problem") {
         components.schemas.insert("Problem".into(), ApiProblem::schema());
     }
-    for (path, item) in &mut api.paths.paths {
-        let operations = [
-            (Method::GET, &mut item.get),
-            (Method::PUT, &mut item.put),
-            (Method::POST, &mut item.post),
-            (Method::DELETE, &mut item.delete),
-        ];
-        for (method, operation) in operations {
-            let Some(operation) = operation else { continue };
-            match scope_of(&method, path) {
-                Some(scope) => ask(operation, scope, path == "/v1/live"),
-                None => {
+}
+
+/// Adds to each operation what it asks for, and how it refuses.
+pub(crate) fn add_access(api: &mut OpenApi, access: Access) {
+    for item in api.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            match access {
+                Access::Needs(scope) => ask(operation, scope, &[BEARER, API_KEY]),
+                Access::Lasting(scope) => ask(operation, scope, &[BEARER, API_KEY, QUERY_TOKEN]),
+                Access::Open => {
                     operation.security = Some(Vec::new());
                     answers_with_problem(operation, "400", "Not understood".to_owned());
                 }
@@ -45,13 +44,9 @@ pub fn describe(api: &mut OpenApi) {
     }
 }
 
-fn ask(operation: &mut Operation, scope: Scope, live: bool) {
+fn ask(operation: &mut Operation, scope: Scope, schemes: &[&str]) {
     let none: [&str; 0] = [];
-    let mut schemes = vec![BEARER, API_KEY];
-    if live {
-        schemes.push(LIVE_TOKEN);
-    }
-    let mut ways: Vec<_> = schemes.into_iter().map(|scheme| SecurityRequirement::new(scheme, none)).collect();
+    let mut ways: Vec<_> = schemes.iter().map(|scheme| SecurityRequirement::new(*scheme, none)).collect();
     // Where no keys are configured nothing is asked for.
     ways.push(SecurityRequirement::default());
     operation.security = Some(ways);
@@ -78,31 +73,41 @@ fn answers_with_problem(operation: &mut Operation, status: &str, text: String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use utoipa::OpenApi as _;
+    use crate::routes::Routes;
+    use serde_json::json;
+    use utoipa::openapi::OpenApiBuilder;
+    use utoipa_axum::router::OpenApiRouter;
+    use utoipa_axum::routes;
 
     #[utoipa::path(get, path = "/v1/progress", responses((status = 200, description = "x")))]
-    #[allow(dead_code)]
-    fn progress() {}
+    async fn progress() {}
+
+    #[utoipa::path(get, path = "/v1/live", responses((status = 200, description = "x")))]
+    async fn live() {}
 
     #[utoipa::path(get, path = "/livez", responses((status = 200, description = "x")))]
-    #[allow(dead_code)]
-    fn livez() {}
-
-    #[derive(utoipa::OpenApi)]
-    #[openapi(paths(progress, livez))]
-    struct Described;
+    async fn livez() {}
 
     #[test]
     fn every_route_says_what_it_asks_for() {
-        let mut api = Described::openapi();
-        describe(&mut api);
-        let json = serde_json::to_value(&api).unwrap();
+        let routes = Routes::new(Access::Needs(Scope::Admin), OpenApiRouter::new().routes(routes!(progress)));
+        let routes = routes
+            .merge(Routes::new(Access::Lasting(Scope::Read), OpenApiRouter::new().routes(routes!(live))))
+            .merge(Routes::new(Access::Open, OpenApiRouter::new().routes(routes!(livez))));
+        let json = serde_json::to_value(routes.describe(OpenApiBuilder::new().build())).unwrap();
         let asked = &json["paths"]["/v1/progress"]["get"];
-        assert_eq!(asked["security"], serde_json::json!([{"bearer": []}, {"api_key": []}, {}]));
+        assert_eq!(asked["security"], json!([{"bearer": []}, {"api_key": []}, {}]));
         for status in ["200", "400", "401", "403", "429"] {
             assert!(asked["responses"][status].is_object(), "{status}");
         }
-        assert_eq!(json["paths"]["/livez"]["get"]["security"], serde_json::json!([]));
+        let scopes = [("/v1/progress", "`admin`"), ("/v1/live", "`read`")];
+        for (path, scope) in scopes {
+            let refused = &json["paths"][path]["get"]["responses"]["403"]["description"];
+            assert!(refused.as_str().unwrap().contains(scope), "{refused}");
+        }
+        let lasting = &json["paths"]["/v1/live"]["get"]["security"];
+        assert_eq!(*lasting, json!([{"bearer": []}, {"api_key": []}, {"access_token": []}, {}]));
+        assert_eq!(json["paths"]["/livez"]["get"]["security"], json!([]));
         assert!(json["components"]["securitySchemes"]["bearer"].is_object());
     }
 }

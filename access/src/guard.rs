@@ -1,4 +1,4 @@
-//! Stands in front of every route: who is asking, and may they?
+//! Stands in front of the routes that are not open: who is asking, and may they?
 
 use crate::buckets::{Buckets, Demands, Rule};
 use crate::jwt::{JwtRules, TokenKeys};
@@ -7,9 +7,9 @@ use crate::metrics::AccessMetrics;
 use crate::principal::Principal;
 use crate::refusal::Refusal;
 use crate::reload::Reloading;
-use crate::scope::scope_of;
+use crate::scope::Scope;
 use crate::{Clock, Moment};
-use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::extract::{RawPathParams, Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -23,8 +23,7 @@ mod lasting;
 use lasting::Leave;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// The only route that takes a token from the query: browsers cannot send headers with server-sent events.
-const LIVE: &str = "/v1/live";
+/// Where routes whose answer lasts take a token from the query.
 const QUERY_TOKEN: &str = "access_token";
 
 /// Asks every request for a key or a token. Cheap to clone.
@@ -52,17 +51,13 @@ impl Guard {
         Self(Arc::new(Inner { keys, tokens, requests, metrics, clock }))
     }
 
-    /// Stands in front of all routes that a router has so far.
-    pub fn wrap(&self, router: Router) -> Router {
-        router.layer(from_fn_with_state(self.clone(), pass))
+    /// Stands in front of all routes of a router.
+    pub(crate) fn wrap(&self, router: Router, scope: Scope, lasts: bool) -> Router {
+        router.route_layer(from_fn_with_state(Gate { guard: self.clone(), scope, lasts }, pass))
     }
 
     /// Of an answer that lasts: what it lasts as long as.
-    async fn admit(&self, request: &mut Request) -> Result<Option<Leave>, Refusal> {
-        let route = request.extensions().get::<MatchedPath>().cloned();
-        let Some(route) = route else { return Ok(None) };
-        let Some(scope) = scope_of(request.method(), route.as_str()) else { return Ok(None) };
-        let lasts = route.as_str() == LIVE;
+    async fn admit(&self, request: &mut Request, scope: Scope, lasts: bool) -> Result<Option<Leave>, Refusal> {
         let query_token = if lasts { take_token(request.uri_mut()) } else { None };
         let credential = Credential::shown(request.headers(), query_token.as_deref())?;
         let now = (self.0.clock)();
@@ -94,8 +89,18 @@ impl Guard {
     }
 }
 
-async fn pass(State(guard): State<Guard>, mut request: Request, next: Next) -> Result<Response, ApiProblem> {
-    match guard.admit(&mut request).await {
+/// A guard in front of routes that ask for the same.
+#[derive(Clone)]
+struct Gate {
+    guard: Guard,
+    scope: Scope,
+    /// Whether their answers have no end.
+    lasts: bool,
+}
+
+async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Result<Response, ApiProblem> {
+    let Gate { guard, scope, lasts } = gate;
+    match guard.admit(&mut request, scope, lasts).await {
         Ok(None) => Ok(next.run(request).await),
         Ok(Some(leave)) => Ok(next.run(request).await.map(|body| leave.bind(body))),
         Err(refusal) => {

@@ -1,6 +1,6 @@
 //! Who may do what, and how much of it: API keys, JWTs, scopes, limits, CORS.
 //!
-//! [`Guard`] stands in front of every route and says who is asking; handlers find a [`Principal`] among the request's
+//! [`Routes`] declare what they ask of their callers; a [`Guard`] stands in front of them and says who is asking; handlers find a [`Principal`] among the request's
 //! extensions, or none where everybody may do everything. [`Buckets`] count what somebody does in a minute. Nothing here
 //! writes a key, a token or a hash of one to a log or into an answer.
 
@@ -16,12 +16,12 @@ mod mint;
 mod principal;
 mod refusal;
 mod reload;
+mod routes;
 mod scope;
 
 pub use action_limits::{Action, ActionLimits, IPV6_PREFIX_BITS, Places};
 pub use buckets::{Buckets, Demands, Grants, LimitHash, Over, Rule, SharedBuckets};
 pub use cors::{CorsError, cors};
-pub use description::describe;
 pub use guard::Guard;
 pub use jwt::{Fetched, JwksUrl, JwksUrlError, JwtRules, KeySet, TokenKeys};
 pub use keys::{KeyRing, Limits};
@@ -29,7 +29,8 @@ pub use metrics::AccessMetrics;
 pub use mint::{MintedKey, mint};
 pub use principal::Principal;
 pub use reload::Reloading;
-pub use scope::{Scope, Scopes, scope_of};
+pub use routes::{Access, Routes};
+pub use scope::{Scope, Scopes};
 
 /// A clock.
 pub type Clock = std::sync::Arc<dyn Fn() -> Moment + Send + Sync>;

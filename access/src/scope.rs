@@ -1,6 +1,5 @@
-//! What somebody may do, and what each route asks for.
+//! What somebody may do.
 
-use axum::http::Method;
 use serde::Deserialize;
 use std::fmt;
 use std::str::FromStr;
@@ -80,53 +79,9 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
-/// What a route asks for; None where it is open: probes, the description, the page and its files. `route` is the
-/// pattern that the router matched.
-pub fn scope_of(method: &Method, route: &str) -> Option<Scope> {
-    const OPERATIONS: &[&str] = &["/v1/progress", "/v1/processes", "/v1/topology", "/v1/dead-letters"];
-    let under = |path: &str| route.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    match *method {
-        _ if under("/metrics") => Some(Scope::Metrics),
-        _ if OPERATIONS.iter().any(|path| under(path)) => Some(Scope::Admin),
-        _ if !under("/v1") => None,
-        Method::GET | Method::HEAD => Some(Scope::Read),
-        _ => Some(Scope::Write),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_route_asks_for_its_scope() {
-        for (method, route, scope) in [
-            ("POST", "/v1/events", Some(Scope::Write)),
-            ("POST", "/v1/read-tokens", Some(Scope::Write)),
-            ("PUT", "/v1/subjects/{subject_id}/collects/{actor_id}", Some(Scope::Write)),
-            ("DELETE", "/v1/subjects/{subject_id}/collects/{actor_id}", Some(Scope::Write)),
-            ("GET", "/v1/counters", Some(Scope::Read)),
-            ("HEAD", "/v1/counters", Some(Scope::Read)),
-            ("GET", "/v1/live", Some(Scope::Read)),
-            ("GET", "/v1/receipts/{receipt}", Some(Scope::Read)),
-            ("GET", "/v1/progress", Some(Scope::Admin)),
-            ("GET", "/v1/progress/history", Some(Scope::Admin)),
-            ("GET", "/v1/processes", Some(Scope::Admin)),
-            ("GET", "/v1/topology", Some(Scope::Admin)),
-            ("GET", "/v1/dead-letters", Some(Scope::Admin)),
-            ("GET", "/v1/dead-letters/{offset}", Some(Scope::Admin)),
-            ("GET", "/metrics", Some(Scope::Metrics)),
-            ("POST", "/metrics", Some(Scope::Metrics)),
-            ("GET", "/livez", None),
-            ("GET", "/readyz", None),
-            ("GET", "/openapi.json", None),
-            ("GET", "/", None),
-            ("GET", "/console/{*path}", None),
-            ("GET", "/v1abc", None),
-        ] {
-            assert_eq!(scope_of(&method.parse().unwrap(), route), scope, "{method} {route}");
-        }
-    }
 
     #[test]
     fn admin_implies_read_and_nothing_else_implies_anything() {

@@ -1,4 +1,4 @@
-//! What the door answers.
+//! What the service answers.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -1,7 +1,7 @@
 //! CloudEvents 1.0 in structured mode, read as events: id, type, subject, time, and the rest in `data`. What comes in
-//! binary mode (`binary.rs`) is read as the same.
+//! binary mode (`http/binary.rs`) is read as the same.
 
-use crate::refusal::Refusal;
+use crate::invalid::InvalidEvent;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -34,19 +34,19 @@ struct CloudEvent<'a> {
 }
 
 /// Reads one CloudEvent. As for other events only the shape is checked here.
-pub(crate) fn parse(json: &[u8]) -> Result<EventFields<'_>, Refusal> {
-    let event: CloudEvent<'_> = from_object(json).map_err(|error| Refusal::Shape(error.to_string()))?;
+pub(crate) fn parse(json: &[u8]) -> Result<EventFields<'_>, InvalidEvent> {
+    let event: CloudEvent<'_> = from_object(json).map_err(|error| InvalidEvent::Shape(error.to_string()))?;
     if text("specversion", event.specversion)?.as_deref() != Some("1.0") {
-        return Err(Refusal::field("specversion", "must be \"1.0\""));
+        return Err(InvalidEvent::field("specversion", "must be \"1.0\""));
     }
     if text("source", event.source)?.is_none_or(|source| source.is_empty()) {
-        return Err(Refusal::field("source", "is required"));
+        return Err(InvalidEvent::field("source", "is required"));
     }
     if event.data_base64.is_some() {
-        return Err(Refusal::field("data_base64", "is not taken: send JSON as `data`"));
+        return Err(InvalidEvent::field("data_base64", "is not taken: send JSON as `data`"));
     }
     if text("datacontenttype", event.datacontenttype)?.is_some_and(|media| !is_json(&media)) {
-        return Err(Refusal::field("datacontenttype", "must be application/json"));
+        return Err(InvalidEvent::field("datacontenttype", "must be application/json"));
     }
     let mut fields = match event.data {
         Some(data) => parse_data(data)?,
@@ -56,8 +56,8 @@ pub(crate) fn parse(json: &[u8]) -> Result<EventFields<'_>, Refusal> {
     fields.event_type = text("type", event.kind)?;
     fields.subject_id = text("subject", event.subject)?;
     if let Some(time) = text("time", event.time)? {
-        let moment =
-            parse_ms(&time).ok_or_else(|| Refusal::field("time", "must be RFC 3339, like 2026-11-21T08:00:00.123Z"))?;
+        let moment = parse_ms(&time)
+            .ok_or_else(|| InvalidEvent::field("time", "must be RFC 3339, like 2026-11-21T08:00:00.123Z"))?;
         fields.occurred_at_ms = Some(moment);
     }
     Ok(fields)
@@ -78,12 +78,14 @@ pub(crate) fn attribute(field: &'static str) -> &'static str {
     }
 }
 
-fn parse_data(data: &RawValue) -> Result<EventFields<'_>, Refusal> {
+fn parse_data(data: &RawValue) -> Result<EventFields<'_>, InvalidEvent> {
     let fields = EventFields::parse(data.get().as_bytes(), UnknownFields::Refuse).map_err(|error| {
-        let Refusal::Shape(text) = Refusal::shape(&error.to_string(), DATA_FIELDS) else { return error.into() };
-        Refusal::Shape(format!("in `data`: {text}"))
+        let InvalidEvent::Shape(text) = InvalidEvent::shape(&error.to_string(), DATA_FIELDS) else {
+            return error.into();
+        };
+        InvalidEvent::Shape(format!("in `data`: {text}"))
     })?;
-    let belongs = |attribute| Refusal::Shape(format!("in `data`: this belongs in the attribute `{attribute}`"));
+    let belongs = |attribute| InvalidEvent::Shape(format!("in `data`: this belongs in the attribute `{attribute}`"));
     match &fields {
         EventFields { event_id: Some(_), .. } => Err(belongs("id")),
         EventFields { event_type: Some(_), .. } => Err(belongs("type")),
@@ -94,15 +96,15 @@ fn parse_data(data: &RawValue) -> Result<EventFields<'_>, Refusal> {
 }
 
 /// A text attribute, borrowed where it holds no escapes.
-fn text<'a>(name: &'static str, raw: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, Refusal> {
+fn text<'a>(name: &'static str, raw: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, InvalidEvent> {
     let Some(raw) = raw.map(RawValue::get) else { return Ok(None) };
     let inside = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let Some(inside) = inside else { return Err(Refusal::field(name, "must be a string")) };
+    let Some(inside) = inside else { return Err(InvalidEvent::field(name, "must be a string")) };
     if !inside.contains('\\') {
         return Ok(Some(Cow::Borrowed(inside)));
     }
     let unescaped = serde_json::from_str::<String>(raw);
-    unescaped.map(|text| Some(Cow::Owned(text))).map_err(|error| Refusal::Shape(format!("`{name}`: {error}")))
+    unescaped.map(|text| Some(Cow::Owned(text))).map_err(|error| InvalidEvent::Shape(format!("`{name}`: {error}")))
 }
 
 /// Whether data of this media type is JSON.

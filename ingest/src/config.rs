@@ -1,22 +1,19 @@
-//! How a door is set up.
+//! How the service is set up.
 
 use crate::types::EventTypes;
 use std::time::Duration;
 use tally_access::ActionLimits;
-use tally_http::TrustedProxies;
 
-/// The settings of a door.
+/// The settings of the service.
 #[derive(Clone, Debug)]
-pub struct DoorConfig {
+pub struct IngestConfig {
     /// The topic that events are appended to.
     pub topic: String,
     /// How many partitions it has.
     pub partitions: u32,
     /// The types that the topology names.
     pub types: EventTypes,
-    /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: TrustedProxies,
-    /// What the names of anonymous actors are derived from: the same at every door of an application, and secret.
+    /// What the names of anonymous actors are derived from: the same in every process of an application, and secret.
     pub anonymous_secret: [u8; 32],
     /// How much anybody may send.
     pub limits: Option<ActionLimits>,
@@ -30,14 +27,13 @@ pub struct DoorConfig {
     pub bytes_max: usize,
 }
 
-impl DoorConfig {
+impl IngestConfig {
     /// Settings for a topic, with the limits that suit a small machine.
     pub fn new(topic: impl Into<String>, partitions: u32, types: EventTypes, anonymous_secret: [u8; 32]) -> Self {
         Self {
             topic: topic.into(),
             partitions,
             types,
-            trusted_proxies: TrustedProxies::default(),
             anonymous_secret,
             limits: None,
             read_token_required: false,
@@ -56,7 +52,7 @@ impl DoorConfig {
     }
 }
 
-/// Settings under which a door could not work.
+/// Settings under which the service could not work.
 #[derive(Debug)]
 pub enum ConfigError {
     /// A topic has at least one partition.
@@ -72,7 +68,7 @@ impl std::fmt::Display for ConfigError {
         match self {
             Self::NoPartitions => f.write_str("a topic has at least one partition"),
             Self::NoRoom => write!(f, "requests_max must be 1 and bytes_max {} at least", crate::BODY_BYTES_MAX),
-            Self::Metrics(error) => write!(f, "the door's metrics cannot be registered: {error}"),
+            Self::Metrics(error) => write!(f, "the metrics of the ingest service cannot be registered: {error}"),
         }
     }
 }

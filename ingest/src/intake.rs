@@ -4,9 +4,9 @@ use crate::anonymous::AnonymousActors;
 use crate::answer::Rejected;
 use crate::caller::Caller;
 use crate::cloud_event;
-use crate::config::DoorConfig;
+use crate::config::IngestConfig;
+use crate::invalid::{InvalidEvent, shorten};
 use crate::read_token;
-use crate::refusal::{Refusal, shorten};
 use crate::taken::{Span, Taken};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,7 +22,7 @@ const EVENT_BYTES_TYPICAL: usize = 160;
 
 /// Takes the events of one request.
 pub(crate) struct Intake<'a> {
-    config: &'a DoorConfig,
+    config: &'a IngestConfig,
     key: &'a ReceiptKey,
     caller: &'a Caller,
     cloud: bool,
@@ -50,7 +50,12 @@ pub(crate) struct Incoming<'r> {
 
 impl<'a> Intake<'a> {
     /// `key` signs read tokens.
-    pub(crate) fn new(config: &'a DoorConfig, key: &'a ReceiptKey, caller: &'a Caller, request: &Incoming<'_>) -> Self {
+    pub(crate) fn new(
+        config: &'a IngestConfig,
+        key: &'a ReceiptKey,
+        caller: &'a Caller,
+        request: &Incoming<'_>,
+    ) -> Self {
         let &Incoming { cloud, now_ms, id, body_bytes } = request;
         let events = body_bytes / EVENT_BYTES_TYPICAL + 1;
         // Besides what was sent: the key, the time, and what the caller's fields add.
@@ -76,7 +81,7 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn admit(&mut self, json: &[u8], index: usize) -> Result<(), Refusal> {
+    fn admit(&mut self, json: &[u8], index: usize) -> Result<(), InvalidEvent> {
         let mut fields = match self.cloud {
             true => {
                 let mut fields = cloud_event::parse(json)?;
@@ -93,7 +98,7 @@ impl<'a> Intake<'a> {
     }
 
     /// What the sender may leave out.
-    fn fill<'b>(&mut self, fields: &mut EventFields<'b>) -> Result<(), Refusal>
+    fn fill<'b>(&mut self, fields: &mut EventFields<'b>) -> Result<(), InvalidEvent>
     where
         'a: 'b,
     {
@@ -120,7 +125,7 @@ impl<'a> Intake<'a> {
     }
 
     /// A user acts for nobody else.
-    fn pin<'b>(&self, fields: &mut EventFields<'b>) -> Result<(), Refusal>
+    fn pin<'b>(&self, fields: &mut EventFields<'b>) -> Result<(), InvalidEvent>
     where
         'a: 'b,
     {
@@ -128,7 +133,7 @@ impl<'a> Intake<'a> {
         let Some(actor) = caller.actor() else { return Ok(()) };
         match fields.actor_id.get_or_insert(Cow::Borrowed(actor)) == actor {
             true => Ok(()),
-            false => Err(Refusal::field(
+            false => Err(InvalidEvent::field(
                 "actor_id",
                 "must be the `sub` of the token that sends it: a user acts for nobody else",
             )),
@@ -136,14 +141,14 @@ impl<'a> Intake<'a> {
     }
 
     /// Whoever is no service with a key acts from where they are.
-    fn check_origin(&self, fields: &EventFields<'_>) -> Result<(), Refusal> {
+    fn check_origin(&self, fields: &EventFields<'_>) -> Result<(), InvalidEvent> {
         if self.caller.is_service() {
             return Ok(());
         }
         let said = [("ip", &fields.ip, &self.caller.ip), ("user_agent", &fields.user_agent, &self.caller.user_agent)];
         match said.into_iter().find(|(_, said, own)| said.is_some() && said.as_deref() != own.as_deref()) {
             None => Ok(()),
-            Some((field, ..)) => Err(Refusal::field(
+            Some((field, ..)) => Err(InvalidEvent::field(
                 field,
                 "is set by the door: leave it out; only a service with a key (`--keys`) may say it of others",
             )),

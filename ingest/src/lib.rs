@@ -1,36 +1,57 @@
-//! The door: events come in over HTTP, are checked one by one, and are answered for once the log has them durably.
+//! The ingest API: events come in, are checked one by one, and are answered for once the log has them durably.
 //!
-//! [`router`] is the way in; [`Door`] is what stands behind it. The path of a request, in order: [`admission`]
-//! (429 rather than a stall), [`format`](mod@format) (what the body says it is), [`elements`] (the body cut into events), [`intake`]
-//! (each event checked, completed and written as a record), the limits (how many of them somebody may send), the log, the
-//! receipt.
+//! [`IngestService`] takes batches and knows nothing of how they came; [`http`] is its adapter for HTTP. The path of a batch,
+//! in order: `admission` (refused rather than kept waiting), `elements` (the bytes cut into events), `intake` (each event
+//! checked, completed and written as a record), the limits (how many of them somebody may send), the log, the receipt.
 
 mod admission;
 mod anonymous;
 mod answer;
-mod binary;
+mod batch;
 mod caller;
 mod cloud_event;
 mod config;
-mod door;
 mod elements;
-mod format;
+pub mod http;
 mod intake;
+mod invalid;
 mod metrics;
 mod read_token;
 mod refusal;
-mod route;
-mod schema;
+mod service;
 mod taken;
 mod types;
 
+pub use admission::Place;
 pub use answer::{Accepted, Rejected};
-pub use config::{ConfigError, DoorConfig};
-pub use door::{Door, DoorClock};
-pub use route::router;
+pub use batch::{Batch, Format};
+pub use caller::Caller;
+pub use config::{ConfigError, IngestConfig};
+pub use refusal::Refusal;
+pub use service::{IngestClock, IngestService};
 pub use types::EventTypes;
 
 /// Events in one request.
 pub const EVENTS_MAX: usize = 1_000;
 /// Bytes of one request's body.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// Adapters have a folder each; the files beside them are the core.
+    #[test]
+    fn the_core_knows_no_protocol() {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let files = fs::read_dir(own).unwrap().map(|entry| entry.unwrap().path());
+        let core: Vec<_> = files.filter(|path| path.is_file() && !path.ends_with("lib.rs")).collect();
+        assert!(core.len() > 10, "{core:?}");
+        for path in core {
+            let text = fs::read_to_string(&path).unwrap();
+            let named = ["axum", "hyper", "tally_http", "HeaderMap"].into_iter().find(|word| text.contains(word));
+            assert_eq!(named, None, "{}", path.display());
+        }
+    }
+}

@@ -1,12 +1,13 @@
-//! What the door counts.
+//! What the service counts.
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// From a memory log's answer to the append time-out.
 const SECONDS: &[f64] = &[0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0];
 
-/// The door's metrics.
-pub(crate) struct DoorMetrics {
+/// The service's metrics.
+#[derive(Clone)]
+pub(crate) struct IngestMetrics {
     pub(crate) accepted: IntCounter,
     pub(crate) rejected: IntCounter,
     pub(crate) in_flight: IntGauge,
@@ -14,7 +15,7 @@ pub(crate) struct DoorMetrics {
     pub(crate) unavailable: IntCounterVec,
 }
 
-impl DoorMetrics {
+impl IngestMetrics {
     pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let events = Opts::new("tally_ingest_events_total", "Events that the log has, and events that were refused");
         let events = IntCounterVec::new(events, &["outcome"])?;

@@ -1,10 +1,10 @@
-//! The event types that this door knows.
+//! The event types that the service knows.
 
-use crate::refusal::{Refusal, closest};
+use crate::invalid::{InvalidEvent, closest};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// What the door does with the types that the topology names. Anything else is refused.
+/// What the service does with the types that the topology names. Anything else is refused.
 #[derive(Clone, Debug, Default)]
 pub struct EventTypes {
     /// Sorted by name.
@@ -82,12 +82,12 @@ impl EventTypes {
     }
 
     /// Whether an event of this type may come without an actor; or why it may not come at all.
-    pub(crate) fn allows_anonymous(&self, name: &str) -> Result<bool, Refusal> {
+    pub(crate) fn allows_anonymous(&self, name: &str) -> Result<bool, InvalidEvent> {
         match self.find(name).map(|at| &self.known[at].1) {
             Ok(Admittance::Named) => Ok(false),
             Ok(Admittance::Anonymous) => Ok(true),
-            Ok(Admittance::Elsewhere(way)) => Err(Refusal::field("type", format!("`{name}` {way}"))),
-            Err(_) => Err(Refusal::field("type", self.unknown(name))),
+            Ok(Admittance::Elsewhere(way)) => Err(InvalidEvent::field("type", format!("`{name}` {way}"))),
+            Err(_) => Err(InvalidEvent::field("type", self.unknown(name))),
         }
     }
 

@@ -177,7 +177,7 @@ fn is_of_type(name: &str, value: &Value) -> bool {
 
 fn of_door() -> (Bed, Schemas) {
     let names: BTreeMap<_, _> = [("com.example.liked".to_owned(), "like".to_owned())].into();
-    let bed = Bed::with(tally_ingest::DoorConfig { types: types().of_cloud_events(names), ..fixture::config() });
+    let bed = Bed::with(tally_ingest::IngestConfig { types: types().of_cloud_events(names), ..fixture::config() });
     let schemas = Schemas(bed.schemas.clone());
     (bed, schemas)
 }

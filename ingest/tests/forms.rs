@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
-use tally_ingest::DoorConfig;
+use tally_ingest::IngestConfig;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -182,7 +182,7 @@ async fn each_mistake_in_binary_mode_is_named() {
 async fn cloud_events_may_call_types_otherwise() {
     let names = [("com.example.article.liked", "like"), ("com.example.collected", "collect")];
     let names: BTreeMap<_, _> = names.map(|(name, meant)| (name.to_owned(), meant.to_owned())).into();
-    let bed = Bed::with(DoorConfig { types: types().of_cloud_events(names), ..config() });
+    let bed = Bed::with(IngestConfig { types: types().of_cloud_events(names), ..config() });
     let cloud = |kind: &str| {
         json!({"specversion": "1.0", "id": "e1", "source": "/", "type": kind, "subject": "article:7",
             "data": {"actor_id": "u1"}})

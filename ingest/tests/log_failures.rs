@@ -6,7 +6,7 @@ use axum::body::Body;
 use fixture::{Bed, Script, config, event, eventually, request};
 use std::sync::Arc;
 use std::time::Duration;
-use tally_ingest::DoorConfig;
+use tally_ingest::IngestConfig;
 use tally_streams::log::LogError;
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn failures_are_told_apart() {
 
 #[tokio::test]
 async fn a_silent_log_leaves_the_outcome_unknown() {
-    let bed = Bed::with(DoorConfig { append_timeout: Duration::from_millis(20), ..config() });
+    let bed = Bed::with(IngestConfig { append_timeout: Duration::from_millis(20), ..config() });
     bed.script(Script::Hold);
     let answer = bed.post(event("e1")).await;
     assert_eq!((answer.status, answer.headers["retry-after"].to_str().unwrap()), (503, "1"));
@@ -74,7 +74,7 @@ async fn a_silent_log_leaves_the_outcome_unknown() {
 
 #[tokio::test]
 async fn beyond_its_room_the_door_refuses_at_once() {
-    let bed = Arc::new(Bed::with(DoorConfig { requests_max: 2, ..config() }));
+    let bed = Arc::new(Bed::with(IngestConfig { requests_max: 2, ..config() }));
     bed.script(Script::Hold);
     let send = || {
         let bed = bed.clone();
@@ -97,7 +97,7 @@ async fn beyond_its_room_the_door_refuses_at_once() {
 
 #[tokio::test]
 async fn bytes_that_wait_count_against_the_room() {
-    let bed = Arc::new(Bed::with(DoorConfig { bytes_max: 1 << 20, ..config() }));
+    let bed = Arc::new(Bed::with(IngestConfig { bytes_max: 1 << 20, ..config() }));
     bed.script(Script::Hold);
     let large = format!("{}{}", event("e1"), " ".repeat((1 << 20) - 200));
     let first = {

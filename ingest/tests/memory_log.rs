@@ -9,27 +9,32 @@ use prometheus::Registry;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
-use tally_ingest::{Accepted, Door, DoorClock, router};
+use tally_access::Routes;
+use tally_http::TrustedProxies;
+use tally_ingest::http::router;
+use tally_ingest::{Accepted, IngestClock, IngestService};
 use tally_model::{Event, REQUEST_HEADER, Receipt};
 use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::{Cleanup, Doubt, Log, Polled, TopicPartition, TopicSpec};
 use tower::ServiceExt;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa::openapi::OpenApiBuilder;
 
-fn open(log: &MemoryLog) -> OpenApiRouter {
+fn open(log: &MemoryLog) -> Routes {
     open_at(log, Arc::new(|| Ok(NOW_MS)))
 }
 
-fn open_at(log: &MemoryLog, clock: DoorClock) -> OpenApiRouter {
+fn open_at(log: &MemoryLog, clock: IngestClock) -> Routes {
     let topic = TopicSpec { name: TOPIC.to_owned(), partitions: PARTITIONS, cleanup: Cleanup::Delete, retention: None };
     log.ensure_topics(&[topic]).unwrap();
-    router(Door::new(config(), log.appender().unwrap(), receipt_key(), clock, &Registry::new()).unwrap())
+    let appender = log.appender().unwrap();
+    let service = IngestService::new(config(), appender, receipt_key(), clock, &Registry::new()).unwrap();
+    router(service, TrustedProxies::default())
 }
 
 #[tokio::test]
 async fn what_the_receipt_names_can_be_read_back() {
     let log = MemoryLog::new(Arc::new(|| NOW_MS));
-    let routes = open(&log).split_for_parts().0;
+    let routes = open(&log).into_router(None);
     let events: Vec<_> = (0..20).map(|i| event(&format!("e{i}")).replace("u1", &format!("u{}", i % 5))).collect();
     let request = Request::post("/v1/events").header("host", "door").header("content-type", "application/x-ndjson");
     let response = routes.oneshot(request.body(Body::from(events.join("\n"))).unwrap()).await.unwrap();
@@ -63,7 +68,7 @@ async fn what_the_receipt_names_can_be_read_back() {
 #[tokio::test]
 async fn while_the_clock_is_in_doubt_nothing_is_taken() {
     let log = MemoryLog::new(Arc::new(|| NOW_MS));
-    let routes = open_at(&log, Arc::new(|| Err(Doubt::Jumped(-93_600_000)))).split_for_parts().0;
+    let routes = open_at(&log, Arc::new(|| Err(Doubt::Jumped(-93_600_000)))).into_router(None);
     let request = Request::post("/v1/events").header("content-type", "application/json");
     let response = routes.oneshot(request.body(Body::from(event("e1"))).unwrap()).await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (503, "10"));
@@ -77,7 +82,7 @@ async fn while_the_clock_is_in_doubt_nothing_is_taken() {
 
 #[test]
 fn the_description_names_the_route_its_bodies_and_its_problems() {
-    let description = open(&MemoryLog::new(Arc::new(|| NOW_MS))).split_for_parts().1;
+    let description = open(&MemoryLog::new(Arc::new(|| NOW_MS))).describe(OpenApiBuilder::new().build());
     let description = serde_json::to_value(description).unwrap();
     let post = &description["paths"]["/v1/events"]["post"];
     let bodies: Vec<_> = post["requestBody"]["content"].as_object().unwrap().keys().cloned().collect();

@@ -1,7 +1,7 @@
 //! `tally demo`: seeded synthetic traffic, sent to a door or written to a file.
 
 use super::Failure;
-use super::send::{Batch, Delivery, DoorArgs, RemoteDoor, Report};
+use super::send::{Batch, Delivery, IngestClient, Report, TargetArgs};
 use crate::workload::{Plan, Shape, Workload};
 use clap::{Args, ValueEnum};
 use std::fs::File;
@@ -25,7 +25,7 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 #[derive(Args)]
 pub struct DemoArgs {
     #[command(flatten)]
-    target: DoorArgs,
+    target: TargetArgs,
     /// Events a second
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
@@ -99,7 +99,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     let report = Arc::new(Report::new(args.target.give_up.into()));
     let stop = CancellationToken::new();
     let shape = args.shape.unwrap_or(ShapeName::Demo).shape();
-    let mut traffic = Traffic::new(args.target.door()?, shape, args.seed, report.clone(), stop.clone());
+    let mut traffic = Traffic::new(args.target.client()?, shape, args.seed, report.clone(), stop.clone());
     traffic.rate = args.rate;
     traffic.events_max = args.events;
     if let Seconds::Some(seconds) = args.seconds {
@@ -146,7 +146,7 @@ fn write(args: &DemoArgs, path: &Path) -> Result<(), Failure> {
 /// Synthetic traffic from a small town to the door at `to`, until `stop`; fails where the door stays away.
 pub async fn traffic(to: String, rate: u32, seed: u64, stop: CancellationToken) -> Result<(), Failure> {
     let report = Arc::new(Report::new(GIVE_UP));
-    let mut traffic = Traffic::new(RemoteDoor::new(&to, None)?, Shape::demo(), seed, report, stop);
+    let mut traffic = Traffic::new(IngestClient::new(&to, None)?, Shape::demo(), seed, report, stop);
     traffic.rate = rate.max(1);
     traffic.run().await
 }
@@ -162,11 +162,11 @@ struct Traffic {
 }
 
 impl Traffic {
-    fn new(door: RemoteDoor, shape: Shape, seed: u64, report: Arc<Report>, stop: CancellationToken) -> Self {
+    fn new(client: IngestClient, shape: Shape, seed: u64, report: Arc<Report>, stop: CancellationToken) -> Self {
         let disorder_ms = shape.disorder_ms;
         // Another run of the same seed does the same at other times: those are other events.
         let workload = Workload::new(shape, seed, format!("{seed:x}.{:x}", now_ms()));
-        let delivery = Delivery::new(Arc::new(door), report, stop.clone());
+        let delivery = Delivery::new(Arc::new(client), report, stop.clone());
         Self { delivery, workload, disorder_ms, rate: 1, events_max: None, seconds_max: None, stop }
     }
 

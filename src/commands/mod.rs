@@ -15,7 +15,7 @@ mod send;
 pub use access::{AccessArgs, file_failure};
 pub use addresses::{CacheAddress, ClockArgs, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, cache};
 pub use demo::traffic;
-pub use roles::{CallerArgs, DoorArgs, StreamArgs};
+pub use roles::{CallerArgs, IntakeArgs, StreamArgs};
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

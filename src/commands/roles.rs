@@ -6,7 +6,7 @@ use crate::process::{Roles, serve};
 use clap::Args;
 use tally_http::TrustedProxies;
 
-/// What holds for callers, at the door and where they write to the database.
+/// What holds for callers, at the ingest API and where they write to the database.
 #[derive(Args, Clone, Debug)]
 pub struct CallerArgs {
     /// Proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas
@@ -55,15 +55,15 @@ impl CallerArgs {
     }
 }
 
-/// How a door is set up.
+/// How the ingest service is set up.
 #[derive(Args, Clone, Debug)]
-pub struct DoorArgs {
+pub struct IntakeArgs {
     /// Refuse reads without a read token that shows when the page was opened
     #[arg(long, env = "TALLY_REQUIRE_READ_TOKEN", value_parser = clap::builder::BoolishValueParser::new())]
     pub require_read_token: bool,
 }
 
-/// Where doors share what they count for their limits.
+/// Where ingest services share what they count for their limits.
 #[derive(Args, Clone, Debug)]
 pub struct LimitCacheArgs {
     /// A Redis through which several doors share their limits: the address of the cache; memory: for none
@@ -97,7 +97,7 @@ pub struct IngestArgs {
     #[command(flatten)]
     clocks: ClockArgs,
     #[command(flatten)]
-    door: DoorArgs,
+    intake: IntakeArgs,
     #[command(flatten)]
     callers: CallerArgs,
     #[command(flatten)]
@@ -150,7 +150,7 @@ pub struct ApiArgs {
 /// Takes events until SIGTERM or SIGINT.
 pub fn ingest(args: IngestArgs) -> Result<(), Failure> {
     let callers = Some((args.callers, args.cache.cache));
-    serve(Roles { ingest: Some(args.door), callers, clocks: Some(args.clocks), ..Roles::none(args.site) })
+    serve(Roles { ingest: Some(args.intake), callers, clocks: Some(args.clocks), ..Roles::none(args.site) })
 }
 
 /// Counts until SIGTERM or SIGINT, or until it cannot go on.

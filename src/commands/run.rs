@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::addresses::{ClockArgs, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
-use super::roles::{CallerArgs, DoorArgs, StreamArgs};
+use super::roles::{CallerArgs, IntakeArgs, StreamArgs};
 use crate::process::{Roles, serve};
 use clap::Args;
 
@@ -24,7 +24,7 @@ pub struct RunArgs {
     #[command(flatten)]
     streams: StreamArgs,
     #[command(flatten)]
-    door: DoorArgs,
+    intake: IntakeArgs,
     #[command(flatten)]
     callers: CallerArgs,
     /// Send sample traffic to this process's own door, this many events per second
@@ -41,7 +41,7 @@ pub struct RunArgs {
 /// Runs until SIGTERM or SIGINT, or until a part cannot go on.
 pub fn run(args: RunArgs) -> Result<(), Failure> {
     serve(Roles {
-        ingest: Some(args.door),
+        ingest: Some(args.intake),
         callers: Some((args.callers, args.stores.cache.clone())),
         process: Some((args.streams, args.state.clone())),
         sink: Some((args.stores.clone(), args.state)),

@@ -4,14 +4,14 @@
 //! flight, so an actor's events arrive in the order of the file. Every queue between them is bounded. Unacknowledged
 //! lines are sent again, which is safe, because an event counts once.
 
+mod client;
 mod delivery;
-mod door;
 mod input;
 mod lanes;
 mod report;
 
+pub(super) use client::IngestClient;
 pub(super) use delivery::{Batch, Delivery};
-pub(super) use door::RemoteDoor;
 pub(super) use report::Report;
 
 use super::Failure;
@@ -42,7 +42,7 @@ pub struct SendArgs {
     #[arg(value_name = "FILE.ndjson")]
     file: PathBuf,
     #[command(flatten)]
-    target: DoorArgs,
+    target: TargetArgs,
     /// Events a second at most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
@@ -65,7 +65,7 @@ pub struct SendArgs {
 
 /// Where events go, and how patiently.
 #[derive(Args, Clone)]
-pub(super) struct DoorArgs {
+pub(super) struct TargetArgs {
     /// The door
     #[arg(long, env = "TALLY_TO", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub(super) to: String,
@@ -77,9 +77,9 @@ pub(super) struct DoorArgs {
     pub(super) give_up: humantime::Duration,
 }
 
-impl DoorArgs {
-    pub(super) fn door(&self) -> Result<RemoteDoor, Failure> {
-        RemoteDoor::new(&self.to, self.api_key.as_deref())
+impl TargetArgs {
+    pub(super) fn client(&self) -> Result<IngestClient, Failure> {
+        IngestClient::new(&self.to, self.api_key.as_deref())
     }
 }
 
@@ -91,9 +91,9 @@ pub fn run(args: SendArgs) -> Result<(), Failure> {
         report = report.with_acks(OpenOptions::new().create(true).append(true).open(path).map_err(wrong)?);
     }
     let report = Arc::new(report);
-    let (door, input) = (args.target.door()?, Input::open(&args.file)?);
+    let (client, input) = (args.target.client()?, Input::open(&args.file)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::no)?;
-    let outcome = runtime.block_on(send(&args, door, input, &report));
+    let outcome = runtime.block_on(send(&args, client, input, &report));
     report.print(args.json);
     outcome?;
     match (report.accepted(), report.rejected()) {
@@ -103,13 +103,13 @@ pub fn run(args: SendArgs) -> Result<(), Failure> {
     }
 }
 
-async fn send(args: &SendArgs, door: RemoteDoor, input: Input, report: &Arc<Report>) -> Result<(), Failure> {
-    let (door, stop) = (Arc::new(door), CancellationToken::new());
+async fn send(args: &SendArgs, client: IngestClient, input: Input, report: &Arc<Report>) -> Result<(), Failure> {
+    let (client, stop) = (Arc::new(client), CancellationToken::new());
     let (mut senders, mut lanes) = (Vec::new(), JoinSet::new());
     for _ in 0..args.lanes {
         let (sender, mut batches) = mpsc::channel::<Batch>(LANE_QUEUE);
         senders.push(sender);
-        let mut delivery = Delivery::new(door.clone(), report.clone(), stop.clone());
+        let mut delivery = Delivery::new(client.clone(), report.clone(), stop.clone());
         lanes.spawn(async move {
             while let Some(batch) = batches.recv().await {
                 delivery.deliver(batch).await?;

@@ -1,9 +1,9 @@
 //! A process of tally: its parts, their start and their shutdown.
 
 mod clock;
-mod door;
 mod graph;
 mod identity;
+mod ingest;
 mod log;
 pub mod logging;
 pub mod page;

@@ -5,6 +5,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Html;
 use axum::routing::{any, get};
+use tally_access::{Access, Routes, Scope};
 use tally_http::{ApiProblem, OwnPath};
 use tally_model::check_subject_id;
 use tally_processors::metrics;
@@ -17,7 +18,7 @@ fn is_subject(subject_id: &str) -> bool {
 }
 
 /// The response of a process without an ingest API to events: where to send them. Pages show it.
-pub fn no_ingest(ingest_url: Option<&str>) -> Router {
+pub fn no_ingest(ingest_url: Option<&str>) -> Routes {
     let to =
         ingest_url.map_or("a process that runs `tally ingest`".to_owned(), |url| format!("the ingest API at {url}"));
     let detail = format!("This process takes no events, it runs `tally api`: send them to {to}.");
@@ -25,7 +26,8 @@ pub fn no_ingest(ingest_url: Option<&str>) -> Router {
         let problem = ApiProblem::new(StatusCode::NOT_FOUND, "no-ingest", "No events are taken here", detail.clone());
         async move { problem }
     };
-    Router::new().route("/v1/events", any(answer.clone())).route("/v1/read-tokens", any(answer))
+    let router = Router::new().route("/v1/events", any(answer.clone())).route("/v1/read-tokens", any(answer));
+    Routes::new(Access::Needs(Scope::Write), router)
 }
 
 /// `GET /`.
@@ -51,7 +53,7 @@ mod tests {
         ] {
             for (method, path) in [("POST", "/v1/events"), ("GET", "/v1/events"), ("POST", "/v1/read-tokens")] {
                 let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-                let response = no_ingest(url).oneshot(request).await.unwrap();
+                let response = no_ingest(url).into_router(None).oneshot(request).await.unwrap();
                 assert_eq!(response.status(), StatusCode::NOT_FOUND, "{method} {path}");
                 let body = to_bytes(response.into_body(), 1 << 16).await.unwrap();
                 let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();

@@ -1,6 +1,6 @@
 //! The parts of a process: one for each of its roles, started in one place and stopped in one.
 
-use super::door::{caller_rules, door};
+use super::ingest::{caller_rules, ingest_service};
 use super::page;
 use super::read_side::read_side;
 use super::roles::Roles;
@@ -11,11 +11,10 @@ use super::who::Who;
 use crate::commands::Failure;
 use axum::Router;
 use std::time::{Duration, Instant};
-use tally_access::{AccessMetrics, describe};
+use tally_access::{Access, AccessMetrics, Routes, Scope};
 use tally_http::{Check, Edge, PageFiles, metrics_page, openapi_page, probes};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
 
 /// A request that has no answer after this long gets 503. Reads may wait up to 10 s for a receipt.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -69,19 +68,19 @@ impl Parts {
         stopping: &CancellationToken,
     ) -> Result<Router, Failure> {
         let site = &self.site;
-        let mut described = OpenApiRouter::with_openapi(Description::openapi());
+        let mut routes = Routes::default();
         let mut checks: Vec<Check> = Vec::new();
         let callers =
             roles.callers.as_ref().map(|(args, cache)| caller_rules(site, args, cache, access)).transpose()?;
         let mut schemas = serde_json::Map::new();
         if let (Some(args), Some(callers)) = (&roles.ingest, &callers) {
-            let door = door(site, args, callers)?;
-            schemas = door.schemas();
-            described = described.merge(tally_ingest::router(door));
+            let service = ingest_service(site, args, callers)?;
+            schemas = tally_ingest::http::schemas(&service);
+            routes = routes.merge(tally_ingest::http::router(service, callers.trusted_proxies.clone()));
         }
         if let (Some((stores, reads)), Some(callers)) = (&roles.api, &callers) {
             let (reads, check) = read_side(site, (stores, reads, &roles.page), callers, self.sinks.as_ref(), stopping)?;
-            described = described.merge(reads);
+            routes = routes.merge(reads);
             checks.push(check);
         }
         // Reads can be answered from the stores alone; everything else begins or ends in the log.
@@ -92,23 +91,25 @@ impl Parts {
         checks.extend(site.topics.iter().filter(|_| needs_log).map(|topics| topics.check()));
         checks.extend(self.streams.as_ref().map(StreamSide::check));
         checks.extend(self.sinks.as_ref().map(SinkSide::check));
-        let (mut router, mut description) = described.merge(probes(checks)).split_for_parts();
-        describe(&mut description);
-        router = router.merge(metrics_page(site.registry.clone()));
+        routes = routes.merge(Routes::new(Access::Open, probes(checks)));
+        routes = routes.merge(Routes::new(Access::Needs(Scope::Metrics), metrics_page(site.registry.clone())));
         if roles.ingest.is_some() || roles.api.is_some() {
-            router = router.merge(openapi_page(&description, schemas).map_err(Failure::no)?);
+            let description = routes.describe(Description::openapi());
+            let page = openapi_page(&description, schemas).map_err(Failure::no)?;
+            routes = routes.merge(Routes::new(Access::Open, page));
         }
         if roles.api.is_some() && roles.ingest.is_none() {
-            router = router.merge(page::no_ingest(roles.page.ingest_url.as_deref()));
+            routes = routes.merge(page::no_ingest(roles.page.ingest_url.as_deref()));
         }
         if roles.api.is_some() {
-            router = router.merge(match &self.page {
+            let page = match &self.page {
                 Some(files) => files.router(page::OWN_PATHS),
                 None => page::page(site),
-            });
+            };
+            routes = routes.merge(Routes::new(Access::Open, page));
         }
         let edge = Edge::new(&site.registry, REQUEST_TIMEOUT).map_err(Failure::no)?;
-        who.cors(edge.wrap(who.guard(router, access)))
+        who.cors(edge.wrap(who.guard(routes, access)))
     }
 
     /// The registry of every metric.

@@ -1,13 +1,14 @@
 //! The reads of a process: what its sinks write, seen through the API.
 
 use super::Site;
-use super::door::CallerRules;
 use super::graph::graph;
+use super::ingest::CallerRules;
 use super::sinking::SinkSide;
 use crate::commands::{CacheAddress, Failure, PageArgs, ReadArgs, StoreArgs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tally_access::Routes;
 use tally_api::{
     Api, ApiConfig, CacheLayer, CollectEvents, Collects, CollectsParts, LiveConfig, Marks, OutputTopic, Parts,
     Rankings, ReadDatabase, WriteAddress, collects_router, router,
@@ -17,7 +18,6 @@ use tally_processors::{Actions, MetricKind, metrics, owned_toggle};
 use tally_streams::log::Now;
 use tally_streams::topology::{Subtopology, Target, Topology};
 use tokio_util::sync::CancellationToken;
-use utoipa_axum::router::OpenApiRouter;
 
 /// Rows of the outbox that another process has not sent for so long are sent by this one.
 const TAKEOVER_AFTER: Duration = Duration::from_secs(2);
@@ -43,7 +43,7 @@ pub fn read_side(
     callers: &CallerRules,
     sinks: Option<&SinkSide>,
     stopping: &CancellationToken,
-) -> Result<(OpenApiRouter, Check), Failure> {
+) -> Result<(Routes, Check), Failure> {
     let config = config(&site.topology)?;
     let topic = config.counters_topic.clone();
     let cached = site.topology.sinks.iter().any(|sink| sink.kind == "cache" && sink.from.contains(&topic));

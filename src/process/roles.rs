@@ -1,7 +1,7 @@
 //! The roles of a process: all four, or one of them.
 
 use crate::commands::{
-    CacheAddress, CallerArgs, ClockArgs, DoorArgs, Failure, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs,
+    CacheAddress, CallerArgs, ClockArgs, Failure, IntakeArgs, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs,
     StoreArgs, StreamArgs, cache,
 };
 use tally_processors::{Actions, event_types, owned_toggle, switches};
@@ -15,7 +15,7 @@ pub struct Roles {
     /// When the wall clock is doubted, where the process reads it.
     pub clocks: Option<ClockArgs>,
     /// Takes events.
-    pub ingest: Option<DoorArgs>,
+    pub ingest: Option<IntakeArgs>,
     /// Counts.
     pub process: Option<(StreamArgs, StateArgs)>,
     /// Writes what was counted to the stores.

@@ -5,7 +5,9 @@ use axum::Router;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tally_access::{AccessMetrics, Fetched, Guard, JwksUrl, JwtRules, KeyRing, Moment, Reloading, TokenKeys, cors};
+use tally_access::{
+    AccessMetrics, Fetched, Guard, JwksUrl, JwtRules, KeyRing, Moment, Reloading, Routes, TokenKeys, cors,
+};
 use tally_streams::log::Now;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -40,14 +42,15 @@ impl Who {
     }
 
     /// Puts a guard in front of the routes if authentication is configured.
-    pub fn guard(&self, router: Router, metrics: &AccessMetrics) -> Router {
+    pub fn guard(&self, routes: Routes, metrics: &AccessMetrics) -> Router {
         if !self.args.asks() {
-            return router;
+            return routes.into_router(None);
         }
         let AccessArgs { jwt_issuer, jwt_audience, jwt_leeway, .. } = &self.args;
         let rules = JwtRules { issuer: jwt_issuer.clone(), audiences: jwt_audience.clone(), leeway: *jwt_leeway };
         let tokens = self.tokens.clone().map(|tokens| (tokens, rules));
-        Guard::new(self.keys.clone(), tokens, metrics.clone(), Arc::new(moment)).wrap(router)
+        let guard = Guard::new(self.keys.clone(), tokens, metrics.clone(), Arc::new(moment));
+        routes.into_router(Some(&guard))
     }
 
     /// Answers CORS requests of browsers, around everything else.

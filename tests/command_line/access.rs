@@ -225,3 +225,78 @@ fn a_proxy_is_trusted_by_its_mapped_address_and_each_caller_has_one_bucket() {
     assert_eq!(statuses, [202, 429, 202, 202, 429, 202]);
     drop(service);
 }
+
+/// Every route with what it asks for, and whether it is described.
+const ROUTES: &[(&str, &str, Option<&str>, bool)] = &[
+    ("POST", "/v1/events", Some("write"), true),
+    ("POST", "/v1/read-tokens", Some("write"), true),
+    ("PUT", "/v1/subjects/{subject_id}/collects/{actor_id}", Some("write"), true),
+    ("DELETE", "/v1/subjects/{subject_id}/collects/{actor_id}", Some("write"), true),
+    ("GET", "/v1/counters", Some("read"), true),
+    ("GET", "/v1/subjects/{subject_id}/counters", Some("read"), true),
+    ("GET", "/v1/subjects/{subject_id}/{metric}/actors", Some("read"), true),
+    // In its place the router finds the route of collects.
+    ("GET", "/v1/subjects/{subject_id}/collects/actors", Some("read"), false),
+    ("GET", "/v1/actors/{actor_id}/{metric}/subjects", Some("read"), true),
+    ("GET", "/v1/rankings", Some("read"), true),
+    ("GET", "/v1/rankings/{board}", Some("read"), true),
+    ("GET", "/v1/live", Some("read"), true),
+    ("GET", "/v1/receipts/{receipt}", Some("read"), true),
+    ("GET", "/v1/progress", Some("admin"), true),
+    ("GET", "/v1/progress/history", Some("admin"), true),
+    ("GET", "/v1/processes", Some("admin"), true),
+    ("GET", "/v1/topology", Some("admin"), true),
+    ("GET", "/v1/dead-letters", Some("admin"), true),
+    ("GET", "/v1/dead-letters/reasons", Some("admin"), true),
+    ("GET", "/metrics", Some("metrics"), false),
+    ("GET", "/livez", None, true),
+    ("GET", "/readyz", None, true),
+    ("GET", "/openapi.json", None, false),
+    ("GET", "/", None, false),
+    ("GET", "/nowhere", None, false),
+];
+
+#[test]
+fn every_route_asks_for_its_scope_and_says_so() {
+    let dir = stage();
+    let scopes = ["write", "read", "admin", "metrics"];
+    let keys = scopes.map(|scope| key(dir.path(), scope, scope));
+    let mut site = Site::new(env!("CARGO_BIN_EXE_tally"), dir.path());
+    site.flags = ["--keys".into(), dir.path().join("keys.yaml").display().to_string()].into();
+    let service = site.start();
+    let client = Client(site.listen.clone());
+
+    let description = client.get("/openapi.json").unwrap().json();
+    let mut described = Vec::new();
+    for (path, operations) in description["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let refused = operation["responses"]["403"]["description"].as_str();
+            let scope = refused.map(|refused| refused.split('`').nth(1).unwrap().to_owned());
+            assert_eq!(scope.is_none(), operation["security"] == serde_json::json!([]), "{method} {path}");
+            described.push((method.to_uppercase(), path.clone(), scope));
+        }
+    }
+    let listed = ROUTES.iter().filter(|(.., is_described)| *is_described);
+    let listed =
+        listed.map(|(method, path, scope, _)| (method.to_string(), path.to_string(), scope.map(str::to_owned)));
+    let mut listed: Vec<_> = listed.collect();
+    listed.sort();
+    described.sort();
+    assert_eq!(described, listed);
+
+    let parameters =
+        [("{subject_id}", "a:1"), ("{actor_id}", "u1"), ("{metric}", "likes"), ("{board}", "hot"), ("{receipt}", "x")];
+    for (method, path, scope, _) in ROUTES {
+        let path = parameters.iter().fold(path.to_string(), |path, (name, value)| path.replace(name, value));
+        let status = |headers: &[(&str, &str)]| client.exchange(method, &path, headers, b"").unwrap().status;
+        let open = status(&[]);
+        assert_eq!(open == 401, scope.is_some(), "{method} {path}: {open}");
+        for (own, key) in scopes.iter().zip(&keys) {
+            let allowed =
+                scope.is_none_or(|scope| scope == *own || *own == "admin" && ["read", "metrics"].contains(&scope));
+            let told = status(&[("x-api-key", key)]);
+            assert!(told != 401 && (told != 403) == allowed, "{method} {path} with {own}: {told}");
+        }
+    }
+    drop(service);
+}

@@ -4,7 +4,7 @@ use super::*;
 use crate::jwt::tests::{NOW_S, RSA_TOKEN, jwks, token};
 use crate::keys::Limits;
 use crate::mint::mint;
-use crate::scope::Scope;
+use crate::routes::{Access, Routes};
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::http::Request as HttpRequest;
 use axum::routing::{get, post, put};
@@ -56,17 +56,20 @@ impl Bed {
         fs::write(&keys, entries).unwrap();
         fs::write(&set, jwks()).unwrap();
         let handler = async |principal: Option<axum::Extension<Arc<Principal>>>, uri: Uri| answer(principal, uri);
-        let collects = put(handler).delete(handler);
-        let routes = Router::new()
+        let writes = Router::new()
             .route("/v1/events", post(handler))
             .route("/v1/read-tokens", post(handler))
-            .route("/v1/subjects/{subject_id}/collects/{actor_id}", collects)
+            .route("/v1/subjects/{subject_id}/collects/{actor_id}", put(handler).delete(handler));
+        let reads = Router::new()
             .route("/v1/actors/{actor_id}/likes/subjects", get(handler))
             .route("/v1/counters", get(handler))
-            .route("/v1/live", get(handler))
-            .route("/v1/progress", get(handler))
-            .route("/metrics", get(handler))
-            .route("/livez", get(handler));
+            .route("/v1/subjects/{subject_id}/collects/{actor_id}", get(handler));
+        let routes = Routes::new(Access::Needs(Scope::Write), writes)
+            .merge(Routes::new(Access::Needs(Scope::Read), reads))
+            .merge(Routes::new(Access::Lasting(Scope::Read), Router::new().route("/v1/live", get(handler))))
+            .merge(Routes::new(Access::Needs(Scope::Admin), Router::new().route("/v1/progress", get(handler))))
+            .merge(Routes::new(Access::Needs(Scope::Metrics), Router::new().route("/metrics", get(handler))))
+            .merge(Routes::new(Access::Open, Router::new().route("/livez", get(handler))));
         let keys = Arc::new(Reloading::open(&keys, KeyRing::parse).unwrap());
         let set = TokenKeys::file(&set).unwrap();
         let metrics = AccessMetrics::new(&Registry::new()).unwrap();
@@ -80,7 +83,7 @@ impl Bed {
             Arc::new(move || Moment::both(time.load(Ordering::SeqCst))),
         );
         Self {
-            router: guard.wrap(routes),
+            router: routes.into_router(Some(&guard)),
             guard,
             now_ms,
             keys,
@@ -157,6 +160,10 @@ async fn nobody_gets_where_they_may_not() {
         ("POST", "/v1/read-tokens", Some(key(reader)), 403, scope),
         ("PUT", collect, Some(key(reader)), 403, scope),
         ("PUT", other, Some(key(writer)), 200, good),
+        // One path, and a scope for each of its methods.
+        ("GET", other, Some(key(reader)), 200, good),
+        ("HEAD", other, Some(key(reader)), 200, good),
+        ("GET", other, Some(key(writer)), 403, scope),
         ("GET", "/v1/counters", Some(key(reader)), 200, good),
         ("GET", "/v1/counters", Some(key(admin)), 200, good),
         ("GET", "/v1/counters", Some(key(writer)), 403, scope),
@@ -259,7 +266,8 @@ impl HttpBody for Endless {
 #[tokio::test]
 async fn an_answer_that_lasts_ends_with_what_let_it_in() {
     let bed = Bed::new();
-    let router = bed.guard.wrap(Router::new().route("/v1/live", get(async || Body::new(Endless))));
+    let live = Router::new().route("/v1/live", get(async || Body::new(Endless)));
+    let router = Routes::new(Access::Lasting(Scope::Read), live).into_router(Some(&bed.guard));
     let mut answers = Vec::new();
     let jwt = token(json!({}), json!({"exp": NOW_S + 100}));
     for credential in [&bed.reader, &bed.slow, &jwt] {
@@ -311,7 +319,8 @@ async fn keys_come_and_go_while_it_runs() {
     let keys = Arc::new(Reloading::open(&path, KeyRing::parse).unwrap());
     let metrics = AccessMetrics::new(&Registry::new()).unwrap();
     let guard = Guard::new(Some(keys.clone()), None, metrics, Arc::new(|| Moment::both(0)));
-    let router = guard.wrap(Router::new().route("/v1/counters", get(async || "")));
+    let counters = Router::new().route("/v1/counters", get(async || ""));
+    let router = Routes::new(Access::Needs(Scope::Read), counters).into_router(Some(&guard));
     let bed = Bed { router, directory, ..Bed::new() };
     let statuses = async || {
         let mut statuses = Vec::new();

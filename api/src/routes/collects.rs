@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::request::Parts;
 use serde::Serialize;
 use std::sync::Arc;
-use tally_access::Principal;
+use tally_access::{Access, Principal, Routes, Scope};
 use tally_http::{ApiProblem, peer_of};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -113,6 +113,7 @@ async fn set(
 }
 
 /// The routes, described for `/openapi.json`.
-pub fn collects_router(collects: Arc<Collects>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(put, delete)).with_state(collects)
+pub fn collects_router(collects: Arc<Collects>) -> Routes {
+    let routes = OpenApiRouter::new().routes(routes!(put, delete)).with_state(collects);
+    Routes::new(Access::Needs(Scope::Write), routes)
 }

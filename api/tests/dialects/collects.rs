@@ -54,7 +54,7 @@ fn process(parts: CollectsParts) -> Arc<Collects> {
 
 async fn ask(world: &World, collects: &Arc<Collects>, method: &str, path: &str) -> Answer {
     let routes = router(world.api.clone()).merge(collects_router(collects.clone()));
-    World::ask(routes.split_for_parts().0, method, path).await
+    World::ask(routes.into_router(None), method, path).await
 }
 
 async fn set(world: &World, collects: &Arc<Collects>, active: bool, subject: &str, actor: &str) -> Value {

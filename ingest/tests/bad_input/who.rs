@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tally_access::{AccessMetrics, ActionLimits, Buckets, IPV6_PREFIX_BITS, Limits, Principal, Scope};
-use tally_ingest::DoorConfig;
+use tally_ingest::IngestConfig;
 use tally_model::ReadToken;
 
 fn principal(name: &str, is_user: bool, limits: Limits) -> Arc<Principal> {
@@ -21,7 +21,7 @@ fn limited(per_ip: u32, per_actor: u32) -> Bed {
     let switches = vec!["like".into(), "unlike".into()];
     let (per_ip, per_actor) = (Some(per_ip), Some(per_actor));
     let limits = ActionLimits { per_ip, per_actor, ipv6_prefix_bits: IPV6_PREFIX_BITS, switches, buckets };
-    Bed::with(DoorConfig { limits: Some(limits), ..config() })
+    Bed::with(IngestConfig { limits: Some(limits), ..config() })
 }
 
 async fn post(bed: &Bed, who: Option<&Arc<Principal>>, events: Value) -> Answer {
@@ -243,7 +243,7 @@ async fn a_read_proves_how_long_the_page_was_open() {
     let mut without = read(Value::Null, 5_000);
     without["properties"] = json!({"source": "feed"});
     assert_eq!(post(&bed, None, without.clone()).await.status, 202, "it is not asked for");
-    let strict = Bed::with(DoorConfig { read_token_required: true, ..config() });
+    let strict = Bed::with(IngestConfig { read_token_required: true, ..config() });
     let answer = post(&strict, None, without).await;
     assert!(answer.body["detail"].as_str().unwrap().contains("needs `read_token`"), "{}", answer.body);
 }

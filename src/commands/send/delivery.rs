@@ -1,6 +1,6 @@
 //! Sends a batch until the ingest API has answered for every line of it.
 
-use super::door::{Answer, Rejected, RemoteDoor};
+use super::client::{Answer, IngestClient, Rejected};
 use super::report::Report;
 use crate::commands::Failure;
 use crate::workload::Random;
@@ -50,7 +50,7 @@ impl Batch {
 
 /// Delivers one batch after the other.
 pub struct Delivery {
-    door: Arc<RemoteDoor>,
+    client: Arc<IngestClient>,
     report: Arc<Report>,
     stop: CancellationToken,
     /// So that many senders do not come back at the same moment.
@@ -59,11 +59,11 @@ pub struct Delivery {
 
 impl Delivery {
     /// `stop` ends it with an error after the request in flight.
-    pub fn new(door: Arc<RemoteDoor>, report: Arc<Report>, stop: CancellationToken) -> Self {
+    pub fn new(client: Arc<IngestClient>, report: Arc<Report>, stop: CancellationToken) -> Self {
         let mut seed = [0; 8];
         // Without randomness the pauses are merely the same everywhere.
         let _ = getrandom::fill(&mut seed);
-        Self { door, report, stop, jitter: Random::new(u64::from_le_bytes(seed)) }
+        Self { client, report, stop, jitter: Random::new(u64::from_le_bytes(seed)) }
     }
 
     /// Sends until every line is taken or rejected.
@@ -156,7 +156,7 @@ impl Delivery {
             tokio::time::sleep(STOP_PATIENCE).await;
         };
         tokio::select! {
-            answer = self.door.post(lines) => Ok(answer),
+            answer = self.client.post(lines) => Ok(answer),
             () = too_long => Err(Failure::no("stopped")),
         }
     }
@@ -171,7 +171,7 @@ impl Delivery {
     }
 
     fn failed(&self, reason: &str) -> Failure {
-        Failure::no(format!("{}: {reason}", self.door.uri()))
+        Failure::no(format!("{}: {reason}", self.client.uri()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What was delivered so far, and what is said of it at the end.
 
-use super::door::Rejected;
+use super::client::Rejected;
 use crate::commands::Failure;
 use indicatif::HumanCount;
 use std::fs::File;

@@ -13,22 +13,22 @@ const ATTRIBUTES: &[&str] = &["ce-specversion", "ce-id", "ce-type", "ce-source",
 const PREFIX: &str = "ce-";
 
 /// Whether the headers are those of a CloudEvent: one of them is enough to know that it is meant to be one.
-pub(crate) fn is_binary(headers: &HeaderMap) -> bool {
+pub(super) fn is_binary(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| ATTRIBUTES.contains(&name.as_str()))
 }
 
 /// Whether they are those of a CloudEvent without data: it has no media type.
-pub(crate) fn has_no_data(headers: &HeaderMap) -> bool {
+pub(super) fn has_no_data(headers: &HeaderMap) -> bool {
     !headers.contains_key(header::CONTENT_TYPE) && is_binary(headers)
 }
 
 /// Whether data of this media type is JSON.
-pub(crate) fn is_json(media: &str) -> bool {
+pub(super) fn is_json(media: &str) -> bool {
     cloud_event::is_json(media)
 }
 
 /// The same event in structured mode.
-pub(crate) fn to_structured(headers: &HeaderMap, data: &[u8]) -> Result<Vec<u8>, ApiProblem> {
+pub(super) fn to_structured(headers: &HeaderMap, data: &[u8]) -> Result<Vec<u8>, ApiProblem> {
     let mut event = String::from("{");
     for name in ATTRIBUTES {
         let mut values = headers.get_all(*name).iter();

@@ -1,5 +1,5 @@
-//! The schemas of what the door takes, for the description: made of the same constants and patterns that the checks use.
-//! `tests/description.rs` holds the door against them.
+//! The schemas of what the ingest API takes, for the description: made of the same constants and patterns that the checks
+//! use. `tests/description.rs` holds the API against them.
 
 use crate::types::EventTypes;
 use crate::{BODY_BYTES_MAX, EVENTS_MAX};

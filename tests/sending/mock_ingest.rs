@@ -46,7 +46,7 @@ impl Received {
 type Script = dyn Fn(usize, &Received) -> Reply + Send + Sync;
 
 /// Serves until the test ends.
-pub struct MockDoor {
+pub struct MockIngest {
     pub address: String,
     received: Arc<Mutex<Vec<Received>>>,
 }
@@ -57,7 +57,7 @@ struct Shared {
     under_way: Mutex<usize>,
 }
 
-impl MockDoor {
+impl MockIngest {
     /// `script` says what to do with the n-th request, from 0.
     pub fn start(script: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,25 +1,20 @@
 //! `POST /v1/events`.
 
-use crate::answer::Accepted;
-use crate::door::Door;
-use crate::read_token;
-use crate::schema::{
+use super::IngestRoutes;
+use super::caller::caller_of;
+use super::format::BodyFormat;
+use super::schema::{
     BodyCoding, CeId, CeSource, CeSpecversion, CeSubject, CeTime, CeType, CloudEvent, CloudEventBatch, Events,
     EventsProblem, Lines,
 };
+use crate::BODY_BYTES_MAX;
+use crate::answer::Accepted;
+use crate::batch::Batch;
+use crate::elements::without_bom;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use std::sync::Arc;
-use tally_access::Principal;
-use tally_http::{ApiProblem, peer_of};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
-/// The door's route, described for `/openapi.json`.
-pub fn router(door: Door) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(post_events)).routes(routes!(read_token::post_read_token)).with_state(door)
-}
+use tally_http::{ApiProblem, read_body};
 
 /// Sends events.
 ///
@@ -70,9 +65,17 @@ pub fn router(door: Door) -> OpenApiRouter {
         (status = 507, description = "The log's disk is full; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
-async fn post_events(State(door): State<Door>, request: Request) -> Result<(StatusCode, Json<Accepted>), ApiProblem> {
+pub(super) async fn post_events(
+    State(routes): State<IngestRoutes>,
+    request: Request,
+) -> Result<(StatusCode, Json<Accepted>), ApiProblem> {
     let (parts, body) = request.into_parts();
-    let principal = parts.extensions.get::<Arc<Principal>>().cloned();
-    let accepted = door.take(peer_of(&parts.extensions), principal, &parts.headers, body).await?;
+    let headers = &parts.headers;
+    let format = BodyFormat::of(headers)?;
+    let mut place = routes.service.open()?;
+    let body = read_body(headers, body, BODY_BYTES_MAX, |bytes| place.grow(bytes).map_err(Into::into)).await?;
+    let (format, events) = format.events(without_bom(body), headers)?;
+    let caller = caller_of(&parts, &routes.trusted_proxies);
+    let accepted = routes.service.take(caller, Batch { format, events, place }).await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }

@@ -1,35 +1,30 @@
-//! What a body says it is.
+//! What a request says that its body is.
 
-use crate::binary;
+use super::binary;
+use crate::batch::Format;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use tally_http::{ApiProblem, MediaType};
 
 /// The media types of `POST /v1/events`.
 const ACCEPTED: &[&str] = &[JSON, LINES, CLOUD_EVENT, CLOUD_EVENTS];
-pub(crate) const JSON: &str = "application/json";
-pub(crate) const LINES: &str = "application/x-ndjson";
-pub(crate) const CLOUD_EVENT: &str = "application/cloudevents+json";
-pub(crate) const CLOUD_EVENTS: &str = "application/cloudevents-batch+json";
+const JSON: &str = "application/json";
+const LINES: &str = "application/x-ndjson";
+const CLOUD_EVENT: &str = "application/cloudevents+json";
+const CLOUD_EVENTS: &str = "application/cloudevents-batch+json";
 
-/// How a body holds its events.
+/// How a request holds its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// One event or an array of them.
-    Json,
-    /// One event a line.
-    Lines,
-    /// One CloudEvent.
-    CloudEvent,
-    /// An array of CloudEvents.
-    CloudEvents,
+pub(super) enum BodyFormat {
+    /// The body has them.
+    Body(Format),
     /// One CloudEvent in binary mode: its attributes are headers, and the body is its data.
     BinaryCloudEvent,
 }
 
-impl Format {
+impl BodyFormat {
     /// Out of the request's headers; 415 otherwise.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, ApiProblem> {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, ApiProblem> {
         if binary::has_no_data(headers) {
             return Ok(Self::BinaryCloudEvent);
         }
@@ -45,23 +40,19 @@ impl Format {
                     }
                 }
             }
-            JSON => Ok(Self::Json),
-            LINES => Ok(Self::Lines),
-            CLOUD_EVENT => Ok(Self::CloudEvent),
-            CLOUD_EVENTS => Ok(Self::CloudEvents),
+            JSON => Ok(Self::Body(Format::Json)),
+            LINES => Ok(Self::Body(Format::Lines)),
+            CLOUD_EVENT => Ok(Self::Body(Format::CloudEvent)),
+            CLOUD_EVENTS => Ok(Self::Body(Format::CloudEvents)),
             other => Err(ApiProblem::unsupported_media_type(format!("`{other}` is not accepted"), ACCEPTED)),
         }
     }
 
-    pub(crate) fn is_cloud(self) -> bool {
-        matches!(self, Self::CloudEvent | Self::CloudEvents | Self::BinaryCloudEvent)
-    }
-
-    /// The text that holds the events.
-    pub(crate) fn events(self, body: Bytes, headers: &HeaderMap) -> Result<Bytes, ApiProblem> {
+    /// The text that holds the events, and how.
+    pub(super) fn events(self, body: Bytes, headers: &HeaderMap) -> Result<(Format, Bytes), ApiProblem> {
         match self {
-            Self::BinaryCloudEvent => binary::to_structured(headers, &body).map(Bytes::from),
-            _ => Ok(body),
+            Self::Body(format) => Ok((format, body)),
+            Self::BinaryCloudEvent => Ok((Format::CloudEvent, binary::to_structured(headers, &body)?.into())),
         }
     }
 }

@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 2 << 20;
 
 /// Sends batches to `POST /v1/events`.
-pub struct RemoteDoor {
+pub struct IngestClient {
     client: Client<HttpConnector, Full<Bytes>>,
     uri: Uri,
     authorization: Option<HeaderValue>,
@@ -67,7 +67,7 @@ struct Refusal {
     rejected: Option<Vec<Rejected>>,
 }
 
-impl RemoteDoor {
+impl IngestClient {
     /// `to` is `http://host:port`, perhaps with a path in front of `/v1`.
     pub fn new(to: &str, api_key: Option<&str>) -> Result<Self, Failure> {
         let uri = events_uri(to).map_err(|why| Failure::usage(format!("--to {to}: {why}")))?;

@@ -1,4 +1,4 @@
-//! What an event costs in the door, without the network and without the log: `cargo bench -p tally-ingest`.
+//! What an event costs in the ingest service, without the network and without the log: `cargo bench -p tally-ingest`.
 //!
 //! Each round is one request through the router, from the media type to the receipt, on one thread. Reported is CPU
 //! time and not time, so that a busy machine disturbs less (it still does, by its caches).
@@ -12,8 +12,9 @@ use prometheus::Registry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tally_http::Edge;
-use tally_ingest::{Door, DoorConfig, EventTypes, router};
+use tally_http::{Edge, TrustedProxies};
+use tally_ingest::http::router;
+use tally_ingest::{EventTypes, IngestConfig, IngestService};
 use tally_model::ReceiptKey;
 use tally_streams::log::{AppendBatch, Appender, Completion};
 use tokio::runtime::Runtime;
@@ -65,12 +66,13 @@ fn door() -> (Runtime, Router) {
         .anonymous(["view", "read", "api_call"])
         .owned_by_database("collects", "collect", "uncollect");
     let key = ReceiptKey { log_id: *b"nolog...", secret: [9; 32] };
-    let config = DoorConfig::new("user-actions", 16, types, [7; 32]);
+    let config = IngestConfig::new("user-actions", 16, types, [7; 32]);
     let registry = Registry::new();
-    let door = Door::new(config, Arc::new(NoLog), key, Arc::new(|| Ok(NOW_MS)), &registry).expect("a new registry");
+    let service =
+        IngestService::new(config, Arc::new(NoLog), key, Arc::new(|| Ok(NOW_MS)), &registry).expect("a new registry");
     let edge = Edge::new(&registry, Duration::from_secs(30)).expect("a new registry");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    (runtime, edge.wrap(router(door).split_for_parts().0))
+    (runtime, edge.wrap(router(service, TrustedProxies::default()).into_router(None)))
 }
 
 /// Events like those of the contract's example, about 190 bytes each.

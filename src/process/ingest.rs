@@ -1,11 +1,11 @@
-//! The ingest API of a process, and the rules for its callers.
+//! The ingest service of a process, and the rules for its callers.
 
 use super::Site;
-use crate::commands::{CacheAddress, CallerArgs, DoorArgs, Failure, cache};
+use crate::commands::{CacheAddress, CallerArgs, Failure, IntakeArgs, cache};
 use std::sync::Arc;
 use tally_access::{AccessMetrics, ActionLimits, Buckets, IPV6_PREFIX_BITS, SharedBuckets};
 use tally_http::TrustedProxies;
-use tally_ingest::{Door, DoorConfig, EventTypes};
+use tally_ingest::{EventTypes, IngestConfig, IngestService};
 use tally_processors::{event_types, owned_toggle, switches};
 
 /// Types of events that need no actor.
@@ -39,8 +39,8 @@ pub fn caller_rules(
     Ok(CallerRules { limits, trusted_proxies })
 }
 
-/// An ingest API in front of the process's log.
-pub fn door(site: &Site, args: &DoorArgs, rules: &CallerRules) -> Result<Door, Failure> {
+/// An ingest service in front of the process's log.
+pub fn ingest_service(site: &Site, args: &IntakeArgs, rules: &CallerRules) -> Result<IngestService, Failure> {
     let (anonymous, named): (Vec<_>, Vec<_>) =
         event_types(&site.topology).into_iter().partition(|name| ANONYMOUS.contains(&name.as_str()));
     let mut types = EventTypes::default().named(named).anonymous(anonymous);
@@ -50,12 +50,11 @@ pub fn door(site: &Site, args: &DoorArgs, rules: &CallerRules) -> Result<Door, F
     types = types.of_cloud_events(site.topology.cloud_event_types.clone());
     let root = site.topology.root.to_string();
     let partitions = site.log.partitions(&root).map_err(Failure::no)?;
-    let config = DoorConfig {
-        trusted_proxies: rules.trusted_proxies.clone(),
+    let config = IngestConfig {
         limits: Some(rules.limits.clone()),
         read_token_required: args.require_read_token,
-        ..DoorConfig::new(root, partitions, types, site.control.secret)
+        ..IngestConfig::new(root, partitions, types, site.control.secret)
     };
     let appender = site.log.appender().map_err(Failure::no)?;
-    Door::new(config, appender, site.receipt_key(), site.trusted_clock(), &site.registry).map_err(Failure::no)
+    IngestService::new(config, appender, site.receipt_key(), site.trusted_clock(), &site.registry).map_err(Failure::no)
 }

@@ -1,0 +1,63 @@
+//! Routes, and what each asks of its callers: declared where the route is registered, and read from there by the guard and by
+//! the description.
+
+use crate::description;
+use crate::guard::Guard;
+use crate::scope::Scope;
+use axum::Router;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+/// What a route asks of its callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: probes, the description, the page and its files.
+    Open,
+    /// A key or a token with this scope.
+    Needs(Scope),
+    /// The same for an answer without end, which ends when what let its caller in does. The token may stand in the query:
+    /// browsers send no headers with server-sent events.
+    Lasting(Scope),
+}
+
+/// Routes, none of which can be served before it is declared what it asks of its callers.
+#[derive(Default)]
+pub struct Routes(Vec<(Access, OpenApiRouter)>);
+
+impl Routes {
+    /// Routes that ask for the same. There is at least one.
+    pub fn new(access: Access, routes: impl Into<OpenApiRouter>) -> Self {
+        Self(vec![(access, routes.into())])
+    }
+
+    /// The routes of both.
+    pub fn merge(mut self, mut others: Self) -> Self {
+        self.0.append(&mut others.0);
+        self
+    }
+
+    /// The description of all of them, each with what it asks for, merged into one that says the rest.
+    pub fn describe(&self, mut description: OpenApi) -> OpenApi {
+        description::add_schemes(&mut description);
+        for (access, routes) in &self.0 {
+            let mut described = routes.get_openapi().clone();
+            description::add_access(&mut described, *access);
+            description.merge(described);
+        }
+        description
+    }
+
+    /// All of them behind a guard, which stands in front of every route that is not open. Without one everybody may do
+    /// everything.
+    pub fn into_router(self, guard: Option<&Guard>) -> Router {
+        let guarded = self.0.into_iter().map(|(access, routes)| {
+            let router = Router::from(routes);
+            match (guard, access) {
+                (Some(guard), Access::Needs(scope)) => guard.wrap(router, scope, false),
+                (Some(guard), Access::Lasting(scope)) => guard.wrap(router, scope, true),
+                (None, _) | (_, Access::Open) => router,
+            }
+        });
+        guarded.fold(Router::new(), Router::merge)
+    }
+}

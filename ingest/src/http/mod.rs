@@ -1,0 +1,38 @@
+//! The ingest API over HTTP: requests become batches, and refusals problems.
+
+mod binary;
+mod caller;
+mod events;
+mod format;
+mod problem;
+mod read_tokens;
+mod schema;
+
+use crate::service::IngestService;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use tally_access::{Access, Routes, Scope};
+use tally_http::TrustedProxies;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+struct IngestRoutes {
+    service: IngestService,
+    /// Proxies whose `X-Forwarded-For` is trusted.
+    trusted_proxies: Arc<TrustedProxies>,
+}
+
+/// The routes, described for `/openapi.json`.
+pub fn router(service: IngestService, trusted_proxies: TrustedProxies) -> Routes {
+    let routes =
+        OpenApiRouter::new().routes(routes!(events::post_events)).routes(routes!(read_tokens::post_read_token));
+    let routes = routes.with_state(IngestRoutes { service, trusted_proxies: Arc::new(trusted_proxies) });
+    Routes::new(Access::Needs(Scope::Write), routes)
+}
+
+/// The schemas of what is taken, by name, as the description of the routes refers to them.
+pub fn schemas(service: &IngestService) -> Map<String, Value> {
+    schema::schemas(service.types())
+}
