@@ -39,10 +39,10 @@ impl Rule {
 
     fn told(self) -> &'static str {
         match self {
-            Self::Requests => "this key may not send more requests",
-            Self::Key => "this key may not send more events",
-            Self::Ip => "no more events are taken from this address",
-            Self::Actor => "this actor may not switch more on and off from this address",
+            Self::Requests => "requests per minute for this key",
+            Self::Key => "events per minute for this key",
+            Self::Ip => "events per minute for this address",
+            Self::Actor => "toggle events per minute for this actor and address",
         }
     }
 }
@@ -112,7 +112,7 @@ pub struct Over {
 
 impl std::fmt::Display for Over {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} this minute; try again in {} s", self.rule.told(), self.retry_after_s)
+        write!(f, "the limit of {}; retry in {} s", self.rule.told(), self.retry_after_s)
     }
 }
 

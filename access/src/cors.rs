@@ -13,7 +13,9 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// A text that is no origin.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error("`{0}` is no origin: name scheme, host and perhaps port, like https://example.org, or `*` for all of them")]
+#[error(
+    "`{0}` is not an origin: give scheme, host and optional port, like https://example.org, or `*` for all origins"
+)]
 pub struct CorsError(String);
 
 /// Answers for these origins, preflights included; None where there are none. Exact origins may send credentials, any

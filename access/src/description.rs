@@ -20,7 +20,7 @@ pub(crate) fn add_schemes(api: &mut OpenApi) {
     components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
     let header = ApiKeyValue::with_description("X-Api-Key", "A key of `--keys`");
     components.add_security_scheme(API_KEY, SecurityScheme::ApiKey(ApiKey::Header(header)));
-    let query = ApiKeyValue::with_description("access_token", "For browsers, which send no headers with this");
+    let query = ApiKeyValue::with_description("access_token", "For browsers, which cannot set headers on this request");
     components.add_security_scheme(QUERY_TOKEN, SecurityScheme::ApiKey(ApiKey::Query(query)));
     if !components.schemas.contains_key("Problem") {
         components.schemas.insert("Problem".into(), ApiProblem::schema());
@@ -37,7 +37,7 @@ pub(crate) fn add_access(api: &mut OpenApi, access: Access) {
                 Access::Lasting(scope) => ask(operation, scope, &[BEARER, API_KEY, QUERY_TOKEN]),
                 Access::Open => {
                     operation.security = Some(Vec::new());
-                    answers_with_problem(operation, "400", "Not understood".to_owned());
+                    answers_with_problem(operation, "400", "Invalid request".to_owned());
                 }
             }
         }
@@ -51,9 +51,9 @@ fn ask(operation: &mut Operation, scope: Scope, schemes: &[&str]) {
     ways.push(SecurityRequirement::default());
     operation.security = Some(ways);
     for (status, text) in [
-        ("400", "Not understood".to_owned()),
-        ("401", "No key or token, or one that is not accepted".to_owned()),
-        ("403", format!("The key or token has not the scope `{scope}`, or is another actor's")),
+        ("400", "Invalid request".to_owned()),
+        ("401", "Missing or invalid key or token".to_owned()),
+        ("403", format!("The key or token lacks the scope `{scope}`, or belongs to another actor")),
         ("429", "Over a limit; see Retry-After".to_owned()),
     ] {
         answers_with_problem(operation, status, text);

@@ -121,7 +121,7 @@ impl<'a> Credential<'a> {
         let mut bearers = headers.get_all(header::AUTHORIZATION).iter();
         let mut api_keys = headers.get_all(&API_KEY).iter();
         let (bearer, api_key) = (bearers.next(), api_keys.next());
-        let unreadable = || Refusal::Invalid("it has characters that none has".into());
+        let unreadable = || Refusal::Invalid("it contains invalid characters".into());
         let credential = match (bearer, api_key, query_token) {
             _ if bearers.next().is_some() || api_keys.next().is_some() => return Err(Refusal::Ambiguous),
             (None, None, None) => return Err(Refusal::Missing),
@@ -159,8 +159,8 @@ impl Inner {
         match (credential, &self.keys, &self.tokens) {
             (Credential::Token(token), _, Some((tokens, rules))) => tokens.get().find(token, rules, now),
             (Credential::Key(key), Some(keys), _) => keys.get().find(key, now.wall_ms),
-            (Credential::Key(_), None, _) => Err(Refusal::Invalid("JWTs are taken here, and no keys".into())),
-            (Credential::Token(_), _, None) => Err(Refusal::Invalid("keys are taken here, and no JWTs".into())),
+            (Credential::Key(_), None, _) => Err(Refusal::Invalid("this service accepts JWTs only".into())),
+            (Credential::Token(_), _, None) => Err(Refusal::Invalid("this service accepts API keys only".into())),
         }
     }
 }

@@ -72,10 +72,10 @@ impl KeySet {
         let [header, payload, _] = parts[..] else { return Err(invalid("it is neither a key nor a JWT")) };
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| not_base64())?;
         let header: Header = from_object(&header).map_err(|error| {
-            invalid(format!("the JWT's header is no JSON object with `alg`: {}", without_place(&error.to_string())))
+            invalid(format!("the JWT's header is not a JSON object with `alg`: {}", without_place(&error.to_string())))
         })?;
         if header.crit.is_some() {
-            return Err(invalid("the JWT's header has `crit`, of which nothing is understood here"));
+            return Err(invalid("the JWT's header has `crit`, which is not supported"));
         }
         let kid = Header::text("kid", &header.kid)?;
         let key = self.key(kid).ok_or_else(|| match kid {
@@ -85,12 +85,12 @@ impl KeySet {
         })?;
         let named = Header::text("alg", &header.alg)?;
         if named.is_none_or(|named| named != key.name()) {
-            return Err(invalid(format!("the JWT's `alg` is not that of its key, {}", key.name())));
+            return Err(invalid(format!("the JWT's `alg` must be that of its key, {}", key.name())));
         }
         match jsonwebtoken::decode::<Object<Claims>>(token, &key.key, &key.validation) {
             Ok(token) => Ok(token.claims.0),
             Err(error) => Err(match error.kind() {
-                ErrorKind::InvalidSignature => invalid("the JWT's signature is wrong"),
+                ErrorKind::InvalidSignature => invalid("the JWT's signature is invalid"),
                 ErrorKind::Base64(_) => not_base64(),
                 ErrorKind::Json(error) => unread(payload, &error.to_string()),
                 other => invalid(format!("the JWT cannot be verified: {other:?}")),

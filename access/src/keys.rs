@@ -67,7 +67,7 @@ impl KeyRing {
             let place = error.location().unwrap_or(Location::UNKNOWN);
             at(
                 place,
-                "is no list of keys with `name`, `hash`, `scopes`, and perhaps `expires` and `limits`; \
+                "is not a list of keys with `name`, `hash`, `scopes` and optionally `expires` and `limits`; \
                        `tally key` writes entries",
             )
         })?;
@@ -79,7 +79,7 @@ impl KeyRing {
             let place = entry.name.referenced;
             let key = Key::of(entry)?;
             if !names.insert(key.principal.name.clone()) {
-                return Err(at(place, &format!("there is another key named `{}`", key.principal.name)));
+                return Err(at(place, &format!("another key has the name `{}`", key.principal.name)));
             }
             if !digests.insert(key.digest) {
                 return Err(at(place, &format!("`{}` has the hash of another key", key.principal.name)));
@@ -94,7 +94,7 @@ impl KeyRing {
         let asked: [u8; 32] = sha256(key.as_bytes());
         let candidates = self.by_prefix.get(&prefix(&asked)).map_or(&[][..], Vec::as_slice);
         let found = candidates.iter().find(|known| bool::from(known.digest.ct_eq(&asked)));
-        let Some(found) = found else { return Err(Refusal::Invalid("no such key".into())) };
+        let Some(found) = found else { return Err(Refusal::Invalid("unknown key".into())) };
         match found.expires_at_ms {
             Some(end_ms) if now_ms >= end_ms => Err(Refusal::Expired("key")),
             _ => Ok(found.principal.clone()),
@@ -127,7 +127,7 @@ impl Key {
             let Object(value) = limits.value;
             let Limits { requests_per_minute, events_per_minute, .. } = value;
             match [requests_per_minute, events_per_minute].contains(&Some(0)) {
-                true => Err(wrong(limits.referenced, "a limit must be 1 at least; without one there is none")),
+                true => Err(wrong(limits.referenced, "a limit must be at least 1; leave it out for no limit")),
                 false => Ok(value),
             }
         })?;
@@ -183,29 +183,32 @@ mod tests {
         for (text, expected) in [
             ("", "1:1: "),
             ("[]", "1:1: the file has no keys"),
-            ("shop: secret\n", "1:1: is no list of keys"),
-            (&format!("- name: a\n  key: secret\n  hash: {HASH}\n  scopes: [read]\n"), "2:3: is no list of keys"),
-            (&format!("- name: a\n  hash: {HASH}\n"), "2:3: is no list of keys"),
-            (&format!("- [a, '{HASH}', [read]]\n"), "1:3: is no list of keys"),
-            (&format!("- name: a\n  hash: {HASH}\n  scopes: [read]\n  limits: [5, 5]\n"), "4:11: is no list of keys"),
+            ("shop: secret\n", "1:1: is not a list of keys"),
+            (&format!("- name: a\n  key: secret\n  hash: {HASH}\n  scopes: [read]\n"), "2:3: is not a list of keys"),
+            (&format!("- name: a\n  hash: {HASH}\n"), "2:3: is not a list of keys"),
+            (&format!("- [a, '{HASH}', [read]]\n"), "1:3: is not a list of keys"),
+            (
+                &format!("- name: a\n  hash: {HASH}\n  scopes: [read]\n  limits: [5, 5]\n"),
+                "4:11: is not a list of keys",
+            ),
             (
                 &format!("- name: a\n  hash: {HASH}\n  scopes: [read]\n  expires: 20270131T00Z\n"),
                 "4:12: `expires` must be",
             ),
-            (&format!("- name: a\n  hash: {HASH}\n  scopes: [root]\n"), "3:12: is no list of keys"),
+            (&format!("- name: a\n  hash: {HASH}\n  scopes: [root]\n"), "3:12: is not a list of keys"),
             (&format!("- name: a\n  hash: {HASH}\n  scopes: []\n"), "3:11: `scopes` must name some"),
             ("- name: a\n  hash: tally_secret\n  scopes: [read]\n", "2:9: `hash` must be `sha256:` and 64"),
             (&format!("- name: a b\n  hash: {HASH}\n  scopes: [read]\n"), "1:9: `name` must be"),
             (&format!("- name: a\n  hash: {HASH}\n  scopes: [read]\n  expires: secret\n"), "4:12: `expires` must be"),
             (
                 &format!("- name: a\n  hash: {HASH}\n  scopes: [read]\n  limits: {{ events_per_minute: 0 }}\n"),
-                "4:11: a limit must be 1 at least",
+                "4:11: a limit must be at least 1",
             ),
             (
                 &format!(
                     "- name: a\n  hash: {HASH}\n  scopes: [read]\n- name: a\n  hash: {second}\n  scopes: [read]\n"
                 ),
-                "4:9: there is another key named `a`",
+                "4:9: another key has the name `a`",
             ),
             (
                 &format!("- name: a\n  hash: {HASH}\n  scopes: [read]\n- name: b\n  hash: {HASH}\n  scopes: [read]\n"),

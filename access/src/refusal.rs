@@ -49,20 +49,20 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str(
-                "This route needs a key or a token: send `Authorization: Bearer <key or JWT>`, or `X-Api-Key: <key>`.",
+                "Authentication required: send `Authorization: Bearer <key or JWT>`, or `X-Api-Key: <key>`.",
             ),
-            Self::Ambiguous => f.write_str("Send one key or token, in one header."),
-            Self::Invalid(why) => write!(f, "The key or token is not accepted: {why}."),
-            Self::UnknownKid => {
-                f.write_str("The key or token is not accepted: no key of the JWKS has the JWT's `kid`.")
+            Self::Ambiguous => f.write_str("Send exactly one key or token, in one header."),
+            Self::Invalid(why) => write!(f, "Invalid key or token: {why}."),
+            Self::UnknownKid => f.write_str("Invalid key or token: no key of the JWKS has the JWT's `kid`."),
+            Self::NoKeysYet => {
+                f.write_str("The JWKS has not been fetched yet (--jwks); see the service log. API keys work meanwhile.")
             }
-            Self::NoKeysYet => f.write_str(
-                "The keys that sign JWTs could not be fetched yet (--jwks). The log says why; API keys work meanwhile.",
-            ),
             Self::Expired(what) => write!(f, "The {what} has expired: send a new one."),
-            Self::Scope(scope) => write!(f, "This route needs the scope `{scope}`, which the key or token has not."),
-            Self::OtherActor => f.write_str("The token's `sub` is another actor: a user acts for nobody else."),
-            Self::Limited(_) => f.write_str("The requests that this key may send in a minute are used up."),
+            Self::Scope(scope) => {
+                write!(f, "This route requires the scope `{scope}`, which the key or token does not have.")
+            }
+            Self::OtherActor => f.write_str("The token's `sub` is a different actor: a user can act only as itself."),
+            Self::Limited(_) => f.write_str("This key has used up its requests for this minute."),
         }
     }
 }
@@ -73,24 +73,22 @@ impl From<Refusal> for ApiProblem {
         let unauthorized = |slug, title| Self::new(StatusCode::UNAUTHORIZED, slug, title, detail.clone());
         // RFC 6750, section 3: no error code where no credential was sent.
         match refusal {
-            Refusal::Missing => challenged(unauthorized("unauthenticated", "Who is asking?"), String::new()),
+            Refusal::Missing => challenged(unauthorized("unauthenticated", "Missing credentials"), String::new()),
             Refusal::Ambiguous => Self::bad_request(detail),
             Refusal::NoKeysYet => Self::unavailable(detail, 5),
             Refusal::Invalid(_) | Refusal::UnknownKid => challenged(
-                unauthorized("invalid-credentials", "The key or token is not accepted"),
+                unauthorized("invalid-credentials", "Invalid credentials"),
                 ", error=\"invalid_token\"".into(),
             ),
             Refusal::Expired(_) => challenged(
-                unauthorized("expired-credentials", "The key or token has expired"),
+                unauthorized("expired-credentials", "Expired credentials"),
                 ", error=\"invalid_token\", error_description=\"expired\"".into(),
             ),
             Refusal::Scope(scope) => challenged(
-                Self::new(StatusCode::FORBIDDEN, "insufficient-scope", "The key or token may not do this", detail),
+                Self::new(StatusCode::FORBIDDEN, "insufficient-scope", "Insufficient scope", detail),
                 format!(", error=\"insufficient_scope\", scope=\"{scope}\""),
             ),
-            Refusal::OtherActor => {
-                Self::new(StatusCode::FORBIDDEN, "other-actor", "The token is another actor's", detail)
-            }
+            Refusal::OtherActor => Self::new(StatusCode::FORBIDDEN, "other-actor", "Token of another actor", detail),
             Refusal::Limited(seconds) => Self::too_many_requests(detail, seconds),
         }
     }

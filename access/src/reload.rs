@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// Larger files are something else.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// What a file says. A version of it that cannot be read changes nothing: what was known before goes on.
+/// What a file says. A version of it that cannot be read changes nothing: the previous keys stay in use.
 pub struct Reloading<T> {
     path: PathBuf,
     parse: fn(&str) -> Result<T, String>,

@@ -38,7 +38,7 @@ impl Api {
             async move {
                 database.progress().await.map(drop).map_err(|error| {
                     tracing::warn!("{error}");
-                    "does not answer; the log says why".to_owned()
+                    "does not respond; see the service log".to_owned()
                 })
             }
         })

@@ -223,7 +223,7 @@ async fn a_database_that_is_away_is_503_and_the_cache_goes_on() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.content_type, "application/problem+json");
     assert_eq!(answer.retry_after.as_deref(), Some("1"));
-    assert_eq!(answer.body["detail"], "The database does not answer. Try again.");
+    assert_eq!(answer.body["detail"], "The database does not respond. Retry.");
     world.cache.ready();
     world.cache.put(IN_0, &[("likes", 1)]);
     assert_eq!(world.get(&counters(IN_0)).await.status, StatusCode::OK);

@@ -201,19 +201,27 @@ async fn what_is_not_valid_is_told() {
     let of_reactions = world.get(&format!("{reactions}?limit=1")).await.body;
     let of_reactions = of_reactions["next"].as_str().unwrap();
     for (uri, status, detail) in [
-        ("/v1/rankings/nothing".to_owned(), 404, "There is no board `nothing`; those are: `hot`, `hot@a`, `quiet`."),
-        ("/v1/rankings/hot@b".to_owned(), 404, "There is no board `hot@b`; those are: `hot`, `hot@a`, `quiet`."),
+        ("/v1/rankings/nothing".to_owned(), 404, "There is no board `nothing`; boards: `hot`, `hot@a`, `quiet`."),
+        ("/v1/rankings/hot@b".to_owned(), 404, "There is no board `hot@b`; boards: `hot`, `hot@a`, `quiet`."),
         ("/v1/rankings/hot?limit=0".to_owned(), 400, "`limit` must be a number from 1 to 100."),
         ("/v1/rankings/hot?limit=101".to_owned(), 400, "`limit` must be a number from 1 to 100."),
-        ("/v1/rankings/hot?cursor=x".to_owned(), 400, "`cursor` is not one that this service gave out for this board."),
-        (format!("/v1/rankings/hot?cursor={forged}"), 400, "`cursor` is not one that"),
-        (format!("/v1/rankings/hot@a?cursor={cursor}"), 400, "`cursor` is not one that"),
-        (format!("/v1/rankings/hot?cursor={of_reactions}"), 400, "`cursor` is not one that"),
-        (format!("{reactions}?cursor={cursor}"), 400, "`cursor` is not one that"),
+        ("/v1/rankings/hot?cursor=x".to_owned(), 400, "`cursor` was not issued by this service for this board."),
+        (format!("/v1/rankings/hot?cursor={forged}"), 400, "`cursor` was not issued"),
+        (format!("/v1/rankings/hot@a?cursor={cursor}"), 400, "`cursor` was not issued"),
+        (format!("/v1/rankings/hot?cursor={of_reactions}"), 400, "`cursor` was not issued"),
+        (format!("{reactions}?cursor={cursor}"), 400, "`cursor` was not issued"),
         ("/v1/rankings/hot?actor_id=a%20b".to_owned(), 400, "`actor_id` \"a b\""),
-        ("/v1/rankings/hot?after=x".to_owned(), 400, "`after` is no receipt"),
-        ("/v1/rankings/hot?page=2".to_owned(), 400, "Unknown query parameter `page`; known here: `limit`, `cursor`"),
-        ("/v1/rankings?limit=2".to_owned(), 400, "Unknown query parameter `limit`; known here: `after`, `wait_ms`."),
+        ("/v1/rankings/hot?after=x".to_owned(), 400, "`after` is not a receipt"),
+        (
+            "/v1/rankings/hot?page=2".to_owned(),
+            400,
+            "Unknown query parameter `page`; this route accepts: `limit`, `cursor`",
+        ),
+        (
+            "/v1/rankings?limit=2".to_owned(),
+            400,
+            "Unknown query parameter `limit`; this route accepts: `after`, `wait_ms`.",
+        ),
         ("/v1/rankings/%ff".to_owned(), 400, "`board` is not percent-encoded UTF-8."),
     ] {
         let answer = world.get(&uri).await;
@@ -286,7 +294,7 @@ async fn a_topology_without_boards_has_none() {
     world.expect("/v1/rankings", json!({"boards": [], "as_of": "2026-11-21T08:00:00.000Z"})).await;
     let answer = world.get("/v1/rankings/hot").await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    assert_eq!(answer.body["detail"], "There is no board `hot`; those are: none.");
+    assert_eq!(answer.body["detail"], "There is no board `hot`; boards: none.");
 }
 
 /// A record of `rankings`.

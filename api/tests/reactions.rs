@@ -89,22 +89,18 @@ async fn what_is_not_valid_is_told() {
     let cursor = page["next"].as_str().unwrap();
     let forged = format!("{}A", &cursor[..cursor.len() - 1]);
     for (uri, status, detail) in [
-        ("/v1/subjects/article:1/views/actors".to_owned(), 404, "`views` is no metric that actors switch on and off"),
-        ("/v1/actors/u1/nothing/subjects".to_owned(), 404, "those are: `likes`, `saves`"),
+        ("/v1/subjects/article:1/views/actors".to_owned(), 404, "`views` is not a toggle metric"),
+        ("/v1/actors/u1/nothing/subjects".to_owned(), 404, "toggle metrics: `likes`, `saves`"),
         ("/v1/subjects/nothing/likes/actors".to_owned(), 400, "`subject_id` \"nothing\""),
         ("/v1/actors/a%20b/likes/subjects".to_owned(), 400, "`actor_id` \"a b\""),
         ("/v1/subjects/article:1/likes/actors?limit=0".to_owned(), 400, "`limit` must be a number from 1 to 100"),
         ("/v1/subjects/article:1/likes/actors?limit=101".to_owned(), 400, "`limit` must be"),
-        (
-            "/v1/subjects/article:1/likes/actors?cursor=x".to_owned(),
-            400,
-            "`cursor` is not one that this service gave out",
-        ),
-        (format!("/v1/subjects/article:1/likes/actors?cursor={forged}"), 400, "`cursor` is not one"),
+        ("/v1/subjects/article:1/likes/actors?cursor=x".to_owned(), 400, "`cursor` was not issued by this service"),
+        (format!("/v1/subjects/article:1/likes/actors?cursor={forged}"), 400, "`cursor` was not issued"),
         (format!("/v1/subjects/article:2/likes/actors?cursor={cursor}"), 400, "for this list"),
         (format!("/v1/subjects/article:1/saves/actors?cursor={cursor}"), 400, "for this list"),
         (format!("/v1/actors/article:1/likes/subjects?cursor={cursor}"), 400, "for this list"),
-        (format!("/v1/subjects/article:1/likes/actors?cursor={}", receipt(&[])), 400, "`cursor` is not one"),
+        (format!("/v1/subjects/article:1/likes/actors?cursor={}", receipt(&[])), 400, "`cursor` was not issued"),
         ("/v1/subjects/article:1/likes/actors?page=2".to_owned(), 400, "Unknown query parameter `page`"),
         ("/v1/counters?subject_id=article:1&actor_id=".to_owned(), 400, "`actor_id` \"\""),
     ] {

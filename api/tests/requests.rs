@@ -20,18 +20,18 @@ async fn what_is_wrong_is_said() {
     let long = "x".repeat(130);
     let one = "/v1/subjects/article:7/counters";
     let known = "`window`, `from`, `to`, `after`, `wait_ms`";
-    let gone = "This receipt belongs to a log that was replaced: nobody can say any more what became of its events.";
-    let no_receipt = "is no receipt that this service gave out.";
+    let gone = "This receipt belongs to a log that was replaced; the outcome of its events can no longer be looked up.";
+    let no_receipt = "is not a receipt that this service issued.";
     let cases = [
         ("/v1/subjects/article/counters".into(), 400, "`subject_id` \"article\" must be `kind:id`, like `article:7`.".into()),
         ("/v1/subjects/Article:7/counters".into(), 400, "`subject_id` \"Article:7\" must begin with a kind: a lower-case letter, then up to 31 of `a-z0-9_-`, then `:`.".into()),
         ("/v1/subjects/article:/counters".into(), 400, "`subject_id` \"article:\" needs an id after the colon.".into()),
-        ("/v1/subjects/article:a%20b/counters".into(), 400, "`subject_id` \"article:a b\" must not hold braces, white space or control characters.".into()),
-        ("/v1/subjects/article:%7Bx%7D/counters".into(), 400, "`subject_id` \"article:{x}\" must not hold braces, white space or control characters.".into()),
+        ("/v1/subjects/article:a%20b/counters".into(), 400, "`subject_id` \"article:a b\" must not contain braces, whitespace or control characters.".into()),
+        ("/v1/subjects/article:%7Bx%7D/counters".into(), 400, "`subject_id` \"article:{x}\" must not contain braces, whitespace or control characters.".into()),
         ("/v1/subjects/article:%ff/counters".into(), 400, "`subject_id` is not percent-encoded UTF-8.".into()),
         (format!("/v1/subjects/a:{long}/counters"), 400, format!("`subject_id` \"a:{long}\" must have at most 128 bytes.")),
-        (format!("{one}?metric=likes"), 400, format!("Unknown query parameter `metric`; known here: {known}.")),
-        (format!("{one}?subject_id=a:1"), 400, format!("Unknown query parameter `subject_id`; known here: {known}.")),
+        (format!("{one}?metric=likes"), 400, format!("Unknown query parameter `metric`; this route accepts: {known}.")),
+        (format!("{one}?subject_id=a:1"), 400, format!("Unknown query parameter `subject_id`; this route accepts: {known}.")),
         (format!("{one}?wait_ms=soon"), 400, "`wait_ms` must be a number of milliseconds from 0 to 10000.".into()),
         (format!("{one}?wait_ms=10001"), 400, "`wait_ms` must be a number of milliseconds from 0 to 10000.".into()),
         (format!("{one}?wait_ms=-1&after={good}"), 400, "`wait_ms` must be a number of milliseconds from 0 to 10000.".into()),
@@ -44,14 +44,14 @@ async fn what_is_wrong_is_said() {
         ("/v1/counters".into(), 400, "`subject_id` must be given 1 to 100 times, not 0.".into()),
         (format!("/v1/counters?{many}"), 400, "`subject_id` must be given 1 to 100 times, not 101.".into()),
         ("/v1/counters?subject_id=a:1&subject_id=b".into(), 400, "`subject_id` \"b\" must be `kind:id`, like `article:7`.".into()),
-        ("/v1/counters?subject_id=a:1+2".into(), 400, "`subject_id` \"a:1 2\" must not hold braces, white space or control characters.".into()),
-        ("/v1/counters?actor=u1&subject_id=a:1".into(), 400, "Unknown query parameter `actor`; known here: `subject_id`, `actor_id`, `after`, `wait_ms`.".into()),
+        ("/v1/counters?subject_id=a:1+2".into(), 400, "`subject_id` \"a:1 2\" must not contain braces, whitespace or control characters.".into()),
+        ("/v1/counters?actor=u1&subject_id=a:1".into(), 400, "Unknown query parameter `actor`; this route accepts: `subject_id`, `actor_id`, `after`, `wait_ms`.".into()),
         (format!("/v1/receipts/{forged}"), 400, format!("The receipt {no_receipt}")),
         (format!("/v1/receipts/{}", &good[1..]), 400, format!("The receipt {no_receipt}")),
         (format!("/v1/receipts/{other_log}"), 410, gone.into()),
         (format!("/v1/receipts/{strange}"), 400, "The receipt names partition 2, but `user-actions` has only 2.".into()),
-        (format!("/v1/receipts/{good}?x=1"), 400, "Unknown query parameter `x`; known here: none.".into()),
-        ("/v1/progress?partition=0".into(), 400, "Unknown query parameter `partition`; known here: none.".into()),
+        (format!("/v1/receipts/{good}?x=1"), 400, "Unknown query parameter `x`; this route accepts: none.".into()),
+        ("/v1/progress?partition=0".into(), 400, "Unknown query parameter `partition`; this route accepts: none.".into()),
     ];
     for (uri, status, detail) in cases {
         let answer = world.get(&uri).await;
@@ -134,8 +134,8 @@ async fn dead_letters_come_newest_first_in_pages_and_their_payloads_are_cut() {
         ("/v1/dead-letters?payload_bytes_max=0", "`payload_bytes_max` must be a number from 1 to 65536."),
         ("/v1/dead-letters?payload_bytes_max=65537", "`payload_bytes_max` must be a number from 1 to 65536."),
         ("/v1/dead-letters?limit=0", "`limit` must be a number from 1 to 100."),
-        ("/v1/dead-letters?cursor=AAAA", "`cursor` is not one that this service gave out for this list."),
-        ("/v1/topology?x=1", "Unknown query parameter `x`; known here: none."),
+        ("/v1/dead-letters?cursor=AAAA", "`cursor` was not issued by this service for this list."),
+        ("/v1/topology?x=1", "Unknown query parameter `x`; this route accepts: none."),
     ] {
         let answer = world.get(uri).await;
         assert_eq!((answer.status, answer.body["detail"].as_str()), (StatusCode::BAD_REQUEST, Some(detail)), "{uri}");

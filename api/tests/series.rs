@@ -110,7 +110,7 @@ async fn what_a_receipt_covers_is_waited_for() {
 async fn what_cannot_be_answered_is_refused_with_the_reason() {
     let world = world().await;
     for (query, reason) in [
-        ("window=2h", "is none that the topology counts in; those are: `1h`, `1d`"),
+        ("window=2h", "is not a window length of the topology; window lengths: `1h`, `1d`"),
         ("window=soon", "expected a duration"),
         ("window=", "expected a duration"),
         ("window=1h&from=noon", "`from` must be a time in RFC 3339"),
@@ -123,10 +123,10 @@ async fn what_cannot_be_answered_is_refused_with_the_reason() {
         ("window=1h&to=%2B1795248000000", "`to` must be a time in RFC 3339"),
         ("window=1h&to=10000-01-01T00:00:00Z", "`to` must be a time in RFC 3339"),
         ("window=1h&to=9999-12-31T23:59:59-00:01", "`to` must be a time in RFC 3339"),
-        ("window=1h&to=1795248000", "`to` counts seconds; ask for milliseconds, 1795248000000, or RFC 3339"),
+        ("window=1h&to=1795248000", "`to` is in seconds; use milliseconds, 1795248000000, or RFC 3339"),
         ("window=1h&from=2000&to=2000", "`from` must be before `to`"),
-        ("window=1h&from=0", "at most 1000 are answered"),
-        ("from=0", "go with `window`"),
+        ("window=1h&from=0", "the maximum is 1000"),
+        ("from=0", "require `window`"),
         ("window=1h&window=1d", "only once"),
     ] {
         let answer = world.get(&format!("/v1/subjects/article:1/counters?{query}")).await;

@@ -40,22 +40,22 @@ fn problem(status: StatusCode, header_bytes_max: usize) -> ApiProblem {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => ApiProblem::new(
             status,
             "head-too-large",
-            "The head of the request is too large",
+            "Request head too large",
             format!(
-                "The first line and the headers of a request may have at most {header_bytes_max} bytes together, and \
-                 at most {HEADERS_MAX} headers. Send fewer or shorter ones."
+                "The request line and headers may have at most {header_bytes_max} bytes in total, and \
+                 at most {HEADERS_MAX} headers. Send fewer or shorter headers."
             ),
         ),
         StatusCode::URI_TOO_LONG => ApiProblem::new(
             status,
             "address-too-long",
-            "The address is too long",
-            format!("An address may have at most {ADDRESS_BYTES_MAX} bytes. Ask for fewer things at once."),
+            "Request URL too long",
+            format!("A URL may have at most {ADDRESS_BYTES_MAX} bytes. Request fewer items at once."),
         ),
-        StatusCode::BAD_REQUEST => ApiProblem::bad_request(
-            "This is not a request in HTTP/1.1: the method, the address, the version or a header is malformed.",
-        ),
-        other => ApiProblem::of_status(other, "The request cannot be understood."),
+        StatusCode::BAD_REQUEST => {
+            ApiProblem::bad_request("Not a valid HTTP/1.1 request: the method, URL, version or a header is malformed.")
+        }
+        other => ApiProblem::of_status(other, "Invalid request."),
     }
 }
 

@@ -176,7 +176,7 @@ fn problem_of(error: axum::Error) -> ApiProblem {
         }
         cause = error.source();
     }
-    ApiProblem::bad_request(format!("The body broke off: {error}."))
+    ApiProblem::bad_request(format!("The body ended early: {error}."))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ impl Coding {
         let mut codings = codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
         let (coding, more) = (codings.next(), codings.next());
         if more.is_some() {
-            return Err(unsupported("A body may be compressed once, and not with several codings"));
+            return Err(unsupported("The body has several content codings; only one is supported"));
         }
         let Some(coding) = coding else { return Ok(None) };
         match () {
@@ -38,7 +38,7 @@ impl Coding {
                 Ok(Some(Self::Gzip))
             }
             () if coding.eq_ignore_ascii_case(b"zstd") => Ok(Some(Self::Zstd)),
-            () => Err(unsupported("The body's content-encoding is not accepted")),
+            () => Err(unsupported("The body's content-encoding is not supported")),
         }
     }
 
@@ -51,7 +51,9 @@ impl Coding {
     ) -> Result<Bytes, ApiProblem> {
         let broken = |error: io::Error| {
             let name = if self == Self::Gzip { "gzip" } else { "zstd" };
-            ApiProblem::bad_request(format!("The body is not {name}, as its content-encoding has it: {error}."))
+            ApiProblem::bad_request(format!(
+                "The body is not valid {name}, although its content-encoding says so: {error}."
+            ))
         };
         let mut decoder: Box<dyn Read + '_> = match self {
             Self::Gzip => Box::new(MultiGzDecoder::new(sent)),
@@ -77,9 +79,9 @@ impl Coding {
 }
 
 fn unsupported(reason: &str) -> ApiProblem {
-    let detail = format!("{reason}; accepted here: gzip, zstd, or none.");
+    let detail = format!("{reason}; accepted: gzip, zstd, or none.");
     let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-    ApiProblem::new(status, "unsupported-content-encoding", "The body's compression is not accepted", detail)
+    ApiProblem::new(status, "unsupported-content-encoding", "Unsupported content encoding", detail)
         .header(header::ACCEPT_ENCODING, ACCEPTED)
 }
 

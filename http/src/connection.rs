@@ -100,7 +100,7 @@ pub(crate) async fn serve_connection(
 
 /// Answers 503 to a connection beyond the limit, without reading its request.
 pub(crate) async fn refuse(mut stream: TcpStream) {
-    let problem = ApiProblem::unavailable("All connections of this server are taken.", 1);
+    let problem = ApiProblem::unavailable("This server has reached its connection limit.", 1);
     let body = problem.to_json(RequestId::new().as_str());
     let mut answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {}\r\n\

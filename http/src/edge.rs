@@ -42,9 +42,10 @@ impl Edge {
     /// Surrounds all routes of a finished router; routes that are added later are outside.
     pub fn wrap(&self, router: Router) -> Router {
         router
-            .fallback(async |uri: Uri| ApiProblem::not_found(format!("No route is at {}.", uri.path())))
+            .fallback(async |uri: Uri| ApiProblem::not_found(format!("No route matches {}.", uri.path())))
             .method_not_allowed_fallback(async |method: Method, uri: Uri| {
-                let detail = format!("{} does not answer to {method}; the header allow says to what.", uri.path());
+                let detail =
+                    format!("{} does not support {method}; the allow header lists the supported methods.", uri.path());
                 ApiProblem::of_status(StatusCode::METHOD_NOT_ALLOWED, detail)
             })
             .layer(from_fn_with_state(self.clone(), pass))
@@ -96,13 +97,9 @@ async fn answer(request: Request, next: Next, timeout: Duration) -> Response {
             ApiProblem::internal().into_response()
         }
         Err(_) => {
-            let detail = format!("There was no answer within {timeout:?}. Whether it took effect is unknown.");
-            let problem = ApiProblem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "request-timeout",
-                "The request took too long",
-                detail,
-            );
+            let detail = format!("The request was not answered within {timeout:?}. Whether it took effect is unknown.");
+            let problem =
+                ApiProblem::new(StatusCode::SERVICE_UNAVAILABLE, "request-timeout", "Request timeout", detail);
             problem.retry_after(1).into_response()
         }
     }

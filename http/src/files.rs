@@ -51,7 +51,7 @@ pub enum PageFilesError {
     #[error("{0} has no index.html: build the page, or name the directory that has it")]
     NoIndex(PathBuf),
     /// It has far too much in it.
-    #[error("{0} holds more than 64 MiB: that is no built page")]
+    #[error("{0} holds more than 64 MiB: this is not a built page")]
     TooLarge(PathBuf),
 }
 
@@ -122,7 +122,7 @@ impl PageFiles {
 
     fn answer(&self, path: &str, headers: &HeaderMap) -> Response {
         let Some(file) = self.0.get(path) else {
-            return crate::ApiProblem::not_found("The page has no such file.").into_response();
+            return crate::ApiProblem::not_found("No such file.").into_response();
         };
         let known = headers.get(header::IF_NONE_MATCH).is_some_and(|listed| names_tag(listed, &file.etag));
         let (status, body) =

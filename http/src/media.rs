@@ -20,8 +20,8 @@ pub enum MediaTypeError {
 impl std::fmt::Display for MediaTypeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Missing => "The header content-type is missing",
-            Self::Malformed => "The header content-type is not a media type",
+            Self::Missing => "The content-type header is missing",
+            Self::Malformed => "The content-type header is not a media type",
             Self::Charset => "The body's charset must be utf-8",
         })
     }

@@ -125,7 +125,7 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = |why| TrustedProxyError { text: text.to_owned(), why };
-        let neither = || wrong("is neither an IP address nor a network like 10.0.0.0/8 or fd00::/8");
+        let neither = || wrong("is not an IP address or a network like 10.0.0.0/8 or fd00::/8");
         let (address, prefix) = text.trim().split_once('/').map_or((text.trim(), None), |(a, p)| (a, Some(p)));
         let written: IpAddr = address.parse().map_err(|_| neither())?;
         let bits_max = if written.is_ipv4() { 32 } else { 128 };

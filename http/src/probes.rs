@@ -47,7 +47,7 @@ struct Well {
 }
 
 /// Whether the process runs.
-#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, description = "It does", body = Well)))]
+#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, description = "The process runs", body = Well)))]
 async fn livez() -> Json<Well> {
     Json(Well { status: "ok" })
 }
@@ -58,8 +58,8 @@ async fn livez() -> Json<Well> {
     path = "/readyz",
     tag = "operations",
     responses(
-        (status = 200, description = "They can", body = Well),
-        (status = 503, description = "They cannot; the detail says why", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "Every check passed", body = Well),
+        (status = 503, description = "A check failed; `detail` names it", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 async fn readyz(State(checks): State<Arc<[Check]>>) -> Result<Json<Well>, ApiProblem> {

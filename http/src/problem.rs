@@ -42,30 +42,30 @@ impl ApiProblem {
 
     /// 400: the request cannot be understood.
     pub fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request cannot be understood", detail)
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", "Invalid request", detail)
     }
 
     /// 404: no such thing.
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail)
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
     }
 
     /// 408: the body did not come in time.
     pub fn body_timeout() -> Self {
-        let detail = "The body did not arrive in time. Send it faster, or in smaller requests.";
-        Self::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body came too slowly", detail)
+        let detail = "The body did not arrive in time. Send it faster, or split it into smaller requests.";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "Request body timeout", detail)
     }
 
     /// 413: the body is longer than allowed.
     pub fn payload_too_large(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", "The body is too large", detail)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", "Request body too large", detail)
     }
 
     /// 415: names the media types that are accepted.
     pub fn unsupported_media_type(reason: impl fmt::Display, accepted: &[&str]) -> Self {
-        let detail = format!("{reason}; accepted here: {}.", accepted.join(", "));
+        let detail = format!("{reason}; accepted: {}.", accepted.join(", "));
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        Self::new(status, "unsupported-media-type", "The body's media type is not accepted", detail)
+        Self::new(status, "unsupported-media-type", "Unsupported media type", detail)
     }
 
     /// 429: over a limit; try again after so many seconds.
@@ -76,13 +76,13 @@ impl ApiProblem {
 
     /// 500: our fault. Says nothing of the cause, which belongs in the log.
     pub fn internal() -> Self {
-        let detail = "Something went wrong here. The log has the cause under this request_id.";
+        let detail = "An internal error occurred. The service log has the cause under this request_id.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
     }
 
     /// 503: not now; try again after so many seconds.
     pub fn unavailable(detail: impl Into<String>, retry_after_s: u32) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available right now", detail)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable", detail)
             .retry_after(retry_after_s)
     }
 
@@ -179,10 +179,10 @@ impl utoipa::PartialSchema for ApiProblem {
     fn schema() -> RefOr<Schema> {
         let text = |what: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(what));
         let fields = [
-            ("type", text("A stable name of the kind of problem: urn:tally:problem:<slug>")),
-            ("title", text("The same for every problem of this kind")),
+            ("type", text("Stable name of the problem type: urn:tally:problem:<slug>")),
+            ("title", text("The same for every problem of this type")),
             ("detail", text("What is wrong with this request, and what to do")),
-            ("request_id", text("The same as in the header x-request-id and in the service's log")),
+            ("request_id", text("Also in the header x-request-id and in the service log")),
             ("status", ObjectBuilder::new().schema_type(Type::Integer).description(Some("The HTTP status"))),
         ];
         let object = ObjectBuilder::new().description(Some("Problem details (RFC 9457)"));

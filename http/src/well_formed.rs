@@ -10,17 +10,17 @@ pub(crate) fn check(version: Version, headers: &HeaderMap, uri: &Uri) -> Result<
     match (hosts.next(), hosts.next()) {
         // HTTP/1.0 knows no hosts.
         (None, _) if version <= Version::HTTP_10 => {}
-        (None, _) => return Err(ApiProblem::bad_request("The header host is missing.")),
-        (Some(_), Some(_)) => return Err(ApiProblem::bad_request("The header host is there more than once.")),
+        (None, _) => return Err(ApiProblem::bad_request("The host header is missing.")),
+        (Some(_), Some(_)) => return Err(ApiProblem::bad_request("The host header appears more than once.")),
         (Some(host), None) if !is_host(host.as_bytes()) => {
-            return Err(ApiProblem::bad_request("The header host is not a host, perhaps with a port."));
+            return Err(ApiProblem::bad_request("The host header must be a host with an optional port."));
         }
         _ => {}
     }
     for (what, text) in [("path", uri.path()), ("query", uri.query().unwrap_or_default())] {
         if !is_encoded(text) {
             let detail = format!(
-                "The {what} has a `%` without two hexadecimal digits behind it; a percent sign itself is written %25."
+                "The {what} has a `%` that is not followed by two hexadecimal digits; encode a literal percent sign as %25."
             );
             return Err(ApiProblem::bad_request(detail));
         }

@@ -54,14 +54,14 @@ fn request(method: &str, path: &str, body: &'static str) -> Request<Body> {
 async fn every_error_is_a_problem_with_a_request_id() {
     let router = surface(&Registry::new());
     let cases = [
-        (request("GET", "/nowhere", ""), 404, "not-found", "No route is at /nowhere."),
-        (request("POST", "/things/1", ""), 405, "method-not-allowed", "does not answer to POST"),
+        (request("GET", "/nowhere", ""), 404, "not-found", "No route matches /nowhere."),
+        (request("POST", "/things/1", ""), 405, "method-not-allowed", "does not support POST"),
         (request("GET", "/numbers?a=300", ""), 400, "bad-request", "number too large"),
-        (request("GET", "/panic", ""), 500, "internal", "The log has the cause"),
-        (request("GET", "/silence", ""), 503, "request-timeout", "no answer within 50ms"),
+        (request("GET", "/panic", ""), 500, "internal", "The service log has the cause"),
+        (request("GET", "/silence", ""), 503, "request-timeout", "not answered within 50ms"),
         (request("GET", "/teapot", ""), 418, "refused", "short and stout"),
         (request("POST", "/body", "0123456789a"), 413, "payload-too-large", "at most 10 bytes"),
-        (request("POST", "/typed", "x"), 415, "unsupported-media-type", "missing; accepted here: application/json."),
+        (request("POST", "/typed", "x"), 415, "unsupported-media-type", "missing; accepted: application/json."),
         (request("POST", "/json", "x"), 415, "unsupported-media-type", "Content-Type"),
     ];
     for (request, status, slug, detail) in cases {

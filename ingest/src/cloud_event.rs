@@ -43,7 +43,7 @@ pub(crate) fn parse(json: &[u8]) -> Result<EventFields<'_>, InvalidEvent> {
         return Err(InvalidEvent::field("source", "is required"));
     }
     if event.data_base64.is_some() {
-        return Err(InvalidEvent::field("data_base64", "is not taken: send JSON as `data`"));
+        return Err(InvalidEvent::field("data_base64", "is not supported: send JSON as `data`"));
     }
     if text("datacontenttype", event.datacontenttype)?.is_some_and(|media| !is_json(&media)) {
         return Err(InvalidEvent::field("datacontenttype", "must be application/json"));
@@ -147,9 +147,9 @@ mod tests {
             ("\"e1\"", "1", "`id` must be a string"),
             ("\"2026-11-21T08:00:00Z\"", "\"soon\"", "`time` must be RFC 3339"),
             ("\"application/json\"", "\"text/xml\"", "`datacontenttype` must be"),
-            ("\"actor_id\"", "\"actor\"", "in `data`: unknown field `actor`; did you mean `actor_id`?"),
+            ("\"actor_id\"", "\"actor\"", "in `data`: unknown field `actor` (did you mean `actor_id`?)"),
             ("\"actor_id\"", "\"event_id\"", "in `data`: this belongs in the attribute `id`"),
-            ("\"data\"", "\"data_base64\"", "`data_base64` is not taken"),
+            ("\"data\"", "\"data_base64\"", "`data_base64` is not supported"),
             ("{\"actor_id\"", "[\"actor_id\"", "expected"),
         ] {
             let json = GOOD.replacen(from, to, 1);

@@ -135,7 +135,7 @@ impl<'a> Intake<'a> {
             true => Ok(()),
             false => Err(InvalidEvent::field(
                 "actor_id",
-                "must be the `sub` of the token that sends it: a user acts for nobody else",
+                "must be the `sub` of the token: a user can act only as itself",
             )),
         }
     }
@@ -150,7 +150,7 @@ impl<'a> Intake<'a> {
             None => Ok(()),
             Some((field, ..)) => Err(InvalidEvent::field(
                 field,
-                "is set by the door: leave it out; only a service with a key (`--keys`) may say it of others",
+                "is set by the server: leave it out; only a service with an API key (`--keys`) may set it",
             )),
         }
     }

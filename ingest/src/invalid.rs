@@ -48,8 +48,8 @@ impl InvalidEvent {
         let Some((name, _)) = unknown else { return Self::Shape(message.to_owned()) };
         let said = shorten(name, NAME_BYTES_MAX);
         Self::Shape(match meant(name, fields) {
-            Some(field) => format!("unknown field `{said}`; did you mean `{field}`?"),
-            None => format!("unknown field `{said}`; known are {}", fields.join(", ")),
+            Some(field) => format!("unknown field `{said}` (did you mean `{field}`?)"),
+            None => format!("unknown field `{said}`; known fields: {}", fields.join(", ")),
         })
     }
 
@@ -136,6 +136,6 @@ mod tests {
         let text = refusal.to_string();
         assert!(text.len() <= TEXT_BYTES_MAX + '…'.len_utf8() && text.ends_with("é…"), "{text}");
         let unknown = format!("unknown field `{}`, expected one of `a`", "x".repeat(1000));
-        assert!(InvalidEvent::shape(&unknown, EVENT_FIELDS).to_string().contains("x…`; known are event_id, type"));
+        assert!(InvalidEvent::shape(&unknown, EVENT_FIELDS).to_string().contains("x…`; known fields: event_id, type"));
     }
 }

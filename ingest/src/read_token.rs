@@ -21,7 +21,7 @@ pub(crate) fn check(
     let refused = |reason: &'static str| Err(InvalidEvent::field("properties", reason));
     let token = match fields.take_property(PROPERTY)? {
         None if required => {
-            return refused("needs `read_token`: ask POST /v1/read-tokens for one when the page is opened");
+            return refused("needs `read_token`: request one from POST /v1/read-tokens when the page opens");
         }
         None => return Ok(()),
         Some(Scalar::Text(text)) => ReadToken::decode(&text, key),
@@ -29,17 +29,17 @@ pub(crate) fn check(
     };
     let Some(token) = token else { return refused("has a `read_token` that this service did not sign") };
     if Some(&*token.subject_id) != fields.subject_id.as_deref() {
-        return refused("has a `read_token` of another subject");
+        return refused("has a `read_token` for another subject");
     }
     if token.actor_id.as_deref() != fields.actor_id.as_deref() {
-        return refused("has a `read_token` of another actor");
+        return refused("has a `read_token` for another actor");
     }
     if now_ms >= token.expires_at_ms() {
         return refused("has a `read_token` that has expired");
     }
     match fields.duration_ms {
         Some(duration_ms) if duration_ms > now_ms.saturating_sub(token.signed_at_ms) => {
-            Err(InvalidEvent::field("duration_ms", "is longer than the page has been open, as its `read_token` says"))
+            Err(InvalidEvent::field("duration_ms", "is longer than the time since its `read_token` was signed"))
         }
         _ => Ok(()),
     }

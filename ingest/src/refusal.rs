@@ -54,7 +54,7 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Overloaded => f.write_str("Too many events are under way. Nothing of this request was taken."),
+            Self::Overloaded => f.write_str("Too many events are in flight. No event of this request was accepted."),
             Self::Malformed(what) => f.write_str(what),
             Self::TooManyEvents => f.write_str("A request may have at most 1,000 events."),
             Self::Invalid(rejected) => match &**rejected {
@@ -69,17 +69,17 @@ impl fmt::Display for Refusal {
                 write!(f, "None of the events was taken; the first {first}.")
             }
             Self::ClockInDoubt(doubt) => {
-                write!(f, "This server does not know what time it is: {doubt}. Nothing was taken; send it again.")
+                write!(f, "This server's clock is in doubt: {doubt}. No event was accepted; retry later.")
             }
-            Self::LogBusy => f.write_str("The log has too much to do. Nothing was taken; send it again."),
-            Self::LogUnavailable => f.write_str("The log does not answer. Nothing was taken; send it again."),
+            Self::LogBusy => f.write_str("The log's queue is full. No event was accepted; retry."),
+            Self::LogUnavailable => f.write_str("The log does not respond. No event was accepted; retry."),
             Self::LogFull => {
-                f.write_str("The log's disk is full. Nothing was taken; send it again when there is room.")
+                f.write_str("The log's disk is full. No event was accepted; retry once there is space.")
             }
             // What exactly failed is the operator's business; for the sender all of it is the same uncertainty.
             Self::OutcomeUnknown => f.write_str(
-                "The log did not confirm the events: the outcome is unknown. Repeat the request with the same \
-                 event_id: an event that was taken counts once.",
+                "The log did not confirm the events, so the outcome is unknown. Repeat the request with the same \
+                 event_id: an event counts once.",
             ),
             Self::Internal => f.write_str("Something went wrong here. Nothing was taken."),
         }

@@ -63,7 +63,7 @@ impl IngestService {
         place.complete()?;
         let mut request = [0; 16];
         getrandom::fill(&mut request).map_err(|error| {
-            tracing::error!(%error, "the system gives no random bytes");
+            tracing::error!(%error, "the system's random number generator failed");
             Refusal::Internal
         })?;
         let (now_ms, body_bytes) = (self.now_ms()?, events.len());
@@ -103,13 +103,13 @@ impl IngestService {
         service.appender.append(&service.config.topic, records, done);
         let outcome = match tokio::time::timeout(service.config.append_timeout, told).await {
             Ok(Ok(outcome)) => outcome.map_err(Failure::Log),
-            Ok(Err(_)) => Err(Failure::Log(LogError::Fatal("the log went away without an answer".into()))),
+            Ok(Err(_)) => Err(Failure::Log(LogError::Fatal("the log closed without an answer".into()))),
             Err(_) => Err(Failure::Timeout),
         };
         service.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());
         outcome.map_err(|failure| {
             service.metrics.unavailable.with_label_values(&[failure.reason()]).inc();
-            tracing::warn!(reason = failure.reason(), %failure, "a request's events were not taken");
+            tracing::warn!(reason = failure.reason(), %failure, "the events of a request were not accepted");
             failure.into()
         })
     }
@@ -186,7 +186,7 @@ fn take_all(mut intake: Intake<'_>, format: Format, body: &[u8]) -> Result<Taken
     let array = match format {
         Format::Json => ArrayElements::of(body),
         Format::CloudEvents => Some(ArrayElements::of(body).ok_or_else(|| {
-            let form = "A batch of CloudEvents is a JSON array; one alone is application/cloudevents+json.";
+            let form = "A CloudEvents batch must be a JSON array; send a single event as application/cloudevents+json.";
             Refusal::Malformed(form.into())
         })?),
         Format::Lines | Format::CloudEvent => None,
@@ -208,7 +208,7 @@ fn take_all(mut intake: Intake<'_>, format: Format, body: &[u8]) -> Result<Taken
         }
     }
     match intake.seen() {
-        0 => Err(Refusal::Malformed("The body holds no events.".into())),
+        0 => Err(Refusal::Malformed("The body contains no events.".into())),
         _ => Ok(intake.finish()),
     }
 }
@@ -224,5 +224,5 @@ fn take_each<'b>(intake: &mut Intake<'_>, events: impl Iterator<Item = &'b [u8]>
 }
 
 fn broken(error: &serde_json::Error) -> Refusal {
-    Refusal::Malformed(format!("The body is not JSON: {error}. Nothing was taken."))
+    Refusal::Malformed(format!("The body is not JSON: {error}. No event was accepted."))
 }

@@ -36,7 +36,7 @@ impl Taken {
             let Err(over) = grants.take(span.places.as_slice()) else { return true };
             retry_after_s = retry_after_s.max(Some(over.retry_after_s));
             let event_id = event_id_of(&buffer[span.value..span.end]);
-            let (error, retry_after) = (format!("is over a limit: {over}"), Some(over.retry_after_s));
+            let (error, retry_after) = (format!("exceeds {over}"), Some(over.retry_after_s));
             rejected.push(Rejected { index: span.index, event_id, error, retry_after });
             false
         });

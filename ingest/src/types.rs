@@ -37,7 +37,7 @@ impl EventTypes {
     /// A toggle that the database owns: `on` and `off` are refused with the way to write it instead.
     pub fn owned_by_database(self, metric: &str, on: &str, off: &str) -> Self {
         let way = |method: &str| {
-            let way = format!("is not taken here: use {method} /v1/subjects/{{subject_id}}/{metric}/{{actor_id}}");
+            let way = format!("is not accepted here: use {method} /v1/subjects/{{subject_id}}/{metric}/{{actor_id}}");
             Admittance::Elsewhere(way.into())
         };
         self.set(on, way("PUT")).set(off, way("DELETE"))
@@ -93,10 +93,10 @@ impl EventTypes {
 
     fn unknown(&self, name: &str) -> String {
         match closest(name, self.known.iter().map(|(known, _)| &**known)) {
-            Some(known) => format!("`{name}` is not known here; did you mean `{known}`?"),
+            Some(known) => format!("`{name}` is unknown (did you mean `{known}`?)"),
             None => {
                 let known: Vec<_> = self.taken().map(|(known, _)| known).collect();
-                format!("`{name}` is not known here; known are {}", known.join(", "))
+                format!("`{name}` is unknown; known types: {}", known.join(", "))
             }
         }
     }
@@ -116,8 +116,8 @@ mod tests {
         assert_eq!(types.allows_anonymous("like").ok(), Some(false));
         assert_eq!(types.allows_anonymous("view").ok(), Some(true));
         let said = |name| types.allows_anonymous(name).unwrap_err().to_string();
-        assert_eq!(said("lik"), "`type` `lik` is not known here; did you mean `like`?");
-        assert_eq!(said("purchase"), "`type` `purchase` is not known here; known are like, unlike, view");
+        assert_eq!(said("lik"), "`type` `lik` is unknown (did you mean `like`?)");
+        assert_eq!(said("purchase"), "`type` `purchase` is unknown; known types: like, unlike, view");
         assert!(said("collect").ends_with("use PUT /v1/subjects/{subject_id}/collects/{actor_id}"));
         assert!(said("uncollect").contains("use DELETE /v1"));
     }

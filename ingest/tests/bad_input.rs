@@ -39,7 +39,7 @@ fn bodies() -> Vec<Case> {
     vec![
         case("empty", json(""), 400, "The body is empty."),
         case("blank", json(" \n "), 400, "The body is empty."),
-        case("an empty array", json("[]"), 400, "The body holds no events."),
+        case("an empty array", json("[]"), 400, "The body contains no events."),
         case("not JSON", json("hello"), 400, "The body is not JSON: expected value at line 1 column 1"),
         case("torn off", json("{\"event_id\":"), 400, "not JSON: EOF"),
         case("two objects", json(format!("{GOOD}{GOOD}")), 400, "not JSON: trailing characters"),
@@ -68,7 +68,7 @@ fn bodies() -> Vec<Case> {
 
 fn headers() -> Vec<Case> {
     let untyped = || Request::post("/v1/events").header("host", "door").body(Body::from(GOOD)).unwrap();
-    let all = "accepted here: application/json, application/x-ndjson, application/cloudevents+json, \
+    let all = "accepted: application/json, application/x-ndjson, application/cloudevents+json, \
                application/cloudevents-batch+json.";
     let mut zipped = json(GOOD);
     zipped.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
@@ -79,15 +79,15 @@ fn headers() -> Vec<Case> {
     let mut elsewhere = json(GOOD);
     *elsewhere.uri_mut() = "/v1/event".parse().unwrap();
     vec![
-        case("no media type", untyped(), 415, &format!("The header content-type is missing; {all}")),
-        case("text", request("text/plain", GOOD), 415, &format!("`text/plain` is not accepted; {all}")),
-        case("a form", request("application/x-www-form-urlencoded", GOOD), 415, "is not accepted"),
+        case("no media type", untyped(), 415, &format!("The content-type header is missing; {all}")),
+        case("text", request("text/plain", GOOD), 415, &format!("`text/plain` is not supported; {all}")),
+        case("a form", request("application/x-www-form-urlencoded", GOOD), 415, "is not supported"),
         case("no type at all", request("json", GOOD), 415, "is not a media type"),
         case("another charset", request("application/json; charset=latin1", GOOD), 415, "charset must be utf-8"),
-        case("what is not compressed as it says", zipped, 400, "The body is not gzip"),
-        case("another compression", brotli, 415, "content-encoding is not accepted; accepted here: gzip, zstd"),
-        case("another method", get, 405, "does not answer to GET"),
-        case("another path", elsewhere, 404, "No route is at /v1/event."),
+        case("what is not compressed as it says", zipped, 400, "The body is not valid gzip"),
+        case("another compression", brotli, 415, "content-encoding is not supported; accepted: gzip, zstd"),
+        case("another method", get, 405, "does not support GET"),
+        case("another path", elsewhere, 404, "No route matches /v1/event."),
     ]
 }
 
@@ -99,30 +99,30 @@ fn fields() -> Vec<Case> {
         ("\"e1\"", "17", "`event_id`: invalid type: integer `17`, expected a string"),
         ("\"e1\"", "null", "`event_id`: invalid type: null"),
         ("\"type\":\"like\",", "", "`type` is required"),
-        ("\"like\"", "\"liked\"", "`type` `liked` is not known here; did you mean `like`?"),
+        ("\"like\"", "\"liked\"", "`type` `liked` is unknown (did you mean `like`?)"),
         ("\"like\"", "\"LIKE\"", "did you mean `like`?"),
-        ("\"like\"", "\"purchase\"", "known are api_call, follow, like, read, share, unfollow, unlike, view"),
+        ("\"like\"", "\"purchase\"", "known types: api_call, follow, like, read, share, unfollow, unlike, view"),
         ("\"like\"", "\"collect\"", "use PUT /v1/subjects/{subject_id}/collects/{actor_id}"),
         ("\"like\"", "\"uncollect\"", "use DELETE /v1/subjects/{subject_id}/collects/{actor_id}"),
         ("\"like\"", "\"read\"", "`duration_ms` is required for `read`"),
         ("\"actor_id\":\"u1\",", "", "`actor_id` is required"),
-        ("\"u1\"", "\"u 1\"", "`actor_id` must not hold braces, white space"),
-        ("\"u1\"", "\"u{1}\"", "`actor_id` must not hold braces"),
+        ("\"u1\"", "\"u 1\"", "`actor_id` must not contain braces, whitespace"),
+        ("\"u1\"", "\"u{1}\"", "`actor_id` must not contain braces"),
         ("\"subject_id\":\"article:7\",", "", "`subject_id` is required"),
         ("article:7", "article", "`subject_id` must be `kind:id`"),
         ("article:7", "Article:7", "`subject_id` must begin with a kind"),
-        ("article:7", "article:a\\u0000b", "`subject_id` must not hold"),
+        ("article:7", "article:a\\u0000b", "`subject_id` must not contain"),
         ("1795247999000", "1795248300001", "`occurred_at` lies more than 5 minutes ahead"),
         ("1795247999000", "\"2026-11-21T09:00:00Z\"", "`occurred_at` lies more than 5 minutes ahead"),
         ("1795247999000", "\"yesterday\"", "`occurred_at`: invalid value: string \"yesterday\""),
         ("1795247999000", "-1", "`occurred_at` must not lie before 1970"),
         ("1795247999000", "1.5", "`occurred_at`: invalid type: floating point"),
-        ("1795247999000", "18446744073709551615", "`occurred_at`: 9223372036854775807 counts micro- or nanoseconds"),
-        ("1795247999000", "1795247999000000", "`occurred_at`: 1795247999000000 counts micro- or nanoseconds"),
+        ("1795247999000", "18446744073709551615", "`occurred_at`: 9223372036854775807 is in micro- or nanoseconds"),
+        ("1795247999000", "1795247999000000", "`occurred_at`: 1795247999000000 is in micro- or nanoseconds"),
         (
             "1795247999000",
             "1795247999",
-            "`occurred_at`: 1795247999 counts seconds; send milliseconds, 1795247999000, or",
+            "`occurred_at`: 1795247999 is in seconds; send milliseconds, 1795247999000, or",
         ),
         ("1795247999000", "\"1795247999\"", "`occurred_at`: invalid value"),
         ("1795247999000", "\"20261121T03Z\"", "`occurred_at`: invalid value"),
@@ -131,19 +131,19 @@ fn fields() -> Vec<Case> {
         ("1795247999000", "\"2026-11-21T07:00:00Z[Asia/Tokyo]\"", "`occurred_at`: invalid value"),
         ("1795247999000", "\"+002026-11-21T07:00:00Z\"", "`occurred_at`: invalid value"),
         ("}", ",\"ip\":\"localhost\"}", "`ip` must be an IPv4 or IPv6 address"),
-        ("}", ",\"ip\":\"203.0.113.8\"}", "`ip` is set by the door: leave it out; only a service with a key"),
+        ("}", ",\"ip\":\"203.0.113.8\"}", "`ip` is set by the server: leave it out; only a service with an API key"),
         ("}", ",\"user_agent\":7}", "`user_agent`: invalid type"),
         ("}", ",\"duration_ms\":-1}", "`duration_ms` must be 0 to 86,400,000"),
         ("}", ",\"duration_ms\":\"5\"}", "`duration_ms`: invalid type: string"),
         ("}", ",\"duration_ms\":86400001}", "`duration_ms` must be 0 to"),
         ("}", ",\"properties\":[]}", "`properties` must be an object"),
         ("}", ",\"properties\":{\"a\":null}}", "`properties` must be an object of strings"),
-        ("}", ",\"actorId\":\"u1\"}", "unknown field `actorId`; did you mean `actor_id`?"),
-        ("}", ",\"userId\":\"u1\"}", "unknown field `userId`; did you mean `actor_id`?"),
-        ("}", ",\"metadata\":{}}", "unknown field `metadata`; known are event_id, type, actor_id"),
+        ("}", ",\"actorId\":\"u1\"}", "unknown field `actorId` (did you mean `actor_id`?)"),
+        ("}", ",\"userId\":\"u1\"}", "unknown field `userId` (did you mean `actor_id`?)"),
+        ("}", ",\"metadata\":{}}", "unknown field `metadata`; known fields: event_id, type, actor_id"),
         ("}", ",\"type\":\"like\"}", "duplicate field `type`"),
         ("}", ",\"\\u0074ype\":\"like\"}", "duplicate field `type`"),
-        ("}", ",\"properties\":{\"a\":1,\"\\u0061\":1}}", "`properties` must not have a name twice"),
+        ("}", ",\"properties\":{\"a\":1,\"\\u0061\":1}}", "`properties` must not repeat a name"),
     ];
     let mut cases: Vec<_> = spoilt
         .map(|(from, to, text)| case(&format!("{from} -> {to}"), json(GOOD.replacen(from, to, 1)), 422, text))
@@ -151,7 +151,7 @@ fn fields() -> Vec<Case> {
     let agent = GOOD.replace('}', &format!(",\"user_agent\":\"{}\"}}", "x".repeat(1025)));
     cases.push(case("a long user agent", json(agent), 422, "`user_agent` must have at most"));
     let shout = GOOD.replace("\"e1\"", &format!("\"e1\",\"{}\":1", "x".repeat(100_000)));
-    cases.push(case("a long field name", json(shout), 422, "x…`; known are"));
+    cases.push(case("a long field name", json(shout), 422, "x…`; known fields:"));
     cases
 }
 
@@ -172,11 +172,11 @@ fn cloud_events() -> Vec<Case> {
             "another's address",
             with("{\"actor_id\"", "{\"ip\":\"::1\",\"actor_id\""),
             422,
-            "`data.ip` is set by the door",
+            "`data.ip` is set by the server",
         ),
         case("too early", with("\"id\"", "\"time\":\"2027-01-01T00:00:00Z\",\"id\""), 422, "`time` lies more than 5"),
-        case("another field in data", with("actor_id", "actr_id"), 422, "in `data`: unknown field `actr_id`; did you"),
-        case("one as a batch", request("application/cloudevents-batch+json", good), 400, "is a JSON array"),
+        case("another field in data", with("actor_id", "actr_id"), 422, "in `data`: unknown field `actr_id` (did you"),
+        case("one as a batch", request("application/cloudevents-batch+json", good), 400, "must be a JSON array"),
         case("a batch as one", request(cloud, format!("[{good}]")), 422, "invalid type: sequence, expected an object"),
     ]
 }

@@ -162,7 +162,7 @@ async fn each_mistake_in_binary_mode_is_named() {
     let good = spoilt("ce-subject", Some("article:7"));
     let twice = [&good[..], &[("ce-id", "e1")]].concat();
     for (media, data, headers, status, text) in [
-        ("application/json", data, &twice, 400, "ce-id is there more than once"),
+        ("application/json", data, &twice, 400, "ce-id appears more than once"),
         ("text/xml", "<a/>", &good, 415, "must be JSON, not `text/xml`"),
         ("application/x-ndjson", data, &good, 415, "must be JSON"),
         ("application/json", "{", &good, 400, "The data of the CloudEvent is not JSON"),

@@ -33,8 +33,8 @@ async fn failures_are_told_apart() {
     let bed = Bed::new();
     let text = || "deep inside".to_owned();
     let cases = [
-        (LogError::Busy, 503, "1", "unavailable", "Nothing was taken", "busy"),
-        (LogError::Unavailable(text()), 503, "1", "unavailable", "Nothing was taken", "unavailable"),
+        (LogError::Busy, 503, "1", "unavailable", "No event was accepted", "busy"),
+        (LogError::Unavailable(text()), 503, "1", "unavailable", "No event was accepted", "unavailable"),
         (LogError::Full(text()), 507, "30", "log-full", "disk is full", "full"),
         (LogError::Uncertain(text()), 503, "1", "outcome-unknown", "with the same event_id", "failed"),
         (LogError::Fatal(text()), 503, "1", "outcome-unknown", "outcome is unknown", "failed"),

@@ -70,7 +70,7 @@ async fn an_invalid_event_leaves_its_neighbours_in_peace() {
     let bad = event("bad").replace("like", "lke");
     let answer = bed.post(format!("[{},{bad},{}]", event("a"), event("b"))).await;
     assert_eq!(answer.status, 202);
-    let error = "`type` `lke` is not known here; did you mean `like`?";
+    let error = "`type` `lke` is unknown (did you mean `like`?)";
     assert_eq!(answer.body["rejected"], json!([{"index": 1, "event_id": "bad", "error": error}]));
     let ids: Vec<_> = bed.values().iter().map(|value| value["event_id"].clone()).collect();
     assert_eq!(ids, ["a", "b"]);

@@ -325,12 +325,12 @@ mod tests {
             (&GOOD.replace("like", "LIKE"), "`type` must be"),
             (&GOOD.replace("1795247999000", "1795249999000"), "`occurred_at` lies more than 5 minutes ahead"),
             (&GOOD.replace("1795247999000", "-1"), "`occurred_at` must not lie before 1970"),
-            (&GOOD.replace("1795247999000", "1795247999"), "`occurred_at`: 1795247999 counts seconds; send"),
+            (&GOOD.replace("1795247999000", "1795247999"), "`occurred_at`: 1795247999 is in seconds; send"),
             (&GOOD.replace("1795247999000", "1000000000"), "milliseconds, 1000000000000, or RFC 3339"),
-            (&GOOD.replace("1795247999000", "9999999999"), "`occurred_at`: 9999999999 counts seconds"),
-            (&GOOD.replace("1795247999000", "1795247999000000"), "counts micro- or nanoseconds; send milliseconds"),
-            (&GOOD.replace("1795247999000", "1795247999000000000"), "counts micro- or nanoseconds"),
-            (&GOOD.replace("1795247999000", "18446744073709551615"), "counts micro- or nanoseconds"),
+            (&GOOD.replace("1795247999000", "9999999999"), "`occurred_at`: 9999999999 is in seconds"),
+            (&GOOD.replace("1795247999000", "1795247999000000"), "is in micro- or nanoseconds; send milliseconds"),
+            (&GOOD.replace("1795247999000", "1795247999000000000"), "is in micro- or nanoseconds"),
+            (&GOOD.replace("1795247999000", "18446744073709551615"), "is in micro- or nanoseconds"),
             (&GOOD.replace("1795247999000", "\"1795247999\""), "`occurred_at`: invalid value"),
             (&GOOD.replace("1795247999000", "\"2026-11-21T08:00:00,5Z\""), "`occurred_at`: invalid value"),
             (&GOOD.replace("1795247999000", "\"soon\""), "`occurred_at`: invalid value"),
@@ -385,7 +385,7 @@ mod tests {
             [r#""a":1,"a":1"#, r#""a":1,"b":2,"\u0061":3"#, r#""é":1,"\u00e9":2"#, r#""\ud83d\ude00":1,"😀":2"#]
         {
             let json = GOOD.replace('}', &format!(",\"properties\":{{{twice}}}}}"));
-            assert_eq!(check(&json), Err("`properties` must not have a name twice".into()), "{twice}");
+            assert_eq!(check(&json), Err("`properties` must not repeat a name".into()), "{twice}");
             let fields = EventFields::parse(json.as_bytes(), UnknownFields::Ignore).unwrap();
             assert_eq!(fields.check(NOW_MS), Ok(()), "{twice}");
         }

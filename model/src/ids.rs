@@ -90,7 +90,7 @@ fn check_opaque(id: &str) -> Result<(), &'static str> {
     let plain = |b: u8| b.is_ascii_graphic() && b != b'{' && b != b'}';
     match id.bytes().all(plain) || !id.chars().any(forbidden) {
         true => Ok(()),
-        false => Err("must not hold braces, white space or control characters"),
+        false => Err("must not contain braces, whitespace or control characters"),
     }
 }
 

@@ -24,10 +24,10 @@ impl<'de, const AT_DOOR: bool> de::Deserialize<'de> for Moment<AT_DOOR> {
             fn visit_i64<E: de::Error>(self, ms: i64) -> Result<Self::Value, E> {
                 match ms {
                     _ if AT_DOOR && looks_like_seconds(ms) => {
-                        Err(E::custom(format_args!("{ms} counts seconds; send milliseconds, {ms}000, or RFC 3339")))
+                        Err(E::custom(format_args!("{ms} is in seconds; send milliseconds, {ms}000, or RFC 3339")))
                     }
                     _ if AT_DOOR && ms > *OCCURRED_AT_MS.end() => Err(E::custom(format_args!(
-                        "{ms} counts micro- or nanoseconds; send milliseconds, or RFC 3339"
+                        "{ms} is in micro- or nanoseconds; send milliseconds or RFC 3339"
                     ))),
                     _ => Ok(Moment(ms)),
                 }

@@ -21,7 +21,7 @@ pub(crate) fn parse(raw: &RawValue, unique: bool) -> Result<BTreeMap<String, Sca
     let map = Properties { repeats: &mut repeats }.deserialize(&mut serde_json::Deserializer::from_str(raw.get()));
     let map = map.map_err(|_| "must be an object of strings, numbers, true and false")?;
     match () {
-        () if repeats && unique => Err("must not have a name twice"),
+        () if repeats && unique => Err("must not repeat a name"),
         () if map.len() > PROPERTIES_MAX => Err("must have at most 16 entries"),
         () => Ok(map),
     }

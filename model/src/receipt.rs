@@ -35,10 +35,10 @@ pub struct Receipt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
     /// Not made by this door, or changed since.
-    #[error("this is no receipt that this service gave out")]
+    #[error("this is not a receipt that this service issued")]
     Forged,
     /// Made for another log: that log was replaced.
-    #[error("this receipt belongs to a log that is no longer here")]
+    #[error("this receipt belongs to a log that was replaced")]
     UnknownLog,
 }
 

@@ -68,7 +68,8 @@ pub fn run(args: KeyArgs) -> Result<(), Failure> {
         return Err(Failure::usage(format!("--{what}-per-minute: without `--scope write` this key sends no events")));
     }
     let minted = mint(&args.name, &args.scope, args.expires, &limits);
-    let MintedKey { key, entry } = minted.map_err(|e| Failure::no(format!("the system gives no random bytes: {e}")))?;
+    let MintedKey { key, entry } =
+        minted.map_err(|e| Failure::no(format!("the system's random number generator failed: {e}")))?;
     KeyRing::parse(&entry).map_err(|_| {
         Failure::usage(format!("--name {}: must be 1 to 64 letters, digits and `-` `.` `_`", args.name))
     })?;

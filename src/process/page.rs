@@ -21,9 +21,9 @@ fn is_subject(subject_id: &str) -> bool {
 pub fn no_ingest(ingest_url: Option<&str>) -> Routes {
     let to =
         ingest_url.map_or("a process that runs `tally ingest`".to_owned(), |url| format!("the ingest API at {url}"));
-    let detail = format!("This process takes no events, it runs `tally api`: send them to {to}.");
+    let detail = format!("This process runs `tally api` and accepts no events: send them to {to}.");
     let answer = move || {
-        let problem = ApiProblem::new(StatusCode::NOT_FOUND, "no-ingest", "No events are taken here", detail.clone());
+        let problem = ApiProblem::new(StatusCode::NOT_FOUND, "no-ingest", "No ingest API", detail.clone());
         async move { problem }
     };
     let router = Router::new().route("/v1/events", any(answer.clone())).route("/v1/read-tokens", any(answer));

@@ -65,7 +65,8 @@ impl Site {
         });
         let standing = standing.transpose()?;
         let mut random = [0; 40];
-        getrandom::fill(&mut random).map_err(|e| Failure::no(format!("the system gives no random bytes: {e}")))?;
+        getrandom::fill(&mut random)
+            .map_err(|e| Failure::no(format!("the system's random number generator failed: {e}")))?;
         let streams = roles.process.as_ref().map(|(streams, _)| streams);
         let proposal = Proposal {
             fingerprint: &topology.fingerprint(),

@@ -137,7 +137,7 @@ fn who_likes_too_much_waits() {
     assert_eq!((first >= 600, &rejected[0]["retry_after"]), (true, &1.into()), "{}", rejected[0]);
     assert_eq!(rejected[0]["event_id"], format!("flood-{first}"));
     let error = rejected[0]["error"].as_str().unwrap();
-    assert!(error.starts_with("is over a limit: this actor may not switch more on and off"), "{error}");
+    assert!(error.starts_with("exceeds the limit of toggle events per minute for this actor"), "{error}");
     assert_eq!(post("other", 0, 100).json()["accepted"], 100);
     // A file of them is delivered all the same, only later: one request has more than the limit.
     let lines: String = (0..605).map(|n| like(&format!("s{n}"), "sender", n)).collect();
@@ -194,8 +194,11 @@ fn the_keys_of_jwts_are_fetched_from_their_address() {
     let (ended, _) = service.terminate();
     assert_eq!(ended.code(), Some(0));
     for (told, expected) in [
-        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(), "it answers 404 Not Found; 200 is expected"),
-        (ok("<html>"), "1:1: is no JWKS: a JSON object with `keys`"),
+        (
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(),
+            "the response has status 404 Not Found; 200 is expected",
+        ),
+        (ok("<html>"), "1:1: is not a JWKS: expected a JSON object with `keys`"),
     ] {
         *answer.lock().unwrap() = told;
         let refused = tally(dir.path(), &format!("run --listen 127.0.0.1:0 --jwks {url}"));

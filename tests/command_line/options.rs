@@ -16,9 +16,13 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         RUN,
         "--jwks http://id.example/keys",
-        "--jwks http://id.example/keys: without TLS anybody on the way could put keys",
+        "--jwks http://id.example/keys: without TLS a third party could substitute its own keys",
     ),
-    (RUN, "--jwks http://127.0.0.1:1/keys --jwks-ca x.pem", "--jwks http://127.0.0.1:1/keys: http has no certificates"),
+    (
+        RUN,
+        "--jwks http://127.0.0.1:1/keys --jwks-ca x.pem",
+        "--jwks http://127.0.0.1:1/keys: a file of certificates needs an https URL",
+    ),
     (
         RUN,
         "--jwks https://id.example/keys --jwks-ca text",

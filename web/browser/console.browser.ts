@@ -28,7 +28,7 @@ test('the graph shows every node with what it passes on, readable at its size on
     await send(here.tally.base, [{ event_id: 'same', type: 'like', actor_id: 'u9', subject_id: 'article:120', occurred_at: Date.now() }])
     const isShown = (await textOf(page, '[data-node=fresh] .flow')) === '0 /s'
     return sent > 2 && isShown && Number.parseFloat(await cell('fresh', 'takes')) > 0 && (await cell('fresh', 'passes-on')) === '0'
-  }, 'a node that passes nothing on shows that')
+  }, 'a node that forwards nothing shows that')
   for (const width of [1360, 390]) {
     await page.setViewport({ width, height: 844 })
     const sizes = await page.$eval('[data-graph] svg', (svg) => {
@@ -106,7 +106,7 @@ test('boards, subjects, actors, receipts, partitions', async () => {
   await find(receipt)
   await until(async () => (await textOf(page, '[data-receipt]')).includes('duplicate'), 'the receipt says why')
   await find('a b')
-  await until(async () => (await textOf(page, 'main [role=status]')).includes('white space'), 'what is no id is said')
+  await until(async () => (await textOf(page, 'main [role=status]')).includes('whitespace'), 'what is no id is said')
 
   await page.goto(`${here.tally.base}/console/#partitions`)
   await until(async () => (await page.$$('[data-partitions] tbody tr')).length === 8, 'every partition has its lag')
@@ -165,7 +165,7 @@ test('the console shows all processes that the server was told of, and says of w
   await until(async () => (await text()).includes(here.tally.base), 'the other process is there')
   expect(await text()).toMatch(/http:\/\/127\.0\.0\.1:1\s*cannot be seen: .*refused/)
   await until(async () => (await text()).match(/counts: 17 tasks/g)?.length === 2, 'both count')
-  await until(async () => (await textOf(page, '[data-coverage]')).includes('All tasks and all sinks'), 'nothing is missing')
+  await until(async () => (await textOf(page, '[data-coverage]')).includes('These processes run all tasks and sinks'), 'nothing is missing')
   // Errors of the other process are in the sum, though this one has none.
   await page.goto(`${other.base}/console/`)
   await until(async () => /^[1-9]/.test(await textOf(page, '[data-row=shares] td:last-child')), 'its errors are counted')

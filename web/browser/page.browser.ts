@@ -288,7 +288,7 @@ test('a process without an ingest API says so beside the button, before anybody 
   await page.setRequestInterception(true)
   page.on('request', (request) => {
     if (request.method() !== 'POST') return void request.continue()
-    const detail = 'This process takes no events, it runs `tally api`: send them to the ingest API at https://in.example.'
+    const detail = 'This process runs `tally api` and accepts no events: send them to the ingest API at https://in.example.'
     const body = JSON.stringify({ type: 'urn:tally:problem:no-ingest', status: 404, detail })
     void request.respond({ status: 404, contentType: 'application/problem+json', body })
   })

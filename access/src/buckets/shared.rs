@@ -138,10 +138,10 @@ fn granted(demand: &Demand, answer: &Value) -> Result<Grant, String> {
                 left: u32::try_from(taken).unwrap_or_default(),
                 retry_after: Duration::from_micros(u64::try_from(wait_us).unwrap_or_default()),
             }),
-            _ => Err("a bucket answered what cannot be understood".into()),
+            _ => Err("a bucket returned an unexpected value".into()),
         },
         Value::ServerError(error) => Err(describe(error)),
-        _ => Err("a bucket answered what cannot be understood".into()),
+        _ => Err("a bucket returned an unexpected value".into()),
     }
 }
 
@@ -174,7 +174,7 @@ impl Link {
         metrics.shared_up.set(0);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%failure, "limits are not shared: each door counts for itself until Redis answers");
+            tracing::warn!(%failure, "limits are not shared: each process counts on its own until Redis answers");
         }
         *state = State::Away(Some(Instant::now()));
     }

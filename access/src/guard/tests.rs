@@ -334,5 +334,5 @@ async fn keys_come_and_go_while_it_runs() {
     assert_eq!(keys.reload(true), Ok(true));
     assert_eq!(statuses().await, [401, 200]);
     let (_, body, _) = bed.ask("GET", "/v1/counters", &[("authorization", "Bearer a.b.c")]).await;
-    assert!(body["detail"].as_str().unwrap().contains("keys are taken here, and no JWTs"), "{body}");
+    assert!(body["detail"].as_str().unwrap().contains("this service accepts API keys only"), "{body}");
 }

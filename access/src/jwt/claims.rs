@@ -50,7 +50,7 @@ impl Header {
         match value {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(invalid(format!("the JWT's `{name}` must be a text"))),
+            Some(_) => Err(invalid(format!("the JWT's `{name}` must be a string"))),
         }
     }
 }
@@ -76,7 +76,7 @@ impl Claims {
         if let Some(issuer) = &rules.issuer {
             let named = Header::text("iss", &self.iss)?.ok_or_else(|| missing("iss"))?;
             if named != issuer {
-                return Err(invalid("the JWT's `iss` is not the issuer that is trusted here"));
+                return Err(invalid("the JWT's `iss` is not the trusted issuer"));
             }
         }
         match self.aud {
@@ -85,13 +85,13 @@ impl Claims {
             Some(_) => {
                 let audiences = texts("aud", &self.aud)?;
                 if !audiences.iter().any(|audience| rules.audiences.iter().any(|trusted| trusted == audience)) {
-                    return Err(invalid("the JWT's `aud` names another audience than this"));
+                    return Err(invalid("the JWT's `aud` does not name this service"));
                 }
             }
         }
         let name = Header::text("sub", &self.sub)?.ok_or_else(|| missing("sub"))?;
         if let Err(rule) = check_actor_id(name) {
-            return Err(invalid(format!("the JWT's `sub` is no actor_id: it {rule}")));
+            return Err(invalid(format!("the JWT's `sub` is not a valid actor_id: it {rule}")));
         }
         let scopes = [texts("scope", &self.scope)?, texts("scp", &self.scp)?].concat();
         let name: Arc<str> = name.into();
@@ -101,7 +101,7 @@ impl Claims {
 }
 
 fn missing(name: &str) -> Refusal {
-    invalid(format!("the JWT has no `{name}`, which is required here"))
+    invalid(format!("the JWT has no `{name}`, which is required"))
 }
 
 /// A NumericDate of RFC 7519: seconds since 1970, perhaps with a fraction.
@@ -113,7 +113,7 @@ fn time_ms(name: &str, value: &Option<Value>) -> Result<Option<i64>, Refusal> {
 
 /// A text, or a list of them.
 fn texts<'a>(name: &str, value: &'a Option<Value>) -> Result<Vec<&'a str>, Refusal> {
-    let wrong = || invalid(format!("the JWT's `{name}` must be a text or a list of texts"));
+    let wrong = || invalid(format!("the JWT's `{name}` must be a string or a list of strings"));
     match value {
         None => Ok(Vec::new()),
         Some(Value::String(text)) => Ok(vec![text]),

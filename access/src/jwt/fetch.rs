@@ -65,28 +65,28 @@ impl JwksUrl {
     /// trusts. Blocks.
     pub fn parse(text: &str, ca: Option<&Path>) -> Result<Self, JwksUrlError> {
         let wrong = |why: &str| JwksUrlError(why.to_owned());
-        let uri: Uri = text.parse().map_err(|_| wrong("is no address"))?;
+        let uri: Uri = text.parse().map_err(|_| wrong("is not a URL"))?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(wrong("is no address"));
+            return Err(wrong("is not a URL"));
         };
         if authority.as_str().contains('@') {
             return Err(wrong("user and password are not sent: a JWKS is public"));
         }
         if text.contains('#') {
-            return Err(wrong("nothing may follow a `#`"));
+            return Err(wrong("a fragment (`#…`) is not allowed"));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         if host.is_empty() {
-            return Err(wrong("names no host"));
+            return Err(wrong("has no host"));
         }
         let is_tls = scheme.eq_ignore_ascii_case("https");
         if !is_tls && !is_this_machine(&host) {
             return Err(wrong(
-                "without TLS anybody on the way could put keys of their own: use https, or http on 127.0.0.1, ::1 or localhost",
+                "without TLS a third party could substitute its own keys: use https, or http on 127.0.0.1, ::1 or localhost",
             ));
         }
         if !is_tls && ca.is_some() {
-            return Err(wrong("http has no certificates"));
+            return Err(wrong("a file of certificates needs an https URL"));
         }
         let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let tls = if is_tls { Some(connector(ca)?) } else { None };
@@ -130,7 +130,7 @@ impl JwksUrl {
             let response = sender.send_request(request).await.map_err(FetchError::passing)?;
             let status = response.status();
             if status != StatusCode::OK {
-                let text = format!("it answers {status}; 200 is expected, and redirects are not followed");
+                let text = format!("the response has status {status}; 200 is expected, and redirects are not followed");
                 let heals = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
                 return Err(FetchError { text, heals });
             }
@@ -166,7 +166,7 @@ fn connector(ca: Option<&Path>) -> Result<TlsConnector, JwksUrlError> {
                 roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
             }
             if roots.is_empty() {
-                return Err(wrong("there are none, in PEM".to_owned()));
+                return Err(wrong("the file has no PEM certificate".to_owned()));
             }
         }
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),

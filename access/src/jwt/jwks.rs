@@ -66,7 +66,7 @@ impl KeySet {
     /// Reads what somebody else publishes: one key that is wrong, or new, does not take away the others (RFC 7517, section 5).
     pub fn parse_published(text: &str) -> Result<Self, String> {
         Self::read(text, |wrong| {
-            tracing::warn!("JWKS: {wrong}; it is passed over");
+            tracing::warn!("JWKS: {wrong}; skipped");
             Ok(())
         })
     }
@@ -75,24 +75,24 @@ impl KeySet {
         ring_provider::install();
         let document: Document = from_object(text.as_bytes()).map_err(|error| {
             let (line, column) = (error.line().max(1), error.column().max(1));
-            format!("{line}:{column}: is no JWKS: a JSON object with `keys`, each with `kty`")
+            format!("{line}:{column}: is not a JWKS: expected a JSON object with `keys`, each with `kty`")
         })?;
         let mut keys: Vec<(Option<Box<str>>, JwtKey)> = Vec::new();
         for (place, Object(jwk)) in (1..).zip(document.keys) {
             let name = jwk.kid.as_deref().map_or_else(|| format!("key {place}"), |kid| format!("key {kid:?}"));
             match JwtKey::of(&jwk) {
                 Err(why) => wrong(format!("{name}: {why}"))?,
-                Ok(None) => tracing::warn!("JWKS: {name} is for no signatures that are known here and is passed over"),
+                Ok(None) => tracing::warn!("JWKS: {name} is not for a supported signature algorithm; skipped"),
                 Ok(Some(_))
                     if jwk.kid.is_some() && keys.iter().any(|(known, _)| known.as_deref() == jwk.kid.as_deref()) =>
                 {
-                    wrong(format!("{name}: there is another of this `kid`"))?;
+                    wrong(format!("{name}: another key has the same `kid`"))?;
                 }
                 Ok(Some(key)) => keys.push((jwk.kid.map(Into::into), key)),
             }
         }
         match keys.is_empty() {
-            true => Err("1:1: has no key that signs by HS, RS or PS 256 to 512, ES256, ES384 or EdDSA".into()),
+            true => Err("1:1: has no key for HS, RS or PS with 256 to 512, ES256, ES384 or EdDSA".into()),
             false => Ok(Self { keys, verified: Verified::default() }),
         }
     }
@@ -137,7 +137,7 @@ impl JwtKey {
             _ => {
                 let (n, e) = (bytes(&jwk.n, "n")?, bytes(&jwk.e, "e")?);
                 if !MODULUS_BYTES.contains(&n.len()) || n[0] == 0 {
-                    return Err(format!("`n` has {} bits; 2048 to 8192 are taken", n.len() * 8));
+                    return Err(format!("`n` has {} bits; 2048 to 8192 are supported", n.len() * 8));
                 }
                 DecodingKey::from_rsa_raw_components(&n, &e)
             }

@@ -99,13 +99,13 @@ async fn keys_change_with_what_is_published_and_stay_where_it_is_no_good() {
     let long = ok(&" ".repeat((1 << 20) + 1));
     let torn = format!("HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n{}", jwks());
     for (answer, why) in [
-        ("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n", "it answers 500"),
+        ("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n", "the response has status 500"),
         ("HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n", "redirects are not followed"),
-        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", "it answers 404"),
+        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", "the response has status 404"),
         ("nonsense\r\n\r\n", "invalid HTTP"),
-        (&ok("<html>"), "1:1: is no JWKS"),
+        (&ok("<html>"), "1:1: is not a JWKS"),
         (&ok(r#"{"keys":[]}"#), "1:1: has no key"),
-        (&ok(r#"[["oct"]]"#), "1:1: is no JWKS"),
+        (&ok(r#"[["oct"]]"#), "1:1: is not a JWKS"),
         (&long, "the body: length limit exceeded"),
         (&torn, "the body: "),
     ] {
@@ -151,8 +151,8 @@ async fn an_address_that_may_answer_later_does_not_hold_the_start() {
     issuer.answers(&ok(&jwks()));
     assert_eq!((keys.refresh(true).await, find(&keys, &good)), (Fetched::New, Ok(())));
     for (answer, why) in [
-        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", "it answers 404"),
-        (&ok("{}"), "is no JWKS"),
+        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", "the response has status 404"),
+        (&ok("{}"), "is not a JWKS"),
         (&ok(r#"{"keys":[{"kty":"EC","kid":"x","crv":"P-521"}]}"#), "has no key"),
     ] {
         issuer.answers(answer);
@@ -198,14 +198,14 @@ fn only_an_address_that_nobody_can_change_on_the_way_is_asked() {
         ("http://[::1]/keys", None, ""),
         ("http://[::ffff:127.0.0.1]/keys", None, ""),
         ("http://localhost/keys", None, ""),
-        ("http://id.example/keys", None, "without TLS anybody on the way"),
+        ("http://id.example/keys", None, "without TLS a third party"),
         ("http://192.0.2.1/keys", None, "without TLS"),
         ("http://127.0.0.1.example/keys", None, "without TLS"),
-        ("http://127.0.0.1/keys", Some(&pem), "http has no certificates"),
+        ("http://127.0.0.1/keys", Some(&pem), "a file of certificates needs an https URL"),
         ("https://me:secret@id.example/keys", None, "user and password are not sent"),
-        ("https://id.example/keys#x", None, "nothing may follow"),
-        ("https:///keys", None, "is no address"),
-        ("https://", None, "is no address"),
+        ("https://id.example/keys#x", None, "a fragment"),
+        ("https:///keys", None, "is not a URL"),
+        ("https://", None, "is not a URL"),
         ("https://id.example/keys", Some(&fixture("rsa.jwks.json")), "the certificates in "),
         ("https://id.example/keys", Some(&fixture("gone.pem")), "the certificates in "),
     ] {

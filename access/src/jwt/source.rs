@@ -62,7 +62,7 @@ impl TokenKeys {
         let published = Published { url, current: RwLock::new(Arc::new(KeySet::none())), state };
         match published.ask(&mut *published.state.lock().await).await {
             Err(FetchError { text, heals: true }) => {
-                tracing::warn!("JWKS: {text}: no JWT is accepted until the address answers");
+                tracing::warn!("JWKS: {text}: no JWT is accepted until the JWKS can be fetched");
             }
             Err(FetchError { text, heals: false }) => return Err(text),
             Ok(_) => {}
@@ -116,7 +116,7 @@ impl TokenKeys {
             && state.schedule.may_ask_for_kid(Instant::now())
             && let Err(error) = published.ask(&mut state).await
         {
-            tracing::warn!("JWKS: {}: what was known before goes on", error.text);
+            tracing::warn!("JWKS: {}: the previous keys stay in use", error.text);
         }
         others()
     }

@@ -149,16 +149,16 @@ fn each_algorithm_of_rsa_is_verified_by_a_key_that_names_it_and_by_no_other() {
         };
         for other in names.iter().filter(|other| *other != name) {
             for (alg, kid) in [(other, name), (name, other)] {
-                let refused = invalid(format!("the JWT's `alg` is not that of its key, {kid}"));
+                let refused = invalid(format!("the JWT's `alg` must be that of its key, {kid}"));
                 assert_eq!(find(alg, kid), Err(refused), "{alg} by {kid}");
             }
-            assert_eq!(find(other, other), Err(invalid("the JWT's signature is wrong")), "{name} as {other}");
+            assert_eq!(find(other, other), Err(invalid("the JWT's signature is invalid")), "{name} as {other}");
         }
     }
     // Without `alg` a key of RSA is for RS256.
     let unnamed = KeySet::parse(&RSA_ALGORITHMS.replace("\"alg\":\"PS512\",", "")).unwrap();
     let refused = unnamed.find(tokens[5], &JwtRules::default(), Moment::both(NOW_MS));
-    assert_eq!(refused, Err(invalid("the JWT's `alg` is not that of its key, RS256")));
+    assert_eq!(refused, Err(invalid("the JWT's `alg` must be that of its key, RS256")));
 }
 
 #[test]
@@ -191,27 +191,27 @@ fn what_is_no_good_token_is_refused_with_the_reason() {
     let twice = r#"{"sub":"u42","sub":"u1","exp":4000000000}"#;
     for (token, reason) in [
         ("a.b".to_owned(), "neither a key nor a JWT"),
-        ("..".to_owned(), "header is no JSON object"),
+        ("..".to_owned(), "header is not a JSON object"),
         ("!.!.!".to_owned(), "base64url"),
         (format!("{}=", token(json!({}), json!({}))), "base64url"),
         ("x".repeat(9_000), "too long"),
-        (signed("", &none, &good), "`alg` is not that of its key, HS256"),
-        (signed("", &json!({"alg": "HS256", "kid": "h"}), &good), "signature is wrong"),
-        (signed("HS256 by modulus", &hs_with_rsa, &good), "`alg` is not that of its key, RS256"),
-        (signed("HS256 by modulus", &rs, &good), "signature is wrong"),
-        (token(json!({"alg": "HS512"}), json!({})), "`alg` is not that of its key"),
-        (token(json!({"alg": "hs256"}), json!({})), "`alg` is not that of its key"),
-        (token(json!({"alg": null}), json!({})), "`alg` is not that of its key"),
-        (token(json!({"alg": 5}), json!({})), "`alg` must be a text"),
-        (token(json!({"alg": ["HS256"]}), json!({})), "`alg` must be a text"),
-        (token(json!({"alg": {"HS256": null}}), json!({})), "`alg` must be a text"),
+        (signed("", &none, &good), "`alg` must be that of its key, HS256"),
+        (signed("", &json!({"alg": "HS256", "kid": "h"}), &good), "signature is invalid"),
+        (signed("HS256 by modulus", &hs_with_rsa, &good), "`alg` must be that of its key, RS256"),
+        (signed("HS256 by modulus", &rs, &good), "signature is invalid"),
+        (token(json!({"alg": "HS512"}), json!({})), "`alg` must be that of its key"),
+        (token(json!({"alg": "hs256"}), json!({})), "`alg` must be that of its key"),
+        (token(json!({"alg": null}), json!({})), "`alg` must be that of its key"),
+        (token(json!({"alg": 5}), json!({})), "`alg` must be a string"),
+        (token(json!({"alg": ["HS256"]}), json!({})), "`alg` must be a string"),
+        (token(json!({"alg": {"HS256": null}}), json!({})), "`alg` must be a string"),
         (token(json!({"kid": "x"}), json!({})), "no key of the JWKS"),
         (token(json!({"kid": "enc"}), json!({})), "no key of the JWKS"),
         (token(json!({"kid": "p521"}), json!({})), "no key of the JWKS"),
         (token(json!({"kid": "signer"}), json!({})), "no key of the JWKS"),
-        (token(json!({"kid": 5}), json!({})), "`kid` must be a text"),
+        (token(json!({"kid": 5}), json!({})), "`kid` must be a string"),
         (token(json!({"kid": null}), json!({})), "has several keys"),
-        (token(json!({"kid": "e"}), json!({})), "`alg` is not that of its key, EdDSA"),
+        (token(json!({"kid": "e"}), json!({})), "`alg` must be that of its key, EdDSA"),
         (token(json!({"crit": ["b64"], "b64": false}), json!({})), "`crit`"),
         (token(json!({}), json!({"exp": null})), "has no `exp`"),
         (token(json!({}), json!({"exp": "tomorrow"})), "`exp` must be a number"),
@@ -220,20 +220,20 @@ fn what_is_no_good_token_is_refused_with_the_reason() {
         (token(json!({}), json!({"nbf": "0"})), "`nbf` must be a number"),
         (token(json!({}), json!({"nbf": {}})), "`nbf` must be a number"),
         (token(json!({}), json!({"sub": null})), "has no `sub`"),
-        (token(json!({}), json!({"sub": 42})), "`sub` must be a text"),
-        (token(json!({}), json!({"sub": ["u42"]})), "`sub` must be a text"),
-        (token(json!({}), json!({"scope": 5})), "`scope` must be a text or a list of texts"),
-        (token(json!({}), json!({"scope": {"write": true}})), "`scope` must be a text or a list of texts"),
-        (token(json!({}), json!({"scp": ["write", 5]})), "`scp` must be a text or a list of texts"),
-        (token(json!({}), json!({"aud": 5})), "`aud` must be a text or a list of texts"),
-        (token(json!({}), json!({"sub": "a b"})), "`sub` is no actor_id"),
-        (token(json!({}), json!({"sub": ""})), "`sub` is no actor_id"),
+        (token(json!({}), json!({"sub": 42})), "`sub` must be a string"),
+        (token(json!({}), json!({"sub": ["u42"]})), "`sub` must be a string"),
+        (token(json!({}), json!({"scope": 5})), "`scope` must be a string or a list of strings"),
+        (token(json!({}), json!({"scope": {"write": true}})), "`scope` must be a string or a list of strings"),
+        (token(json!({}), json!({"scp": ["write", 5]})), "`scp` must be a string or a list of strings"),
+        (token(json!({}), json!({"aud": 5})), "`aud` must be a string or a list of strings"),
+        (token(json!({}), json!({"sub": "a b"})), "`sub` is not a valid actor_id"),
+        (token(json!({}), json!({"sub": ""})), "`sub` is not a valid actor_id"),
         (token(json!({}), json!({"nbf": NOW_S + 61})), "not valid yet"),
-        (token(json!({}), json!({"aud": "other"})), "`aud` names another audience"),
+        (token(json!({}), json!({"aud": "other"})), "`aud` does not name this service"),
         (signed("HS256", &json!({"alg": "HS256", "kid": "h"}), twice), "duplicate field `sub`"),
         // What other tokens have as objects, in the order of the declaration.
-        (signed("HS256", &json!(["HS256", "h", null]), &good), "header is no JSON object"),
-        (signed("HS256", &json!(["HS256", "h"]), &good), "header is no JSON object"),
+        (signed("HS256", &json!(["HS256", "h", null]), &good), "header is not a JSON object"),
+        (signed("HS256", &json!(["HS256", "h"]), &good), "header is not a JSON object"),
         (
             signed("HS256", &json!({"alg": "HS256", "kid": "h"}), r#"["u42",4000000000]"#),
             "claims cannot be read: invalid type: sequence",
@@ -287,22 +287,22 @@ fn issuer_and_audience_are_those_that_are_trusted() {
 fn a_file_that_cannot_be_trusted_is_refused_without_its_secrets() {
     let short = b64([1; 31]);
     for (text, expected) in [
-        ("", "1:1: is no JWKS"),
-        ("{\"keys\": [}", "1:11: is no JWKS"),
-        (r#"{"keys":[]}"#, "1:1: has no key that signs"),
-        (r#"[[{"kty":"EC","kid":"p"}]]"#, "1:1: is no JWKS"),
-        (&format!(r#"{{"keys":[["oct","h",null,null,null,"{}"]]}}"#, b64(SECRET)), "1:9: is no JWKS"),
-        (r#"{"keys":[{"kty":"EC","kid":"p"}]}"#, "1:1: has no key that signs"),
+        ("", "1:1: is not a JWKS"),
+        ("{\"keys\": [}", "1:11: is not a JWKS"),
+        (r#"{"keys":[]}"#, "1:1: has no key for"),
+        (r#"[[{"kty":"EC","kid":"p"}]]"#, "1:1: is not a JWKS"),
+        (&format!(r#"{{"keys":[["oct","h",null,null,null,"{}"]]}}"#, b64(SECRET)), "1:9: is not a JWKS"),
+        (r#"{"keys":[{"kty":"EC","kid":"p"}]}"#, "1:1: has no key for"),
         (r#"{"keys":[{"kty":"EC","crv":"P-256","x":"AQAB","y":"AQAB"}]}"#, "1:1: key 1: `x` must have 32 bytes"),
-        (r#"{"keys":[{"kty":"RSA","alg":"RSA-OAEP","n":"AQAB","e":"AQAB"}]}"#, "1:1: has no key that signs"),
-        (r#"{"keys":[{"kty":"RSA","alg":"ES256","n":"AQAB","e":"AQAB"}]}"#, "1:1: has no key that signs"),
-        (r#"{"keys":[{"kty":"oct","alg":"RS256","k":"AQAB"}]}"#, "1:1: has no key that signs"),
+        (r#"{"keys":[{"kty":"RSA","alg":"RSA-OAEP","n":"AQAB","e":"AQAB"}]}"#, "1:1: has no key for"),
+        (r#"{"keys":[{"kty":"RSA","alg":"ES256","n":"AQAB","e":"AQAB"}]}"#, "1:1: has no key for"),
+        (r#"{"keys":[{"kty":"oct","alg":"RS256","k":"AQAB"}]}"#, "1:1: has no key for"),
         (r#"{"keys":[{"kty":"oct","alg":"HS512","k":"AQAB"}]}"#, "1:1: key 1: `k` has 3 bytes; HS512 needs 64"),
         (&format!(r#"{{"keys":[{{"kty":"oct","kid":"s","k":"{short}"}}]}}"#), "1:1: key \"s\": `k` has 31 bytes"),
         (r#"{"keys":[{"kty":"oct","k":"se cret"}]}"#, "1:1: key 1: `k` must be base64url"),
         (r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"}]}"#, "1:1: key 1: `n` has 24 bits"),
         (r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AQAB"}]}"#, "1:1: key 1: `x` must have 32 bytes"),
-        (&jwks().replace("\"kid\":\"r\"", "\"kid\":\"h\""), "1:1: key \"h\": there is another"),
+        (&jwks().replace("\"kid\":\"r\"", "\"kid\":\"h\""), "1:1: key \"h\": another key has the same `kid`"),
     ] {
         let error = KeySet::parse(text).err().unwrap_or_default();
         assert!(error.starts_with(expected) && !error.contains("cret") && !error.contains(&short), "{text}: {error}");

@@ -78,7 +78,7 @@ impl Relay {
                     let _ = tokio::time::timeout(IDLE, self.woken.notified()).await;
                 }
                 Err(error) => {
-                    tracing::warn!("the outbox waits: {error}");
+                    tracing::warn!("the outbox cannot be relayed yet: {error}");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
@@ -169,7 +169,7 @@ impl Relay {
             listed(left.iter().copied())
         );
         connection.execute(sql, &[&self.owner, &self.owner]).await?;
-        tracing::info!(rows = left.len(), "took over what another process had left in the outbox");
+        tracing::info!(rows = left.len(), "took over outbox rows of another process");
         Ok(true)
     }
 

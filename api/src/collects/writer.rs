@@ -86,7 +86,7 @@ impl Writer {
                         tracing::warn!(tried, "collects: database: {error}");
                         return None;
                     }
-                    tracing::debug!(tried, "collects: database: {error}: once more");
+                    tracing::debug!(tried, "collects: database: {error}: retrying");
                 }
             }
         }

@@ -169,7 +169,7 @@ mod tests {
         let items = processes.look().await;
         let told: Vec<_> = items.iter().map(|item| (item.address.as_deref(), item.error.as_deref())).collect();
         assert_eq!(told[..2], [(None, None), (Some(&*addresses[1]), None)]);
-        let strange = (Some(&*addresses[2]), Some("is no tally: its /metrics has none of tally's"));
+        let strange = (Some(&*addresses[2]), Some("is not a tally process: its /metrics has no tally metrics"));
         assert_eq!((told[2], told[3].0), (strange, Some(&*gone)));
         assert!(told[3].1.is_some_and(|error| error.contains("refused")), "{told:?}");
         assert_eq!(items.len(), 4);

@@ -34,7 +34,7 @@ pub enum PeerError {
     #[error("{0}: needs the form http://host:port")]
     Address(String),
     /// The key is none.
-    #[error("the key holds characters that no header may hold")]
+    #[error("the key contains characters that a header cannot carry")]
     Key,
 }
 
@@ -70,7 +70,7 @@ impl Peer {
         let (metrics, error) = match tokio::time::timeout(PATIENCE, self.ask()).await {
             Ok(Ok(text)) => (Some(text), None),
             Ok(Err(error)) => (None, Some(error)),
-            Err(_) => (None, Some(format!("does not answer within {PATIENCE:?}"))),
+            Err(_) => (None, Some(format!("did not respond within {PATIENCE:?}"))),
         };
         ProcessItem { address: Some(self.address.clone()), metrics, error }
     }
@@ -86,15 +86,15 @@ impl Peer {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let status = response.status().as_u16();
-                return Err(format!("answers {status}: name a key that may read its metrics with --peer-key"));
+                return Err(format!("responds with {status}: pass a key that may read its metrics with --peer-key"));
             }
-            status => return Err(format!("answers {}", status.as_u16())),
+            status => return Err(format!("responds with {}", status.as_u16())),
         }
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         let text = String::from_utf8(body.map_err(|error| causes(&*error))?.to_bytes().to_vec()).unwrap_or_default();
         match text.lines().any(|line| line.starts_with(OURS)) {
             true => Ok(text),
-            false => Err("is no tally: its /metrics has none of tally's".to_owned()),
+            false => Err("is not a tally process: its /metrics has no tally metrics".to_owned()),
         }
     }
 }

@@ -58,7 +58,7 @@ impl Feed {
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 if let Err(error) = follower.poll_once(clock(), POLL) {
-                    tracing::warn!("the view is not fed: {error}");
+                    tracing::warn!("the in-process cache cannot be filled: {error}");
                     std::thread::park_timeout(REST);
                 }
                 follower.measure(&metrics, clock());

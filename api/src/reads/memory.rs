@@ -41,7 +41,7 @@ impl MemoryStore {
         let starts = partitions.iter().map(|partition| log.bounds(partition).map(|(start, _)| start));
         match starts.collect::<Result<Vec<_>, _>>() {
             Ok(starts) => self.is_whole.store(starts.iter().all(|start| *start == 0), Ordering::Relaxed),
-            Err(error) => tracing::warn!("the stores are asked for unknown subjects too: {error}"),
+            Err(error) => tracing::warn!("unknown subjects are looked up in the stores: {error}"),
         }
     }
 

@@ -237,10 +237,10 @@ fn positions(connected: &Connected, progress: RedisProgress) -> Result<Positions
     }
     let known = |node: &NodeIdentity| shards.iter().any(|shard| shard.replication_id == node.replication_id);
     if let Some(at) = connected.nodes.iter().position(|node| !known(node)) {
-        return Err(connected.shards.failure(at, "is not the node that the progress speaks of"));
+        return Err(connected.shards.failure(at, "is not the node that the progress names"));
     }
     if connected.nodes.len() != shards.len() {
-        return Err(connected.shards.failure(0, "the progress speaks of another number of masters"));
+        return Err(connected.shards.failure(0, "the progress names a different number of masters"));
     }
     let whole = partitions.into_iter().filter(|(_, stored)| stored.refill_until.is_none());
     let position = |stored: tally_cache::redis::StoredPartition| (stored.next_offset, stored.roots.merged().into());

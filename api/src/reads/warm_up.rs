@@ -31,7 +31,7 @@ pub async fn warm_up(reads: Weak<Reads>) {
         let missing: Vec<_> = ids.into_iter().filter(|id| totals.get(id).is_none()).take(SUBJECTS_MAX).collect();
         for ids in missing.chunks(REQUEST_SUBJECTS) {
             if reads.totals.load(ids).await.iter().any(Result::is_err) {
-                tracing::info!("the subjects of the boards are loaded when somebody asks: no store answers");
+                tracing::info!("the subjects of the boards are loaded on demand: no store responds");
                 return;
             }
         }

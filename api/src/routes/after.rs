@@ -19,12 +19,12 @@ pub fn after(api: &Api, query: &Query<'_>) -> Result<Option<After>, ApiProblem> 
 /// Reads a receipt; `what` names it in the problem.
 pub fn parse_receipt(api: &Api, what: &str, text: &str) -> Result<Receipt, ApiProblem> {
     let receipt = Receipt::decode(text, &api.receipt_key).map_err(|error| match error {
-        ReceiptError::Forged => refused(what, "is no receipt that this service gave out"),
+        ReceiptError::Forged => refused(what, "is not a receipt that this service issued"),
         ReceiptError::UnknownLog => ApiProblem::new(
             StatusCode::GONE,
             "unknown-log",
-            "The log of this receipt is gone",
-            "This receipt belongs to a log that was replaced: nobody can say any more what became of its events.",
+            "The log of this receipt was replaced",
+            "This receipt belongs to a log that was replaced; the outcome of its events can no longer be looked up.",
         ),
     })?;
     let partitions = api.reads.config.input_partitions;

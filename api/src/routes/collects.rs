@@ -50,10 +50,10 @@ pub struct CollectAnswer {
         ("actor_id" = String, Path, description = "Percent-encoded"),
     ),
     responses(
-        (status = 200, description = "It is so", body = CollectAnswer),
-        (status = 400, description = "An id or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "The state after the request", body = CollectAnswer),
+        (status = 400, description = "Invalid id or parameter", body = ApiProblem, content_type = "application/problem+json"),
         (status = 429, description = "Over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer, or the clock of this server is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not respond, or the server's clock is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 async fn put(
@@ -78,10 +78,10 @@ async fn put(
         ("actor_id" = String, Path, description = "Percent-encoded"),
     ),
     responses(
-        (status = 200, description = "It is so", body = CollectAnswer),
-        (status = 400, description = "An id or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "The state after the request", body = CollectAnswer),
+        (status = 400, description = "Invalid id or parameter", body = ApiProblem, content_type = "application/problem+json"),
         (status = 429, description = "Over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer, or the clock of this server is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not respond, or the server's clock is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 async fn delete(

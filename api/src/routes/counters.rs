@@ -44,18 +44,18 @@ pub enum SubjectReply {
     tag = "counters",
     params(
         ("subject_id" = String, Path, description = "`kind:id`, percent-encoded"),
-        ("window" = Option<String>, Query, description = "A length of windows of the topology, such as `1d`: what was counted in each"),
-        ("from" = Option<String>, Query, description = "With `window`: the time from which, RFC 3339 or milliseconds since 1970; 30 windows by default"),
-        ("to" = Option<String>, Query, description = "With `window`: the time before which; now by default. At most 1000 windows"),
-        ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "How long at most; 1000 by default, up to 10000"),
+        ("window" = Option<String>, Query, description = "A window length of the topology, such as `1d`: returns the counts per window"),
+        ("from" = Option<String>, Query, description = "With `window`: start time, RFC 3339 or milliseconds since 1970; 30 windows by default"),
+        ("to" = Option<String>, Query, description = "With `window`: end time, exclusive; now by default. At most 1000 windows"),
+        ("after" = Option<String>, Query, description = "A receipt: waits until everything it covers is visible"),
+        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "The longest wait in milliseconds; 1000 by default, up to 10000"),
     ),
     responses(
-        (status = 200, description = "The totals, or the windows; zeros where nobody touched the subject", body = SubjectReply),
-        (status = 304, description = "The content is the one that If-None-Match names"),
-        (status = 400, description = "An id, time, window, receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "The totals, or the windows; zeros for a subject without events", body = SubjectReply),
+        (status = 304, description = "The content still matches If-None-Match"),
+        (status = 400, description = "Invalid id, time, window, receipt or parameter", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 410, description = "The receipt belongs to a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn subject_counters(
@@ -74,7 +74,7 @@ pub async fn subject_counters(
         return has.reply(&SubjectReply::Series(answer), keep);
     }
     if query.one("from")?.is_some() || query.one("to")?.is_some() {
-        return Err(refused("`from` and `to`", "go with `window`"));
+        return Err(refused("`from` and `to`", "require `window`"));
     }
     let (mut totals, freshness) = api.reads.totals(&[&id], after.as_ref()).await?;
     let totals = totals.pop().ok_or_else(ApiProblem::internal)?;
@@ -88,17 +88,17 @@ pub async fn subject_counters(
     path = "/v1/counters",
     tag = "counters",
     params(
-        ("subject_id" = Vec<String>, Query, min_items = 1, max_items = 100, description = "1 to 100 times; the answer keeps the order"),
-        ("actor_id" = Option<String>, Query, description = "Who looks: each item says what this actor has switched on"),
-        ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "How long at most; 1000 by default, up to 10000"),
+        ("subject_id" = Vec<String>, Query, min_items = 1, max_items = 100, description = "1 to 100 times; the response keeps the order"),
+        ("actor_id" = Option<String>, Query, description = "The viewer: each item has this actor's toggles"),
+        ("after" = Option<String>, Query, description = "A receipt: waits until everything it covers is visible"),
+        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "The longest wait in milliseconds; 1000 by default, up to 10000"),
     ),
     responses(
         (status = 200, description = "The totals", body = SubjectsAnswer),
-        (status = 304, description = "The content is the one that If-None-Match names"),
-        (status = 400, description = "An id, receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 304, description = "The content still matches If-None-Match"),
+        (status = 400, description = "Invalid id, receipt or parameter", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 410, description = "The receipt belongs to a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn many_counters(

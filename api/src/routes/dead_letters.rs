@@ -129,16 +129,16 @@ impl DeadLetter {
     tag = "operations",
     params(
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; 50 by default"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-        ("reason" = Option<String>, Query, description = "Only those with exactly this reason; empty: those without one"),
-        ("node" = Option<String>, Query, description = "Only those of this processor; empty: those without one"),
-        ("payload_bytes_max" = Option<u32>, Query, minimum = 1, maximum = 65_536, description = "How much of each payload; 2048 by default"),
+        ("cursor" = Option<String>, Query, description = "`next` of the previous page"),
+        ("reason" = Option<String>, Query, description = "Only records with exactly this reason; empty: records without one"),
+        ("node" = Option<String>, Query, description = "Only records of this processor; empty: records without one"),
+        ("payload_bytes_max" = Option<u32>, Query, minimum = 1, maximum = 65_536, description = "Payload bytes to return; 2048 by default"),
     ),
     responses(
-        (status = 200, description = "The dead letters; none where there are none", body = DeadLettersAnswer),
-        (status = 400, description = "A cursor or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 404, description = "The topology has no sink that stores dead letters", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "The dead letters; empty if there are none", body = DeadLettersAnswer),
+        (status = 400, description = "Invalid cursor or parameter", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 404, description = "No sink of the topology stores dead letters", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn dead_letters(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
@@ -167,10 +167,10 @@ pub async fn dead_letters(State(api): State<Arc<Api>>, RawQuery(query): RawQuery
     path = "/v1/dead-letters/reasons",
     tag = "operations",
     responses(
-        (status = 200, description = "The reasons; none where there are no dead letters", body = ReasonsAnswer),
-        (status = 400, description = "A parameter: it takes none", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 404, description = "The topology has no sink that stores dead letters", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "The reasons; empty if there are no dead letters", body = ReasonsAnswer),
+        (status = 400, description = "A parameter was sent; the route has none", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 404, description = "No sink of the topology stores dead letters", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn reasons(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {
@@ -191,7 +191,7 @@ fn payload_bytes_max(query: &Query<'_>) -> Result<usize, ApiProblem> {
 fn stored(api: &Api) -> Result<(), ApiProblem> {
     match api.reads.config.dead_letters {
         true => Ok(()),
-        false => Err(ApiProblem::not_found("No database sink of the topology takes the topic `dead-letters`.")),
+        false => Err(ApiProblem::not_found("No database sink of the topology reads the topic `dead-letters`.")),
     }
 }
 

@@ -24,8 +24,8 @@ pub struct HistoryAnswer {
     path = "/v1/progress/history",
     tag = "operations",
     responses(
-        (status = 200, description = "The samples, the oldest first", body = HistoryAnswer),
-        (status = 400, description = "A parameter: it takes none", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "The samples, oldest first", body = HistoryAnswer),
+        (status = 400, description = "A parameter was sent; the route has none", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn history(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {

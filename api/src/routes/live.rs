@@ -26,15 +26,15 @@ const RETRY_AFTER_S: u32 = 5;
     tag = "live",
     params(
         ("subject_id" = Option<Vec<String>>, Query, description = "1 to 100 times"),
-        ("board" = Option<String>, Query, description = "Instead of subjects: a board"),
-        ("access_token" = Option<String>, Query, description = "For browsers, which send no headers with such a request: what `Authorization` would carry"),
-        ("last-event-id" = Option<String>, Header, description = "The `id` of the last event of this same stream"),
+        ("board" = Option<String>, Query, description = "A board, instead of subjects"),
+        ("access_token" = Option<String>, Query, description = "For browsers, which cannot set headers on this request: the value of `Authorization` without `Bearer`"),
+        ("last-event-id" = Option<String>, Header, description = "The `id` of the last event of the same stream"),
     ),
     responses(
         (status = 200, description = "Events `counters` (as `GET /v1/subjects/{subject_id}/counters` answers) or `ranking` (as the first page of `GET /v1/rankings/{board}`)", body = String, content_type = "text/event-stream"),
-        (status = 400, description = "An id or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 404, description = "No such board; the detail names those that there are", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "All streams are taken, or the database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 400, description = "Invalid id or parameter", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 404, description = "No such board; `detail` lists the boards", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The limit of streams is reached, or the database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn live(
@@ -68,7 +68,7 @@ async fn problem(api: &Arc<Api>, of: &[Watched], error: LiveError) -> ApiProblem
             let detail = format!("All {streams} live streams of this process are taken.");
             ApiProblem::unavailable(detail, RETRY_AFTER_S)
         }
-        (LiveError::Stopping, _) => ApiProblem::unavailable("This process is stopping.", 1),
+        (LiveError::Stopping, _) => ApiProblem::unavailable("This process is shutting down.", 1),
         (LiveError::NoBoard, [Watched::Board(board)]) => unknown(api, board).await,
         (LiveError::Read(error), _) => error.into(),
         (LiveError::NoBoard | LiveError::Json(_), _) => ApiProblem::internal(),
@@ -81,7 +81,7 @@ fn requested(query: &Query<'_>) -> Result<Box<[Watched]>, ApiProblem> {
     if let Some(board) = query.one("board")? {
         return match subjects[..] {
             [] => Ok(Box::new([Watched::Board(board.into())])),
-            _ => Err(refused("`board`", "cannot be asked for together with `subject_id`")),
+            _ => Err(refused("`board`", "cannot be combined with `subject_id`")),
         };
     }
     if subjects.is_empty() || subjects.len() > SUBJECTS_MAX {

@@ -24,5 +24,5 @@ pub fn paging(api: &Api, query: &Query<'_>, of: String, list: &str) -> Result<Pa
 
 /// A cursor that is good for nothing here; `list` names what is paged.
 pub fn refused_cursor(list: &str) -> ApiProblem {
-    refused("`cursor`", &format!("is not one that this service gave out for this {list}"))
+    refused("`cursor`", &format!("was not issued by this service for this {list}"))
 }

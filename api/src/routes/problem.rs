@@ -17,7 +17,7 @@ impl From<DatabaseError> for ApiProblem {
 
 impl From<Away> for ApiProblem {
     fn from(_: Away) -> Self {
-        Self::unavailable("The database does not answer. Try again.", 1)
+        Self::unavailable("The database does not respond. Retry.", 1)
     }
 }
 
@@ -44,21 +44,21 @@ impl From<CollectError> for ApiProblem {
     fn from(error: CollectError) -> Self {
         match error {
             CollectError::Over(over) => {
-                let detail = format!("Nothing was done: it is over a limit: {over}.");
+                let detail = format!("Nothing was changed: the request exceeds {over}.");
                 Self::too_many_requests(detail, over.retry_after_s)
             }
             CollectError::Random(error) => {
-                tracing::error!(%error, "the system gives no random bytes");
+                tracing::error!(%error, "the system's random number generator failed");
                 Self::internal()
             }
             CollectError::Doubt(doubt) => {
                 let detail =
-                    format!("This server does not know what time it is: {doubt}. Nothing was changed; send it again.");
+                    format!("This server's clock is in doubt: {doubt}. Nothing was changed; retry later.");
                 Self::unavailable(detail, 10)
             }
-            CollectError::Busy => Self::unavailable("The database has too much to do. Nothing was done; try again.", 1),
+            CollectError::Busy => Self::unavailable("The database is overloaded. Nothing was changed; retry.", 1),
             CollectError::Away => {
-                let detail = "The database does not answer. Send it again: what was done already is not done twice.";
+                let detail = "The database does not respond. Retry: the request is idempotent.";
                 Self::unavailable(detail, 1)
             }
         }
@@ -68,5 +68,5 @@ impl From<CollectError> for ApiProblem {
 /// 503: the log does not answer.
 pub fn log_is_away(error: &LogError) -> ApiProblem {
     tracing::warn!("log: {error}");
-    ApiProblem::unavailable("The log does not answer. Try again.", 1)
+    ApiProblem::unavailable("The log does not respond. Retry.", 1)
 }

@@ -27,8 +27,8 @@ pub struct ProcessesAnswer {
     path = "/v1/processes",
     tag = "operations",
     responses(
-        (status = 200, description = "Of each process its metrics, or why there are none", body = ProcessesAnswer),
-        (status = 400, description = "A parameter: it takes none", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "The metrics of each process, or the reason why there are none", body = ProcessesAnswer),
+        (status = 400, description = "A parameter was sent; the route has none", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn processes(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {

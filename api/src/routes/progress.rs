@@ -16,7 +16,7 @@ use tally_http::ApiProblem;
     tag = "operations",
     responses(
         (status = 200, description = "By partition of the root topic", body = ProgressAnswer),
-        (status = 503, description = "The database or the log does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database or the log does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn progress(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Response, ApiProblem> {

@@ -24,7 +24,7 @@ impl<'a> Query<'a> {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).ok_or_else(|| refused("a parameter's name", NOT_ENCODED))?;
             if !known.contains(&&*name) {
-                let detail = format!("Unknown query parameter `{name}`; known here: {}.", listed(known));
+                let detail = format!("Unknown query parameter `{name}`; this route accepts: {}.", listed(known));
                 return Err(ApiProblem::bad_request(detail));
             }
             let value = decode(value).ok_or_else(|| refused(&format!("`{name}`"), NOT_ENCODED))?;

@@ -50,15 +50,15 @@ pub struct BoardItem {
     path = "/v1/rankings",
     tag = "rankings",
     params(
-        ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "How long at most; 1000 by default, up to 10000"),
+        ("after" = Option<String>, Query, description = "A receipt: waits until everything it covers is visible"),
+        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "The longest wait in milliseconds; 1000 by default, up to 10000"),
     ),
     responses(
-        (status = 200, description = "The boards; none where the topology has none", body = BoardsAnswer),
-        (status = 304, description = "The content is the one that If-None-Match names"),
-        (status = 400, description = "A receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "The boards; empty if the topology has none", body = BoardsAnswer),
+        (status = 304, description = "The content still matches If-None-Match"),
+        (status = 400, description = "Invalid receipt or parameter", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 410, description = "The receipt belongs to a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn rankings(
@@ -87,20 +87,20 @@ pub async fn rankings(
     path = "/v1/rankings/{board}",
     tag = "rankings",
     params(
-        ("board" = String, Path, description = "A board of the topology, percent-encoded; with a group `node@group`"),
+        ("board" = String, Path, description = "A board of the topology, percent-encoded; `node@group` for a group"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; 50 by default"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-        ("actor_id" = Option<String>, Query, description = "Who looks: each item says what this actor has switched on"),
-        ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "How long at most; 1000 by default, up to 10000"),
+        ("cursor" = Option<String>, Query, description = "`next` of the previous page"),
+        ("actor_id" = Option<String>, Query, description = "The viewer: each item has this actor's toggles"),
+        ("after" = Option<String>, Query, description = "A receipt: waits until everything it covers is visible"),
+        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "The longest wait in milliseconds; 1000 by default, up to 10000"),
     ),
     responses(
-        (status = 200, description = "The items; none where nobody has a score", body = RankingAnswer),
-        (status = 304, description = "The content is the one that If-None-Match names"),
-        (status = 400, description = "A cursor, id, receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 404, description = "No such board; the detail names those that there are", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "The items; empty if no subject has a score", body = RankingAnswer),
+        (status = 304, description = "The content still matches If-None-Match"),
+        (status = 400, description = "Invalid cursor, id, receipt or parameter", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 404, description = "No such board; `detail` lists the boards", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 410, description = "The receipt belongs to a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn ranking(
@@ -168,5 +168,5 @@ pub async fn unknown(api: &Arc<Api>, board: &str) -> ApiProblem {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    ApiProblem::not_found(format!("There is no board `{board}`; those are: {names}{more}."))
+    ApiProblem::not_found(format!("There is no board `{board}`; boards: {names}{more}."))
 }

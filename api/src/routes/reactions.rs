@@ -81,19 +81,19 @@ pub struct SubjectItem {
     tag = "reactions",
     params(
         ("subject_id" = String, Path, description = "`kind:id`, percent-encoded"),
-        ("metric" = String, Path, description = "A metric that actors switch on and off: a `toggle` of the topology"),
+        ("metric" = String, Path, description = "A metric of a `toggle` of the topology"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; 50 by default"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-        ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "How long at most; 1000 by default, up to 10000"),
+        ("cursor" = Option<String>, Query, description = "`next` of the previous page"),
+        ("after" = Option<String>, Query, description = "A receipt: waits until everything it covers is visible"),
+        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "The longest wait in milliseconds; 1000 by default, up to 10000"),
     ),
     responses(
-        (status = 200, description = "The actors; none where nobody has", body = ActorsAnswer),
-        (status = 304, description = "The content is the one that If-None-Match names"),
-        (status = 400, description = "An id, cursor, receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "The actors; empty if there are none", body = ActorsAnswer),
+        (status = 304, description = "The content still matches If-None-Match"),
+        (status = 400, description = "Invalid id, cursor, receipt or parameter", body = ApiProblem, content_type = "application/problem+json"),
         (status = 404, description = "No such metric", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 410, description = "The receipt belongs to a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn actors(
@@ -123,7 +123,7 @@ pub async fn owned_actors(
             actors(state, Ok(Path((subject_id, metric))), query, has).await.into_response()
         }
         Ok(_) => {
-            let detail = "This path answers to PUT and DELETE; who has collected a subject is at `…/collects/actors`.";
+            let detail = "This path supports PUT and DELETE; GET `…/collects/actors` lists who collected the subject.";
             let status = StatusCode::METHOD_NOT_ALLOWED;
             let problem = ApiProblem::new(status, "method-not-allowed", "Method Not Allowed", detail);
             ([(ALLOW, "PUT,DELETE")], problem).into_response()
@@ -141,19 +141,19 @@ pub async fn owned_actors(
     tag = "reactions",
     params(
         ("actor_id" = String, Path, description = "Percent-encoded"),
-        ("metric" = String, Path, description = "A metric that actors switch on and off: a `toggle` of the topology"),
+        ("metric" = String, Path, description = "A metric of a `toggle` of the topology"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; 50 by default"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-        ("after" = Option<String>, Query, description = "A receipt: waits until what it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "How long at most; 1000 by default, up to 10000"),
+        ("cursor" = Option<String>, Query, description = "`next` of the previous page"),
+        ("after" = Option<String>, Query, description = "A receipt: waits until everything it covers is visible"),
+        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "The longest wait in milliseconds; 1000 by default, up to 10000"),
     ),
     responses(
-        (status = 200, description = "The subjects; none where there is nothing", body = SubjectsOfActorAnswer),
-        (status = 304, description = "The content is the one that If-None-Match names"),
-        (status = 400, description = "An id, cursor, receipt or parameter that is not valid", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "The subjects; empty if there are none", body = SubjectsOfActorAnswer),
+        (status = 304, description = "The content still matches If-None-Match"),
+        (status = 400, description = "Invalid id, cursor, receipt or parameter", body = ApiProblem, content_type = "application/problem+json"),
         (status = 404, description = "No such metric", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 410, description = "The receipt belongs to a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn subjects(
@@ -205,6 +205,6 @@ fn switched<'a>(api: &'a Api, metric: &'a str) -> Result<(&'a OutputTopic, Switc
     found.ok_or_else(|| {
         let known: Vec<_> = known.iter().map(String::as_str).chain(owned).collect();
         let known = listed(&known);
-        ApiProblem::not_found(format!("`{metric}` is no metric that actors switch on and off; those are: {known}."))
+        ApiProblem::not_found(format!("`{metric}` is not a toggle metric; toggle metrics: {known}."))
     })
 }

@@ -54,12 +54,12 @@ impl From<VerdictRow> for NotCounted {
     get,
     path = "/v1/receipts/{receipt}",
     tag = "events",
-    params(("receipt" = String, Path, description = "As `POST /v1/events` gave it out")),
+    params(("receipt" = String, Path, description = "A receipt from `POST /v1/events`")),
     responses(
-        (status = 200, description = "How far it has come", body = ReceiptAnswer),
-        (status = 400, description = "Not a receipt of this service", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 410, description = "A receipt of a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database or the log does not answer; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 200, description = "The state of its events", body = ReceiptAnswer),
+        (status = 400, description = "Not a receipt that this service issued", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 410, description = "The receipt belongs to a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The database or the log does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn receipt(

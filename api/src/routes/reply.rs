@@ -50,7 +50,7 @@ impl Keep {
 /// An answer as JSON.
 pub fn written<T: Serialize>(answer: &T) -> Result<Written, ApiProblem> {
     Written::of(answer).map_err(|error| {
-        tracing::error!(%error, "an answer cannot be written");
+        tracing::error!(%error, "a response cannot be serialized");
         ApiProblem::internal()
     })
 }

@@ -86,7 +86,7 @@ fn window<'a>(api: &'a Api, query: &Query<'_>) -> Result<(i64, &'a [String]), Ap
     let found = windows.iter().find(|(window_ms, _)| i128::from(**window_ms) == length.as_millis() as i128);
     found.map(|(window_ms, metrics)| (*window_ms, metrics.as_slice())).ok_or_else(|| {
         let known = listed(windows.keys().map(|window_ms| written(*window_ms)));
-        refused("`window`", &format!("{text:?} is none that the topology counts in; those are: {known}"))
+        refused("`window`", &format!("{text:?} is not a window length of the topology; window lengths: {known}"))
     })
 }
 
@@ -106,7 +106,7 @@ fn span(query: &Query<'_>, window_ms: i64, now_ms: i64) -> Result<(i64, i64), Ap
     };
     match (last_ms - first_ms) / window_ms + 1 {
         1..=WINDOWS_MAX => Ok((first_ms, last_ms)),
-        count => Err(refused("`from` to `to`", &format!("has {count} windows; at most {WINDOWS_MAX} are answered"))),
+        count => Err(refused("`from` to `to`", &format!("covers {count} windows; the maximum is {WINDOWS_MAX}"))),
     }
 }
 
@@ -118,7 +118,7 @@ fn time(query: &Query<'_>, name: &str) -> Result<Option<i64>, ApiProblem> {
     let time_ms = time_ms.filter(|ms| (0..=TIME_MS_MAX).contains(ms));
     let time_ms = time_ms.ok_or_else(|| wrong("must be a time in RFC 3339, or in milliseconds since 1970"))?;
     match is_number && looks_like_seconds(time_ms) {
-        true => Err(wrong(&format!("counts seconds; ask for milliseconds, {time_ms}000, or RFC 3339"))),
+        true => Err(wrong(&format!("is in seconds; use milliseconds, {time_ms}000, or RFC 3339"))),
         false => Ok(Some(time_ms)),
     }
 }

@@ -15,7 +15,7 @@ use tally_http::ApiProblem;
     tag = "operations",
     responses(
         (status = 200, description = "The graph", body = TopologyAnswer),
-        (status = 400, description = "A parameter: it takes none", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 400, description = "A parameter was sent; the route has none", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn topology(

@@ -194,7 +194,7 @@ fn what_is_not_valid_is_told_and_changes_nothing() {
             ("PUT", "/v1/subjects/article:1/collects/a%20b", 400, "`actor_id` \"a b\""),
             ("DELETE", "/v1/subjects/article:1/collects/%ff", 400, "The path is not percent-encoded UTF-8"),
             ("PUT", "/v1/subjects/article:1/collects/u1?count=7", 400, "Unknown query parameter `count`"),
-            ("GET", "/v1/subjects/article:1/collects/u1", 405, "answers to PUT and DELETE"),
+            ("GET", "/v1/subjects/article:1/collects/u1", 405, "supports PUT and DELETE"),
         ] {
             let answer = ask(&world, &collects, method, path).await;
             assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.body);
@@ -227,7 +227,7 @@ fn who_collects_too_much_is_told_when_to_come_again() {
             assert_eq!(answer.status.as_u16(), expected, "{method} {path}: {}", answer.body);
             if expected == 429 {
                 assert!(answer.retry_after.is_some());
-                assert!(answer.body["detail"].as_str().unwrap().contains("Nothing was done"), "{}", answer.body);
+                assert!(answer.body["detail"].as_str().unwrap().contains("Nothing was changed"), "{}", answer.body);
             }
         }
         assert_eq!(world.numbers("SELECT COUNT(*) FROM collects WHERE active = 1").await, [1]);
@@ -266,7 +266,7 @@ fn a_database_that_is_away_is_503() {
             let collects = process(CollectsParts { database, ..parts(&world) });
             let answer = ask(&world, &collects, "PUT", "/v1/subjects/article:1/collects/u1").await;
             assert_eq!((answer.status, answer.retry_after.as_deref()), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
-            assert!(answer.body["detail"].as_str().unwrap().contains("Send it again"), "{}", answer.body);
+            assert!(answer.body["detail"].as_str().unwrap().contains("the request is idempotent"), "{}", answer.body);
         }
     });
 }

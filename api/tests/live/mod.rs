@@ -244,10 +244,10 @@ async fn what_is_not_valid_is_told_and_too_many_are_turned_away() {
         ("/v1/live", 400, "`subject_id` must be given 1 to 100 times, not 0; or a `board` instead."),
         (&*format!("/v1/live?{many}"), 400, "not 101"),
         ("/v1/live?subject_id=nokind", 400, "`subject_id` \"nokind\""),
-        ("/v1/live?board=hot&subject_id=a:1", 400, "`board` cannot be asked for together with `subject_id`."),
+        ("/v1/live?board=hot&subject_id=a:1", 400, "`board` cannot be combined with `subject_id`."),
         ("/v1/live?board=hot&board=hot", 400, "`board` may be given only once."),
-        ("/v1/live?board=nothing", 404, "There is no board `nothing`; those are: `hot`, `quiet`."),
-        ("/v1/live?subject=a:1", 400, "Unknown query parameter `subject`; known here: `subject_id`, `board`"),
+        ("/v1/live?board=nothing", 404, "There is no board `nothing`; boards: `hot`, `quiet`."),
+        ("/v1/live?subject=a:1", 400, "Unknown query parameter `subject`; this route accepts: `subject_id`, `board`"),
     ] {
         let answer = world.get(uri).await;
         assert_eq!(answer.status.as_u16(), status, "{uri}");
@@ -260,7 +260,7 @@ async fn what_is_not_valid_is_told_and_too_many_are_turned_away() {
     }
     let refused = world.get(ONE).await;
     assert_eq!((refused.status.as_u16(), refused.retry_after.as_deref()), (503, Some("5")));
-    assert_eq!(refused.body["detail"], "All 3 live streams of this process are taken.");
+    assert_eq!(refused.body["detail"], "This process has reached its limit of 3 live streams.");
     open.pop();
     open.push(Events::open(&world, ONE, None).await);
     // The end of the process is the end of all of them, at once.

@@ -34,11 +34,11 @@ pub(super) fn to_structured(headers: &HeaderMap, data: &[u8]) -> Result<Vec<u8>,
         let mut values = headers.get_all(*name).iter();
         let Some(value) = values.next() else { continue };
         if values.next().is_some() {
-            return Err(ApiProblem::bad_request(format!("The header {name} is there more than once.")));
+            return Err(ApiProblem::bad_request(format!("The header {name} appears more than once.")));
         }
         let text = decode(value).ok_or_else(|| {
             let detail =
-                format!("The header {name} is not percent-encoded UTF-8, as the CloudEvents HTTP binding has it.");
+                format!("The header {name} is not percent-encoded UTF-8, as the CloudEvents HTTP binding requires.");
             ApiProblem::bad_request(detail)
         })?;
         if event.len() > 1 {
@@ -50,7 +50,7 @@ pub(super) fn to_structured(headers: &HeaderMap, data: &[u8]) -> Result<Vec<u8>,
     if !data.trim_ascii().is_empty() {
         // It stands inside of an object from here on: it must not end it.
         check_json(data).map_err(|error| {
-            ApiProblem::bad_request(format!("The data of the CloudEvent is not JSON: {error}. Nothing was taken."))
+            ApiProblem::bad_request(format!("The data of the CloudEvent is not JSON: {error}. No event was accepted."))
         })?;
         event.extend_from_slice(if event.len() > 1 { b",\"data\":" } else { b"\"data\":" });
         event.extend_from_slice(data);
@@ -145,6 +145,6 @@ mod tests {
             assert!(structured(&[("ce-id", "e1")], data).unwrap_err().contains("not JSON"), "{data}");
         }
         let twice = structured(&[("ce-id", "e1"), ("ce-id", "e1")], "{}").unwrap_err();
-        assert!(twice.contains("ce-id is there more than once"), "{twice}");
+        assert!(twice.contains("ce-id appears more than once"), "{twice}");
     }
 }

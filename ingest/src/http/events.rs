@@ -32,13 +32,13 @@ use tally_http::{ApiProblem, read_body};
     path = "/v1/events",
     tag = "events",
     params(
-        ("Content-Encoding" = Option<BodyCoding>, Header, description = "How the body is compressed, if it is"),
-        ("ce-specversion" = Option<CeSpecversion>, Header, description = "Of a CloudEvent in binary mode: `specversion`"),
-        ("ce-id" = Option<CeId>, Header, description = "Of a CloudEvent in binary mode: `id`"),
-        ("ce-source" = Option<CeSource>, Header, description = "Of a CloudEvent in binary mode: `source`, percent-encoded"),
-        ("ce-type" = Option<CeType>, Header, description = "Of a CloudEvent in binary mode: `type`"),
-        ("ce-subject" = Option<CeSubject>, Header, description = "Of a CloudEvent in binary mode: `subject`, percent-encoded"),
-        ("ce-time" = Option<CeTime>, Header, description = "Of a CloudEvent in binary mode: `time`"),
+        ("Content-Encoding" = Option<BodyCoding>, Header, description = "Compression of the body"),
+        ("ce-specversion" = Option<CeSpecversion>, Header, description = "CloudEvents binary mode: `specversion`"),
+        ("ce-id" = Option<CeId>, Header, description = "CloudEvents binary mode: `id`"),
+        ("ce-source" = Option<CeSource>, Header, description = "CloudEvents binary mode: `source`, percent-encoded"),
+        ("ce-type" = Option<CeType>, Header, description = "CloudEvents binary mode: `type`"),
+        ("ce-subject" = Option<CeSubject>, Header, description = "CloudEvents binary mode: `subject`, percent-encoded"),
+        ("ce-time" = Option<CeTime>, Header, description = "CloudEvents binary mode: `time`"),
     ),
     request_body(content(
         (Events = "application/json"),
@@ -48,10 +48,10 @@ use tally_http::{ApiProblem, read_body};
     )),
     responses(
         (status = 202, description = "The log has the valid events", body = Accepted),
-        (status = 400, description = "Not JSON, not compressed as it says, or no events", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 408, description = "The body came too slowly", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 400, description = "Not JSON, not decompressible, or no events", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 408, description = "Request body timeout", body = ApiProblem, content_type = "application/problem+json"),
         (status = 413, description = "More than 1,000 events or 1 MiB, decompressed", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 415, description = "Another media type, or another compression; see Accept-Encoding", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 415, description = "Unsupported media type or content encoding; see Accept-Encoding", body = ApiProblem, content_type = "application/problem+json"),
         (
             status = 422,
             description = "No valid event: `type` is `urn:tally:problem:invalid-event`, and `rejected` says of each event why. \
@@ -60,8 +60,8 @@ use tally_http::{ApiProblem, read_body};
             body = EventsProblem,
             content_type = "application/problem+json",
         ),
-        (status = 429, description = "Too much under way, or all of it over a limit; see Retry-After", body = EventsProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The log does not answer, or the clock of this server is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many events in flight, or every event is over a limit; see Retry-After", body = EventsProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The log does not respond, or the server's clock is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
         (status = 507, description = "The log's disk is full; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]

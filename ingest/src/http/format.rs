@@ -44,7 +44,7 @@ impl BodyFormat {
             LINES => Ok(Self::Body(Format::Lines)),
             CLOUD_EVENT => Ok(Self::Body(Format::CloudEvent)),
             CLOUD_EVENTS => Ok(Self::Body(Format::CloudEvents)),
-            other => Err(ApiProblem::unsupported_media_type(format!("`{other}` is not accepted"), ACCEPTED)),
+            other => Err(ApiProblem::unsupported_media_type(format!("`{other}` is not supported"), ACCEPTED)),
         }
     }
 

@@ -24,7 +24,7 @@ impl From<Refusal> for ApiProblem {
             Refusal::LogFull => Self::new(StatusCode::INSUFFICIENT_STORAGE, "log-full", "The log is full", detail)
                 .retry_after(retry_after_s),
             Refusal::OutcomeUnknown => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown", "The outcome is unknown", detail)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown", "Outcome unknown", detail)
                     .retry_after(retry_after_s)
             }
             Refusal::Internal => Self::internal(),

@@ -47,11 +47,11 @@ pub struct SignedReadToken {
     request_body = schema::PageOpened,
     responses(
         (status = 200, description = "The token", body = SignedReadToken),
-        (status = 400, description = "Not JSON, or no valid ids", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 408, description = "The body came too slowly", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 415, description = "Another media type", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The clock of this server is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 400, description = "Not JSON, or an invalid id", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 408, description = "Request body timeout", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 413, description = "Request body too large", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 415, description = "Unsupported media type", body = ApiProblem, content_type = "application/problem+json"),
+        (status = 503, description = "The server's clock is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn post_read_token(
@@ -62,11 +62,11 @@ pub(super) async fn post_read_token(
     const JSON: &str = "application/json";
     let media = MediaType::of(&parts.headers).map_err(|why| ApiProblem::unsupported_media_type(why, &[JSON]))?;
     if media.as_str() != JSON {
-        return Err(ApiProblem::unsupported_media_type(format!("This is {}", media.as_str()), &[JSON]));
+        return Err(ApiProblem::unsupported_media_type(format!("`{}` is not supported", media.as_str()), &[JSON]));
     }
     let body = without_bom(read_body(&parts.headers, body, BODY_BYTES_MAX, |_| Ok(())).await?);
     let opened: PageOpened = from_object(&body)
-        .map_err(|error| ApiProblem::bad_request(format!("The body is no page that is opened: {error}.")))?;
+        .map_err(|error| ApiProblem::bad_request(format!("Invalid read-token request: {error}.")))?;
     let wrong = |name: &str| {
         let name = name.to_owned();
         move |rule| ApiProblem::bad_request(format!("`{name}` {rule}."))

@@ -16,12 +16,12 @@ use utoipa::{PartialSchema, ToSchema};
 pub(crate) fn schemas(types: &EventTypes) -> Map<String, Value> {
     let schemas = [
         ("Event", event(types)),
-        ("EventBatch", list_of("Event", "Events, each of which is checked alone.")),
+        ("EventBatch", list_of("Event", "A batch of events; each is validated on its own.")),
         ("Events", json!({"description": "One event or several.", "oneOf": [of("Event"), of("EventBatch")]})),
         (
             "Lines",
             json!({"type": "string", "description": format!(
-                "One event a line, as in `Event`; empty lines do not count. At most {EVENTS_MAX} events and {BODY_BYTES_MAX} bytes."
+                "One `Event` per line; empty lines are skipped. At most {EVENTS_MAX} events and {BODY_BYTES_MAX} bytes."
             )}),
         ),
         ("Properties", properties()),
@@ -40,7 +40,7 @@ pub(crate) fn schemas(types: &EventTypes) -> Map<String, Value> {
             "BodyCoding",
             json!({
                 "type": "string",
-                "description": "How a body is compressed.",
+                "description": "Content encoding of a request body.",
                 "enum": ["gzip", "zstd", "identity"],
             }),
         ),
@@ -61,24 +61,24 @@ fn event(types: &EventTypes) -> Value {
     json!({
         "type": "object",
         "description": format!(
-            "Something that somebody did. `actor_id` may be absent for {} alone; `duration_ms` is required for `read`.",
+            "A user action. `actor_id` is optional for {} only; `duration_ms` is required for `read`.",
             listed(&anonymous)
         ),
         "required": ["event_id", "type", "subject_id"],
         "additionalProperties": false,
         "properties": {
             "event_id": id(
-                "With `actor_id` the idempotency key: sent again, it counts once.",
+                "With `actor_id` the idempotency key: an event that is sent again counts once.",
                 EVENT_ID_PATTERN, EVENT_ID_BYTES_MAX, "01J9ZQ4N8G",
             ),
             "type": {
                 "type": "string",
-                "description": "What was done: a type that the topology counts.",
+                "description": "The action: a type that the topology counts.",
                 "enum": types.taken().map(|(name, _)| name).collect::<Vec<_>>(),
                 "example": "like",
             },
-            "actor_id": actor_id("Who did it."),
-            "subject_id": subject_id("What it was done to: `kind:id`."),
+            "actor_id": actor_id("Who acted."),
+            "subject_id": subject_id("What was acted on: `kind:id`."),
             "occurred_at": occurred_at(),
             "ip": ip(),
             "user_agent": user_agent(),
@@ -108,13 +108,13 @@ fn id(description: &str, pattern: &str, bytes_max: usize, example: &str) -> Valu
 }
 
 fn actor_id(what: &str) -> Value {
-    let rule = format!("{what} At most {ACTOR_ID_BYTES_MAX} bytes of UTF-8 without braces, white space and controls.");
+    let rule = format!("{what} At most {ACTOR_ID_BYTES_MAX} bytes of UTF-8 without braces, whitespace and control characters.");
     id(&rule, ACTOR_ID_PATTERN, ACTOR_ID_BYTES_MAX, "u42")
 }
 
 fn subject_id(what: &str) -> Value {
     let rule =
-        format!("{what} At most {SUBJECT_ID_BYTES_MAX} bytes of UTF-8 without braces, white space and controls.");
+        format!("{what} At most {SUBJECT_ID_BYTES_MAX} bytes of UTF-8 without braces, whitespace and control characters.");
     id(&rule, SUBJECT_ID_PATTERN, SUBJECT_ID_BYTES_MAX, "article:7")
 }
 
@@ -154,7 +154,7 @@ fn ip() -> Value {
     json!({
         "type": "string",
         "format": "ip",
-        "description": "From where: an IPv4 or IPv6 address; by default the caller's. Only a service with a key may send \
+        "description": "The actor's IPv4 or IPv6 address; defaults to the caller's. Only a service with an API key may send \
                         another.",
         "example": "203.0.113.9",
     })
@@ -164,7 +164,7 @@ fn user_agent() -> Value {
     json!({
         "type": "string",
         "description": format!(
-            "With what, in at most {USER_AGENT_BYTES_MAX} bytes of UTF-8; by default the caller's. Only a service with a key \
+            "The actor's user agent, at most {USER_AGENT_BYTES_MAX} bytes of UTF-8; defaults to the caller's. Only a service with an API key \
              may send another."
         ),
         "maxLength": USER_AGENT_BYTES_MAX,
@@ -176,7 +176,7 @@ fn duration_ms() -> Value {
     json!({
         "type": "integer",
         "format": "int64",
-        "description": "How long, in milliseconds.",
+        "description": "Duration of a read, in milliseconds.",
         "minimum": 0,
         "maximum": DURATION_MS_MAX,
     })
@@ -186,7 +186,7 @@ fn properties() -> Value {
     json!({
         "type": "object",
         "description": format!(
-            "What else is known, by name: texts, numbers and booleans, in at most {PROPERTIES_BYTES_MAX} bytes of JSON."
+            "Further properties by name: strings, numbers and booleans, at most {PROPERTIES_BYTES_MAX} bytes of JSON."
         ),
         "maxProperties": PROPERTIES_MAX,
         "additionalProperties": {"oneOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]},
@@ -199,8 +199,8 @@ fn cloud_event(types: &EventTypes) -> Value {
     when["type"] = json!(["string", "null"]);
     json!({
         "type": "object",
-        "description": "A CloudEvent 1.0. `id`, `type`, `subject` and `time` are those of the event, `data` has the rest; \
-                        other attributes are extensions, and passed over.",
+        "description": "A CloudEvent 1.0. `id`, `type`, `subject` and `time` are those of the event, `data` holds the rest; \
+                        other attributes are extensions and are ignored.",
         "required": ["specversion", "id", "source", "type", "subject"],
         "properties": {
             "specversion": ce_specversion(),
@@ -229,13 +229,13 @@ fn ce_id() -> Value {
 }
 
 fn ce_source() -> Value {
-    json!({"type": "string", "description": "Who made it.", "minLength": 1, "example": "/app"})
+    json!({"type": "string", "description": "The producer.", "minLength": 1, "example": "/app"})
 }
 
 fn ce_type(types: &EventTypes) -> Value {
     json!({
         "type": "string",
-        "description": "As `type` of an event, or a name that `cloud_event_types` of the topology has for one.",
+        "description": "As `type` of an event, or a name that the topology maps to one in `cloud_event_types`.",
         "enum": types.taken().map(|(name, _)| name).chain(types.names_of_cloud_events()).collect::<Vec<_>>(),
         "example": "like",
     })
@@ -267,11 +267,11 @@ fn ce_time() -> Value {
 fn cloud_event_data() -> Value {
     json!({
         "type": "object",
-        "description": "What an event has beside the attributes of a CloudEvent. `actor_id` and `duration_ms` are required \
+        "description": "The fields of an event that are not attributes of a CloudEvent. `actor_id` and `duration_ms` are required \
                         as in `Event`.",
         "additionalProperties": false,
         "properties": {
-            "actor_id": actor_id("Who did it."),
+            "actor_id": actor_id("Who acted."),
             "ip": ip(),
             "user_agent": user_agent(),
             "duration_ms": duration_ms(),
@@ -281,21 +281,21 @@ fn cloud_event_data() -> Value {
 }
 
 fn page_opened() -> Value {
-    let mut actor_id = actor_id("Who reads; by default the `sub` of the JWT, or nobody in particular.");
+    let mut actor_id = actor_id("The reader; defaults to the `sub` of the JWT. Without either, the token is for anonymous reads.");
     actor_id["type"] = json!(["string", "null"]);
     json!({
         "type": "object",
-        "description": "A page that is opened.",
+        "description": "Request for a read token.",
         "required": ["subject_id"],
         "additionalProperties": false,
-        "properties": {"subject_id": subject_id("What is read: `kind:id`."), "actor_id": actor_id},
+        "properties": {"subject_id": subject_id("The subject being read: `kind:id`."), "actor_id": actor_id},
     })
 }
 
 fn events_problem() -> Value {
     let rejected = json!({
         "type": "array",
-        "description": "The events that are meant, and why; absent where it is not about events.",
+        "description": "The rejected events, each with its reason; absent if the problem is not about events.",
         "items": of("Rejected"),
     });
     let kind = json!({
@@ -304,7 +304,7 @@ fn events_problem() -> Value {
         "enum": ["urn:tally:problem:invalid-event", "urn:tally:problem:too-many-requests"],
     });
     json!({
-        "description": "A problem, with the events that it is about.",
+        "description": "A problem, with the events it is about.",
         "allOf": [of("Problem"), {"type": "object", "properties": {"type": kind, "rejected": rejected}}],
     })
 }

@@ -52,8 +52,8 @@ async fn a_user_acts_for_nobody_else_and_from_nowhere_else() {
         (json!({"ip": "::FFFF:203.0.113.9"}), None),
         (json!({"actor_id": "u7"}), Some("`actor_id` must be the `sub` of the token")),
         (json!({"actor_id": ""}), Some("`actor_id` must be the `sub` of the token")),
-        (json!({"ip": "198.51.100.1"}), Some("`ip` is set by the door: leave it out")),
-        (json!({"user_agent": "mine"}), Some("`user_agent` is set by the door: leave it out")),
+        (json!({"ip": "198.51.100.1"}), Some("`ip` is set by the server: leave it out")),
+        (json!({"user_agent": "mine"}), Some("`user_agent` is set by the server: leave it out")),
     ] {
         let answer = post(&bed, Some(&user), event(more.clone())).await;
         match error {
@@ -107,7 +107,7 @@ async fn only_a_service_says_where_the_events_of_others_come_from() {
                     }
                     Some(_) => {}
                     None => assert!(
-                        answer.body["detail"].as_str().unwrap().contains("is set by the door"),
+                        answer.body["detail"].as_str().unwrap().contains("is set by the server"),
                         "{}",
                         answer.body
                     ),
@@ -216,13 +216,13 @@ async fn a_read_proves_how_long_the_page_was_open() {
     let foreign = "has a `read_token` that this service did not sign";
     for (token, after_ms, duration_ms, error) in [
         (good.clone(), 5_000, 5_000, None),
-        (good.clone(), 4_999, 5_000, Some("is longer than the page has been open")),
-        (good.clone(), 0, 1, Some("is longer than the page has been open")),
+        (good.clone(), 4_999, 5_000, Some("is longer than the time since its `read_token` was signed")),
+        (good.clone(), 0, 1, Some("is longer than the time since its `read_token` was signed")),
         (good.clone(), 86_399_999, 86_399_999, None),
         (good.clone(), 86_400_000, 5_000, Some("has a `read_token` that has expired")),
-        (signed("article:8", Some("u42")), 9_000, 5_000, Some("has a `read_token` of another subject")),
-        (signed("article:7", Some("u7")), 9_000, 5_000, Some("has a `read_token` of another actor")),
-        (signed("article:7", None), 9_000, 5_000, Some("has a `read_token` of another actor")),
+        (signed("article:8", Some("u42")), 9_000, 5_000, Some("has a `read_token` for another subject")),
+        (signed("article:7", Some("u7")), 9_000, 5_000, Some("has a `read_token` for another actor")),
+        (signed("article:7", None), 9_000, 5_000, Some("has a `read_token` for another actor")),
         (json!(own.encode(&forged_key)), 9_000, 5_000, Some(foreign)),
         (receipt, 9_000, 5_000, Some(foreign)),
         (json!(""), 9_000, 5_000, Some(foreign)),

@@ -84,7 +84,7 @@ export class Http {
     try {
       return (await answer.json()) as T
     } catch (error) {
-      throw new TallyError(0, `The answer was cut off: ${String(error)}`)
+      throw new TallyError(0, `The response was cut off: ${String(error)}`)
     }
   }
 
@@ -107,7 +107,7 @@ export class Http {
         cache: 'no-cache',
       })
     } catch (error) {
-      throw new TallyError(0, `No answer: ${error instanceof Error ? error.message : String(error)}`)
+      throw new TallyError(0, `No response: ${error instanceof Error ? error.message : String(error)}`)
     }
     this.compareClocks(answer, askedAt)
     if (answer.ok) return answer

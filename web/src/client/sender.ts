@@ -46,7 +46,7 @@ export class Sender {
   /** Keeps an event and sends it soon. Resolves when the door has taken or refused it, however long that takes. */
   send(event: QueuedEvent): Promise<Outcome> {
     if (!this.queue.add(event)) {
-      return Promise.resolve({ state: 'refused', reason: 'Too much is waiting to be sent.', status: 0 })
+      return Promise.resolve({ state: 'refused', reason: 'Too many events are waiting to be sent.', status: 0 })
     }
     const outcome = new Promise<Outcome>((resolve) => this.waiting.set(event.event_id, resolve))
     this.tellChanged()

@@ -110,7 +110,7 @@ export function interact(tally: Tally, subject_id: string): Interaction {
     if (outcome.state === 'refused') {
       if (!isLast()) return
       settleClick()
-      say(`Your ${event.type} was not taken: ${outcome.reason}`)
+      say(`Your ${event.type} was not accepted: ${outcome.reason}`)
       return
     }
     const fate = tally.fate(event.event_id, outcome.receipt)
@@ -124,7 +124,7 @@ export function interact(tally: Tally, subject_id: string): Interaction {
     const became = await fate
     if (!isLast()) return
     if (became.state === 'held') {
-      say('You changed your mind quickly: what you clicked last counts in a moment.')
+      say('You click quickly: your last click will count in a moment.')
       for (let second = 0; second < HELD_SECONDS && isLast(); second++) {
         await new Promise((resolve) => setTimeout(resolve, 1_000))
         await read().catch(() => undefined)
@@ -163,7 +163,7 @@ export function interact(tally: Tally, subject_id: string): Interaction {
     } catch (error) {
       if (error instanceof TallyError && error.isUnknownCall) {
         collectMissing.value = true
-        say('This server cannot collect.')
+        say('This server does not support collecting.')
       } else {
         say(`Not ${on ? 'collected' : 'changed'}: ${error instanceof Error ? error.message : String(error)}`)
       }
@@ -227,7 +227,7 @@ export function interact(tally: Tally, subject_id: string): Interaction {
 }
 
 function explained(verdict: string, reason: string): string {
-  if (verdict === 'limited') return 'that was too much within a short time.'
-  if (verdict === 'late') return 'it came more than a day after its time.'
+  if (verdict === 'limited') return 'too many in a short time.'
+  if (verdict === 'late') return 'it arrived more than a day late.'
   return reason
 }

@@ -30,7 +30,7 @@ export function standingOf(tally: Tally, subject: Ref<string>, again: Ref<unknow
       const item = (await tally.counters([id])).items[0]
       if (mine !== turn) return
       const isCounted = Object.values(item?.counters ?? {}).some((count) => count !== 0)
-      standing.value = isCounted ? { state: 'known' } : { state: 'unknown', reason: 'Nothing was ever counted of it, and this page has no text of it.' }
+      standing.value = isCounted ? { state: 'known' } : { state: 'unknown', reason: 'No event was ever counted for it, and this page has no text for it.' }
     } catch (error) {
       if (mine !== turn) return
       const message = error instanceof Error ? error.message : String(error)
