@@ -52,7 +52,7 @@ async fn livez() -> Json<Well> {
     Json(Well { status: "ok" })
 }
 
-/// Whether requests can be answered.
+/// Whether the process is ready: every check passes.
 #[utoipa::path(
     get,
     path = "/readyz",

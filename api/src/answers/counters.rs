@@ -16,20 +16,20 @@ use utoipa::ToSchema;
 pub struct SubjectCounters {
     /// The subject.
     pub subject_id: String,
-    /// Every metric of the topology; zero where nobody touched it.
+    /// Every metric of the topology; zero without events.
     #[schema(value_type = HashMap<String, i64>)]
     pub counters: AllTotals,
-    /// The metrics above that are estimates (about 1 %).
+    /// The metrics that are estimates (error about 1 %).
     #[serde(skip_serializing_if = "Approximate::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
     pub approximate: Approximate,
-    /// Where `actor_id` was asked for: what that actor has switched on.
+    /// With `actor_id`: the toggles of that actor.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, nullable = false)]
     pub viewer: Option<Viewer>,
 }
 
-/// The totals of one subject, and of when they are.
+/// The totals of one subject and their freshness.
 #[derive(Serialize, ToSchema)]
 pub struct SubjectAnswer {
     #[serde(flatten)]

@@ -21,21 +21,21 @@ pub struct ProgressAnswer {
     partitions: Vec<PartitionProgress>,
 }
 
-/// How far the events of one partition have come.
+/// Processing progress of one partition.
 #[derive(Serialize, ToSchema)]
 pub struct PartitionProgress {
     partition: u32,
     /// The offset after the last event.
     end: u64,
-    /// The offset up to which events are processed; null where none was.
+    /// Events below this offset are processed; null before the first commit.
     #[schema(required = true)]
     committed: Option<u64>,
-    /// By sink: the offset up to which everything that follows from the events is in its store; null before the first.
+    /// By store: it contains all results of the events below this offset; null before the first.
     #[schema(value_type = HashMap<String, Option<u64>>)]
     applied: BTreeMap<&'static str, Option<u64>>,
-    /// Events that are not in every store yet.
+    /// Consumer lag: events that at least one store is missing.
     lag_records: u64,
-    /// How long ago the last store was up to date; 0 only where nothing is missing, null where nothing was ever stored.
+    /// Age of the slowest store's state; 0 only if nothing is missing, null before anything was stored.
     #[schema(required = true)]
     lag_seconds: Option<f64>,
 }
@@ -153,7 +153,7 @@ impl ProgressAnswer {
         self.partitions.iter().map(|partition| partition.end).sum()
     }
 
-    /// Events that are not in every store yet.
+    /// Consumer lag: events that at least one store is missing.
     pub fn lag_records(&self) -> u64 {
         self.partitions.iter().map(|partition| partition.lag_records).sum()
     }

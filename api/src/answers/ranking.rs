@@ -40,14 +40,14 @@ pub struct RankedItem {
     /// What the weights of the board make of its counts: a number with up to three decimals, greater than 0.
     #[schema(value_type = f64)]
     score: Score,
-    /// Every metric of the topology; zero where nobody touched it.
+    /// Every metric of the topology; zero without events.
     #[schema(value_type = HashMap<String, i64>)]
     counters: AllTotals,
-    /// The metrics above that are estimates (about 1 %).
+    /// The metrics that are estimates (error about 1 %).
     #[serde(skip_serializing_if = "Approximate::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
     approximate: Approximate,
-    /// Where `actor_id` was asked for: what that actor has switched on.
+    /// With `actor_id`: the toggles of that actor.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, nullable = false)]
     viewer: Option<Viewer>,

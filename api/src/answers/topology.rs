@@ -8,22 +8,22 @@ use utoipa::ToSchema;
 pub struct TopologyAnswer {
     /// Prefix of consumer groups, changelogs and repartition topics.
     pub application: String,
-    /// The parts that tasks are made of, in the order records flow.
+    /// The parts that tasks consist of, in the order of the data flow.
     pub subtopologies: Vec<GraphSubtopology>,
     /// Topics, processors and sinks.
     pub nodes: Vec<GraphNode>,
-    /// Who passes what on to whom. What every processor writes to verdicts and dead letters is not among them.
+    /// The data flow between nodes, without the edges of every processor to verdicts and dead letters.
     pub edges: Vec<GraphEdge>,
 }
 
-/// A part of the graph without a hop inside.
+/// A part of the graph between repartition topics.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct GraphSubtopology {
-    /// After what it reads.
+    /// Named after its source.
     pub name: String,
     /// The topic it reads.
     pub source: String,
-    /// What that topic is partitioned by.
+    /// The key that partitions the source.
     pub key: String,
     /// Its tasks.
     pub partitions: u32,
@@ -34,16 +34,16 @@ pub struct GraphSubtopology {
 /// A topic, a processor or a sink.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct GraphNode {
-    /// `topic:`, `processor:` or `sink:` and the name: what edges name it by.
+    /// `topic:`, `processor:` or `sink:` and the name, as referenced by edges.
     pub id: String,
     /// As in the file, in the metrics and in the log.
     pub name: String,
     /// What it is.
     pub kind: NodeKind,
-    /// Of a processor and a sink its `type`; of a topic the type of its values.
+    /// Processors and sinks: their `type`; topics: the type of their values.
     #[serde(rename = "type")]
     pub type_name: String,
-    /// Where a processor belongs.
+    /// The subtopology of a processor.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub subtopology: Option<String>,
@@ -74,6 +74,6 @@ pub struct GraphEdge {
     pub from: String,
     /// The id of a node.
     pub to: String,
-    /// The edge type: what kind of values.
+    /// The type of the values.
     pub value: String,
 }

@@ -48,9 +48,9 @@ pub struct DeadLetterRow {
 pub struct ReasonRow {
     /// Why.
     pub reason: Option<String>,
-    /// The processor that could not take them.
+    /// The processor that could not handle them.
     pub node: Option<String>,
-    /// How many among those that were looked at.
+    /// Number of these dead letters.
     pub count: u64,
     /// When the oldest of them became a dead letter, in milliseconds since 1970.
     pub first_ms: i64,

@@ -48,7 +48,7 @@ pub struct Live {
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
     /// All streams of this process, so many, are taken.
-    #[error("all {0} live streams are taken")]
+    #[error("the limit of {0} live streams is reached")]
     Full(usize),
     /// The process is stopping.
     #[error("the process is stopping")]

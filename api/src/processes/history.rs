@@ -15,26 +15,26 @@ const REJECTED: &str = "tally_node_rejected_total";
 /// Failures of sinks.
 const STORE_ERRORS: &str = "tally_sink_errors_total";
 
-/// What happened between one sample and the one before.
+/// Changes since the previous sample.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Sample {
     /// When it was taken (RFC 3339).
     at: String,
-    /// Events that came in since the sample before; null in the first one, and where the log did not answer.
+    /// Events since the previous sample; null in the first sample, and if the log did not respond.
     #[schema(required = true)]
     events: Option<u64>,
-    /// Events that were not in every store; null where log or database did not answer.
+    /// Events missing in at least one store; null if the log or the database did not respond.
     #[schema(required = true)]
     lag_records: Option<u64>,
-    /// How far the slowest partition was behind.
+    /// Lag of the slowest partition.
     #[schema(required = true)]
     lag_seconds: Option<f64>,
-    /// Values that processors could not take since the sample before; null where no process that can be seen counts, and
-    /// where those that do were not seen before.
+    /// Values that processors could not handle since the previous sample; null if no visible process runs processors, or
+    /// if they were not visible before.
     #[schema(required = true)]
     rejected: Option<u64>,
-    /// Failures of sinks since the sample before; null where no process that can be seen has sinks, and where those that do
-    /// were not seen before.
+    /// Failures of sinks since the previous sample; null if no visible process runs sinks, or if they were not visible
+    /// before.
     #[schema(required = true)]
     store_errors: Option<u64>,
 }

@@ -41,15 +41,15 @@ pub struct Processes {
 /// A process.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ProcessItem {
-    /// As in `--peers`; absent for the process that answers.
+    /// As in `--peers`; absent for this process.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub address: Option<String>,
-    /// Its metrics as Prometheus text; absent where it does not answer.
+    /// Metrics as Prometheus text; absent if the process does not respond.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub metrics: Option<String>,
-    /// Why there are none.
+    /// Why the metrics are absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub error: Option<String>,

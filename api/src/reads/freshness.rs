@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 /// Of when an answer is.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Freshness {
-    /// Everything that the log had taken until then is contained (RFC 3339). 1970 where nothing was read from it yet.
+    /// The response contains everything that the log had accepted by this time (RFC 3339). 1970 if nothing was read yet.
     #[serde(serialize_with = "as_time")]
     #[schema(value_type = String)]
     as_of: i64,

@@ -10,7 +10,7 @@ use tally_model::UNIQUES_EXACT_MAX;
 pub struct Template {
     /// Ascending.
     metrics: Vec<Arc<str>>,
-    /// Those among them that are estimates.
+    /// The metrics that are estimates.
     unique: Vec<Arc<str>>,
 }
 

@@ -28,18 +28,18 @@ pub struct CollectAnswer {
     actor_id: String,
     /// Whether the actor has collected the subject.
     active: bool,
-    /// How many actors have collected the subject, right after this.
+    /// Number of actors who have collected the subject, right after this change.
     count: i64,
-    /// For `after=`, where boards and totals are to contain it. Null where nothing had to change, or where the log has
-    /// not confirmed it within half a second: it is safe, and comes later.
+    /// For `after` on reads of counters and boards. Null if nothing changed, or if the log did not confirm the change within
+    /// 0.5 s; the change is stored all the same and reaches the log later.
     #[schema(required = true)]
     receipt: Option<String>,
 }
 
 /// Collect a subject.
 ///
-/// The row and the count are changed in one transaction of the database before there is an answer. Again it changes
-/// nothing.
+/// The state and its count change in one database transaction before the response is sent. The request is
+/// idempotent.
 #[utoipa::path(
     put,
     path = "/v1/subjects/{subject_id}/collects/{actor_id}",
@@ -64,10 +64,10 @@ async fn put(
     set(&collects, &parts, path, true).await
 }
 
-/// Collect a subject no more.
+/// Undo a collect.
 ///
-/// The row and the count are changed in one transaction of the database before there is an answer. Again it changes
-/// nothing.
+/// The state and its count change in one database transaction before the response is sent. The request is
+/// idempotent.
 #[utoipa::path(
     delete,
     path = "/v1/subjects/{subject_id}/collects/{actor_id}",

@@ -18,10 +18,10 @@ use utoipa::ToSchema;
 /// Subjects in one request.
 const SUBJECTS_MAX: usize = 100;
 
-/// The totals of several subjects, in the order asked.
+/// The totals of several subjects, in the order of the request.
 #[derive(Serialize, ToSchema)]
 pub struct SubjectsAnswer {
-    /// One for every `subject_id` asked for.
+    /// One per `subject_id` of the request.
     items: Vec<SubjectCounters>,
     #[serde(flatten)]
     freshness: Freshness,
@@ -37,7 +37,7 @@ pub enum SubjectReply {
     Series(SeriesAnswer),
 }
 
-/// The totals of a subject; or, with `window`, what was counted in each window.
+/// The totals of a subject, or with `window` its counts per window.
 #[utoipa::path(
     get,
     path = "/v1/subjects/{subject_id}/counters",

@@ -30,22 +30,22 @@ pub struct DeadLettersAnswer {
     next: Option<String>,
 }
 
-/// A record that a processor could not take.
+/// A record that a processor could not handle.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct DeadLetter {
     /// When it became a dead letter (RFC 3339).
     at: String,
-    /// Why; the same text for all records with the same mistake.
+    /// The reason: the same text for all records with the same mistake.
     #[schema(required = true)]
     reason: Option<String>,
-    /// What was wrong with this record in particular: ids, positions, values.
+    /// The ids, positions or values that are wrong in this record.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     detail: Option<String>,
-    /// The processor that could not take it.
+    /// The processor that could not handle it.
     #[schema(required = true)]
     node: Option<String>,
-    /// Where the record came from.
+    /// The topic of the record.
     #[schema(required = true)]
     topic: Option<String>,
     /// Its partition there.
@@ -54,22 +54,22 @@ pub struct DeadLetter {
     /// Its offset there.
     #[schema(required = true)]
     offset: Option<i64>,
-    /// The beginning of its key, as text; bytes that are no UTF-8 are replaced.
+    /// The beginning of its key as text; invalid UTF-8 is replaced.
     #[schema(required = true)]
     key: Option<String>,
     /// The beginning of its value, as text.
     #[schema(required = true)]
     payload: Option<String>,
-    /// How many bytes the value has: more than `payload` shows where that was cut.
+    /// Size of the whole value; `payload` may be cut.
     payload_bytes: u64,
 }
 
-/// Why records could not be taken, the most frequent reason first.
+/// Reasons of dead letters, most frequent first.
 #[derive(Serialize, ToSchema)]
 pub struct ReasonsAnswer {
     /// At most 100.
     items: Vec<ReasonItem>,
-    /// How many dead letters were looked at: the newest, at most 10,000.
+    /// Number of dead letters counted: the newest, at most 10,000.
     looked_at: u64,
 }
 
@@ -79,10 +79,10 @@ pub struct ReasonItem {
     /// Why.
     #[schema(required = true)]
     pub reason: Option<String>,
-    /// The processor that could not take them.
+    /// The processor that could not handle them.
     #[schema(required = true)]
     pub node: Option<String>,
-    /// How many among those that were looked at.
+    /// Number of these dead letters.
     pub count: u64,
     /// When the oldest of them became a dead letter (RFC 3339).
     pub first: String,
@@ -120,9 +120,9 @@ impl DeadLetter {
     }
 }
 
-/// The records that no processor could take, the newest first, with the reason and the beginning of what they hold.
+/// Records that no processor could handle, newest first, with the reason and the beginning of their payload.
 ///
-/// They are kept as long as the database sink keeps them. A page goes on where the one before ended.
+/// The database keeps them for its retention. Pages continue after the last item of the previous page.
 #[utoipa::path(
     get,
     path = "/v1/dead-letters",
@@ -161,7 +161,7 @@ pub async fn dead_letters(State(api): State<Arc<Api>>, RawQuery(query): RawQuery
     })
 }
 
-/// Why records could not be taken: the newest dead letters by reason and processor, the most frequent first.
+/// The newest dead letters counted by reason and processor, most frequent first.
 #[utoipa::path(
     get,
     path = "/v1/dead-letters/reasons",

@@ -14,11 +14,11 @@ use utoipa::ToSchema;
 /// What happened, sample by sample.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct HistoryAnswer {
-    /// The oldest first; at most an hour of them, and none from before this process began.
+    /// Oldest first; at most an hour, starting with this process.
     samples: Vec<Sample>,
 }
 
-/// What happened in the last hour: events that came in, lag and errors, every 10 seconds.
+/// Incoming events, lag and errors of the last hour, sampled every 10 seconds.
 #[utoipa::path(
     get,
     path = "/v1/progress/history",

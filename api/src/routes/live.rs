@@ -16,10 +16,10 @@ const SUBJECTS_MAX: usize = 100;
 /// When to come back where all streams are taken.
 const RETRY_AFTER_S: u32 = 5;
 
-/// The counters of some subjects, or a board, whenever they change: server-sent events.
+/// The counters of subjects, or a board, as server-sent events whenever they change.
 ///
-/// The present state comes first; with `Last-Event-ID`, what of it has changed since that event. Events of one subject
-/// come at most every 100 ms, those of a board every 250 ms, and say the latest.
+/// The current state is sent first; with `Last-Event-ID`, only what has changed since that event. Events of a subject
+/// are sent at most every 100 ms, those of a board every 250 ms, with the complete latest state.
 #[utoipa::path(
     get,
     path = "/v1/live",
@@ -65,7 +65,7 @@ pub async fn live(
 async fn problem(api: &Arc<Api>, of: &[Watched], error: LiveError) -> ApiProblem {
     match (error, of) {
         (LiveError::Full(streams), _) => {
-            let detail = format!("All {streams} live streams of this process are taken.");
+            let detail = format!("This process has reached its limit of {streams} live streams.");
             ApiProblem::unavailable(detail, RETRY_AFTER_S)
         }
         (LiveError::Stopping, _) => ApiProblem::unavailable("This process is shutting down.", 1),

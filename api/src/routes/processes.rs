@@ -16,12 +16,12 @@ use utoipa::ToSchema;
 /// What the processes report of themselves.
 #[derive(Serialize, ToSchema)]
 pub struct ProcessesAnswer {
-    /// This process first, then those that it was told of, in that order.
+    /// This process first, then those in `--peers`, in that order.
     #[schema(value_type = Vec<ProcessItem>)]
     items: Arc<Vec<ProcessItem>>,
 }
 
-/// What the processes report of themselves: this one, and those that it was told of with `--peers`.
+/// The metrics of this process and of those in `--peers`.
 #[utoipa::path(
     get,
     path = "/v1/processes",

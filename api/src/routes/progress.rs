@@ -9,7 +9,7 @@ use axum::response::Response;
 use std::sync::Arc;
 use tally_http::ApiProblem;
 
-/// How far everything has come.
+/// Processing progress per partition.
 #[utoipa::path(
     get,
     path = "/v1/progress",

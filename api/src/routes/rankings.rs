@@ -44,7 +44,7 @@ pub struct BoardItem {
     as_of: Option<String>,
 }
 
-/// The boards, with how many items each has.
+/// The boards with their number of items.
 #[utoipa::path(
     get,
     path = "/v1/rankings",
@@ -81,7 +81,7 @@ pub async fn rankings(
 
 /// A board: its subjects with rank, score and counters, best first.
 ///
-/// A page goes on behind the last score and subject of the one before, whatever rose or fell meanwhile.
+/// Pages continue after the last score and subject of the previous page, whatever changed in between.
 #[utoipa::path(
     get,
     path = "/v1/rankings/{board}",

@@ -37,16 +37,16 @@ pub struct ActorsAnswer {
     freshness: Freshness,
 }
 
-/// An actor, and since when.
+/// An actor and the time of its like.
 #[derive(Serialize, ToSchema)]
 pub struct ActorItem {
     /// The actor.
     actor_id: String,
-    /// When it was switched on (RFC 3339).
+    /// When the toggle was activated (RFC 3339).
     occurred_at: String,
 }
 
-/// Subjects that an actor has switched a metric on for, newest first.
+/// Subjects of an actor's active toggles, newest first.
 #[derive(Serialize, ToSchema)]
 pub struct SubjectsOfActorAnswer {
     /// The actor.
@@ -63,18 +63,18 @@ pub struct SubjectsOfActorAnswer {
     freshness: Freshness,
 }
 
-/// A subject, and since when.
+/// A subject and the time of the like.
 #[derive(Serialize, ToSchema)]
 pub struct SubjectItem {
     /// The subject.
     subject_id: String,
-    /// When it was switched on (RFC 3339).
+    /// When the toggle was activated (RFC 3339).
     occurred_at: String,
 }
 
-/// Who likes a subject: the actors who have switched a metric on, newest first.
+/// The actors who like a subject, newest first; likewise for the other toggles.
 ///
-/// A page goes on where the one before ended, whatever came or went meanwhile.
+/// Pages continue after the last item of the previous page, whatever changed in between.
 #[utoipa::path(
     get,
     path = "/v1/subjects/{subject_id}/{metric}/actors",
@@ -132,9 +132,9 @@ pub async fn owned_actors(
     }
 }
 
-/// What an actor likes: the subjects that it has switched a metric on for, newest first.
+/// The subjects that an actor likes, newest first; likewise for the other toggles.
 ///
-/// A page goes on where the one before ended, whatever came or went meanwhile.
+/// Pages continue after the last item of the previous page, whatever changed in between.
 #[utoipa::path(
     get,
     path = "/v1/actors/{actor_id}/{metric}/subjects",

@@ -22,11 +22,11 @@ const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1_000;
 /// What became of the events that a receipt covers.
 #[derive(Serialize, ToSchema)]
 pub struct ReceiptAnswer {
-    /// `applied` when everything it covers is in the database, else `pending`.
+    /// `applied` once everything the receipt covers is in the database, else `pending`.
     state: &'static str,
     /// Ids of events that a rate rule holds back until its window ends.
     held: Vec<String>,
-    /// Events that were not counted. While pending there may be more to come; null after 24 h.
+    /// Events that were not counted. The list may grow while pending; null after 24 h.
     #[schema(required = true)]
     not_counted: Option<Vec<NotCounted>>,
 }
@@ -34,7 +34,7 @@ pub struct ReceiptAnswer {
 /// An event that was not counted.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct NotCounted {
-    /// Null where nobody could read it.
+    /// Null if it could not be parsed.
     #[schema(required = true)]
     event_id: Option<String>,
     /// `duplicate`, `limited`, `late` or `dead`.
@@ -49,7 +49,7 @@ impl From<VerdictRow> for NotCounted {
     }
 }
 
-/// What became of the events of a request.
+/// The outcome of the events of a request.
 #[utoipa::path(
     get,
     path = "/v1/receipts/{receipt}",

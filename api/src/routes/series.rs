@@ -24,9 +24,9 @@ const TIME_MS_MAX: i64 = 253_402_300_800_000;
 pub struct SeriesAnswer {
     /// The subject.
     subject_id: String,
-    /// The windows' length, as in the topology.
+    /// The window length, as in the topology.
     window: String,
-    /// Every window from the one that has `from` to the one before `to`, the oldest first.
+    /// Every window from the one that contains `from` to the one before `to`, oldest first.
     series: Vec<WindowItem>,
     #[serde(flatten)]
     pub freshness: Freshness,
@@ -35,12 +35,12 @@ pub struct SeriesAnswer {
 /// One window.
 #[derive(Serialize, ToSchema)]
 pub struct WindowItem {
-    /// Its start (RFC 3339); windows of a length lie side by side from 1970 on.
+    /// Start of the window (RFC 3339); windows are aligned to 1970.
     start: String,
-    /// Every metric that is counted in windows of this length; zero where nothing was.
+    /// Every metric with windows of this length; zero without events.
     #[schema(value_type = HashMap<String, i64>)]
     counters: BTreeMap<Arc<str>, i64>,
-    /// Those among them that are estimates.
+    /// The metrics that are estimates.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
     approximate: Vec<Arc<str>>,

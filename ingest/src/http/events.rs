@@ -18,9 +18,9 @@ use tally_http::{ApiProblem, read_body};
 
 /// Sends events.
 ///
-/// One event, an array, or one a line (NDJSON), as they are or as CloudEvents: up to 1,000 events and 1 MiB, decompressed.
-/// The answer comes when the log has the valid ones durably. Whatever the answer, sending an event again with the same
-/// `event_id` and `occurred_at` is safe.
+/// Send one event, an array, or one event per line (NDJSON), plain or as CloudEvents: up to 1,000 events and 1 MiB,
+/// decompressed. The response is sent once the log has durably stored the valid events. Whatever the response, an event
+/// can safely be sent again with the same `event_id` and `occurred_at`.
 ///
 /// In binary mode the attributes of a CloudEvent are headers that begin with `ce-`; the body is its data, by the schema
 /// `CloudEventData`, or empty.

@@ -36,10 +36,10 @@ pub struct SignedReadToken {
     expires_at: String,
 }
 
-/// Signs that a page is opened.
+/// Issue a read token when a page opens.
 ///
-/// A `read` event that carries the token in `properties.read_token` is taken only if at least its `duration_ms` have gone by
-/// since, and if subject and actor are the token's. The property is not kept.
+/// A `read` event with the token in `properties.read_token` is accepted only if at least its `duration_ms` have passed
+/// since then, and subject and actor match the token. The property is not stored.
 #[utoipa::path(
     post,
     path = "/v1/read-tokens",
