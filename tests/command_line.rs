@@ -51,10 +51,10 @@ fn stage() -> Scratch {
 type Case = (&'static str, i32, &'static str);
 
 const USAGE: &[Case] = &[
-    ("", 2, "Counts what people do"),
+    ("", 2, "Stream processor for user-action events"),
     ("frobnicate", 2, "error: unrecognized subcommand 'frobnicate'"),
     ("--version", 0, "tally "),
-    ("--help", 0, "Counts what people do"),
+    ("--help", 0, "Stream processor for user-action events"),
     ("run --bogus", 2, "error: unexpected argument '--bogus' found"),
     ("run --listen", 2, "error: a value is required for '--listen <ADDR>'"),
     ("run --threads 0", 2, "error: invalid value '0' for '--threads <N>': 0 is not in 1..=256"),

@@ -15,13 +15,22 @@ pub struct AccessMetrics {
 impl AccessMetrics {
     /// Registers them.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let refused = Opts::new("tally_access_refused_total", "Requests refused for who sent them, by reason");
-        let limited = Opts::new("tally_access_limited_total", "Requests or events beyond a limit per minute, by rule");
-        let reloads = Opts::new("tally_access_reloads_total", "Files of keys that changed, by outcome");
+        let refused = Opts::new(
+            "tally_access_refused_total",
+            "Requests refused by authentication, authorization or the request limit of a key.",
+        );
+        let limited = Opts::new(
+            "tally_access_limited_total",
+            "Requests (rule requests) and events (other rules) above a limit per minute.",
+        );
+        let reloads = Opts::new(
+            "tally_access_reloads_total",
+            "Files of keys and JWKS that were read again after a change; refused if invalid.",
+        );
         let metrics = Self {
             refused: IntCounterVec::new(refused, &["reason"])?,
             limited: IntCounterVec::new(limited, &["rule"])?,
-            shared_up: IntGauge::new("tally_access_shared_limits_up", "Whether limits are shared through Redis now")?,
+            shared_up: IntGauge::new("tally_access_shared_limits_up", "1 while rate limits are shared through Redis.")?,
             reloads: IntCounterVec::new(reloads, &["outcome"])?,
         };
         registry.register(Box::new(metrics.refused.clone()))?;

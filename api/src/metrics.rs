@@ -86,24 +86,37 @@ impl ApiMetrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
         };
-        let hits = counters("tally_api_reads_total", "Subjects read, by the store that answered.")?;
-        let misses = counters("tally_api_misses_total", "Subjects that a store was asked for and did not answer.")?;
+        let hits = counters(
+            "tally_api_reads_total",
+            "Subjects read, by the store that answered; none if no record of the subject exists.",
+        )?;
+        let misses = counters("tally_api_misses_total", "Subjects that a store was asked for and did not have.")?;
         let layer =
             |store| Layer { hits: hits.with_label_values(&[store]), misses: Some(misses.with_label_values(&[store])) };
-        let coalesced = IntCounter::new("tally_api_coalesced_total", "Subjects that joined a load under way.")?;
+        let coalesced = IntCounter::new(
+            "tally_api_coalesced_total",
+            "Reads of subjects and boards that joined an identical read in flight.",
+        )?;
         registry.register(Box::new(coalesced.clone()))?;
-        let state =
-            Opts::new("tally_api_breaker_state", "0 closed: it works; 1 half open: one probe; 2 open: left alone.");
+        let state = Opts::new(
+            "tally_api_breaker_state",
+            "0 closed: working; 1 half open: one probe decides; 2 open: the store is not asked for a while.",
+        );
         let breakers = IntGaugeVec::new(state, &["store"])?;
         registry.register(Box::new(breakers.clone()))?;
-        let lag = "How far the clock of the view is behind.";
-        let view_clock_lag_seconds = Gauge::new("tally_api_view_clock_lag_seconds", lag)?;
+        let view_clock_lag_seconds = Gauge::new(
+            "tally_api_view_clock_lag_seconds",
+            "How far the clock of this cache is behind the wall clock.",
+        )?;
         registry.register(Box::new(view_clock_lag_seconds.clone()))?;
-        let waits = HistogramOpts::new("tally_api_wait_seconds", "How long reads with `after` waited.")
+        let waits = HistogramOpts::new("tally_api_wait_seconds", "Wait time of reads with `after`.")
             .buckets(vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
         let wait_seconds = Histogram::with_opts(waits)?;
         registry.register(Box::new(wait_seconds.clone()))?;
-        let of_boards = counters("tally_api_board_reads_total", "Boards read, by the store that answered.")?;
+        let of_boards = counters(
+            "tally_api_board_reads_total",
+            "Boards read, by the store that answered; page for a first page cached for 0.1 s.",
+        )?;
         let of_store = |store| of_boards.with_label_values(&[store]);
         let board_layer = |store| Layer { hits: of_store(store), misses: None };
         let counter = |name: &str, help: &str| {
@@ -112,10 +125,13 @@ impl ApiMetrics {
             Ok::<_, prometheus::Error>(counter)
         };
         let live = LiveMetrics {
-            streams: gauge("tally_api_live_streams", "Live streams that are open.")?,
-            watched: gauge("tally_api_live_watched", "Subjects and boards that live streams are about.")?,
-            events: counter("tally_api_live_events_total", "Events handed to connections of live streams.")?,
-            refused: counter("tally_api_live_refused_total", "Live streams beyond the limit.")?,
+            streams: gauge("tally_api_live_streams", "Open live streams.")?,
+            watched: gauge(
+                "tally_api_live_watched",
+                "Subjects and boards of live streams, including those of the last 30 s.",
+            )?,
+            events: counter("tally_api_live_events_total", "Events sent to live streams.")?,
+            refused: counter("tally_api_live_refused_total", "Live streams refused because of --live-streams.")?,
         };
         Ok(Self {
             totals: LadderMetrics {
@@ -135,9 +151,12 @@ impl ApiMetrics {
                 coalesced,
             },
             board_pages: of_store("page"),
-            view_subjects: gauge("tally_api_view_subjects", "Subjects in the cache of this process.")?,
-            view_size_bytes: gauge("tally_api_view_size_bytes", "Their size, by estimate.")?,
-            view_lag_records: gauge("tally_api_view_lag_records", "Records that the view has not read yet.")?,
+            view_subjects: gauge(
+                "tally_api_view_subjects",
+                "Subjects in the cache that `tally api` keeps in front of Redis.",
+            )?,
+            view_size_bytes: gauge("tally_api_view_size_bytes", "Estimated size of that cache.")?,
+            view_lag_records: gauge("tally_api_view_lag_records", "Records that this cache is behind its topic.")?,
             view_clock_lag_seconds,
             wait_seconds,
             live,

@@ -23,12 +23,16 @@ pub(crate) struct RequestMetrics {
 
 impl RequestMetrics {
     pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let requests = Opts::new("tally_http_requests_total", "Requests answered, by route, method and status");
-        let seconds = HistogramOpts::new("tally_http_request_seconds", "Seconds until the answer's head was ready");
+        let requests =
+            Opts::new("tally_http_requests_total", "Requests answered; status 499 if the client disconnected first.");
+        let seconds = HistogramOpts::new("tally_http_request_seconds", "Time until the response head was ready.");
         let metrics = Self {
             requests: IntCounterVec::new(requests, &["route", "method", "status"])?,
             seconds: HistogramVec::new(seconds.buckets(SECONDS.to_vec()), &["route", "method"])?,
-            in_flight: IntGauge::new("tally_http_requests_in_flight", "Requests that wait for their answer")?,
+            in_flight: IntGauge::new(
+                "tally_http_requests_in_flight",
+                "Requests that wait for their response, including the one for /metrics.",
+            )?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.seconds.clone()))?;

@@ -67,8 +67,9 @@ pub struct Server {
 impl Server {
     /// Registers the metrics.
     pub fn new(config: ServerConfig, registry: &Registry) -> prometheus::Result<Self> {
-        let connections = IntGauge::new("tally_http_connections", "Open connections")?;
-        let refused = IntCounter::new("tally_http_connections_refused_total", "Connections beyond the limit")?;
+        let connections = IntGauge::new("tally_http_connections", "Open connections.")?;
+        let refused =
+            IntCounter::new("tally_http_connections_refused_total", "Connections refused because of the limit.")?;
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(refused.clone()))?;
         let slots = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));

@@ -133,10 +133,9 @@ impl<'a> Intake<'a> {
         let Some(actor) = caller.actor() else { return Ok(()) };
         match fields.actor_id.get_or_insert(Cow::Borrowed(actor)) == actor {
             true => Ok(()),
-            false => Err(InvalidEvent::field(
-                "actor_id",
-                "must be the `sub` of the token: a user can act only as itself",
-            )),
+            false => {
+                Err(InvalidEvent::field("actor_id", "must be the `sub` of the token: a user can act only as itself"))
+            }
         }
     }
 

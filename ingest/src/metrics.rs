@@ -17,14 +17,20 @@ pub(crate) struct IngestMetrics {
 
 impl IngestMetrics {
     pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let events = Opts::new("tally_ingest_events_total", "Events that the log has, and events that were refused");
+        let events = Opts::new(
+            "tally_ingest_events_total",
+            "Events stored in the log, and events rejected as invalid or above a limit.",
+        );
         let events = IntCounterVec::new(events, &["outcome"])?;
-        let append = HistogramOpts::new("tally_ingest_append_seconds", "Seconds until the log had a request's events");
-        let unavailable = Opts::new("tally_ingest_unavailable_total", "Requests turned away without a fault of theirs");
+        let append = HistogramOpts::new(
+            "tally_ingest_append_seconds",
+            "Time from handing a request's events to the log until it confirms them or fails.",
+        );
+        let unavailable = Opts::new("tally_ingest_unavailable_total", "Valid requests that could not be served.");
         let metrics = Self {
             accepted: events.with_label_values(&["accepted"]),
             rejected: events.with_label_values(&["rejected"]),
-            in_flight: IntGauge::new("tally_ingest_requests_in_flight", "Requests whose events wait for the log")?,
+            in_flight: IntGauge::new("tally_ingest_requests_in_flight", "Requests whose events wait for the log.")?,
             append_seconds: Histogram::with_opts(append.buckets(SECONDS.to_vec()))?,
             unavailable: IntCounterVec::new(unavailable, &["reason"])?,
         };

@@ -73,9 +73,7 @@ impl fmt::Display for Refusal {
             }
             Self::LogBusy => f.write_str("The log's queue is full. No event was accepted; retry."),
             Self::LogUnavailable => f.write_str("The log does not respond. No event was accepted; retry."),
-            Self::LogFull => {
-                f.write_str("The log's disk is full. No event was accepted; retry once there is space.")
-            }
+            Self::LogFull => f.write_str("The log's disk is full. No event was accepted; retry once there is space."),
             // What exactly failed is the operator's business; for the sender all of it is the same uncertainty.
             Self::OutcomeUnknown => f.write_str(
                 "The log did not confirm the events, so the outcome is unknown. Repeat the request with the same \

@@ -26,9 +26,9 @@ impl<'de, const AT_DOOR: bool> de::Deserialize<'de> for Moment<AT_DOOR> {
                     _ if AT_DOOR && looks_like_seconds(ms) => {
                         Err(E::custom(format_args!("{ms} is in seconds; send milliseconds, {ms}000, or RFC 3339")))
                     }
-                    _ if AT_DOOR && ms > *OCCURRED_AT_MS.end() => Err(E::custom(format_args!(
-                        "{ms} is in micro- or nanoseconds; send milliseconds or RFC 3339"
-                    ))),
+                    _ if AT_DOOR && ms > *OCCURRED_AT_MS.end() => {
+                        Err(E::custom(format_args!("{ms} is in micro- or nanoseconds; send milliseconds or RFC 3339")))
+                    }
                     _ => Ok(Moment(ms)),
                 }
             }

@@ -39,7 +39,7 @@ impl ValueType {
 pub enum SinkKind {
     /// [`crate::Database`].
     Database,
-    /// [`crate::MemoryCache`].
+    /// [`tally_cache::MemoryCache`], or a Redis.
     Cache,
 }
 

@@ -48,42 +48,53 @@ impl SinkMetrics {
             Ok::<_, prometheus::Error>(gauge)
         };
         let metrics = Self {
-            records: counter("tally_sink_records_total", "Records read from the topics.", &["sink", "topic"])?,
+            records: counter(
+                "tally_sink_records_total",
+                "Records read, including progress marks of older releases.",
+                &["sink", "topic"],
+            )?,
             batches: counter("tally_sink_batches_total", "Batches written.", &["sink"])?,
             write_seconds: HistogramVec::new(
-                HistogramOpts::new("tally_sink_write_seconds", "How long a batch took to write.")
+                HistogramOpts::new("tally_sink_write_seconds", "Time to write a batch.")
                     .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0]),
                 &["sink"],
             )?,
-            errors: counter("tally_sink_errors_total", "Failures; each is tried again.", &["sink"])?,
+            errors: counter(
+                "tally_sink_errors_total",
+                "Failures of the log or the target; each is retried after 100 ms to 10 s.",
+                &["sink"],
+            )?,
             lag_records: gauge(
                 "tally_sink_lag_records",
-                "Records of the log that are not in the target yet.",
+                "Consumer lag: records in the log that are not in the target, measured every 2 s.",
                 &["sink", "topic", "partition"],
             )?,
             position_resets: counter(
                 "tally_sink_position_reset_total",
-                "Positions that lay outside their topic and went to its start.",
+                "Positions outside their topic that were reset to its start because the log or the target was replaced.",
                 &["sink"],
             )?,
             clock_lag_seconds: GaugeVec::new(
-                Opts::new("tally_sink_clock_lag_seconds", "How far the clock of what is in the target is behind."),
+                Opts::new(
+                    "tally_sink_clock_lag_seconds",
+                    "How far the clock of the stored data is behind the wall clock, and at least the time since it last moved.",
+                ),
                 &["sink"],
             )?,
             refills: counter(
                 "tally_sink_refills_total",
-                "Times that an emptied cache began to be filled anew.",
+                "Times that Redis was found empty, replaced or restarted and is filled from the start of its topics; 1 after the first start.",
                 &["sink"],
             )?,
             partitions: gauge("tally_sink_partitions", "Partitions that this process reads.", &["sink"])?,
             breaker_state: gauge(
                 "tally_sink_breaker_state",
-                "0 closed: it works; 1 half open: one attempt decides; 2 open: only probes are sent.",
+                "0 closed: working; 1 half open: one attempt decides; 2 open after 5 failures in a row: only probes are sent.",
                 &["sink"],
             )?,
             expired_rows: counter(
                 "tally_sink_expired_rows_total",
-                "Rows that were deleted because their time was over.",
+                "Rows deleted after their retention.",
                 &["sink", "table"],
             )?,
         };

@@ -9,32 +9,32 @@ use std::time::Duration;
 /// Who may do what.
 #[derive(Args, Clone, Debug)]
 pub struct AccessArgs {
-    /// The file of API keys, in YAML; `tally key` writes its entries. Read again when it changes
+    /// File of API keys in YAML; `tally key` writes entries. Reloaded when it changes
     #[arg(long, env = "TALLY_KEYS", value_name = "FILE")]
     pub keys: Option<PathBuf>,
-    /// The keys that sign JWTs, as a JWKS: a file, read again when it changes, or its address, https://… or http://… on this
-    /// machine, asked again and again
+    /// JWKS with the keys that sign JWTs: a file, reloaded when it changes, or a URL, fetched periodically: https://…, or
+    /// http://… on this machine
     #[arg(long, env = "TALLY_JWKS", value_name = "FILE|URL")]
     pub jwks: Option<String>,
-    /// How often the address of --jwks is asked; 5m by default
+    /// Interval between fetches of the --jwks URL, 1s to 1 day; 5m by default
     #[arg(long, env = "TALLY_JWKS_REFRESH", value_name = "TIME", requires = "jwks", value_parser = refresh)]
     pub jwks_refresh: Option<Duration>,
-    /// With --jwks https://…: the certificates, in PEM, of who vouches for that server; by default those that the world trusts
+    /// CA certificates in PEM for --jwks https://…; the public CAs by default
     #[arg(long, env = "TALLY_JWKS_CA", value_name = "FILE", requires = "jwks")]
     pub jwks_ca: Option<PathBuf>,
-    /// The issuer (`iss`) that a JWT must name
+    /// Issuer (`iss`) that a JWT must have; any by default
     #[arg(long, env = "TALLY_JWT_ISSUER", value_name = "TEXT", requires = "jwks")]
     pub jwt_issuer: Option<String>,
-    /// The audiences (`aud`), separated by commas, of which a JWT must name one
+    /// Audiences (`aud`) of which a JWT must have one; without this flag, a JWT must have none
     #[arg(long, env = "TALLY_JWT_AUDIENCE", value_name = "TEXT", value_delimiter = ',', requires = "jwks")]
     pub jwt_audience: Vec<String>,
-    /// By how much clocks may differ from those of whoever makes JWTs
+    /// Tolerated clock difference from the issuer of JWTs, at most 1 day
     #[arg(long, env = "TALLY_JWT_LEEWAY", value_name = "TIME", default_value = "60s", requires = "jwks", value_parser = leeway)]
     pub jwt_leeway: Duration,
-    /// Let everybody who reaches the port do everything, also where that is not this machine alone
+    /// Serve other machines without authentication: everyone who reaches the port has every scope
     #[arg(long, env = "TALLY_OPEN_TO_EVERYONE", value_parser = clap::builder::BoolishValueParser::new())]
     pub open_to_everyone: bool,
-    /// Pages of this origin may call from browsers, like https://example.org, or `*`; may be given again
+    /// Origins whose pages may call the API from browsers, such as https://example.org, or `*`
     #[arg(long, env = "TALLY_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<String>,
 }

@@ -17,7 +17,7 @@ use tally_streams::topology::Topology;
 /// The topology alone.
 #[derive(Args, Clone, Debug)]
 pub struct TopologyFile {
-    /// The pipeline's file; by default topology.yaml where it is there, else the built-in topology (see `tally init`)
+    /// The topology file; topology.yaml by default if it exists, else the built-in topology (see `tally init`)
     #[arg(long, env = "TALLY_TOPOLOGY", value_name = "FILE")]
     pub topology: Option<PathBuf>,
 }
@@ -36,13 +36,13 @@ pub struct SiteArgs {
     #[allow(missing_docs)]
     #[command(flatten)]
     pub file: TopologyFile,
-    /// The log: embedded:DIR, for one process alone, or kafka://host:9092,host2:9092
+    /// The log: embedded:DIR for a single process, or kafka://host:9092,host2:9092 (Kafka 4.0 or newer)
     #[arg(long, env = "TALLY_LOG", value_name = "URL", default_value = "embedded:./data/log")]
     pub log: String,
-    /// For kafka: a file of client properties, one name=value a line: TLS, SASL
+    /// Kafka client properties such as TLS and SASL: a file with one name=value per line
     #[arg(long, env = "TALLY_LOG_PROPERTIES", value_name = "FILE")]
     pub log_properties: Option<PathBuf>,
-    /// Where HTTP is served
+    /// Address to serve HTTP on; port 0 picks a free port
     #[arg(long, env = "TALLY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: String,
     #[allow(missing_docs)]
@@ -53,10 +53,10 @@ pub struct SiteArgs {
 /// When the wall clock is doubted, by every role that reads it.
 #[derive(Args, Clone, Debug)]
 pub struct ClockArgs {
-    /// How far the wall clock may differ at once from where it should be, and from the log, before it is doubted
+    /// Largest step of the wall clock, and largest difference from the log, before the clock is no longer trusted
     #[arg(long, env = "TALLY_CLOCK_JUMP", value_name = "TIME", default_value_t = WallLimits::default().jump.into())]
     pub clock_jump: humantime::Duration,
-    /// After how long at its new time a wall clock that has jumped is trusted again
+    /// Time after which a wall clock that has jumped is trusted again
     #[arg(long, env = "TALLY_CLOCK_SETTLE", value_name = "TIME", default_value_t = WallLimits::default().settle.into())]
     pub clock_settle: humantime::Duration,
 }
@@ -71,7 +71,7 @@ impl ClockArgs {
 /// Where a process keeps its state.
 #[derive(Args, Clone, Debug)]
 pub struct StateArgs {
-    /// Where checkpoints and this process's identity are kept: a directory of its own for each process
+    /// Directory of checkpoints and the process id; one directory per process
     #[arg(long, env = "TALLY_STATE", value_name = "DIR", default_value = "./data/state")]
     pub state: PathBuf,
 }
@@ -99,13 +99,13 @@ pub struct StoreArgs {
 /// Where the page's files are.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PageArgs {
-    /// The built page and console, read at the start; by default web/dist where it is there, else a plain page
+    /// Directory of the built page and console, read at the start; web/dist by default if it exists, else a plain page
     #[arg(long, env = "TALLY_WEB", value_name = "DIR")]
     pub web: Option<PathBuf>,
-    /// The other processes, whose /metrics the console shows beside this one's: http://host:port, separated by commas
+    /// Other processes whose /metrics the console shows: http://host:port
     #[arg(long, env = "TALLY_PEERS", value_name = "URL", value_delimiter = ',')]
     pub peers: Vec<String>,
-    /// A key that may read the metrics of those
+    /// API key to read the metrics of --peers
     #[arg(long, env = "TALLY_PEER_KEY", value_name = "KEY", requires = "peers", hide_env_values = true)]
     pub peer_key: Option<String>,
     /// Where events go, for readers of a page whose process takes none
@@ -116,7 +116,7 @@ pub struct PageArgs {
 /// What `tally api` alone tells those who send it events.
 #[derive(Args, Clone, Debug, Default)]
 pub struct IngestPlace {
-    /// Where the ingest API is, as senders reach it: named to whoever sends events here
+    /// URL of the ingest API for senders; named in the response to events sent to this process
     #[arg(long, env = "TALLY_INGEST_URL", value_name = "URL")]
     pub ingest_url: Option<String>,
 }
@@ -172,13 +172,13 @@ impl PageArgs {
 /// What the API alone reads from.
 #[derive(Args, Clone, Debug)]
 pub struct ReadArgs {
-    /// A replica of the database that the API reads from; by default the database itself
+    /// Replica of the database for reads; the database itself by default
     #[arg(long, env = "TALLY_DATABASE_READ", value_name = "URL", hide_env_values = true)]
     pub database_read: Option<String>,
-    /// A replica of the cache's Redis that the API reads from; by default the cache itself
+    /// Replica of the cache's Redis for reads; the cache itself by default
     #[arg(long, env = "TALLY_CACHE_READ", value_name = "URL", hide_env_values = true)]
     pub cache_read: Option<String>,
-    /// Live streams that may be open at once; one more gets 503. Each takes a connection, beside the 10,000 for requests
+    /// Open live streams; one more gets 503. Their connections are in addition to the 10,000 for requests
     #[arg(long, env = "TALLY_LIVE_STREAMS", value_name = "N", default_value_t = 10_000)]
     pub live_streams: usize,
 }

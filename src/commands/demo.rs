@@ -26,25 +26,25 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 pub struct DemoArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// Events a second
+    /// Events per second
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
-    /// The same seed does the same things
+    /// Seed; the same seed generates the same traffic
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Stop after so many seconds
+    /// Stop after this many seconds
     #[arg(long, value_name = "N|forever", default_value = "forever")]
     seconds: Seconds,
-    /// Stop after so many events; with --write: how many lines
+    /// Stop after this many events; with --write, the number of lines
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     events: Option<u64>,
-    /// Send nothing: write the events to a file, for `tally send`; `-` is standard output
+    /// Write the events to a file for `tally send` instead of sending them; `-` for standard output
     #[arg(long, value_name = "FILE", requires = "events", conflicts_with_all = ["rate", "seconds", "give_up"])]
     write: Option<PathBuf>,
-    /// How the workload is made up: a small town by default, and what the large runs use with --write
+    /// Size of the workload; demo by default, full with --write
     #[arg(long, value_enum)]
     shape: Option<ShapeName>,
-    /// With --write: no event lies after this moment (RFC 3339); now by default
+    /// With --write, the time of the last event (RFC 3339); now by default
     #[arg(long, value_name = "TIME", requires = "write")]
     end: Option<String>,
 }

@@ -9,16 +9,16 @@ use clap::{Args, ValueEnum};
 pub struct DescribeArgs {
     #[command(flatten)]
     file: TopologyFile,
-    /// How it is drawn
+    /// Output format
     #[arg(long, value_enum, default_value_t = Form::Text)]
     format: Form,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Form {
-    /// For the terminal
+    /// Tables for the terminal
     Text,
-    /// For Markdown
+    /// A Mermaid flowchart for Markdown
     Mermaid,
 }
 

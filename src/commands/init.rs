@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// Arguments of `tally init`.
 #[derive(Args)]
 pub struct InitArgs {
-    /// Where it is written; a file that is there stays as it is
+    /// File to write; an existing file is never overwritten
     #[arg(value_name = "FILE", default_value = TOPOLOGY_FILE)]
     file: PathBuf,
 }

@@ -13,31 +13,31 @@ use tally_model::parse_ms;
 /// Arguments of `tally key`.
 #[derive(Args)]
 #[command(after_help = "\
-The key is shown once and kept nowhere: the file of --keys has only its hash. A running process takes the file as soon as
-it has changed.")]
+The key is printed once and not stored: the file of --keys has only its hash. A running process reloads the file when
+it changes.")]
 pub struct KeyArgs {
-    /// What the key is called, in the file: letters, digits, `-`, `.`, `_`
+    /// Name of the key in the file: 1 to 64 letters, digits, `-`, `.`, `_`
     #[arg(long, value_name = "NAME")]
     name: String,
-    /// What it may do: write, read, admin, metrics; may be given again
+    /// Scopes: write, read, admin, metrics
     #[arg(long, value_name = "SCOPE", value_delimiter = ',', required = true, value_parser = scope)]
     scope: Vec<Scope>,
-    /// Until when: a time like 2027-01-31T00:00:00Z, or how long from now, like 90d
+    /// Expiry: a time like 2027-01-31T00:00:00Z, or a duration like 90d; never by default
     #[arg(long, value_name = "TIME", value_parser = end)]
     expires: Option<i64>,
-    /// How many requests to one process
+    /// Requests per minute to each process; unlimited by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     requests_per_minute: Option<u32>,
-    /// How many events
+    /// Events per minute; unlimited by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     events_per_minute: Option<u32>,
-    /// Instead of the door's --limit-actor; 0 for no such limit, as imports need it
+    /// Replaces --limit-actor for this key; 0 for no limit, as for imports
     #[arg(long, value_name = "N")]
     per_actor_per_minute: Option<u32>,
-    /// Add the entry to this file; it is made where it does not exist
+    /// Append the entry to this file, which is created if missing
     #[arg(long, value_name = "FILE")]
     append: Option<PathBuf>,
-    /// Print one JSON object
+    /// Print a JSON object
     #[arg(long)]
     json: bool,
 }

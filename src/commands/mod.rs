@@ -17,10 +17,10 @@ pub use addresses::{CacheAddress, ClockArgs, LogAddress, PageArgs, ReadArgs, Sit
 pub use demo::traffic;
 pub use roles::{CallerArgs, IntakeArgs, StreamArgs};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Counts what people do, ranks what is hot, and is right to the last event.
+/// Stream processor for user-action events: exact counters, reactions and rankings.
 #[derive(Parser)]
 #[command(name = "tally", version, max_term_width = 100)]
 struct Cli {
@@ -30,27 +30,27 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run everything in one process: door, processors, sinks and API
+    /// Run everything in one process: ingest API, stream threads, sinks and read API
     Run(run::RunArgs),
-    /// Run the door alone: takes events and writes them to the log
+    /// Run the ingest API: accepts events over HTTP and writes them to the log
     Ingest(roles::IngestArgs),
-    /// Run the processors alone: they count what the log has
+    /// Run the stream threads: process the events in the log
     Process(roles::ProcessArgs),
-    /// Run the sinks alone: they write what was counted to the database and the cache
+    /// Run the sinks: write results to the database and the cache
     Sink(roles::SinkArgs),
-    /// Run the API alone: it answers readers
+    /// Run the read API, the page and the console
     Api(roles::ApiArgs),
-    /// Write the built-in topology to a file, with comments, to change it
+    /// Write the built-in topology with its comments to a file, as a starting point
     Init(init::InitArgs),
-    /// Say whether the topology is well formed, and what is wrong with it
+    /// Validate the topology; lists every mistake with file, line and column
     Check(check::CheckArgs),
-    /// Draw the topology: subtopologies, nodes, stores, topics
+    /// Print the topology: subtopologies, nodes, stores, topics
     Describe(describe::DescribeArgs),
-    /// Feed a file of events through the door
+    /// Send a file of events to the ingest API, with retries
     Send(send::SendArgs),
-    /// Send seeded synthetic traffic to a running door
+    /// Send seeded synthetic traffic to the ingest API, or write it to a file
     Demo(demo::DemoArgs),
-    /// Make an API key, and the entry for the file of keys
+    /// Create an API key, and its entry for the file of keys
     Key(key::KeyArgs),
 }
 
@@ -73,6 +73,11 @@ impl Failure {
     pub fn usage(reason: impl std::fmt::Display) -> Self {
         Self::Usage(reason.to_string())
     }
+}
+
+/// The commands and flags, as `docs/commands.md` lists them.
+pub fn command_line() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the command line and runs.

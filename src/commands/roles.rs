@@ -9,17 +9,17 @@ use tally_http::TrustedProxies;
 /// What holds for callers, at the ingest API and where they write to the database.
 #[derive(Args, Clone, Debug)]
 pub struct CallerArgs {
-    /// Proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas
+    /// Proxies whose X-Forwarded-For is trusted: addresses or networks
     #[arg(long, env = "TALLY_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<String>,
-    /// How much one actor may switch on and off (like, unlike, follow, collect, …) from one address in a minute; 600 by
-    /// default; 0: no limit
+    /// Toggle events (like, unlike, follow, collect, …) per minute of one actor from one address; 600 by default; 0 for no
+    /// limit
     #[arg(long, env = "TALLY_LIMIT_ACTOR", value_name = "N")]
     pub limit_actor: Option<u32>,
-    /// How many events and collects may come from one address in a minute; by default, and with 0, there is no limit
+    /// Events and collects per minute from one address; unlimited by default and with 0
     #[arg(long, env = "TALLY_LIMIT_IP", value_name = "N")]
     pub limit_ip: Option<u32>,
-    /// For these limits, addresses of IPv6 count as one where so many of their first bits are the same; 64 by default
+    /// IPv6 addresses that share a prefix of this length (1 to 128) count as one address for these limits; 64 by default
     #[arg(long, env = "TALLY_LIMIT_IPV6_PREFIX", value_name = "BITS", value_parser = clap::value_parser!(u8).range(1..=128))]
     pub limit_ipv6_prefix: Option<u8>,
 }
@@ -58,7 +58,7 @@ impl CallerArgs {
 /// How the ingest service is set up.
 #[derive(Args, Clone, Debug)]
 pub struct IntakeArgs {
-    /// Refuse reads without a read token that shows when the page was opened
+    /// Reject reads without a read token, which proves how long the page was open
     #[arg(long, env = "TALLY_REQUIRE_READ_TOKEN", value_parser = clap::builder::BoolishValueParser::new())]
     pub require_read_token: bool,
 }
@@ -66,7 +66,7 @@ pub struct IntakeArgs {
 /// Where ingest services share what they count for their limits.
 #[derive(Args, Clone, Debug)]
 pub struct LimitCacheArgs {
-    /// A Redis through which several doors share their limits: the address of the cache; memory: for none
+    /// Redis through which ingest processes share rate limits: the address of the cache; memory: for none
     #[arg(long, env = "TALLY_CACHE", value_name = "URL", default_value = "memory:", hide_env_values = true)]
     pub cache: String,
 }
@@ -74,17 +74,17 @@ pub struct LimitCacheArgs {
 /// How stream threads are set up.
 #[derive(Args, Clone, Debug)]
 pub struct StreamArgs {
-    /// Stream threads; by default one per core
+    /// Stream threads, 1 to 256 and at most one per partition of the root topic; one per core by default
     #[arg(long, env = "TALLY_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
-    /// Accept stores and subtopologies that the running generation does not have: they start empty
+    /// Accept stores and subtopologies that the current generation does not have; they start empty
     #[arg(long)]
     pub accept_added: bool,
-    /// From now on write records that only this release and later ones read: once all processes run this release
+    /// Write records that only this release and later ones can read; once all processes run this release
     #[arg(long)]
     pub raise_wire_version: bool,
-    /// The wall clock is right although the log's time is ahead: the log's time goes on from it. Once, while no other
-    /// process runs
+    /// Confirm that the wall clock is right although the log's time is ahead; the log's time continues from it. Use it
+    /// once, while no other process runs
     #[arg(long)]
     pub confirm_clock: bool,
 }

@@ -27,7 +27,7 @@ pub struct RunArgs {
     intake: IntakeArgs,
     #[command(flatten)]
     callers: CallerArgs,
-    /// Send sample traffic to this process's own door, this many events per second
+    /// Send sample traffic to this process, in events per second; 200 without a value
     #[arg(
         long,
         value_name = "RATE",

@@ -35,30 +35,30 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 /// Arguments of `tally send`.
 #[derive(Args)]
 #[command(after_help = "\
-Events that the door rejects are counted and the first few are shown; they do not change the exit code, unless all of them
-are rejected or --strict is given. Exit codes: 0 everything was delivered, 1 it was not, 2 wrong usage.")]
+Rejected events are counted and the first few are printed; they do not change the exit code, unless all events
+are rejected or --strict is given. Exit codes: 0 delivered, 1 not delivered, 2 wrong usage.")]
 pub struct SendArgs {
-    /// One event a line (NDJSON); `-` reads standard input
+    /// File with one event per line (NDJSON); `-` for standard input
     #[arg(value_name = "FILE.ndjson")]
     file: PathBuf,
     #[command(flatten)]
     target: TargetArgs,
-    /// Events a second at most
+    /// Most events per second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
-    /// Requests in flight at most; an actor's events all go through one of them
+    /// Most requests in flight; all events of an actor go through the same one
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     lanes: u16,
-    /// Events in a request at most
+    /// Most events per request
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=1000))]
     batch: u16,
-    /// Append the numbers of the lines that are dealt with, a request a line
+    /// Append the numbers of the acknowledged lines to this file, one line per request
     #[arg(long, value_name = "FILE")]
     ack_file: Option<PathBuf>,
-    /// Rejected events make the exit code 1
+    /// Exit with code 1 if an event is rejected
     #[arg(long)]
     strict: bool,
-    /// Print the outcome as one JSON object
+    /// Print the result as a JSON object
     #[arg(long)]
     json: bool,
 }
@@ -66,13 +66,13 @@ pub struct SendArgs {
 /// Where events go, and how patiently.
 #[derive(Args, Clone)]
 pub(super) struct TargetArgs {
-    /// The door
+    /// URL of the ingest API
     #[arg(long, env = "TALLY_TO", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub(super) to: String,
-    /// Sent as `Authorization: Bearer …`
+    /// API key, sent as `Authorization: Bearer …`
     #[arg(long, env = "TALLY_API_KEY", value_name = "KEY", hide_env_values = true)]
     pub(super) api_key: Option<String>,
-    /// Give up when nothing was acknowledged for so long
+    /// Give up after this time without an acknowledgement
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub(super) give_up: humantime::Duration,
 }

@@ -43,8 +43,11 @@ pub struct ClockWatch {
 impl ClockWatch {
     /// Starts checking.
     pub fn start(wall: Arc<WallClock>, registry: &Registry) -> Result<Self, Failure> {
-        let gauge =
-            IntGauge::new("tally_clock_in_doubt", "1 while the wall clock is not trusted.").map_err(Failure::no)?;
+        let gauge = IntGauge::new(
+            "tally_clock_in_doubt",
+            "1 while the wall clock is not trusted: it has jumped, or is behind the log.",
+        )
+        .map_err(Failure::no)?;
         registry.register(Box::new(gauge.clone())).map_err(Failure::no)?;
         let (watched, mut doubted) = (wall.clone(), None);
         let mut look = move || {

@@ -12,7 +12,10 @@ const TICK_S: f64 = 0.01;
 
 /// Registers both.
 pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
-    let opts = Opts::new("tally_build_info", "1; the labels say what this process was built from.");
+    let opts = Opts::new(
+        "tally_build_info",
+        "Always 1; the labels identify the build. `revision` is TALLY_REVISION at build time, or `unknown`.",
+    );
     let build = GaugeVec::new(opts, &["version", "revision"])?;
     // Whoever builds a release may name the commit.
     let revision = option_env!("TALLY_REVISION").unwrap_or("unknown");
@@ -34,13 +37,13 @@ struct ProcessMetrics {
 impl ProcessMetrics {
     fn new() -> Result<Self, prometheus::Error> {
         let metrics = Self {
-            cpu: Counter::new("process_cpu_seconds_total", "User and system time of the process.")?,
-            start: Gauge::new("process_start_time_seconds", "When the process was started, since 1970.")?,
-            resident: Gauge::new("process_resident_memory_bytes", "Memory of the process that is in RAM.")?,
-            virtual_: Gauge::new("process_virtual_memory_bytes", "Address space of the process.")?,
-            open_files: Gauge::new("process_open_fds", "File descriptors that are open.")?,
-            max_files: Gauge::new("process_max_fds", "File descriptors that may be open.")?,
-            threads: Gauge::new("process_threads", "Threads of the process.")?,
+            cpu: Counter::new("process_cpu_seconds_total", "User and system CPU time.")?,
+            start: Gauge::new("process_start_time_seconds", "Start time of the process since 1970.")?,
+            resident: Gauge::new("process_resident_memory_bytes", "Resident memory.")?,
+            virtual_: Gauge::new("process_virtual_memory_bytes", "Virtual address space.")?,
+            open_files: Gauge::new("process_open_fds", "Open file descriptors.")?,
+            max_files: Gauge::new("process_max_fds", "Limit of open file descriptors.")?,
+            threads: Gauge::new("process_threads", "Threads.")?,
         };
         // It does not change.
         metrics.start.set(start_s().unwrap_or_default());

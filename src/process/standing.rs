@@ -37,7 +37,7 @@ impl StandingWatch {
         let gauge = IntGaugeVec::new(
             Opts::new(
                 "tally_log_hanging_transactions",
-                "Partitions in which a transaction has been open for longer than its time-out, by topic.",
+                "Kafka only: partitions in which a transaction has been open for 30 s or more, so that no record after it can be read.",
             ),
             &["topic"],
         )?;

@@ -163,10 +163,15 @@ struct RelayMetrics {
 impl Collects {
     /// Starts the writer and the relay, and makes their metrics known. Call it within a tokio runtime.
     pub fn start(parts: CollectsParts, registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
-        let rows = IntGauge::new("tally_outbox_rows", "Rows of the outbox, up to 100,000, that wait for the log.")?;
-        let age_seconds = Gauge::new("tally_outbox_age_seconds", "The age of the oldest row of the outbox.")?;
-        let relayed = IntCounter::new("tally_outbox_relayed_total", "Rows that the log has acknowledged.")?;
-        let changes = IntCounter::new("tally_collects_changes_total", "Rows of collects that were changed.")?;
+        let rows = IntGauge::new(
+            "tally_outbox_rows",
+            "Rows in the outbox of all processes that wait for the log, counted every second up to 100,000.",
+        )?;
+        let age_seconds =
+            Gauge::new("tally_outbox_age_seconds", "Age of the oldest row in the outbox by the database's clock.")?;
+        let relayed =
+            IntCounter::new("tally_outbox_relayed_total", "Outbox rows that this process appended to the log.")?;
+        let changes = IntCounter::new("tally_collects_changes_total", "Rows of `collects` changed by this process.")?;
         registry.register(Box::new(rows.clone()))?;
         registry.register(Box::new(age_seconds.clone()))?;
         registry.register(Box::new(relayed.clone()))?;

@@ -22,8 +22,6 @@ use utoipa::ToSchema;
 
 /// However many consoles are open, the others are asked at most so often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The metric that tells processes apart.
-const INFO: &str = "tally_api_process_info";
 /// How often a sample goes into the history.
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 
@@ -59,8 +57,10 @@ impl Processes {
     /// This process, which has a registry, and the others. `process` tells it from every other one.
     pub fn new(registry: Registry, process: u64, peers: Vec<Peer>) -> prometheus::Result<Self> {
         let id = format!("{process:016x}");
-        let mark = format!("{INFO}{{process=\"{id}\"}} ");
-        let info = IntGauge::with_opts(Opts::new(INFO, "Tells this process from others.").const_label("process", id))?;
+        let info =
+            Opts::new("tally_api_process_info", "Always 1; identifies this process among those that the console sees.");
+        let mark = format!("{}{{process=\"{id}\"}} ", info.fq_name());
+        let info = IntGauge::with_opts(info.const_label("process", id))?;
         info.set(1);
         registry.register(Box::new(info))?;
         let peers = peers.into_iter().map(Arc::new).collect();

@@ -52,8 +52,7 @@ impl From<CollectError> for ApiProblem {
                 Self::internal()
             }
             CollectError::Doubt(doubt) => {
-                let detail =
-                    format!("This server's clock is in doubt: {doubt}. Nothing was changed; retry later.");
+                let detail = format!("This server's clock is in doubt: {doubt}. Nothing was changed; retry later.");
                 Self::unavailable(detail, 10)
             }
             CollectError::Busy => Self::unavailable("The database is overloaded. Nothing was changed; retry.", 1),

@@ -65,8 +65,8 @@ pub(super) async fn post_read_token(
         return Err(ApiProblem::unsupported_media_type(format!("`{}` is not supported", media.as_str()), &[JSON]));
     }
     let body = without_bom(read_body(&parts.headers, body, BODY_BYTES_MAX, |_| Ok(())).await?);
-    let opened: PageOpened = from_object(&body)
-        .map_err(|error| ApiProblem::bad_request(format!("Invalid read-token request: {error}.")))?;
+    let opened: PageOpened =
+        from_object(&body).map_err(|error| ApiProblem::bad_request(format!("Invalid read-token request: {error}.")))?;
     let wrong = |name: &str| {
         let name = name.to_owned();
         move |rule| ApiProblem::bad_request(format!("`{name}` {rule}."))

@@ -108,13 +108,16 @@ fn id(description: &str, pattern: &str, bytes_max: usize, example: &str) -> Valu
 }
 
 fn actor_id(what: &str) -> Value {
-    let rule = format!("{what} At most {ACTOR_ID_BYTES_MAX} bytes of UTF-8 without braces, whitespace and control characters.");
+    let rule = format!(
+        "{what} At most {ACTOR_ID_BYTES_MAX} bytes of UTF-8 without braces, whitespace and control characters."
+    );
     id(&rule, ACTOR_ID_PATTERN, ACTOR_ID_BYTES_MAX, "u42")
 }
 
 fn subject_id(what: &str) -> Value {
-    let rule =
-        format!("{what} At most {SUBJECT_ID_BYTES_MAX} bytes of UTF-8 without braces, whitespace and control characters.");
+    let rule = format!(
+        "{what} At most {SUBJECT_ID_BYTES_MAX} bytes of UTF-8 without braces, whitespace and control characters."
+    );
     id(&rule, SUBJECT_ID_PATTERN, SUBJECT_ID_BYTES_MAX, "article:7")
 }
 
@@ -281,7 +284,8 @@ fn cloud_event_data() -> Value {
 }
 
 fn page_opened() -> Value {
-    let mut actor_id = actor_id("The reader; defaults to the `sub` of the JWT. Without either, the token is for anonymous reads.");
+    let mut actor_id =
+        actor_id("The reader; defaults to the `sub` of the JWT. Without either, the token is for anonymous reads.");
     actor_id["type"] = json!(["string", "null"]);
     json!({
         "type": "object",

@@ -67,7 +67,7 @@ impl StreamMetrics {
             let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
             registry.register(Box::new(histogram.clone())).map(|()| histogram)
         };
-        let clocks = Opts::new("tally_task_clock_seconds", "The task's clock, since 1970.");
+        let clocks = Opts::new("tally_task_clock_seconds", "Clock of a task since 1970; absent until it has one.");
         let task_clock = GaugeVec::new(clocks, &["task"])?;
         registry.register(Box::new(task_clock.clone()))?;
         let gauges = |name: &str, help: &str, labels: &[&str]| {
@@ -75,37 +75,60 @@ impl StreamMetrics {
             registry.register(Box::new(gauges.clone())).map(|()| gauges)
         };
         Ok(Self {
-            node_processed: counters("tally_node_records_total", "Values that a node took.", &["node"])?,
+            node_processed: counters("tally_node_records_total", "Values that a node processed.", &["node"])?,
             node_forwarded: counters(
                 "tally_node_forwarded_total",
-                "Values that a node passed on to other nodes or topics.",
+                "Values that a node forwarded to other nodes or topics, by their edge type.",
                 &["node", "value"],
             )?,
-            node_rejected: counters("tally_node_rejected_total", "Values that a node could not take.", &["node"])?,
-            commits: counter("tally_commits_total", "Transactions of stream threads.")?,
-            aborts: counter("tally_aborts_total", "Transactions that were aborted and done again.")?,
-            rebuilds: counter("tally_rebuilds_total", "Times that a thread rebuilt its tasks from the log.")?,
+            node_rejected: counters(
+                "tally_node_rejected_total",
+                "Values that a node could not process: sent to the dead-letter queue, or skipped.",
+                &["node"],
+            )?,
+            commits: counter("tally_commits_total", "Committed transactions of stream threads.")?,
+            aborts: counter("tally_aborts_total", "Transactions that were rolled back and processed again.")?,
+            rebuilds: counter(
+                "tally_rebuilds_total",
+                "Times that a stream thread dropped its tasks and rebuilt them from checkpoint and changelog.",
+            )?,
             replacements: counter(
                 "tally_producer_replacements_total",
-                "Times that a thread's producer was replaced, since an answer to a request of a transaction was lost.",
+                "Times that a thread's producer was replaced because the response to a transaction request was lost.",
             )?,
-            commit_seconds: histogram("tally_commit_seconds", "How long a commit takes.")?,
-            checkpoint_seconds: histogram("tally_checkpoint_seconds", "How long a checkpoint takes.")?,
+            commit_seconds: histogram(
+                "tally_commit_seconds",
+                "Time to write and commit a transaction of a stream thread.",
+            )?,
+            checkpoint_seconds: histogram("tally_checkpoint_seconds", "Time to write the checkpoint of a task.")?,
             checkpoint_failures: counter(
                 "tally_checkpoint_failures_total",
-                "Checkpoints that could not be written or opened; tasks go on without.",
+                "Checkpoints that could not be written or opened; the tasks continue without.",
             )?,
             checkpoints_failing: gauges(
                 "tally_checkpoints_failing",
-                "Tasks whose last checkpoint could not be written or opened.",
+                "Tasks whose last checkpoint failed: their restore replays more of the changelog.",
                 &["thread"],
             )?,
-            restore_seconds: histogram("tally_restore_seconds", "From a task's assignment until it is ready.")?,
-            restored_records: counter("tally_restored_records_total", "Changelog records read to restore tasks.")?,
+            restore_seconds: histogram(
+                "tally_restore_seconds",
+                "Time from the assignment of a task until it processes records.",
+            )?,
+            restored_records: counter(
+                "tally_restored_records_total",
+                "Changelog records read to restore tasks; with a checkpoint, only those after it.",
+            )?,
             tasks: gauges("tally_tasks", "Tasks of a stream thread.", &["thread", "subtopology"])?,
-            store_entries: gauges("tally_store_entries", "Entries in memory.", &["thread", "store"])?,
-            behind_clock: counter("tally_records_behind_clock_total", "Records with an append time below the clock.")?,
-            ahead: gauges("tally_partitions_ahead", "Partitions whose next record lies ahead.", &["thread"])?,
+            store_entries: gauges("tally_store_entries", "Entries of a state store in memory.", &["thread", "store"])?,
+            behind_clock: counter(
+                "tally_records_behind_clock_total",
+                "Records of the root topic whose append time was before their task's clock; they are processed as of the clock.",
+            )?,
+            ahead: gauges(
+                "tally_partitions_ahead",
+                "Partitions of the root topic that wait because their next record lies more than --clock-jump ahead.",
+                &["thread"],
+            )?,
             task_clock,
             refusals: Arc::default(),
         })
