@@ -1,5 +1,5 @@
-// What there is to read: a handful of short texts, told apart by the number in the subject's id; as many articles as the
-// sample traffic is about.
+// The articles of the page: six short texts that repeat for `article:1` to `article:200`, the subjects of the sample
+// traffic.
 
 export interface Article {
   title: string
@@ -10,56 +10,56 @@ export interface Article {
 const ARTICLES: Article[] = [
   {
     title: 'Write it down before you count it',
-    lead: 'A counter that is raised first and recorded later forgets whatever happened in between.',
+    lead: 'A counter that is incremented first and recorded later loses whatever happens in between.',
     text: [
-      'The tempting order is the wrong one. Raise the number in the cache, tell the log when there is time, and everything looks fast until the process dies between the two. The number was seen, the fact is gone, and no later repair can tell whether it ever was one.',
-      'So the fact comes first. A click is a line in a log that survives a power failure, and only then is it answered. Everything that can be seen, the number under the heart, the place on the board, the list of who liked what, is computed from that log and can be computed again.',
-      'It costs a few milliseconds. They are hidden behind the button, which does not wait: it shows what you meant, and takes it back in the rare case that nobody would have it.',
+      'The tempting order is the wrong one. Increment the number in the cache, write the log when there is time, and everything looks fast until the process dies between the two. Readers have seen the number, the event is lost, and no repair can tell whether it ever happened.',
+      'So the event comes first. A click is written to a log that survives a power failure, and only then does the server respond. Everything you see, the number under the heart, the rank on the board, the list of people who liked an article, is computed from that log and can be computed again.',
+      'This costs a few milliseconds, and the button hides them. It does not wait for the server: it shows your click at once, and reverts it in the rare case that the server refuses it.',
     ],
   },
   {
     title: 'The same click, twice',
-    lead: 'Networks answer late, phones ride through tunnels, and people press again.',
+    lead: 'Networks are slow, phones go through tunnels, and people click again.',
     text: [
-      'When no answer comes there are two possibilities, and from outside they look alike: the request was lost, or the answer was. Sending again is right in the first case and wrong in the second, unless the second sending can be recognised.',
-      'Each click here has a name of its own, made where it was made, before anything was sent. Whoever counts remembers the names for a day. A click that comes again under the same name and time is the same click, however often it comes.',
-      'That is why this page may keep what it could not send, try again in a minute, hand it to the browser when you leave, and try once more tomorrow morning. All of these may succeed. It counts once.',
+      'When no response arrives, there are two possibilities that look the same from outside: the request was lost, or the response was. Sending the click again is right in the first case and wrong in the second, unless the server can recognize the duplicate.',
+      'Every click on this page gets an id before it is sent. The server remembers the ids for a day. A click with the same id and the same time is the same click, however often it arrives.',
+      'That is why this page can store what it could not send, retry in a minute, hand it to the browser when you leave, and try once more tomorrow morning. All of these attempts may succeed. The click counts once.',
     ],
   },
   {
     title: 'A like is a state, not an event',
-    lead: 'What counts is what somebody wants now, and the last word on it is the latest one.',
+    lead: 'What counts is what a person wants now, and the latest decision wins.',
     text: [
-      'A like that was pressed at noon and arrives at one must not undo what was decided at half past twelve. So each change carries the time at which it was meant, and for each person and article the latest time wins. What arrives late is heard, compared, and laid aside.',
-      'Only a change of state moves the number. Liking what you like already is polite and changes nothing. Taking a like back takes back exactly the one that was given, from the total, from the hour in which it was given, and from the board that it had pushed this article up.',
-      'Numbers that are made this way cannot go below zero, and cannot drift.',
+      'A like that was clicked at noon and arrives at one o’clock must not undo a decision made at half past twelve. So every change carries the time of the click, and for each person and article the latest time wins. A late arrival is compared and discarded.',
+      'Only a change of state changes the number. Liking an article twice has no effect. An unlike removes exactly the like that it reverses: from the total, from the hour in which it was given, and from the score on the board.',
+      'Numbers that are counted this way cannot fall below zero, and cannot drift.',
     ],
   },
   {
     title: 'One hot article',
-    lead: 'Twenty thousand people a second press the same button. How many times is the number written?',
+    lead: 'Twenty thousand people click the same button in one second. How many times is the number written?',
     text: [
-      'Not twenty thousand times. People are spread over partitions by their own names, so that each one’s clicks stay in order, and each partition adds up what happened to the article since it last spoke. What travels on is one small sum per partition and moment.',
-      'The place where the article’s total is kept therefore hears from each partition some twenty times a second, whether ten people press or ten thousand. A crowd makes the sums larger, not more numerous.',
-      'What you see live is the same: not each click, but the number whenever it has changed.',
+      'Not twenty thousand times. People are distributed over partitions by their ids, so that the clicks of each person stay in order, and every partition adds up the clicks on the article between two commits. What it sends on is one small sum per commit.',
+      'The task that keeps the total of the article therefore receives about twenty sums per second from each partition, whether ten people click or ten thousand. A crowd makes the sums larger, not more numerous.',
+      'The live view works the same way: it shows not every click, but the number whenever it has changed.',
     ],
   },
   {
     title: 'How long is a read?',
-    lead: 'Opening a page is not reading it. Five seconds in front of one’s eyes is a modest definition.',
+    lead: 'Opening a page is not the same as reading it. Five visible seconds are a modest definition.',
     text: [
-      'A tab that was opened in the background was not read, however long it stays there. So the clock of this page runs only while the page can be seen, stops when you look elsewhere, and goes on when you come back. After five seconds it says so, once.',
-      'A clock in a browser can be set to anything. Where it matters the server signs the moment at which the page was opened, and believes no read that is longer than the time since.',
-      'Views, visitors and reads are three numbers for this reason. The first counts openings, the second people, the third attention.',
+      'A tab that was opened in the background has not been read, however long it stays open. The timer of this page runs only while the page is visible: it pauses when you look elsewhere, and continues when you come back. After five seconds it reports a read, once.',
+      'A timer in a browser can be manipulated. The server therefore signs the time at which the page was opened, and rejects a read that is longer than the time since then.',
+      'For this reason views, visitors and reads are three numbers. The first counts openings, the second people, the third attention.',
     ],
   },
   {
     title: 'What is hot, exactly',
-    lead: 'A list of what is popular now forgets, by design, at a known speed.',
+    lead: 'A ranking of what is popular now forgets, by design, at a known rate.',
     text: [
-      'Each like weighs four, each read two, a view a tenth; and all of them weigh half as much six hours later. An article that was loved yesterday has to be loved again today to stay above one that is being discovered.',
-      'Sums of things that fade are awkward to keep: the obvious way rounds a little at every step, and after a million steps the order depends on who was added first. Here the sums are whole numbers over spans of time, so that the same likes give the same scores in any order.',
-      'The board beside this text is computed so. It moves when it has reason to.',
+      'A like weighs four, a read two, a view a tenth, and every six hours each of them loses half of its weight. An article that people loved yesterday needs new likes today to stay above one that they are discovering now.',
+      'Decaying sums are hard to keep exact. The obvious method rounds a little at every step, and after a million steps the order depends on which click was added first. Here the sums are integers per span of time, so the same likes produce the same scores in any order.',
+      'The board beside this text is computed this way. It changes only when the scores do.',
     ],
   },
 ]
