@@ -10,6 +10,7 @@ use std::time::Duration;
 use tally_api::{ApiConfig, Marks, OutputTopic, Rankings};
 use tally_cache::redis::*;
 use tally_model::{ProgressMark, Ranking, Roots};
+use tally_testkit::service;
 
 /// A topic that the log does not have: the view is never ready.
 const TOPIC: &str = "boards";
@@ -74,12 +75,7 @@ impl Sink {
 async fn worlds() -> Vec<(World, Sink)> {
     let mut worlds = Vec::new();
     for variable in ["TALLY_TEST_REDIS", "TALLY_TEST_REDIS_CLUSTER"] {
-        let Some(url) = std::env::var(variable).ok().filter(|url| !url.is_empty()) else {
-            let missing = format!("{variable} is not set: deploy/services.sh start DIR redis redis-cluster");
-            assert!(std::env::var("TALLY_TEST_SERVICES").as_deref() != Ok("required"), "{missing}");
-            println!("skipped: {missing}");
-            continue;
-        };
+        let Some(url) = service(variable) else { continue };
         let prefix = format!("test-{:016x}:", RandomState::new().hash_one(std::process::id()));
         let address = RedisAddress::parse(&url).unwrap().with_prefix(&prefix);
         let seconds = Duration::from_secs(2);

@@ -2,9 +2,10 @@
 
 mod fixture;
 
-use fixture::{FOREVER, SHORT, eventually, patient, read_to_end, read_until, start};
+use fixture::{SHORT, patient, read_to_end, read_until, start};
 use std::time::{Duration, Instant};
 use tally_http::{ServerConfig, Stopped};
+use tally_testkit::{PATIENCE, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -53,7 +54,7 @@ async fn a_head_that_drips_gets_no_more_time() {
             sent = stream.write_all(b"a").await;
         }
     };
-    tokio::time::timeout(FOREVER, drip).await.expect("the server never closed the connection");
+    tokio::time::timeout(PATIENCE, drip).await.expect("the server never closed the connection");
 }
 
 #[tokio::test]
@@ -131,12 +132,12 @@ async fn a_client_that_does_not_read_is_cut() {
 }
 
 async fn read_one_byte(stream: &mut TcpStream) {
-    tokio::time::timeout(FOREVER, stream.read_u8()).await.expect("no answer").unwrap();
+    tokio::time::timeout(PATIENCE, stream.read_u8()).await.expect("no answer").unwrap();
 }
 
 #[tokio::test]
 async fn a_stop_finishes_the_request_in_flight_and_takes_no_new_ones() {
-    let server = start(ServerConfig { shutdown_deadline: FOREVER, ..patient() }).await;
+    let server = start(ServerConfig { shutdown_deadline: PATIENCE, ..patient() }).await;
     let idle = server.connect().await;
     let mut kept = server.connect().await;
     kept.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();

@@ -17,13 +17,12 @@ use tally_ingest::http::router;
 use tally_ingest::{EventTypes, IngestConfig, IngestService};
 use tally_model::ReceiptKey;
 use tally_streams::log::{AppendBatch, Appender, Completion};
+use tally_testkit::NOW_MS;
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-const NOW_MS: i64 = 1_795_248_000_000;
 
 const ROUNDS_MAX: usize = 20;
 /// The kernel counts CPU time in ticks of some milliseconds: a round must be long against one.

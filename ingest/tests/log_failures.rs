@@ -3,11 +3,12 @@
 mod fixture;
 
 use axum::body::Body;
-use fixture::{Bed, Script, config, event, eventually, request};
+use fixture::{Bed, Script, config, event, request};
 use std::sync::Arc;
 use std::time::Duration;
 use tally_ingest::IngestConfig;
 use tally_streams::log::LogError;
+use tally_testkit::eventually;
 
 #[tokio::test]
 async fn no_answer_before_the_log_has_it() {
@@ -15,7 +16,7 @@ async fn no_answer_before_the_log_has_it() {
     bed.script(Script::Hold);
     let sender = bed.clone();
     let mut answer = tokio::spawn(async move { sender.post(event("e1")).await });
-    eventually("the events are appended", || !bed.log.held.lock().unwrap().is_empty()).await;
+    eventually("the events are appended", async || !bed.log.held.lock().unwrap().is_empty()).await;
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut answer).await.is_err(), "answered too early");
     assert_eq!(bed.metric("tally_ingest_events_total{outcome=\"accepted\"}"), 0.0);
     assert_eq!(bed.metric("tally_ingest_requests_in_flight"), 1.0);
@@ -81,7 +82,7 @@ async fn beyond_its_room_the_door_refuses_at_once() {
         tokio::spawn(async move { bed.post(event("e1")).await })
     };
     let under_way = [send(), send()];
-    eventually("both wait for the log", || bed.log.held.lock().unwrap().len() == 2).await;
+    eventually("both wait for the log", async || bed.log.held.lock().unwrap().len() == 2).await;
     let answer = bed.post(event("e2")).await;
     assert_eq!((answer.status, answer.headers["retry-after"].to_str().unwrap()), (429, "1"));
     assert_eq!(*bed.log.appends.lock().unwrap(), 2);
@@ -104,7 +105,7 @@ async fn bytes_that_wait_count_against_the_room() {
         let (bed, large) = (bed.clone(), large.clone());
         tokio::spawn(async move { bed.post(large).await })
     };
-    eventually("the first waits for the log", || bed.log.held.lock().unwrap().len() == 1).await;
+    eventually("the first waits for the log", async || bed.log.held.lock().unwrap().len() == 1).await;
     assert_eq!(bed.post(large).await.status, 429);
     bed.log.held.lock().unwrap().remove(0)(Ok(vec![(0, 1)]));
     assert_eq!(first.await.unwrap().status, 202);
@@ -116,7 +117,7 @@ async fn a_client_that_leaves_frees_its_room_once_the_log_has_answered() {
     bed.script(Script::Hold);
     let sender = bed.clone();
     let sent = tokio::spawn(async move { sender.send(request("application/json", Body::from(event("e1")))).await });
-    eventually("the events are appended", || !bed.log.held.lock().unwrap().is_empty()).await;
+    eventually("the events are appended", async || !bed.log.held.lock().unwrap().is_empty()).await;
     sent.abort();
     assert!(sent.await.unwrap_err().is_cancelled());
     assert_eq!(bed.metric("tally_ingest_requests_in_flight"), 1.0);

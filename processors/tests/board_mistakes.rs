@@ -2,13 +2,12 @@
 
 use tally_processors::{REGISTRY, SINK_TYPES};
 use tally_streams::topology::{Difference, Topology};
-
-const SHIPPED: &str = include_str!("../../topology.yaml");
+use tally_testkit::SHIPPED_TOPOLOGY;
 
 /// Everything that is wrong, each as the word under the caret, the message and the help.
 fn mistakes(from: &str, to: &str) -> Vec<(String, String, String)> {
-    assert_eq!(SHIPPED.matches(from).count(), 1, "`{from}` is not there once");
-    let text = SHIPPED.replace(from, to);
+    assert_eq!(SHIPPED_TOPOLOGY.matches(from).count(), 1, "`{from}` is not there once");
+    let text = SHIPPED_TOPOLOGY.replace(from, to);
     let all = Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).err().map(|all| all.0).unwrap_or_default();
     let word = |at: &tally_streams::topology::Diagnostic| {
         let line = text.lines().nth(at.line - 1).unwrap_or_default();
@@ -247,7 +246,7 @@ fn what_a_node_counts_is_grouped_by_one_property() {
 #[test]
 fn what_the_state_was_made_with_stays() {
     let print = |params: &str| {
-        let text = SHIPPED.replace("half_life: 6h, top: 100", params);
+        let text = SHIPPED_TOPOLOGY.replace("half_life: 6h, top: 100", params);
         Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}")).fingerprint()
     };
     let is_refused = |from: &str, to: &str| match print(from).compare(&print(to)) {

@@ -8,11 +8,9 @@ use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::testkit::TopologyTestDriver;
 use tally_streams::topology::Topology;
 use tally_testkit::boards::{Change, Changes, Forgets, Rules};
+use tally_testkit::{MINUTE_MS, NOW_MS, SHIPPED_TOPOLOGY};
 
-const SHIPPED: &str = include_str!("../../topology.yaml");
-const NOON: i64 = 1_795_248_000_000;
-const MINUTE: i64 = 60_000;
-const LATE_AFTER: i64 = 5 * MINUTE;
+const LATE_AFTER: i64 = 5 * MINUTE_MS;
 
 fn changed(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "`{from}` is not there");
@@ -26,7 +24,7 @@ fn load(text: &str) -> Topology<Actions> {
 }
 
 fn short_times() -> String {
-    let text = changed(SHIPPED, "late_after: 24h", "late_after: 5m");
+    let text = changed(SHIPPED_TOPOLOGY, "late_after: 24h", "late_after: 5m");
     let text = changed(&text, "half_life: 6h", "half_life: 3m");
     let text = changed(&text, "window: 24h, bucket: 5m", "window: 8m, bucket: 2m");
     let text = changed(&text, "top: 100", "top: 3");
@@ -66,7 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
     let kind = prop::sample::select(vec!["like", "like", "like", "unlike", "unlike", "view", "read", "share"]);
     let subject =
         prop::sample::select(vec!["article:1", "article:2", "article:3", "article:4", "article:b", "video:1"]);
-    let lag = prop_oneof![4 => 0..5_000i64, 2 => 0..7 * MINUTE, 1 => -MINUTE..0];
+    let lag = prop_oneof![4 => 0..5_000i64, 2 => 0..7 * MINUTE_MS, 1 => -MINUTE_MS..0];
     let section = prop::sample::select(vec![None, Some("a"), Some("a"), Some("b"), Some("c")]);
     let deed = (kind, 0..12u8, subject, lag, prop::sample::select(vec![100, 6_000]), section);
     let deed = deed.prop_map(|(kind, actor, subject, lag_ms, duration_ms, section)| Deed {
@@ -77,7 +75,8 @@ fn step() -> impl Strategy<Value = Step> {
         duration_ms,
         section,
     });
-    let pass = prop_oneof![10 => 0..20_000i64, 4 => 0..3 * MINUTE, 1 => 0..20 * MINUTE, 1 => Just(300 * MINUTE)];
+    let pass =
+        prop_oneof![10 => 0..20_000i64, 4 => 0..3 * MINUTE_MS, 1 => 0..20 * MINUTE_MS, 1 => Just(300 * MINUTE_MS)];
     prop_oneof![
         20 => deed.prop_map(Step::Deed),
         6 => pass.prop_map(Step::Pass),
@@ -127,7 +126,7 @@ impl Naive {
             _ => return,
         };
         let (subject, actor, group) = (deed.subject.to_owned(), deed.actor.to_string(), section.map(str::to_owned));
-        self.changes.add(&Change { subject, metric, minute: since.div_euclid(MINUTE), delta, actor, group });
+        self.changes.add(&Change { subject, metric, minute: since.div_euclid(MINUTE_MS), delta, actor, group });
     }
 }
 
@@ -162,7 +161,7 @@ impl World {
         let mut driver = TopologyTestDriver::new(load(text));
         driver.hold();
         let (naive, open, boards) = Default::default();
-        Self { driver, naive, now_ms: NOON, sent: 0, open, boards }
+        Self { driver, naive, now_ms: NOW_MS, sent: 0, open, boards }
     }
 
     fn deed(&mut self, deed: &Deed) {
@@ -234,7 +233,7 @@ proptest! {
         }
         world.compare()?;
         // Whatever was on a board leaves it.
-        world.now_ms += 300 * MINUTE;
+        world.now_ms += 300 * MINUTE_MS;
         world.compare()?;
         for rules in rules() {
             prop_assert!(world.board(&rules.board).is_empty());
@@ -261,21 +260,21 @@ fn equal_scores_are_in_the_order_of_ids_across_partitions() {
 
 #[test]
 fn a_like_counts_its_weight_and_half_of_it_one_half_life_later() {
-    let mut world = World::new(SHIPPED);
+    let mut world = World::new(SHIPPED_TOPOLOGY);
     // The beginning of an epoch.
-    world.now_ms = NOON - NOON % (6 * 60 * MINUTE);
+    world.now_ms = NOW_MS - NOW_MS % (6 * 60 * MINUTE_MS);
     let start = world.now_ms;
     world.deed(&like(1, "article:1"));
     assert_eq!(world.board("hot"), items(&[("article:1", 4_000)]));
-    world.now_ms += 3 * 60 * MINUTE;
+    world.now_ms += 3 * 60 * MINUTE_MS;
     world.deed(&like(1, "article:2"));
     assert_eq!(world.board("hot"), items(&[("article:2", 5_656), ("article:1", 4_000)]));
-    world.now_ms = start + 6 * 60 * MINUTE;
+    world.now_ms = start + 6 * 60 * MINUTE_MS;
     assert_eq!(world.board("hot"), items(&[("article:2", 2_828), ("article:1", 2_000)]));
     // 12 halvings leave nothing of 4.
-    world.now_ms = start + 12 * 6 * 60 * MINUTE;
+    world.now_ms = start + 12 * 6 * 60 * MINUTE_MS;
     assert_eq!(world.board("hot"), items(&[("article:2", 1)]));
-    world.now_ms = start + 13 * 6 * 60 * MINUTE;
+    world.now_ms = start + 13 * 6 * 60 * MINUTE_MS;
     assert_eq!(world.board("hot"), []);
 }
 
@@ -298,7 +297,7 @@ fn who_leaves_makes_room_for_the_next() {
 
 #[test]
 fn a_thousand_places_are_filled_from_all_partitions() {
-    let mut world = World::new(&changed(SHIPPED, "top: 100", "top: 1000"));
+    let mut world = World::new(&changed(SHIPPED_TOPOLOGY, "top: 100", "top: 1000"));
     for i in 0..1_100u32 {
         let subject: &'static str = format!("article:{i:04}").leak();
         (0..1 + u8::from(i % 2 == 0)).for_each(|actor| world.deed(&like(actor, subject)));

@@ -3,12 +3,13 @@
 
 mod clocks_world;
 
-use clocks_world::{NOON, World};
+use clocks_world::World;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
 use tally_streams::log::{Log, TopicPartition};
 use tally_streams::task::{ClockMove, ConfirmedTime};
+use tally_testkit::NOW_MS;
 
 const HOUR: i64 = 3_600_000;
 
@@ -45,8 +46,8 @@ struct Decisions {
 impl Decisions {
     fn of(world: &World) -> Self {
         let mut verdicts = BTreeMap::new();
-        for (.., value) in world.read("verdicts") {
-            let verdict: serde_json::Value = serde_json::from_slice(&value).unwrap();
+        for record in world.read("verdicts") {
+            let verdict = record.json();
             let place = (verdict["partition"].as_u64().unwrap(), verdict["offset"].as_u64().unwrap());
             verdicts.insert(place, verdict["verdict"].as_str().unwrap().to_owned());
         }
@@ -124,10 +125,10 @@ fn moves_of_an_idle_clock_are_recorded_with_what_acted_on_them() {
     world.run(&mut thread, 1_000);
     let moves = || {
         let mut moves = BTreeMap::<u32, Vec<(u64, i64)>>::new();
-        for (partition, .., value) in world.read(&world.idle_topic()) {
-            let one = ClockMove::decode(&value).unwrap();
-            assert_eq!((one.partition, one.generation, one.is_set), (partition, 1, false));
-            moves.entry(partition).or_default().push((one.next_offset, one.clock_ms));
+        for record in world.read(&world.idle_topic()) {
+            let one = ClockMove::decode(&record.value.unwrap()).unwrap();
+            assert_eq!((one.partition, one.generation, one.is_set), (record.partition, 1, false));
+            moves.entry(record.partition).or_default().push((one.next_offset, one.clock_ms));
         }
         assert!(moves.values().all(|moves| moves.is_sorted_by(|a, b| a < b)), "none is recorded twice: {moves:?}");
         moves
@@ -137,7 +138,7 @@ fn moves_of_an_idle_clock_are_recorded_with_what_acted_on_them() {
     for (partition, moves) in &before {
         let (next_offset, clock_ms) = moves[moves.len() - 1];
         assert_eq!(next_offset, world.log.bounds(&TopicPartition::new("user-actions", *partition)).unwrap().1);
-        assert!((NOON + 4_000..=NOON + 9_000).contains(&clock_ms), "a second behind the wall, at the last commit");
+        assert!((NOW_MS + 4_000..=NOW_MS + 9_000).contains(&clock_ms), "a second behind the wall, at the last commit");
     }
     drop(thread);
     world.run(&mut world.thread(), 1_000);
@@ -237,7 +238,7 @@ fn a_log_whose_time_was_ahead_goes_on_from_what_is_confirmed() {
     // Whoever repeats what was counted before counts nothing, though its id may be forgotten.
     let before = world.likes("article:1");
     for (number, actor) in (0..).zip(&actors) {
-        world.send(number, "like", actor, "article:1", NOON);
+        world.send(number, "like", actor, "article:1", NOW_MS);
     }
     world.run(&mut thread, 300);
     drop(thread);

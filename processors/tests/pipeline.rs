@@ -12,13 +12,12 @@ use tally_model::{PROGRESS_HEADER, RootPosition, TaskProgress};
 use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::testkit::{TopologyTestDriver, Written};
 use tally_streams::topology::Topology;
+use tally_testkit::{NOW_MS, SHIPPED_TOPOLOGY};
 
-const SHIPPED: &str = include_str!("../../topology.yaml");
-const NOON: i64 = 1_795_248_000_000;
 const HOUR: i64 = 3_600_000;
 
 fn driver() -> TopologyTestDriver<Actions> {
-    let topology = Topology::load("topology.yaml", SHIPPED, REGISTRY, SINK_TYPES);
+    let topology = Topology::load("topology.yaml", SHIPPED_TOPOLOGY, REGISTRY, SINK_TYPES);
     TopologyTestDriver::new(topology.unwrap_or_else(|e| panic!("{e}")))
 }
 
@@ -52,25 +51,25 @@ fn named(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 #[test]
 fn a_view_counts_in_totals_windows_and_visitors() {
     let mut driver = driver();
-    pipe(&mut driver, event("e1", "view", "u1", "article:7", NOON), NOON + 5);
-    pipe(&mut driver, event("e2", "view", "u1", "article:7", NOON + 1), NOON + 6);
-    pipe(&mut driver, event("e3", "view", "u2", "article:7", NOON + 2), NOON + 7);
+    pipe(&mut driver, event("e1", "view", "u1", "article:7", NOW_MS), NOW_MS + 5);
+    pipe(&mut driver, event("e2", "view", "u1", "article:7", NOW_MS + 1), NOW_MS + 6);
+    pipe(&mut driver, event("e3", "view", "u2", "article:7", NOW_MS + 2), NOW_MS + 7);
     let windows: Vec<_> = driver.read("counter-windows").iter().map(Written::json).collect();
     assert_eq!(counters(&mut driver, "article:7"), json!({"views": 3, "visitors": 2}));
     let of_views = |w: &&Value, length: i64| w["window_ms"] == length && w["metric"] == "views";
     let newest = |length: i64| windows.iter().rev().find(|w| of_views(w, length)).unwrap().clone();
     assert_eq!(newest(HOUR)["value"], 3);
-    assert_eq!(newest(HOUR)["window_start_ms"], NOON.div_euclid(HOUR) * HOUR);
+    assert_eq!(newest(HOUR)["window_start_ms"], NOW_MS.div_euclid(HOUR) * HOUR);
     assert_eq!(newest(24 * HOUR)["value"], 3);
 }
 
 #[test]
 fn an_event_counts_once() {
     let mut driver = driver();
-    pipe(&mut driver, event("e1", "view", "u1", "article:7", NOON), NOON);
-    pipe(&mut driver, event("e1", "view", "u1", "article:7", NOON), NOON + 1);
-    pipe(&mut driver, event("e1", "view", "u1", "article:7", NOON), NOON + 23 * HOUR);
-    pipe(&mut driver, event("e1", "view", "u2", "article:7", NOON), NOON + 23 * HOUR);
+    pipe(&mut driver, event("e1", "view", "u1", "article:7", NOW_MS), NOW_MS);
+    pipe(&mut driver, event("e1", "view", "u1", "article:7", NOW_MS), NOW_MS + 1);
+    pipe(&mut driver, event("e1", "view", "u1", "article:7", NOW_MS), NOW_MS + 23 * HOUR);
+    pipe(&mut driver, event("e1", "view", "u2", "article:7", NOW_MS), NOW_MS + 23 * HOUR);
     assert_eq!(counters(&mut driver, "article:7"), json!({"views": 2, "visitors": 2}));
     assert_eq!(verdicts(&mut driver), named(&[("e1", "duplicate"), ("e1", "duplicate")]));
 }
@@ -78,8 +77,8 @@ fn an_event_counts_once() {
 #[test]
 fn an_event_that_repeats_when_its_id_is_forgotten_is_late() {
     let mut driver = driver();
-    for append in [NOON, NOON + 24 * HOUR, NOON + 24 * HOUR + 1, NOON + 300 * HOUR] {
-        pipe(&mut driver, event("e1", "view", "u1", "article:7", NOON), append);
+    for append in [NOW_MS, NOW_MS + 24 * HOUR, NOW_MS + 24 * HOUR + 1, NOW_MS + 300 * HOUR] {
+        pipe(&mut driver, event("e1", "view", "u1", "article:7", NOW_MS), append);
     }
     assert_eq!(counters(&mut driver, "article:7"), json!({"views": 1, "visitors": 1}));
     assert_eq!(verdicts(&mut driver), named(&[("e1", "duplicate"), ("e1", "late"), ("e1", "late")]));
@@ -88,11 +87,11 @@ fn an_event_that_repeats_when_its_id_is_forgotten_is_late() {
 #[test]
 fn the_sixty_first_event_of_ten_seconds_is_limited_whatever_time_it_claims() {
     let mut driver = driver();
-    let start = NOON.div_euclid(10_000) * 10_000;
+    let start = NOW_MS.div_euclid(10_000) * 10_000;
     for i in 0..62 {
-        pipe(&mut driver, event(&format!("e{i}"), "view", "u1", "article:7", NOON - 1000 * i), start + 5);
+        pipe(&mut driver, event(&format!("e{i}"), "view", "u1", "article:7", NOW_MS - 1000 * i), start + 5);
     }
-    pipe(&mut driver, event("next", "view", "u1", "article:7", NOON), start + 10_000);
+    pipe(&mut driver, event("next", "view", "u1", "article:7", NOW_MS), start + 10_000);
     assert_eq!(counters(&mut driver, "article:7")["views"], 61);
     assert_eq!(verdicts(&mut driver), named(&[("e60", "limited"), ("e61", "limited")]));
 }
@@ -101,13 +100,13 @@ fn the_sixty_first_event_of_ten_seconds_is_limited_whatever_time_it_claims() {
 fn a_rule_by_address_counts_a_network_of_ipv6_once_and_every_spelling_as_one() {
     let limited = |prefix: &str, ips: &[&str]| {
         let rule = format!("{{ name: address, by: [ip], events: [share], max: 1, per: 10s{prefix} }},");
-        let text = SHIPPED.replace("rules: [", &format!("rules: [ {rule}"));
+        let text = SHIPPED_TOPOLOGY.replace("rules: [", &format!("rules: [ {rule}"));
         let topology = Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"));
         let mut driver = TopologyTestDriver::new(topology);
         for (n, ip) in ips.iter().enumerate() {
-            let mut share = event(&format!("e{n}"), "share", "u1", "article:7", NOON);
+            let mut share = event(&format!("e{n}"), "share", "u1", "article:7", NOW_MS);
             share["ip"] = json!(ip);
-            pipe(&mut driver, share, NOON + 1);
+            pipe(&mut driver, share, NOW_MS + 1);
         }
         verdicts(&mut driver).into_iter().map(|(id, _)| id).collect::<Vec<_>>()
     };
@@ -119,7 +118,7 @@ fn a_rule_by_address_counts_a_network_of_ipv6_once_and_every_spelling_as_one() {
     assert_eq!(limited(", ipv6_prefix: 128", &["2001:db8::1", "2001:db8::2", "2001:0db8:0::1"]), ["e2"]);
     for (prefix, by, error) in [("0", "ip", "must be from 1 to 128"), ("64", "actor_id", "goes with `ip` in `by`")] {
         let rule = format!("{{ name: x, by: [{by}], events: [share], max: 1, per: 10s, ipv6_prefix: {prefix} }},");
-        let text = SHIPPED.replace("rules: [", &format!("rules: [ {rule}"));
+        let text = SHIPPED_TOPOLOGY.replace("rules: [", &format!("rules: [ {rule}"));
         let refused = Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).err().unwrap().to_string();
         assert!(refused.contains(error) && refused.contains("topology.yaml:"), "{refused}");
     }
@@ -128,7 +127,7 @@ fn a_rule_by_address_counts_a_network_of_ipv6_once_and_every_spelling_as_one() {
 #[test]
 fn the_latest_effective_time_decides_a_toggle() {
     let mut driver = driver();
-    let mut append_time_ms = NOON + 60_000;
+    let mut append_time_ms = NOW_MS + 60_000;
     let mut step = |id: &str, kind: &str, occurred_at: i64| {
         // A window of the rule for toggles each.
         append_time_ms += 5_000;
@@ -136,19 +135,19 @@ fn the_latest_effective_time_decides_a_toggle() {
         let reactions: Vec<_> = driver.read("reactions").iter().map(|r| r.json()["active"].clone()).collect();
         (counters(&mut driver, "article:7")["likes"].clone(), reactions)
     };
-    assert_eq!(step("e1", "like", NOON + 10), (json!(1), vec![json!(true)]));
-    assert_eq!(step("e2", "unlike", NOON + 5), (Value::Null, vec![]), "older than the like");
-    assert_eq!(step("e3", "like", NOON + 20), (Value::Null, vec![]), "liked already");
-    assert_eq!(step("e4", "unlike", NOON + 15), (Value::Null, vec![]), "older than the second like");
-    assert_eq!(step("e5", "unlike", NOON + 20), (json!(0), vec![json!(false)]), "a tie: the later in the log");
-    assert_eq!(step("e6", "unlike", NOON + 30), (Value::Null, vec![]), "never negative");
+    assert_eq!(step("e1", "like", NOW_MS + 10), (json!(1), vec![json!(true)]));
+    assert_eq!(step("e2", "unlike", NOW_MS + 5), (Value::Null, vec![]), "older than the like");
+    assert_eq!(step("e3", "like", NOW_MS + 20), (Value::Null, vec![]), "liked already");
+    assert_eq!(step("e4", "unlike", NOW_MS + 15), (Value::Null, vec![]), "older than the second like");
+    assert_eq!(step("e5", "unlike", NOW_MS + 20), (json!(0), vec![json!(false)]), "a tie: the later in the log");
+    assert_eq!(step("e6", "unlike", NOW_MS + 30), (Value::Null, vec![]), "never negative");
     assert!(verdicts(&mut driver).is_empty(), "a toggle that changes nothing has no verdict");
 }
 
 #[test]
 fn a_follow_counts_for_both_and_an_impossible_subject_is_a_dead_letter_before_anything_counts() {
     let mut driver = driver();
-    pipe(&mut driver, event("e1", "follow", "u1", "user:u2", NOON), NOON);
+    pipe(&mut driver, event("e1", "follow", "u1", "user:u2", NOW_MS), NOW_MS);
     let records: Vec<_> = driver.read("counters").iter().map(Written::json).collect();
     let of = |subject: &str| records.iter().find(|r| r["subject_id"] == subject).unwrap()["counters"].clone();
     assert_eq!(of("user:u2"), json!({"followers": 1}));
@@ -156,12 +155,12 @@ fn a_follow_counts_for_both_and_an_impossible_subject_is_a_dead_letter_before_an
 
     // `user:` and 124 bytes are one byte too many for a subject.
     let actor = "x".repeat(120);
-    pipe(&mut driver, event("e2", "follow", &actor, "user:u2", NOON), NOON);
+    pipe(&mut driver, event("e2", "follow", &actor, "user:u2", NOW_MS), NOW_MS);
     assert_eq!(driver.read("counters").len(), 2, "120 bytes still fit");
-    let topology = SHIPPED.replace("'user:' + actor_id", "'follower-of-somebody:' + actor_id");
+    let topology = SHIPPED_TOPOLOGY.replace("'user:' + actor_id", "'follower-of-somebody:' + actor_id");
     let topology = Topology::load("t", &topology, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"));
     let mut driver = TopologyTestDriver::new(topology);
-    pipe(&mut driver, event("e3", "follow", &actor, "user:u2", NOON), NOON);
+    pipe(&mut driver, event("e3", "follow", &actor, "user:u2", NOW_MS), NOW_MS);
     assert!(driver.read("counters").is_empty());
     assert_eq!(verdicts(&mut driver), named(&[("e3", "dead")]));
     let letter = driver.read("dead-letters").remove(0);
@@ -175,9 +174,9 @@ fn a_follow_counts_for_both_and_an_impossible_subject_is_a_dead_letter_before_an
 fn a_read_counts_from_five_seconds_on() {
     let mut driver = driver();
     for (id, duration) in [("e1", 4_999), ("e2", 5_000)] {
-        let mut read = event(id, "read", "u1", "article:7", NOON);
+        let mut read = event(id, "read", "u1", "article:7", NOW_MS);
         read["duration_ms"] = json!(duration);
-        pipe(&mut driver, read, NOON);
+        pipe(&mut driver, read, NOW_MS);
     }
     assert_eq!(counters(&mut driver, "article:7"), json!({"reads": 1}));
 }
@@ -185,9 +184,9 @@ fn a_read_counts_from_five_seconds_on() {
 #[test]
 fn what_is_no_event_becomes_a_dead_letter_with_its_reason_and_disturbs_nothing() {
     let mut driver = driver();
-    let good = event("e1", "view", "u1", "article:7", NOON).to_string();
-    let ahead = event("e2", "view", "u1", "article:7", NOON + HOUR).to_string();
-    let unknown = event("e3", "dance", "u1", "article:7", NOON).to_string();
+    let good = event("e1", "view", "u1", "article:7", NOW_MS).to_string();
+    let ahead = event("e2", "view", "u1", "article:7", NOW_MS + HOUR).to_string();
+    let unknown = event("e3", "dance", "u1", "article:7", NOW_MS).to_string();
     let number = good.replace("\"u1\"", "7");
     let partition = "the record is not in the partition that murmur2 of its key names: set `partitioner=murmur2_random` in the producer";
     let key = "the record's key is not its actor_id: send that as the key";
@@ -209,7 +208,7 @@ fn what_is_no_event_becomes_a_dead_letter_with_its_reason_and_disturbs_nothing()
     ];
     for (i, (partition, key, value, reason, detail)) in cases.iter().enumerate() {
         // A header of the record's own is not taken for ours.
-        driver.pipe_to(*partition, *key, value, &[("b", &[7; 16]), ("detail", b"mine")], NOON).unwrap();
+        driver.pipe_to(*partition, *key, value, &[("b", &[7; 16]), ("detail", b"mine")], NOW_MS).unwrap();
         let letters = driver.read("dead-letters");
         let headers: Vec<_> =
             letters[0].headers.iter().map(|(n, v)| (n.as_str(), String::from_utf8_lossy(v))).collect();
@@ -224,7 +223,7 @@ fn what_is_no_event_becomes_a_dead_letter_with_its_reason_and_disturbs_nothing()
         let verdict = driver.read("verdicts").remove(0).json();
         assert_eq!((&verdict["verdict"], &verdict["request"]), (&json!("dead"), &json!("07".repeat(16))));
     }
-    pipe(&mut driver, serde_json::from_str(&good).unwrap(), NOON);
+    pipe(&mut driver, serde_json::from_str(&good).unwrap(), NOW_MS);
     assert_eq!(counters(&mut driver, "article:7"), json!({"views": 1, "visitors": 1}));
 }
 
@@ -232,10 +231,10 @@ fn what_is_no_event_becomes_a_dead_letter_with_its_reason_and_disturbs_nothing()
 fn unknown_fields_behind_the_door_are_ignored_and_a_missing_time_is_the_logs() {
     let mut driver = driver();
     let json = br#"{"event_id":"e1","type":"view","actor_id":"u1","subject_id":"article:7","next_year":{"a":[1]}}"#;
-    driver.pipe("u1", json, NOON).unwrap();
+    driver.pipe("u1", json, NOW_MS).unwrap();
     assert_eq!(counters(&mut driver, "article:7"), json!({"views": 1, "visitors": 1}));
     let window = driver.read("counter-windows").remove(0).json();
-    assert!(window["window_start_ms"].as_i64().unwrap() <= NOON);
+    assert!(window["window_start_ms"].as_i64().unwrap() <= NOW_MS);
 }
 
 #[test]
@@ -243,13 +242,13 @@ fn visitors_are_exact_up_to_256_and_said_to_be_approximate_above() {
     let mut driver = driver();
     driver.hold();
     for i in 0..256 {
-        pipe(&mut driver, event("e", "view", &format!("u{i}"), "article:7", NOON), NOON);
+        pipe(&mut driver, event("e", "view", &format!("u{i}"), "article:7", NOW_MS), NOW_MS);
     }
     driver.commit().unwrap();
     let record = driver.read("counters").pop().unwrap().json();
     assert_eq!((&record["counters"]["visitors"], &record["approximate"]), (&json!(256), &Value::Null));
     for i in 0..2_000 {
-        pipe(&mut driver, event("f", "view", &format!("u{i}"), "article:7", NOON), NOON);
+        pipe(&mut driver, event("f", "view", &format!("u{i}"), "article:7", NOW_MS), NOW_MS);
     }
     driver.commit().unwrap();
     let record = driver.read("counters").pop().unwrap().json();
@@ -261,19 +260,19 @@ fn visitors_are_exact_up_to_256_and_said_to_be_approximate_above() {
 fn a_retraction_belongs_to_the_minute_of_its_like_and_spares_closed_windows() {
     // A toggle in windows needs a counting node; likes have none, so this looks at what crosses the hop: totals only.
     let mut driver = driver();
-    pipe(&mut driver, event("e1", "like", "u1", "article:7", NOON), NOON);
+    pipe(&mut driver, event("e1", "like", "u1", "article:7", NOW_MS), NOW_MS);
     assert_eq!(counters(&mut driver, "article:7"), json!({"likes": 1}));
-    pipe(&mut driver, event("e2", "unlike", "u1", "article:7", NOON + 48 * HOUR), NOON + 48 * HOUR);
+    pipe(&mut driver, event("e2", "unlike", "u1", "article:7", NOW_MS + 48 * HOUR), NOW_MS + 48 * HOUR);
     assert_eq!(counters(&mut driver, "article:7"), json!({"likes": 0}));
 }
 
 #[test]
 fn a_rolled_back_transaction_leaves_no_trace() {
     let mut driver = driver();
-    pipe(&mut driver, event("e1", "like", "u1", "article:7", NOON), NOON);
+    pipe(&mut driver, event("e1", "like", "u1", "article:7", NOW_MS), NOW_MS);
     assert_eq!(counters(&mut driver, "article:7"), json!({"likes": 1}));
     driver.hold();
-    let later = NOON + 5_000;
+    let later = NOW_MS + 5_000;
     pipe(&mut driver, event("e2", "unlike", "u1", "article:7", later), later);
     pipe(&mut driver, event("e3", "view", "u1", "article:7", later), later);
     driver.rollback();
@@ -292,7 +291,7 @@ fn combined_commits_give_the_same_totals_as_single_ones() {
         .map(|i| {
             let kind = ["view", "like", "unlike", "share"][(i % 4) as usize];
             let (actor, subject) = (format!("u{}", i % 7), format!("article:{}", i % 3));
-            event(&format!("e{}", i % 350), kind, &actor, &subject, NOON + (i * 7919) % 50_000)
+            event(&format!("e{}", i % 350), kind, &actor, &subject, NOW_MS + (i * 7919) % 50_000)
         })
         .collect();
     let run = |hold: bool| {
@@ -301,7 +300,7 @@ fn combined_commits_give_the_same_totals_as_single_ones() {
             driver.hold();
         }
         for (i, event) in events.iter().enumerate() {
-            pipe(&mut driver, event.clone(), NOON + 60_000 + i as i64);
+            pipe(&mut driver, event.clone(), NOW_MS + 60_000 + i as i64);
         }
         driver.commit().unwrap();
         let mut newest = std::collections::BTreeMap::new();
@@ -324,9 +323,9 @@ fn combined_commits_give_the_same_totals_as_single_ones() {
 #[test]
 fn progress_says_what_is_contained() {
     let mut driver = driver();
-    pipe(&mut driver, event("e1", "view", "u1", "article:7", NOON), NOON);
+    pipe(&mut driver, event("e1", "view", "u1", "article:7", NOW_MS), NOW_MS);
     let of_u1 = |progress: &TaskProgress| progress.roots.iter().find(|root| root.partition == 0).copied();
-    let expected = Some(RootPosition { partition: 0, next_offset: 1, clock_ms: NOON });
+    let expected = Some(RootPosition { partition: 0, next_offset: 1, clock_ms: NOW_MS });
     let last = driver.read_all("counters").pop().unwrap();
     let (name, bytes) = &last.headers[0];
     let header = TaskProgress::decode(bytes).unwrap();

@@ -9,36 +9,28 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
 use tally_streams::store::{Checkpoint, CheckpointSite};
-use tally_streams::task::{TaskSite, WIRE_VERSIONS};
-use tally_streams::testkit::TopologyTestDriver;
+use tally_streams::task::TaskSite;
+use tally_streams::testkit::{AlteredLog, StoredRecord, TopologyTestDriver, append, read_topic, task_site};
 use tally_streams::topology::Topology;
-
-const NOON: i64 = 1_795_248_000_000;
-const MINUTE: i64 = 60_000;
-const SHIPPED: &str = include_str!("../../topology.yaml");
+use tally_testkit::{MINUTE_MS, NOW_MS, SHIPPED_TOPOLOGY};
 
 /// The shipped one, with boards that age while a run lasts.
 fn topology() -> Topology<Actions> {
-    let text =
-        SHIPPED.replace("half_life: 6h", "half_life: 1m").replace("window: 24h, bucket: 5m", "window: 3m, bucket: 1m");
+    let text = SHIPPED_TOPOLOGY
+        .replace("half_life: 6h", "half_life: 1m")
+        .replace("window: 24h, bucket: 5m", "window: 3m, bucket: 1m");
     Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// A log whose commits fail as told: 1 = aborted, 2 = uncertain and not done, 3 = uncertain and done.
-struct FaultyLog {
-    inner: MemoryLog,
-    next_fault: Arc<AtomicU32>,
-    lost_answers: Arc<AtomicU64>,
-}
-
+/// Its commits fail as `next_fault` says: 1 = aborted, 2 = uncertain and not done, 3 = uncertain and done.
 struct FaultyProducer {
     inner: Box<dyn TransactionalProducer>,
     next_fault: Arc<AtomicU32>,
@@ -66,34 +58,6 @@ impl TransactionalProducer for FaultyProducer {
     }
     fn abort(&mut self) -> Result<(), LogError> {
         self.inner.abort()
-    }
-}
-
-impl Log for FaultyLog {
-    fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), LogError> {
-        self.inner.ensure_topics(topics)
-    }
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.inner.partitions(topic)
-    }
-    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64), LogError> {
-        self.inner.bounds(partition)
-    }
-    fn committed(&self, group: &str, partition: &TopicPartition) -> Result<Option<CommittedOffset>, LogError> {
-        self.inner.committed(group, partition)
-    }
-    fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError> {
-        self.inner.delete_records(partition, before)
-    }
-    fn consumer(&self, group: &str) -> Result<Box<dyn Consumer>, LogError> {
-        self.inner.consumer(group)
-    }
-    fn producer(&self, id: &str) -> Result<Box<dyn TransactionalProducer>, LogError> {
-        let (next_fault, lost_answers) = (self.next_fault.clone(), self.lost_answers.clone());
-        Ok(Box::new(FaultyProducer { inner: self.inner.producer(id)?, next_fault, lost_answers }))
-    }
-    fn appender(&self) -> Result<Arc<dyn Appender>, LogError> {
-        self.inner.appender()
     }
 }
 
@@ -150,29 +114,9 @@ impl Seen {
     }
 }
 
-/// Partition, offset, append time, key and value of a record.
-type Stored = (u32, u64, i64, Vec<u8>, Vec<u8>);
-
 /// Everything of a topic but progress marks, by partition and offset.
-fn read_topic(log: &dyn Log, topic: &str) -> Vec<Stored> {
-    let mut records_read = Vec::new();
-    for partition in 0..log.partitions(topic).unwrap() {
-        let partition = TopicPartition::new(topic, partition);
-        let (mut next, end) = log.bounds(&partition).unwrap();
-        let mut consumer = log.consumer("").unwrap();
-        consumer.assign(&partition, next).unwrap();
-        while next < end {
-            let Polled::Records { records, next_offset, .. } = consumer.poll(Duration::from_secs(5)).unwrap() else {
-                panic!("{partition} ends early");
-            };
-            for record in records.map(Result::unwrap).filter(|record| record.key.and_then(<[u8]>::first) != Some(&0)) {
-                let (key, value) = (record.key.unwrap().to_vec(), record.value.unwrap().to_vec());
-                records_read.push((partition.partition, record.offset, record.append_time_ms, key, value));
-            }
-            next = next_offset;
-        }
-    }
-    records_read
+fn values_of(log: &dyn Log, topic: &str) -> impl Iterator<Item = StoredRecord> + use<> {
+    read_topic(log, topic).into_iter().filter(|record| record.key.first() != Some(&0))
 }
 
 fn event(random: &mut StdRng, i: usize) -> (String, Vec<u8>) {
@@ -183,7 +127,7 @@ fn event(random: &mut StdRng, i: usize) -> (String, Vec<u8>) {
     let kind = ["view", "like", "unlike", "follow", "share"][random.random_range(0..5)];
     let id = if random.random_bool(0.05) { i / 2 } else { i };
     let subject = format!("article:{}", random.random_range(0..12));
-    let occurred_at = NOON + i as i64 - random.random_range(0..5_000);
+    let occurred_at = NOW_MS + i as i64 - random.random_range(0..5_000);
     let json = format!(
         r#"{{"event_id":"e{id}","type":"{kind}","actor_id":"{actor}","subject_id":"{subject}","occurred_at":{occurred_at}}}"#
     );
@@ -191,35 +135,35 @@ fn event(random: &mut StdRng, i: usize) -> (String, Vec<u8>) {
 }
 
 struct World {
-    log: Arc<FaultyLog>,
+    log: Arc<AlteredLog>,
+    next_fault: Arc<AtomicU32>,
+    lost_answers: Arc<AtomicU64>,
     time_ms: Arc<AtomicI64>,
     metrics: StreamMetrics,
 }
 
 impl World {
     fn new() -> Self {
-        let time_ms = Arc::new(AtomicI64::new(NOON));
+        let time_ms = Arc::new(AtomicI64::new(NOW_MS));
         let clock = time_ms.clone();
         let inner = MemoryLog::new(Arc::new(move || clock.load(Ordering::Relaxed)));
         inner.ensure_topics(&topology().topic_specs()).unwrap();
-        let log = Arc::new(FaultyLog { inner, next_fault: Arc::default(), lost_answers: Arc::default() });
-        Self { log, time_ms, metrics: StreamMetrics::new(&Registry::new()).unwrap() }
+        let (next_fault, lost_answers) = (Arc::<AtomicU32>::default(), Arc::<AtomicU64>::default());
+        let faulty = {
+            let (next_fault, lost_answers) = (next_fault.clone(), lost_answers.clone());
+            move |inner| -> Box<dyn TransactionalProducer> {
+                let (next_fault, lost_answers) = (next_fault.clone(), lost_answers.clone());
+                Box::new(FaultyProducer { inner, next_fault, lost_answers })
+            }
+        };
+        let log = Arc::new(AlteredLog::new(Arc::new(inner)).producers(faulty));
+        Self { log, next_fault, lost_answers, time_ms, metrics: StreamMetrics::new(&Registry::new()).unwrap() }
     }
 
     fn thread(&self, index: usize, state_dir: &Path) -> StreamThread<Actions> {
-        let site = TaskSite {
-            topology: Arc::new(topology()),
-            generation: 1,
-            wire_version: *WIRE_VERSIONS.end(),
-            hash_seed: 7,
-            secret: [7; 32],
-            owner: format!("tally-{index}").into(),
-            siblings: [format!("tally-{index}").into()].into(),
-            // Each thread's checkpoints are apart, as they would be on two machines.
-            confirmed_times: [].into(),
-            state_dir: Some(state_dir.join(index.to_string())),
-            boot_id: "boot".to_owned(),
-        };
+        // Each thread's checkpoints are apart, as they would be on two machines.
+        let state_dir = Some(state_dir.join(index.to_string()));
+        let site = TaskSite { state_dir, ..task_site(Arc::new(topology()), &format!("tally-{index}")) };
         let limits = Limits {
             checkpoint_bytes: 2_000,
             checkpoint_age: Duration::from_millis(500),
@@ -231,21 +175,7 @@ impl World {
     }
 
     fn append(&self, key: &str, value: Vec<u8>) {
-        let done = Arc::new(Mutex::new(None));
-        let outcome = done.clone();
-        let record = OwnedRecord {
-            partition: partition_of(key.as_bytes(), 8),
-            key: Some(key.as_bytes().to_vec().into()),
-            value: Some(value.into()),
-            headers: bytes::Bytes::new(),
-        };
-        let batch = AppendBatch { records: vec![record] };
-        self.log.appender().unwrap().append(
-            "user-actions",
-            batch,
-            Box::new(move |r| *outcome.lock().unwrap() = Some(r)),
-        );
-        assert!(matches!(*done.lock().unwrap(), Some(Ok(_))));
+        append(&*self.log, "user-actions", [(key.to_owned(), value)]);
     }
 
     /// Whether everything appended is committed and everything sent over the hop taken in.
@@ -268,13 +198,13 @@ impl World {
 
     /// Nothing fails any more, and time passes until every task's clock is in a minute that nothing happened in.
     fn end(&self, threads: &mut [Option<StreamThread<Actions>>], state_dir: &Path) -> i64 {
-        self.log.next_fault.store(0, Ordering::Relaxed);
-        self.time_ms.store((self.now().wall_ms / MINUTE + 2) * MINUTE + 5_000, Ordering::Relaxed);
+        self.next_fault.store(0, Ordering::Relaxed);
+        self.time_ms.store((self.now().wall_ms / MINUTE_MS + 2) * MINUTE_MS + 5_000, Ordering::Relaxed);
         for (i, thread) in threads.iter_mut().enumerate() {
             thread.get_or_insert_with(|| self.thread(i, state_dir));
         }
-        let minute = self.now().wall_ms / MINUTE;
-        while self.now().wall_ms / MINUTE == minute {
+        let minute = self.now().wall_ms / MINUTE_MS;
+        while self.now().wall_ms / MINUTE_MS == minute {
             for thread in threads.iter_mut().flatten() {
                 thread.poll_once(self.now(), Duration::ZERO).unwrap_or_else(|e| panic!("at the end: {e}"));
             }
@@ -290,8 +220,9 @@ fn reference(log: &dyn Log, end_ms: i64) -> Seen {
     let mut driver = TopologyTestDriver::new(topology());
     driver.hold();
     let mut input = Vec::new();
-    for (partition, offset, append_time_ms, key, value) in read_topic(log, "user-actions") {
-        input.push((append_time_ms, partition, offset, key, value));
+    for record in values_of(log, "user-actions") {
+        let value = record.value.expect("no tombstones");
+        input.push((record.append_time_ms, record.partition, record.offset, record.key, value));
     }
     input.sort();
     for (append_time_ms, partition, _, key, value) in input {
@@ -327,7 +258,7 @@ fn run(seed: u64, faults: bool) {
                 }
             }
             300..500 => _ = world.time_ms.fetch_add(random.random_range(1..60), Ordering::Relaxed),
-            500..506 if faults => world.log.next_fault.store(random.random_range(1..4), Ordering::Relaxed),
+            500..506 if faults => world.next_fault.store(random.random_range(1..4), Ordering::Relaxed),
             // Dies in the middle of whatever it was doing.
             506..510 if faults => {
                 deaths += u64::from(threads[random.random_range(0..2)].take().is_some());
@@ -361,15 +292,20 @@ fn run(seed: u64, faults: bool) {
     }
     let log = world.log.as_ref();
     let seen = Seen::of(|topic| {
-        let records = read_topic(log, topic).into_iter();
-        records.map(|(.., key, value)| (key, serde_json::from_slice(&value).unwrap_or_default())).collect()
+        let values = values_of(log, topic);
+        values
+            .map(|record| {
+                let json = record.json();
+                (record.key, json)
+            })
+            .collect()
     });
     assert!(seen.boards.len() == 2 && seen.boards.values().all(|items| !items.is_empty()), "{:?}", seen.boards);
     let released = seen.verdicts.values().filter(|verdict| *verdict == "released").count();
     assert!(released > 20, "seed {seed}: {released} of what was held went on its way");
     assert_eq!(seen, reference(log, end_ms), "seed {seed}");
     // A thread starts over after a lost answer, and where it comes back while the other one fences who it was.
-    let (rebuilds, lost) = (world.metrics.rebuilds.get(), world.log.lost_answers.load(Ordering::Relaxed));
+    let (rebuilds, lost) = (world.metrics.rebuilds.get(), world.lost_answers.load(Ordering::Relaxed));
     assert!((lost..=lost + deaths).contains(&rebuilds), "seed {seed}: {rebuilds} rebuilds, {lost} lost answers");
 }
 
@@ -423,12 +359,12 @@ fn a_node_counts_what_it_passed_on_by_its_type() {
     let (world, dir) = (World::new(), tempfile::tempdir().unwrap());
     let mut thread = world.thread(0, dir.path());
     let like = |id: u32| {
-        format!(r#"{{"event_id":"e{id}","type":"like","actor_id":"u1","subject_id":"a:1","occurred_at":{NOON}}}"#)
+        format!(r#"{{"event_id":"e{id}","type":"like","actor_id":"u1","subject_id":"a:1","occurred_at":{NOW_MS}}}"#)
     };
     for value in [like(1), like(1), like(2), "garbage".to_owned()] {
         world.append("u1", value.into_bytes());
     }
-    world.log.next_fault.store(1, Ordering::Relaxed);
+    world.next_fault.store(1, Ordering::Relaxed);
     for _ in 0..5_000 {
         thread.poll_once(world.now(), Duration::ZERO).unwrap();
         world.time_ms.fetch_add(20, Ordering::Relaxed);

@@ -4,8 +4,8 @@
 use prometheus::Registry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tally_model::{PROGRESS_HEADER, PROGRESS_KEY_PREFIX, ProgressMark, TaskProgress};
 use tally_processors::{Actions, REGISTRY, SINK_TYPES};
@@ -13,40 +13,24 @@ use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
 use tally_streams::task::TaskSite;
+use tally_streams::testkit::{StoredRecord, append, read_topic, task_site};
 use tally_streams::topology::Topology;
+use tally_testkit::{NOW_MS, SHIPPED_TOPOLOGY};
 
-const NOON: i64 = 1_795_248_000_000;
 const PROGRESS: &str = "tally-progress";
 
 fn topology() -> Topology<Actions> {
-    let text = include_str!("../../topology.yaml");
-    Topology::load("topology.yaml", text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
+    Topology::load("topology.yaml", SHIPPED_TOPOLOGY, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// A record as it was read.
-#[derive(Clone, Debug, PartialEq)]
-struct Stored {
-    partition: u32,
-    offset: u64,
-    key: Vec<u8>,
-    value: Option<Vec<u8>>,
-    headers: Vec<(String, Vec<u8>)>,
+fn is_old_mark(record: &StoredRecord) -> bool {
+    record.key.starts_with(PROGRESS_KEY_PREFIX)
 }
 
-impl Stored {
-    fn is_old_mark(&self) -> bool {
-        self.key.starts_with(PROGRESS_KEY_PREFIX)
-    }
-
-    /// What its first header says, if that is of progress.
-    fn progress(&self) -> Option<TaskProgress> {
-        let (name, value) = self.headers.first()?;
-        (name == PROGRESS_HEADER).then(|| TaskProgress::decode(value).unwrap())
-    }
-
-    fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(self.value.as_ref().expect("a value")).expect("JSON")
-    }
+/// What the first header of a record says, if that is of progress.
+fn progress(record: &StoredRecord) -> Option<TaskProgress> {
+    let (name, value) = record.headers.first()?;
+    (name == PROGRESS_HEADER).then(|| TaskProgress::decode(value).unwrap())
 }
 
 struct World {
@@ -58,7 +42,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let time_ms = Arc::new(AtomicI64::new(NOON));
+        let time_ms = Arc::new(AtomicI64::new(NOW_MS));
         let clock = time_ms.clone();
         let log = Arc::new(MemoryLog::new(Arc::new(move || clock.load(Ordering::Relaxed))));
         let topology = topology();
@@ -73,18 +57,8 @@ impl World {
     }
 
     fn thread(&self, wire_version: u8, state_dir: Option<&Path>) -> StreamThread<Actions> {
-        let site = TaskSite {
-            topology: Arc::new(topology()),
-            generation: 1,
-            wire_version,
-            hash_seed: 7,
-            secret: [7; 32],
-            owner: "tally-0".into(),
-            siblings: ["tally-0".into()].into(),
-            confirmed_times: [].into(),
-            state_dir: state_dir.map(Path::to_owned),
-            boot_id: "boot".to_owned(),
-        };
+        let state_dir = state_dir.map(Path::to_owned);
+        let site = TaskSite { wire_version, state_dir, ..task_site(Arc::new(topology()), "tally-0") };
         let limits = Limits {
             checkpoint_age: Duration::from_millis(500),
             purge_interval: Duration::from_millis(300),
@@ -112,19 +86,7 @@ impl World {
     }
 
     fn append(&self, actor: &str, value: String) {
-        let done = Arc::new(Mutex::new(None));
-        let outcome = done.clone();
-        let record = OwnedRecord {
-            partition: partition_of(actor.as_bytes(), self.log.partitions("user-actions").unwrap()),
-            key: Some(actor.as_bytes().to_vec().into()),
-            value: Some(value.into_bytes().into()),
-            headers: bytes::Bytes::new(),
-        };
-        let batch = AppendBatch { records: vec![record] };
-        let done_with =
-            Box::new(move |result: Result<AppendedOffsets, LogError>| *outcome.lock().unwrap() = Some(result));
-        self.log.appender().unwrap().append("user-actions", batch, done_with);
-        assert!(matches!(*done.lock().unwrap(), Some(Ok(_))));
+        append(&*self.log, "user-actions", [(actor.to_owned(), value.into_bytes())]);
     }
 
     /// Events `first` to `last`: likes and views of a few, repeats, and something that is no event.
@@ -142,31 +104,8 @@ impl World {
         self.append("u1", "garbage".to_owned());
     }
 
-    fn read(&self, topic: &str) -> Vec<Stored> {
-        let mut stored = Vec::new();
-        for partition in 0..self.log.partitions(topic).unwrap() {
-            let at = TopicPartition::new(topic, partition);
-            let (mut next, end) = self.log.bounds(&at).unwrap();
-            let mut consumer = self.log.consumer("").unwrap();
-            consumer.assign(&at, next).unwrap();
-            while next < end {
-                let Polled::Records { records, next_offset, .. } = consumer.poll(Duration::from_secs(5)).unwrap()
-                else {
-                    panic!("{at} ends early");
-                };
-                for record in records.map(Result::unwrap) {
-                    stored.push(Stored {
-                        partition,
-                        offset: record.offset,
-                        key: record.key.unwrap_or_default().to_vec(),
-                        value: record.value.map(<[u8]>::to_vec),
-                        headers: record.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
-                    });
-                }
-                next = next_offset;
-            }
-        }
-        stored
+    fn read(&self, topic: &str) -> Vec<StoredRecord> {
+        read_topic(&*self.log, topic)
     }
 
     /// The newest of every task in the internal topic.
@@ -186,7 +125,7 @@ impl World {
     fn last_commits(&self) -> BTreeMap<(String, u32), u64> {
         let mut last = BTreeMap::new();
         for topic in self.outputs.iter().filter(|topic| *topic != "dead-letters") {
-            for record in self.read(topic).iter().filter(|record| !record.is_old_mark()) {
+            for record in self.read(topic).iter().filter(|record| !is_old_mark(record)) {
                 let version = record.json()["version"].as_i64().expect("a version");
                 last.insert((topic.clone(), record.partition), (version & ((1 << 48) - 1)) as u64);
             }
@@ -226,9 +165,9 @@ fn output_topics_hold_values_only() {
         // By partition, the commits whose last record was read.
         let mut ended = BTreeMap::<u32, u64>::new();
         for record in &records {
-            assert!(!record.is_old_mark(), "{topic}: {record:?}");
+            assert!(!is_old_mark(record), "{topic}: {record:?}");
             assert!(record.headers.iter().filter(|(name, _)| name == PROGRESS_HEADER).count() <= 1);
-            let progress = record.progress();
+            let progress = progress(record);
             if topic != "dead-letters" {
                 let version = record.json()["version"].as_i64().expect("a version");
                 let commit = (version & ((1 << 48) - 1)) as u64;
@@ -244,13 +183,13 @@ fn output_topics_hold_values_only() {
         }
         if topic == "dead-letters" {
             // One partition for the tasks of all: what they say would be about others' records too.
-            assert!(records.iter().all(|record| record.progress().is_none()));
+            assert!(records.iter().all(|record| progress(record).is_none()));
             continue;
         }
         // The last record of a partition is the last of its commit.
         for partition in records.iter().map(|record| record.partition).collect::<BTreeSet<_>>() {
             let last = records.iter().rfind(|record| record.partition == partition).unwrap();
-            assert!(last.progress().is_some(), "{topic}/{partition}: {last:?}");
+            assert!(progress(last).is_some(), "{topic}/{partition}: {last:?}");
         }
     }
     world.check_told();
@@ -303,7 +242,7 @@ fn what_a_task_knows_of_its_outputs_survives_restarts() {
 fn old_marks(world: &World) -> BTreeMap<(String, u32, Vec<u8>), Vec<bool>> {
     let mut marks = BTreeMap::<_, Vec<bool>>::new();
     for topic in &world.outputs {
-        for record in world.read(topic).into_iter().filter(Stored::is_old_mark) {
+        for record in world.read(topic).into_iter().filter(is_old_mark) {
             marks.entry((topic.clone(), record.partition, record.key)).or_default().push(record.value.is_none());
         }
     }
@@ -321,7 +260,7 @@ fn a_log_of_an_older_release_is_written_as_before_until_its_wire_version_is_rais
         assert!(world.read(PROGRESS).is_empty());
         let outputs = world.outputs.iter();
         let records: Vec<_> = outputs.flat_map(|topic| world.read(topic)).collect();
-        assert!(records.iter().all(|record| record.progress().is_none() && record.value.is_some()));
+        assert!(records.iter().all(|record| progress(record).is_none() && record.value.is_some()));
     }
     let before = old_marks(&world);
     assert!(before.len() > 20 && before.values().flatten().all(|is_tombstone| !is_tombstone));
@@ -360,8 +299,8 @@ fn marks_of_both_forms_are_of_the_same_task_and_commits() {
     world.events(0, 60);
     world.run(world.thread(1, Some(&dir)), 1_000);
     let newest = |world: &World| {
-        let marks = world.read("counters").into_iter().filter(|record| record.is_old_mark() && record.value.is_some());
-        let mark = |record: Stored| serde_json::from_slice::<ProgressMark>(&record.value.unwrap()).unwrap();
+        let marks = world.read("counters").into_iter().filter(|record| is_old_mark(record) && record.value.is_some());
+        let mark = |record: StoredRecord| serde_json::from_slice::<ProgressMark>(&record.value.unwrap()).unwrap();
         marks.map(mark).map(|mark| (mark.task, mark.version)).collect::<BTreeMap<_, _>>()
     };
     let old = newest(&world);

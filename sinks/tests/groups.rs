@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tally_sinks::*;
-use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
+use tally_streams::testkit::AlteredLog;
 
 /// What happens next to one of three sinks.
 #[derive(Clone, Debug)]
@@ -153,13 +153,6 @@ fn every_process_fills_a_cache_of_its_own_with_everything() {
     }
 }
 
-/// A log whose consumers say what they are told to before they read on.
-struct Scripted {
-    inner: Arc<MemoryLog>,
-    script: Script,
-    heard: Heard,
-}
-
 /// What the consumers were asked for at their end, and what they answered.
 type Heard = Arc<Mutex<Vec<&'static str>>>;
 
@@ -222,35 +215,13 @@ impl Consumer for ScriptedConsumer {
     }
 }
 
-impl Log for Scripted {
-    fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), LogError> {
-        self.inner.ensure_topics(topics)
-    }
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.inner.partitions(topic)
-    }
-    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64), LogError> {
-        self.inner.bounds(partition)
-    }
-    fn committed(&self, group: &str, partition: &TopicPartition) -> Result<Option<CommittedOffset>, LogError> {
-        self.inner.committed(group, partition)
-    }
-    fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError> {
-        self.inner.delete_records(partition, before)
-    }
-    fn consumer(&self, group: &str) -> Result<Box<dyn Consumer>, LogError> {
-        Ok(Box::new(ScriptedConsumer {
-            inner: self.inner.consumer(group)?,
-            script: self.script.clone(),
-            heard: self.heard.clone(),
-        }))
-    }
-    fn producer(&self, transactional_id: &str) -> Result<Box<dyn TransactionalProducer>, LogError> {
-        self.inner.producer(transactional_id)
-    }
-    fn appender(&self) -> Result<Arc<dyn Appender>, LogError> {
-        self.inner.appender()
-    }
+/// A log whose consumers answer by the script before they read on.
+fn scripted(world: &World, script: &Script, heard: &Heard) -> Arc<AlteredLog> {
+    let (script, heard) = (script.clone(), heard.clone());
+    let consumer = move |inner| -> Box<dyn Consumer> {
+        Box::new(ScriptedConsumer { inner, script: script.clone(), heard: heard.clone() })
+    };
+    Arc::new(AlteredLog::new(world.log.clone()).consumers(consumer))
 }
 
 #[test]
@@ -265,7 +236,7 @@ fn partitions_that_were_lost_take_the_batch_with_them_and_log_errors_are_waited_
             let (mut world, place) = (World::new(), DatabasePlace::new());
             world.history(40);
             let script = Script::default();
-            let log = Arc::new(Scripted { inner: world.log.clone(), script: script.clone(), heard: Heard::default() });
+            let log = scripted(&world, &script, &Heard::default());
             let linger = Duration::from_millis(40);
             let config = SinkConfig { records_max: 1_000, linger, ..config(SinkKind::Database) };
             let target = Box::new(Inspected(place.target()));
@@ -289,7 +260,7 @@ fn a_consumer_that_is_fenced_is_replaced() {
     world.history(40);
     let script = Script::default();
     script.lock().unwrap().push_back(Err(LogError::Fenced("member".into())));
-    let log = Arc::new(Scripted { inner: world.log.clone(), script, heard: Heard::default() });
+    let log = scripted(&world, &script, &Heard::default());
     let mut task = SinkTask::new(config(SinkKind::Database), log, place.target(), &world.metrics);
     world.drain(&mut task);
     assert_eq!(place.all_rows(), expected(40));
@@ -300,7 +271,7 @@ fn a_sink_that_ends_leaves_its_group_in_good_order() {
     let (mut world, place) = (World::new(), DatabasePlace::new());
     world.history(40);
     let (script, heard) = (Script::default(), Heard::default());
-    let log = Arc::new(Scripted { inner: world.log.clone(), script, heard: heard.clone() });
+    let log = scripted(&world, &script, &heard);
     let config = SinkConfig { linger: Duration::from_secs(60), records_max: 1_000, ..config(SinkKind::Database) };
     let mut task = SinkTask::new(config, log, place.target(), &world.metrics);
     for _ in 0..20 {

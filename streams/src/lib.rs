@@ -10,5 +10,6 @@ pub mod processor;
 pub mod runtime;
 pub mod store;
 pub mod task;
+#[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod topology;

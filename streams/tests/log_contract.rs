@@ -55,19 +55,11 @@ mod embedded {
 mod kafka {
     use super::*;
     use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
+    use tally_testkit::service;
 
     /// The broker to test against.
     fn broker() -> Option<String> {
-        match std::env::var("TALLY_TEST_KAFKA") {
-            Ok(address) => Some(address),
-            Err(_) if std::env::var("TALLY_TEST_SERVICES").is_ok_and(|what| what == "required") => {
-                panic!("TALLY_TEST_KAFKA names no broker: run the tests with `make test`")
-            }
-            Err(_) => {
-                eprintln!("skipped: Kafka (set TALLY_TEST_KAFKA=host:port, or run `make test`)");
-                None
-            }
-        }
+        service("TALLY_TEST_KAFKA")
     }
 
     fn open() -> Harness {

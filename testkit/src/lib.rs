@@ -6,6 +6,7 @@
 pub mod boards;
 
 mod client;
+#[cfg(feature = "database")]
 mod database;
 mod environment;
 mod process;
@@ -15,6 +16,7 @@ mod site;
 mod wait;
 
 pub use client::{Answer, Client};
+#[cfg(feature = "database")]
 pub use database::{OwnServer, ServerDatabase, Session, server_databases};
 pub use environment::{
     deploy_services, optional_service, repository, service, services_required, services_script, skip,

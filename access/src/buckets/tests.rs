@@ -5,6 +5,7 @@ use crate::action_limits::{Action, ActionLimits};
 use prometheus::Registry;
 use std::sync::Arc;
 use tally_cache::redis::RedisAddress;
+use tally_testkit::service;
 
 fn metrics() -> AccessMetrics {
     AccessMetrics::new(&Registry::new()).unwrap()
@@ -57,14 +58,6 @@ async fn a_redis_that_is_away_stops_nobody() {
     assert_eq!(take(&door, "a", 6, 1).await, (0, Some(10)));
 }
 
-/// The address of a Redis of this test run; without one the test is skipped, unless services are required.
-fn redis(variable: &str) -> Option<String> {
-    let url = std::env::var(variable).ok().filter(|url| !url.is_empty());
-    let required = std::env::var("TALLY_TEST_SERVICES").is_ok_and(|value| value == "required");
-    assert!(url.is_some() || !required, "{variable} is not set");
-    url
-}
-
 /// Doors that are connected. Until then each counts alone, others than the tests do.
 async fn connected_doors(url: &str, seed: u64) -> [Buckets; 2] {
     let doors = doors(url, seed);
@@ -83,7 +76,7 @@ async fn connected_doors(url: &str, seed: u64) -> [Buckets; 2] {
 #[tokio::test]
 async fn a_source_has_one_bucket_at_all_doors() {
     for variable in ["TALLY_TEST_REDIS", "TALLY_TEST_REDIS_CLUSTER"] {
-        let Some(url) = redis(variable) else { continue };
+        let Some(url) = service(variable) else { continue };
         let doors = connected_doors(&url, getrandom::u64().unwrap()).await;
         let limits = doors.map(|buckets| ActionLimits {
             per_ip: Some(1),
@@ -111,7 +104,7 @@ async fn a_source_has_one_bucket_at_all_doors() {
 #[tokio::test]
 async fn doors_share_what_they_count_through_redis() {
     for variable in ["TALLY_TEST_REDIS", "TALLY_TEST_REDIS_CLUSTER"] {
-        let Some(url) = redis(variable) else { continue };
+        let Some(url) = service(variable) else { continue };
         let seed = getrandom::u64().unwrap();
         let [first, second] = &connected_doors(&url, seed).await;
         assert_eq!(take(first, "a", 3, 2).await, (2, None), "{variable}");

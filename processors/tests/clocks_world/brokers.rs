@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
+use tally_streams::testkit::AlteredLog;
 
 /// How far the clock of a partition's broker is ahead when it takes the record at an offset, in milliseconds.
 pub type Skew = fn(u32, u64) -> i64;
 
-pub struct Brokers {
-    pub inner: MemoryLog,
-    pub topic: Arc<str>,
-    pub skew: Skew,
+/// Puts such brokers between a log and its readers.
+pub fn brokers(inner: Arc<dyn Log>, topic: Arc<str>, skew: Skew) -> AlteredLog {
+    AlteredLog::new(inner).consumers(move |inner| Box::new(Reader { inner, topic: topic.clone(), skew }))
 }
 
 struct Reader {
@@ -53,33 +52,5 @@ impl Consumer for Reader {
     }
     fn group_metadata(&self) -> GroupMetadata {
         self.inner.group_metadata()
-    }
-}
-
-impl Log for Brokers {
-    fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), LogError> {
-        self.inner.ensure_topics(topics)
-    }
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.inner.partitions(topic)
-    }
-    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64), LogError> {
-        self.inner.bounds(partition)
-    }
-    fn committed(&self, group: &str, partition: &TopicPartition) -> Result<Option<CommittedOffset>, LogError> {
-        self.inner.committed(group, partition)
-    }
-    fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError> {
-        self.inner.delete_records(partition, before)
-    }
-    fn consumer(&self, group: &str) -> Result<Box<dyn Consumer>, LogError> {
-        let (inner, topic, skew) = (self.inner.consumer(group)?, self.topic.clone(), self.skew);
-        Ok(Box::new(Reader { inner, topic, skew }))
-    }
-    fn producer(&self, id: &str) -> Result<Box<dyn TransactionalProducer>, LogError> {
-        self.inner.producer(id)
-    }
-    fn appender(&self) -> Result<Arc<dyn Appender>, LogError> {
-        self.inner.appender()
     }
 }

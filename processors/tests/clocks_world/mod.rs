@@ -2,21 +2,20 @@
 
 mod brokers;
 
-use brokers::{Brokers, Skew};
+use brokers::{Skew, brokers};
 use prometheus::Registry;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, StreamMetrics, StreamThread};
-use tally_streams::task::{ConfirmedTime, TaskSite, WIRE_VERSIONS};
+use tally_streams::task::{ConfirmedTime, TaskSite};
+use tally_streams::testkit::{AlteredLog, StoredRecord, append, read_topic, task_site};
 use tally_streams::topology::Topology;
-
-pub const NOON: i64 = 1_795_248_000_000;
-const SHIPPED: &str = include_str!("../../../topology.yaml");
+use tally_testkit::{NOW_MS, SHIPPED_TOPOLOGY};
 
 /// A clock that a test sets.
 #[derive(Clone)]
@@ -40,11 +39,12 @@ impl Hand {
     }
 }
 
-/// Partition, offset, append time, key and value.
-pub type Stored = (u32, u64, i64, Vec<u8>, Vec<u8>);
-
 pub struct World {
-    pub log: Arc<Brokers>,
+    /// As the process reads it.
+    pub log: Arc<AlteredLog>,
+    /// The same without skew.
+    inner: Arc<MemoryLog>,
+    skew: Skew,
     pub wall: Hand,
     pub monotonic: Hand,
     pub broker: Hand,
@@ -63,29 +63,21 @@ impl World {
 
     /// With brokers whose clocks are ahead by this.
     pub fn with(skew: Skew) -> Self {
-        let topology = Topology::load("topology.yaml", SHIPPED, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"));
-        let (wall, monotonic, broker) = (Hand::at(NOON), Hand::at(0), Hand::at(NOON));
+        let topology =
+            Topology::load("topology.yaml", SHIPPED_TOPOLOGY, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"));
+        let (wall, monotonic, broker) = (Hand::at(NOW_MS), Hand::at(0), Hand::at(NOW_MS));
         let clock = broker.clone();
-        let inner = MemoryLog::new(Arc::new(move || clock.ms()));
-        let log = Arc::new(Brokers { inner, topic: topology.root.clone(), skew });
+        let inner = Arc::new(MemoryLog::new(Arc::new(move || clock.ms())));
+        let log = Arc::new(brokers(inner.clone(), topology.root.clone(), skew));
         log.ensure_topics(&topology.topic_specs()).unwrap();
         let (metrics, events) = (StreamMetrics::new(&Registry::new()).unwrap(), AtomicI64::new(0));
-        Self { log, wall, monotonic, broker, metrics, confirmed: Vec::new(), topology: Arc::new(topology), events }
+        let (confirmed, topology) = (Vec::new(), Arc::new(topology));
+        Self { log, inner, skew, wall, monotonic, broker, metrics, confirmed, topology, events }
     }
 
     pub fn thread(&self) -> StreamThread<Actions> {
-        let site = TaskSite {
-            topology: self.topology.clone(),
-            generation: 1,
-            wire_version: *WIRE_VERSIONS.end(),
-            hash_seed: 7,
-            secret: [7; 32],
-            owner: "tally-0".into(),
-            siblings: ["tally-0".into()].into(),
-            confirmed_times: self.confirmed.clone().into(),
-            state_dir: None,
-            boot_id: "boot".to_owned(),
-        };
+        let confirmed_times = self.confirmed.clone().into();
+        let site = TaskSite { confirmed_times, ..task_site(self.topology.clone(), "tally-0") };
         StreamThread::new(self.log.clone(), site, Limits::default(), self.metrics.clone()).unwrap()
     }
 
@@ -141,34 +133,24 @@ impl World {
     }
 
     fn append(&self, actor: &str, json: Vec<u8>) {
-        let record = OwnedRecord {
-            partition: partition_of(actor.as_bytes(), self.partitions()),
-            key: Some(actor.as_bytes().to_vec().into()),
-            value: Some(json.into()),
-            headers: bytes::Bytes::new(),
-        };
-        let done = Arc::new(Mutex::new(None));
-        let outcome = done.clone();
-        let batch = AppendBatch { records: vec![record] };
-        let appended = Box::new(move |appended| *outcome.lock().unwrap() = Some(appended));
-        self.log.appender().unwrap().append(&self.topology.root, batch, appended);
-        assert!(matches!(*done.lock().unwrap(), Some(Ok(_))));
+        append(&*self.log, &self.topology.root, [(actor.to_owned(), json)]);
     }
 
     /// Another world with the same events, taken by the same brokers at the same times, and with these moves of the clock.
     /// Its process has a clock of its own.
     pub fn again(&self, with_moves: bool) -> Self {
-        let again = Self { confirmed: self.confirmed.clone(), ..Self::with(self.log.skew) };
+        let again = Self { confirmed: self.confirmed.clone(), ..Self::with(self.skew) };
         let mut events = self.read_raw(&self.topology.root);
-        events.sort_by_key(|(partition, offset, append_time_ms, ..)| (*append_time_ms, *partition, *offset));
-        for (_, _, append_time_ms, key, value) in events {
-            again.broker.set(append_time_ms);
-            again.append(std::str::from_utf8(&key).unwrap(), value);
+        events.sort_by_key(|record| (record.append_time_ms, record.partition, record.offset));
+        for event in events {
+            again.broker.set(event.append_time_ms);
+            again.append(std::str::from_utf8(&event.key).unwrap(), event.value.unwrap());
         }
         let topic = self.topology.idle_topic();
         let mut producer = again.log.producer("copy").unwrap();
-        for (partition, .., value) in self.read_raw(&topic).into_iter().filter(|_| with_moves) {
-            let record = ProducerRecord { topic: &topic, partition, key: None, value: Some(&value), headers: &[] };
+        for clock_move in self.read_raw(&topic).into_iter().filter(|_| with_moves) {
+            let (partition, value) = (clock_move.partition, clock_move.value.as_deref());
+            let record = ProducerRecord { topic: &topic, partition, key: None, value, headers: &[] };
             producer.send(record).unwrap();
             producer.commit().unwrap();
         }
@@ -199,36 +181,18 @@ impl World {
     /// The newest value of each key.
     pub fn newest(&self, topic: &str) -> BTreeMap<Vec<u8>, serde_json::Value> {
         let mut newest = BTreeMap::new();
-        for (.., key, value) in self.read(topic) {
-            newest.insert(key, serde_json::from_slice(&value).unwrap());
+        for record in self.read(topic) {
+            newest.insert(record.key, serde_json::from_slice(&record.value.unwrap()).unwrap());
         }
         newest
     }
 
-    /// Partition, offset, append time, key and value of every record of a topic but progress marks.
-    pub fn read(&self, topic: &str) -> Vec<Stored> {
-        self.read_raw(topic).into_iter().filter(|(.., key, _)| key.first() != Some(&0)).collect()
+    /// Every record of a topic but progress marks.
+    pub fn read(&self, topic: &str) -> Vec<StoredRecord> {
+        self.read_raw(topic).into_iter().filter(|record| record.key.first() != Some(&0)).collect()
     }
 
-    fn read_raw(&self, topic: &str) -> Vec<Stored> {
-        let mut all = Vec::new();
-        for partition in 0..self.log.partitions(topic).unwrap() {
-            let at = TopicPartition::new(topic, partition);
-            let (mut next, end) = self.log.bounds(&at).unwrap();
-            let mut consumer = self.log.inner.consumer("").unwrap();
-            consumer.assign(&at, next).unwrap();
-            while next < end {
-                let Polled::Records { records, next_offset, .. } = consumer.poll(Duration::from_secs(5)).unwrap()
-                else {
-                    panic!("{at} ends early");
-                };
-                for record in records.map(Result::unwrap) {
-                    let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
-                    all.push((partition, record.offset, record.append_time_ms, key.to_vec(), value.to_vec()));
-                }
-                next = next_offset;
-            }
-        }
-        all
+    fn read_raw(&self, topic: &str) -> Vec<StoredRecord> {
+        read_topic(&*self.inner, topic)
     }
 }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 const PER: i64 = 5_000;
 
 fn with(from: &str, to: &str) -> Topology<Actions> {
-    assert!(SHIPPED.contains(from), "{from}");
-    Topology::load("t", &SHIPPED.replace(from, to), REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
+    assert!(SHIPPED_TOPOLOGY.contains(from), "{from}");
+    Topology::load("t", &SHIPPED_TOPOLOGY.replace(from, to), REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Everything that was said of events, in order.
@@ -24,7 +24,7 @@ fn likes(driver: &mut TopologyTestDriver<Actions>) -> Value {
 fn the_last_click_counts_when_the_window_is_over_and_before_the_record_that_ends_it() {
     let mut driver = driver();
     let click = |driver: &mut TopologyTestDriver<Actions>, id: &str, kind: &str, append: i64| {
-        pipe(driver, event(id, kind, "u1", "article:7", NOON + append), NOON + append);
+        pipe(driver, event(id, kind, "u1", "article:7", NOW_MS + append), NOW_MS + append);
     };
     click(&mut driver, "e0", "like", 0);
     assert_eq!(likes(&mut driver), 1);
@@ -33,16 +33,16 @@ fn the_last_click_counts_when_the_window_is_over_and_before_the_record_that_ends
     click(&mut driver, "e3", "unlike", 30);
     assert_eq!(said(&mut driver), ["e1 held", "e1 limited", "e2 held", "e2 limited", "e3 held"]);
     assert_eq!((likes(&mut driver), driver.read("reactions").len()), (Value::Null, 1));
-    driver.advance_clock(NOON + PER - 1).unwrap();
+    driver.advance_clock(NOW_MS + PER - 1).unwrap();
     assert!(said(&mut driver).is_empty());
     // A like at the very end of the window comes after what was held until then.
     click(&mut driver, "e4", "like", PER);
     assert_eq!(said(&mut driver), ["e3 released"]);
     let reactions: Vec<_> = driver.read("reactions").iter().map(Written::json).collect();
     let told: Vec<_> =
-        reactions.iter().map(|r| (r["active"] == true, r["occurred_at_ms"].as_i64().unwrap() - NOON)).collect();
+        reactions.iter().map(|r| (r["active"] == true, r["occurred_at_ms"].as_i64().unwrap() - NOW_MS)).collect();
     assert_eq!(told, [(false, 30), (true, PER)]);
-    assert_eq!(reactions[0]["appended_at_ms"], NOON + 30, "when the log took it");
+    assert_eq!(reactions[0]["appended_at_ms"], NOW_MS + 30, "when the log took it");
     assert_eq!(likes(&mut driver), Value::Null, "within a commit one less and one more are nothing");
 }
 
@@ -52,14 +52,14 @@ fn an_older_click_gives_way_and_of_equal_ones_the_later_stays() {
     for (id, occurred) in [("e0", 0), ("e1", 3), ("e2", 2), ("e3", 3)] {
         pipe(
             &mut driver,
-            event(id, if id == "e3" { "unlike" } else { "like" }, "u1", "article:7", NOON + occurred),
-            NOON + 10,
+            event(id, if id == "e3" { "unlike" } else { "like" }, "u1", "article:7", NOW_MS + occurred),
+            NOW_MS + 10,
         );
     }
     assert_eq!(said(&mut driver), ["e1 held", "e2 limited", "e1 limited", "e3 held"]);
     assert_eq!(likes(&mut driver), 1);
     // Without a record, too.
-    driver.advance_clock(NOON + PER).unwrap();
+    driver.advance_clock(NOW_MS + PER).unwrap();
     assert_eq!((likes(&mut driver), said(&mut driver)), (json!(0), vec!["e3 released".to_owned()]));
 }
 
@@ -67,11 +67,11 @@ fn an_older_click_gives_way_and_of_equal_ones_the_later_stays() {
 fn what_is_held_was_new_and_in_time_when_it_came() {
     let mut driver = driver();
     let day = 24 * HOUR;
-    pipe(&mut driver, event("e0", "like", "u1", "article:7", NOON), NOON + day);
-    pipe(&mut driver, event("e1", "unlike", "u1", "article:7", NOON), NOON + day);
-    pipe(&mut driver, event("e1", "unlike", "u1", "article:7", NOON), NOON + day);
+    pipe(&mut driver, event("e0", "like", "u1", "article:7", NOW_MS), NOW_MS + day);
+    pipe(&mut driver, event("e1", "unlike", "u1", "article:7", NOW_MS), NOW_MS + day);
+    pipe(&mut driver, event("e1", "unlike", "u1", "article:7", NOW_MS), NOW_MS + day);
     assert_eq!(said(&mut driver), ["e1 held", "e1 duplicate"], "a repeat of what is held is one");
-    driver.advance_clock(NOON + day + PER).unwrap();
+    driver.advance_clock(NOW_MS + day + PER).unwrap();
     assert_eq!(said(&mut driver), ["e1 released"], "late only if asked again");
     assert_eq!(likes(&mut driver), 0);
 }
@@ -80,39 +80,42 @@ fn what_is_held_was_new_and_in_time_when_it_came() {
 fn what_another_rule_drops_is_not_held_and_what_is_held_counts_towards_no_rule() {
     let mut driver = driver();
     for i in 0..59 {
-        pipe(&mut driver, event(&format!("v{i}"), "view", "u1", "article:7", NOON), NOON);
+        pipe(&mut driver, event(&format!("v{i}"), "view", "u1", "article:7", NOW_MS), NOW_MS);
     }
-    pipe(&mut driver, event("e0", "like", "u1", "article:7", NOON), NOON);
-    pipe(&mut driver, event("e1", "unlike", "u1", "article:7", NOON), NOON);
+    pipe(&mut driver, event("e0", "like", "u1", "article:7", NOW_MS), NOW_MS);
+    pipe(&mut driver, event("e1", "unlike", "u1", "article:7", NOW_MS), NOW_MS);
     assert_eq!(said(&mut driver), ["e1 limited"], "sixty have passed");
-    pipe(&mut driver, event("f0", "like", "u2", "article:7", NOON), NOON);
-    pipe(&mut driver, event("f1", "unlike", "u2", "article:7", NOON), NOON);
+    pipe(&mut driver, event("f0", "like", "u2", "article:7", NOW_MS), NOW_MS);
+    pipe(&mut driver, event("f1", "unlike", "u2", "article:7", NOW_MS), NOW_MS);
     for i in 0..60 {
-        pipe(&mut driver, event(&format!("w{i}"), "view", "u2", "article:7", NOON), NOON);
+        pipe(&mut driver, event(&format!("w{i}"), "view", "u2", "article:7", NOW_MS), NOW_MS);
     }
     assert_eq!(said(&mut driver), ["f1 held", "w59 limited"]);
-    driver.advance_clock(NOON + PER).unwrap();
+    driver.advance_clock(NOW_MS + PER).unwrap();
     assert_eq!(said(&mut driver), ["f1 released"]);
 }
 
 #[test]
 fn an_event_that_nobody_can_take_when_it_is_released_is_a_dead_letter() {
     let toggle = "counts: [\n                { metric: followers";
-    let text = SHIPPED.replace("'user:' + actor_id", "'follower-of-somebody:' + actor_id");
+    let text = SHIPPED_TOPOLOGY.replace("'user:' + actor_id", "'follower-of-somebody:' + actor_id");
     let text = text.replace("events: [like, unlike], max: 1", "events: [follow, unfollow], max: 1");
     assert!(text.contains(toggle));
     let topology = Topology::load("t", &text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"));
     let mut driver = TopologyTestDriver::new(topology);
     let actor = "x".repeat(120);
-    let follow = |id: &str| event(id, "follow", &actor, "user:u2", NOON).to_string().into_bytes();
+    let follow = |id: &str| event(id, "follow", &actor, "user:u2", NOW_MS).to_string().into_bytes();
     let partition = tally_streams::log::partition_of(actor.as_bytes(), 8);
     for id in ["e0", "e1"] {
-        driver.pipe_to(partition, Some(actor.as_bytes()), &follow(id), &[("b", &[7; 16])], NOON).unwrap();
+        driver.pipe_to(partition, Some(actor.as_bytes()), &follow(id), &[("b", &[7; 16])], NOW_MS).unwrap();
     }
-    driver.advance_clock(NOON + PER).unwrap();
+    driver.advance_clock(NOW_MS + PER).unwrap();
     assert_eq!(said(&mut driver), ["e0 dead", "e1 held", "e1 released", "e1 dead"]);
     let letter = driver.read("dead-letters").remove(1);
-    assert_eq!(serde_json::from_slice::<Value>(&letter.value).unwrap(), event("e1", "follow", &actor, "user:u2", NOON));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&letter.value).unwrap(),
+        event("e1", "follow", &actor, "user:u2", NOW_MS)
+    );
     let headers: Vec<_> = letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
     assert_eq!(
         headers[1..],
@@ -145,12 +148,12 @@ fn rules_that_cannot_hold_say_why() {
             "`follow` is of toggle `follows`, the ones before are of `likes`",
         ),
     ] {
-        let text = SHIPPED.replace(rule, to);
+        let text = SHIPPED_TOPOLOGY.replace(rule, to);
         let errors = Topology::load("t", &text, REGISTRY, SINK_TYPES).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(errors.contains(message), "{to}: {errors}");
     }
     let twice = "name: again, by: [actor_id, subject_id, type], events: [unlike, follow], max: 2, per: 1m, excess: hold }, { name: toggle,";
-    let errors = Topology::load("t", &SHIPPED.replace("name: toggle,", twice), REGISTRY, SINK_TYPES)
+    let errors = Topology::load("t", &SHIPPED_TOPOLOGY.replace("name: toggle,", twice), REGISTRY, SINK_TYPES)
         .err()
         .map(|e| e.to_string());
     assert!(errors.unwrap_or_default().contains("`rules[2].events`: `unlike` is held by an earlier rule already"));
@@ -241,7 +244,7 @@ proptest! {
         let mut driver = TopologyTestDriver::new(with("max: 1, per: 5s, excess: hold", &rule));
         driver.hold();
         let mut plain = Plain { max, per: per * 1_000, grace, ..Plain::default() };
-        let (mut append, mut number) = (NOON, 0);
+        let (mut append, mut number) = (NOW_MS, 0);
         // What stands, and what a rollback takes back.
         let (mut verdicts_seen, mut reactions) = (BTreeMap::new(), BTreeMap::new());
         let mut open: Vec<(usize, i64, Click)> = Vec::new();

@@ -3,10 +3,10 @@
 use super::*;
 
 const DAY: i64 = 24 * HOUR;
-const MIDNIGHT: i64 = NOON.div_euclid(DAY) * DAY;
+const MIDNIGHT: i64 = NOW_MS.div_euclid(DAY) * DAY;
 
 fn with(changes: &[(&str, &str)]) -> TopologyTestDriver<Actions> {
-    let mut text = SHIPPED.to_owned();
+    let mut text = SHIPPED_TOPOLOGY.to_owned();
     for (from, to) in changes {
         assert!(text.contains(from), "{from}");
         text = text.replace(from, to);
@@ -132,8 +132,9 @@ fn windows_and_emit_are_checked() {
         ("event: share }", "event: share, emit: on_update }", "`emit`: says when windows are sent"),
         ("event: view, windows: [1h, 1d]", "event: view, windows: [1h, 1d], emit: sometimes", "sometimes"),
     ] {
-        assert!(SHIPPED.contains(from), "{from}");
-        let errors = Topology::load("t", &SHIPPED.replace(from, to), REGISTRY, SINK_TYPES).err().map(|e| e.to_string());
+        assert!(SHIPPED_TOPOLOGY.contains(from), "{from}");
+        let errors =
+            Topology::load("t", &SHIPPED_TOPOLOGY.replace(from, to), REGISTRY, SINK_TYPES).err().map(|e| e.to_string());
         let errors = errors.unwrap_or_default();
         assert!(errors.contains(message), "{to}: {errors}");
     }
@@ -143,7 +144,7 @@ fn windows_and_emit_are_checked() {
 fn windows_of_visitors_and_windows_sent_on_close_are_new_state() {
     use tally_streams::topology::{Difference, Fingerprint};
     let print = |windows: &str| -> Fingerprint {
-        let text = SHIPPED.replace("by: actor_id, windows: [1d] }", &format!("by: actor_id{windows} }}"));
+        let text = SHIPPED_TOPOLOGY.replace("by: actor_id, windows: [1d] }", &format!("by: actor_id{windows} }}"));
         Topology::<Actions>::load("t", &text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}")).fingerprint()
     };
     let (none, day, both, closing) =

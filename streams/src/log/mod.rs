@@ -2,7 +2,7 @@
 //!
 //! Topics of partitions, a consumer in a group, a transactional producer, committed offsets with metadata. Three
 //! engines implement it: [`embedded`] (one process, one directory, durable), [`memory`] (its twin for tests) and Kafka.
-//! One suite of contract tests ([`contract`]) runs against all of them.
+//! One suite of contract tests (`contract`) runs against all of them.
 //!
 //! What every engine promises:
 //! - A transaction's records and committed offsets become visible together or not at all; consumers see committed
@@ -17,6 +17,7 @@ mod appender;
 mod batch;
 mod clock;
 mod consumer;
+#[cfg(feature = "testkit")]
 pub mod contract;
 pub mod embedded;
 mod engine;

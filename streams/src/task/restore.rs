@@ -45,6 +45,7 @@ pub struct TaskSite<D: Dataflow> {
 
 impl<D: Dataflow> Task<D> {
     /// A task that has never run and keeps its state in memory alone.
+    #[cfg(feature = "testkit")]
     pub fn in_memory(site: &TaskSite<D>, subtopology: usize, partition: u32) -> Self {
         let spec = site.topology.subtopologies[subtopology].clone();
         let stores = spec.stores.iter().map(|store| (store.make)()).collect();

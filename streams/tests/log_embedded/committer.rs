@@ -76,14 +76,14 @@ fn completions_cannot_harm_the_log() {
     let (sender, receiver) = mpsc::channel();
     let last = log.clone();
     let alone = move |outcome: Result<_, _>| {
-        until("this is the last handle", || Arc::strong_count(&last) == 1);
+        wait_for("this is the last handle", || Arc::strong_count(&last) == 1);
         drop(last);
         sender.send(outcome).unwrap();
     };
     appender.append("a", batch(["c".into()]), Box::new(alone));
     drop((log, appender));
     assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), Ok(vec![(0, 2)]));
-    until("the directory is free", || EmbeddedLog::open(dir.path(), EmbeddedOptions::default()).is_ok());
+    wait_for("the directory is free", || EmbeddedLog::open(dir.path(), EmbeddedOptions::default()).is_ok());
 }
 
 /// While one thread writes transactions and deletes, others see neither gaps nor halves.

@@ -116,21 +116,21 @@ fn old_batches_go() {
     }
     // Exactly as old as is kept is not too old.
     time.store(15_000, Ordering::SeqCst);
-    until("the first batch is gone", || log.bounds(&at("short")) == Ok((2, 6)));
-    until("in the other topic too", || log.bounds(&at("both")) == Ok((2, 6)));
+    wait_for("the first batch is gone", || log.bounds(&at("short")) == Ok((2, 6)));
+    wait_for("in the other topic too", || log.bounds(&at("both")) == Ok((2, 6)));
     assert_eq!(read(&log, &at("short"), 2).0, ["5 a", "5 b", "8 a", "8 b"]);
     assert!(matches!(read(&log, &at("short"), 0).1, Some(LogError::OutOfRange { start: 2, end: 6, .. })));
     time.store(15_001, Ordering::SeqCst);
-    until("the second is gone", || log.bounds(&at("short")) == Ok((4, 6)));
+    wait_for("the second is gone", || log.bounds(&at("short")) == Ok((4, 6)));
     drop(log);
     time.store(100_000, Ordering::SeqCst);
     let log = EmbeddedLog::open(dir.path(), options.clone()).unwrap();
-    until("everything is gone", || log.bounds(&at("short")) == Ok((6, 6)));
+    wait_for("everything is gone", || log.bounds(&at("short")) == Ok((6, 6)));
     assert_eq!(log.bounds(&at("kept")), Ok((0, 6)));
     assert_eq!(log.bounds(&at("compacted")), Ok((0, 6)));
     // A new retention holds at once.
     log.ensure_topics(&[spec("kept", 1, Some(10))]).unwrap();
-    until("the topic without retention forgets too", || log.bounds(&at("kept")) == Ok((6, 6)));
+    wait_for("the topic without retention forgets too", || log.bounds(&at("kept")) == Ok((6, 6)));
     drop(log);
     time.store(0, Ordering::SeqCst);
     let log = EmbeddedLog::open(dir.path(), options).unwrap();

@@ -5,21 +5,20 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_streams::log::{
     AppendBatch, AppendedOffsets, Cleanup, Clock, CommittedOffset, GroupMetadata, Log, LogError, OwnedRecord, Polled,
     ProducerRecord, TopicPartition, TopicSpec,
 };
+use tally_testkit::{PATIENCE, wait_for};
 
 mod committer;
 mod damage;
 mod life;
 mod room;
 mod wall;
-
-const PATIENCE: Duration = Duration::from_secs(120);
 
 fn open(dir: &Path) -> EmbeddedLog {
     EmbeddedLog::open(dir, EmbeddedOptions::default()).unwrap()
@@ -69,14 +68,6 @@ fn read(log: &dyn Log, at: &TopicPartition, from: u64) -> (Vec<String>, Option<L
             Ok(_) => return (values, None),
             Err(error) => return (values, Some(error)),
         }
-    }
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !done() {
-        assert!(since.elapsed() < PATIENCE, "not in time: {what}");
-        thread::sleep(Duration::from_millis(5));
     }
 }
 

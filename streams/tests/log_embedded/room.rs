@@ -36,7 +36,7 @@ fn a_full_log_recovers_when_records_are_deleted() {
         assert_eq!(read(&log, &at, start).0.len() as u64, end - start, "reading goes on");
         assert!(end > 100 + 40 * round, "most of the room is used: {end}");
         log.delete_records(&at, end - 20).unwrap();
-        until("there is room again", || match append(&log, "a", &[&value]) {
+        wait_for("there is room again", || match append(&log, "a", &[&value]) {
             Ok(_) => {
                 end += 1;
                 true

@@ -1,0 +1,86 @@
+//! A log between a test and the thing that it tests.
+
+use crate::log::{
+    Appender, CommittedOffset, Consumer, Log, LogError, TopicPartition, TopicSpec, TransactionalProducer,
+};
+use std::sync::Arc;
+
+type Alter<T> = Box<dyn Fn(Box<T>) -> Box<T> + Send + Sync>;
+
+/// A log whose consumers and producers a test replaces by its own, which mostly pass on what they are asked: to lose
+/// answers, to skew times, to observe.
+pub struct AlteredLog {
+    inner: Arc<dyn Log>,
+    consumers: Alter<dyn Consumer>,
+    producers: Alter<dyn TransactionalProducer>,
+}
+
+impl AlteredLog {
+    /// A log that is not altered yet.
+    pub fn new(inner: Arc<dyn Log>) -> Self {
+        Self { inner, consumers: Box::new(|consumer| consumer), producers: Box::new(|producer| producer) }
+    }
+
+    /// The same with each new consumer replaced.
+    pub fn consumers(self, alter: impl Fn(Box<dyn Consumer>) -> Box<dyn Consumer> + Send + Sync + 'static) -> Self {
+        Self { consumers: Box::new(alter), ..self }
+    }
+
+    /// The same with each new producer replaced.
+    pub fn producers(
+        self,
+        alter: impl Fn(Box<dyn TransactionalProducer>) -> Box<dyn TransactionalProducer> + Send + Sync + 'static,
+    ) -> Self {
+        Self { producers: Box::new(alter), ..self }
+    }
+}
+
+impl Log for AlteredLog {
+    fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), LogError> {
+        self.inner.ensure_topics(topics)
+    }
+
+    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.inner.partitions(topic)
+    }
+
+    fn altered_topics(&self, topics: &[TopicSpec]) -> Result<Vec<(String, Option<u32>)>, LogError> {
+        self.inner.altered_topics(topics)
+    }
+
+    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64), LogError> {
+        self.inner.bounds(partition)
+    }
+
+    fn ends(&self, partitions: &[TopicPartition]) -> Result<Vec<u64>, LogError> {
+        self.inner.ends(partitions)
+    }
+
+    fn written_ends(&self, partitions: &[TopicPartition]) -> Result<Vec<u64>, LogError> {
+        self.inner.written_ends(partitions)
+    }
+
+    fn unsettled(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, Vec<u8>)>, LogError> {
+        self.inner.unsettled(partitions)
+    }
+
+    fn committed(&self, group: &str, partition: &TopicPartition) -> Result<Option<CommittedOffset>, LogError> {
+        self.inner.committed(group, partition)
+    }
+
+    fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError> {
+        self.inner.delete_records(partition, before)
+    }
+
+    fn consumer(&self, group: &str) -> Result<Box<dyn Consumer>, LogError> {
+        self.inner.consumer(group).map(&self.consumers)
+    }
+
+    fn producer(&self, transactional_id: &str) -> Result<Box<dyn TransactionalProducer>, LogError> {
+        self.inner.producer(transactional_id).map(&self.producers)
+    }
+
+    fn appender(&self) -> Result<Arc<dyn Appender>, LogError> {
+        self.inner.appender()
+    }
+}
