@@ -5,12 +5,11 @@ mod fixture;
 use fixture::*;
 use redis::{Cmd, Pipeline, cmd};
 use serde_json::{Value, json};
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 use tally_api::{ApiConfig, Marks, OutputTopic, Rankings};
 use tally_cache::redis::*;
 use tally_model::{ProgressMark, Ranking, Roots};
-use tally_testkit::service;
+use tally_testkit::{service, with_prefix};
 
 /// A topic that the log does not have: the view is never ready.
 const TOPIC: &str = "boards";
@@ -76,8 +75,7 @@ async fn worlds() -> Vec<(World, Sink)> {
     let mut worlds = Vec::new();
     for variable in ["TALLY_TEST_REDIS", "TALLY_TEST_REDIS_CLUSTER"] {
         let Some(url) = service(variable) else { continue };
-        let prefix = format!("test-{:016x}:", RandomState::new().hash_one(std::process::id()));
-        let address = RedisAddress::parse(&url).unwrap().with_prefix(&prefix);
+        let address = RedisAddress::parse(&with_prefix(&url)).unwrap();
         let seconds = Duration::from_secs(2);
         let timeouts = RedisTimeouts { connect: seconds, response: seconds };
         let shards = Shards::connect(&address, timeouts).await.unwrap();

@@ -23,7 +23,7 @@ mod thread;
 pub use batch::{Batch, CounterRow, DeadLetter, Fold, Move, Newest, ReactionRow, RecordError};
 pub use cache::{MemoryTarget, RedisTarget};
 pub use config::{SinkConfig, SinkKind, ValueType};
-pub use database::{Database, DatabaseError, DatabaseOwner, Retention, Rows, log_name, reach};
+pub use database::{Database, DatabaseError, DatabaseOwner, Retention, log_name, reach};
 pub use failure::SinkError;
 pub use metrics::SinkMetrics;
 pub use runner::{SinkTask, Step};

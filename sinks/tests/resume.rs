@@ -171,8 +171,7 @@ fn a_reset_is_noticed_by_the_sink_that_runs() {
     let mut task = world.task(Box::new(place.open()));
     world.drain(&mut task);
     let before = place.all_rows();
-    let topics = [("counters".into(), ValueType::Counters), ("rankings".into(), ValueType::Ranking)];
-    place.open().reset(&topics, Rows::Delete).unwrap();
+    place.clear();
     assert_eq!(place.all_rows(), (vec![], vec![]));
     world.history(1);
     world.drain(&mut task);

@@ -1,5 +1,6 @@
 //! The services that a test run has: the environment names them, `deploy/services.sh` starts them.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,6 +29,11 @@ pub fn service(variable: &str) -> Option<String> {
 /// The same for a service that cannot be had everywhere, like MySQL.
 pub fn optional_service(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|address| !address.is_empty())
+}
+
+/// The address of a Redis with a prefix that no other test has.
+pub fn with_prefix(url: &str) -> String {
+    format!("{url}?prefix=test-{:016x}%3A", RandomState::new().hash_one(std::process::id()))
 }
 
 /// The root of the repository.

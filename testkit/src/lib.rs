@@ -19,7 +19,7 @@ pub use client::{Answer, Client};
 #[cfg(feature = "database")]
 pub use database::{OwnServer, ServerDatabase, Session, server_databases};
 pub use environment::{
-    deploy_services, optional_service, repository, service, services_required, services_script, skip,
+    deploy_services, optional_service, repository, service, services_required, services_script, skip, with_prefix,
 };
 pub use process::{now_ms, quiet_port, signal};
 pub use scratch::Scratch;

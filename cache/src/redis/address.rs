@@ -104,12 +104,6 @@ impl RedisAddress {
         ["redis:", "rediss:", "redis+cluster:", "rediss+cluster:"].iter().any(|scheme| url.starts_with(scheme))
     }
 
-    /// The same Redis under another prefix.
-    pub fn with_prefix(mut self, prefix: &str) -> Self {
-        self.prefix = prefix.to_owned();
-        self
-    }
-
     /// The file of the certificates that are trusted, where the address names one.
     pub fn ca(&self) -> Option<&Path> {
         self.ca.as_deref()
@@ -192,7 +186,6 @@ mod tests {
         assert_eq!((address.username.as_deref(), address.password.as_deref()), (Some("me"), Some("p@s@word?/")));
         let address = RedisAddress::parse("rediss://h?prefix=t%3A1%3A&ca=%2Fetc%2Fca.pem").unwrap();
         assert_eq!((address.prefix.as_str(), address.ca()), ("t:1:", Some(Path::new("/etc/ca.pem"))));
-        assert_eq!(address.with_prefix("x:").prefix, "x:");
     }
 
     #[test]

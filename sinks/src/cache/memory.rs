@@ -22,12 +22,6 @@ impl MemoryTarget {
         Self { cache, goals: None, names: HashSet::default() }
     }
 
-    /// Forgets everything; the sink fills it again from the start of the topics.
-    pub fn reset(&mut self) {
-        self.goals = None;
-        self.cache.clear();
-    }
-
     fn put(&mut self, row: &CounterRow) {
         let counters = row.counters.counters.iter().map(|(metric, value)| (self.name(metric), *value)).collect();
         self.cache.put(&row.counters.subject_id, CachedCounters { counters, version: row.counters.version });

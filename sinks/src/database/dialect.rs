@@ -17,8 +17,6 @@ pub struct Dialect {
     pub upsert: fn(&Table, usize) -> String,
     /// Delete a slice of what is too old.
     pub expired: Expired,
-    /// Deletes a slice of a table, so that no transaction grows without bound.
-    pub delete_some: fn(&str) -> String,
 }
 
 /// Statements that delete at most a number of rows from before a time: their parameters.

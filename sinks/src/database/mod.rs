@@ -14,12 +14,10 @@ mod table;
 mod transaction;
 
 use crate::batch::Batch;
-use crate::config::ValueType;
 use crate::target::{Expired, StoredPosition, Target, TargetError};
 use address::{Address, redacted};
 use connection::{Columns, Connection};
 use mysql::ConnectError;
-use rows::Value;
 use std::sync::Arc;
 use tally_model::Roots;
 use tally_streams::log::TopicPartition;
@@ -47,15 +45,6 @@ pub struct Database {
     log: Option<String>,
     /// The log's id stands in it, as far as is known.
     claimed: bool,
-}
-
-/// What a reset does with the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rows {
-    /// Readers go on seeing them while the topics are read again. Enough where rows were lost or damaged.
-    Keep,
-    /// They go. Needed where the log was replaced: the versions of a new one start low and would be refused.
-    Delete,
 }
 
 /// Why a database cannot be used.
@@ -118,27 +107,6 @@ impl Database {
             Err(error) => return Err(failed(error.cause)),
         }
         Ok(database)
-    }
-
-    /// Forgets the positions of these topics, so that the sink reads them again from the start. A sink that runs
-    /// notices by itself.
-    pub fn reset(&mut self, topics: &[(String, ValueType)], rows: Rows) -> Result<(), TargetError> {
-        self.with(async |connection, _| {
-            for (topic, value_type) in topics {
-                // The position first: whatever happens in between, the sink fills up what is missing.
-                let forget = "DELETE FROM sink_progress WHERE topic = ?".into();
-                connection.execute(forget, &[Value::Text(topic)]).await.map_err(unavailable)?;
-                let tables = if rows == Rows::Delete { tables_of(*value_type) } else { &[] };
-                for table in tables {
-                    let delete = Arc::<str>::from((connection.dialect().delete_some)(table));
-                    while connection.execute(delete.clone(), &[]).await.map_err(unavailable)? > 0 {}
-                }
-            }
-            if rows == Rows::Delete {
-                connection.execute("DELETE FROM sink_log".into(), &[]).await.map_err(unavailable)?;
-            }
-            Ok(())
-        })
     }
 
     /// Works with a connection. After an error it is discarded, which rolls back; the next work makes a new one.
@@ -229,18 +197,6 @@ impl Target for Database {
             connection.fetch("SELECT 1".into(), &[], |_| Ok(())).await.map_err(unavailable)
         })?;
         Ok(())
-    }
-}
-
-fn tables_of(value_type: ValueType) -> &'static [&'static str] {
-    match value_type {
-        ValueType::Counters => &["counters"],
-        ValueType::CounterWindow => &["counter_windows"],
-        ValueType::Reaction => &["reactions"],
-        // Without the row of its board an entry is not seen.
-        ValueType::Ranking => &["boards", "board_entries"],
-        ValueType::Verdict => &["verdicts"],
-        ValueType::Raw => &["dead_letters"],
     }
 }
 

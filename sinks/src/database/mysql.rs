@@ -55,7 +55,6 @@ pub static DIALECT: Dialect = Dialect {
         counter_windows: "DELETE FROM counter_windows
              WHERE window_start < ? AND window_start + window_ms < ? ORDER BY window_start LIMIT ?",
     },
-    delete_some: |table| format!("DELETE FROM {table} LIMIT 10000"),
 };
 
 /// Why there is no connection.

@@ -37,8 +37,6 @@ pub static DIALECT: Dialect = Dialect {
             (SELECT subject_id, metric, window_ms, window_start FROM counter_windows
              WHERE window_start < ? AND window_start + window_ms < ? LIMIT ?)",
     },
-    // There is one writer, and nobody waits for it.
-    delete_some: |table| format!("DELETE FROM {table}"),
 };
 
 /// Opens the file, creates it where it is missing, and brings its tables up to date.

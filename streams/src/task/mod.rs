@@ -153,11 +153,6 @@ impl<D: Dataflow> Task<D> {
         &self.position
     }
 
-    /// The number of its last commit.
-    pub fn commit_number(&self) -> u64 {
-        self.commit
-    }
-
     /// How many marks it has written to the internal topic of progress since it was opened.
     pub fn marks(&self) -> u64 {
         self.marks
