@@ -4,6 +4,9 @@
 //! the log. A subject that is missing is a miss (ask the database), never zero.
 
 mod filter;
+#[cfg(test)]
+mod interleaving;
+mod locks;
 mod memory;
 pub mod redis;
 mod shard;

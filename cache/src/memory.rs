@@ -17,12 +17,13 @@
 //! Boards are few, small and whole: whoever writes them writes all, and none is ever loaded.
 
 use crate::filter::Filter;
+use crate::locks;
 use crate::shard::{CachedCounters, Known, Loaded, Shard};
 use crate::watched::Watched;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tally_model::{Ranking, RootPosition, Roots};
 use tally_streams::log::TopicPartition;
 use tokio::sync::watch;
@@ -155,12 +156,12 @@ impl MemoryCache {
 
     /// A board as a whole. Where the writer takes boards in, one that is not here does not exist.
     pub fn board(&self, board: &str) -> Option<Arc<Ranking>> {
-        self.boards.read().unwrap_or_else(PoisonError::into_inner).get(board).cloned()
+        locks::read(&self.boards).get(board).cloned()
     }
 
     /// All boards, by name.
     pub fn boards(&self) -> Vec<Arc<Ranking>> {
-        self.boards.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        locks::read(&self.boards).values().cloned().collect()
     }
 
     /// Whether the writer has come so far that what is found may be believed. Before that a subject may be older than
@@ -182,7 +183,7 @@ impl MemoryCache {
 
     /// Before a load: see the module. A subject's partition is that of its records.
     pub fn follow(&self, subject_id: &str, partition: &TopicPartition) {
-        let reached = || self.reached.read().unwrap_or_else(PoisonError::into_inner).get(partition).copied();
+        let reached = || locks::read(&self.reached).get(partition).copied();
         self.write(subject_id).follow(subject_id, reached, self.shard_bytes_max);
     }
 
@@ -230,13 +231,13 @@ impl MemoryCache {
 
     /// Number of subjects held, and their size in bytes by estimate.
     pub fn size(&self) -> (usize, usize) {
-        let shards = self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner));
+        let shards = self.shards.iter().map(locks::read);
         shards.fold((0, 0), |(len, bytes), shard| (len + shard.len(), bytes + shard.bytes()))
     }
 
     /// The writer's, before it looks at records: it is about to go so far.
     pub fn reaching(&self, partition: &TopicPartition, next_offset: u64) {
-        let mut reached = self.reached.write().unwrap_or_else(PoisonError::into_inner);
+        let mut reached = locks::write(&self.reached);
         match reached.get_mut(partition) {
             Some(reached) => *reached = next_offset.max(*reached),
             None => drop(reached.insert(partition.clone(), next_offset)),
@@ -265,7 +266,7 @@ impl MemoryCache {
 
     /// The writer's: takes a board in, unless a newer version of it is there.
     pub fn put_board(&self, ranking: Ranking) {
-        let mut boards = self.boards.write().unwrap_or_else(PoisonError::into_inner);
+        let mut boards = locks::write(&self.boards);
         if boards.get(&ranking.board).is_none_or(|known| known.version <= ranking.version) {
             boards.insert(ranking.board.clone(), Arc::new(ranking));
         }
@@ -297,20 +298,20 @@ impl MemoryCache {
     pub fn clear(&self) {
         self.set_ready(false);
         *self.positions_write() = Arc::default();
-        self.reached.write().unwrap_or_else(PoisonError::into_inner).clear();
-        self.boards.write().unwrap_or_else(PoisonError::into_inner).clear();
+        locks::write(&self.reached).clear();
+        locks::write(&self.boards).clear();
         for shard in &self.shards {
-            shard.write().unwrap_or_else(PoisonError::into_inner).clear();
+            locks::write(shard).clear();
         }
         self.watched.forget();
     }
 
     fn read(&self, subject_id: &str) -> RwLockReadGuard<'_, Shard> {
-        self.shard(subject_id).read().unwrap_or_else(PoisonError::into_inner)
+        locks::read(self.shard(subject_id))
     }
 
     fn write(&self, subject_id: &str) -> RwLockWriteGuard<'_, Shard> {
-        self.shard(subject_id).write().unwrap_or_else(PoisonError::into_inner)
+        locks::write(self.shard(subject_id))
     }
 
     fn shard(&self, subject_id: &str) -> &RwLock<Shard> {
@@ -318,10 +319,14 @@ impl MemoryCache {
     }
 
     fn positions_read(&self) -> RwLockReadGuard<'_, Arc<Positions>> {
-        self.positions.read().unwrap_or_else(PoisonError::into_inner)
+        locks::read(&self.positions)
     }
 
     fn positions_write(&self) -> RwLockWriteGuard<'_, Arc<Positions>> {
-        self.positions.write().unwrap_or_else(PoisonError::into_inner)
+        locks::write(&self.positions)
     }
 }
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

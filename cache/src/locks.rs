@@ -1,0 +1,20 @@
+//! The locks of the memory cache: whatever panics under one leaves it usable. In tests each is a point at which
+//! `interleaving` may let another thread go on.
+
+#[cfg(test)]
+use std::sync::TryLockError;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Waits until nobody writes.
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    #[cfg(test)]
+    crate::interleaving::step(|| !matches!(lock.try_read(), Err(TryLockError::WouldBlock)));
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until nobody else reads or writes.
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    #[cfg(test)]
+    crate::interleaving::step(|| !matches!(lock.try_write(), Err(TryLockError::WouldBlock)));
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
