@@ -13,7 +13,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use tally_testkit::{Scratch, Site};
+use tally_testkit::{SHIPPED_TOPOLOGY, Scratch, Site};
 
 /// Runs `tally` in a directory, with nothing of the caller's environment.
 fn tally(dir: &Path, line: &str) -> Output {
@@ -32,7 +32,7 @@ fn tally_with(dir: &Path, line: &str, environment: &[(&str, &str)]) -> Output {
 /// A directory with a good topology and some files that are nothing of the kind.
 fn stage() -> Scratch {
     let dir = Scratch::new();
-    let good = include_str!("../topology.yaml");
+    let good = SHIPPED_TOPOLOGY;
     let put = |name: &str, text: &[u8]| fs::write(dir.path().join(name), text).unwrap();
     put("topology.yaml", good.as_bytes());
     put("misspelt.yaml", good.replace("type: dedupe", "type: dedup").as_bytes());

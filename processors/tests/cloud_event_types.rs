@@ -2,10 +2,11 @@
 
 use tally_processors::{Actions, REGISTRY, SINK_TYPES};
 use tally_streams::topology::Topology;
+use tally_testkit::SHIPPED_TOPOLOGY;
 
 /// The shipped topology with such a section; its mistakes, each with its place and its help.
 fn load(section: &str) -> Result<Topology<Actions>, Vec<String>> {
-    let text = format!("{}\ncloud_event_types:\n{section}\n", include_str!("../../topology.yaml"));
+    let text = format!("{SHIPPED_TOPOLOGY}\ncloud_event_types:\n{section}\n");
     Topology::load("t.yaml", &text, REGISTRY, SINK_TYPES)
         .map_err(|diagnostics| diagnostics.0.iter().map(ToString::to_string).collect())
 }
@@ -17,14 +18,14 @@ fn names_from_outside_stand_for_types_that_nodes_take() {
         topology.cloud_event_types.iter().map(|(name, meant)| (name.as_str(), meant.as_str())).collect();
     assert_eq!(names, [("com.example.article.liked", "like"), ("urn:x:read", "read"), ("view", "view")]);
     // They change nothing that the state depends on.
-    let plain = Topology::load("t.yaml", include_str!("../../topology.yaml"), REGISTRY, SINK_TYPES).unwrap();
+    let plain = Topology::load("t.yaml", SHIPPED_TOPOLOGY, REGISTRY, SINK_TYPES).unwrap();
     assert_eq!(topology.fingerprint(), plain.fingerprint());
     assert!(load("").unwrap().cloud_event_types.is_empty());
 }
 
 #[test]
 fn each_mistake_is_named_with_its_place() {
-    let first = include_str!("../../topology.yaml").lines().count() + 3;
+    let first = SHIPPED_TOPOLOGY.lines().count() + 3;
     let long = format!("  {}: like", "x".repeat(257));
     for (section, message, help) in [
         ("  com.example.liked: liek", "no node takes events of the type `liek`", "did you mean `like`?"),

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use tally_testkit::{Client, Scratch, Service, Site, wait_until};
+use tally_testkit::{Client, SHIPPED_TOPOLOGY, Scratch, Service, Site, wait_until};
 
 /// `tally run` in a directory, with nothing but the defaults and a free port.
 fn run(dir: &Path, change: impl FnOnce(&mut Site)) -> (Site, Service) {
@@ -34,7 +34,7 @@ fn an_empty_directory_is_enough() {
 
     // The same as a file: what was counted under the one goes on under the other.
     assert_eq!(tally(dir.path(), "init").status.code(), Some(0));
-    assert_eq!(fs::read_to_string(dir.path().join("topology.yaml")).unwrap(), include_str!("../../topology.yaml"));
+    assert_eq!(fs::read_to_string(dir.path().join("topology.yaml")).unwrap(), SHIPPED_TOPOLOGY);
     let before = site.messages().matches(told).count();
     let (site, service) = run(dir.path(), |_| {});
     assert_eq!(site.messages().matches(told).count(), before);
