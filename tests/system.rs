@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use tally_exactness::naive::{Differences, Model, Stored, read_history};
 use tally_exactness::{ExactRun, Feed, WorkloadFile, compare, released_ms, stop, verdict_kinds, wait_until_released};
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
@@ -315,4 +316,14 @@ fn a_restart_goes_on_where_it_was() {
     let model = compare(&site, &mut differences);
     assert_exact(&differences);
     assert_eq!(verdict_kinds(&model), [("duplicate", 1)].into());
+}
+
+/// See `streams/src/log/kafka/native/leader_hints.rs`. The linker drops that function unless calls are redirected to it.
+#[test]
+fn the_binary_ignores_the_leader_hints_that_crash_the_kafka_client() {
+    let symbols =
+        Command::new("nm").arg(env!("CARGO_BIN_EXE_tally")).output().expect("nm, of the tools that the build needs");
+    assert!(symbols.status.success(), "{symbols:?}");
+    let symbols = String::from_utf8_lossy(&symbols.stdout);
+    assert!(symbols.contains(" __wrap_rd_kafka_metadata_update_op"), "the calls are not redirected");
 }
