@@ -101,8 +101,14 @@ struct Gate {
 async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Result<Response, ApiProblem> {
     let Gate { guard, scope, lasts } = gate;
     match guard.admit(&mut request, scope, lasts).await {
-        Ok(None) => Ok(next.run(request).await),
-        Ok(Some(leave)) => Ok(next.run(request).await.map(|body| leave.bind(body))),
+        Ok(leave) => {
+            let response = next.run(request).await;
+            Ok(match leave.filter(|_| response.status().is_success()) {
+                Some(leave) => response.map(|body| leave.bind(body)),
+                // An error has an end of its own.
+                None => response,
+            })
+        }
         Err(refusal) => {
             guard.0.metrics.refused.with_label_values(&[refusal.reason()]).inc();
             Err(refusal.into())
