@@ -2,7 +2,7 @@
 
 use super::envelope::{Envelope, OutputCommits, PART_BYTES_MAX, VALUES_ONLY};
 use super::held::Held;
-use super::{NodeCounts, Task, TaskError, Untold};
+use super::{NodeCounts, ProgressPending, Task, TaskError};
 use crate::log::{CommittedOffset, Now, ProducerRecord, TopicPartition, TransactionalProducer};
 use crate::processor::{Dataflow, Hop, OutputProgress, RootProgress};
 use crate::store::ChangelogWriter;
@@ -20,10 +20,10 @@ impl<D: Dataflow> Task<D> {
 
     fn owes_progress(&self, now: Now) -> bool {
         let since_ms = now.since_ms(self.told_all_at_ms);
-        match self.untold {
-            Untold::Nothing => false,
-            Untold::Positions => since_ms >= PROGRESS_MOVED_MS,
-            Untold::Clock => since_ms >= PROGRESS_ALWAYS_MS && self.position.clock_ms > i64::MIN,
+        match self.progress_pending {
+            ProgressPending::Nothing => false,
+            ProgressPending::Positions => since_ms >= PROGRESS_MOVED_MS,
+            ProgressPending::Clock => since_ms >= PROGRESS_ALWAYS_MS && self.position.clock_ms > i64::MIN,
         }
     }
 
@@ -180,7 +180,7 @@ impl<D: Dataflow> Task<D> {
         self.commit += 1;
         self.moved = false;
         if self.told_all {
-            self.untold = Untold::Nothing;
+            self.progress_pending = ProgressPending::Nothing;
             self.told_all_at_ms = now.monotonic_ms;
         }
         if self.wire_version >= VALUES_ONLY {

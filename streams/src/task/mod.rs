@@ -92,8 +92,8 @@ pub struct Task<D: Dataflow> {
     commit: u64,
     /// Something was taken in, or a punctuator fired, since the last commit.
     moved: bool,
-    /// Positions or clock moved since progress was last sent to all destinations.
-    untold: Untold,
+    /// What moved since progress was last sent to all destinations.
+    progress_pending: ProgressPending,
     /// By the monotonic clock, like every `_at_ms` here.
     told_all_at_ms: i64,
     told_all: bool,
@@ -124,7 +124,7 @@ pub struct Task<D: Dataflow> {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
-enum Untold {
+enum ProgressPending {
     #[default]
     Nothing,
     Clock,
@@ -227,7 +227,7 @@ impl<D: Dataflow> Task<D> {
         }
         self.position.input_next = record.offset + 1;
         self.moved = true;
-        self.untold = Untold::Positions;
+        self.progress_pending = ProgressPending::Positions;
         Ok(())
     }
 
@@ -312,7 +312,9 @@ impl<D: Dataflow> Task<D> {
         if self.position.clock_ms == before_ms {
             return Ok(());
         }
-        self.untold = if self.untold == Untold::Nothing { Untold::Clock } else { self.untold };
+        if self.progress_pending == ProgressPending::Nothing {
+            self.progress_pending = ProgressPending::Clock;
+        }
         Ok(())
     }
 
@@ -337,7 +339,7 @@ impl<D: Dataflow> Task<D> {
             }
         }
         self.moved = true;
-        self.untold = Untold::Positions;
+        self.progress_pending = ProgressPending::Positions;
     }
 
     /// Moves the clock forward and fires what comes due.

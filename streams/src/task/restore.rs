@@ -7,7 +7,7 @@ use super::envelope::Envelope;
 use super::held::Held;
 use super::idle::Moves;
 use super::position::Position;
-use super::{NodeCounts, Punctuator, Rejections, Task, TaskError, Untold};
+use super::{NodeCounts, ProgressPending, Punctuator, Rejections, Task, TaskError};
 use crate::log::{Cleanup, Log, Now};
 use crate::processor::{Dataflow, OutputRecord};
 use crate::store::{ChangelogReader, StateStore, Stores};
@@ -128,7 +128,7 @@ impl<D: Dataflow> Task<D> {
             position,
             commit: 0,
             moved: false,
-            untold: Untold::Clock,
+            progress_pending: ProgressPending::Clock,
             told_all_at_ms: i64::MIN,
             told_all: false,
             wall_ms: i64::MIN,
