@@ -19,9 +19,9 @@ pub struct ApiConfig {
     /// The topics that the database sink takes and that carry progress marks, `counters` among them. A receipt is
     /// applied when all of them have passed it.
     pub outputs: Vec<OutputTopic>,
-    /// The internal topic in which tasks say how far they are, where there is one.
+    /// The internal topic in which tasks publish their progress, where there is one.
     pub progress_topic: Option<String>,
-    /// Every metric: a subject that nobody touched has zeros.
+    /// Every metric: an untouched subject has zeros.
     pub metrics: Vec<String>,
     /// Those among them that are estimates above 256.
     pub unique_metrics: Vec<String>,
@@ -33,7 +33,7 @@ pub struct ApiConfig {
     pub windows: BTreeMap<i64, Vec<String>>,
     /// The topic that has them, where the database takes it.
     pub windows_topic: Option<OutputTopic>,
-    /// The topic that says who has switched what on, where the database takes it.
+    /// The topic of what actors have switched on, where the database takes it.
     pub reactions: Option<OutputTopic>,
     /// The boards, where the topology has any and the database takes them.
     pub rankings: Option<Rankings>,
@@ -69,15 +69,15 @@ pub struct OutputTopic {
     pub name: String,
     /// Its number of partitions.
     pub partitions: u32,
-    /// Of what its marks speak.
+    /// Which root partitions its marks cover.
     pub marks: Marks,
 }
 
-/// Of which root partitions the marks of an output partition speak.
+/// Which root partitions the marks of an output partition cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Marks {
-    /// Partition p is written by the task of root partition p and speaks for that one: `reactions`, `verdicts`.
+    /// Partition p is written by the task of root partition p, and its marks cover that one: `reactions`, `verdicts`.
     Own,
-    /// Every partition speaks for all of them: `counters`, `counter-windows`, `rankings`.
+    /// Marks of every partition cover all of them: `counters`, `counter-windows`, `rankings`.
     All,
 }

@@ -1,4 +1,4 @@
-//! What the reads tell about themselves. Requests by route are counted at the HTTP edge.
+//! The metrics of the reads. Requests by route are counted at the HTTP edge.
 
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
@@ -37,7 +37,7 @@ pub struct LadderMetrics {
     pub database: Layer,
     /// Keys answered with what was last known, because no store answered.
     pub last_known: IntCounter,
-    /// Keys that no store was asked for, because no record of them exists; None where that is never known.
+    /// Keys that were read from no store, because no record of them exists; None where that is never known.
     pub absent: Option<IntCounter>,
     /// Keys that waited for a load which was under way already.
     pub coalesced: IntCounter,

@@ -32,7 +32,7 @@ pub struct Parts {
     pub log: Arc<dyn Log>,
     /// What the database sink writes.
     pub database: Arc<ReadDatabase>,
-    /// What is asked before the database.
+    /// The cache in front of the database.
     pub cache: CacheLayer,
     /// What signed the receipts.
     pub receipt_key: ReceiptKey,
@@ -44,13 +44,13 @@ pub struct Parts {
     pub peers: Vec<Peer>,
 }
 
-/// What is asked before the database.
+/// The cache in front of the database.
 pub enum CacheLayer {
     /// Nothing: the database serves every read.
     None,
     /// The cache in this process, which a sink fills.
     Memory(Arc<MemoryCache>),
-    /// Redis, which a sink fills; and before it a cache in this process of what is asked for and of all boards, which the
+    /// Redis, which a sink fills; and before it a cache in this process of requested subjects and all boards, which the
     /// API keeps current by itself.
     Redis(RedisAddress),
 }
@@ -91,7 +91,7 @@ impl Api {
             }
         }
         let is_fed = !feeds.is_empty();
-        // Nobody can foresee it, so no id of another process is taken for one of this.
+        // Random, so that no id of another process is taken for one of this.
         let process = std::hash::RandomState::new().hash_one(clock().wall_ms);
         let reads = Reads::new(config, template, caches, database.clone(), metrics);
         let live = Live::start(live, process, reads.clone(), receipt_key.clone());

@@ -1,12 +1,12 @@
-//! The first pages of boards as they were made a moment ago: most readers of a board ask for the same page, and each would
-//! have the counters of all its subjects read and written anew.
+//! The first pages of boards as they were made a moment ago: most readers of a board request the same page, and each
+//! request would read and serialize the counters of all its subjects again.
 
 use super::written::Written;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Pages that are kept at most: boards times the lengths that are asked for.
+/// The most pages kept: boards times the lengths that are requested.
 const PAGES_MAX: usize = 256;
 
 /// Pages by board and length.

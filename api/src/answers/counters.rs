@@ -38,8 +38,8 @@ pub struct SubjectAnswer {
     freshness: Freshness,
 }
 
-/// The totals of some subjects, at least one, in the order asked; where somebody looks, with what that actor has
-/// switched on.
+/// The totals of some subjects, at least one, in the order requested; with an actor, what that actor has switched
+/// on.
 pub async fn items(
     reads: &Reads,
     ids: &[&str],

@@ -1,4 +1,4 @@
-//! Cursors: where a page ended, signed so that nobody makes one up.
+//! Cursors: where a page ended, signed so that clients cannot forge one.
 //!
 //! base64url of: `c`, what the list is sorted by (i64 BE), the id, then a MAC of all that and of what is paged.
 

@@ -3,11 +3,11 @@
 use super::cursor::Cursor;
 use tally_model::ReceiptKey;
 
-/// Items of a page: the most, and where nothing is asked for.
+/// Items of a page: the most, and the default.
 pub const LIMIT_MAX: usize = 100;
 pub const LIMIT_DEFAULT: usize = 50;
 
-/// A page that somebody asks for: `limit` and `cursor`.
+/// The page requested: `limit` and `cursor`.
 pub struct Paging {
     /// What is paged. A cursor is good for nothing else.
     pub of: String,
@@ -18,13 +18,13 @@ pub struct Paging {
 }
 
 impl Paging {
-    /// The first page of a list of which no other one is asked for.
+    /// The first page of a list, of the default length.
     pub fn first(of: String) -> Self {
         Self { of, limit: LIMIT_DEFAULT, cursor: None }
     }
 
-    /// Leaves of the rows, of which one more than the page may have was asked for, those that are on the page, and
-    /// returns the cursor of the next one if there is one. `place` tells where a row stands in the list.
+    /// Cuts the rows, of which one more than the page may have was read, to those on the page, and returns the cursor of
+    /// the next page if there is one. `place` is where a row stands in the list.
     pub fn cut<T>(&self, key: &ReceiptKey, rows: &mut Vec<T>, place: impl Fn(&T) -> (i64, String)) -> Option<String> {
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);

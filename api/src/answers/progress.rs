@@ -49,16 +49,16 @@ pub struct ProgressReader {
     lags: Mutex<HashMap<u32, Lag>>,
 }
 
-/// Why nobody can say how far everything has come.
+/// Why the progress cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unread {
-    /// The log does not say.
+    /// The log does not answer.
     #[error("log: {0}")]
     Log(#[from] LogError),
     /// The database does not.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// Whoever read it is gone.
+    /// The task that read the log is gone.
     #[error("{0}")]
     Gone(#[from] tokio::task::JoinError),
 }
@@ -138,7 +138,7 @@ impl ProgressReader {
         let config = &self.reads.config;
         let position = |number| {
             let address = TopicPartition::new(config.input_topic.as_str(), number);
-            // The committed offset first, so that it never lies beyond the end told.
+            // The committed offset first, so that it never lies beyond the end.
             let committed = self.log.committed(&config.group, &address)?;
             let (start, end) = self.log.bounds(&address)?;
             Ok((start, end, committed.map(|committed| committed.offset)))

@@ -65,7 +65,7 @@ impl Serialize for Score {
     }
 }
 
-/// The first page of a board, for nobody in particular.
+/// The first page of a board, without a viewer.
 pub async fn first_page(
     reads: &Reads,
     key: &ReceiptKey,
@@ -75,7 +75,7 @@ pub async fn first_page(
     page(reads, key, board, read, &Paging::first(of_board(board)), (None, None)).await
 }
 
-/// A page of a board; where somebody looks, with what that actor has switched on. With `after` it waits for the totals
+/// A page of a board; with a viewer, what that actor has switched on. With `after` it waits for the totals
 /// as well.
 pub async fn page(
     reads: &Reads,
@@ -103,7 +103,7 @@ pub async fn page(
     Ok(RankingAnswer { board: board.to_owned(), items, next, freshness })
 }
 
-/// What tells the pages of a board from those of other lists.
+/// Distinguishes the pages of a board from those of other lists.
 pub fn of_board(board: &str) -> String {
     format!("ranking\0{board}")
 }

@@ -5,9 +5,9 @@ use crate::reads::Reads;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What a viewer has switched on, of the subjects asked for.
+/// What a viewer has switched on, of these subjects.
 pub async fn viewer(reads: &Reads, actor_id: &str, subjects: &[&str]) -> Result<Vec<Viewer>, DatabaseError> {
-    // Without a topic of reactions nobody writes rows of them.
+    // Without a topic of reactions the table has no rows.
     let toggles = reads.config.reactions.as_ref().map_or(&[][..], |_| reads.config.toggles.as_slice());
     let on = reads.database.switched_on(actor_id, toggles, subjects).await?;
     let owned = match &reads.config.collects {

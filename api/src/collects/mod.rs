@@ -25,10 +25,10 @@ const RECEIPT_WAIT: Duration = Duration::from_millis(500);
 /// How long an answer waits for the database. Below what the edge gives a request.
 const GRANT_WAIT: Duration = Duration::from_secs(10);
 
-/// The types of events that the pipeline is told of.
+/// The types of the events that the pipeline receives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CollectEvents {
-    /// Somebody collects.
+    /// An actor collects.
     pub on: Arc<str>,
     /// And does so no more.
     pub off: Arc<str>,
@@ -46,12 +46,11 @@ pub struct CollectsParts {
     pub appender: Arc<dyn Appender>,
     /// What signs receipts; its secret signs the order of the events as well.
     pub receipt_key: ReceiptKey,
-    /// Milliseconds since 1970: what is told as the time of a change. It orders nothing.
-    /// Or why nobody knows it.
+    /// Milliseconds since 1970: the time of a change, which orders nothing. Or why the time is in doubt.
     pub clock: Arc<dyn Fn() -> Result<i64, Doubt> + Send + Sync>,
-    /// How much somebody may do; None is without end.
+    /// The limits per caller and actor; None: no limits.
     pub limits: Option<ActionLimits>,
-    /// Whose word for a caller's address is believed.
+    /// The proxies trusted for a caller's address.
     pub trusted_proxies: TrustedProxies,
     /// After how long the rows of a process that does not send them are another's to send.
     pub takeover_after: Duration,
@@ -121,7 +120,7 @@ pub enum CollectError {
 /// Partition and offset of an event.
 type Place = (u32, u64);
 
-/// Where the log has taken the event of a request, told to whoever waits for it.
+/// The requests whose handlers wait for the position of their event in the log.
 #[derive(Default)]
 struct Outcomes(Mutex<HashMap<[u8; 16], oneshot::Sender<Place>>>);
 
@@ -153,7 +152,7 @@ impl Drop for PendingRequest<'_> {
     }
 }
 
-/// What the relay tells about itself.
+/// The metrics of the relay.
 struct RelayMetrics {
     rows: IntGauge,
     age_seconds: Gauge,
@@ -229,7 +228,7 @@ impl Collects {
         Ok(Collected { count, receipt })
     }
 
-    /// Whose word for a caller's address is believed.
+    /// The proxies trusted for a caller's address.
     pub fn trusted_proxies(&self) -> &TrustedProxies {
         &self.trusted_proxies
     }

@@ -2,7 +2,7 @@
 //!
 //! Each process sends what it has put in itself, at once, in the order of the ids; so it knows the offsets that a receipt
 //! needs. An actor's event waits as long as the outbox has an older one of that actor that another process sends. What
-//! another process has left behind is taken over when it is older than anybody needs to send it. A process that was
+//! another process has left behind is taken over once it is older than a live process needs to send it. A process that was
 //! taken for dead may then write an event for the second time, and behind newer ones: the number in header `seq` orders,
 //! so nothing comes of it.
 
@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 
 /// Rows that are sent together.
 const ROWS_MAX: usize = 512;
-/// How often the outbox is looked at when nobody says that there is something.
+/// How often the outbox is read without a notification.
 const IDLE: Duration = Duration::from_millis(250);
 /// How often it is measured, and what others have left is looked for.
 const MEASURE: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ impl Relay {
                 Ok(ROWS_MAX) => pause = PAUSE_MIN,
                 Ok(_) => {
                     pause = PAUSE_MIN;
-                    // Either way the outbox says what there is to do.
+                    // Either way the next read of the outbox shows what to do.
                     let _ = tokio::time::timeout(IDLE, self.woken.notified()).await;
                 }
                 Err(error) => {
@@ -143,7 +143,7 @@ impl Relay {
                 id: row.int(0)?,
                 actor_id: row.text(1)?,
                 seq: row.int(2)?,
-                // None where it is no such thing: then nobody asks for it.
+                // None where it is malformed: then no request waits for it.
                 request: unhex(&row.text(3)?),
                 event: row.text(4)?,
             })
@@ -163,7 +163,7 @@ impl Relay {
         if left.is_empty() {
             return Ok(false);
         }
-        // Somebody else may have been quicker.
+        // Another process may have been quicker.
         let sql = format!(
             "UPDATE outbox SET owner = ?, claimed_at = {now_ms} WHERE id IN ({}) AND {is_left}",
             listed(left.iter().copied())

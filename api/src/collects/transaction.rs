@@ -14,7 +14,7 @@ use sqlx::Error;
 use std::collections::BTreeMap;
 use tally_model::{EventFields, hex};
 
-/// What somebody wants to be so.
+/// A requested state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wish {
     pub subject_id: String,
@@ -95,8 +95,8 @@ fn row(wish: &Wish) -> (&str, &str) {
     (&wish.subject_id, &wish.actor_id)
 }
 
-/// The row of an actor and a subject, which nobody else changes from now on. One that is not there cannot be locked: of
-/// two that make it, the second has to try again.
+/// The row of an actor and a subject, which no other transaction changes from now on. One that is not there cannot be
+/// locked: of two transactions that insert it, the second has to try again.
 async fn lock(connection: &mut WriteConnection, wish: &Wish) -> Result<State, Error> {
     let sql = format!(
         "SELECT active, seq FROM collects WHERE actor_id = ? AND subject_id = ?{}",

@@ -12,8 +12,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 pub const WAITING_MAX: usize = 1_024;
 /// Requests that share a transaction.
 const TOGETHER_MAX: usize = 128;
-/// Tries of one transaction, and how long they may take together. Somebody else's lock passes; a server that is away is
-/// told at once.
+/// Tries of one transaction, and how long they may take together. Another transaction's lock passes; a server that is away
+/// fails the requests at once.
 const TRIES_MAX: usize = 8;
 const TRYING_MAX: Duration = Duration::from_secs(4);
 
@@ -37,11 +37,11 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Works until nobody can wish for anything any more.
+    /// Works until no request can come any more.
     pub async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
         let mut together = Vec::with_capacity(TOGETHER_MAX);
         while queue.recv_many(&mut together, TOGETHER_MAX).await > 0 {
-            // Who has left was told that nobody knows: what has not begun need not be done.
+            // A handler that has gone has answered already: a transaction that has not begun is not needed.
             together.retain(|waiting| !waiting.tell.is_closed());
             let (wishes, tell): (Vec<_>, Vec<_>) =
                 together.drain(..).map(|Waiting { wish, tell }| (wish, tell)).unzip();

@@ -4,7 +4,7 @@ use super::{Columns, DatabaseError, ReadDatabase};
 use tally_model::{Ranked, Ranking};
 
 impl ReadDatabase {
-    /// A board as a whole; None where nobody has written it. One statement, so that it sees one version.
+    /// A board as a whole; None where no task has written it. One statement, so that it sees one version.
     pub async fn board(&self, board: &str) -> Result<Option<Ranking>, DatabaseError> {
         let sql = "SELECT b.as_of, b.version, e.subject_id, COALESCE(e.score, 0) FROM boards b \
                    LEFT JOIN board_entries e ON e.board = b.board WHERE b.board = ? ORDER BY e.position";
@@ -12,7 +12,7 @@ impl ReadDatabase {
         let rows = self.fetch(sql, &[board], read).await?;
         let Some((as_of_ms, version, ..)) = rows.first() else { return Ok(None) };
         let (as_of_ms, version) = (*as_of_ms, *version);
-        // A board that nobody is on has one row without a subject.
+        // An empty board has one row without a subject.
         let item = |(.., subject_id, score): (i64, i64, Option<String>, i64)| {
             subject_id.map(|subject_id| Ranked { subject_id, score })
         };

@@ -9,7 +9,7 @@ const GROUPED_MAX: usize = 10_000;
 /// Groups of an answer.
 const REASONS_MAX: usize = 100;
 
-/// Which dead letters are asked for; of each only where it is given.
+/// Which dead letters to read: those that match every condition given.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DeadLetterFilter<'a> {
     /// Exactly this reason; empty for those that have none.

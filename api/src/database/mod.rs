@@ -23,14 +23,14 @@ pub use reactions::{Page, Switched};
 pub use verdicts::VerdictRow;
 pub use write::{WriteAddress, WriteConnection, is_worth_another_try};
 
-/// How many ids a statement asks for; fewer are filled up, so that few statements have to be prepared.
+/// How many ids a statement has; fewer are padded, so that few statements have to be prepared.
 const ID_LISTS: [usize; 4] = [1, 4, 16, 100];
 
 /// The database, for reading.
 pub struct ReadDatabase {
     pool: ReadPool,
     progress: RwLock<Arc<DatabaseProgress>>,
-    /// Only one reads progress at a time, whoever wants it. When the last read that failed began, and why it did.
+    /// One request reads progress at a time. When the last read that failed began, and why it failed.
     refreshing: tokio::sync::Mutex<Option<(Instant, String)>>,
     /// Counts the times that progress was read. Its receivers are those who wait.
     refreshed: watch::Sender<u64>,
@@ -53,7 +53,7 @@ fn placeholders(count: usize) -> String {
 }
 
 impl ReadDatabase {
-    /// A handle; connects when first asked, so the database may come later. `url` is `sqlite:FILE` or
+    /// A handle; connects when first used, so the database may start later. `url` is `sqlite:FILE` or
     /// `mysql://user:password@host[:port]/db`. Call it within a tokio runtime. No error contains the password.
     pub fn open(url: &str) -> Result<Arc<Self>, sqlx::Error> {
         Ok(Arc::new(Self {

@@ -16,7 +16,7 @@ const MYSQL_CONNECTIONS: u32 = 16;
 /// How long a read waits for a connection, and how long for its answer: a server that was frozen or lost is noticed by
 /// this.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A connection that was idle for longer is asked whether it still is one.
+/// A connection that was idle for longer is checked before it is used.
 const IDLE_TRUST: Duration = Duration::from_secs(1);
 
 /// Connections to one database. They are made when they are first needed.

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tally_model::RootPosition;
 
-/// How often progress is read while somebody waits for it.
+/// How often progress is read while requests wait for it.
 const POLL: Duration = Duration::from_millis(15);
 /// How old the progress behind an `as_of` may be.
 const PROGRESS_AGE_MAX: Duration = Duration::from_millis(100);
@@ -55,7 +55,7 @@ impl ReadDatabase {
         self.read_progress(&self.last()).await.map(Arc::new)
     }
 
-    /// Waits until progress satisfies, or the deadline. Whoever waits shares one reader.
+    /// Waits until progress satisfies, or the deadline. All waiting requests share one reader.
     pub async fn wait(
         self: &Arc<Self>,
         deadline: Instant,
@@ -78,7 +78,7 @@ impl ReadDatabase {
         Ok(false)
     }
 
-    /// Starts the reader that serves all who wait, unless it runs. It ends when nobody waits any more.
+    /// Starts the reader that serves all waiting requests, unless it runs. It ends when no request waits any more.
     fn poll_progress(self: &Arc<Self>) {
         if self.polling.swap(true, Ordering::AcqRel) {
             return;
@@ -87,13 +87,13 @@ impl ReadDatabase {
         tokio::spawn(async move {
             while database.refreshed.receiver_count() > 0 {
                 tokio::time::sleep(POLL).await;
-                // A failure is told by the next read; whoever waits goes on waiting.
+                // The next read reports the failure; waiting requests keep waiting.
                 if let Err(error) = database.progress_within(Duration::ZERO).await {
                     tracing::warn!("sink_progress: {}", error.0);
                     database.refreshed.send_modify(|times| *times += 1);
                 }
             }
-            // Whoever came in between has seen it running: the next change, or its own time-out, wakes it.
+            // A request that came in between saw the reader running: the next change, or its own time-out, wakes it.
             database.polling.store(false, Ordering::Release);
             if database.refreshed.receiver_count() > 0 {
                 database.refreshed.send_modify(|times| *times += 1);
@@ -114,7 +114,7 @@ impl ReadDatabase {
         let asked_at = Instant::now();
         let mut failed = self.refreshing.lock().await;
         let last = self.last();
-        // What somebody else began to read after the question was asked answers it as well.
+        // A read that began after this call answers it as well, whichever request began it.
         if fresh(&last) || last.read_at.is_some_and(|read_at| read_at >= asked_at) {
             return Ok(last);
         }

@@ -15,7 +15,7 @@ pub enum Switched<'a> {
 /// A list of reactions that is read page by page.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
-    /// The column of the one that is asked about, and its id.
+    /// The column that is compared, and the id.
     of: (&'static str, &'a str),
     /// The column of the items.
     items: &'static str,

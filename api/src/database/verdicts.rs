@@ -6,7 +6,7 @@ use tally_model::VerdictKind;
 /// An event that was not counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerdictRow {
-    /// None where nobody could read it.
+    /// None where the event could not be read.
     pub event_id: Option<String>,
     /// `duplicate`, `limited`, `late` or `dead`.
     pub verdict: String,

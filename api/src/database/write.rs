@@ -13,7 +13,7 @@ use std::time::Duration;
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a statement waits for another's lock; less than it may take.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Deadlock, lock wait, a row that somebody else has made at the same moment, killed, read-only for a moment.
+/// Deadlock, lock wait, a row that another transaction inserted at the same moment, killed, read-only for a moment.
 const MYSQL_AGAIN: &[u16] = &[1213, 1205, 1062, 1927, 1290, 1836];
 /// BUSY and LOCKED, in the last byte of an extended code.
 const SQLITE_AGAIN: &[u32] = &[5, 6];
@@ -150,7 +150,8 @@ impl WriteConnection {
     }
 }
 
-/// Whether the same may work at once, on a connection of its own: somebody else was in the way, or the connection is lost.
+/// Whether an immediate retry on a new connection may succeed: another transaction was in the way, or the connection is
+/// lost.
 pub fn is_worth_another_try(error: &Error) -> bool {
     let Some(refused) = error.as_database_error() else { return matches!(error, Error::Io(_)) };
     match refused.try_downcast_ref::<MySqlDatabaseError>() {

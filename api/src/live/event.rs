@@ -11,14 +11,14 @@ pub const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
 /// What a stream begins with: how long a browser waits before it connects again.
 pub const PREAMBLE: Bytes = Bytes::from_static(b"retry: 2000\n\n");
 
-/// What a stream may tell of one subject or board.
+/// The state of one subject or board, as a stream sends it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Content {
     /// The name of the event.
     pub name: &'static str,
     /// The data as JSON: an object that ends with `as_of` and what follows it.
     pub json: Bytes,
-    /// Of what tells one state from another.
+    /// Of the content without its time: equal for equal states.
     pub digest: u64,
     /// Of the record that it was made from. One of a smaller version is older.
     pub version: i64,

@@ -1,7 +1,7 @@
 //! Who reads what, and what each has still to be sent.
 //!
 //! There is one lock over all of it. Under it an event gets its number and is marked for its readers, and under it a reader
-//! collects what is marked: so numbers reach every reader in rising order, and whoever has seen number n has been sent the
+//! collects what is marked: so numbers reach every reader in rising order, and a reader that has seen number n was sent the
 //! latest below it of everything it reads. That is what an id is worth when the reader comes back.
 //!
 //! A reader that does not read costs a mark for each of its subjects, never a queue: when it reads again it gets the
@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 const HEARTBEAT_MARK: u128 = 1 << 127;
 /// Of so many seconds each reader has its heartbeat in one.
 pub const HEARTBEAT_SECONDS: u64 = 15;
-/// An event whose time is older is written anew for whoever comes.
+/// An event whose time is older is written again for new readers.
 const AS_OF_AGE_MAX_MS: i64 = 1_000;
 
 /// What a stream may be about.
@@ -44,7 +44,7 @@ struct State {
     channels: HashMap<Watched, Channel>,
     next_reader: u64,
     readers: HashMap<u64, Marks>,
-    /// Subjects of which it is not sure that every change will be told, each once.
+    /// Subjects of which not every change is certain to be published, each once.
     unsettled: VecDeque<Arc<str>>,
     closed: bool,
 }
@@ -74,7 +74,7 @@ struct Marks {
 }
 
 impl Hub {
-    /// Without readers. `process` tells it from every other one.
+    /// Without readers. `process` distinguishes it from every other one.
     pub fn new(process: u64, metrics: LiveMetrics) -> Arc<Self> {
         Arc::new(Self { process, state: Mutex::default(), metrics })
     }
@@ -202,7 +202,7 @@ impl Hub {
         whose.for_each(|(_, marks)| marks.mark(HEARTBEAT_MARK));
     }
 
-    /// Takes away what nobody has read since the last time. `unwatch` is called for each under the lock.
+    /// Removes the channels that had no reader since the last call. `unwatch` is called for each under the lock.
     pub fn sweep(&self, mut unwatch: impl FnMut(&Watched)) {
         let mut state = self.lock();
         state.channels.retain(|watched, channel| {
@@ -226,7 +226,7 @@ impl Hub {
         while taken.len() < max
             && let Some(id) = state.unsettled.pop_front()
         {
-            // One that was swept away meanwhile concerns nobody.
+            // One that was swept away meanwhile has no readers.
             if let Some(channel) = state.channels.get_mut(&Watched::Subject(id.clone())) {
                 channel.is_unsettled = false;
                 taken.push(id);
@@ -235,7 +235,7 @@ impl Hub {
         taken
     }
 
-    /// These are not sure to have every change told.
+    /// These are not certain to have every change published.
     pub fn unsettle(&self, ids: impl IntoIterator<Item = Arc<str>>) {
         let mut state = self.lock();
         let state = &mut *state;
@@ -256,7 +256,7 @@ impl Hub {
         }
     }
 
-    /// The boards that somebody reads, and the version of what was sent of each.
+    /// The boards that streams are about, and the version of what was sent of each.
     pub fn boards(&self) -> Vec<(Arc<str>, Option<i64>)> {
         let state = self.lock();
         let board = |(watched, channel): (&Watched, &Channel)| match watched {

@@ -1,9 +1,9 @@
 //! Live streams: server-sent events, whenever counters or a board change.
 //!
-//! One task tells all readers of the changes that the cache in this process has taken in, at most once in
-//! [`tasks::ROUND`]; an event is written once, whoever reads it. A second one looks after subjects of which the cache does
-//! not say every change: they were passed over before somebody asked, or there is no cache that may be believed. They are
-//! read as any other request reads them. A third one does the same for boards.
+//! One task publishes the changes that the cache in this process has taken in, at most once in [`tasks::ROUND`]; an event
+//! is written once for all readers. A second one reads, as any request does, the subjects of which the cache does not
+//! report every change: their records were passed over before the first stream about them, or there is no current cache.
+//! A third one does the same for boards.
 
 mod event;
 mod hub;
@@ -65,8 +65,8 @@ pub enum LiveError {
 }
 
 impl Live {
-    /// Without readers; `process` tells it from every other one. Starts the tasks behind the streams, which end with what
-    /// is returned, or when it stops. Call it within a tokio runtime.
+    /// Without readers; `process` distinguishes this process from every other one. Starts the tasks behind the streams,
+    /// which end with what is returned, or when the process stops. Call it within a tokio runtime.
     pub fn start(config: LiveConfig, process: u64, reads: Arc<Reads>, key: ReceiptKey) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(config.streams_max.min(Semaphore::MAX_PERMITS)));
         let metrics = reads.metrics.live.clone();

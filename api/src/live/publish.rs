@@ -22,7 +22,7 @@ impl Live {
         self.hub.publish(&Watched::Subject(id), &content);
     }
 
-    /// Reads subjects as any request does, and tells their readers.
+    /// Reads subjects as any request does, and publishes them to their readers.
     pub async fn publish_subjects(&self, ids: &[&str]) -> Result<(), ReadError> {
         let (totals, freshness) = self.reads.totals(ids, None).await?;
         for (id, totals) in ids.iter().zip(totals) {
@@ -31,7 +31,7 @@ impl Live {
         Ok(())
     }
 
-    /// Reads a board, and tells its readers unless they have seen this version.
+    /// Reads a board, and publishes it to its readers unless they have seen this version.
     pub async fn publish_board(&self, board: &str, seen: Option<i64>) -> Result<(), LiveError> {
         let boards = self.reads.boards_with(board).ok_or(LiveError::NoBoard)?;
         let read = boards.board(board, None).await.map_err(ReadError::from)?;

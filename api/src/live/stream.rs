@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Events for one reader. When it is dropped, nobody sends it anything any more.
+/// Events for one reader, which leaves the hub when this is dropped.
 pub struct Stream {
     hub: Arc<Hub>,
     reader: u64,
     of: Box<[Watched]>,
-    /// Collected and not yet asked for by the connection. It asks when it has room.
+    /// Collected and not yet polled by the connection, which polls when it has room.
     collected: VecDeque<Bytes>,
     _slot: OwnedSemaphorePermit,
 }

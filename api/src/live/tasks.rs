@@ -16,9 +16,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 pub const ROUND: Duration = Duration::from_millis(100);
 /// And between two of a board.
 const BOARD_ROUND: Duration = Duration::from_millis(250);
-/// How often a board is read where nobody tells that it has changed.
+/// How often a board is read where no cache reports its changes.
 const BOARD_AGE_MAX: Duration = Duration::from_secs(1);
-/// How often those are read that nobody tells of, and how many of them at once.
+/// How often the subjects are read whose changes no cache reports, and how many at once.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
 const SETTLE_MAX: usize = 1_000;
 /// Subjects that are read at once.
@@ -70,7 +70,7 @@ async fn fan_out(live: Weak<Live>) {
     }
 }
 
-/// Tells all readers what has changed.
+/// Publishes what has changed to all readers.
 fn tell(live: &Live) {
     let totals = &live.reads.totals;
     let Some(MemoryStore { cache, .. }) = totals.memory() else { return };
@@ -82,7 +82,7 @@ fn tell(live: &Live) {
     }
 }
 
-/// Heartbeats, and what nobody reads any more.
+/// Sends heartbeats, and removes what no stream is about any more.
 fn look_after(live: &Live, second: u64) {
     live.hub.beat(second);
     if second.is_multiple_of(HEARTBEAT_SECONDS) {
@@ -94,7 +94,7 @@ fn look_after(live: &Live, second: u64) {
     }
 }
 
-/// Looks after subjects of which the cache does not say every change.
+/// Reads the subjects of which the cache does not report every change.
 async fn settle(live: Weak<Live>) {
     let mut epoch = None;
     loop {
@@ -132,7 +132,7 @@ async fn unsettled(live: &Live, ids: Vec<Arc<str>>) -> Vec<Arc<str>> {
 }
 
 /// Whether the cache has all of a subject that is watched, or knows that there is nothing. Then every change from there on
-/// is told.
+/// is published.
 async fn is_settled(live: &Live, id: &Arc<str>) -> bool {
     let totals = &live.reads.totals;
     let key = totals.key(id);
@@ -143,7 +143,7 @@ async fn is_settled(live: &Live, id: &Arc<str>) -> bool {
     true
 }
 
-/// Looks after the boards that somebody reads.
+/// Reads the boards that streams are about.
 async fn follow_boards(live: Weak<Live>) {
     let subscribe = |live: Arc<Live>| {
         let memory = live.reads.boards.as_ref()?.ladder.memory()?;

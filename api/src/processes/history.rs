@@ -82,7 +82,7 @@ impl History {
             let Some(text) = process.metrics.as_deref().filter(|text| sum(text, having).is_some()) else { continue };
             let now = sum(text, counter).unwrap_or(0.0) as u64;
             let before = self.counted.insert((process.address.clone(), counter), now);
-            // This process began with its history, so all that it has counted is part of it. A counter that fell began anew.
+            // This process began with its history, so all that it has counted is part of it. A counter that fell was reset.
             let before = before.or(process.address.is_none().then_some(0));
             let own = before.map(|before| if now < before { now } else { now - before });
             increase = match (increase, own) {

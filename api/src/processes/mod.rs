@@ -1,6 +1,7 @@
-//! What this process and the others that it is told of report of themselves, and what happened in the last hour.
+//! What this process and those named by `--peers` report of themselves, and what happened in the last hour.
 //!
-//! A browser may ask only the server that its page came from. So that server asks the others, with a key of its own.
+//! A browser may send requests only to the server that its page came from. So that server queries the others, with a key
+//! of its own.
 
 mod history;
 mod peer;
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use utoipa::ToSchema;
 
-/// However many consoles are open, the others are asked at most so often.
+/// How often the others are queried at most, however many consoles are open.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a sample goes into the history.
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
@@ -54,7 +55,7 @@ pub struct ProcessItem {
 }
 
 impl Processes {
-    /// This process, which has a registry, and the others. `process` tells it from every other one.
+    /// This process, which has a registry, and the others. `process` distinguishes it from every other one.
     pub fn new(registry: Registry, process: u64, peers: Vec<Peer>) -> prometheus::Result<Self> {
         let id = format!("{process:016x}");
         let info =
@@ -69,7 +70,7 @@ impl Processes {
 
     /// What all of them report, at most a second old.
     pub async fn look(&self) -> Arc<Vec<ProcessItem>> {
-        // Whoever comes meanwhile waits for the same look.
+        // Requests that come meanwhile wait for the same answers.
         let mut seen = self.seen.lock().await;
         if let Some((at, items)) = &*seen
             && at.elapsed() < LOOK_EVERY

@@ -1,4 +1,4 @@
-//! When the log took what a receipt covers: asked of the log itself, since a receipt does not say.
+//! When the log took what a receipt covers: read from the log itself, since a receipt has no time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -38,7 +38,7 @@ impl Boards {
         self.rankings.nodes.iter().any(|known| known == node)
     }
 
-    /// Whether there is a board, by what was read of it: one of the topology that nobody has come onto yet is empty.
+    /// Whether there is a board, by what was read of it: one of the topology that was never written is empty.
     pub fn has(&self, board: &str, (ranking, _): &BoardRead) -> bool {
         ranking.is_some() || self.rankings.nodes.iter().any(|node| node == board)
     }
@@ -49,7 +49,7 @@ impl Boards {
         Ok((boards.into_iter().next().flatten(), freshness))
     }
 
-    /// All boards that somebody has written, by name: from the cache in this process, which has all of them, then from
+    /// All boards that were ever written, by name: from the cache in this process, which has all of them, then from
     /// the database; where neither answers, as they were last known.
     pub async fn list(&self, reads: &Reads, after: Option<&After>) -> Result<(Vec<Summary>, Freshness), DatabaseError> {
         let partitions: Vec<_> = self.ladder.partitions().iter().collect();
@@ -97,7 +97,7 @@ impl Boards {
         if let Some(After { receipt, deadline }) = after
             && !covers(&read.roots, receipt)
         {
-            // Even where it is too late: what was read may have been judged by a moment ago.
+            // Even where it is too late: the progress behind what was read may be a moment old.
             redis.store.wait(&[key.partition], receipt, *deadline).await;
             read = redis.read::<Board>(&[key]).await?.pop()??;
         }

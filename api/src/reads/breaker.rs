@@ -25,7 +25,7 @@ enum State {
     HalfOpen { rest: Duration },
 }
 
-/// One request let through. Dropped without an outcome (the request was given up), it says nothing about the store.
+/// One request let through. Dropped without an outcome (the request was given up), it proves nothing about the store.
 pub struct Permit<'a> {
     breaker: &'a Breaker,
     is_probe: bool,

@@ -1,9 +1,9 @@
 //! What keeps the caches of this process current where no sink fills them: threads that follow a topic.
 //!
-//! Of the topic of totals a cache takes in what comes for subjects that somebody has asked for. It begins at the end: what
+//! Of the topic of totals a cache takes in what comes for requested subjects. It begins at the end: what
 //! was before, a load brings. See [`MemoryCache`] for how the two meet. Of the topic of boards a cache takes in all, from
 //! the start: they are few, and their topic is compacted. A third one reads the topic of totals from the start as well and
-//! keeps nothing but which subjects there are: for others no store is asked.
+//! keeps nothing but which subjects there are: no store is queried for others.
 
 use super::followed::{Content, Followed};
 use super::totals::Template;
@@ -19,9 +19,9 @@ use tally_streams::log::{Consumer, Lag, Log, LogError, Now, Polled, Time, TopicP
 const POLL: Duration = Duration::from_millis(100);
 /// How long the feed rests after a failure of the log.
 const REST: Duration = Duration::from_millis(500);
-/// How often sizes and lags are told.
+/// How often sizes and lags are measured.
 const MEASURE_EVERY_MS: i64 = 2_000;
-/// How long a mark may wait for a record before the log is asked whether there can be one.
+/// How long a mark may wait for a record before the end of the partition is queried.
 const PROOF_AFTER_MS: i64 = 200;
 
 /// The running thread. It ends when this is dropped.
@@ -36,7 +36,7 @@ pub struct Follower {
     cache: Arc<MemoryCache>,
     content: Content,
     partitions: Vec<Followed>,
-    /// The internal topic in which tasks say how far they are.
+    /// The internal topic in which tasks publish their progress.
     progress: Option<Arc<str>>,
     /// Since when a mark waits for a record, by the monotonic clock.
     doubts_since_ms: Option<i64>,
@@ -73,14 +73,14 @@ impl Drop for Feed {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // A panic in it has been told, and the view is not served any more.
+            // A panic in it was reported, and the view is not served any more.
             let _ = thread.join();
         }
     }
 }
 
 impl Follower {
-    /// One that has not started, of a topic of totals. The cache admits what is asked for.
+    /// One that has not started, of a topic of totals. The cache admits requested subjects.
     pub fn of_totals(
         log: Arc<dyn Log>,
         topic: &str,
@@ -119,13 +119,13 @@ impl Follower {
         }
     }
 
-    /// With the internal topic in which tasks say how far they are, where there is one.
+    /// With the internal topic in which tasks publish their progress, where there is one.
     pub fn with_progress(mut self, topic: Option<&str>) -> Self {
         self.progress = topic.map(Into::into);
         self
     }
 
-    /// Reads what comes within `timeout`. After an error the cache may not be believed until this succeeds again.
+    /// Reads what comes within `timeout`. After an error the cache is not served until this succeeds again.
     pub fn poll_once(&mut self, now: Now, timeout: Duration) -> Result<(), LogError> {
         let mut polled = self.advance(now, timeout);
         if let Err(LogError::OutOfRange { partition, .. }) = &polled
@@ -171,7 +171,7 @@ impl Follower {
             let Some(partition) = self.partitions.get_mut(from.partition as usize) else { return Ok(()) };
             // Before any of them is passed over: see `MemoryCache`.
             self.cache.reaching(&partition.address, next_offset);
-            // Where the partition ends since these records are here, once it was asked.
+            // The end of the partition, queried after these records were read, at most once.
             let mut end = None;
             for record in records {
                 let record = record?;
@@ -202,7 +202,7 @@ impl Follower {
         }
     }
 
-    /// Where marks have waited for a record for a while, asks whether there can be one.
+    /// Where marks have waited for a record for a while, queries the ends of their partitions.
     fn prove(&mut self, now: Now) {
         if !self.partitions.iter().any(|partition| partition.containment.doubts()) {
             self.doubts_since_ms = None;
@@ -214,7 +214,7 @@ impl Follower {
         self.doubts_since_ms = None;
         let doubtful = || self.partitions.iter().filter(|partition| partition.containment.doubts());
         let addresses: Vec<_> = doubtful().map(|partition| partition.address.clone()).collect();
-        // Where the log does not answer, it is asked again.
+        // Where the log does not answer, the next call tries again.
         let Ok(ends) = self.log.written_ends(&addresses) else { return };
         for (address, end) in addresses.iter().zip(ends) {
             self.partitions[address.partition as usize].containment.prove(end);
@@ -261,7 +261,7 @@ impl Follower {
     }
 
     fn measure(&mut self, metrics: &ApiMetrics, now: Now) {
-        // What is told is about subjects.
+        // The metrics are about subjects.
         let is_recent = now.since_ms(self.measured_at_ms) < MEASURE_EVERY_MS;
         if is_recent || !matches!(self.content, Content::Totals(_)) {
             return;
@@ -271,7 +271,7 @@ impl Follower {
         metrics.view_subjects.set(subjects as i64);
         metrics.view_size_bytes.set(size_bytes as i64);
         let addresses: Vec<_> = self.partitions.iter().map(|partition| partition.address.clone()).collect();
-        // Where the log does not answer, the next poll tells.
+        // Where the log does not answer, the next poll reports it.
         if let Ok(ends) = self.log.ends(&addresses) {
             let behind = |(followed, end): (&Followed, u64)| followed.position.map_or(0, |at| end.saturating_sub(at));
             let lag: u64 = self.partitions.iter().zip(ends).map(behind).sum();
@@ -329,7 +329,7 @@ mod tests {
         assert!(cache.serving().is_none(), "nothing was read yet");
         poll(&mut follower);
         assert_eq!((versions(), clock_ms()), (vec![("hot".into(), 3), ("new".into(), 2)], 3));
-        // What it has not read is gone: so may be a board that nobody writes any more.
+        // What it has not read is gone: so may be a board that no task writes any more.
         write(&log, "hot", 4);
         write(&log, "hot", 5);
         let end = log.bounds(&partition).unwrap().1;

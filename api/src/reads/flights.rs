@@ -9,7 +9,7 @@ pub struct Flights<V>(Arc<Mutex<UnderWay<V>>>);
 
 type UnderWay<V> = HashMap<Arc<str>, watch::Receiver<Option<V>>>;
 
-/// Loads that one task does. However the task ends, nobody joins them afterwards.
+/// Loads that one task does. However the task ends, no reader joins them afterwards.
 pub struct Flight<V> {
     flights: Flights<V>,
     loads: Vec<(Arc<str>, watch::Sender<Option<V>>)>,
@@ -25,8 +25,8 @@ impl<V> Default for Flights<V> {
 }
 
 impl<V> Flights<V> {
-    /// Joins the loads of these keys that are under way. The flight is what the caller has to load: the keys that nobody
-    /// loads yet; None where there are none. A load that is joined may have begun a moment ago.
+    /// Joins the loads of these keys that are under way. The flight is what the caller has to load: the keys that no
+    /// other flight loads; None where there are none. A load that is joined may have begun a moment ago.
     pub fn join(&self, ids: &[&str]) -> (Vec<Landing<V>>, Option<Flight<V>>) {
         let (mut landings, mut loads) = (Vec::with_capacity(ids.len()), Vec::new());
         let mut under_way = self.lock();

@@ -22,7 +22,7 @@ pub(crate) enum Content {
 pub(crate) struct Followed {
     /// Of the topic.
     pub address: TopicPartition,
-    /// None before the start: then it begins where its content says.
+    /// None before the start, which depends on the content.
     pub position: Option<u64>,
     /// How far the input is contained in what was read.
     pub containment: Containment,
@@ -103,7 +103,7 @@ impl Followed {
                 return Ok(());
             }
         };
-        // Only what somebody asked for is worth parsing.
+        // Only requested subjects are worth parsing.
         let Some(subject_id) = std::str::from_utf8(key).ok().filter(|id| cache.follows(id)) else { return Ok(()) };
         let record: Counters = serde_json::from_slice(value).map_err(|e| wrong("totals", e))?;
         let counters = record.counters.iter().map(|(metric, value)| (template.name(metric), *value)).collect();

@@ -64,7 +64,7 @@ impl Freshness {
         Self { as_of: self.as_of.min(other.as_of), after: pending, stale: self.stale || other.stale }
     }
 
-    /// Whether it belongs to one request or one moment: somebody waited for it, or no store answered.
+    /// Whether it belongs to one request or one moment: a reader waited for it, or no store answered.
     pub(crate) fn is_singular(&self) -> bool {
         self.after.is_some() || self.stale
     }

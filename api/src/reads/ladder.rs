@@ -1,7 +1,7 @@
 //! The read ladder: the cache in this process, then Redis, then the database, then what was last known.
 //!
 //! Readers that miss the same key at the same time share one load ([`Flights`]). What a load brings is kept in the cache
-//! in this process, zeros as well. That is the negative cache: an entry of a subject that nobody touched is followed like
+//! in this process, zeros as well. That is the negative cache: an entry of an untouched subject is followed like
 //! any other, so the first record of it replaces the zeros.
 
 use super::after::After;
@@ -98,7 +98,7 @@ impl<T: Readable> Ladder<T> {
                 loaded.insert(*id, outcome?);
             }
             let Some(after) = after.filter(|_| !is_late) else { break };
-            // Even then the stores are asked once how far they are: what was loaded may have been judged by a moment ago.
+            // Even then the progress of the stores is read once: the progress behind what was loaded may be a moment old.
             is_late = Instant::now() >= after.deadline;
             missing = self.wait_for_stores(missing, &loaded, after).await;
         }
@@ -189,7 +189,7 @@ impl<T: Readable> Ladder<T> {
     }
 
     /// Waits until the cache in this process is as far as the last of these keys' partitions that it serves, or the
-    /// deadline. A subject that nobody has touched before the receipt's events appears there with them.
+    /// deadline. A subject whose first events are the receipt's appears there with them.
     async fn wait_for_memory(&self, keys: &[Key<'_>], After { receipt, deadline }: &After) {
         let Some(memory) = &self.rungs.memory else { return };
         let Some(serving) = memory.cache.serving() else { return };

@@ -35,7 +35,7 @@ impl MemoryStore {
         self.subjects.as_ref().is_some_and(|subjects| Arc::ptr_eq(&self.cache, subjects))
     }
 
-    /// Looks whether the topic of totals, of these partitions, begins with its first record. Where somebody has cut it, a
+    /// Checks whether the topic of totals, of these partitions, begins with its first record. Where it was truncated, a
     /// subject without a record may still have rows. Blocks.
     pub fn look_at_start(&self, log: &dyn Log, partitions: &[TopicPartition]) {
         let starts = partitions.iter().map(|partition| log.bounds(partition).map(|(start, _)| start));

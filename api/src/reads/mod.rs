@@ -142,7 +142,7 @@ impl Reads {
     /// no such cache.
     pub async fn cached(&self, partitions: &[&TopicPartition]) -> Option<Vec<Contained>> {
         let progress = match (&self.redis, self.totals.memory()) {
-            // Redis that does not answer contains nothing that anybody could read.
+            // Redis that does not answer contains nothing that can be read.
             (Some(redis), _) => redis.store.progress(partitions).await,
             (None, memory) => memory?.progress(partitions).await,
         };

@@ -1,4 +1,4 @@
-//! Redis as the API reads it: never waited for long, and believed only where its progress says that it may be.
+//! Redis as the API reads it: with short time-outs, and trusted only as far as its progress goes.
 
 use super::roots::covers;
 use super::store::{Board, Contained, Key, ReadStore, StoreError, Stored, Totals};
@@ -20,7 +20,7 @@ const TIMEOUTS: RedisTimeouts =
     RedisTimeouts { connect: Duration::from_millis(500), response: Duration::from_millis(300) };
 /// How old the progress may be against which totals are judged. An older one claims less, never too much.
 const PROGRESS_AGE_MAX: Duration = Duration::from_millis(15);
-/// How often the progress is read while somebody waits for it.
+/// How often the progress is read while a request waits for it.
 const POLL: Duration = Duration::from_millis(15);
 
 /// Redis, for reading: a master, a Cluster, or a replica of a single one.
@@ -40,7 +40,7 @@ struct Connected {
     refreshing: tokio::sync::Mutex<()>,
 }
 
-/// What may be believed of Redis at one moment.
+/// What can be trusted of Redis at one moment.
 #[derive(Default)]
 struct Positions {
     epoch: Option<String>,
@@ -48,7 +48,7 @@ struct Positions {
 }
 
 impl RedisStore {
-    /// A handle; connects when first asked.
+    /// A handle; connects when first used.
     pub fn new(address: RedisAddress, template: Arc<Template>) -> Self {
         let (connection, connecting) = (RwLock::default(), tokio::sync::Mutex::default());
         Self { keys: Keys::new(&address), address, template, connection, connecting }
@@ -136,7 +136,7 @@ impl RedisStore {
             return Ok(positions);
         }
         let _one = connected.refreshing.lock().await;
-        // What somebody else began to read after this was asked answers it as well.
+        // A read that began after this call answers it as well, whichever request began it.
         if let Some(positions) = last(Some(asked_at)) {
             return Ok(positions);
         }
@@ -147,7 +147,7 @@ impl RedisStore {
         Ok(positions)
     }
 
-    /// After a failure everything is connected anew.
+    /// After a failure all connections are replaced.
     fn outcome<T>(&self, connected: &Arc<Connected>, outcome: Result<T, RedisFailure>) -> Result<T, RedisFailure> {
         if outcome.is_err() {
             let mut held = self.connection.write().unwrap_or_else(PoisonError::into_inner);
@@ -227,9 +227,9 @@ impl ReadStore for RedisStore {
     }
 }
 
-/// What of the progress may be believed: nothing while an epoch is being opened, no partition that is being refilled,
-/// and nothing where a node is not one of those that it speaks of. Then the connections are made anew: perhaps it is
-/// they that are old.
+/// What can be trusted of the progress: nothing while an epoch is being opened, no partition that is being refilled, and
+/// nothing where a node is not among those that the progress names. Then the connections are replaced: they may be the
+/// stale part.
 fn positions(connected: &Connected, progress: RedisProgress) -> Result<Positions, RedisFailure> {
     let RedisProgress { epoch, shards, partitions } = progress;
     if epoch.is_none() || shards.is_empty() {

@@ -1,4 +1,4 @@
-//! What root positions say about receipts and times.
+//! Receipts and times, judged by root positions.
 
 use crate::config::{Marks, OutputTopic};
 use crate::database::DatabaseProgress;
@@ -20,7 +20,7 @@ pub fn clock_ms(roots: &[RootPosition]) -> Option<i64> {
     roots.iter().map(|root| root.clock_ms).min()
 }
 
-/// Whether everything that a receipt covers is contained in a topic, by what the database says of its partitions.
+/// Whether everything that a receipt covers is contained in a topic, by the progress of its partitions in the database.
 pub fn is_applied(topic: &OutputTopic, progress: &DatabaseProgress, receipt: &Receipt) -> bool {
     receipt.offsets.iter().all(|(partition, offset)| {
         let root = applied(topic, *partition, |p| progress.roots(&topic.name, p));

@@ -1,4 +1,4 @@
-//! What the view holds before anybody asks: the subjects of the boards, which most readers ask for.
+//! What the view holds before the first request: the subjects of the boards, which most readers request.
 //!
 //! Afterwards nothing has to be refreshed: what the view holds, its topic keeps current, and nothing in it expires.
 
@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::Duration;
 
-/// At most so many; the stores are asked for 100 at once, one request after the other.
+/// At most so many are loaded, 100 at once, one request after the other.
 const SUBJECTS_MAX: usize = 5_000;
 const REQUEST_SUBJECTS: usize = 100;
-/// How often the views are looked at until they may be believed, and how often at most.
+/// How often the views are checked until they are current, and how many times at most.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LOOKS_MAX: u32 = 300;
 

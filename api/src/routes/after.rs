@@ -1,4 +1,4 @@
-//! `after=<receipt>` and `wait_ms`: reads that wait until they see what somebody wrote.
+//! `after=<receipt>` and `wait_ms`: reads that wait until they contain what a receipt covers.
 
 use super::query::{Query, refused};
 use crate::reads::after::After;

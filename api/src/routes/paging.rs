@@ -6,7 +6,7 @@ use crate::answers::paging::{LIMIT_DEFAULT, LIMIT_MAX, Paging};
 use crate::state::Api;
 use tally_http::ApiProblem;
 
-/// Reads `limit` and `cursor`. `of` tells this list from every other one; `list` names it in the refusal.
+/// Reads `limit` and `cursor`. `of` distinguishes this list from every other one; `list` names it in the refusal.
 pub fn paging(api: &Api, query: &Query<'_>, of: String, list: &str) -> Result<Paging, ApiProblem> {
     let limit = match query.one("limit")? {
         None => LIMIT_DEFAULT,

@@ -1,6 +1,4 @@
-//! `GET /v1/processes`: what this process and the others that it is told of report of themselves.
-//!
-//! A browser may ask only the server that its page came from. So that server asks the others, with a key of its own.
+//! `GET /v1/processes`: what this process and those named by `--peers` report of themselves.
 
 use super::query::Query;
 use super::reply::of_moment;

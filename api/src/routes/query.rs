@@ -8,9 +8,9 @@ use tally_model::{check_actor_id, check_subject_id};
 
 /// The rule of everything in an address.
 const NOT_ENCODED: &str = "is not percent-encoded UTF-8";
-/// The longest wait that a read may ask for.
+/// The longest wait that a read may request.
 const WAIT_MS_MAX: u64 = 10_000;
-/// The wait where none is asked for.
+/// The wait by default.
 const WAIT_MS_DEFAULT: u64 = 1_000;
 
 /// The parameters of a request, decoded.

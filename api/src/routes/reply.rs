@@ -19,19 +19,19 @@ const VARY: HeaderValue = HeaderValue::from_static("authorization, x-api-key");
 pub enum Keep {
     /// Not at all: it belongs to one moment or one request.
     Never,
-    /// By whoever asked, who asks each time whether it still holds.
+    /// By this client, which revalidates each time.
     Own,
-    /// By anybody, who asks each time whether it still holds.
+    /// By any cache, which revalidates each time.
     Asking,
-    /// By anybody for a second: whoever polls counters wants to see them move.
+    /// By any cache for a second: a client that polls counters wants to see them move.
     Second,
-    /// By anybody for a second, and for some more while asking again.
+    /// By any cache for a second, and for some more while revalidating.
     Briefly,
 }
 
 impl Keep {
-    /// For an answer of this freshness, if nothing else forbids it: what somebody waited for is theirs alone, and what was
-    /// last known is better asked for again.
+    /// For an answer of this freshness: one that waited for a receipt belongs to its request alone, and what was last known
+    /// should be requested again.
     pub fn unless_singular(self, freshness: &Freshness) -> Self {
         if freshness.is_singular() { Self::Never } else { self }
     }
@@ -60,7 +60,7 @@ pub fn of_moment<T: Serialize>(answer: &T) -> Result<Response, ApiProblem> {
     Has(None).reply(answer, Keep::Never)
 }
 
-/// What the client says that it has: `If-None-Match`.
+/// What the client has: `If-None-Match`.
 pub struct Has(Option<HeaderValue>);
 
 impl<S: Sync> FromRequestParts<S> for Has {
