@@ -66,7 +66,7 @@ impl fmt::Display for Refusal {
             },
             Self::Limited { rejected, .. } => {
                 let first = rejected.first().map_or("", |first| &first.error);
-                write!(f, "None of the events was taken; the first {first}.")
+                write!(f, "No event was accepted; the first {first}.")
             }
             Self::ClockInDoubt(doubt) => {
                 write!(f, "This server's clock is in doubt: {doubt}. No event was accepted; retry later.")
@@ -79,7 +79,7 @@ impl fmt::Display for Refusal {
                 "The log did not confirm the events, so the outcome is unknown. Repeat the request with the same \
                  event_id: an event counts once.",
             ),
-            Self::Internal => f.write_str("Something went wrong here. Nothing was taken."),
+            Self::Internal => f.write_str("An internal error occurred. No event was accepted."),
         }
     }
 }

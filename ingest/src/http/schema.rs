@@ -26,7 +26,7 @@ pub(crate) fn schemas(types: &EventTypes) -> Map<String, Value> {
         ),
         ("Properties", properties()),
         ("CloudEvent", cloud_event(types)),
-        ("CloudEventBatch", list_of("CloudEvent", "CloudEvents, each of which is checked alone.")),
+        ("CloudEventBatch", list_of("CloudEvent", "A batch of CloudEvents; each is validated on its own.")),
         ("CloudEventData", cloud_event_data()),
         ("CeSpecversion", ce_specversion()),
         ("CeId", ce_id()),
