@@ -178,7 +178,7 @@ pub struct ReadArgs {
     /// Replica of the cache's Redis for reads; the cache itself by default
     #[arg(long, env = "TALLY_CACHE_READ", value_name = "URL", hide_env_values = true)]
     pub cache_read: Option<String>,
-    /// Open live streams; one more gets 503. Their connections are in addition to the 10,000 for requests
+    /// Maximum number of open live streams; one more gets 503. Their connections are in addition to the 10,000 for requests
     #[arg(long, env = "TALLY_LIVE_STREAMS", value_name = "N", default_value_t = 10_000)]
     pub live_streams: usize,
 }

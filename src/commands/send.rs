@@ -43,13 +43,13 @@ pub struct SendArgs {
     file: PathBuf,
     #[command(flatten)]
     target: TargetArgs,
-    /// Most events per second
+    /// Maximum number of events per second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
-    /// Most requests in flight; all events of an actor go through the same one
+    /// Maximum number of requests in flight; the events of an actor are sent one request at a time
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     lanes: u16,
-    /// Most events per request
+    /// Maximum number of events per request
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=1000))]
     batch: u16,
     /// Append the numbers of the acknowledged lines to this file, one line per request
