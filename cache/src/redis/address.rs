@@ -192,8 +192,8 @@ mod tests {
     fn what_is_wrong_is_told_without_a_password() {
         for (url, cause) in [
             ("memcached://me:secret@h", "not known"),
-            ("redis", "has no host"),
-            ("redis://", "has no host"),
+            ("redis", "names no host"),
+            ("redis://", "names no host"),
             ("redis://me:secret@h:port", "names no host and port"),
             ("redis://me:secret@h:70000", "names no host and port"),
             ("redis://secret h", "names no host and port"),
