@@ -33,7 +33,7 @@ const EMPTY_WORDS: &[&str] = &["util", "utils", "helper", "helpers", "common", "
 const UNSAFE_ALLOWED: &[&str] = &[
     "streams/src/store/checkpoint/",
     "streams/src/lmdb/damage_tests.rs",
-    "streams/src/log/embedded/",
+    "streams/src/log/in_process/embedded/",
     "streams/src/log/kafka/native/",
 ];
 /// Where nodes and the runtime meet through traits alone.

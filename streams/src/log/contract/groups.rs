@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::harness::record;
-use super::{Factory, Harness, Member};
+use super::harness::{Factory, Harness, Member, record};
 use crate::log::{CommittedOffset, GroupMetadata, LogError, Polled, TopicPartition};
 
 fn all(partitions: u32) -> BTreeSet<u32> {

@@ -14,6 +14,9 @@ use crate::log::{
 /// How long a single poll waits.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Makes a log for one behaviour.
+pub type Factory<'a> = &'a dyn Fn() -> Harness;
+
 /// A log to be tested.
 pub struct Harness {
     /// The log.

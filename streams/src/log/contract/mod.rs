@@ -10,10 +10,7 @@ pub mod records;
 pub mod topics;
 pub mod transactions;
 
-pub use harness::{Harness, Member, Read};
-
-/// Makes a log for one behaviour.
-pub type Factory<'a> = &'a dyn Fn() -> Harness;
+pub use harness::{Factory, Harness, Member, Read};
 
 /// One `#[test]` for each behaviour; the argument is a `fn() -> Harness`. A second one, `fn() -> bool`, says whether
 /// the engine is there to be tested.

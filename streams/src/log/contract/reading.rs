@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Factory;
-use super::harness::{owned, poll, texts};
+use super::harness::{Factory, owned, poll, texts};
 use crate::log::{Consumer, LogError, Polled, TopicPartition};
 
 /// In the middle of what was written together, too.

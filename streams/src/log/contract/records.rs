@@ -2,8 +2,7 @@
 
 use std::thread;
 
-use super::Factory;
-use super::harness::{headers, owned, record, texts};
+use super::harness::{Factory, headers, owned, record, texts};
 use crate::log::{OwnedRecord, ProducerRecord, TopicPartition};
 
 /// Keys, values and headers come back, and none differs from empty.

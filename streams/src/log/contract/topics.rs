@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::Factory;
-use super::harness::{owned, record};
+use super::harness::{Factory, owned, record};
 use crate::log::{Cleanup, CommittedOffset, GroupMetadata, LogError, TopicPartition, TopicSpec};
 
 fn spec(name: String, partitions: u32, cleanup: Cleanup) -> TopicSpec {

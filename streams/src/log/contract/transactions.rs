@@ -1,7 +1,6 @@
 //! Transactions: together or not at all, and by one holder of an id at a time.
 
-use super::Factory;
-use super::harness::{record, texts};
+use super::harness::{Factory, record, texts};
 use crate::log::{CommittedOffset, GroupMetadata, LogError, TopicPartition};
 
 fn offset(offset: u64, metadata: &str) -> CommittedOffset {

@@ -1,7 +1,7 @@
 //! The consumer on Kafka: a client that is assigned by hand and read in batches, and beside it, once subscribed, a
 //! member of the group.
 
-use super::super::{Consumer, GroupMetadata, Headers, LogError, Polled, Record, Source, TopicPartition};
+use super::super::{Consumer, GroupMetadata, Headers, LogError, Polled, Record, TopicPartition};
 use super::context::Quiet;
 use super::lookup::{Lookup, Which};
 use super::member::{Member, Told};
@@ -420,7 +420,7 @@ fn record(message: &Message) -> Record<'_> {
         append_time_ms: message.time_ms(),
         key: message.key(),
         value: message.value(),
-        headers: Headers(Source::Native(message.headers())),
+        headers: Headers::listed(message),
     }
 }
 

@@ -27,7 +27,6 @@ use super::{Appender, CommittedOffset, Consumer, Log, LogError, TopicPartition, 
 use appender::KafkaAppender;
 use consumer::KafkaConsumer;
 use lookup::{Lookup, Which};
-pub(super) use native::NativeHeaders;
 pub use options::{KafkaOptions, PropertyError};
 use producer::KafkaProducer;
 pub use standing::{OpenTransaction, open_transactions};

@@ -8,7 +8,7 @@
 mod leader_hints;
 mod producer;
 
-use super::super::{GroupMetadata, Header};
+use super::super::{GroupMetadata, Header, HeaderList};
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use std::ffi::CStr;
@@ -137,10 +137,6 @@ impl Message {
         // SAFETY: the message is alive, and `kind` outlives the call.
         unsafe { sys::rd_kafka_message_timestamp(self.0.as_ptr(), &raw mut kind) }
     }
-
-    pub fn headers(&self) -> NativeHeaders<'_> {
-        NativeHeaders(self)
-    }
 }
 
 /// Bytes that live as long as the message from which `at` was taken.
@@ -157,21 +153,18 @@ impl Drop for Message {
     }
 }
 
-/// The headers of a message, decoded on demand.
-#[derive(Clone, Copy)]
-pub(in crate::log) struct NativeHeaders<'a>(&'a Message);
-
-impl<'a> NativeHeaders<'a> {
-    /// The header at an index; None after the last, or where its name is no UTF-8.
-    pub fn at(self, index: usize) -> Option<Header<'a>> {
+/// Headers are decoded on demand.
+impl HeaderList for Message {
+    /// The header at an index; None after the last one, and where its name is not UTF-8.
+    fn header(&self, index: usize) -> Option<Header<'_>> {
         let (mut list, mut name, mut value, mut len) =
             (std::ptr::null_mut(), std::ptr::null(), std::ptr::null(), 0usize);
         // SAFETY: the first call decodes the headers into the message, which owns them from then on; only the thread
         // that owns the message calls it (`Message` is not `Sync`). All out-pointers outlive their call. What they are
-        // set to lives as long as the message, to which 'a is bound.
+        // set to lives as long as the message, which the result borrows.
         unsafe {
             let none = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
-            if sys::rd_kafka_message_headers(self.0.0.as_ptr(), &raw mut list) != none
+            if sys::rd_kafka_message_headers(self.0.as_ptr(), &raw mut list) != none
                 || sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut len) != none
             {
                 return None;

@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::log::LogError;
-use crate::log::engine::Writer;
-use crate::log::request::{Request, Submit};
+use crate::log::in_process::request::{Request, Submit};
+use crate::log::in_process::writer::Writer;
 
 /// How often retention looks.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@
 //! ```
 
 use super::storage::{KEY_BYTES_MAX, PartitionId};
-use super::{CommittedOffset, LogError};
+use crate::log::{CommittedOffset, LogError};
 
 /// The key of the registry of topics.
 pub(super) const TOPICS: &[u8] = b"topics";

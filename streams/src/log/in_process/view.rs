@@ -8,7 +8,7 @@ use super::group::Groups;
 use super::keys;
 use super::registry::Registry;
 use super::storage::{PartitionId, Storage};
-use super::{CommittedOffset, LogError, TopicPartition};
+use crate::log::{CommittedOffset, LogError, TopicPartition};
 
 /// The oldest offset kept and the offset after the last committed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::assignment::MemberId;
 use super::batch::{self, BATCH_BYTES_MAX, BatchRecords, Head};
-use super::group::{MemberId, Rebalance, member_name};
+use super::group::{Rebalance, member_name};
 use super::storage::{Frames, PartitionId, frame_len, frames};
 use super::view::{Bounds, Deadline, View};
-use super::{Consumer, GroupMetadata, LogError, Polled, Record, TopicPartition};
+use crate::log::{Consumer, GroupMetadata, LogError, Polled, Record, TopicPartition};
 
 /// Bytes of one poll that several small batches may fill; a larger batch is returned alone.
 const POLL_BYTES_MAX: usize = BATCH_BYTES_MAX;

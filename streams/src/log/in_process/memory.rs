@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::batch::Head;
-use super::clock::Clock;
-use super::engine::Writer;
-use super::handle::{Handle, log_by_handle};
+use super::handle::{Handle, InProcess};
 use super::request::{Request, Submit};
 use super::storage::{Op, PartitionId, Storage, push_frame, reaches};
-use super::{LogError, TopicPartition};
+use super::writer::Writer;
+use crate::log::{Clock, LogError, TopicPartition};
 
 /// How often retention looks, by the log's clock. There is no thread: it looks when something is written.
 const SWEEP_INTERVAL_MS: i64 = 1_000;
@@ -42,7 +41,11 @@ impl MemoryLog {
     }
 }
 
-log_by_handle!(MemoryLog);
+impl InProcess for MemoryLog {
+    fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
 
 /// Runs the writer where it is asked.
 struct Inline(Mutex<InlineWriter>);

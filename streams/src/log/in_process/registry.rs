@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys;
 use super::storage::PartitionId;
-use super::{Cleanup, LogError, TopicPartition, TopicSpec};
+use crate::log::{Cleanup, LogError, TopicPartition, TopicSpec};
 
 const FORMAT: u8 = 1;
 

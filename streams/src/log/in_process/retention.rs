@@ -2,14 +2,11 @@
 //!
 //! The start of a partition rises first, durably and in what readers see; the batches below it go in slices.
 
-use super::LogError;
 use super::batch::Head;
-use super::engine::Writer;
 use super::keys;
 use super::storage::{Op, PartitionId};
-
-/// Batches that one commit removes at most. Fewer where there is no room even for the list of what becomes free.
-pub(super) const SLICE_BATCHES: usize = 4096;
+use super::writer::{SLICE_BATCHES, Writer};
+use crate::log::LogError;
 
 /// Heads that are looked at in one go.
 const STEP_BATCHES: usize = 64;

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use super::batch::Batches;
 use super::registry::Topic;
 use super::storage::PartitionId;
-use super::{AppendedOffsets, CommittedOffset, GroupMetadata, LogError, TopicPartition, TopicSpec};
+use crate::log::{AppendedOffsets, CommittedOffset, GroupMetadata, LogError, TopicPartition, TopicSpec};
 
 /// Passes requests to the writer, immediately or through a queue.
 pub(super) trait Submit: Send + Sync {

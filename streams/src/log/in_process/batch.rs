@@ -14,7 +14,7 @@
 //! The base is part of the checksum, so that a value found under another's key is noticed.
 
 use super::varint::{self, VARINT_BYTES_MAX};
-use super::{Headers, LogError, Record};
+use crate::log::{Headers, LogError, Record};
 
 /// Where the records begin.
 pub(super) const HEAD_BYTES: usize = 21;

@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::EmbeddedOptions;
+use super::options::EmbeddedOptions;
 use crate::log::LogError;
-use crate::log::storage::Op;
+use crate::log::in_process::storage::Op;
 
 /// LMDB's page where nothing is known yet; the system's page size is never smaller.
 const PAGE_BYTES: u64 = 4096;

@@ -7,7 +7,7 @@ use super::batch::{self, Batches};
 use super::registry::Topic;
 use super::request::{self, PartitionWrites, Reply, Request, Submit};
 use super::view::View;
-use super::{AppendBatch, Appender, Completion, LogError};
+use crate::log::{AppendBatch, Appender, Completion, LogError};
 
 /// The overhead of a request in the queue, in bytes.
 const REQUEST_BYTES: usize = 256;

@@ -1,8 +1,9 @@
-//! Which member is to have which partition: balanced, sticky, the same wherever it is computed.
+//! The assignment of partitions to members: balanced, sticky, the same wherever it is computed.
 
 use std::collections::HashMap;
 
-use super::MemberId;
+/// Counts members within a group, in the order in which they joined.
+pub(super) type MemberId = u64;
 
 /// The new owners by partition, given who holds (or is about to get) them. Numbers of partitions differ by at most
 /// one between members; a member keeps partitions that are within its share; neighbours move to the same member.

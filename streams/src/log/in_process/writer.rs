@@ -8,16 +8,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
 use super::batch::Batches;
-use super::clock::Clock;
 use super::keys;
 use super::partition::PartitionState;
 use super::registry::Registry;
 use super::request::{Answer, Append, Holder, Reply, Request, Transaction};
-use super::retention::SLICE_BATCHES;
 use super::storage::{Op, PartitionId, Storage};
 use super::view::View;
-use super::wall::WallClock;
-use super::{AppendedOffsets, CommittedOffset, LogError, TopicSpec};
+use crate::log::{AppendedOffsets, Clock, CommittedOffset, LogError, TopicSpec, WallClock};
+
+/// Batches that one commit removes at most. Fewer where there is no room even for the list of what becomes free.
+pub(super) const SLICE_BATCHES: usize = 4096;
 
 /// Owned by the committing thread. See the module's text.
 pub(super) struct Writer {
@@ -29,7 +29,7 @@ pub(super) struct Writer {
     /// No record to come is older, ms since 1970: one time for the whole log, so that no partition is behind what a task
     /// has done as of the time of another.
     pub(super) time_ms: i64,
-    /// See [`EmbeddedOptions::wall`](super::embedded::EmbeddedOptions::wall).
+    /// Gives the append times where there is one; while it is in doubt, appends outside transactions are refused.
     wall: Option<Arc<WallClock>>,
     holders: HashMap<String, Weak<Holder>>,
 }
@@ -278,5 +278,5 @@ impl Waiting {
 }
 
 #[cfg(test)]
-#[path = "engine_tests.rs"]
+#[path = "writer_tests.rs"]
 mod tests;

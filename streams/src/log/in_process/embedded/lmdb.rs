@@ -13,15 +13,15 @@ use heed::{
     CommitOrAbort, CommitToken, Database, Env, EnvOpenOptions, MdbError, OnCommit, PutFlags, RoTxn, RwTxn, WithoutTls,
 };
 
-use super::EmbeddedOptions;
 use super::directory::{Directory, WAY_OUT, damaged};
+use super::options::EmbeddedOptions;
 use super::room::{Room, Usage};
 use crate::lmdb::{Inspection, inspect};
 use crate::log::LogError;
-use crate::log::batch::{Head, RECORD_BYTES_MAX};
-use crate::log::keys;
-use crate::log::registry::Registry;
-use crate::log::storage::{Op, PartitionId, Storage, push_frame, reaches};
+use crate::log::in_process::batch::{Head, RECORD_BYTES_MAX};
+use crate::log::in_process::keys;
+use crate::log::in_process::registry::Registry;
+use crate::log::in_process::storage::{Op, PartitionId, Storage, push_frame, reaches};
 
 /// Concurrent read transactions; each lasts as long as one copy.
 const READERS_MAX: u32 = 512;

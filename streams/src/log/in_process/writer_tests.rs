@@ -1,12 +1,12 @@
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use super::super::view::Bounds;
 use super::*;
-use crate::log::batch::Head;
-use crate::log::consumer::EngineConsumer;
-use crate::log::memory::MemoryStorage;
-use crate::log::request::PartitionWrites;
+use crate::log::in_process::batch::Head;
+use crate::log::in_process::consumer::EngineConsumer;
+use crate::log::in_process::memory::MemoryStorage;
+use crate::log::in_process::request::PartitionWrites;
+use crate::log::in_process::view::Bounds;
 use crate::log::{Cleanup, Consumer, GroupMetadata, Polled, TopicPartition};
 
 /// A storage that can fail, counts, and lets a test look around while a commit is stored and not yet published.

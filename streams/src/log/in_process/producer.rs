@@ -7,7 +7,9 @@ use super::keys::{self, GROUP_BYTES_MAX};
 use super::registry::Topic;
 use super::request::{Holder, Request, Submit, Transaction, ask};
 use super::view::View;
-use super::{CommittedOffset, GroupMetadata, Headers, LogError, ProducerRecord, TopicPartition, TransactionalProducer};
+use crate::log::{
+    CommittedOffset, GroupMetadata, Headers, LogError, ProducerRecord, TopicPartition, TransactionalProducer,
+};
 
 /// The longest metadata of a committed offset.
 const METADATA_BYTES_MAX: usize = 4096;

@@ -2,8 +2,8 @@
 //!
 //! One thread at a time calls `commit`; any thread calls the rest.
 
-use super::LogError;
 use super::batch::Head;
+use crate::log::LogError;
 
 /// A partition's number within the log, counted over all topics in the order of their creation.
 pub(super) type PartitionId = u32;

@@ -5,14 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{GroupMetadata, LogError};
-
-mod assignment;
-
-use assignment::assign;
-
-/// Counts members within a group, in the order in which they joined.
-pub(super) type MemberId = u64;
+use super::assignment::{MemberId, assign};
+use crate::log::{GroupMetadata, LogError};
 
 /// What a poll tells a member.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! What the writer knows of one partition.
 
-use super::LogError;
 use super::batch::{self, Head};
 use super::keys::{self, Start};
 use super::registry::Topic;
 use super::storage::{PartitionId, Storage, frames};
 use super::view::Bounds;
+use crate::log::LogError;
 
 /// A partition as the writer sees it: ahead of what is published by at most the commit under way.
 pub(super) struct PartitionState {

@@ -1,0 +1,60 @@
+//! Errors of the log.
+
+use super::TopicPartition;
+
+/// What can go wrong, sorted by what the caller has to do about it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LogError {
+    /// The transaction certainly had no effect: abort, return to the committed offsets, retry.
+    #[error("the transaction was aborted: {0}")]
+    Aborted(String),
+    /// It is unknown whether it took effect: rebuild what depends on it from the log.
+    #[error("the outcome is unknown: {0}")]
+    Uncertain(String),
+    /// Another producer holds this transactional id now: drop this one and the tasks that it wrote for.
+    #[error("fenced: another producer took over `{0}`")]
+    Fenced(String),
+    /// The log does not answer at present, or not yet: try again later. Nothing was done.
+    #[error("the log does not answer: {0}")]
+    Unavailable(String),
+    /// Too much is under way: try again later. Nothing was written.
+    #[error("the log's queue is full")]
+    Busy,
+    /// No room on the disk: nothing was written; try again when there is room.
+    #[error("no room: {0}")]
+    Full(String),
+    /// The offset is outside what the log keeps.
+    #[error("{partition}: offset {offset} is outside {start}..={end}")]
+    OutOfRange {
+        /// Which partition.
+        partition: TopicPartition,
+        /// The offset asked for.
+        offset: u64,
+        /// The oldest offset kept.
+        start: u64,
+        /// The offset after the last record.
+        end: u64,
+    },
+    /// No such topic or partition.
+    #[error("no such topic or partition: {0}")]
+    UnknownTopic(String),
+    /// A topic exists and differs from what is asked.
+    #[error("topic `{topic}` {detail}")]
+    Mismatch {
+        /// The topic.
+        topic: String,
+        /// What differs, and what to do.
+        detail: String,
+    },
+    /// Bytes that do not check out.
+    #[error("damaged data at {address}: {detail}")]
+    Corrupt {
+        /// Where: partition and offset, or a file.
+        address: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Anything that will not go away by itself.
+    #[error("{0}")]
+    Fatal(String),
+}

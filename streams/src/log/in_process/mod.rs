@@ -1,0 +1,31 @@
+//! The log within the process: one writer, and readers that share a view with it.
+//!
+//! ```text
+//! handle     the log itself                  request    what the writer is asked, and its answer
+//! writer     the only place of changes       retention  removal of old batches
+//! view       what readers see                registry   topics
+//! consumer   reading                         group      members, rebalances; assignment computes who reads what
+//! producer   transactions                    appender   appends outside transactions
+//! partition  what the writer knows of one    storage    the trait of what keeps batches and keys
+//! batch      a stored value; varint          keys       the log's own keys
+//! embedded   the storage on LMDB, durable    memory     the storage in memory, for tests
+//! ```
+
+mod appender;
+mod assignment;
+mod batch;
+mod consumer;
+pub mod embedded;
+mod group;
+mod handle;
+mod keys;
+pub mod memory;
+mod partition;
+mod producer;
+mod registry;
+mod request;
+mod retention;
+mod storage;
+mod varint;
+mod view;
+mod writer;
