@@ -30,7 +30,8 @@ pub use checkpoint::{Checkpoint, CheckpointMeta, CheckpointSite, CheckpointWrite
 pub use codec::{Hash128, SegmentHash, StoreKey, StoreValue};
 pub use due::DueStore;
 pub use key_value::KeyValueStore;
-pub use ranked::{Ranked, RankedKey, RankedStore};
+pub use order::{Ranked, RankedKey};
+pub use ranked::RankedStore;
 pub use window::WindowStore;
 
 use std::any::Any;

@@ -3,11 +3,11 @@
 //! Readers want the first few of many. So only the head of each group is kept in order: all places up to a floor. Places
 //! below the floor cost nothing until the head has become too short; then all scores are computed again.
 
-use super::codec::StoreKey;
-use super::ranked::{Ranked, RankedKey};
+use super::codec::{StoreKey, StoreValue};
 use hashbrown::{HashMap, HashSet};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Places of a new head. A head that has grown to four times as many is cut to twice as many.
 #[cfg(not(test))]
@@ -15,6 +15,38 @@ pub(super) const HEAD: usize = 4_096;
 /// So short in tests that all of them reach its end.
 #[cfg(test)]
 pub(super) const HEAD: usize = 3;
+
+/// A value with a score.
+pub trait Ranked: StoreValue + Default {
+    /// What a score depends on besides value and tick.
+    type Rule: Copy + PartialEq + Send;
+    /// Its score at a tick; None where it has no place.
+    fn score(&self, rule: Self::Rule, tick: i64) -> Option<i128>;
+    /// The first tick after `tick` at which its score may change without a write; None if nothing of it counts at `tick`
+    /// or later, so that the key can be removed.
+    fn next_tick(&self, rule: Self::Rule, tick: i64) -> Option<i64>;
+    /// Whether every value has another score at every tick.
+    fn ages_each_tick(rule: Self::Rule) -> bool;
+    /// Whether it equals a value that was never written.
+    fn is_empty(&self) -> bool;
+    /// Appends the difference that [`Ranked::apply`] turns `before` into this value with: the changelog holds it.
+    fn difference(&self, before: &Self, items: &mut Vec<u64>);
+    /// Applies a difference; false if it is invalid.
+    fn apply(&mut self, items: &[u64]) -> bool;
+}
+
+/// A key of a ranked store. Each group of keys has an order of its own.
+pub trait RankedKey: StoreKey + Ord {
+    /// Its group.
+    fn group(&self) -> &str;
+}
+
+/// What stands before the first NUL; where there is none, all are of the group with the empty name.
+impl RankedKey for Arc<str> {
+    fn group(&self) -> &str {
+        self.split_once('\0').map_or("", |(group, _)| group)
+    }
+}
 
 /// The score of a key, and the tick at which it may change by itself.
 #[derive(Clone, Copy, PartialEq)]

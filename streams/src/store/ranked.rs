@@ -5,44 +5,10 @@
 //! restart. Opening the store therefore loads all values into memory.
 
 use super::changelog::{ChangelogEntry, ChangelogWriter, read_items};
-use super::codec::{StoreKey, StoreValue};
 use super::entries::Entries;
 use super::kind::StoreKind;
-use super::order::{Order, Standing};
+use super::order::{Order, Ranked, RankedKey, Standing};
 use super::{StateStore, StoreError};
-use std::sync::Arc;
-
-/// A value with a score.
-pub trait Ranked: StoreValue + Default {
-    /// What a score depends on besides value and tick.
-    type Rule: Copy + PartialEq + Send;
-    /// Its score at a tick; None where it has no place.
-    fn score(&self, rule: Self::Rule, tick: i64) -> Option<i128>;
-    /// The first tick after `tick` at which its score may change without a write; None if nothing of it counts at `tick`
-    /// or later, so that the key can be removed.
-    fn next_tick(&self, rule: Self::Rule, tick: i64) -> Option<i64>;
-    /// Whether every value has another score at every tick.
-    fn ages_each_tick(rule: Self::Rule) -> bool;
-    /// Whether it equals a value that was never written.
-    fn is_empty(&self) -> bool;
-    /// Appends the difference that [`Ranked::apply`] turns `before` into this value with: the changelog holds it.
-    fn difference(&self, before: &Self, items: &mut Vec<u64>);
-    /// Applies a difference; false if it is invalid.
-    fn apply(&mut self, items: &[u64]) -> bool;
-}
-
-/// A key of a ranked store. Each group of keys has an order of its own.
-pub trait RankedKey: StoreKey + Ord {
-    /// Its group.
-    fn group(&self) -> &str;
-}
-
-/// What stands before the first NUL; where there is none, all are of the group with the empty name.
-impl RankedKey for Arc<str> {
-    fn group(&self) -> &str {
-        self.split_once('\0').map_or("", |(group, _)| group)
-    }
-}
 
 /// See the module.
 pub struct RankedStore<K: RankedKey, V: Ranked> {

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::store::lives::Lives;
-use crate::store::{Checkpoint, CheckpointSite};
+use crate::store::{Checkpoint, CheckpointSite, StoreValue};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Amounts by tick, each counting for some ticks.
 #[derive(Clone, Debug, Default, PartialEq)]
