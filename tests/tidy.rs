@@ -1,6 +1,9 @@
 //! What a reviewer would say again and again, said by a machine: arrows between crates, sizes, names, leftovers, paths,
 //! links. Every check lists all offenders as `file:line: what`. Standard library only.
 
+#[path = "tidy/folders.rs"]
+mod folders;
+
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs;
