@@ -84,7 +84,7 @@ impl KafkaOptions {
         for (line, property) in (1..).zip(text.lines()) {
             let name = property.split('=').next().unwrap_or_default().trim();
             if let Some(protocols) = protocols_of(name).filter(|protocols| !protocols.contains(&&*protocol)) {
-                let protocols = protocols.join(" or ").to_uppercase();
+                let protocols = protocols.iter().map(|name| name.to_uppercase()).collect::<Vec<_>>().join(" or ");
                 let reason = format!("`{name}` has no effect: set security.protocol to {protocols}, or leave it out");
                 return Err(PropertyError { line, reason });
             }
