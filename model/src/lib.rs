@@ -12,6 +12,7 @@ mod hex;
 mod ids;
 mod json;
 mod moment;
+mod output;
 mod problem;
 mod progress;
 mod properties;
@@ -42,6 +43,7 @@ pub use ids::{
 };
 pub use json::{Object, from_object};
 pub use moment::OCCURRED_AT_MS;
+pub use output::{OutputType, OutputValue};
 pub use problem::Problem;
 pub use progress::{OutputCommit, PROGRESS_HEADER, PROGRESS_KEY_PREFIX, ProgressMark, RootPosition, TaskProgress};
 pub use properties::{PROPERTIES_BYTES_MAX, PROPERTIES_MAX};
@@ -59,6 +61,9 @@ pub use verdict::{Verdict, VerdictKind};
 pub fn join_key(parts: &[&str]) -> Vec<u8> {
     parts.join("\0").into_bytes()
 }
+
+/// The name of the topic that every node writes its verdicts to.
+pub const VERDICTS_TOPIC: &str = "verdicts";
 
 /// The name of the record header that carries the 16 random bytes of a request at the door.
 pub const REQUEST_HEADER: &str = "b";

@@ -1,17 +1,20 @@
 //! How the runtime sees what flows: edge types, facts, and how values leave a task.
 
+use crate::edge::EdgeType;
 use crate::facts::NodeFacts;
 use crate::hop::CombiningHop;
 use crate::item::Item;
-use tally_model::{OutputCommit, ProgressMark, RootPosition, TaskProgress};
-use tally_streams::processor::{Dataflow, OutputProgress, OutputRecord, RootProgress};
+use tally_model::{OutputCommit, OutputValue, ProgressMark, RootPosition, TaskProgress};
+use tally_streams::processor::{Dataflow, OutputProgress, OutputRecord, RootProgress, SideOutput};
 
 /// The dataflow of tally.
 pub enum Actions {}
 
 impl Dataflow for Actions {
-    const EDGE_TYPES: &'static [&'static str] =
-        &["raw", "event", "change", "reaction", "counters", "counter", "verdict", "ranking", "top"];
+    const EDGE_TYPES: &'static [&'static str] = EdgeType::NAMES;
+    const RAW: &'static str = EdgeType::Raw.name();
+    const SIDE_OUTPUT: SideOutput = SideOutput { topic: tally_model::VERDICTS_TOPIC, value: EdgeType::Verdict.name() };
+    const REQUEST_HEADER: &'static str = tally_model::REQUEST_HEADER;
     type Value = Item;
     type Hop = CombiningHop;
     type Facts = NodeFacts;
@@ -22,47 +25,29 @@ impl Dataflow for Actions {
     }
 
     fn edge_type(item: &Item) -> usize {
-        match item {
-            Item::Event(_) => 1,
-            Item::Change(_) | Item::Changes(_) => 2,
-            Item::Reaction(_) => 3,
-            Item::Counters(_) => 4,
-            Item::Counter(_) => 5,
-            Item::Verdict(_) => 6,
-            Item::Ranking(_) => 7,
-            Item::Top(_) => 8,
-        }
+        let edge_type = match item {
+            Item::Event(_) => EdgeType::Event,
+            Item::Change(_) | Item::Changes(_) => EdgeType::Change,
+            Item::Reaction(_) => EdgeType::Reaction,
+            Item::Counters(_) => EdgeType::Counters,
+            Item::Counter(_) => EdgeType::CounterWindow,
+            Item::Verdict(_) => EdgeType::Verdict,
+            Item::Ranking(_) => EdgeType::Ranking,
+            Item::Top(_) => EdgeType::Top,
+        };
+        edge_type as usize
     }
 
     fn write(item: &Item, out: &mut OutputRecord) {
-        let json = match item {
-            Item::Reaction(reaction) => {
-                out.key = reaction.key();
-                out.partition_key.extend_from_slice(reaction.actor_id.as_bytes());
-                serde_json::to_writer(&mut out.value, reaction)
-            }
-            Item::Counters(counters) => {
-                out.key.extend_from_slice(counters.subject_id.as_bytes());
-                serde_json::to_writer(&mut out.value, counters)
-            }
-            Item::Counter(counter) => {
-                out.key = counter.key();
-                out.partition_key.extend_from_slice(counter.subject_id.as_bytes());
-                serde_json::to_writer(&mut out.value, counter)
-            }
-            Item::Verdict(verdict) => {
-                out.key.extend_from_slice(verdict.actor_id.as_deref().unwrap_or_default().as_bytes());
-                serde_json::to_writer(&mut out.value, verdict)
-            }
-            Item::Ranking(ranking) => {
-                out.key.extend_from_slice(ranking.board.as_bytes());
-                serde_json::to_writer(&mut out.value, ranking)
-            }
+        match item {
+            Item::Reaction(reaction) => write_value(reaction, out),
+            Item::Counters(counters) => write_value(counters, out),
+            Item::Counter(counter) => write_value(counter, out),
+            Item::Verdict(verdict) => write_value(verdict, out),
+            Item::Ranking(ranking) => write_value(ranking, out),
             // The topology's check lets no topic take these.
-            Item::Event(_) | Item::Change(_) | Item::Changes(_) | Item::Top(_) => Ok(()),
-        };
-        // Only a failing writer fails here, and a vector does not.
-        debug_assert!(json.is_ok());
+            Item::Event(_) | Item::Change(_) | Item::Changes(_) | Item::Top(_) => {}
+        }
     }
 
     const PROGRESS_HEADER: &'static str = tally_model::PROGRESS_HEADER;
@@ -86,6 +71,14 @@ impl Dataflow for Actions {
         let json = serde_json::to_writer(&mut out.value, &mark);
         debug_assert!(json.is_ok());
     }
+}
+
+fn write_value(value: &impl OutputValue, out: &mut OutputRecord) {
+    value.write_key(&mut out.key);
+    out.partition_key.extend_from_slice(value.partition_key().unwrap_or_default().as_bytes());
+    let json = serde_json::to_writer(&mut out.value, value);
+    // Only a failing writer fails here, and a vector does not.
+    debug_assert!(json.is_ok());
 }
 
 fn root_position(root: &RootProgress) -> RootPosition {

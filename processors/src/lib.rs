@@ -5,6 +5,7 @@
 
 mod counting;
 mod dataflow;
+mod edge;
 mod expression;
 mod facts;
 mod hop;

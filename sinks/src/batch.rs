@@ -1,10 +1,8 @@
 //! Records on their way into a target, folded: the newest of each key wins.
 
-use crate::config::ValueType;
 use crate::target::Standing;
 use hashbrown::HashMap;
-use tally_model::Roots;
-use tally_model::{CounterWindow, Counters, Ranking, Reaction, Verdict};
+use tally_model::{CounterWindow, Counters, OutputType, OutputValue, Ranking, Reaction, Roots, Verdict};
 use tally_streams::log::{Record, TopicPartition};
 
 /// What a target writes at once.
@@ -170,58 +168,33 @@ impl<R: Newest> Fold<R> {
 }
 
 impl Batch {
-    /// Takes in a data record of an output topic. A tombstone says nothing that a guard could judge, so it is passed
-    /// over; rows that are too old leave by [`crate::Target::expire`].
+    /// Takes in a data record of an output topic; its version. A tombstone says nothing that a guard could judge, so it is
+    /// passed over; rows that are too old leave by [`crate::Target::expire`].
     pub fn add(
         &mut self,
         from: &TopicPartition,
-        value_type: ValueType,
+        output: OutputType,
         record: &Record<'_>,
         whole: bool,
     ) -> Result<i64, RecordError> {
         self.records += 1;
-        let value = match (value_type, record.value) {
-            (ValueType::Raw, _) => {
-                self.dead_letters.push(DeadLetter::read(from, record));
-                return Ok(0);
-            }
-            (_, None) => return Ok(0),
-            (_, Some(value)) => value,
-        };
+        if output == OutputType::Raw {
+            self.dead_letters.push(DeadLetter::read(from, record));
+            return Ok(0);
+        }
+        let Some(value) = record.value else { return Ok(0) };
         let key = record.key.ok_or(RecordError::NoKey)?;
-        Ok(match value_type {
-            ValueType::Counters => {
-                let counters = serde_json::from_slice::<Counters>(value)?;
-                let version = counters.version;
-                self.counters.add(key, CounterRow { counters, whole });
-                version
-            }
-            ValueType::CounterWindow => {
-                let window = serde_json::from_slice::<CounterWindow>(value)?;
-                let version = window.version;
-                self.windows.add(key, window);
-                version
-            }
-            ValueType::Reaction => {
-                let reaction = serde_json::from_slice::<Reaction>(value)?;
-                let (version, created_at_ms) = (reaction.version, reaction.appended_at_ms);
+        match output {
+            OutputType::Counters => read(value, |counters| self.counters.add(key, CounterRow { counters, whole })),
+            OutputType::CounterWindow => read(value, |window| self.windows.add(key, window)),
+            OutputType::Reaction => read(value, |reaction: Reaction| {
+                let created_at_ms = reaction.appended_at_ms;
                 self.reactions.add(key, ReactionRow { reaction, created_at_ms });
-                version
-            }
-            ValueType::Ranking => {
-                let ranking = serde_json::from_slice::<Ranking>(value)?;
-                let version = ranking.version;
-                self.rankings.add(key, ranking);
-                version
-            }
-            ValueType::Verdict => {
-                let verdict = serde_json::from_slice::<Verdict>(value)?;
-                let version = verdict.version;
-                self.verdicts.push(verdict);
-                version
-            }
-            ValueType::Raw => 0,
-        })
+            }),
+            OutputType::Ranking => read(value, |ranking| self.rankings.add(key, ranking)),
+            OutputType::Verdict => read(value, |verdict| self.verdicts.push(verdict)),
+            OutputType::Raw => Ok(0),
+        }
     }
 
     /// Counts a record that has no row: it fills a batch all the same.
@@ -245,6 +218,14 @@ impl Batch {
         self.positions.clear();
         self.records = 0;
     }
+}
+
+/// Reads a value and takes it in; its version.
+fn read<V: OutputValue>(value: &[u8], take: impl FnOnce(V)) -> Result<i64, RecordError> {
+    let value: V = serde_json::from_slice(value)?;
+    let version = value.version();
+    take(value);
+    Ok(version)
 }
 
 impl DeadLetter {

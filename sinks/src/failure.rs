@@ -20,7 +20,7 @@ pub enum SinkError {
         /// Where the record lies.
         offset: u64,
         /// What it should have been.
-        expected: crate::ValueType,
+        expected: tally_model::OutputType,
         /// Why it cannot be read.
         cause: String,
     },

@@ -22,7 +22,7 @@ mod thread;
 
 pub use batch::{Batch, CounterRow, DeadLetter, Fold, Move, Newest, ReactionRow, RecordError};
 pub use cache::{MemoryTarget, RedisTarget};
-pub use config::{SinkConfig, SinkKind, ValueType};
+pub use config::SinkConfig;
 pub use database::{Database, DatabaseError, DatabaseOwner, Retention, log_name, reach};
 pub use failure::SinkError;
 pub use metrics::SinkMetrics;

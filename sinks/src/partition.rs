@@ -1,17 +1,16 @@
 //! What a sink knows of one partition that it reads.
 
 use crate::batch::Move;
-use crate::config::ValueType;
 use crate::metrics::Handles;
 use crate::target::{Standing, StoredPosition};
 use prometheus::{IntCounter, IntGauge};
-use tally_model::{Containment, ProgressMark, Roots, TaskProgress};
+use tally_model::{Containment, OutputType, ProgressMark, Roots, TaskProgress};
 use tally_streams::log::TopicPartition;
 
 /// A partition of an output topic on its way into the target.
 pub struct SinkPartition {
     pub address: TopicPartition,
-    pub value_type: ValueType,
+    pub output: OutputType,
     /// Everything below is in the batch or in the target.
     pub position: u64,
     /// The greatest version among what is in the batch or in the target.
@@ -42,14 +41,14 @@ impl SinkPartition {
     /// A partition with what the target has of it, the log's bounds, and where it ends for writers.
     pub fn new(
         address: TopicPartition,
-        value_type: ValueType,
+        output: OutputType,
         stored: Option<StoredPosition>,
         (start, end): (u64, u64),
         written_end: u64,
         metrics: &Handles,
     ) -> Self {
         let mut partition = Self {
-            value_type,
+            output,
             position: stored.as_ref().map_or(start, |s| s.next_offset),
             version: stored.as_ref().map_or(0, |s| s.version),
             records: metrics.records(&address.topic),

@@ -95,15 +95,15 @@ impl Reading {
     pub fn open(&mut self, log: &dyn Log, stored: Vec<StoredPosition>, metrics: &Handles) -> Result<(), LogError> {
         let mut stored: HashMap<_, _> = stored.into_iter().map(|s| (s.partition.clone(), s)).collect();
         let addresses = self.topics.iter().flat_map(|topic| {
-            let address = |partition| (TopicPartition::new(topic.name.clone(), partition), topic.value_type);
+            let address = |partition| (TopicPartition::new(topic.name.clone(), partition), topic.output);
             self.share_of(topic).map(address)
         });
         let missing: Vec<_> = addresses.filter(|(address, _)| !self.index.contains_key(address)).collect();
         let addresses: Vec<_> = missing.iter().map(|(address, _)| address.clone()).collect();
         let written_ends = log.written_ends(&addresses)?;
-        for ((address, value_type), written_end) in missing.into_iter().zip(written_ends) {
+        for ((address, output), written_end) in missing.into_iter().zip(written_ends) {
             let (bounds, stored) = (log.bounds(&address)?, stored.remove(&address));
-            let partition = SinkPartition::new(address.clone(), value_type, stored, bounds, written_end, metrics);
+            let partition = SinkPartition::new(address.clone(), output, stored, bounds, written_end, metrics);
             if !self.is_paused {
                 self.consumer.assign(&address, partition.position)?;
             }
@@ -355,7 +355,7 @@ fn take(
         }
         let whole = partition.is_whole(record.offset);
         batch
-            .add(&partition.address, partition.value_type, record, whole)
+            .add(&partition.address, partition.output, record, whole)
             .map(|version| partition.version = partition.version.max(version))
             .map_err(|e| e.to_string())
             .and_then(|()| read_header(partition, record))
@@ -365,7 +365,7 @@ fn take(
             sink: sink.to_owned(),
             partition: partition.address.clone(),
             offset: record.offset,
-            expected: partition.value_type,
+            expected: partition.output,
             cause,
         })
     })

@@ -1,14 +1,15 @@
 //! Which partitions are a sink's own.
 
-use crate::config::{SinkConfig, ValueType};
+use crate::config::SinkConfig;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tally_model::OutputType;
 use tally_streams::log::{Log, LogError};
 
 /// A topic of a sink.
 pub struct SinkTopic {
     pub name: Arc<str>,
-    pub value_type: ValueType,
+    pub output: OutputType,
     pub partitions: u32,
 }
 
@@ -67,9 +68,9 @@ impl Share {
 
 /// The topics of a sink, with their numbers of partitions.
 pub fn topics_of(config: &SinkConfig, log: &dyn Log) -> Result<Vec<SinkTopic>, LogError> {
-    let topic = |(name, value_type): &(String, ValueType)| {
+    let topic = |(name, output): &(String, OutputType)| {
         let partitions = log.partitions(name)?;
-        Ok(SinkTopic { name: name.as_str().into(), value_type: *value_type, partitions })
+        Ok(SinkTopic { name: name.as_str().into(), output: *output, partitions })
     };
     config.topics.iter().map(topic).collect()
 }
@@ -81,7 +82,7 @@ mod tests {
     fn topics(partitions: &[u32]) -> Vec<SinkTopic> {
         let topic = |(i, partitions): (usize, &u32)| SinkTopic {
             name: format!("t{i}").into(),
-            value_type: ValueType::Counters,
+            output: OutputType::Counters,
             partitions: *partitions,
         };
         partitions.iter().enumerate().map(topic).collect()

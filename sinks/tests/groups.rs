@@ -59,7 +59,7 @@ impl Target for Inspected {
 /// A sink that keeps a batch for some steps before it writes it.
 fn task(world: &World, who: usize, target: Box<dyn Target>) -> SinkTask {
     let (member, linger) = (format!("sink-{who}"), Duration::from_millis(40));
-    let config = SinkConfig { records_max: 50, linger, member, ..config(SinkKind::Database) };
+    let config = SinkConfig { records_max: 50, linger, member, ..config() };
     SinkTask::new(config, world.log.clone(), Box::new(Inspected(target)), &world.metrics)
 }
 
@@ -238,7 +238,7 @@ fn partitions_that_were_lost_take_the_batch_with_them_and_log_errors_are_waited_
             let script = Script::default();
             let log = scripted(&world, &script, &Heard::default());
             let linger = Duration::from_millis(40);
-            let config = SinkConfig { records_max: 1_000, linger, ..config(SinkKind::Database) };
+            let config = SinkConfig { records_max: 1_000, linger, ..config() };
             let target = Box::new(Inspected(place.target()));
             let mut task = SinkTask::new(config, log, target, &world.metrics);
             for _ in 0..before {
@@ -261,7 +261,7 @@ fn a_consumer_that_is_fenced_is_replaced() {
     let script = Script::default();
     script.lock().unwrap().push_back(Err(LogError::Fenced("member".into())));
     let log = scripted(&world, &script, &Heard::default());
-    let mut task = SinkTask::new(config(SinkKind::Database), log, place.target(), &world.metrics);
+    let mut task = SinkTask::new(config(), log, place.target(), &world.metrics);
     world.drain(&mut task);
     assert_eq!(place.all_rows(), expected(40));
 }
@@ -272,7 +272,7 @@ fn a_sink_that_ends_leaves_its_group_in_good_order() {
     world.history(40);
     let (script, heard) = (Script::default(), Heard::default());
     let log = scripted(&world, &script, &heard);
-    let config = SinkConfig { linger: Duration::from_secs(60), records_max: 1_000, ..config(SinkKind::Database) };
+    let config = SinkConfig { linger: Duration::from_secs(60), records_max: 1_000, ..config() };
     let mut task = SinkTask::new(config, log, place.target(), &world.metrics);
     for _ in 0..20 {
         world.pass(1);

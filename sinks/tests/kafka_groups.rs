@@ -7,6 +7,7 @@ use fixture::*;
 use prometheus::Registry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tally_model::OutputType;
 use tally_sinks::*;
 use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
 use tally_streams::log::{Cleanup, Log, ProducerRecord, TopicSpec, partition_of};
@@ -45,8 +46,8 @@ fn sinks_take_over_from_each_other() {
         let config = SinkConfig {
             group: unique.clone(),
             member: format!("{unique}-{member}"),
-            topics: vec![(unique.clone(), ValueType::Counters)],
-            ..config(SinkKind::Database)
+            topics: vec![(unique.clone(), OutputType::Counters)],
+            ..config()
         };
         let metrics = SinkMetrics::register(&registry).unwrap();
         let thread = SinkThread::spawn(SinkTask::new(config, log.clone(), place.target(), &metrics)).unwrap();

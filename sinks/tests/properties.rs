@@ -6,8 +6,8 @@ use fixture::*;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::collections::BTreeMap;
-use tally_model::{Counters, Reaction};
-use tally_sinks::{Batch, Target, ValueType};
+use tally_model::{Counters, OutputType, Reaction};
+use tally_sinks::{Batch, Target};
 use tally_streams::log::TopicPartition;
 
 /// A record of the history of one partition.
@@ -79,7 +79,7 @@ fn write(target: &mut dyn Target, entries: &[Entry], expected: Option<u64>, next
             Entry::Reaction(reaction) => {
                 let from = TopicPartition::new("reactions", 0);
                 let value = serde_json::to_vec(reaction).unwrap();
-                add(&mut batch, &from, ValueType::Reaction, &reaction.key(), &value, false);
+                add(&mut batch, &from, OutputType::Reaction, &reaction.key(), &value, false);
             }
         }
     }

@@ -6,6 +6,7 @@ use fixture::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tally_model::OutputType;
 use tally_sinks::*;
 use tally_streams::log::{Cleanup, Log, LogError, Now, TopicPartition, TopicSpec};
 
@@ -322,8 +323,8 @@ fn an_empty_log_makes_a_cache_ready_at_once() {
 #[test]
 fn a_topic_that_is_missing_is_waited_for() {
     let (world, place) = (World::new(), CachePlace::new());
-    let mut config = config(SinkKind::Cache);
-    config.topics.push(("reactions".into(), ValueType::Reaction));
+    let mut config = config();
+    config.topics.push(("reactions".into(), OutputType::Reaction));
     let mut task = SinkTask::new(config, world.log.clone(), place.target(), &world.metrics);
     let step = task.poll_once(Now::both(NOW_MS), 0.0, Duration::ZERO).unwrap();
     assert_eq!(step, Step::Waiting(100));

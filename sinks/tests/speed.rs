@@ -4,7 +4,8 @@ mod fixture;
 
 use fixture::*;
 use std::time::{Duration, Instant};
-use tally_sinks::{Batch, ValueType};
+use tally_model::OutputType;
+use tally_sinks::Batch;
 use tally_streams::log::TopicPartition;
 
 const BATCHES: i64 = 200;
@@ -31,7 +32,7 @@ fn fill(batch: &mut Batch, topic: &str, round: i64, subjects: i64) {
             let reaction = reaction(&format!("u{subject}"), true, NOW_MS + round, round);
             let value = serde_json::to_vec(&reaction).unwrap();
             let from = TopicPartition::new("reactions", 0);
-            add(batch, &from, ValueType::Reaction, &reaction.key(), &value, false);
+            add(batch, &from, OutputType::Reaction, &reaction.key(), &value, false);
         }
     }
 }

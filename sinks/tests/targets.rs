@@ -9,7 +9,8 @@ mod fixture;
 use fixture::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tally_sinks::{Batch, Database, Move, StoredPosition, Target, TargetError, ValueType};
+use tally_model::OutputType;
+use tally_sinks::{Batch, Database, Move, StoredPosition, Target, TargetError};
 use tally_streams::log::TopicPartition;
 
 /// One `#[test]` for each behaviour; the argument makes new, empty places, none where a service is missing.

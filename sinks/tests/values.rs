@@ -9,8 +9,8 @@ use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tally_model::{Counters, OutputCommit, ProgressMark, RootPosition, TaskProgress};
-use tally_sinks::{SinkConfig, SinkKind, SinkTask, Step, ValueType};
+use tally_model::{Counters, OutputCommit, OutputType, ProgressMark, RootPosition, TaskProgress};
+use tally_sinks::{SinkConfig, SinkTask, Step};
 use tally_streams::log::{Cleanup, Log, ProducerRecord, TopicPartition, TopicSpec};
 
 const GENERATION: i64 = 1 << 48;
@@ -35,9 +35,9 @@ impl Pipeline {
     }
 
     fn sink(&self, place: &dyn Place) -> SinkTask {
-        let topics = vec![("counters".into(), ValueType::Counters)];
+        let topics = vec![("counters".into(), OutputType::Counters)];
         let progress_topic = Some(PROGRESS.into());
-        let config = SinkConfig { records_max: 7, topics, progress_topic, ..config(SinkKind::Database) };
+        let config = SinkConfig { records_max: 7, topics, progress_topic, ..config() };
         SinkTask::new(config, self.world.log.clone(), place.target(), &self.world.metrics)
     }
 

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_api::{GraphEdge, GraphNode, GraphSubtopology, NodeKind, TopologyAnswer};
+use tally_model::OutputType;
 use tally_processors::Actions;
 use tally_streams::processor::Dataflow;
 use tally_streams::topology::{Subtopology, Target, Topology};
-
-/// The edge type that every processor may write; drawn, it would hide everything else.
-const VERDICT: &str = "verdict";
 
 /// The whole graph, in the order records flow.
 pub fn graph(topology: &Topology<Actions>) -> TopologyAnswer {
@@ -50,7 +48,9 @@ fn add(graph: &mut TopologyAnswer, subtopology: &Arc<Subtopology<Actions>>) {
             subtopology: Some(subtopology.name.to_string()),
             ..node(processor_id(&from.name), &from.name, NodeKind::Processor, from.type_name)
         });
-        for (value, targets) in Actions::EDGE_TYPES.iter().zip(&from.routes).filter(|(value, _)| **value != VERDICT) {
+        // Every processor may write verdicts; drawn, they would hide everything else.
+        let routes = Actions::EDGE_TYPES.iter().zip(&from.routes);
+        for (value, targets) in routes.filter(|(value, _)| **value != OutputType::Verdict.name()) {
             for target in targets {
                 let to = match *target {
                     Target::Node(node) => processor_id(&subtopology.nodes[node].name),

@@ -14,6 +14,7 @@ use tally_api::{
     Rankings, ReadDatabase, WriteAddress, collects_router, router,
 };
 use tally_http::Check;
+use tally_model::OutputType;
 use tally_processors::{Actions, MetricKind, metrics, owned_toggle};
 use tally_streams::log::Now;
 use tally_streams::topology::{Subtopology, Target, Topology};
@@ -24,16 +25,6 @@ const TAKEOVER_AFTER: Duration = Duration::from_secs(2);
 
 /// Clients may cache a board for a second; this much of it is spent here.
 const BOARD_PAGES_FOR: Duration = Duration::from_millis(100);
-
-/// The edge type of totals: the topic that has them is the one that the API reads from, whatever its name.
-const COUNTERS: &str = "counters";
-/// The edge type of toggle states.
-const REACTIONS: &str = "reaction";
-/// The edge type of boards.
-const RANKINGS: &str = "ranking";
-
-/// The edge type of values in windows.
-const WINDOWS: &str = "counter";
 
 /// The API's routes, over the database and the cache that `sinks` fill in this process, and its health check.
 /// `stopping` ends its live streams.
@@ -101,7 +92,7 @@ fn collects(site: &Site, stores: &StoreArgs, callers: &CallerRules) -> Result<Op
 fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
     let root = &topology.subtopologies[0];
     let (counters_topic, counters) =
-        topology.topics.iter().find(|(_, topic)| topic.value == COUNTERS).ok_or_else(|| {
+        topology.topics.iter().find(|(_, topic)| topic.value == OutputType::Counters.name()).ok_or_else(|| {
             Failure::usage(
                 "the topology has no topic with `value: counters`: the API reads its totals from what such a topic feeds",
             )
@@ -125,9 +116,11 @@ fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
     for metric in &metrics {
         metric.windows_ms.iter().for_each(|window_ms| windows.entry(*window_ms).or_default().push(metric.name.clone()));
     }
-    let of_value = |value: &str| outputs.iter().find(|output| topology.topics[&output.name].value == value).cloned();
-    let (reactions, windows_topic) = (of_value(REACTIONS), of_value(WINDOWS));
-    let rankings = of_value(RANKINGS).map(|topic| Rankings {
+    let of_type = |wanted: OutputType| {
+        outputs.iter().find(|output| topology.topics[&output.name].value == wanted.name()).cloned()
+    };
+    let (reactions, windows_topic) = (of_type(OutputType::Reaction), of_type(OutputType::CounterWindow));
+    let rankings = of_type(OutputType::Ranking).map(|topic| Rankings {
         pages_for: BOARD_PAGES_FOR,
         cached: topology.sinks.iter().any(|sink| sink.kind == "cache" && sink.from.contains(&topic.name)),
         nodes: boards(topology),
@@ -151,7 +144,7 @@ fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
         progress_topic: Some(topology.progress_topic()),
         unique_metrics: unique.map(|metric| metric.name.clone()).collect(),
         collects: owned_toggle(topology).map(|owned| owned.metric),
-        toggles: writers(topology, REACTIONS),
+        toggles: writers(topology, OutputType::Reaction),
         rankings,
         dead_letters: dead_letters.any(stored),
         metrics: metrics.into_iter().map(|metric| metric.name).collect(),
@@ -160,19 +153,19 @@ fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
 
 /// The names of the boards: per node that writes them, the overall one and one for each group.
 fn boards(topology: &Topology<Actions>) -> Vec<String> {
-    let writers = writers(topology, RANKINGS);
+    let writers = writers(topology, OutputType::Ranking);
     let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
     let nodes = nodes.filter(|node| writers.iter().any(|writer| **writer == *node.name));
     nodes.flat_map(|node| node.facts.boards.iter().cloned()).collect()
 }
 
-/// The nodes that write to topics of this value, in the order of the file. For reactions, these are the metrics of the
+/// The nodes that write to topics of this type, in the order of the file. For reactions, these are the metrics of the
 /// rows.
-fn writers(topology: &Topology<Actions>, value: &str) -> Vec<String> {
+fn writers(topology: &Topology<Actions>, output: OutputType) -> Vec<String> {
     let of = |subtopology: &Arc<Subtopology<Actions>>| {
         let writes = |target: &Target| {
             let Target::Output(index) = target else { return false };
-            topology.topics[&*subtopology.outputs[*index].topic].value == value
+            topology.topics[&*subtopology.outputs[*index].topic].value == output.name()
         };
         let nodes = subtopology.nodes.iter().filter(|node| node.routes.iter().flatten().any(writes));
         nodes.map(|node| node.name.to_string()).collect::<Vec<_>>()

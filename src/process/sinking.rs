@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally_cache::{CacheLimits, MemoryCache};
 use tally_http::Check;
+use tally_model::OutputType;
 use tally_sinks::{
-    Database, MemoryTarget, RedisTarget, Retention, SinkConfig, SinkKind, SinkMetrics, SinkTask, SinkThread, Target,
-    ValueType,
+    Database, MemoryTarget, RedisTarget, Retention, SinkConfig, SinkMetrics, SinkTask, SinkThread, Target,
 };
 use tally_streams::runtime::StateDir;
 use tally_streams::topology::Sink;
@@ -43,16 +43,16 @@ pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
     let mut threads = Vec::new();
     for sink in &site.topology.sinks {
         let config = config(site, sink)?;
-        let target: Box<dyn Target> = match (config.kind, &address, &cache) {
-            (SinkKind::Database, _, _) if writes => {
+        let target: Box<dyn Target> = match (sink.kind.as_str(), &address, &cache) {
+            ("database", _, _) if writes => {
                 let database = Database::open(stores.database()?, retention(site)).map_err(Failure::usage)?;
                 Box::new(database.of_log(site.control.log_id))
             }
-            (SinkKind::Cache, CacheAddress::Redis(address), _) if writes => {
+            ("cache", CacheAddress::Redis(address), _) if writes => {
                 let refills = metrics.refills(&config.name);
                 Box::new(RedisTarget::new(address.clone(), refills).map_err(Failure::no)?)
             }
-            (SinkKind::Cache, CacheAddress::Memory, Some(cache)) => Box::new(MemoryTarget::new(cache.clone())),
+            ("cache", CacheAddress::Memory, Some(cache)) => Box::new(MemoryTarget::new(cache.clone())),
             _ => continue,
         };
         let mut task = SinkTask::new(config, site.log.clone(), target, &metrics);
@@ -65,9 +65,9 @@ pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
 fn config(site: &Site, sink: &Sink) -> Result<SinkConfig, Failure> {
     let topic = |name: &String| {
         let value = site.topology.topics.get(name).map_or("", |topic| topic.value.as_str());
-        let value_type = ValueType::from_name(value);
-        let value_type = value_type.ok_or_else(|| Failure::usage(format!("sink `{}` cannot read `{name}`", sink.name)));
-        Ok((name.clone(), value_type?))
+        let output = OutputType::from_name(value);
+        let output = output.ok_or_else(|| Failure::usage(format!("sink `{}` cannot read `{name}`", sink.name)));
+        Ok((name.clone(), output?))
     };
     let group = format!("{}-sink-{}", site.topology.settings.application, sink.name);
     // A process without a directory of its own has only sinks that join no group.
@@ -76,7 +76,6 @@ fn config(site: &Site, sink: &Sink) -> Result<SinkConfig, Failure> {
         name: sink.name.clone(),
         member: format!("{group}-{id}"),
         group,
-        kind: if sink.kind == "cache" { SinkKind::Cache } else { SinkKind::Database },
         progress_topic: Some(site.topology.progress_topic()),
         topics: sink.from.iter().map(topic).collect::<Result<_, Failure>>()?,
         records_max: sink.records_max,
@@ -87,14 +86,14 @@ fn config(site: &Site, sink: &Sink) -> Result<SinkConfig, Failure> {
 /// Rows are kept for the retention of their topics.
 fn retention(site: &Site) -> Retention {
     let default = Retention::default();
-    let of = |value: &str, default: Duration| {
-        let topic = site.topology.topics.values().find(|topic| topic.value == value);
+    let of = |output: OutputType, default: Duration| {
+        let topic = site.topology.topics.values().find(|topic| topic.value == output.name());
         topic.and_then(|topic| topic.spec.retention).unwrap_or(default)
     };
     Retention {
-        verdicts: of("verdict", default.verdicts),
-        dead_letters: of("raw", default.dead_letters),
-        counter_windows: of("counter", default.counter_windows),
+        verdicts: of(OutputType::Verdict, default.verdicts),
+        dead_letters: of(OutputType::Raw, default.dead_letters),
+        counter_windows: of(OutputType::CounterWindow, default.counter_windows),
     }
 }
 

@@ -9,6 +9,12 @@ pub trait Dataflow: Sized + 'static {
     /// The names of the edge types, as `topology.yaml` and the registry of node types use them.
     /// An edge type is an index into this list.
     const EDGE_TYPES: &'static [&'static str];
+    /// The edge type of records as they lie in a topic, which no value has.
+    const RAW: &'static str;
+    /// What nodes give besides their results.
+    const SIDE_OUTPUT: SideOutput;
+    /// The header of a root topic's record with 16 bytes that name the request which brought it.
+    const REQUEST_HEADER: &'static str;
     /// A value on an edge.
     type Value: Clone + fmt::Debug;
     /// Values on their way through one repartition topic, combined until the commit.
@@ -36,6 +42,15 @@ pub trait Dataflow: Sized + 'static {
     /// Turns progress into a record of an output topic, under a key that no value has. Only for logs whose records are
     /// written in the first wire version.
     fn write_progress(task: &str, generation: u16, roots: &[RootProgress], version: i64, out: &mut OutputRecord);
+}
+
+/// A topic that nodes write without naming it in `to`, where the file declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SideOutput {
+    /// The topic's name in the file. Its key is that of the root topic.
+    pub topic: &'static str,
+    /// The edge type of its values: every node that forwards some writes there.
+    pub value: &'static str,
 }
 
 /// How far the root topic is contained in what a task has written up to one of its commits.
@@ -207,7 +222,7 @@ pub struct Origin {
     /// The task's clock when the record is taken in; for a held value, the time until which it was held. `i64::MIN`
     /// until every upstream task has reported.
     pub clock_ms: i64,
-    /// The 16 bytes in the record's header `b`: the request that brought it.
+    /// The 16 bytes in the record's header [`Dataflow::REQUEST_HEADER`]: the request that brought it.
     pub request: Option<[u8; 16]>,
     /// Ids that the task may have forgotten too early.
     pub forgotten: Option<Forgotten>,

@@ -3,6 +3,7 @@
 use crate::counting::counted_metric::{Act, CountedMetric};
 use crate::counting::windows;
 use crate::dataflow::Actions;
+use crate::edge::EdgeType;
 use crate::expression::{Expression, FIELDS};
 use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
@@ -16,8 +17,8 @@ use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, Pa
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "count",
     about: "every event of a type counts one",
-    input: "event",
-    outputs: &["change", "verdict"],
+    input: EdgeType::Event.name(),
+    outputs: &[EdgeType::Change.name(), EdgeType::Verdict.name()],
     key: None,
     partitions: None,
     then: None,

@@ -2,6 +2,7 @@
 //! rejected with its reason.
 
 use crate::dataflow::Actions;
+use crate::edge::EdgeType;
 use crate::item::{Action, Item, verdict};
 use crate::mistake::Mistake;
 use serde::Deserialize;
@@ -16,8 +17,8 @@ use tally_streams::topology::{Blueprint, BuildSite, NodeType, Params, Parsed, St
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "decode",
     about: "raw records become events; what is no valid event becomes a dead letter",
-    input: "raw",
-    outputs: &["event", "verdict"],
+    input: EdgeType::Raw.name(),
+    outputs: &[EdgeType::Event.name(), EdgeType::Verdict.name()],
     key: None,
     partitions: None,
     then: None,

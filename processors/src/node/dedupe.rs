@@ -5,6 +5,7 @@
 //! Events with a number of the database pass: their toggle knows repeats by it.
 
 use crate::dataflow::Actions;
+use crate::edge::EdgeType;
 use crate::item::Item;
 use serde::Deserialize;
 use tally_model::VerdictKind;
@@ -16,8 +17,8 @@ use tally_streams::topology::{Blueprint, BuildSite, NodeType, Params, Parsed, St
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "dedupe",
     about: "an event counts once; late ones not at all",
-    input: "event",
-    outputs: &["event", "verdict"],
+    input: EdgeType::Event.name(),
+    outputs: &[EdgeType::Event.name(), EdgeType::Verdict.name()],
     key: None,
     partitions: None,
     then: None,

@@ -9,6 +9,7 @@
 
 use crate::counting::counted_metric::{Act, CountedMetric};
 use crate::dataflow::Actions;
+use crate::edge::EdgeType;
 use crate::expression::Expression;
 use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts, ToggleFacts};
 use crate::item::{Action, Item};
@@ -24,8 +25,8 @@ use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "toggle",
     about: "like and unlike: the latest effective time wins, only a change counts",
-    input: "event",
-    outputs: &["change", "reaction", "verdict"],
+    input: EdgeType::Event.name(),
+    outputs: &[EdgeType::Change.name(), EdgeType::Reaction.name(), EdgeType::Verdict.name()],
     key: None,
     partitions: None,
     then: None,

@@ -3,6 +3,7 @@
 
 use crate::counting::windows;
 use crate::dataflow::Actions;
+use crate::edge::EdgeType;
 use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
 use serde::Deserialize;
@@ -16,8 +17,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "unique",
     about: "distinct actors per subject",
-    input: "event",
-    outputs: &["change"],
+    input: EdgeType::Event.name(),
+    outputs: &[EdgeType::Change.name()],
     key: None,
     partitions: None,
     then: None,

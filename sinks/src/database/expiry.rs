@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::rows::Value;
+use super::table::{COUNTER_WINDOWS, DEAD_LETTERS, VERDICTS};
 use crate::target::Expired;
 use std::time::Duration;
 
@@ -35,9 +36,9 @@ impl Retention {
         let expired = &connection.dialect().expired;
         let windows_before = before(self.counter_windows);
         let statements = [
-            ("verdicts", expired.verdicts, vec![before(self.verdicts), slice.clone()]),
-            ("dead_letters", expired.dead_letters, vec![before(self.dead_letters), slice.clone()]),
-            ("counter_windows", expired.counter_windows, vec![windows_before.clone(), windows_before, slice]),
+            (VERDICTS.name, expired.verdicts, vec![before(self.verdicts), slice.clone()]),
+            (DEAD_LETTERS.name, expired.dead_letters, vec![before(self.dead_letters), slice.clone()]),
+            (COUNTER_WINDOWS.name, expired.counter_windows, vec![windows_before.clone(), windows_before, slice]),
         ];
         let mut done = Expired::default();
         for (table, sql, parameters) in statements {

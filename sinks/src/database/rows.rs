@@ -1,7 +1,7 @@
 //! Batches as rows: the values of each table's columns, in the order that [`super::table`] gives.
 
 use super::table::{
-    BOARD_ENTRIES, BOARDS, COUNTER_WINDOWS, COUNTERS, DEAD_LETTERS, REACTIONS, SINK_PROGRESS, VERDICTS,
+    BOARD_ENTRIES, BOARDS, COUNTER_WINDOWS, COUNTERS, DEAD_LETTERS, REACTIONS, SINK_PROGRESS, Table, VERDICTS,
 };
 use crate::batch::Batch;
 use std::collections::BTreeMap;
@@ -20,8 +20,7 @@ pub enum Value<'a> {
 
 /// Rows of one table, one after the other, without separators.
 pub struct Rows<'a> {
-    /// A place in [`super::table::TABLES`].
-    pub table: usize,
+    pub table: &'static Table,
     pub values: Vec<Value<'a>>,
 }
 
@@ -83,7 +82,7 @@ fn counters(batch: &Batch) -> Rows<'_> {
             }
         }
     }
-    Rows { table: COUNTERS, values }
+    Rows { table: &COUNTERS, values }
 }
 
 fn windows(batch: &Batch) -> Rows<'_> {
@@ -98,7 +97,7 @@ fn windows(batch: &Batch) -> Rows<'_> {
         values.push(Value::Int(row.value));
         values.push(Value::Int(row.version));
     }
-    Rows { table: COUNTER_WINDOWS, values }
+    Rows { table: &COUNTER_WINDOWS, values }
 }
 
 fn reactions(batch: &Batch) -> Rows<'_> {
@@ -118,7 +117,7 @@ fn reactions(batch: &Batch) -> Rows<'_> {
         values.push(Value::Int(reaction.appended_at_ms));
         values.push(Value::Int(reaction.version));
     }
-    Rows { table: REACTIONS, values }
+    Rows { table: &REACTIONS, values }
 }
 
 /// The rows that say which version of each board there is.
@@ -130,7 +129,7 @@ pub fn boards<'a>(rankings: &[&'a Ranking]) -> Rows<'a> {
         values.push(Value::Int(ranking.as_of_ms));
         values.push(Value::Int(ranking.version));
     }
-    Rows { table: BOARDS, values }
+    Rows { table: &BOARDS, values }
 }
 
 /// The rows of one board, from position 1 on.
@@ -142,7 +141,7 @@ pub fn board_entries(ranking: &Ranking) -> Rows<'_> {
         values.push(Value::Text(&item.subject_id));
         values.push(Value::Int(item.score));
     }
-    Rows { table: BOARD_ENTRIES, values }
+    Rows { table: &BOARD_ENTRIES, values }
 }
 
 /// The last verdict on each event, by its place.
@@ -172,7 +171,7 @@ fn verdicts(batch: &Batch) -> Rows<'_> {
         values.push(Value::Int(row.appended_at_ms));
         values.push(Value::Int(row.version));
     }
-    Rows { table: VERDICTS, values }
+    Rows { table: &VERDICTS, values }
 }
 
 fn dead_letters(batch: &Batch) -> Rows<'_> {
@@ -193,7 +192,7 @@ fn dead_letters(batch: &Batch) -> Rows<'_> {
         values.push(blob(&row.value));
         values.push(Value::Int(row.appended_at_ms));
     }
-    Rows { table: DEAD_LETTERS, values }
+    Rows { table: &DEAD_LETTERS, values }
 }
 
 fn progress(batch: &Batch) -> Rows<'_> {
@@ -208,5 +207,5 @@ fn progress(batch: &Batch) -> Rows<'_> {
         values.push(Value::Owned(step.roots.to_json()));
         values.push(Value::Int(step.version));
     }
-    Rows { table: SINK_PROGRESS, values }
+    Rows { table: &SINK_PROGRESS, values }
 }

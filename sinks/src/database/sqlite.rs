@@ -131,19 +131,17 @@ mod tests {
     #[test]
     fn statements() {
         assert_eq!(
-            upsert(&TABLES[COUNTERS], 2),
+            upsert(&COUNTERS, 2),
             "INSERT OR FAIL INTO counters (`subject_id`, `metric`, `value`, `version`) VALUES (?, ?, ?, ?), (?, ?, ?, ?) \
              ON CONFLICT (`subject_id`, `metric`) DO UPDATE SET `value` = excluded.`value`, \
              `version` = excluded.`version` WHERE excluded.version >= counters.version"
         );
-        assert!(
-            upsert(&TABLES[REACTIONS], 1).contains("`created_at` = MIN(reactions.`created_at`, excluded.`created_at`)")
-        );
+        assert!(upsert(&REACTIONS, 1).contains("`created_at` = MIN(reactions.`created_at`, excluded.`created_at`)"));
     }
 
     #[test]
     fn every_chunk_stays_below_the_number_of_variables() {
-        for table in &TABLES {
+        for table in TABLES {
             assert!(table.columns().count() * CHUNKS[0] <= 32_766, "{}", table.name);
         }
     }

@@ -1,5 +1,7 @@
 //! The tables that the sink writes, and the order of their columns.
 
+use tally_model::OutputType;
+
 /// A table, as a dialect needs to know it to write an upsert.
 pub struct Table {
     /// Its name.
@@ -48,76 +50,86 @@ impl Table {
     }
 }
 
-/// Places in [`TABLES`].
-pub const COUNTERS: usize = 0;
-pub const COUNTER_WINDOWS: usize = 1;
-pub const REACTIONS: usize = 2;
-pub const BOARDS: usize = 3;
-pub const BOARD_ENTRIES: usize = 4;
-pub const VERDICTS: usize = 5;
-pub const DEAD_LETTERS: usize = 6;
-pub const SINK_PROGRESS: usize = 7;
+pub static COUNTERS: Table = Table {
+    name: OutputType::Counters.tables()[0],
+    keys: &["subject_id", "metric"],
+    values: &[replace("value"), VERSION],
+};
 
-/// All of them.
-pub static TABLES: [Table; 8] = [
-    Table { name: "counters", keys: &["subject_id", "metric"], values: &[replace("value"), VERSION] },
-    Table {
-        name: "counter_windows",
-        keys: &["subject_id", "metric", "window_ms", "window_start"],
-        values: &[replace("value"), VERSION],
-    },
-    Table {
-        name: "reactions",
-        keys: &["actor_id", "metric", "subject_id"],
-        values: &[
-            replace("active"),
-            replace("occurred_at"),
-            Column { name: "created_at", update: Update::Least },
-            replace("updated_at"),
-            VERSION,
-        ],
-    },
-    Table { name: "boards", keys: &["board"], values: &[replace("items"), replace("as_of"), VERSION] },
-    // Not guarded: whoever writes them holds the row of their board, and has looked at its version.
-    Table { name: "board_entries", keys: &["board", "position"], values: &[replace("subject_id"), replace("score")] },
-    Table {
-        name: "verdicts",
-        keys: &["partition", "offset"],
-        values: &[
-            replace("request"),
-            replace("event_id"),
-            replace("actor_id"),
-            replace("verdict"),
-            replace("reason"),
-            replace("node"),
-            replace("appended_at"),
-            VERSION,
-        ],
-    },
-    Table {
-        name: "dead_letters",
-        keys: &["letter_topic", "letter_partition", "letter_offset"],
-        values: &[
-            replace("reason"),
-            replace("detail"),
-            replace("node"),
-            replace("topic"),
-            replace("partition"),
-            replace("offset"),
-            replace("key"),
-            replace("value"),
-            replace("appended_at"),
-        ],
-    },
-    // Not guarded: the writer has compared the positions before, and a reset or a replaced log may move them back.
-    Table {
-        name: "sink_progress",
-        keys: &["topic", "partition"],
-        values: &[
-            replace("generation"),
-            replace("next_offset"),
-            replace("roots"),
-            Column { name: "version", update: Update::Replace },
-        ],
-    },
-];
+pub static COUNTER_WINDOWS: Table = Table {
+    name: OutputType::CounterWindow.tables()[0],
+    keys: &["subject_id", "metric", "window_ms", "window_start"],
+    values: &[replace("value"), VERSION],
+};
+
+pub static REACTIONS: Table = Table {
+    name: OutputType::Reaction.tables()[0],
+    keys: &["actor_id", "metric", "subject_id"],
+    values: &[
+        replace("active"),
+        replace("occurred_at"),
+        Column { name: "created_at", update: Update::Least },
+        replace("updated_at"),
+        VERSION,
+    ],
+};
+
+pub static BOARDS: Table = Table {
+    name: OutputType::Ranking.tables()[0],
+    keys: &["board"],
+    values: &[replace("items"), replace("as_of"), VERSION],
+};
+
+/// Not guarded: whoever writes them holds the row of their board, and has looked at its version.
+pub static BOARD_ENTRIES: Table = Table {
+    name: OutputType::Ranking.tables()[1],
+    keys: &["board", "position"],
+    values: &[replace("subject_id"), replace("score")],
+};
+
+pub static VERDICTS: Table = Table {
+    name: OutputType::Verdict.tables()[0],
+    keys: &["partition", "offset"],
+    values: &[
+        replace("request"),
+        replace("event_id"),
+        replace("actor_id"),
+        replace("verdict"),
+        replace("reason"),
+        replace("node"),
+        replace("appended_at"),
+        VERSION,
+    ],
+};
+
+pub static DEAD_LETTERS: Table = Table {
+    name: OutputType::Raw.tables()[0],
+    keys: &["letter_topic", "letter_partition", "letter_offset"],
+    values: &[
+        replace("reason"),
+        replace("detail"),
+        replace("node"),
+        replace("topic"),
+        replace("partition"),
+        replace("offset"),
+        replace("key"),
+        replace("value"),
+        replace("appended_at"),
+    ],
+};
+
+/// Not guarded: the writer has compared the positions before, and a reset or a replaced log may move them back.
+pub static SINK_PROGRESS: Table = Table {
+    name: "sink_progress",
+    keys: &["topic", "partition"],
+    values: &[
+        replace("generation"),
+        replace("next_offset"),
+        replace("roots"),
+        Column { name: "version", update: Update::Replace },
+    ],
+};
+
+/// Every table.
+pub static TABLES: [&Table; 8] =
+    [&COUNTERS, &COUNTER_WINDOWS, &REACTIONS, &BOARDS, &BOARD_ENTRIES, &VERDICTS, &DEAD_LETTERS, &SINK_PROGRESS];

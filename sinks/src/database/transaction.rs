@@ -12,13 +12,13 @@ use std::sync::Arc;
 use tally_model::Ranking;
 use tally_streams::log::TopicPartition;
 
-/// The upserts of every table, one per number of rows: few statements have to be prepared.
-pub struct Upserts(Vec<[Arc<str>; CHUNKS.len()]>);
+/// The upserts of every table by its name, one per number of rows: few statements have to be prepared.
+pub struct Upserts(HashMap<&'static str, [Arc<str>; CHUNKS.len()]>);
 
 impl Upserts {
     /// For a dialect.
     pub fn new(upsert: fn(&Table, usize) -> String) -> Self {
-        Self(TABLES.iter().map(|table| CHUNKS.map(|rows| upsert(table, rows).into())).collect())
+        Self(TABLES.iter().map(|table| (table.name, CHUNKS.map(|rows| upsert(table, rows).into()))).collect())
     }
 }
 
@@ -137,7 +137,7 @@ async fn replace_boards(
 
 /// Upserts rows, as many a statement as fit.
 async fn upsert(connection: &mut Connection, upserts: &Upserts, rows: &Rows<'_>) -> Result<(), TargetError> {
-    let table = &TABLES[rows.table];
+    let table = rows.table;
     let width = table.columns().count();
     let (wanted_bytes, most_bytes) = connection.statement_bytes();
     let mut left = &rows.values[..];
@@ -155,7 +155,7 @@ async fn upsert(connection: &mut Connection, upserts: &Upserts, rows: &Rows<'_>)
             let cause = format!("its {len} bytes do not fit a packet: raise `max_allowed_packet` of the server");
             return Err(TargetError::Refused { row, cause });
         }
-        let sql = upserts.0[rows.table][chunk].clone();
+        let sql = upserts.0[table.name][chunk].clone();
         if let Err(error) = connection.execute(sql, values).await {
             return Err(match connection.is_refusal(&error) {
                 true => TargetError::Refused { row: culprit(table, values, &error), cause: error.to_string() },

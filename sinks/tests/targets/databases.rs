@@ -25,7 +25,7 @@ pub fn a_reaction_keeps_when_it_was_first_seen(place: &DatabasePlace) {
         for (active, appended_at_ms, version) in batch_of {
             let reaction = reaction("u1", active, appended_at_ms, version);
             let value = serde_json::to_vec(&reaction).unwrap();
-            add(&mut batch, &from, ValueType::Reaction, &reaction.key(), &value, false);
+            add(&mut batch, &from, OutputType::Reaction, &reaction.key(), &value, false);
         }
         assert_eq!(batch.reactions.rows().len(), 1);
         target.write(&batch).unwrap();
@@ -44,10 +44,10 @@ pub fn every_table_takes_its_rows_in_chunks_of_every_size(place: &DatabasePlace)
         let of = |topic: &str| TopicPartition::new(topic, 0);
         let window = window(i * 3_600_000, i, 1);
         let value = serde_json::to_vec(&window).unwrap();
-        add(&mut batch, &of("windows"), ValueType::CounterWindow, &window.key(), &value, false);
+        add(&mut batch, &of("windows"), OutputType::CounterWindow, &window.key(), &value, false);
         let verdict = verdict(3, i as u64, Some("0a"), NOW_MS);
         let value = serde_json::to_vec(&verdict).unwrap();
-        add(&mut batch, &of("verdicts"), ValueType::Verdict, b"u1", &value, false);
+        add(&mut batch, &of("verdicts"), OutputType::Verdict, b"u1", &value, false);
     }
     target.write(&batch).unwrap();
     for (table, sum) in [("counters", "value"), ("counter_windows", "value"), ("verdicts", "`offset`")] {
@@ -90,7 +90,7 @@ pub fn old_rows_leave_and_the_rest_stays(place: &DatabasePlace) {
     }
     let from = TopicPartition::new("windows", 0);
     for window in [window(NOW_MS - 90 * DAY_MS - 3_600_001, 1, 1), window(NOW_MS - 90 * DAY_MS - 3_600_000, 2, 1)] {
-        add(&mut batch, &from, ValueType::CounterWindow, &window.key(), &serde_json::to_vec(&window).unwrap(), false);
+        add(&mut batch, &from, OutputType::CounterWindow, &window.key(), &serde_json::to_vec(&window).unwrap(), false);
     }
     target.write(&batch).unwrap();
     let slices = [(1_000, 1, 1), (1_000, 0, 0), (500, 0, 0)];
@@ -159,7 +159,7 @@ pub fn ids_are_compared_byte_by_byte(place: &DatabasePlace) {
             let reaction = tally_model::Reaction { subject_id: id.into(), ..reaction(actor, true, NOW_MS, 1) };
             let value = serde_json::to_vec(&reaction).unwrap();
             let from = TopicPartition::new("reactions", 0);
-            add(&mut batch, &from, ValueType::Reaction, &reaction.key(), &value, false);
+            add(&mut batch, &from, OutputType::Reaction, &reaction.key(), &value, false);
         }
     }
     target.write(&batch).unwrap();

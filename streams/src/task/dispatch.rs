@@ -48,7 +48,7 @@ impl<D: Dataflow> Task<D> {
         let Released { value, origin, record: (key, bytes) } = released;
         let mut headers = Vec::new();
         if let Some(request) = &origin.request {
-            Headers::encode(&[("b", request)], &mut headers);
+            Headers::encode(&[(D::REQUEST_HEADER, request)], &mut headers);
         }
         let record = Record {
             offset: origin.offset,

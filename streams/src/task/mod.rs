@@ -242,7 +242,7 @@ impl<D: Dataflow> Task<D> {
         // A record older than the clock is taken at the clock: decisions never go back.
         let append_time_ms = append_time_ms.max(self.position.clock_ms);
         self.advance_clock(append_time_ms, producer)?;
-        let request = record.headers.get("b").and_then(|bytes| bytes.try_into().ok());
+        let request = record.headers.get(D::REQUEST_HEADER).and_then(|bytes| bytes.try_into().ok());
         let clock_ms = self.position.clock_ms;
         let (partition, offset, forgotten) = (self.partition, record.offset, self.confirmed.forgotten(record.offset));
         let origin = Origin { partition, offset, append_time_ms, clock_ms, request, forgotten };

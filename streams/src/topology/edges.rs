@@ -9,11 +9,6 @@ use super::{OnError, suggestion};
 use crate::processor::Dataflow;
 use std::collections::BTreeSet;
 
-/// The edge type of records as they lie in a topic.
-pub(super) const RAW: &str = "raw";
-/// The topic of values that nodes give besides their results, and the edge type of these values.
-pub(super) const VERDICTS: &str = "verdicts";
-pub(super) const VERDICT: &str = "verdict";
 /// The topic of records that nodes cannot take.
 pub(super) const DEAD_LETTERS: &str = "dead-letters";
 
@@ -58,10 +53,12 @@ fn alternatives(types: &[&str]) -> String {
 
 fn check_topic_input<D: Dataflow>(node: &NodeSection<'_, D>, sections: &Sections<'_, D>, report: &mut Report<'_>) {
     let (Some(input), Some(name)) = (node.input(), input_name(node, 0)) else { return };
-    if input != RAW {
+    if input != D::RAW {
         let message = format!(
-            "node `{}` takes `{input}`, but topic `{}` gives records as they are (`{RAW}`)",
-            node.name.text, name.text
+            "node `{}` takes `{input}`, but topic `{}` gives records as they are (`{}`)",
+            node.name.text,
+            name.text,
+            D::RAW
         );
         report.add(name.span, message, givers(node, input, sections));
     }
@@ -87,7 +84,7 @@ fn check_node_inputs<D: Dataflow>(
 
 /// Help for a node whose input gives something else.
 fn givers<D: Dataflow>(node: &NodeSection<'_, D>, input: &str, sections: &Sections<'_, D>) -> Option<String> {
-    if input == RAW {
+    if input == D::RAW {
         return Some("records as they are come from a topic".into());
     }
     let others = sections.nodes.iter().filter(|other| other.name.text != node.name.text);
@@ -127,7 +124,7 @@ fn check_outputs<D: Dataflow>(
 
 /// Topics that are written without a `to` must hold what is written there.
 fn check_reserved<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>) {
-    for (reserved, wanted) in [(VERDICTS, VERDICT), (DEAD_LETTERS, RAW)] {
+    for (reserved, wanted) in [(D::SIDE_OUTPUT.topic, D::SIDE_OUTPUT.value), (DEAD_LETTERS, D::RAW)] {
         let topic = sections.topics.iter().find(|topic| topic.name.text == reserved);
         let value = topic.and_then(|topic| topic.value.as_deref());
         if let (Some(topic), Some(value)) = (topic, value.filter(|value| *value != wanted)) {
@@ -157,18 +154,19 @@ fn check_unused<D: Dataflow>(
         .flat_map(|node| node.from.iter().flatten().chain(node.to.iter().flatten()))
         .map(|name| name.text.as_str())
         .collect();
-    let gives_verdicts = |node: &NodeSection<'_, D>| node.outputs().is_none_or(|outputs| outputs.contains(&VERDICT));
+    let side = D::SIDE_OUTPUT;
+    let writes_side = |node: &NodeSection<'_, D>| node.outputs().is_none_or(|outputs| outputs.contains(&side.value));
     for (i, topic) in sections.topics.iter().enumerate() {
         let name = topic.name.text.as_str();
-        let implicit = name == DEAD_LETTERS || name == VERDICTS && sections.nodes.iter().any(gives_verdicts);
+        let implicit = name == DEAD_LETTERS || name == side.topic && sections.nodes.iter().any(writes_side);
         let excused = meant.contains(&i) || close.contains(&name) || topic.value.is_none();
         if implicit || excused || named.contains(name) {
             continue;
         }
         let message = format!("nobody reads or writes topic `{name}`");
-        let help = match name {
-            VERDICTS => "no node gives verdicts; remove the topic".into(),
-            _ => format!("write it (`to: {name}` at a node), or remove it"),
+        let help = match name == side.topic {
+            true => format!("no node gives {name}; remove the topic"),
+            false => format!("write it (`to: {name}` at a node), or remove it"),
         };
         report.add_with_help(topic.name.span, message, help);
     }

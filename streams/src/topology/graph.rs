@@ -1,6 +1,6 @@
 //! Who reads whom: names of the file resolved to nodes and topics, and put in the order records flow.
 
-use super::edges::{DEAD_LETTERS, VERDICTS, fits};
+use super::edges::{DEAD_LETTERS, fits};
 use super::fields::Name;
 use super::node_section::NodeSection;
 use super::report::Report;
@@ -151,7 +151,7 @@ impl Graph {
         self.root = Some(root);
         let root_name = &sections.topics[root].name.text;
         let mut root_in_doubt = false;
-        if [VERDICTS, DEAD_LETTERS].contains(&root_name.as_str())
+        if [D::SIDE_OUTPUT.topic, DEAD_LETTERS].contains(&root_name.as_str())
             && let Some(name) = input_name(&sections.nodes[first_reader], 0)
         {
             let message = format!("topic `{root_name}` is written by every node, so no node can read it");

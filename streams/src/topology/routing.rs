@@ -2,7 +2,7 @@
 
 use super::cut::{Cut, Part};
 use super::document::Span;
-use super::edges::{DEAD_LETTERS, RAW, VERDICT, VERDICTS};
+use super::edges::DEAD_LETTERS;
 use super::fields::count;
 use super::graph::Graph;
 use super::node_section::NodeSection;
@@ -75,7 +75,7 @@ impl<D: Dataflow> Router<'_, '_, D> {
             }
             routing.routes.push(routes);
         }
-        if let Some(topic) = self.topic(DEAD_LETTERS, RAW) {
+        if let Some(topic) = self.topic(DEAD_LETTERS, D::RAW) {
             routing.dead_letters = Some(self.output(topic, here, &mut routing, report));
         }
         routing
@@ -105,7 +105,7 @@ impl<D: Dataflow> Router<'_, '_, D> {
         routes
     }
 
-    /// Topics that a node writes: those of its `to`, and the verdicts.
+    /// Topics that a node writes: those of its `to`, and the side output.
     fn topics_of(&self, node: usize) -> Vec<&TopicSection> {
         let section: &NodeSection<'_, D> = &self.sections.nodes[node];
         let written = self.graph.writes[node].iter().map(|topic| &self.sections.topics[*topic]);
@@ -114,11 +114,12 @@ impl<D: Dataflow> Router<'_, '_, D> {
             topic.value.as_deref().zip(section.outputs()).is_none_or(|(value, outputs)| outputs.contains(&value))
         };
         let mut topics: Vec<&TopicSection> = written.filter(takes).collect();
-        let gives_verdicts = section.outputs().is_some_and(|outputs| outputs.contains(&VERDICT));
-        if let Some(verdicts) = self.topic(VERDICTS, VERDICT).filter(|_| gives_verdicts)
-            && !topics.iter().any(|topic| topic.name == verdicts.name)
+        let side = D::SIDE_OUTPUT;
+        let writes_side = section.outputs().is_some_and(|outputs| outputs.contains(&side.value));
+        if let Some(side) = self.topic(side.topic, side.value).filter(|_| writes_side)
+            && !topics.iter().any(|topic| topic.name == side.name)
         {
-            topics.push(verdicts);
+            topics.push(side);
         }
         topics
     }
@@ -135,15 +136,15 @@ impl<D: Dataflow> Router<'_, '_, D> {
             return at;
         }
         let partitions = partitions_of(topic, self.partitions).unwrap_or(self.partitions);
-        let raw = topic.value.as_deref() == Some(RAW);
+        let raw = topic.value.as_deref() == Some(D::RAW);
         // Dead letters are written by tasks of the root alone.
         let tasks = here.partitions.filter(|_| !raw).unwrap_or(self.partitions);
         let same_number = partitions == tasks;
         if !same_number && !raw {
             report_partitions(topic, partitions, here, tasks, report);
         }
-        // A verdict is keyed like the root: behind a hop it leaves a task for some other partition.
-        let elsewhere = name == VERDICTS && here.key != self.cut.parts[0].key;
+        // The side output is keyed like the root: behind a hop its values leave a task for some other partition.
+        let elsewhere = name == D::SIDE_OUTPUT.topic && here.key != self.cut.parts[0].key;
         let co_partitioned = same_number && !elsewhere;
         routing.outputs.push(Output { topic: name.into(), partitions, co_partitioned });
         routing.outputs.len() - 1

@@ -68,7 +68,7 @@ impl TopicSection {
         let help = format!("the edge type of its values, one of: {}", edge_types.join(", "));
         let value = fields.require("value", &help, report).and_then(|value| value.text(report));
         let value = value.and_then(|value| {
-            let known = edge_types.contains(&value.text.as_str()) || value.text == "raw";
+            let known = edge_types.contains(&value.text.as_str());
             if !known {
                 let help = suggestion::help(&value.text, edge_types.iter().copied(), "edge types");
                 report.add(value.span, format!("unknown edge type `{}`", value.text), help);

@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use tally_streams::processor::{Context, Dataflow, Hop, OutputProgress, OutputRecord, Processor, Reject, RootProgress};
+use tally_streams::processor::{
+    Context, Dataflow, Hop, OutputProgress, OutputRecord, Processor, Reject, RootProgress, SideOutput,
+};
 use tally_streams::topology::{
     Blueprint, BuildSite, ConfigDuration, Diagnostics, NodeType, ParamError, Params, StoreSpec, Topology,
 };
@@ -11,6 +13,9 @@ pub struct Test;
 
 impl Dataflow for Test {
     const EDGE_TYPES: &'static [&'static str] = &["event", "change", "counters", "ranking", "verdict", "raw", "top"];
+    const RAW: &'static str = "raw";
+    const SIDE_OUTPUT: SideOutput = SideOutput { topic: "verdicts", value: "verdict" };
+    const REQUEST_HEADER: &'static str = "b";
     type Value = usize;
     type Hop = Nothing;
     type Facts = ();

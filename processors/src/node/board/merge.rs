@@ -5,6 +5,7 @@
 use super::params::{BoardParams, Rules};
 use super::sent::{Digest, SENT, Sent, is_news, of_group, sent_name};
 use crate::dataflow::Actions;
+use crate::edge::EdgeType;
 use crate::facts::NodeFacts;
 use crate::item::Item;
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use tally_streams::topology::{Blueprint, BuildSite, NodeType, Params, Parsed, St
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "merge",
     about: "one board of the tops of all partitions",
-    input: "top",
-    outputs: &["ranking"],
+    input: EdgeType::Top.name(),
+    outputs: &[EdgeType::Ranking.name()],
     key: Some("board"),
     partitions: Some(1),
     then: None,

@@ -16,6 +16,7 @@ mod subjects;
 
 use crate::counting::counted_metric::group_tag;
 use crate::dataflow::Actions;
+use crate::edge::EdgeType;
 use crate::facts::{Groups, MetricKind, MetricSpec, MetricWant, NodeFacts};
 use params::Rules;
 use sent::{Sent, sent_name};
@@ -29,8 +30,8 @@ use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "board",
     about: "the subjects with the highest scores, decaying or within a window",
-    input: "change",
-    outputs: &["top"],
+    input: EdgeType::Change.name(),
+    outputs: &[EdgeType::Top.name()],
     key: Some("subject_id"),
     partitions: None,
     then: Some(&merge::NODE_TYPE),

@@ -12,6 +12,7 @@
 mod held;
 
 use crate::dataflow::Actions;
+use crate::edge::EdgeType;
 use crate::item::{Action, Item};
 use held::{Held, HeldEvents};
 use serde::Deserialize;
@@ -25,8 +26,8 @@ use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, Pa
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "rate_check",
     about: "at most so many events per key and window",
-    input: "event",
-    outputs: &["event", "verdict"],
+    input: EdgeType::Event.name(),
+    outputs: &[EdgeType::Event.name(), EdgeType::Verdict.name()],
     key: None,
     partitions: None,
     then: None,

@@ -8,6 +8,7 @@ mod windows;
 pub use sketch::Sketch;
 
 use crate::dataflow::Actions;
+use crate::edge::EdgeType;
 use crate::facts::{MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
 use hashbrown::HashMap;
@@ -26,8 +27,8 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "total",
     about: "adds changes up per subject, for all time and in windows",
-    input: "change",
-    outputs: &["counters", "counter"],
+    input: EdgeType::Change.name(),
+    outputs: &[EdgeType::Counters.name(), EdgeType::CounterWindow.name()],
     key: Some("subject_id"),
     partitions: None,
     then: None,
