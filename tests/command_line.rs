@@ -8,6 +8,8 @@ mod beginning;
 mod options;
 #[path = "command_line/refused.rs"]
 mod refused;
+#[path = "command_line/sinks.rs"]
+mod sinks;
 
 use std::fs;
 use std::net::TcpListener;

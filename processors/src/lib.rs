@@ -19,5 +19,5 @@ pub use dataflow::Actions;
 pub use facts::{Emit, Groups, MetricKind, MetricSpec, MetricWant, NodeFacts, ToggleFacts};
 pub use item::{Action, Item};
 pub use node::total::Sketch;
-pub use registry::{REGISTRY, SINK_TYPES};
+pub use registry::REGISTRY;
 pub use summary::{OwnedToggle, event_types, metrics, owned_toggle, switches};

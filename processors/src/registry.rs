@@ -1,11 +1,8 @@
-//! The node types and the types of sinks that a topology may name.
+//! The node types that a topology may name.
 
 use crate::dataflow::Actions;
 use crate::node;
 use tally_streams::topology::NodeType;
-
-/// The types of sinks that the binary can make.
-pub const SINK_TYPES: &[&str] = &["database", "cache"];
 
 /// Every node type.
 pub const REGISTRY: &[NodeType<Actions>] = &[

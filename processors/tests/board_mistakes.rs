@@ -1,6 +1,7 @@
 //! What `tally check` says about a board that cannot be.
 
-use tally_processors::{REGISTRY, SINK_TYPES};
+use tally_processors::REGISTRY;
+use tally_sinks::SINK_TYPES;
 use tally_streams::topology::{Difference, Topology};
 use tally_testkit::SHIPPED_TOPOLOGY;
 

@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use tally_processors::{Actions, REGISTRY, SINK_TYPES};
+use tally_processors::{Actions, REGISTRY};
+use tally_sinks::SINK_TYPES;
 use tally_streams::testkit::TopologyTestDriver;
 use tally_streams::topology::Topology;
 use tally_testkit::boards::{Change, Changes, Forgets, Rules};

@@ -1,6 +1,7 @@
 //! `cloud_event_types` of a topology: what CloudEvents call the types that nodes take.
 
-use tally_processors::{Actions, REGISTRY, SINK_TYPES};
+use tally_processors::{Actions, REGISTRY};
+use tally_sinks::SINK_TYPES;
 use tally_streams::topology::Topology;
 use tally_testkit::SHIPPED_TOPOLOGY;
 

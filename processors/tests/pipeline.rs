@@ -9,7 +9,8 @@ mod windows;
 
 use serde_json::{Value, json};
 use tally_model::{PROGRESS_HEADER, RootPosition, TaskProgress};
-use tally_processors::{Actions, REGISTRY, SINK_TYPES};
+use tally_processors::{Actions, REGISTRY};
+use tally_sinks::SINK_TYPES;
 use tally_streams::testkit::{TopologyTestDriver, Written};
 use tally_streams::topology::Topology;
 use tally_testkit::{NOW_MS, SHIPPED_TOPOLOGY};

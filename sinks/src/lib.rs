@@ -17,15 +17,17 @@ mod progress_topic;
 mod reading;
 mod runner;
 mod share;
+mod store;
 mod target;
 mod thread;
 
 pub use batch::{Batch, CounterRow, DeadLetter, Fold, Move, Newest, ReactionRow, RecordError};
 pub use cache::{MemoryTarget, RedisTarget};
 pub use config::SinkConfig;
-pub use database::{Database, DatabaseError, DatabaseOwner, Retention, log_name, reach};
+pub use database::{Database, DatabaseError, DatabaseOwner, Retention, check_options, log_name, reach};
 pub use failure::SinkError;
 pub use metrics::SinkMetrics;
 pub use runner::{SinkTask, Step};
+pub use store::{OpenError, SINK_TYPES, SinkType, StoreAddress, StoreKind, StoreUrl, TargetSite};
 pub use target::{Expired, Standing, StoredPosition, Target, TargetError};
 pub use thread::{SinkState, SinkThread};

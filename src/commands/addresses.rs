@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use tally_api::{Peer, PeerError};
 use tally_cache::redis::RedisAddress;
 use tally_http::PageFiles;
-use tally_processors::{Actions, REGISTRY, SINK_TYPES};
+use tally_processors::{Actions, REGISTRY};
+use tally_sinks::{SINK_TYPES, StoreUrl};
 use tally_streams::log::WallLimits;
 use tally_streams::topology::Topology;
 
@@ -77,9 +78,9 @@ pub struct StateArgs {
 }
 
 /// The database of those who name none.
-const DATABASE: &str = "sqlite:./data/tally.db";
+pub const DATABASE: &str = "sqlite:./data/tally.db";
 
-/// What sinks write to and the API reads from.
+/// What sinks without an address of their own write to, and the API reads from.
 #[derive(Args, Clone, Debug)]
 pub struct StoreArgs {
     /// The database: sqlite:FILE or mysql://user:password@host[:port]/db (MySQL 8, MariaDB 10.11)
@@ -242,7 +243,7 @@ impl SiteArgs {
 }
 
 impl StoreArgs {
-    /// The database that the sinks write to.
+    /// The database of sinks without an address of their own.
     pub fn database(&self) -> Result<&str, Failure> {
         database("--database", &self.database)
     }
@@ -252,25 +253,22 @@ impl StoreArgs {
         self.database == DATABASE
     }
 
-    /// The cache that the sinks write to.
+    /// The cache of sinks without an address of their own.
     pub fn cache(&self) -> Result<CacheAddress, Failure> {
         cache("--cache", &self.cache)
     }
 }
 
 impl ReadArgs {
-    /// The database that the API reads from.
-    pub fn database<'a>(&'a self, stores: &'a StoreArgs) -> Result<&'a str, Failure> {
-        match &self.database_read {
-            Some(url) => database("--database-read", url),
-            None => stores.database(),
-        }
+    /// A replica of the database that the API reads instead, if there is one.
+    pub fn database(&self) -> Result<Option<StoreUrl>, Failure> {
+        let url = self.database_read.as_deref().map(|url| database("--database-read", url)).transpose()?;
+        Ok(url.map(StoreUrl::from))
     }
 
-    /// The cache that the API reads from.
-    pub fn cache(&self, stores: &StoreArgs) -> Result<CacheAddress, Failure> {
-        let written = stores.cache()?;
-        let Some(url) = &self.cache_read else { return Ok(written) };
+    /// The cache that the API reads: the one that sinks write to, or a replica of it.
+    pub fn cache(&self, written: &CacheAddress) -> Result<CacheAddress, Failure> {
+        let Some(url) = &self.cache_read else { return Ok(written.clone()) };
         match (written, cache("--cache-read", url)?) {
             (CacheAddress::Redis(_), read @ CacheAddress::Redis(_)) => Ok(read),
             _ => Err(Failure::usage(

@@ -3,7 +3,8 @@
 use super::Failure;
 use super::addresses::TopologyFile;
 use clap::Args;
-use tally_processors::{Actions, REGISTRY, SINK_TYPES};
+use tally_processors::{Actions, REGISTRY};
+use tally_sinks::SINK_TYPES;
 use tally_streams::topology::Topology;
 
 /// Arguments of `tally check`.

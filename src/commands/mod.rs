@@ -13,7 +13,9 @@ mod run;
 mod send;
 
 pub use access::{AccessArgs, file_failure};
-pub use addresses::{CacheAddress, ClockArgs, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, cache};
+pub use addresses::{
+    CacheAddress, ClockArgs, DATABASE, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, cache,
+};
 pub use demo::traffic;
 pub use roles::{CallerArgs, IntakeArgs, StreamArgs};
 

@@ -24,7 +24,7 @@ pub fn graph(topology: &Topology<Actions>) -> TopologyAnswer {
             let value = topology.topics.get(topic).map_or("", |topic| &topic.value);
             graph.edges.push(edge(topic_id(topic), id.clone(), value));
         }
-        graph.nodes.push(node(id, &sink.name, NodeKind::Sink, &sink.kind));
+        graph.nodes.push(node(id, &sink.name, NodeKind::Sink, sink.kind));
     }
     graph
 }
@@ -88,7 +88,8 @@ fn processor_id(name: &str) -> String {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-    use tally_processors::{REGISTRY, SINK_TYPES};
+    use tally_processors::REGISTRY;
+    use tally_sinks::SINK_TYPES;
 
     #[test]
     fn every_edge_joins_nodes_and_everything_is_reached_from_the_root() {

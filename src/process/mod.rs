@@ -16,6 +16,7 @@ mod serve;
 mod sinking;
 mod site;
 mod standing;
+mod stores;
 mod streaming;
 mod topics;
 mod watch;

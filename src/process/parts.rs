@@ -78,8 +78,8 @@ impl Parts {
             schemas = tally_ingest::http::schemas(&service);
             routes = routes.merge(tally_ingest::http::router(service, callers.trusted_proxies.clone()));
         }
-        if let (Some((stores, reads)), Some(callers)) = (&roles.api, &callers) {
-            let (reads, check) = read_side(site, (stores, reads, &roles.page), callers, self.sinks.as_ref(), stopping)?;
+        if let (Some((_, reads)), Some(callers)) = (&roles.api, &callers) {
+            let (reads, check) = read_side(site, (reads, &roles.page), callers, self.sinks.as_ref(), stopping)?;
             routes = routes.merge(reads);
             checks.push(check);
         }

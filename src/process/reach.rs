@@ -2,19 +2,21 @@
 //! that connect only on demand.
 
 use super::roles::Roles;
+use super::stores::Stores;
 use crate::commands::{CacheAddress, Failure, cache};
-use std::collections::BTreeSet;
+use tally_sinks::StoreUrl;
 
 /// Connects to every store that these roles use, to all at the same time. One that does not answer now may come back.
-pub fn reach_stores(roles: &Roles) -> Result<(), Failure> {
-    let (mut databases, mut caches) = (BTreeSet::new(), Vec::new());
-    if let Some((stores, _)) = &roles.sink {
-        databases.insert(stores.database()?);
-        caches.push(stores.cache()?);
+pub fn reach_stores(roles: &Roles, stores: Option<&Stores>) -> Result<(), Failure> {
+    let (mut databases, mut caches) = (Vec::<StoreUrl>::new(), Vec::new());
+    if let Some(stores) = stores.filter(|_| roles.sink.is_some()) {
+        databases.extend(stores.databases().cloned());
+        caches.extend(stores.caches());
     }
-    if let Some((stores, reads)) = &roles.api {
-        databases.extend([stores.database()?, reads.database(stores)?]);
-        caches.push(reads.cache(stores)?);
+    if let (Some(stores), Some((_, reads))) = (stores, &roles.api) {
+        databases.push(stores.database.clone());
+        databases.extend(reads.database()?);
+        caches.push(reads.cache(&stores.cache)?);
     }
     if let Some((_, url)) = &roles.callers {
         caches.push(cache("--cache", url)?);
@@ -29,7 +31,7 @@ pub fn reach_stores(roles: &Roles) -> Result<(), Failure> {
     }
     std::thread::scope(|scope| {
         let mut asked = Vec::new();
-        for url in databases {
+        for (_, url) in databases.iter().enumerate().filter(|(at, url)| !databases[..*at].contains(*url)) {
             asked.push(scope.spawn(move || tally_sinks::reach(url).map_err(Failure::usage)));
         }
         for address in &addresses {

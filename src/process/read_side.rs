@@ -4,7 +4,8 @@ use super::Site;
 use super::graph::graph;
 use super::ingest::CallerRules;
 use super::sinking::SinkSide;
-use crate::commands::{CacheAddress, Failure, PageArgs, ReadArgs, StoreArgs};
+use super::stores::Stores;
+use crate::commands::{CacheAddress, Failure, PageArgs, ReadArgs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tally_api::{
 use tally_http::Check;
 use tally_model::OutputType;
 use tally_processors::{Actions, MetricKind, metrics, owned_toggle};
+use tally_sinks::StoreKind;
 use tally_streams::log::Now;
 use tally_streams::topology::{Subtopology, Target, Topology};
 use tokio_util::sync::CancellationToken;
@@ -30,22 +32,23 @@ const BOARD_PAGES_FOR: Duration = Duration::from_millis(100);
 /// `stopping` ends its live streams.
 pub fn read_side(
     site: &Site,
-    (stores, reads, page): (&StoreArgs, &ReadArgs, &PageArgs),
+    (reads, page): (&ReadArgs, &PageArgs),
     callers: &CallerRules,
     sinks: Option<&SinkSide>,
     stopping: &CancellationToken,
 ) -> Result<(Routes, Check), Failure> {
-    let config = config(&site.topology)?;
-    let topic = config.counters_topic.clone();
-    let cached = site.topology.sinks.iter().any(|sink| sink.kind == "cache" && sink.from.contains(&topic));
-    let cache = match reads.cache(stores)? {
+    let stores = site.stores.as_ref().ok_or_else(|| Failure::no("an API needs stores"))?;
+    let config = config(&site.topology, stores)?;
+    let cached = stores.has(&site.topology, StoreKind::Cache, &config.counters_topic);
+    let cache = match reads.cache(&stores.cache)? {
         _ if !cached => CacheLayer::None,
         CacheAddress::Memory => {
             sinks.and_then(|sinks| sinks.cache.clone()).map_or(CacheLayer::None, CacheLayer::Memory)
         }
         CacheAddress::Redis(address) => CacheLayer::Redis(address),
     };
-    let database = ReadDatabase::open(reads.database(stores)?)
+    let replica = reads.database()?;
+    let database = ReadDatabase::open(replica.as_ref().unwrap_or(&stores.database).as_str())
         .map_err(|e| Failure::usage(format!("the database that the API reads: {e}")))?;
     let parts = Parts {
         config,
@@ -68,9 +71,9 @@ pub fn read_side(
 }
 
 /// The collects of the API, if the topology has a toggle that the database owns.
-fn collects(site: &Site, stores: &StoreArgs, callers: &CallerRules) -> Result<Option<Arc<Collects>>, Failure> {
+fn collects(site: &Site, stores: &Stores, callers: &CallerRules) -> Result<Option<Arc<Collects>>, Failure> {
     let Some(owned) = owned_toggle(&site.topology) else { return Ok(None) };
-    let database = WriteAddress::parse(stores.database()?)
+    let database = WriteAddress::parse(stores.database.as_str())
         .map_err(|e| Failure::usage(format!("the database that the API writes collects to: {e}")))?;
     let root = site.topology.root.clone();
     let partitions = site.log.partitions(&root).map_err(Failure::no)?;
@@ -89,7 +92,7 @@ fn collects(site: &Site, stores: &StoreArgs, callers: &CallerRules) -> Result<Op
     Ok(Some(Collects::start(parts, &site.registry).map_err(Failure::no)?))
 }
 
-fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
+fn config(topology: &Topology<Actions>, stores: &Stores) -> Result<ApiConfig, Failure> {
     let root = &topology.subtopologies[0];
     let (counters_topic, counters) =
         topology.topics.iter().find(|(_, topic)| topic.value == OutputType::Counters.name()).ok_or_else(|| {
@@ -98,9 +101,7 @@ fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
             )
         })?;
     // Only topics that the database takes can be waited for there.
-    let stored = |name: &str| {
-        topology.sinks.iter().any(|sink| sink.kind == "database" && sink.from.iter().any(|topic| topic == name))
-    };
+    let stored = |name: &str| stores.has(topology, StoreKind::Database, name);
     let mut outputs: Vec<OutputTopic> = Vec::new();
     for subtopology in &topology.subtopologies {
         for output in subtopology.outputs.iter().filter(|output| output.co_partitioned && stored(&output.topic)) {
@@ -122,7 +123,7 @@ fn config(topology: &Topology<Actions>) -> Result<ApiConfig, Failure> {
     let (reactions, windows_topic) = (of_type(OutputType::Reaction), of_type(OutputType::CounterWindow));
     let rankings = of_type(OutputType::Ranking).map(|topic| Rankings {
         pages_for: BOARD_PAGES_FOR,
-        cached: topology.sinks.iter().any(|sink| sink.kind == "cache" && sink.from.contains(&topic.name)),
+        cached: stores.has(topology, StoreKind::Cache, &topic.name),
         nodes: boards(topology),
         topic,
     });
@@ -176,10 +177,15 @@ fn writers(topology: &Topology<Actions>, output: OutputType) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tally_processors::{REGISTRY, SINK_TYPES};
+    use crate::commands::{DATABASE, StoreArgs};
+    use tally_processors::REGISTRY;
+    use tally_sinks::SINK_TYPES;
 
     fn configured(text: &str) -> ApiConfig {
-        config(&Topology::load("topology.yaml", text, REGISTRY, SINK_TYPES).unwrap()).unwrap()
+        let topology = Topology::load("topology.yaml", text, REGISTRY, SINK_TYPES).unwrap();
+        let args = StoreArgs { database: DATABASE.into(), cache: "memory:".into() };
+        let stores = Stores::of(&topology, &args, |_| None).unwrap();
+        config(&topology, &stores).unwrap()
     }
 
     #[test]
@@ -197,7 +203,12 @@ mod tests {
             text.replace("half_life: 6h,", "half_life: 6h, group: properties.section, groups: [sports, news],");
         let boards = configured(&grouped).rankings.map(|rankings| rankings.nodes).unwrap_or_default();
         assert_eq!(boards[..3], ["hot", "hot@sports", "hot@news"]);
-        // What the database does not take cannot be answered from it.
+        // What the database of the API does not take cannot be answered from it.
+        let elsewhere = configured(&text.replace(
+            "\n  database: {",
+            "\n  archive: { type: database, from: [reactions, rankings], url: \"sqlite:archive.db\" }\n  database: {",
+        ));
+        assert_eq!(elsewhere.outputs, configured(text).outputs);
         let unstored = configured(&text.replace("counter-windows, reactions, ", "counter-windows, "));
         assert_eq!((unstored.reactions, unstored.toggles), (None, vec!["likes".to_owned(), "follows".to_owned()]));
     }

@@ -1,10 +1,12 @@
 //! The roles of a process: all four, or one of them.
 
+use super::stores::sinks_of_kind;
 use crate::commands::{
     CacheAddress, CallerArgs, ClockArgs, Failure, IntakeArgs, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs,
     StoreArgs, StreamArgs, cache,
 };
 use tally_processors::{Actions, event_types, owned_toggle, switches};
+use tally_sinks::StoreKind;
 use tally_streams::topology::Topology;
 
 /// The roles of a process, each with its arguments.
@@ -49,6 +51,12 @@ impl Roles {
         process.or(self.sink.as_ref().map(|(_, state)| state))
     }
 
+    /// The flags of the stores that these roles use.
+    pub fn stores(&self) -> Option<&StoreArgs> {
+        let sink = self.sink.as_ref().map(|(stores, _)| stores);
+        sink.or(self.api.as_ref().map(|(stores, _)| stores))
+    }
+
     /// Refuses addresses that these roles cannot work with, before anything is opened.
     pub fn check(&self) -> Result<LogAddress, Failure> {
         let log = self.site.log()?;
@@ -68,14 +76,12 @@ impl Roles {
                 "--demo: its traffic has no key: leave out --keys and --jwks, or start `tally demo --api-key …` beside this",
             ));
         }
-        let stores = self.sink.iter().map(|(stores, _)| stores).chain(self.api.iter().map(|(stores, _)| stores));
-        for stores in stores {
+        if let Some(stores) = self.stores() {
             stores.database()?;
             stores.cache()?;
         }
-        if let Some((stores, reads)) = &self.api {
-            reads.database(stores)?;
-            reads.cache(stores)?;
+        if let Some((_, reads)) = &self.api {
+            reads.database()?;
             self.page.check()?;
         }
         Ok(log)
@@ -83,7 +89,7 @@ impl Roles {
 
     /// Refuses options without effect under this topology, before anything is opened.
     pub fn check_effects(&self, topology: &Topology<Actions>) -> Result<(), Failure> {
-        let has_cache = topology.sinks.iter().any(|sink| sink.kind == "cache");
+        let (has_cache, writes_to_flags_cache) = sinks_of_kind(topology, StoreKind::Cache);
         let collects = owned_toggle(topology).is_some();
         if self.ingest.as_ref().is_some_and(|door| door.require_read_token) && !event_types(topology).contains("read") {
             return refused("--require-read-token", "no processor of the topology counts events of type `read`");
@@ -94,21 +100,27 @@ impl Roles {
         if self.api.as_ref().is_some_and(|(_, reads)| reads.cache_read.is_some()) && !has_cache {
             return refused("--cache-read", "the topology has no sink of `type: cache`, so nothing is read from one");
         }
-        let stores = self.sink.as_ref().map(|(stores, _)| stores).or(self.api.as_ref().map(|(stores, _)| stores));
         let limits_are_shared = self.ingest.is_some() || self.api.is_some() && collects;
-        if let Some(stores) = stores
+        if let Some(stores) = self.stores()
             && stores.cache()? != CacheAddress::Memory
-            && !has_cache
+            && !writes_to_flags_cache
             && !limits_are_shared
         {
-            return refused("--cache", "the topology has no sink of `type: cache`");
+            return match has_cache {
+                true => refused("--cache", "every sink of `type: cache` has a `url` of its own"),
+                false => refused("--cache", "the topology has no sink of `type: cache`"),
+            };
         }
-        let has_database = topology.sinks.iter().any(|sink| sink.kind == "database");
+        // The API may read a database that no sink writes.
+        let (has_database, writes_to_flags_database) = sinks_of_kind(topology, StoreKind::Database);
         if self.sink.as_ref().is_some_and(|(stores, _)| !stores.is_default_database())
             && self.api.is_none()
-            && !has_database
+            && !writes_to_flags_database
         {
-            return refused("--database", "the topology has no sink of `type: database`");
+            return match has_database {
+                true => refused("--database", "every sink of `type: database` has a `url` of its own"),
+                false => refused("--database", "the topology has no sink of `type: database`"),
+            };
         }
         Ok(())
     }

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use tally_cache::{CacheLimits, MemoryCache};
 use tally_http::Check;
 use tally_model::OutputType;
-use tally_sinks::{
-    Database, MemoryTarget, RedisTarget, Retention, SinkConfig, SinkMetrics, SinkTask, SinkThread, Target,
-};
+use tally_sinks::{OpenError, Retention, SinkConfig, SinkMetrics, SinkTask, SinkThread, TargetSite};
 use tally_streams::runtime::StateDir;
 use tally_streams::topology::Sink;
 use tokio_util::sync::CancellationToken;
@@ -30,36 +28,40 @@ pub struct SinkSide {
 /// Starts the sinks of a process, each in the process that has its target: one that processes share in the role `sink`,
 /// a memory cache where it is read. None if the process has neither.
 pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
-    let (writes, reads) = (roles.sink.is_some(), roles.api.is_some());
-    let stores = roles.sink.as_ref().map(|(stores, _)| stores).or(roles.api.as_ref().map(|(stores, _)| stores));
-    let Some(stores) = stores else { return Ok(None) };
-    if let Some((stores, reads)) = &roles.api {
-        check_read(site, "--database", stores.database()?)?;
-        check_read(site, "--database-read", reads.database(stores)?)?;
+    let Some(stores) = &site.stores else { return Ok(None) };
+    if let Some((_, reads)) = &roles.api {
+        check_read(site, &stores.database_from, &stores.database)?;
+        if let Some(replica) = reads.database()? {
+            check_read(site, "--database-read", &replica)?;
+        }
     }
     let metrics = SinkMetrics::register(&site.registry).map_err(Failure::no)?;
-    let address = stores.cache()?;
-    let cache = (address == CacheAddress::Memory && reads).then(|| MemoryCache::of_all(CacheLimits::default()));
+    let has_memory = stores.cache == CacheAddress::Memory && roles.api.is_some();
+    let cache = has_memory.then(|| MemoryCache::of_all(CacheLimits::default()));
     let mut threads = Vec::new();
-    for sink in &site.topology.sinks {
+    for (sink, store) in stores.of_sinks(&site.topology) {
         let config = config(site, sink)?;
-        let target: Box<dyn Target> = match (sink.kind.as_str(), &address, &cache) {
-            ("database", _, _) if writes => {
-                let database = Database::open(stores.database()?, retention(site)).map_err(Failure::usage)?;
-                Box::new(database.of_log(site.control.log_id))
-            }
-            ("cache", CacheAddress::Redis(address), _) if writes => {
-                let refills = metrics.refills(&config.name);
-                Box::new(RedisTarget::new(address.clone(), refills).map_err(Failure::no)?)
-            }
-            ("cache", CacheAddress::Memory, Some(cache)) => Box::new(MemoryTarget::new(cache.clone())),
-            _ => continue,
-        };
+        let target = store.open(&TargetSite {
+            sink: &sink.name,
+            metrics: &metrics,
+            log_id: site.control.log_id,
+            retention: retention(site),
+            writes: roles.sink.is_some(),
+            memory: cache.clone(),
+        });
+        let Some(target) = target.map_err(|error| failure(sink, error))? else { continue };
         let mut task = SinkTask::new(config, site.log.clone(), target, &metrics);
         check_sink(&mut task, site.watch.is_some())?;
         threads.push(SinkThread::spawn(task).map_err(Failure::no)?);
     }
     Ok(Some(SinkSide { threads, cache }))
+}
+
+fn failure(sink: &Sink, error: OpenError) -> Failure {
+    match error {
+        OpenError::Database(error) => Failure::usage(error),
+        OpenError::System(error) => Failure::no(format!("sink `{}`: {error}", sink.name)),
+    }
 }
 
 fn config(site: &Site, sink: &Sink) -> Result<SinkConfig, Failure> {

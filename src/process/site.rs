@@ -7,6 +7,7 @@ use super::process_metrics;
 use super::reach::reach_stores;
 use super::roles::Roles;
 use super::standing::StandingWatch;
+use super::stores::Stores;
 use super::topics::TopicWatch;
 use crate::commands::{Failure, LogAddress};
 use prometheus::Registry;
@@ -25,6 +26,8 @@ pub type TrustedClock = Arc<dyn Fn() -> Result<i64, Doubt> + Send + Sync>;
 pub struct Site {
     /// The topology.
     pub topology: Arc<Topology<Actions>>,
+    /// Where its sinks write and its API reads. None where the process has neither.
+    pub stores: Option<Stores>,
     /// The log.
     pub log: Arc<dyn Log>,
     /// Checks whether a log on a network answers.
@@ -52,10 +55,11 @@ impl Site {
         let topology = Arc::new(args.file.load()?);
         let address = roles.check()?;
         roles.check_effects(&topology)?;
-        reach_stores(roles)?;
+        let stores = Stores::resolve(roles, &topology)?;
+        reach_stores(roles, stores.as_ref())?;
         let state = roles.state().map(|args| StateDir::open(&args.state)).transpose().map_err(Failure::usage)?;
         let wall = wall_clock(roles.clocks.as_ref());
-        let proof = proof_of_log(roles, &address, state.as_ref());
+        let proof = proof_of_log(roles, stores.as_ref(), &address, state.as_ref());
         let log = log::open(args, &address, &wall, proof)?;
         let registry = Registry::new();
         log.ensure_topics(&topology.topic_specs()).map_err(|e| log::failure(args, e))?;
@@ -100,7 +104,7 @@ impl Site {
         };
         let topics = watch.as_ref().map(|_| TopicWatch::start(log.clone(), topology.topic_specs()));
         let topics = topics.transpose().map_err(Failure::no)?;
-        Ok(Self { topology, log, watch, topics, _standing: standing, wall, clocks, control, registry, state })
+        Ok(Self { topology, stores, log, watch, topics, _standing: standing, wall, clocks, control, registry, state })
     }
 
     /// The time, unless it is in doubt.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use tally_testkit::{Client, SHIPPED_TOPOLOGY, Scratch, Service, Site, wait_until};
 
 /// `tally run` in a directory, with nothing but the defaults and a free port.
-fn run(dir: &Path, change: impl FnOnce(&mut Site)) -> (Site, Service) {
+pub(super) fn run(dir: &Path, change: impl FnOnce(&mut Site)) -> (Site, Service) {
     let mut site = Site::new(env!("CARGO_BIN_EXE_tally"), dir);
     let listen = site.listen.clone();
     site.bare = true;

@@ -10,7 +10,7 @@ const FORMS: &str = "`redis://[user:password@]host[:port][/db]`, `rediss://…` 
     `redis+cluster://host:port,host2:port2`, `rediss+cluster://…`; behind it `?prefix=…` and, with TLS, `ca=FILE`";
 
 /// One Redis, or a Redis Cluster. Shown without its password.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct RedisAddress {
     /// Host and port; of a Cluster some nodes, which know the others.
     pub(super) nodes: Vec<(String, u16)>,
@@ -22,6 +22,8 @@ pub struct RedisAddress {
     pub(super) password: Option<String>,
     pub(super) db: i64,
     pub(super) prefix: String,
+    /// What messages show instead, where its parts are secrets as well.
+    shown: Option<String>,
 }
 
 /// Why an address cannot be used. Names no password.
@@ -80,7 +82,7 @@ impl RedisAddress {
         let present = |text: Option<String>| text.filter(|text| !text.is_empty());
         let (username, password) = (present(username), present(password));
         let prefix = PREFIX.to_owned();
-        let mut address = Self { nodes, cluster, tls, ca: None, username, password, db, prefix };
+        let mut address = Self { nodes, cluster, tls, ca: None, username, password, db, prefix, shown: None };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("prefix", prefix)) => address.prefix = decoded(prefix)?,
@@ -104,14 +106,31 @@ impl RedisAddress {
         ["redis:", "rediss:", "redis+cluster:", "rediss+cluster:"].iter().any(|scheme| url.starts_with(scheme))
     }
 
+    /// The same Redis, which messages show as this text.
+    pub fn shown_as(mut self, text: &str) -> Self {
+        self.shown = Some(text.to_owned());
+        self
+    }
+
     /// The file of the certificates that are trusted, where the address names one.
     pub fn ca(&self) -> Option<&Path> {
         self.ca.as_deref()
     }
 }
 
+impl PartialEq for RedisAddress {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { nodes, cluster, tls, ca, username, password, db, prefix, shown: _ } = self;
+        (nodes, cluster, tls, ca) == (&other.nodes, &other.cluster, &other.tls, &other.ca)
+            && (username, password, db, prefix) == (&other.username, &other.password, &other.db, &other.prefix)
+    }
+}
+
 impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(shown) = &self.shown {
+            return f.write_str(shown);
+        }
         let scheme = if self.tls { "rediss" } else { "redis" };
         write!(f, "{scheme}{}://", if self.cluster { "+cluster" } else { "" })?;
         match (&self.username, &self.password) {
@@ -186,6 +205,8 @@ mod tests {
         assert_eq!((address.username.as_deref(), address.password.as_deref()), (Some("me"), Some("p@s@word?/")));
         let address = RedisAddress::parse("rediss://h?prefix=t%3A1%3A&ca=%2Fetc%2Fca.pem").unwrap();
         assert_eq!((address.prefix.as_str(), address.ca()), ("t:1:", Some(Path::new("/etc/ca.pem"))));
+        let shown = address.clone().shown_as("rediss://${HOST}");
+        assert!(shown == address && shown.to_string() == "rediss://${HOST}");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::{HOUR, NOW_MS, SHIPPED_TOPOLOGY, driver};
 use serde_json::{Value, json};
 use tally_model::SequenceKey;
-use tally_processors::{Actions, REGISTRY, SINK_TYPES, owned_toggle};
+use tally_processors::{Actions, REGISTRY, owned_toggle};
+use tally_sinks::SINK_TYPES;
 use tally_streams::log::partition_of;
 use tally_streams::testkit::{TopologyTestDriver, Written};
 use tally_streams::topology::Topology;

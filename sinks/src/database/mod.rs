@@ -7,6 +7,7 @@ mod connection;
 mod dialect;
 mod expiry;
 mod mysql;
+mod options;
 mod owner;
 mod rows;
 mod sqlite;
@@ -14,8 +15,9 @@ mod table;
 mod transaction;
 
 use crate::batch::Batch;
+use crate::store::StoreUrl;
 use crate::target::{Expired, StoredPosition, Target, TargetError};
-use address::{Address, redacted};
+use address::Address;
 use connection::{Columns, Connection};
 use mysql::ConnectError;
 use std::sync::Arc;
@@ -24,7 +26,9 @@ use tally_streams::log::TopicPartition;
 use tokio::runtime::{Builder, Runtime};
 use transaction::Upserts;
 
+pub use address::SINK_TYPE;
 pub use expiry::Retention;
+pub use options::check_options;
 pub use owner::{DatabaseOwner, log_name};
 
 /// Rows a statement. Statements are prepared once and used again: numbers of rows that vary cost four times as much.
@@ -51,7 +55,7 @@ pub struct Database {
 #[derive(Debug, thiserror::Error)]
 #[error("database `{url}`: {cause}")]
 pub struct DatabaseError {
-    /// Its address, without a password.
+    /// What messages show of its address.
     pub url: String,
     /// What is wrong and what to do.
     pub cause: String,
@@ -59,9 +63,9 @@ pub struct DatabaseError {
 
 /// Connects to a database once and changes nothing there, for whoever only reads it. A server that does not answer now may
 /// come back, and a file that is missing may be made; what a person must put right is an error.
-pub fn reach(url: &str) -> Result<(), DatabaseError> {
-    let failed = |cause: String| DatabaseError { url: redacted(url), cause };
-    let address = Address::parse(url).map_err(failed)?;
+pub fn reach(url: &StoreUrl) -> Result<(), DatabaseError> {
+    let failed = |cause: String| DatabaseError { url: url.to_string(), cause };
+    let address = Address::parse(url.as_str()).map_err(failed)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| failed(e.to_string()))?;
     let outcome = runtime.block_on(async {
         match &address {
@@ -71,7 +75,7 @@ pub fn reach(url: &str) -> Result<(), DatabaseError> {
     });
     match outcome {
         Err(error) if error.is_transient => {
-            tracing::warn!("database `{}`: {}: it will be tried again", redacted(url), error.cause);
+            tracing::warn!("database `{url}`: {}: it will be tried again", error.cause);
             Ok(())
         }
         outcome => outcome.map_err(|error| failed(error.cause)),
@@ -82,9 +86,10 @@ impl Database {
     /// Opens a database and brings its tables up to date. `url` is `sqlite:FILE` or
     /// `mysql://user:password@host[:port]/db`. A server that does not answer now is tried again by whoever uses it;
     /// what a person must put right is an error.
-    pub fn open(url: &str, retention: Retention) -> Result<Self, DatabaseError> {
-        let failed = |cause: String| DatabaseError { url: redacted(url), cause };
-        let address = Address::parse(url).map_err(failed)?;
+    pub fn open(url: impl Into<StoreUrl>, retention: Retention) -> Result<Self, DatabaseError> {
+        let url = url.into();
+        let failed = |cause: String| DatabaseError { url: url.to_string(), cause };
+        let address = Address::parse(url.as_str()).map_err(failed)?;
         let upsert = match &address {
             Address::Sqlite(_) => sqlite::DIALECT.upsert,
             Address::MySql(_) => mysql::DIALECT.upsert,
@@ -102,7 +107,7 @@ impl Database {
         match database.runtime.block_on(connect(&database.address)) {
             Ok(connection) => database.connection = Some(connection),
             Err(error) if error.is_transient => {
-                tracing::warn!("database `{}`: {}: it will be tried again", redacted(url), error.cause);
+                tracing::warn!("database `{url}`: {}: it will be tried again", error.cause);
             }
             Err(error) => return Err(failed(error.cause)),
         }

@@ -45,7 +45,7 @@ impl<D: Dataflow> Topology<D> {
         text.push_str(&table(["topic", "value", "key", "partitions", "cleanup", "kept"], topics.collect()));
         let sinks = self.sinks.iter().map(|sink| {
             let batch = format!("{} or {}", count(sink.records_max as u64, "record"), ConfigDuration(sink.linger));
-            [sink.name.clone(), sink.kind.clone(), sink.from.join(" "), batch]
+            [sink.name.clone(), sink.kind.to_owned(), sink.from.join(" "), batch]
         });
         let sinks = table(["sink", "type", "from", "batch"], sinks.collect());
         if !sinks.is_empty() {

@@ -9,7 +9,7 @@ use super::report::Report;
 use super::routing::{Router, Routing, partitions_of, root_partitions};
 use super::sections::{Declared, Sections};
 use super::{
-    BuildSite, Diagnostics, Node, NodeType, Output, Sink, StoreSpec, Subtopology, Topic, Topology, suggestion,
+    BuildSite, Diagnostics, Node, NodeType, Output, Sink, SinkType, StoreSpec, Subtopology, Topic, Topology, suggestion,
 };
 use crate::log::TopicSpec;
 use crate::processor::Dataflow;
@@ -21,11 +21,11 @@ impl<D: Dataflow> Topology<D> {
     ///
     /// Reports everything that is wrong at once, but nothing that only follows from something else: a node with an
     /// unknown type does not make its readers complain.
-    pub fn load(
+    pub fn load<S: SinkType>(
         file_name: &str,
         text: &str,
         registry: &[NodeType<D>],
-        sink_types: &[&str],
+        sink_types: &[S],
     ) -> Result<Self, Diagnostics> {
         let mut report = Report::new(file_name, text);
         let loaded = Self::load_into(text, registry, sink_types, &mut report);
@@ -35,7 +35,12 @@ impl<D: Dataflow> Topology<D> {
         }
     }
 
-    fn load_into(text: &str, registry: &[NodeType<D>], sink_types: &[&str], report: &mut Report<'_>) -> Option<Self> {
+    fn load_into<S: SinkType>(
+        text: &str,
+        registry: &[NodeType<D>],
+        sink_types: &[S],
+        report: &mut Report<'_>,
+    ) -> Option<Self> {
         let yaml = Yaml::parse(text, report)?;
         if yaml.is_empty() {
             let help = "a topology has the keys application, topics, processors and sinks";
@@ -219,6 +224,7 @@ fn assemble<D: Dataflow>(
         sinks.push(Sink {
             name: sink.name.text,
             kind: sink.kind?,
+            url: sink.url,
             from: sink.from.into_iter().map(|name| in_log(name.text)).collect(),
             records_max: sink.records_max as usize,
             linger: sink.linger,

@@ -25,6 +25,7 @@ mod report;
 mod routing;
 mod sections;
 mod sink_section;
+mod sink_url;
 mod suggestion;
 mod topic_section;
 
@@ -32,6 +33,7 @@ pub use diagnostics::{Diagnostic, Diagnostics};
 pub use duration::{ConfigDuration, parse_duration};
 pub use fingerprint::{Difference, Fingerprint};
 pub use params::{ParamError, Params};
+pub use sink_url::{SinkUrl, UnsetVariable};
 pub use suggestion::help as suggest;
 
 use crate::log::TopicSpec;
@@ -89,6 +91,16 @@ pub trait Blueprint<D: Dataflow>: Send + Sync {
     }
     /// Makes the processor of one task.
     fn build(&self, site: &BuildSite<'_, D>) -> Box<dyn Processor<D>>;
+}
+
+/// A type of sinks that the application has, as far as the loader needs to know it.
+pub trait SinkType {
+    /// As in `type: database`.
+    fn name(&self) -> &'static str;
+    /// What its addresses may begin with, without the colon.
+    fn schemes(&self) -> &'static [&'static str];
+    /// Checks an address of such a scheme. An error says what is wrong and does not quote the address.
+    fn check(&self, url: &str) -> Result<(), String>;
 }
 
 /// What a store is. Name (unique within the subtopology, `<node>` or `<node>-<what>`), kind, schema version and windows
@@ -310,8 +322,10 @@ pub enum Target {
 pub struct Sink {
     /// Its name.
     pub name: String,
-    /// `database` or `cache`.
-    pub kind: String,
+    /// [`SinkType::name`] of its type.
+    pub kind: &'static str,
+    /// Where it writes, if the file says so.
+    pub url: Option<SinkUrl>,
     /// The topics it reads.
     pub from: Vec<String>,
     /// The most records of a batch.

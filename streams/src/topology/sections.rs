@@ -7,7 +7,7 @@ use super::node_section::NodeSection;
 use super::report::Report;
 use super::sink_section::SinkSection;
 use super::topic_section::{TopicSection, is_topic_name};
-use super::{NodeType, Settings};
+use super::{NodeType, Settings, SinkType};
 use crate::processor::Dataflow;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -60,10 +60,10 @@ pub(super) enum Declared {
 
 impl<'r, D: Dataflow> Sections<'r, D> {
     /// None where the file is no mapping at all.
-    pub fn read(
+    pub fn read<S: SinkType>(
         yaml: &Yaml,
         registry: &'r [NodeType<D>],
-        sink_types: &[&str],
+        sink_types: &[S],
         report: &mut Report<'_>,
     ) -> Option<Self> {
         let fields = Fields::read("the file", yaml.span, yaml, KEYS, report)?;

@@ -6,7 +6,7 @@ use tally_streams::processor::{
     Context, Dataflow, Hop, OutputProgress, OutputRecord, Processor, Reject, RootProgress, SideOutput,
 };
 use tally_streams::topology::{
-    Blueprint, BuildSite, ConfigDuration, Diagnostics, NodeType, ParamError, Params, StoreSpec, Topology,
+    Blueprint, BuildSite, ConfigDuration, Diagnostics, NodeType, ParamError, Params, SinkType, StoreSpec, Topology,
 };
 
 pub struct Test;
@@ -211,6 +211,25 @@ const fn node_type(
     NodeType { name, about: "", input, outputs, key, partitions: None, then: None, parse }
 }
 
+/// A type of sinks: its name and schemes. Addresses with a blank are wrong.
+pub struct TestSink(&'static str, &'static [&'static str]);
+
+impl SinkType for TestSink {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        self.1
+    }
+
+    fn check(&self, url: &str) -> Result<(), String> {
+        if url.contains(' ') { Err("it has a blank".into()) } else { Ok(()) }
+    }
+}
+
+pub const SINK_TYPES: &[TestSink] = &[TestSink("database", &["sqlite", "mysql"]), TestSink("cache", &["redis"])];
+
 /// Two subtopologies, every kind of section, no mistakes.
 pub const GOOD: &str = "\
 application: test
@@ -240,7 +259,7 @@ sinks:
 ";
 
 pub fn load(text: &str) -> Result<Topology<Test>, Diagnostics> {
-    Topology::load("topology.yaml", text, REGISTRY, &["database", "cache"])
+    Topology::load("topology.yaml", text, REGISTRY, SINK_TYPES)
 }
 
 /// The good file with one part, which must be there exactly once, replaced.

@@ -18,6 +18,7 @@ fn what_applies_from_now_on_is_no_difference() {
         ("likes: 4", "likes: 5"),
         ("late_after: 2h", "commit_interval: 1s"),
         ("  cache:    { type: cache, from: counters }\n", ""),
+        ("{ type: cache, from: counters }", "{ type: cache, from: counters, url: \"redis://:${PASSWORD}@h\" }"),
         ("windows: [1h, 1d]", "windows: [1d, 1h]"),
         ("event: like", "event: heart"),
         ("retention: 14d", "retention: 7d"),

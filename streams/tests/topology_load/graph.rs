@@ -1,6 +1,6 @@
 //! What a good file becomes.
 
-use crate::dataflow::{GOOD, REGISTRY, Test, changed, changed_in, load};
+use crate::dataflow::{GOOD, REGISTRY, SINK_TYPES, Test, changed, changed_in, load};
 use std::time::Duration;
 use tally_streams::log::{Cleanup, TopicSpec};
 use tally_streams::topology::{NodeType, OnError, Output, Repartition, Sink, Subtopology, Target, Topology};
@@ -204,7 +204,8 @@ fn topic_specs_are_those_of_the_file_and_the_internal_ones() {
 fn sinks_and_their_defaults() {
     let sink = |name: &str, from: &[&str], records_max, linger_ms| Sink {
         name: name.into(),
-        kind: name.into(),
+        kind: if name == "cache" { "cache" } else { "database" },
+        url: None,
         from: from.iter().map(|topic| (*topic).into()).collect(),
         records_max,
         linger: Duration::from_millis(linger_ms),
@@ -213,6 +214,13 @@ fn sinks_and_their_defaults() {
     assert_eq!(loaded(GOOD).sinks, expected);
     let (without, _) = GOOD.split_once("\nsinks:").unwrap_or_default();
     assert_eq!(loaded(without).sinks, []);
+    let at = |url: &str| {
+        let text = changed("type: cache, from: counters", &format!("type: cache, from: counters, url: \"{url}\""));
+        loaded(&text).sinks.remove(1).url
+    };
+    for url in ["redis://h", "redis://:${PASSWORD} @h", "${CACHE_URL}", "${SCHEME}:h"] {
+        assert_eq!(at(url).map(|at| at.written().to_owned()).as_deref(), Some(url));
+    }
 }
 
 #[test]
@@ -292,7 +300,7 @@ fn a_verdict_from_behind_a_hop_is_not_co_partitioned() {
     }
     registry.push(strict);
     let text = changed("type: total, ", "type: strict,");
-    let topology = Topology::load("topology.yaml", &text, &registry, &["database", "cache"]);
+    let topology = Topology::load("topology.yaml", &text, &registry, SINK_TYPES);
     let topology = topology.unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
     let co_partitioned = |at: usize| {
         let outputs = &topology.subtopologies[at].outputs;
