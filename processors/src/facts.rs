@@ -1,7 +1,7 @@
 //! What nodes publish about themselves. It is all that other nodes and the application know of a node, so no node type
 //! knows another.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What a node publishes about itself.
@@ -42,7 +42,7 @@ pub enum MetricKind {
 }
 
 /// When the value of a window is sent on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Emit {
     /// Whenever it has changed, at most once per commit.

@@ -12,6 +12,7 @@ mod hop;
 mod item;
 mod mistake;
 mod node;
+mod params;
 mod registry;
 mod summary;
 

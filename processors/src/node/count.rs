@@ -8,7 +8,7 @@ use crate::expression::{Expression, FIELDS};
 use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
 use crate::mistake::Mistake;
-use serde::Deserialize;
+use crate::params::{code, one_of, params};
 use tally_model::{VerdictKind, check_event_type};
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, ParamError, Params, Parsed, StoreSpec};
@@ -22,24 +22,28 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     key: None,
     partitions: None,
     then: None,
+    params: CountParams::specs,
     parse,
 };
 
-/// The parameters.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CountParams {
-    /// The type of event that counts.
-    pub event: String,
-    /// CEL over the event's fields: only events for which it is true count.
-    #[serde(default, rename = "where")]
-    pub condition: Option<String>,
-    /// Lengths of fixed windows to count in besides all time: whole minutes, at most 31d.
-    #[serde(default)]
-    pub windows: Vec<ConfigDuration>,
-    /// When the value of a window is sent on.
-    #[serde(default)]
-    pub emit: Option<Emit>,
+params! {
+    /// Parameters of `type: count`.
+    pub struct CountParams {
+        /// Type of the events to count.
+        #[param("event type")]
+        pub event: String,
+        /// [CEL](#cel-expressions) expression over the fields of an event that gives true or false: only events for which it is true
+        /// are counted.
+        #[param("CEL", name = "where", default = "every event counts")]
+        pub condition: Option<String>,
+        /// Lengths of the fixed windows to count in besides all time.
+        #[param("list of durations", default = "none", limits = windows::LIMITS)]
+        #[serde(default)]
+        pub windows: Vec<ConfigDuration>,
+        /// When the value of a window is written.
+        #[param(one_of([Emit::OnUpdate, Emit::OnClose]), default = code(Emit::default()), limits = windows::EMIT)]
+        pub emit: Option<Emit>,
+    }
 }
 
 /// A checked `count` node.

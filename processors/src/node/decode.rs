@@ -5,7 +5,7 @@ use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::item::{Action, Item, verdict};
 use crate::mistake::Mistake;
-use serde::Deserialize;
+use crate::params::NoParams;
 use serde::de::IgnoredAny;
 use std::collections::BTreeSet;
 use tally_model::{Event, EventError, EventFields, MAC_HEADER, SEQ_HEADER, SequenceKey, UnknownFields, VerdictKind};
@@ -22,13 +22,9 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     key: None,
     partitions: None,
     then: None,
+    params: Vec::new,
     parse,
 };
-
-/// No parameters.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DecodeParams {}
 
 /// A checked `decode` node.
 pub struct Decode {
@@ -36,7 +32,7 @@ pub struct Decode {
 }
 
 fn parse(node: &str, params: &Params) -> Parsed<Actions> {
-    params.parse::<DecodeParams>()?;
+    params.parse::<NoParams>()?;
     Ok(Box::new(Decode { node: node.to_owned() }))
 }
 

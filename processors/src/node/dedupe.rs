@@ -7,7 +7,7 @@
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::item::Item;
-use serde::Deserialize;
+use crate::params::NoParams;
 use tally_model::VerdictKind;
 use tally_streams::processor::{Context, Forgotten, Origin, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::store::{Hash128, StoreHandle, WindowStore};
@@ -22,6 +22,7 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     key: None,
     partitions: None,
     then: None,
+    params: Vec::new,
     parse,
 };
 
@@ -30,18 +31,13 @@ const HOUR_MS: i64 = 3_600_000;
 /// Ids that were seen, each kept until repeats are late.
 type Seen = WindowStore<Hash128, (), HOUR_MS>;
 
-/// No parameters: ids are kept for the application's `late_after`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DedupeParams {}
-
 /// A checked `dedupe` node.
 pub struct Dedupe {
     node: String,
 }
 
 fn parse(node: &str, params: &Params) -> Parsed<Actions> {
-    params.parse::<DedupeParams>()?;
+    params.parse::<NoParams>()?;
     Ok(Box::new(Dedupe { node: node.to_owned() }))
 }
 

@@ -14,7 +14,8 @@ use crate::expression::Expression;
 use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts, ToggleFacts};
 use crate::item::{Action, Item};
 use crate::mistake::Mistake;
-use serde::Deserialize;
+use crate::params::{one_of, params};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tally_model::{Reaction, VerdictKind, check_event_type, check_subject_id};
 use tally_streams::processor::{Context, Processor, Reject};
@@ -30,30 +31,38 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     key: None,
     partitions: None,
     then: None,
+    params: ToggleParams::specs,
     parse,
 };
 
 /// What a subject expression may name: what `on` and `off` share, so that both find the same subject.
 const SUBJECT_FIELDS: &[&str] = &["actor_id", "subject_id"];
 
-/// The parameters.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ToggleParams {
-    /// The type of event that switches on.
-    pub on: String,
-    /// The type of event that switches off.
-    pub off: String,
-    /// What is counted, and for which subject; by default the node's name for `subject_id`.
-    #[serde(default)]
-    pub counts: Option<Vec<CountParams>>,
-    /// `database`: the API's transaction decides, and events come from its outbox alone.
-    #[serde(default)]
-    pub owner: Option<Owner>,
+params! {
+    /// Parameters of `type: toggle`.
+    pub struct ToggleParams {
+        /// Type of the events that switch on.
+        #[param("event type")]
+        pub on: String,
+        /// Type of the events that switch off. Not the same as `on`.
+        #[param("event type")]
+        pub off: String,
+        /// What to count, and for which subject. At least one count; not with `owner`.
+        #[param("list of counts", default = "`[{ metric: <node>, subject: subject_id }]`", each = CountParams)]
+        pub counts: Option<Vec<CountParams>>,
+        /// Who decides what is switched on. `database`: the transaction of the API, whose outbox is then the only source of
+        /// these events.
+        #[param(
+            one_of([Owner::Database]),
+            default = "the pipeline",
+            limits = format!("Only for a toggle named `{OWNED_NAME}`.")
+        )]
+        pub owner: Option<Owner>,
+    }
 }
 
 /// Who decides a toggle, if not the pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Owner {
     /// The API's transaction.
@@ -63,14 +72,16 @@ pub enum Owner {
 /// The only name that a toggle of the database may have: that of its table and of its route.
 const OWNED_NAME: &str = "collects";
 
-/// One of the counts of a toggle.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CountParams {
-    /// The metric's name.
-    pub metric: String,
-    /// CEL over `actor_id` and `subject_id`: the subject that it counts for.
-    pub subject: String,
+params! {
+    /// One of the counts of a toggle.
+    pub struct CountParams {
+        /// Name of the metric: a lower-case letter, then up to 31 of `a-z 0-9 _`.
+        #[param("name")]
+        pub metric: String,
+        /// [CEL](#cel-expressions) expression over `actor_id` and `subject_id` that gives the id of the subject to count for.
+        #[param("CEL")]
+        pub subject: String,
+    }
 }
 
 /// A checked `toggle` node.

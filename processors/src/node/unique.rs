@@ -6,7 +6,8 @@ use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
-use serde::Deserialize;
+use crate::params::{code, one_of, params};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tally_model::{Change, ChangeBody, check_event_type};
 use tally_streams::processor::{Context, Processor, Reject};
@@ -22,27 +23,31 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     key: None,
     partitions: None,
     then: None,
+    params: UniqueParams::specs,
     parse,
 };
 
-/// The parameters.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UniqueParams {
-    /// The type of event that is a visit.
-    pub event: String,
-    /// Who is counted: `actor_id`.
-    pub by: VisitorField,
-    /// Lengths of fixed windows to count in besides all time: whole minutes, at most 31d. A sketch each.
-    #[serde(default)]
-    pub windows: Vec<ConfigDuration>,
-    /// When the value of a window is sent on.
-    #[serde(default)]
-    pub emit: Option<Emit>,
+params! {
+    /// Parameters of `type: unique`.
+    pub struct UniqueParams {
+        /// Type of the events whose actors are counted.
+        #[param("event type")]
+        pub event: String,
+        /// What tells visitors apart.
+        #[param(one_of([VisitorField::ActorId]))]
+        pub by: VisitorField,
+        /// Lengths of the fixed windows to count in besides all time, with a sketch each.
+        #[param("list of durations", default = "none", limits = windows::LIMITS)]
+        #[serde(default)]
+        pub windows: Vec<ConfigDuration>,
+        /// When the value of a window is written.
+        #[param(one_of([Emit::OnUpdate, Emit::OnClose]), default = code(Emit::default()), limits = windows::EMIT)]
+        pub emit: Option<Emit>,
+    }
 }
 
 /// What tells visitors apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VisitorField {
     /// The actor.

@@ -32,7 +32,7 @@ mod topic_section;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use duration::{ConfigDuration, parse_duration};
 pub use fingerprint::{Difference, Fingerprint};
-pub use params::{ParamError, Params};
+pub use params::{ParamError, ParamSpec, Params};
 pub use sink_url::{SinkUrl, UnsetVariable};
 pub use suggestion::help as suggest;
 
@@ -61,6 +61,8 @@ pub struct NodeType<D: Dataflow> {
     /// The type of a second node that every node of this type implies: named `<node>.<type>`, it takes the same
     /// parameters, reads the node, and writes what the file says in `to`.
     pub then: Option<&'static NodeType<D>>,
+    /// Describes the node's own parameters, for the reference.
+    pub params: fn() -> Vec<ParamSpec>,
     /// Parses and checks the node's own parameters (everything but type, from, to, on_error; `by` only where `key` is set).
     pub parse: fn(node: &str, params: &Params) -> Parsed<D>,
 }

@@ -24,6 +24,19 @@ pub struct Params {
     unknown: RefCell<BTreeSet<String>>,
 }
 
+/// A parameter of a node type, as the reference shows it. Texts are Markdown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamSpec {
+    /// Its path among the node's parameters: `windows`, or `rules[].per` for a parameter of a list's items.
+    pub path: String,
+    /// Its type, in words: `list of durations`.
+    pub kind: String,
+    /// What holds where it is left out; None where it is required.
+    pub default: Option<String>,
+    /// What it means, and its limits.
+    pub about: String,
+}
+
 /// What is wrong with one parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParamError {

@@ -208,7 +208,7 @@ const fn node_type(
     key: Option<&'static str>,
     parse: fn(&str, &Params) -> Parsed,
 ) -> NodeType<Test> {
-    NodeType { name, about: "", input, outputs, key, partitions: None, then: None, parse }
+    NodeType { name, about: "", input, outputs, key, partitions: None, then: None, params: Vec::new, parse }
 }
 
 /// A type of sinks: its name and schemes. Addresses with a blank are wrong.

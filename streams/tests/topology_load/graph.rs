@@ -291,12 +291,13 @@ fn a_verdict_from_behind_a_hop_is_not_co_partitioned() {
         key: Some("subject_id"),
         partitions: None,
         then: None,
+        params: Vec::new,
         parse,
     };
     let mut registry: Vec<NodeType<Test>> = Vec::new();
-    for NodeType { name, about, input, outputs, key, partitions, then, parse } in REGISTRY {
-        let (key, partitions, then, parse) = (*key, *partitions, *then, *parse);
-        registry.push(NodeType { name, about, input, outputs, key, partitions, then, parse });
+    for NodeType { name, about, input, outputs, key, partitions, then, params, parse } in REGISTRY {
+        let (key, partitions, then, params, parse) = (*key, *partitions, *then, *params, *parse);
+        registry.push(NodeType { name, about, input, outputs, key, partitions, then, params, parse });
     }
     registry.push(strict);
     let text = changed("type: total, ", "type: strict,");

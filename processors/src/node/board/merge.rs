@@ -23,6 +23,7 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     key: Some("board"),
     partitions: Some(1),
     then: None,
+    params: BoardParams::specs,
     parse,
 };
 

@@ -18,7 +18,7 @@ use crate::counting::counted_metric::group_tag;
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::facts::{Groups, MetricKind, MetricSpec, MetricWant, NodeFacts};
-use params::Rules;
+use params::{BoardParams, Rules};
 use sent::{Sent, sent_name};
 use slots::Aging;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     key: Some("subject_id"),
     partitions: None,
     then: Some(&merge::NODE_TYPE),
+    params: BoardParams::specs,
     parse,
 };
 
@@ -47,7 +48,7 @@ pub struct Board {
 }
 
 fn parse(node: &str, params: &Params) -> Parsed<Actions> {
-    let rules = Rules::new(params.parse()?)?;
+    let rules = Rules::new(params.parse::<BoardParams>()?)?;
     let decay = match rules.scoring.aging {
         Aging::HalfLife => decay::weights(rules.slot_minutes as u64),
         Aging::Window { .. } | Aging::Trend { .. } => Arc::new([]),

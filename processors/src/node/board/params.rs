@@ -1,9 +1,9 @@
 //! The parameters of a board, and what they come to once they are checked.
 
 use super::slots::{Aging, Scoring};
-use crate::counting::windows::MINUTE_MS;
+use crate::counting::windows::{self, MINUTE_MS, whole_minutes};
 use crate::facts::Groups;
-use serde::Deserialize;
+use crate::params::{code, params};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_model::check_subject_kind;
@@ -13,8 +13,6 @@ const TOP_DEFAULT: u32 = 100;
 const TOP_MAX: u32 = 1_000;
 /// In thousandths.
 const WEIGHT_MAX: i64 = 1_000_000_000;
-/// 31 days.
-const MINUTES_MAX: i64 = 31 * 1_440;
 const BUCKET_MINUTES_DEFAULT: i64 = 5;
 /// Seven days of five minutes each.
 const BUCKETS_MAX: i64 = 2_016;
@@ -24,40 +22,61 @@ const GROUP_BYTES_MAX: usize = 64;
 /// Of all boards of a node together: at every change each of their tops may go out whole.
 const PLACES_MAX: usize = 20_000;
 
-/// The parameters. Exactly one of `half_life` and `window`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BoardParams {
-    /// What one of a metric counts: up to three decimals, between -1,000,000 and 1,000,000. A negative weight takes away.
-    pub score: BTreeMap<String, f64>,
-    /// Only subjects of these kinds; without it, of any.
-    #[serde(default)]
-    pub kinds: Option<Vec<String>>,
-    /// What happened this long ago counts half of what happens now: whole minutes, at most 31d.
-    #[serde(default)]
-    pub half_life: Option<ConfigDuration>,
-    /// Only what happened within this time counts, all of it the same: whole minutes, at most 31d.
-    #[serde(default)]
-    pub window: Option<ConfigDuration>,
-    /// In which steps a window moves: whole minutes that divide it, at most 2,016 of them; 5m by default.
-    #[serde(default)]
-    pub bucket: Option<ConfigDuration>,
-    /// Trending: what is within the window counts by how far it lies above what the time of this length before it lets
-    /// expect. Whole buckets.
-    #[serde(default)]
-    pub baseline: Option<ConfigDuration>,
-    /// So many distinct actors must have acted on a subject lately before it may enter: 1 to 256.
-    #[serde(default)]
-    pub min_actors: Option<u32>,
-    /// `properties.<name>`: beside the board of all one for each of `groups`, of what was done by events with that value.
-    #[serde(default)]
-    pub group: Option<String>,
-    /// The values that have a board: at most 100, each of up to 64 of `A-Za-z0-9._-`.
-    #[serde(default)]
-    pub groups: Option<Vec<String>>,
-    /// How many subjects: 1 to 1,000; 100 by default.
-    #[serde(default)]
-    pub top: Option<u32>,
+params! {
+    /// Parameters of `type: board`.
+    pub struct BoardParams {
+        /// Weight of each metric; a node in `from` must count it. A negative weight lowers scores. Up to three decimals, not
+        /// 0, and at least one above 0.
+        #[param("mapping of metric to weight", limits = format!("From -{0} to {0}.", WEIGHT_MAX / 1_000))]
+        pub score: BTreeMap<String, f64>,
+        /// Kinds of subjects that may enter the board. At least one.
+        #[param("list of kinds of subjects", default = "all kinds")]
+        pub kinds: Option<Vec<String>>,
+        /// Time after which a change counts half as much. Exactly one of `half_life` and `window` is required.
+        #[param("duration", default = "none", limits = windows::LIMITS)]
+        pub half_life: Option<ConfigDuration>,
+        /// Only changes within this time count, all of them the same.
+        #[param("duration", default = "none", limits = windows::LIMITS)]
+        pub window: Option<ConfigDuration>,
+        /// Step in which the window moves: whole minutes that divide it. Only with `window`.
+        #[param(
+            "duration",
+            default = format!("`{BUCKET_MINUTES_DEFAULT}m`"),
+            limits = format!("At most {BUCKETS_MAX} buckets.")
+        )]
+        pub bucket: Option<ConfigDuration>,
+        /// Length of the time before the window that the window is compared with: subjects are ranked by their rise. Whole
+        /// buckets. Only with `window`.
+        #[param(
+            "duration",
+            default = "none",
+            limits = format!("Window and baseline together have at most {BUCKETS_MAX} buckets.")
+        )]
+        pub baseline: Option<ConfigDuration>,
+        /// How many distinct actors must have acted on a subject lately before it may enter.
+        #[param("number", default = "none", limits = format!("From 1 to {ACTORS_MAX}."))]
+        pub min_actors: Option<u32>,
+        /// Property that names the group of an event: besides the board of all subjects there is one for each of `groups`.
+        #[param(
+            "`properties.<name>`",
+            default = "none",
+            limits = format!("The name has 1 to {GROUP_BYTES_MAX} of `A-Za-z0-9._-`.")
+        )]
+        pub group: Option<String>,
+        /// Values of the property that have a board. Required with `group`.
+        #[param("list of values", default = "none", limits = groups_limits())]
+        pub groups: Option<Vec<String>>,
+        /// How many subjects each board holds.
+        #[param("number", default = code(TOP_DEFAULT), limits = format!("From 1 to {TOP_MAX}."))]
+        pub top: Option<u32>,
+    }
+}
+
+fn groups_limits() -> String {
+    format!(
+        "1 to {GROUPS_MAX} values, each of 1 to {GROUP_BYTES_MAX} of `A-Za-z0-9._-`; all boards of the node together hold at \
+         most {PLACES_MAX} subjects."
+    )
 }
 
 /// What parameters come to, once they are checked.
@@ -70,17 +89,6 @@ pub(super) struct Rules {
     pub slot_minutes: i64,
     pub groups: Option<Groups>,
     pub top: usize,
-}
-
-/// Whole minutes of a duration, within a limit.
-fn minutes(path: &str, duration: ConfigDuration, errors: &mut Vec<ParamError>) -> Option<i64> {
-    let millis = i64::try_from(duration.0.as_millis()).unwrap_or(i64::MAX);
-    let minutes = (millis % MINUTE_MS == 0).then_some(millis / MINUTE_MS);
-    let minutes = minutes.filter(|minutes| (1..=MINUTES_MAX).contains(minutes));
-    if minutes.is_none() {
-        errors.push(ParamError::new(path, "must be whole minutes, from 1m to 31d"));
-    }
-    minutes
 }
 
 /// A weight in thousandths. Division is exact to the last place everywhere, so a decimal of three places and its
@@ -224,16 +232,16 @@ fn aging(params: &BoardParams, errors: &mut Vec<ParamError>) -> Option<(Aging, i
             if bucket.is_some() {
                 errors.push(ParamError::new("bucket", "goes with `window`; a half-life needs none"));
             }
-            Some((Aging::HalfLife, minutes("half_life", half_life, errors)?))
+            Some((Aging::HalfLife, whole_minutes("half_life", half_life, errors)?))
         }
         (None, Some(window), bucket) => {
-            let (path, window) = ("window", minutes("window", window, errors));
+            let (path, window) = ("window", whole_minutes("window", window, errors));
             let bucket = match bucket {
-                Some(bucket) => ("bucket", minutes("bucket", bucket, errors)?),
+                Some(bucket) => ("bucket", whole_minutes("bucket", bucket, errors)?),
                 None => (path, BUCKET_MINUTES_DEFAULT),
             };
             let baseline = match params.baseline {
-                Some(baseline) => minutes("baseline", baseline, errors)?,
+                Some(baseline) => whole_minutes("baseline", baseline, errors)?,
                 None => 0,
             };
             let ((path, bucket), window) = (bucket, window?);

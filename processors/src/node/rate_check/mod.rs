@@ -14,8 +14,9 @@ mod held;
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::item::{Action, Item};
+use crate::params::{code, one_of, params};
 use held::{Held, HeldEvents};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use tally_model::{Event, VerdictKind, source_of};
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
@@ -31,6 +32,7 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     key: None,
     partitions: None,
     then: None,
+    params: RateCheckParams::specs,
     parse,
 };
 
@@ -41,41 +43,57 @@ const IPV6_PREFIX_BITS: u8 = 64;
 /// How many passed, by rule, key and window.
 type Passed = WindowStore<Hash128, u32, MINUTE_MS>;
 
-/// The rules, in the order they are asked.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RateCheckParams {
-    /// At least one.
-    pub rules: Vec<Rule>,
+params! {
+    /// Parameters of `type: rate_check`.
+    pub struct RateCheckParams {
+        /// Rules, checked in this order. At least one.
+        #[param("list of rules", each = Rule)]
+        pub rules: Vec<Rule>,
+    }
 }
 
-/// One rule.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rule {
-    /// Named in verdicts; unique within the node.
-    pub name: String,
-    /// What is counted by: one or more of actor_id, subject_id, ip, type. An event without one of them is free of the rule.
-    pub by: Vec<KeyField>,
-    /// The types of events that it counts.
-    pub events: Vec<String>,
-    /// How many pass, 1 or more.
-    pub max: u32,
-    /// The length of the window, from 1s to 24h.
-    pub per: ConfigDuration,
-    /// What happens to the rest.
-    #[serde(default)]
-    pub excess: Excess,
-    /// How far back an event's own time may choose its window; 0s by default, `late_after` at most.
-    #[serde(default)]
-    pub grace: Option<ConfigDuration>,
-    /// With `ip`: addresses of IPv6 with the same first so many bits count as one; 64 by default, 128 for each alone.
-    #[serde(default)]
-    pub ipv6_prefix: Option<u8>,
+params! {
+    /// One rule.
+    pub struct Rule {
+        /// Name of the rule, unique in the node. Verdicts name it; under a new name a rule starts with empty windows.
+        #[param("string")]
+        pub name: String,
+        /// Fields of the key: events with equal values share a limit. At least one. The rule does not apply to events that
+        /// lack one of them.
+        #[param(
+            format!("list of {}", one_of([KeyField::ActorId, KeyField::SubjectId, KeyField::Ip, KeyField::Type]))
+        )]
+        pub by: Vec<KeyField>,
+        /// Types of the events that the rule limits: at least one, each counted by some node.
+        #[param("list of event types")]
+        pub events: Vec<String>,
+        /// How many events pass per key and window.
+        #[param("number", limits = format!("From 1 to {}.", u32::MAX))]
+        pub max: u32,
+        /// Length of the window. From 1s to 24h.
+        #[param("duration")]
+        pub per: ConfigDuration,
+        /// What happens to the events beyond `max`. `drop`: they get the verdict `limited`, with the name of the rule.
+        /// `hold`: all but the last do; the last one is counted when the window ends.
+        #[param(one_of([Excess::Drop, Excess::Hold]), default = code(Excess::default()))]
+        #[serde(default)]
+        pub excess: Excess,
+        /// How long before its append time an event may have occurred and still count in the window of its own time. At most
+        /// `late_after`.
+        #[param("duration", default = "`0s`")]
+        pub grace: Option<ConfigDuration>,
+        /// IPv6 addresses that share this many leading bits count as one address. Only with `ip` in `by`.
+        #[param(
+            "number",
+            default = code(IPV6_PREFIX_BITS),
+            limits = "From 1 to 128, which tells all addresses apart."
+        )]
+        pub ipv6_prefix: Option<u8>,
+    }
 }
 
 /// A field that a rule counts by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyField {
     /// Who.
@@ -89,7 +107,7 @@ pub enum KeyField {
 }
 
 /// What happens to events over the limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Excess {
     /// They are not counted.

@@ -11,8 +11,8 @@ use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::facts::{MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
+use crate::params::NoParams;
 use hashbrown::HashMap;
-use serde::Deserialize;
 use sketch::EXACT_MAX;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,13 +32,9 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     key: Some("subject_id"),
     partitions: None,
     then: None,
+    params: Vec::new,
     parse,
 };
-
-/// No parameters: what is counted and in which windows is said by the nodes that it reads.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TotalParams {}
 
 /// What the stores are called that not every `total` has.
 const WINDOW_SKETCHES: &str = "window-sketches";
@@ -50,7 +46,7 @@ pub struct Total {
 }
 
 fn parse(node: &str, params: &Params) -> Parsed<Actions> {
-    params.parse::<TotalParams>()?;
+    params.parse::<NoParams>()?;
     Ok(Box::new(Total { node: node.to_owned() }))
 }
 
