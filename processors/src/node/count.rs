@@ -36,7 +36,7 @@ params! {
         /// are counted.
         #[param("CEL", name = "where", default = "every event counts")]
         pub condition: Option<String>,
-        /// Lengths of the fixed windows to count in besides all time.
+        /// Lengths of the fixed windows to count in besides all time, each once.
         #[param("list of durations", default = "none", limits = windows::LIMITS)]
         #[serde(default)]
         pub windows: Vec<ConfigDuration>,

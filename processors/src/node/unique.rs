@@ -36,7 +36,7 @@ params! {
         /// What tells visitors apart.
         #[param(one_of([VisitorField::ActorId]))]
         pub by: VisitorField,
-        /// Lengths of the fixed windows to count in besides all time, with a sketch each.
+        /// Lengths of the fixed windows to count in besides all time, each once and with a sketch of its own.
         #[param("list of durations", default = "none", limits = windows::LIMITS)]
         #[serde(default)]
         pub windows: Vec<ConfigDuration>,
