@@ -37,7 +37,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     (RUN, "--open-to-everyone", "--open-to-everyone: only this machine reaches --listen 127.0.0.1:0"),
     (RUN, "--trusted-proxy ::ffff:10.0.0.0/8", "--trusted-proxy: `::ffff:10.0.0.0/8` is wider than all of IPv4"),
-    (RUN, "--trusted-proxy 10.0.0.0/8,nginx", "--trusted-proxy: `nginx` is neither an IP address nor a network"),
+    (RUN, "--trusted-proxy 10.0.0.0/8,nginx", "--trusted-proxy: `nginx` is not an IP address or a network"),
     (RUN, "--limit-ipv6-prefix 0", "error: invalid value '0' for '--limit-ipv6-prefix <BITS>': 0 is not in 1..=128"),
     (RUN, "--limit-ipv6-prefix 129", "error: invalid value '129' for '--limit-ipv6-prefix <BITS>'"),
     (RUN, "--limit-actor 0 --limit-ipv6-prefix 48", "--limit-ipv6-prefix: there are no limits that it could be for"),
