@@ -1,4 +1,4 @@
-//! What somebody may do.
+//! Scopes: what a principal is allowed to do.
 
 use serde::Deserialize;
 use std::fmt;

@@ -5,14 +5,14 @@
 use std::sync::TryLockError;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Waits until nobody writes.
+/// Waits until no thread writes.
 pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     #[cfg(test)]
     crate::interleaving::step(|| !matches!(lock.try_read(), Err(TryLockError::WouldBlock)));
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until nobody else reads or writes.
+/// Waits until no other thread reads or writes.
 pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     #[cfg(test)]
     crate::interleaving::step(|| !matches!(lock.try_write(), Err(TryLockError::WouldBlock)));

@@ -38,7 +38,7 @@ pub fn start(live: &Arc<Live>) {
     tokio::spawn(async move { stopping.run_until_cancelled(tasks.2).await });
 }
 
-/// Returns when a cache has moved; false where it is gone. Where there is none, never.
+/// Waits until a cache moves; false if the cache was dropped. Without a cache it waits forever.
 async fn moved(progress: &mut Option<watch::Receiver<u64>>) -> bool {
     match progress {
         Some(progress) => progress.changed().await.is_ok(),
