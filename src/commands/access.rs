@@ -31,7 +31,7 @@ pub struct AccessArgs {
     /// Tolerated clock difference from the issuer of JWTs, at most 1 day
     #[arg(long, env = "TALLY_JWT_LEEWAY", value_name = "TIME", default_value = "60s", requires = "jwks", value_parser = leeway)]
     pub jwt_leeway: Duration,
-    /// Serve other machines without authentication: everyone who reaches the port has every scope
+    /// Serve other machines without authentication: every client that reaches the port has every scope
     #[arg(long, env = "TALLY_OPEN_TO_EVERYONE", value_parser = clap::builder::BoolishValueParser::new())]
     pub open_to_everyone: bool,
     /// Origins whose pages may call the API from browsers, such as https://example.org, or `*`

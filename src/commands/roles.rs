@@ -80,7 +80,7 @@ pub struct StreamArgs {
     /// Accept stores and subtopologies that the current generation does not have; they start empty
     #[arg(long)]
     pub accept_added: bool,
-    /// Write records that only this release and later ones can read; once all processes run this release
+    /// Write records that only this release and later ones can read. Use it once all processes run this release
     #[arg(long)]
     pub raise_wire_version: bool,
     /// Confirm that the wall clock is right although the log's time is ahead; the log's time continues from it. Use it

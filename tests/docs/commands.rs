@@ -12,7 +12,7 @@ const HEAD: &str = "\
 # Commands and flags
 
 Generated from the code by [tests/docs/commands.rs](../tests/docs/commands.rs): do not edit. `tally COMMAND --help` prints the same.
-A flag overrides its environment variable. A flag without effect is an error, with exit code 2 and the reason.
+A flag overrides its environment variable. A flag or variable without effect is an error: exit code 2 and the reason.
 
 More on [authentication, rate limits and proxies](operations.md#authentication-and-authorization),
 [clocks](operations.md#clocks), [MySQL and MariaDB](operations.md#mysql-and-mariadb), [Redis](operations.md#redis),

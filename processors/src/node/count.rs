@@ -32,11 +32,10 @@ params! {
         /// Type of the events to count.
         #[param("event type")]
         pub event: String,
-        /// [CEL](#cel-expressions) expression over the fields of an event that gives true or false: only events for which it is true
-        /// are counted.
+        /// [CEL](#cel-expressions) condition over the fields of an event: events for which it is false are not counted.
         #[param("CEL", name = "where", default = "every event counts")]
         pub condition: Option<String>,
-        /// Lengths of the fixed windows to count in besides all time, each once.
+        /// Lengths of the fixed windows, each once. All time is always counted.
         #[param("list of durations", default = "none", limits = windows::LIMITS)]
         #[serde(default)]
         pub windows: Vec<ConfigDuration>,

@@ -47,11 +47,10 @@ params! {
         /// Type of the events that switch off. Not the same as `on`.
         #[param("event type")]
         pub off: String,
-        /// What to count, and for which subject. At least one count; not with `owner`.
+        /// Metrics to count, each for a subject. At least one; not with `owner`.
         #[param("list of counts", default = "`[{ metric: <node>, subject: subject_id }]`", each = CountParams)]
         pub counts: Option<Vec<CountParams>>,
-        /// Who decides what is switched on. `database`: the transaction of the API, whose outbox is then the only source of
-        /// these events.
+        /// Owner of the state. `database`: a transaction of the API, whose outbox is then the only source of these events.
         #[param(
             one_of([Owner::Database]),
             default = "the pipeline",

@@ -33,10 +33,10 @@ params! {
         /// Type of the events whose actors are counted.
         #[param("event type")]
         pub event: String,
-        /// What tells visitors apart.
+        /// Field that identifies a visitor.
         #[param(one_of([VisitorField::ActorId]))]
         pub by: VisitorField,
-        /// Lengths of the fixed windows to count in besides all time, each once and with a sketch of its own.
+        /// Lengths of the fixed windows, each once. All time is always counted.
         #[param("list of durations", default = "none", limits = windows::LIMITS)]
         #[serde(default)]
         pub windows: Vec<ConfigDuration>,
@@ -46,7 +46,7 @@ params! {
     }
 }
 
-/// What tells visitors apart.
+/// Field that identifies a visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VisitorField {

@@ -35,7 +35,7 @@ params! {
         /// Time after which a change counts half as much. Exactly one of `half_life` and `window` is required.
         #[param("duration", default = "none", limits = windows::LIMITS)]
         pub half_life: Option<ConfigDuration>,
-        /// Only changes within this time count, all of them the same.
+        /// Time within which changes count, all with the same weight.
         #[param("duration", default = "none", limits = windows::LIMITS)]
         pub window: Option<ConfigDuration>,
         /// Step in which the window moves: whole minutes that divide it. Only with `window`.
@@ -45,15 +45,15 @@ params! {
             limits = format!("At most {BUCKETS_MAX} buckets.")
         )]
         pub bucket: Option<ConfigDuration>,
-        /// Length of the time before the window that the window is compared with: subjects are ranked by their rise. Whole
-        /// buckets. Only with `window`.
+        /// Time before the window with which the window is compared: subjects are ranked by their rise. Whole buckets. Only
+        /// with `window`.
         #[param(
             "duration",
             default = "none",
             limits = format!("Window and baseline together have at most {BUCKETS_MAX} buckets.")
         )]
         pub baseline: Option<ConfigDuration>,
-        /// How many distinct actors must have acted on a subject lately before it may enter.
+        /// Distinct actors that a subject needs for a place.
         #[param("number", default = "none", limits = format!("From 1 to {ACTORS_MAX}."))]
         pub min_actors: Option<u32>,
         /// Property that names the group of an event: besides the board of all subjects there is one for each of `groups`.
@@ -66,7 +66,7 @@ params! {
         /// Values of the property that have a board. Required with `group`.
         #[param("list of values", default = "none", limits = groups_limits())]
         pub groups: Option<Vec<String>>,
-        /// How many subjects each board holds.
+        /// Subjects on each board.
         #[param("number", default = code(TOP_DEFAULT), limits = format!("From 1 to {TOP_MAX}."))]
         pub top: Option<u32>,
     }

@@ -67,26 +67,25 @@ params! {
         /// Types of the events that the rule limits: at least one, each counted by some node.
         #[param("list of event types")]
         pub events: Vec<String>,
-        /// How many events pass per key and window.
+        /// Events that pass per key and window.
         #[param("number", limits = format!("From 1 to {}.", u32::MAX))]
         pub max: u32,
         /// Length of the window. From 1s to 24h.
         #[param("duration")]
         pub per: ConfigDuration,
-        /// What happens to the events beyond `max`. `drop`: they get the verdict `limited`, with the name of the rule.
-        /// `hold`: all but the last do; the last one is counted when the window ends.
+        /// Treatment of the events beyond `max`. `drop`: they get the verdict `limited`, with the name of the rule. `hold`:
+        /// the last of them is counted when the window ends, the others get `limited`.
         #[param(one_of([Excess::Drop, Excess::Hold]), default = code(Excess::default()))]
         #[serde(default)]
         pub excess: Excess,
-        /// How long before its append time an event may have occurred and still count in the window of its own time. At most
-        /// `late_after`.
+        /// Age on arrival up to which an event counts in the window of its own time. At most `late_after`.
         #[param("duration", default = "`0s`")]
         pub grace: Option<ConfigDuration>,
         /// IPv6 addresses that share this many leading bits count as one address. Only with `ip` in `by`.
         #[param(
             "number",
             default = code(IPV6_PREFIX_BITS),
-            limits = "From 1 to 128, which tells all addresses apart."
+            limits = "From 1 to 128, the whole address."
         )]
         pub ipv6_prefix: Option<u8>,
     }
