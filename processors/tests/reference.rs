@@ -20,7 +20,8 @@ fn specs(node_type: &NodeType<Actions>) -> Vec<ParamSpec> {
         path: "by".into(),
         kind: "name of a key".into(),
         default: Some(format!("`{key}`")),
-        about: "Key by which the input is partitioned. The repartition topic and the subtopology are named after it.".into(),
+        about: "Key by which the input is partitioned. The repartition topic and the subtopology are named after it."
+            .into(),
     });
     (node_type.params)().into_iter().chain(by).collect()
 }
