@@ -15,8 +15,8 @@ pub fn canonical_ip(text: &str) -> Option<Cow<'_, str>> {
     Some(if canonical == text { Cow::Borrowed(text) } else { Cow::Owned(canonical) })
 }
 
-/// Who is behind an address, as limits see it: an address of IPv4 is a source; of IPv6 the first `ipv6_prefix_bits` bits
-/// are, since whoever has one of them has all of the rest. What is no address stands for itself.
+/// The part of an address that limits count by: an IPv4 address, or the first `ipv6_prefix_bits` bits of an IPv6
+/// address, since a host usually owns all addresses of its prefix. Text that is not an address is returned unchanged.
 pub fn source_of(ip: &str, ipv6_prefix_bits: u8) -> Cow<'_, str> {
     match ip.parse::<IpAddr>().map(|address| address.to_canonical()) {
         Ok(IpAddr::V6(address)) => {

@@ -1,7 +1,7 @@
-//! Changes: what counting nodes tell the totals and boards of a subject, and how they cross the hop.
+//! Changes: what counting nodes send to the totals and boards of a subject, and their format in a repartition topic.
 //!
-//! Changes are combined per commit and destination before they are sent, so one hot article costs a record per task
-//! and commit, not one per like. The body of a hop record is postcard: the metrics' names once, the number of subjects,
+//! Changes are combined per commit and destination before they are sent, so one hot article costs a record per task and
+//! commit, not one per like. The body of a hop record is postcard: the metrics' names once, the number of subjects,
 //! then each subject with its deltas and visitors (`docs/wire.md`).
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,8 @@ pub type Minute = i64;
 /// The most visitor hashes in one entry, so that one hot subject cannot make a part too large.
 const HASHES_PER_ENTRY_MAX: usize = 16 << 10;
 
-/// What a metric is called where it is counted within a group, the value of a property. No other metric has such a name:
-/// whoever does not know it passes it by.
+/// The name under which a metric is counted within a group, the value of a property. No other metric has such a name,
+/// and nodes ignore metrics that they do not know.
 pub fn grouped_metric(metric: &str, property: &str, value: &str) -> String {
     format!("{metric}\0{property}={value}")
 }

@@ -1,4 +1,4 @@
-//! What the topics `counters` and `counter-windows` say.
+//! The values of the topics `counters` and `counter-windows`.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -5,8 +5,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// A struct that was written as an object. serde's derived structs also read themselves from an array, field by field in
-/// the order of the declaration: from outside nobody means that.
+/// A struct that is written as an object. serde's derived structs can also be read from an array, field by field in the
+/// order of the declaration; no client means that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Object<T>(pub T);
 

@@ -18,7 +18,7 @@ pub enum OutputType {
     Ranking,
     /// An event that was not counted ([`Verdict`]).
     Verdict,
-    /// Any bytes: a dead letter, with headers that say where it came from and why.
+    /// Any bytes: a dead letter, with its origin and reason in headers.
     Raw,
 }
 

@@ -1,8 +1,8 @@
-//! Progress: how far the input is contained in what a task has written.
+//! Progress: up to which offsets the output of a task contains the input.
 //!
-//! A task says so in three forms. In a header of the last record that one of its commits wrote to a partition; in the
-//! internal topic `<application>-progress`, for all partitions that it writes; and, in what older releases wrote, in marks
-//! among the records. When a reader may take it for true is the matter of [`crate::Containment`].
+//! Progress is written in three forms: in a header of the last record that a commit wrote to a partition; in the
+//! internal topic `<application>-progress`, for all partitions that the task writes; and, by older releases, as marks
+//! among the records. [`crate::Containment`] decides when it is valid for a reader.
 
 use crate::change::WireError;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ pub struct RootPosition {
     pub clock_ms: i64,
 }
 
-/// The value of a progress mark. It speaks for everything before it in its partition.
+/// The value of a progress mark. It covers everything before it in its partition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProgressMark {
     /// `<subtopology>/<partition>`.
@@ -70,7 +70,7 @@ pub struct TaskProgress {
 pub struct OutputCommit {
     /// The topic.
     pub topic: String,
-    /// The commit's number; 0 where there is none.
+    /// The commit's number; 0 before the first.
     pub commit: u64,
 }
 
@@ -80,8 +80,8 @@ impl TaskProgress {
         version_of(self.generation, self.commit)
     }
 
-    /// What it says of a topic: the mark, and the version of the last commit that wrote there. None where the task does
-    /// not own a partition of it.
+    /// The progress for a topic: the mark, and the version of the last commit that wrote there. None if the task does
+    /// not own a partition of the topic.
     pub fn of_topic(&self, topic: &str) -> Option<(ProgressMark, i64)> {
         let output = self.outputs.iter().find(|output| output.topic == topic)?;
         Some((self.mark(), version_of(self.generation, output.commit)))

@@ -11,8 +11,8 @@ pub const PROPERTIES_MAX: usize = 16;
 /// The longest text of all of them, in bytes, as it was sent.
 pub const PROPERTIES_BYTES_MAX: usize = 2 << 10;
 
-/// Reads them, or says which rule they break. A name that is there twice is refused where `unique` wants that; else the
-/// last one counts.
+/// Reads properties; the error names the broken rule. A duplicate name is an error if `unique` is set; otherwise its
+/// last value counts.
 pub(crate) fn parse(raw: &RawValue, unique: bool) -> Result<BTreeMap<String, Scalar>, &'static str> {
     if raw.get().len() > PROPERTIES_BYTES_MAX {
         return Err("must have at most 2,048 bytes");

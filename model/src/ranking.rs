@@ -1,4 +1,4 @@
-//! Boards: who is at the top, and with what score.
+//! Boards: subjects ordered by their scores.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,15 +1,15 @@
-//! What the topic `reactions` says: whether an actor likes (follows, …) a subject.
+//! The values of the topic `reactions`: whether an actor likes (follows, …) a subject.
 
 use serde::{Deserialize, Serialize};
 
 /// The state of one toggle: the value of topic `reactions`, key (actor_id, metric, subject_id).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reaction {
-    /// Who.
+    /// The actor.
     pub actor_id: String,
     /// Which toggle: the name of its node, like `likes`.
     pub metric: String,
-    /// What.
+    /// The subject.
     pub subject_id: String,
     /// Liked, or not any more.
     pub active: bool,

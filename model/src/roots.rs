@@ -41,8 +41,8 @@ fn names_commit(version: i64) -> bool {
 }
 
 impl Roots {
-    /// Takes a mark in, unless a greater one of its task is there; says whether it did. The first mark of a new generation
-    /// ends what the tasks of the one before have said.
+    /// Adds a mark unless there is a greater one of its task; returns whether it was added. The first mark of a new
+    /// generation removes the marks of the previous one.
     pub fn apply(&mut self, mark: ProgressMark) -> bool {
         if mark.generation < self.generation {
             return false;
@@ -64,7 +64,7 @@ impl Roots {
         self.tasks.get(task).map(|known| known.version)
     }
 
-    /// The greatest version among the marks; 0 where there is none.
+    /// The greatest version among the marks; 0 without marks.
     pub fn newest(&self) -> i64 {
         self.tasks.values().map(|known| known.version).max().unwrap_or(0)
     }

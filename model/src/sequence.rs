@@ -1,5 +1,5 @@
-//! The order of events that the database owns: a number in header `seq`, and what proves in header `mac` that whoever
-//! keeps the rows has given it out.
+//! The order of events that the database owns: a number in header `seq`, and in header `mac` the proof that the
+//! database assigned it.
 
 use crate::receipt::hmac;
 use hmac::Mac;

@@ -7,7 +7,7 @@ use crate::WireError;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What tells such a body from one of changes.
+/// Distinguishes such a body from one of changes.
 const MARK: u8 = 0;
 /// What follows the mark. A reader refuses greater ones.
 const FORM: u8 = 2;
