@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 
 const MAGIC: u32 = 0xBEEF_C0DE;
 const DATA_VERSION: u32 = 1;
-/// Of a meta page: header, magic to map size, two trees, last page, transaction.
+/// The size of a meta page: header, magic to map size, two trees, last page, transaction.
 const BYTES: usize = HEADER + 24 + 2 * TREE_BYTES + 16;
 /// A tree's root and counts.
 pub(super) const TREE_BYTES: usize = 48;
@@ -119,7 +119,7 @@ impl Meta {
 
 /// The newest of both, and the other.
 pub(super) fn newest([first, second]: [Meta; 2]) -> Result<(Meta, Meta), Damage> {
-    // Of a new environment both are of transaction 0.
+    // In a new environment both are of transaction 0.
     if first.transaction == 0 && second.transaction == 0 {
         return Ok((first, second));
     }

@@ -28,7 +28,7 @@ pub enum LogError {
     OutOfRange {
         /// Which partition.
         partition: TopicPartition,
-        /// The offset asked for.
+        /// The requested offset.
         offset: u64,
         /// The oldest offset kept.
         start: u64,
@@ -38,7 +38,7 @@ pub enum LogError {
     /// No such topic or partition.
     #[error("no such topic or partition: {0}")]
     UnknownTopic(String),
-    /// A topic exists and differs from what is asked.
+    /// A topic exists and differs from the specification.
     #[error("topic `{topic}` {detail}")]
     Mismatch {
         /// The topic.
@@ -51,7 +51,7 @@ pub enum LogError {
     Corrupt {
         /// Where: partition and offset, or a file.
         address: String,
-        /// What is wrong.
+        /// The cause.
         detail: String,
     },
     /// Anything that will not go away by itself.

@@ -140,7 +140,7 @@ pub struct ProducerRecord<'a> {
     pub headers: &'a [Header<'a>],
 }
 
-/// Records on their way to [`Appender::append`](super::Appender::append), packed into one buffer.
+/// Records for [`Appender::append`](super::Appender::append), packed into one buffer.
 #[derive(Default)]
 pub struct AppendBatch {
     /// `(partition, encoded record)` in order; see [`AppendBatch::push`].

@@ -22,6 +22,6 @@ pub struct TopicSpec {
     pub partitions: u32,
     /// How records are deleted.
     pub cleanup: Cleanup,
-    /// How long records are kept at least; None is for ever.
+    /// How long records are kept at least; None: without limit.
     pub retention: Option<Duration>,
 }

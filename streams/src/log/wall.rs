@@ -55,9 +55,9 @@ impl fmt::Display for Doubt {
 pub struct Reading {
     /// The clocks themselves.
     pub now: Now,
-    /// What the wall should show: where it was last trusted, moved on by the monotonic clock.
+    /// The expected wall time: the last trusted one, moved on by the monotonic clock.
     pub trusted_ms: i64,
-    /// Why the wall is not trusted; None where it is.
+    /// Why the wall clock is not trusted; None if it is.
     pub doubt: Option<Doubt>,
     /// A record that the log has taken later lies so far ahead that its time is wrong, or the wall.
     pub latest_ms: i64,
@@ -120,7 +120,7 @@ impl WallClock {
         state.log_ms = state.log_ms.max(ms);
     }
 
-    /// The log's time is this one, whatever its records say: an operator has confirmed that they were ahead.
+    /// Sets the log's time, whatever its records have: an operator has confirmed that they were ahead.
     pub fn set_log_time(&self, ms: i64) {
         self.lock().log_ms = ms;
     }

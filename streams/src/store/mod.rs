@@ -55,7 +55,7 @@ pub enum StoreError {
     Corrupt {
         /// The store's name.
         store: String,
-        /// What is wrong.
+        /// The cause.
         detail: String,
     },
 }
@@ -86,7 +86,7 @@ pub trait StateStore: Any + Send {
     fn take_fault(&mut self) -> Option<StoreError>;
     /// How many entries are in memory.
     fn len(&self) -> usize;
-    /// Whether there are none.
+    /// Whether there are no entries.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -41,7 +41,7 @@ pub trait RankedKey: StoreKey + Ord {
     fn group(&self) -> &str;
 }
 
-/// What stands before the first NUL; where there is none, all are of the group with the empty name.
+/// The group is the text before the first NUL; without a NUL, the empty name.
 impl RankedKey for Arc<str> {
     fn group(&self) -> &str {
         self.split_once('\0').map_or("", |(group, _)| group)

@@ -1,4 +1,4 @@
-//! A task and its checkpoint: when it is written, and that the task goes on without one where the disk refuses it.
+//! A task and its checkpoint: when it is written, and how the task continues without one if the disk refuses it.
 
 use super::envelope::VALUES_ONLY;
 use super::restore::TaskSite;
@@ -10,22 +10,22 @@ use crate::topology::Subtopology;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What a task has of its checkpoint.
+/// The checkpoint of a task.
 #[derive(Default)]
 pub(super) struct TaskCheckpoint {
     /// None keeps state in memory alone.
     site: Option<CheckpointSite>,
-    /// None also where the disk did not let it be opened.
+    /// None also if the disk refused to open it.
     pub open: Option<Arc<Checkpoint>>,
-    /// Why the last attempt to open or write it failed; None after one that did not.
+    /// Why the last attempt to open or write it failed; None after a success.
     fault: Option<StoreError>,
-    /// Bytes of changelog since the last one, and when that was or was tried, by the monotonic clock.
+    /// Bytes of changelog since the last checkpoint, and the time of the last attempt, by the monotonic clock.
     pub changelog_bytes: usize,
     pub tried_at_ms: i64,
 }
 
 impl TaskCheckpoint {
-    /// Opens that of a task, or begins an empty one in its place.
+    /// Opens the checkpoint of a task, or begins an empty one in its place.
     pub fn open<D: Dataflow>(
         site: &TaskSite<D>,
         subtopology: &Subtopology<D>,

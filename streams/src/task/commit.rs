@@ -32,8 +32,8 @@ impl<D: Dataflow> Task<D> {
         self.hops.iter().map(Hop::size_bytes).sum()
     }
 
-    /// Writes everything that the open transaction still lacks: what nodes held back, hops, progress, changelog.
-    /// Returns the offset to commit with it, which names the owner: a successor has to fence it.
+    /// Writes everything that the open transaction still lacks: values that nodes held back, hops, progress, changelog.
+    /// Returns the offset to commit with it, with the owner as metadata: a successor has to fence it.
     pub fn prepare_commit(
         &mut self,
         now: Now,

@@ -61,7 +61,7 @@ impl ClockMove {
 /// What a root task has to do with the topic.
 pub(super) struct Moves {
     topic: Arc<str>,
-    /// Of the open transaction.
+    /// Moves in the open transaction.
     made: Vec<ClockMove>,
     recorded: Option<Recorded>,
 }
@@ -71,7 +71,7 @@ pub(super) struct Recorded {
     consumer: Box<dyn Consumer>,
     at: TopicPartition,
     next: u64,
-    /// Of the topic when the task was opened: what follows was written by the task itself.
+    /// The topic's end when the task was opened: later records were written by the task itself.
     end: u64,
     ahead: VecDeque<ClockMove>,
     /// In the open transaction.
@@ -173,7 +173,7 @@ impl Recorded {
         self.ahead.is_empty() && self.next >= self.end
     }
 
-    /// Reads on where nothing is at hand.
+    /// Reads on if nothing is buffered.
     fn fill(&mut self) -> Result<(), TaskError> {
         while self.ahead.is_empty() && self.next < self.end {
             let Polled::Records { records, next_offset, .. } = self.consumer.poll(PATIENCE)? else {

@@ -17,13 +17,13 @@ pub struct Position {
 }
 
 impl Position {
-    /// Of a root task that has never run.
+    /// The position of a root task that has never run.
     pub fn of_root(partition: u32, input_next: u64) -> Self {
         let own = RootProgress { partition, next_offset: input_next, clock_ms: i64::MIN };
         Self { input_next, clock_ms: i64::MIN, upstream: vec![vec![own]], outputs: Vec::new() }
     }
 
-    /// Of a task behind a hop that has never run.
+    /// The position of a task behind a hop that has never run.
     pub fn behind_hop(upstream_tasks: u32, input_next: u64) -> Self {
         let upstream = vec![Vec::new(); upstream_tasks as usize];
         Self { input_next, clock_ms: i64::MIN, upstream, outputs: Vec::new() }

@@ -15,7 +15,7 @@ pub struct Diagnostic {
     pub line: usize,
     /// From 1, in characters.
     pub column: usize,
-    /// What is wrong.
+    /// The mistake.
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,

@@ -6,15 +6,15 @@ use crate::log::{Cleanup, TopicSpec};
 use crate::processor::Dataflow;
 
 impl<D: Dataflow> Topology<D> {
-    /// The internal topic in which tasks say how far they are: key a task's name, in the partition that has its number.
+    /// The internal topic of the tasks' progress: the key is a task's name, the partition its number.
     pub fn progress_topic(&self) -> String {
         progress(&self.settings.application)
     }
 
-    /// All topics to ensure: those of the file by name, then repartition topics, changelogs, moves of
-    /// clocks, progress and the control topic.
+    /// All topics to ensure: those of the file by name, then repartition topics, changelogs, moves of clocks, progress
+    /// and the control topic.
     ///
-    /// Internal topics are kept for ever: the runtime itself deletes what it has no more use for.
+    /// Internal topics have no retention: the runtime itself deletes records that it no longer needs.
     pub fn topic_specs(&self) -> Vec<TopicSpec> {
         let internal = |name: &str, partitions| TopicSpec {
             name: name.to_owned(),

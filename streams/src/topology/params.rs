@@ -42,7 +42,7 @@ pub struct ParamSpec {
 pub struct ParamError {
     /// Where: like `rules[0].per`; empty for the node as a whole.
     pub path: String,
-    /// What is wrong.
+    /// The mistake.
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,

@@ -4,7 +4,7 @@ use super::diagnostics::{Diagnostic, Diagnostics};
 use super::document::Span;
 use std::collections::BTreeSet;
 
-/// More than anybody reads at once; a file that is no topology at all has thousands.
+/// More diagnostics than a reader can use; a file of another kind has thousands.
 const DIAGNOSTICS_MAX: usize = 100;
 /// A message quotes the file, where a name may be as long as the file.
 const MESSAGE_CHARS_MAX: usize = 400;

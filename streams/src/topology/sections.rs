@@ -1,4 +1,4 @@
-//! The sections of a file, as written, and who has which name.
+//! The sections of a file, as written, and their names.
 
 use super::alias_section::{self, AliasSection};
 use super::document::{Entry, Yaml};

@@ -26,7 +26,7 @@ pub(super) struct TopicSection {
     pub retention: Option<Duration>,
 }
 
-/// What the file says about a topic's partitions.
+/// A topic's partitions in the file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Partitions {
     /// Nothing: as many as the root has.
@@ -124,7 +124,7 @@ fn parts_of(names: &[Name], key: &[String], report: &mut Report<'_>) -> Vec<Stri
     names.iter().map(|name| name.text.clone()).collect()
 }
 
-/// The names of keys become part of the names of subtopologies and topics. Without a `-` these can be told apart.
+/// The names of keys become part of the names of subtopologies and topics. Without a `-` these are unambiguous.
 pub(super) fn check_key(name: &Name, report: &mut Report<'_>) -> bool {
     let sound = is_name(&name.text, "_");
     if !sound {

@@ -9,7 +9,7 @@ fn spec(name: String, partitions: u32, cleanup: Cleanup) -> TopicSpec {
     TopicSpec { name, partitions, cleanup, retention: None }
 }
 
-/// Asking again changes nothing; what is kept for longer than asked is no difference.
+/// A repeated call changes nothing; a longer retention than the requested one is no difference.
 pub fn topics_are_created_once(factory: Factory<'_>) {
     let harness = factory();
     let specs = [

@@ -43,7 +43,7 @@ enum Found {
         read: usize,
         /// Where reading was.
         from: u64,
-        /// Of the frames that count.
+        /// The length of the valid frames.
         len_bytes: usize,
     },
 }

@@ -1,14 +1,15 @@
-//! Groups: who reads which partitions of the driver topic.
+//! Groups: the assignment of partitions of the driver topic to members.
 //!
-//! Coordination is cooperative, as in Kafka: a partition that moves is first taken from its owner, whose next poll
-//! gives it back, and only then given to the next one. Nothing here waits or reads a clock; members ask by polling.
+//! Coordination is cooperative, as in Kafka: a partition that moves is first revoked from its owner, which gives it
+//! back with its next poll, and only then given to the next member. Nothing here waits or reads a clock; members learn
+//! of changes by polling.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::assignment::{MemberId, assign};
 use crate::log::{GroupMetadata, LogError};
 
-/// What a poll tells a member.
+/// The result of a poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rebalance {
     /// These are the member's from now on; possibly none, then only the generation is new.
@@ -97,9 +98,9 @@ pub(super) fn member_name(id: MemberId) -> String {
 struct Group {
     driver: String,
     generation: i64,
-    /// By partition: who has been told that it is theirs.
+    /// By partition: the member that has it.
     owners: Vec<Option<MemberId>>,
-    /// By partition: who is to have it.
+    /// By partition: the member that shall have it.
     targets: Vec<Option<MemberId>>,
     members: BTreeMap<MemberId, Member>,
     last_member: MemberId,
@@ -111,9 +112,9 @@ struct Group {
 struct Member {
     /// The version after which there was nothing new for it.
     seen: u64,
-    /// The generation it was told of.
+    /// The generation that its last poll returned.
     told: i64,
-    /// What it was told to give up; its next poll does.
+    /// Revoked partitions, which its next poll gives back.
     revoking: Vec<u32>,
     leaving: bool,
 }

@@ -27,8 +27,8 @@ pub(super) struct Published {
     bounds: Vec<Bounds>,
     /// Where readers see no further than this, whatever is written: by partition number. Only tests ask for that.
     held: HashMap<PartitionId, u64>,
-    /// What groups have committed, by storage key, as far as anybody asked or wrote. A commit under way may be in the
-    /// storage already; a key that it touches is here with its former value until the commit is published.
+    /// Committed offsets of groups, by storage key, as far as they were read or written. The storage may already have a
+    /// commit under way; until it is published, its keys have their former values here.
     offsets: HashMap<Vec<u8>, Option<CommittedOffset>>,
 }
 

@@ -19,7 +19,7 @@ const ANSWER_BYTES_MAX: u32 = 1 << 16;
 const SASL_HANDSHAKE: i16 = 17;
 const ILLEGAL_SASL_STATE: i16 = 34;
 
-/// What listens.
+/// The kind of the listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Greeting {
     /// A broker, without TLS and SASL.

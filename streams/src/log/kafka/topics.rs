@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Kafka's way to say "for ever".
+/// Kafka's value for unlimited retention.
 const FOR_EVER: &str = "-1";
 /// A topic's names may not be longer.
 const NAME_BYTES_MAX: usize = 249;
@@ -201,7 +201,7 @@ impl Topics {
     }
 }
 
-/// Outcomes none of which may be another soon: otherwise the question is asked again.
+/// Final outcomes; if any may soon change, the query is repeated.
 fn settled<T, E>(outcomes: Vec<Result<T, E>>, code: impl Fn(&E) -> Code) -> Result<Vec<Result<T, E>>, KafkaError> {
     let passes = |code: &Code| {
         matches!(

@@ -23,7 +23,7 @@ const OPENING: u8 = 9;
 /// A process opens one checkpoint at a time, so that a death is attributed to the right one.
 static GATE: Mutex<()> = Mutex::new(());
 
-/// What the files beside a checkpoint say about it, before its data file is read.
+/// The state of a checkpoint by the files beside it, before its data file is read.
 pub(super) enum Trust {
     /// There is no checkpoint yet.
     Nothing,
@@ -102,7 +102,7 @@ impl Drop for Opening<'_> {
 /// How often the process died since the task's last commit.
 fn deaths(dir: &Path) -> u8 {
     match std::fs::read(dir.join("deaths")) {
-        // One that is none was damaged.
+        // An invalid number was damaged.
         Ok(text) => match text.first() {
             Some(digit) if digit.is_ascii_digit() => digit - b'0',
             Some(_) => OPENING,

@@ -45,8 +45,8 @@ impl Room {
         Ok(Self { dir: dir.to_owned(), file, len_bytes, disk_reserve_bytes: options.disk_reserve_bytes })
     }
 
-    /// Refuses what would not leave the reserve. `free_inside` counts the bytes of unused pages in the file; it is
-    /// asked only when room is short.
+    /// Rejects appends that would not leave the reserve. `free_inside` counts the bytes of unused pages in the file; it
+    /// is called only when space is short.
     pub fn check(
         &self,
         ops: &[Op<'_>],
@@ -71,8 +71,8 @@ impl Room {
         )))
     }
 
-    /// Makes the file long enough for a commit, before it: the commit's sync then makes the length durable too. (LMDB
-    /// may count pages as used that it never writes, so that the length alone would not say whether a file is whole.)
+    /// Makes the file long enough before a commit, whose sync then makes the length durable too. (LMDB may count pages
+    /// as used that it never writes, so the length alone would not show whether a file is whole.)
     pub fn grow(&self, ops: &[Op<'_>], usage: Usage) -> Result<(), LogError> {
         let wanted = usage.used_bytes.saturating_add(need_bytes(ops)).saturating_add(STEP_BYTES_MIN / 2);
         let mut len = self.len();

@@ -30,7 +30,7 @@ const OF_TRANSACTIONS: [i16; 5] = [0, 24, 25, END_TXN, 28];
 
 /// See the module.
 pub(in crate::log::kafka) struct NativeProducer {
-    // Dropped first: it reads from the client until it is told to stop.
+    // Dropped first: it reads from the client until it is stopped.
     serving: Serving,
     client: Arc<Client<Quiet>>,
     // Dropped last: the client writes to them until it is gone.
@@ -121,8 +121,7 @@ impl NativeProducer {
         usize::try_from(unsafe { sys::rd_kafka_outq_len(self.client.native_ptr()) }).unwrap_or(0)
     }
 
-    /// Sends what waits, without waiting for fuller batches, until nothing is on its way any more; false where that
-    /// takes longer.
+    /// Sends waiting records without waiting for fuller batches, until none is in flight; false if that takes longer.
     pub fn flush(&self, timeout: Duration) -> bool {
         // SAFETY: the client is alive, and its delivery reports are events, so that this call only waits.
         let error = unsafe { sys::rd_kafka_flush(self.client.native_ptr(), ms(timeout)) };
@@ -166,7 +165,7 @@ impl NativeProducer {
         unsafe { NativeError::take(sys::rd_kafka_init_transactions(self.client.native_ptr(), ms(timeout))) }
     }
 
-    /// Begins a transaction, without asking anybody.
+    /// Begins a transaction, without a request to the broker.
     pub fn begin_transaction(&self) -> Result<(), NativeError> {
         // SAFETY: the client is alive; the error is ours.
         unsafe { NativeError::take(sys::rd_kafka_begin_transaction(self.client.native_ptr())) }
