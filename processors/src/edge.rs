@@ -21,7 +21,7 @@ pub enum EdgeType {
     Verdict,
     /// Whole boards.
     Ranking,
-    /// Boards in one partition, on their way to all of it.
+    /// Boards of one partition, sent to the merge of all partitions.
     Top,
 }
 

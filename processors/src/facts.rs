@@ -59,7 +59,7 @@ pub struct ToggleFacts {
     pub on: String,
     /// The type of event that switches off.
     pub off: String,
-    /// Whether the database owns it: it decides who has switched what on, and numbers the events.
+    /// Whether the database owns the toggle: it then holds the state and numbers the events.
     pub owned: bool,
 }
 

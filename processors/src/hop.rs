@@ -1,4 +1,4 @@
-//! Changes on their way to their subjects, and tops on their way to their boards: combined until the commit.
+//! Changes sent to their subjects, and tops sent to their boards, combined until the commit.
 
 use crate::item::Item;
 use hashbrown::HashMap;

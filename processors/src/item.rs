@@ -24,7 +24,7 @@ pub enum Item {
     Verdict(Verdict),
     /// Edge type `ranking`.
     Ranking(Ranking),
-    /// Edge type `top`: a board in one partition, on its way to all of it.
+    /// Edge type `top`: a board of one partition, sent to the merge of all partitions.
     Top(PartitionTop),
 }
 
@@ -35,13 +35,13 @@ pub struct Action {
     pub event: Event,
     /// The smaller of its own time and the log's: chooses windows and minutes, and orders toggles.
     pub effective_ms: i64,
-    /// Its number among the events of its actor and subject, where the database gives out such numbers: it then orders
-    /// the toggle. No other rule applies, because the row that it tells of is written already.
+    /// Its number among the events of its actor and subject, if the database assigns such numbers: the number then
+    /// orders the toggle. No other rule applies, because the event's row is written already.
     pub seq: Option<i64>,
 }
 
 impl Action {
-    /// What to tell those who wait for this event.
+    /// The verdict on this event, for its receipt.
     pub fn verdict<D: Dataflow>(
         &self,
         context: &Context<'_, D>,

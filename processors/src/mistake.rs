@@ -20,7 +20,7 @@ impl Mistake {
         Self { reason: format!("{place}: {}", self.reason), ..self }
     }
 
-    /// What a parser of JSON says, whose texts repeat values and end with a position.
+    /// The mistake in the message of a JSON parser, whose texts repeat values and end with a position.
     pub fn of_json(said: &str) -> Self {
         let (text, position) = match said.rfind(" at line ") {
             Some(at) => (&said[..at], Some(said[at + " at ".len()..].to_owned())),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use tally_model::Roots;
 use tally_streams::log::TopicPartition;
 
-/// A place that holds rows and, with them, how far they go.
+/// A store of rows and, with them, of the positions up to which they are complete.
 ///
-/// What every target promises (`tests/targets.rs`):
+/// Guarantees of every target (`tests/targets.rs`):
 /// - A write takes effect as a whole, rows and positions, or not at all.
 /// - No row is replaced by one of a smaller version.
-/// - A position changes only where it still is what the writer believes it to be, and so does what is claimed there: at an
-///   equal position a writer that was left behind takes no claim back.
+/// - A position, and the progress stored with it, changes only if it still is what the writer expects: at an equal
+///   position, a writer that was overtaken reverts no progress.
 pub trait Target: Send {
     /// The positions stored for the partitions of these topics.
     fn positions(&mut self, topics: &[Arc<str>]) -> Result<Vec<StoredPosition>, TargetError>;
@@ -31,7 +31,7 @@ pub trait Target: Send {
         Ok(())
     }
 
-    /// Whether it answers, at little cost: asked before a batch is written again after several failures.
+    /// Whether the target answers, at little cost: called before a batch is written again after several failures.
     fn probe(&mut self) -> Result<(), TargetError> {
         Ok(())
     }
@@ -64,7 +64,8 @@ pub struct Expired {
     pub more: bool,
 }
 
-/// What two writers of the same target can tell their views of a partition apart by: a position, and what is claimed there.
+/// The view of a partition by which two writers of the same target are compared: a position, and the revision of its
+/// marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Everything below is contained.
@@ -83,7 +84,7 @@ impl StoredPosition {
 /// How far a topic partition is contained in a target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredPosition {
-    /// Of an output topic.
+    /// A partition of an output topic.
     pub partition: TopicPartition,
     /// Everything below is contained.
     pub next_offset: u64,
@@ -130,7 +131,7 @@ pub enum TargetError {
         partition: TopicPartition,
         /// What the writer believed; None is no position.
         expected: Option<Standing>,
-        /// What is there.
+        /// The stored state.
         found: Option<Standing>,
     },
 }

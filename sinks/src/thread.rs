@@ -65,7 +65,7 @@ impl SinkThread {
         Ok(Self { stop, state, thread })
     }
 
-    /// How it is, for as long as anybody looks.
+    /// The current state, shared with the thread.
     pub fn state(&self) -> SinkState {
         self.state.clone()
     }

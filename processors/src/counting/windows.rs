@@ -1,4 +1,4 @@
-//! Windows of time that metrics are counted in: what their nodes say about them.
+//! Windows of time in which metrics are counted: their parameters and limits.
 
 use crate::facts::Emit;
 use tally_streams::topology::{ConfigDuration, ParamError};
@@ -6,7 +6,7 @@ use tally_streams::topology::{ConfigDuration, ParamError};
 /// Changes are counted by the minute.
 pub const MINUTE_MS: i64 = 60_000;
 const MINUTES_MAX: i64 = 31 * 1_440;
-/// What [`whole_minutes`] lets pass, for the reference.
+/// The range of [`whole_minutes`], for the reference.
 pub const LIMITS: &str = "Whole minutes, 1m to 31d.";
 /// What the values of `emit` mean, for the reference.
 pub const EMIT: &str = "`on_update`: whenever it has changed, at most once per commit. `on_close`: once, when the window \
@@ -23,7 +23,7 @@ pub fn whole_minutes(path: &str, duration: ConfigDuration, errors: &mut Vec<Para
     minutes
 }
 
-/// The lengths of windows in ms. What is wrong with them, or with `emit`, goes to `errors`.
+/// The lengths of windows in ms. Mistakes in them, or in `emit`, go to `errors`.
 pub fn lengths_ms(windows: &[ConfigDuration], emit: Option<Emit>, errors: &mut Vec<ParamError>) -> Vec<i64> {
     let mut lengths: Vec<i64> = Vec::new();
     for (i, window) in windows.iter().enumerate() {

@@ -123,7 +123,7 @@ impl Processor<Actions> for DecodeProcessor {
                 Ok(())
             }
             Err(Mistake { reason, detail }) => {
-                // Somebody may be waiting for it all the same: tell them as much as can be read.
+                // The sender may wait for the outcome: the verdict has as much as can be read.
                 let fields = EventFields::parse(record.value.unwrap_or_default(), UnknownFields::Ignore);
                 let fields = fields.unwrap_or_default();
                 let origin = context.origin();

@@ -1,8 +1,8 @@
 //! `type: dedupe`: an event counts once. The key is (actor_id, event_id).
 //!
-//! Invariant: an id is forgotten only once every repeat of it is late. So an event that carries its time counts once,
-//! for ever. What comes more than `late_after` after its time gets the verdict `late`; a repeat gets `duplicate`.
-//! Events with a number of the database pass: their toggle knows repeats by it.
+//! Invariant: an id is forgotten only once every repeat of it is late. So an event that carries its time counts at most
+//! once. An event that arrives more than `late_after` after its time gets the verdict `late`; a repeat gets
+//! `duplicate`. Events with a number of the database pass: their toggle detects repeats by it.
 
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;

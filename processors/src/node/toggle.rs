@@ -1,11 +1,11 @@
 //! `type: toggle`: like and unlike, follow and unfollow.
 //!
-//! Per (actor, subject) the greatest effective time wins, and the later in the log wins a tie. Only a change of state
-//! counts: +1 or -1, and a retraction carries the minute of what it retracts. So counts are never negative and an old
-//! event that arrives late flips nothing.
+//! Per (actor, subject) the greatest effective time wins, the later in the log if equal. Only a change of state counts:
+//! +1 or -1, and a retraction carries the minute of the event that it retracts. So counts are never negative, and a
+//! late event cannot overwrite a newer state.
 //!
-//! With `owner: database` the API's transaction keeps who has switched what on, in a table of its own, and gives each
-//! change a number under the row's lock. Here that number is the order, and nothing is told of reactions.
+//! With `owner: database` the API's transaction keeps the state in a table of its own, and assigns each change a number
+//! under the row's lock. That number is then the order, and no reactions are emitted.
 
 use crate::counting::counted_metric::{Act, CountedMetric};
 use crate::dataflow::Actions;
@@ -35,7 +35,7 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     parse,
 };
 
-/// What a subject expression may name: what `on` and `off` share, so that both find the same subject.
+/// Fields that a subject expression may use: those that `on` and `off` share, so that both give the same subject.
 const SUBJECT_FIELDS: &[&str] = &["actor_id", "subject_id"];
 
 params! {
@@ -60,7 +60,7 @@ params! {
     }
 }
 
-/// Who decides a toggle, if not the pipeline.
+/// The owner of a toggle's state, if not the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Owner {
@@ -181,7 +181,7 @@ impl Blueprint<Actions> for Toggle {
         let errors = others.flat_map(|(name, other)| {
             let paths = [("on", &self.on), ("off", &self.off)].into_iter();
             let paths = paths.filter(move |(_, kind)| other.event_types.contains(kind));
-            // The relay may write an event twice, and only this node can tell.
+            // The relay may write an event twice, and only this node detects it.
             paths.map(move |(path, kind)| ParamError::new(path, format!("`{kind}` is taken by `{name}` as well")))
         });
         let errors: Vec<_> = errors.collect();
@@ -247,7 +247,7 @@ struct ToggleProcessor {
 }
 
 impl ToggleProcessor {
-    /// The subjects of all counts, before anything is changed: one that is invalid takes the event out as a whole.
+    /// The subjects of all counts, before anything is changed: an invalid one rejects the event as a whole.
     fn subjects(&self, context: &Context<'_, Actions>, action: &Action) -> Result<Vec<Arc<str>>, Reject<Item>> {
         let subject = |counted: &Counted| {
             let Some(expression) = &counted.subject else { return Ok(action.event.subject_id.clone()) };

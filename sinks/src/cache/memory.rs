@@ -104,7 +104,7 @@ impl Target for MemoryTarget {
         for ranking in batch.rankings.rows() {
             self.cache.put_board(ranking.clone());
         }
-        // Positions follow the rows: whoever sees a position finds what it covers.
+        // Positions follow the rows: a reader that sees a position finds what it covers.
         self.advance(&batch.positions);
         Ok(())
     }

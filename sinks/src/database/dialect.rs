@@ -10,8 +10,8 @@ pub struct Dialect {
     pub begin: &'static str,
     /// The end of a SELECT whose rows must stay as they are until the transaction ends.
     pub for_update: &'static str,
-    /// Makes the row of a position (topic, partition) where there is none, and locks it: what is not there cannot be
-    /// locked. None where `begin` has locked everything.
+    /// Creates the row of a position (topic, partition) if it is missing, and locks it: a missing row cannot be locked.
+    /// None if `begin` has locked everything.
     pub claim: Option<&'static str>,
     /// The upsert of a number of rows. No row is replaced by one of a smaller version.
     pub upsert: fn(&Table, usize) -> String,

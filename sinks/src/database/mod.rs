@@ -61,8 +61,9 @@ pub struct DatabaseError {
     pub cause: String,
 }
 
-/// Connects to a database once and changes nothing there, for whoever only reads it. A server that does not answer now may
-/// come back, and a file that is missing may be made; what a person must put right is an error.
+/// Connects to a database once and changes nothing there, for processes that only read it. A server that does not
+/// answer now may come back, and a missing file may be created later; a mistake that an operator must correct is an
+/// error.
 pub fn reach(url: &StoreUrl) -> Result<(), DatabaseError> {
     let failed = |cause: String| DatabaseError { url: url.to_string(), cause };
     let address = Address::parse(url.as_str()).map_err(failed)?;
@@ -83,9 +84,8 @@ pub fn reach(url: &StoreUrl) -> Result<(), DatabaseError> {
 }
 
 impl Database {
-    /// Opens a database and brings its tables up to date. `url` is `sqlite:FILE` or
-    /// `mysql://user:password@host[:port]/db`. A server that does not answer now is tried again by whoever uses it;
-    /// what a person must put right is an error.
+    /// Opens a database and migrates its tables. `url` is `sqlite:FILE` or `mysql://user:password@host[:port]/db`.
+    /// Callers retry a server that does not answer now; a mistake that an operator must correct is an error.
     pub fn open(url: impl Into<StoreUrl>, retention: Retention) -> Result<Self, DatabaseError> {
         let url = url.into();
         let failed = |cause: String| DatabaseError { url: url.to_string(), cause };

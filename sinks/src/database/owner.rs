@@ -13,10 +13,10 @@ use tokio::runtime::Builder;
 /// How long a look at a database may take.
 const LOOK: Duration = Duration::from_secs(4);
 
-/// What a database says of where its rows come from.
+/// The origin of a database's rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DatabaseOwner {
-    /// The log that they were read from. A database that an older release filled does not say.
+    /// The log that they were read from; None in a database that an older release filled.
     pub log_id: Option<String>,
     /// Sinks have positions in it.
     pub is_filled: bool,
@@ -34,7 +34,7 @@ impl Database {
         self
     }
 
-    /// Looks at a database without changing anything. None where there is none, or it does not answer.
+    /// Reads the owner of a database without changing anything. None if there is no database, or it does not answer.
     pub fn owner(url: &str) -> Option<DatabaseOwner> {
         let address = Address::parse(url).ok()?;
         let runtime = Builder::new_current_thread().enable_all().build().ok()?;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use tally_model::{Ranking, Verdict, VerdictKind};
 
-/// A value on its way into a column.
+/// A value for a column.
 #[derive(Clone)]
 pub enum Value<'a> {
     Null,
@@ -120,7 +120,7 @@ fn reactions(batch: &Batch) -> Rows<'_> {
     Rows { table: &REACTIONS, values }
 }
 
-/// The rows that say which version of each board there is.
+/// The rows with the version of each board.
 pub fn boards<'a>(rankings: &[&'a Ranking]) -> Rows<'a> {
     let mut values = Vec::new();
     for ranking in rankings {

@@ -95,7 +95,7 @@ pub fn explain(error: &Error, file: &Path) -> String {
 
 const NOT_A_DATABASE: u32 = 26;
 
-/// Whether an error says that a row itself cannot be stored: trying again would not help.
+/// Whether an error means that a row itself cannot be stored: a retry would not help.
 pub fn is_refusal(error: &Error) -> bool {
     // Extended codes have the primary one in their last byte: TOOBIG, CONSTRAINT, MISMATCH.
     let code = error.as_database_error().and_then(|e| e.code()?.parse::<u32>().ok());

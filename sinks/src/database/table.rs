@@ -80,7 +80,7 @@ pub static BOARDS: Table = Table {
     values: &[replace("items"), replace("as_of"), VERSION],
 };
 
-/// Not guarded: whoever writes them holds the row of their board, and has looked at its version.
+/// Not guarded: the writer holds the row of their board, and has compared its version.
 pub static BOARD_ENTRIES: Table = Table {
     name: OutputType::Ranking.tables()[1],
     keys: &["board", "position"],

@@ -32,11 +32,11 @@ pub async fn write(connection: &mut Connection, upserts: &Upserts, batch: &Batch
         upsert(connection, upserts, &rows).await?;
     }
     delete_released(connection, batch).await.map_err(failed)?;
-    // Nobody knows the outcome where this fails: the positions tell it to whoever writes the same batch again.
+    // If this fails, the outcome is unknown: the retry of the same batch learns it from the positions.
     connection.run("COMMIT").await.map_err(failed)
 }
 
-/// What was held back and has gone on its way is no verdict any more.
+/// An event that was held back and then released has no verdict any more.
 async fn delete_released(connection: &mut Connection, batch: &Batch) -> Result<(), sqlx::Error> {
     for of_partition in released(batch).chunk_by(|a, b| a.0 == b.0) {
         for some in of_partition.chunks(CHUNKS[0]) {
@@ -110,7 +110,7 @@ fn compare(moves: &[Move], stored: &HashMap<TopicPartition, Standing>) -> Result
 }
 
 /// Replaces boards as wholes. The row of a board in `boards` is the one guard of all its entries: written first, it
-/// stays locked until the transaction ends, and the version that it has then says whether the entries may be replaced.
+/// stays locked until the transaction ends, and its version then decides whether the entries may be replaced.
 async fn replace_boards(
     connection: &mut Connection,
     upserts: &Upserts,

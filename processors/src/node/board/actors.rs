@@ -23,7 +23,7 @@ impl Actors {
         }
     }
 
-    /// Sets or removes one, as a difference says.
+    /// Sets or removes an actor, as a difference requires.
     pub fn set(&mut self, hash: u64, slot: Option<i64>) {
         self.0.retain(|(known, _)| *known != hash);
         if let Some(slot) = slot {

@@ -1,6 +1,6 @@
-//! One board of the partitions' tops.
+//! Merges the partitions' tops into one board.
 //!
-//! A board of n subjects holds nobody who is not among the first n of its partition, so the tops are enough.
+//! A subject on a board of n places is among the first n of its partition, so the tops are enough.
 
 use super::params::{BoardParams, Rules};
 use super::sent::{Digest, SENT, Sent, is_news, of_group, sent_name};
@@ -27,14 +27,14 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     parse,
 };
 
-/// The tops by partition, as decimal text, of groups with `@` and their name. A partition without anybody has none.
+/// The tops by partition, as decimal text; for groups with `@` and their name. A partition without subjects has none.
 type Tops = KeyValueStore<Arc<str>, StoredTop>;
 
 #[derive(Clone, Debug, PartialEq)]
 struct StoredTop(Arc<PartitionTop>);
 
 impl StoreValue for StoredTop {
-    /// As on the hop.
+    /// The format of the repartition topic.
     fn encode(&self, out: &mut Vec<u8>) {
         encode_tops([&*self.0], usize::MAX, |body| out.extend_from_slice(&body));
     }
@@ -104,8 +104,8 @@ struct MergedBoard {
 
 /// The first `n` of all tops.
 ///
-/// Tops may be of different epochs while the clock passes from one to the next. The older ones are aged: as `decayed`
-/// of `slots` says, one epoch later every score is its half, cut off.
+/// Tops may be of different epochs while the clock passes from one to the next. The scores of older ones are halved and
+/// truncated once per epoch, as in `decayed` of `slots`.
 fn merge(tops: &[Arc<PartitionTop>], n: usize) -> Vec<(&str, i128)> {
     let epoch = tops.iter().map(|top| top.epoch).max().unwrap_or_default();
     let aged = |top: &PartitionTop, score: i128| score >> epoch.saturating_sub(top.epoch).clamp(0, 127);
@@ -120,8 +120,8 @@ fn merge(tops: &[Arc<PartitionTop>], n: usize) -> Vec<(&str, i128)> {
     items
 }
 
-/// Greater scores do not fit a record of the topic as they are: 64 bits, of which the last of the places above this one
-/// are left to tell them apart.
+/// Greater scores do not fit a record of the topic: the values of 64 bits above this one are used to keep the order of
+/// such scores.
 const EXACT_MAX: i64 = i64::MAX - (STEP << 12);
 /// Between two of them. In a double they are still different.
 const STEP: i64 = 2_048;
@@ -153,8 +153,8 @@ impl MergeProcessor {
             .filter_map(|partition| context.store(self.tops).get(partition).map(|top| top.0.clone()))
             .collect();
         let items = fitted(&merge(&tops, self.top));
-        // Where nobody was ever on the board there is nothing to publish. What is published decides: greater scores than fit
-        // may differ and be written alike.
+        // A board that never had a subject is not published. The published form decides: scores that do not fit may
+        // differ and be written alike.
         let written = || items.iter().map(|item| (item.subject_id.as_str(), i128::from(item.score)));
         let digest = (!items.is_empty()).then(|| Digest::of(0, written()));
         if !is_news(context.store(self.sent), &board.sent_key, digest) {
@@ -182,7 +182,7 @@ impl Processor<Actions> for MergeProcessor {
     }
 
     fn flush(&mut self, context: &mut Context<'_, Actions>) {
-        // Before every partition has spoken a board would lack subjects that are on it.
+        // Before every partition has sent its top, a board would lack subjects that are on it.
         if context.clock_ms() == i64::MIN {
             return;
         }

@@ -1,4 +1,4 @@
-//! The parameters of a board, and what they come to once they are checked.
+//! The parameters of a board, and the checked rules made from them.
 
 use super::slots::{Aging, Scoring};
 use crate::counting::windows::{self, MINUTE_MS, whole_minutes};
@@ -19,7 +19,7 @@ const BUCKETS_MAX: i64 = 2_016;
 const ACTORS_MAX: u32 = 256;
 const GROUPS_MAX: usize = 100;
 const GROUP_BYTES_MAX: usize = 64;
-/// Of all boards of a node together: at every change each of their tops may go out whole.
+/// Places of all boards of a node together: at a change, each of their tops may be sent whole.
 const PLACES_MAX: usize = 20_000;
 
 params! {
@@ -79,13 +79,13 @@ fn groups_limits() -> String {
     )
 }
 
-/// What parameters come to, once they are checked.
+/// The checked parameters.
 pub(super) struct Rules {
     /// Metric and weight in thousandths.
     pub weights: Vec<(Arc<str>, i64)>,
     pub kinds: Option<Vec<String>>,
     pub scoring: Scoring,
-    /// Of an epoch or a bucket.
+    /// The length of an epoch or a bucket.
     pub slot_minutes: i64,
     pub groups: Option<Groups>,
     pub top: usize,
@@ -155,7 +155,7 @@ impl Rules {
         (clock_ms > i64::MIN).then(|| clock_ms.div_euclid(self.slot_minutes * MINUTE_MS))
     }
 
-    /// Of whom there are boards: of all, and of each group.
+    /// The boards of the node: the overall one (None), and one for each group.
     pub fn board_groups(&self) -> impl Iterator<Item = Option<&str>> {
         let groups = self.groups.iter().flat_map(|groups| &groups.values);
         std::iter::once(None).chain(groups.map(|value| Some(value.as_str())))

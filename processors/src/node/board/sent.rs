@@ -4,7 +4,7 @@ use std::sync::Arc;
 use tally_streams::store::{KeyValueStore, StoreValue};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Of each board what was sent on last.
+/// For each board, a digest of what was sent last.
 pub(super) type Sent = KeyValueStore<Arc<str>, Digest>;
 
 /// The key of what was sent, in [`of_group`].
@@ -34,7 +34,7 @@ impl Digest {
     }
 }
 
-/// Takes down what there is of a board now, nothing where nobody is on it; false where that is what was sent last.
+/// Stores the digest of a board, None for an empty one; false if the same was sent last.
 pub(super) fn is_news(sent: &mut Sent, key: &Arc<str>, digest: Option<Digest>) -> bool {
     let is_news = sent.get(key).copied() != digest;
     if is_news {

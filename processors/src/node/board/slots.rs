@@ -10,12 +10,12 @@ use tally_streams::store::{Ranked, StoreValue};
 
 /// Epochs that are older count nothing: each is dropped whole.
 const EPOCHS_MAX: i64 = 64;
-/// How far ahead of the clock an epoch is told from the next one.
+/// How many epochs ahead of the clock are kept apart.
 const EPOCHS_AHEAD_MAX: i64 = 64;
-/// The least that is expected of anybody who trends: one, in thousandths.
+/// The least expected value of a trending subject: one, in thousandths.
 const EXPECTED_MIN: i128 = 1_000;
-/// What stands in place of a slot where a difference speaks of an actor: its last act, or that it is forgotten. No time
-/// lies in these slots.
+/// Marks in place of a slot for an actor in a difference: its last act, or that it is forgotten. No time has these
+/// slots.
 const ACTED: i64 = i64::MIN;
 const FORGOTTEN: i64 = i64::MIN + 1;
 
@@ -33,7 +33,7 @@ pub(super) enum Aging {
     Trend {
         /// How many are observed.
         buckets: i64,
-        /// How many before those say what is expected.
+        /// The number of earlier slots that give the expected value.
         baseline: i64,
     },
 }
@@ -42,7 +42,7 @@ pub(super) enum Aging {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scoring {
     pub aging: Aging,
-    /// So many distinct actors have to have acted lately; 0 where nobody is asked for.
+    /// The number of distinct actors required; 0 for none.
     pub actors_min: usize,
 }
 
@@ -75,8 +75,8 @@ impl Aging {
     }
 }
 
-/// Sums by slot, ascending; none is 0. Of a window in thousandths; of a half-life in 2^-32 thousandths. And who acted,
-/// where the board asks for that; never empty.
+/// Sums by slot, ascending; none is 0. In thousandths for a window, in 2^-32 thousandths for a half-life. And the
+/// actors, if the board needs them; never empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Slots(Vec<(i64, i128)>, Option<Box<Actors>>);
 
@@ -217,8 +217,8 @@ impl Ranked for Slots {
         self.0.is_empty() && self.1.is_none()
     }
 
-    /// Slot, low and high half of what is added to its sum. Of an actor [`ACTED`], hash and slot, or [`FORGOTTEN`], hash
-    /// and 0.
+    /// Slot, and low and high half of the addition to its sum. For an actor [`ACTED`], hash and slot, or [`FORGOTTEN`],
+    /// hash and 0.
     fn difference(&self, before: &Self, items: &mut Vec<u64>) {
         if self.1 != before.1 {
             let nobody = Actors::default();

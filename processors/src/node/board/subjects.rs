@@ -1,4 +1,4 @@
-//! The scores of one partition's subjects, and who is at their top.
+//! The scores of one partition's subjects, and its top.
 
 use super::params::Rules;
 use super::sent::{Digest, SENT, Sent, is_news, of_group, sent_name};
@@ -58,7 +58,7 @@ impl OneBoard {
 #[derive(Clone, Copy)]
 enum Step {
     Add(i128),
-    /// The hash of somebody who acts.
+    /// The hash of an actor.
     Act(u64),
 }
 
@@ -125,7 +125,7 @@ impl SubjectBoard {
             Aging::HalfLife => self.rules.tick(context.clock_ms())?,
             Aging::Window { .. } | Aging::Trend { .. } => 0,
         };
-        // To say that there is nobody is the same in every epoch, and needless before there was anybody.
+        // An empty top is the same in every epoch, and is not sent before the first subject.
         let digest = (!items.is_empty()).then(|| Digest::of(epoch, items.iter().map(|(id, score)| (&**id, *score))));
         if !is_news(context.store(self.sent), &board.sent_key, digest) {
             return None;

@@ -1,6 +1,6 @@
 //! `type: total`: adds changes up, per subject and metric, for all time and in windows.
 //!
-//! What changed is sent on once per commit: one record with all totals of the subject, one per window that changed.
+//! Once per commit it emits one record with all totals of each changed subject, and one per changed window.
 
 mod sketch;
 mod windows;
@@ -36,7 +36,7 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     parse,
 };
 
-/// What the stores are called that not every `total` has.
+/// Names of the stores that not every `total` has.
 const WINDOW_SKETCHES: &str = "window-sketches";
 const CLOSING: &str = "closing";
 
@@ -55,7 +55,7 @@ type Totals = KeyValueStore<Arc<str>, SubjectTotals>;
 /// Visitors by (subject, metric).
 type Sketches = AccumulatorStore<Hash128, Sketch>;
 
-/// Metrics are told by a hash of their name, so that a stored total needs no table of names.
+/// Metrics are identified by a hash of their name, so a stored total needs no table of names.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct SubjectTotals(Vec<(u32, i64)>);
 

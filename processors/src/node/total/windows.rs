@@ -31,7 +31,7 @@ pub(super) struct Window {
     pub is_unique: bool,
 }
 
-/// As stored.
+/// The stored form.
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
     subject_id: &'a str,
@@ -82,7 +82,7 @@ fn segment(time_ms: i64) -> u64 {
 /// See the module.
 pub(super) struct Windows {
     pub sums: StoreHandle<Sums>,
-    /// None where nobody is counted in windows.
+    /// None if no visitors are counted in windows.
     pub sketches: Option<StoreHandle<Sketches>>,
     /// None where every value is sent as it changes.
     pub closing: Option<StoreHandle<Closing>>,
@@ -134,7 +134,7 @@ impl Windows {
         (length_ms, start_ms): (i64, i64),
         visitors: &tally_model::Visitors,
     ) {
-        // A window that the topology no longer asks for may still be on its way.
+        // Changes may still arrive for a window that the topology no longer has.
         let Some(sketches) = self.sketches.filter(|_| spec.windows_ms.contains(&length_ms)) else { return };
         let (subject_id, metric) = (subject_id.clone(), visitors.metric.clone());
         let window = Window { subject_id, metric, length_ms, start_ms, is_unique: true };
