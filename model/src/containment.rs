@@ -1,23 +1,23 @@
-//! When a task's progress is valid for a reader of one of its output partitions.
+//! When what a task says of its progress is true for somebody who reads one of its output partitions.
 //!
-//! **The invariant: while a partition's [`Roots`] hold a mark of a task as of a commit, everything that the task wrote
-//! to the partition up to that commit is contained in what was read, or was replaced by something that is.**
+//! **The invariant: while a partition's [`Roots`] hold a mark of a task as of a commit, everything that the task wrote to
+//! the partition up to that commit is contained in what was read, or was replaced by something that is.**
 //!
-//! Each of three hazards has its rule:
+//! Three things stand against it, and each has its rule:
 //!
-//! - **Compaction.** A mark covers all records before it. Some of them may be gone, and their successors may come
-//!   later. Every record that was gone when reading began, or while the reader was far behind, has its successor below
-//!   the partition's end at that time ([`Containment::distrust`]). No mark counts before reading has passed that end;
-//!   then the greatest mark that was read counts.
-//! - **Order between partitions.** A mark of the internal topic may become visible before the records of its own
-//!   commit. It names the last commit that wrote to this partition, and counts once a mark of that commit or a later
-//!   one was read here: the last record of each commit carries one.
-//! - **Records that are gone.** Retention may have removed that record, or it was read by a reader that could not trust
-//!   it. Then the mark counts once reading has passed the partition's end for writers, open transactions included,
-//!   queried after the mark had been received ([`Containment::prove`]). The end for readers proves nothing: it may lie
-//!   before the mark's own transaction.
+//! - **Compaction.** A mark that was read says that all records before it are contained. Some of them may be gone, and what
+//!   replaced them may lie further on. All that was gone when reading began, or while it was far behind, has its successor
+//!   below where the partition ended then ([`Containment::distrust`]). Until that has been passed no mark moves anything;
+//!   then the greatest that was read counts.
+//! - **Order between partitions.** A mark of the internal topic may become visible before the records of its own commit.
+//!   It names the last commit that wrote to this partition, and counts once a mark of that commit or a later one was read
+//!   here: the last record of each commit carries one.
+//! - **Records that are gone.** Retention may have removed that record, or it was read by somebody who could not trust it.
+//!   Then the mark counts once reading has passed where the partition ended for writers, open transactions included, when
+//!   that was asked after the mark had been heard ([`Containment::prove`]). Where it ends for readers proves nothing: that
+//!   may lie before the mark's own transaction.
 //!
-//! Marks merge by the greatest (generation, commit), in whatever order they arrive.
+//! Marks merge by the greatest (generation, commit), so it makes no difference in which order they come.
 
 use crate::progress::{ProgressMark, TaskProgress};
 use crate::roots::Roots;
@@ -41,7 +41,7 @@ pub struct Containment {
     proof: Option<Proof>,
 }
 
-/// Marks that count once reading has passed an end that was queried after the marks had been received.
+/// Marks that count once reading has passed an end that was asked for after they had been heard.
 #[derive(Clone, Debug)]
 struct Proof {
     end: u64,
@@ -49,12 +49,12 @@ struct Proof {
 }
 
 impl Containment {
-    /// For a reader that has these roots already, and begins to read a partition that ends at `end` for writers.
+    /// Of a reader that has these roots already, and begins to read a partition that ends at `end` for writers.
     pub fn new(roots: Roots, end: u64) -> Self {
         Self { roots, trusted_from: end, ..Self::default() }
     }
 
-    /// The marks that count.
+    /// What counts.
     pub fn roots(&self) -> &Roots {
         &self.roots
     }
@@ -95,7 +95,7 @@ impl Containment {
         !self.heard.is_empty() || !self.read.is_empty()
     }
 
-    /// `end` is the partition's end for writers, queried after every mark that was received so far.
+    /// Where the partition ended for writers, asked after everything that was heard so far.
     pub fn prove(&mut self, end: u64) {
         let marks = self.heard.values().map(|(mark, _)| mark.clone()).collect();
         self.proof = Some(Proof { end, marks });

@@ -26,8 +26,8 @@ pub enum Scalar {
     Text(String),
 }
 
-/// Written by hand: serde's own untagged enums try each variant in turn and make an error, with its text, for each that
-/// does not fit. That was a third of the cost of an event in the ingest API.
+/// Written by hand: serde's own untagged enums try each variant in turn and make an error, with its text, for each
+/// that does not fit. That was a third of what an event costs at the door.
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
         struct AnyScalar;
@@ -56,14 +56,14 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-/// An action of an actor on a subject. Valid by construction.
+/// Something that somebody did. Valid by construction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// With `actor_id` the idempotency key.
     pub event_id: Box<str>,
     /// What was done: like, view, …
     pub event_type: Box<str>,
-    /// The acting user.
+    /// Who did it.
     pub actor_id: Arc<str>,
     /// What it was done to: `kind:id`.
     pub subject_id: Arc<str>,

@@ -1,4 +1,4 @@
-//! An event as it was sent: borrowed fields, parsed and checked by one set of rules.
+//! An event as somebody sent it: borrowed fields, parsed and checked by one set of rules.
 
 use crate::event::{MAX_AHEAD_MS, Scalar};
 use crate::moment::{Moment, OCCURRED_AT_MS};
@@ -43,9 +43,9 @@ impl EventError {
 /// What to do with fields that no rule names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownFields {
-    /// In the ingest API: most are spelling mistakes.
+    /// At the door: most are spelling mistakes.
     Refuse,
-    /// In the log: a newer ingest API may have written them.
+    /// Behind it: a newer door may write them.
     Ignore,
 }
 
@@ -56,7 +56,7 @@ pub struct EventFields<'a> {
     pub event_id: Option<Cow<'a, str>>,
     /// The field `type`.
     pub event_type: Option<Cow<'a, str>>,
-    /// The acting user.
+    /// Who did it.
     pub actor_id: Option<Cow<'a, str>>,
     /// What it was done to.
     pub subject_id: Option<Cow<'a, str>>,
@@ -83,8 +83,8 @@ impl<'a> EventFields<'a> {
         Ok(fields)
     }
 
-    /// Checks every rule of the contract that needs no topology. `now_ms` is the clock of the ingest API, or for
-    /// records of the log the append time.
+    /// Checks every rule of the contract that needs no topology. `now_ms` is the clock of whoever takes the event:
+    /// the door's, or the append time behind it.
     pub fn check(&self, now_ms: i64) -> Result<(), EventError> {
         required("event_id", &self.event_id, check_event_id)?;
         required("type", &self.event_type, check_event_type)?;

@@ -1,6 +1,6 @@
-//! The data of tally: events, changes, counters, rankings, reactions, verdicts, receipts and progress marks, with their
-//! wire formats and limits. No I/O, no clock. One set of rules checks all input, from the ingest API and from services
-//! that write to the topic themselves.
+//! What travels through tally: events, changes, counters, rankings, reactions, verdicts, receipts and progress marks, their
+//! wire formats and their limits. No I/O, no clock; everything a stranger sent is checked here, by one set of rules
+//! for the door and for those who write to the topic themselves.
 
 mod address;
 mod change;
@@ -65,5 +65,5 @@ pub fn join_key(parts: &[&str]) -> Vec<u8> {
 /// The name of the topic that every node writes its verdicts to.
 pub const VERDICTS_TOPIC: &str = "verdicts";
 
-/// The name of the record header with the 16 random bytes of an ingest request.
+/// The name of the record header that carries the 16 random bytes of a request at the door.
 pub const REQUEST_HEADER: &str = "b";

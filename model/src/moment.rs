@@ -1,4 +1,4 @@
-//! The time of an event as it was sent.
+//! The time of an event as somebody sent it.
 
 use crate::{looks_like_seconds, parse_ms};
 use serde::de::{self, Deserializer, Visitor};
@@ -9,8 +9,8 @@ use std::ops::RangeInclusive;
 /// or nanoseconds: as milliseconds they lie after the year 33,000.
 pub const OCCURRED_AT_MS: RangeInclusive<i64> = 0..=999_999_999_999_999;
 
-/// RFC 3339 or whole milliseconds. The ingest API rejects numbers in other units by name: seconds would be an event of
-/// 1970, which is late. Records of the log are read without that check.
+/// RFC 3339 or whole milliseconds. At the door, where somebody can still be told, numbers that count something else are refused
+/// by name: seconds would be an event of 1970, which is late. What the log has is read as it always was.
 pub(crate) struct Moment<const AT_DOOR: bool>(pub(crate) i64);
 
 impl<'de, const AT_DOOR: bool> de::Deserialize<'de> for Moment<AT_DOOR> {

@@ -1,7 +1,7 @@
-//! Read tokens: signed when a page opens, so that a read can prove how long it took.
+//! Read tokens: what the door signs when a page opens, so that a read can prove how long it took.
 //!
-//! base64url of: version 2, the time of signing (milliseconds since 1970, 8 bytes, big endian), the length of the
-//! subject (1 byte), the subject, the actor (to the end; empty for none), then the first 8 bytes of HMAC-SHA256, as
+//! base64url of: version 2, the time of signing (milliseconds since 1970, 8 bytes, big endian), the length of the subject
+//! (1 byte), the subject, the actor (to the end; none where it is empty), then the first 8 bytes of HMAC-SHA256, as
 //! [`ReceiptKey::seal`] makes it for the purpose `read-token`.
 
 use crate::receipt::ReceiptKey;
@@ -11,14 +11,14 @@ use crate::{check_actor_id, check_subject_id};
 const VERSION: u8 = 2;
 const PURPOSE: &str = "read-token";
 
-/// Proof that the page of a subject was opened.
+/// That somebody has opened the page of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadToken {
-    /// Time of signing, in milliseconds since 1970.
+    /// When the door signed it, in milliseconds since 1970.
     pub signed_at_ms: i64,
-    /// The subject of the page.
+    /// What is read.
     pub subject_id: String,
-    /// The reader; None for an anonymous one.
+    /// Who reads; None for somebody without a name.
     pub actor_id: Option<String>,
 }
 

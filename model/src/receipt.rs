@@ -1,4 +1,4 @@
-//! Receipts: issued for a request, to look up the outcome of its events later.
+//! Receipts: what the door hands out for a request, so that anybody can ask what became of it.
 //!
 //! base64url of: version 1, log id (8 bytes), request (16 bytes), number of partitions, then partition and last offset
 //! each (varints, LEB128), then the first 8 bytes of HMAC-SHA256 over all that.
@@ -34,7 +34,7 @@ pub struct Receipt {
 /// Why a text is no receipt of this log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
-    /// Not issued by this service, or changed since.
+    /// Not made by this door, or changed since.
     #[error("this is not a receipt that this service issued")]
     Forged,
     /// Made for another log: that log was replaced.
@@ -70,7 +70,7 @@ impl Receipt {
             Some((&VERSION, rest)) => rest,
             _ => return Err(ReceiptError::Forged),
         };
-        // Another log has another secret, so only the id identifies its receipts.
+        // Another log has another secret, so its receipts can only be told by the id.
         if take::<8>(&mut rest).ok_or(ReceiptError::Forged)? != key.log_id {
             return Err(ReceiptError::UnknownLog);
         }
@@ -91,8 +91,8 @@ impl Receipt {
 }
 
 impl ReceiptKey {
-    /// Text that only the owner of this key can make from these bytes, valid for `purpose` alone. The first byte must
-    /// differ from that of a receipt, which is 1.
+    /// Bytes as text that only this key's owner can make, and that is good for `purpose` alone. The first byte tells
+    /// it from a receipt, which begins with 1.
     pub fn seal(&self, mut bytes: Vec<u8>, purpose: &str) -> String {
         let mac = self.purpose_mac(&bytes, purpose).finalize().into_bytes();
         bytes.extend_from_slice(&mac[..MAC_BYTES]);

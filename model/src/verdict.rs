@@ -1,4 +1,4 @@
-//! The values of the topic `verdicts`: events that were not counted, with the reason, and events that are held back.
+//! What the topic `verdicts` says: which events were not counted, and why; and which are held back for now.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub enum VerdictKind {
     /// Held back by a rate rule until its window ends: not counted yet. [`VerdictKind::Limited`] or
     /// [`VerdictKind::Released`] follows.
     Held,
-    /// No longer held back: the event was forwarded, which voids its earlier verdicts.
+    /// No longer held back: it went on its way, and what was said of it before is void.
     Released,
 }
 
@@ -43,13 +43,13 @@ pub struct Verdict {
     pub partition: u32,
     /// Offset of the event there.
     pub offset: u64,
-    /// The ingest request, hexadecimal; absent for events of other producers.
+    /// The request that brought it through the door, hexadecimal; absent for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
-    /// The event's id; absent if it could not be parsed.
+    /// The event's id; absent where nobody could read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
-    /// The actor; absent if it could not be parsed.
+    /// Who; absent where nobody could read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor_id: Option<String>,
     /// Why.

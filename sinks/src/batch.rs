@@ -1,4 +1,4 @@
-//! Records to be written to a target, folded: the newest of each key wins.
+//! Records on their way into a target, folded: the newest of each key wins.
 
 use crate::target::Standing;
 use hashbrown::HashMap;
@@ -28,7 +28,7 @@ pub struct Batch {
 /// A step of a position.
 #[derive(Clone, Debug)]
 pub struct Move {
-    /// A partition of an output topic.
+    /// Of an output topic.
     pub partition: TopicPartition,
     /// What is stored now; None where there is nothing. Nothing is written where this is not so.
     pub expected: Option<Standing>,
@@ -94,7 +94,7 @@ pub struct DeadLetter {
 
 /// A row that folds.
 pub trait Newest {
-    /// Merges a record that comes later in the log. It wins unless its version is smaller.
+    /// Takes in what `later` in the log says. It wins unless its version is smaller.
     fn merge(&mut self, later: Self);
 }
 
@@ -168,8 +168,8 @@ impl<R: Newest> Fold<R> {
 }
 
 impl Batch {
-    /// Adds a data record of an output topic; returns its version. Tombstones are skipped: they have no version to
-    /// compare, and rows that are too old are removed by [`crate::Target::expire`].
+    /// Takes in a data record of an output topic; its version. A tombstone says nothing that a guard could judge, so it is
+    /// passed over; rows that are too old leave by [`crate::Target::expire`].
     pub fn add(
         &mut self,
         from: &TopicPartition,
@@ -255,7 +255,7 @@ pub enum RecordError {
     /// Rows are folded by key.
     #[error("it has no key")]
     NoKey,
-    /// The value does not fit the topic's type.
+    /// The value is not what the topic's type says.
     #[error("{0}")]
     Value(#[from] serde_json::Error),
 }

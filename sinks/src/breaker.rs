@@ -5,7 +5,7 @@ use tally_streams::log::Now;
 
 /// The first wait.
 const FIRST_MS: i64 = 100;
-/// The longest wait between two attempts.
+/// No wait is longer: so often something is asked that is away.
 const LONGEST_MS: i64 = 10_000;
 /// After this many failures in a row only a probe is sent, until one succeeds.
 const TRIP: u32 = 5;
@@ -76,7 +76,7 @@ impl Breaker {
         self.wait_ms = 0;
     }
 
-    /// After a success; returns whether there were failures before it.
+    /// After a success; says whether there were failures before it.
     pub fn succeed(&mut self) -> bool {
         let failed = self.failures > 0;
         *self = Self::default();

@@ -7,7 +7,7 @@ use prometheus::{IntCounter, IntGauge};
 use tally_model::{Containment, OutputType, ProgressMark, Roots, TaskProgress};
 use tally_streams::log::TopicPartition;
 
-/// A partition of an output topic, as this sink reads it.
+/// A partition of an output topic on its way into the target.
 pub struct SinkPartition {
     pub address: TopicPartition,
     pub output: OutputType,
@@ -96,12 +96,12 @@ impl SinkPartition {
         self.containment.doubts()
     }
 
-    /// `written_end` is the partition's end for writers, queried after all marks so far: [`Containment::prove`].
+    /// Where the partition ended for writers, asked after everything that was heard: [`Containment::prove`].
     pub fn prove(&mut self, written_end: u64) {
         self.containment.prove(written_end);
     }
 
-    /// Takes the marks that count at the current position; returns whether there were any.
+    /// Takes the marks that count now that reading has come so far; says whether there were any.
     pub fn settle(&mut self) -> bool {
         let settled = self.containment.settle(self.position);
         if settled {
@@ -111,7 +111,7 @@ impl SinkPartition {
         settled
     }
 
-    /// Moves on; returns whether that is further than before.
+    /// Moves on; says whether that is further than before.
     pub fn step_to(&mut self, position: u64) -> bool {
         let further = position > self.position;
         self.position = self.position.max(position);

@@ -17,12 +17,12 @@ use tally_streams::log::{Consumer, Log, LogError, Now, Polled, Record, TopicPart
 const LEAVE_POLL: Duration = Duration::from_millis(50);
 const LEAVE_POLLS: u32 = 40;
 
-/// How long a mark may wait for a record before the log is queried whether that record can still arrive.
+/// How long a mark may wait for a record before the log is asked whether there can be one.
 const PROOF_AFTER_MS: i64 = 200;
 
-/// A consumer of a sink's share of its topics, and of the internal topic of the tasks' progress.
+/// A consumer of a sink's share of its topics, and of the internal topic in which tasks say how far they are.
 pub struct Reading {
-    /// The open partitions, read from the target's positions.
+    /// Those that are open: read from where the target says.
     pub partitions: Vec<SinkPartition>,
     index: HashMap<TopicPartition, usize, ahash::RandomState>,
     topics: Vec<SinkTopic>,
@@ -47,7 +47,7 @@ pub enum Read {
     Nothing { moved: bool },
     /// The share grew, or only the membership is new: open what is missing.
     Assigned,
-    /// The group revokes these partitions of the driver: write the batch, unless they are lost already, and then
+    /// The group takes these partitions of the driver: write what is at hand, unless they are lost already, and then
     /// [`Reading::release`] them.
     Revoked { partitions: Vec<u32>, lost: bool },
 }
@@ -91,7 +91,7 @@ impl Reading {
         (0..topic.partitions).filter(|partition| self.share.has(*partition))
     }
 
-    /// Opens the partitions of its share that are not open, at the positions in `stored` or at the topic's start.
+    /// Opens what is not open of its share, where `stored` says or at the topic's start.
     pub fn open(&mut self, log: &dyn Log, stored: Vec<StoredPosition>, metrics: &Handles) -> Result<(), LogError> {
         let mut stored: HashMap<_, _> = stored.into_iter().map(|s| (s.partition.clone(), s)).collect();
         let addresses = self.topics.iter().flat_map(|topic| {
@@ -114,15 +114,15 @@ impl Reading {
         self.follow_progress(log)
     }
 
-    /// Reads the internal topic from its start, for the open partitions. It is small, and partitions that were opened
-    /// just now have no marks yet.
+    /// Reads the internal topic from its start, where it speaks of what is open. It is small, and partitions that were
+    /// opened just now have heard nothing yet.
     fn follow_progress(&mut self, log: &dyn Log) -> Result<(), LogError> {
         let Some(progress) = self.progress.as_mut().filter(|_| !self.is_paused) else { return Ok(()) };
         let numbers = self.partitions.iter().map(|partition| partition.address.partition).collect();
         progress.follow(log, self.consumer.as_mut(), numbers)
     }
 
-    /// Closes everything, to open it again at the target's positions. The membership stays.
+    /// Closes everything, to open it again where the target says. The membership stays.
     pub fn close(&mut self) {
         for partition in &self.partitions {
             self.consumer.unassign(&partition.address);
@@ -137,7 +137,7 @@ impl Reading {
         self.doubts_since_ms = None;
     }
 
-    /// Releases revoked partitions; the next poll reports that to the group.
+    /// Lets go what the group has taken; the next poll tells it so.
     pub fn release(&mut self, driver_partitions: &[u32], metrics: &Handles) {
         self.share.take(driver_partitions);
         let (kept, gone): (Vec<_>, Vec<_>) =
@@ -151,7 +151,7 @@ impl Reading {
         metrics.partitions.set(self.partitions.len() as i64);
     }
 
-    /// Stops reading while the target accepts nothing. The membership stays as long as the group is polled.
+    /// Stops reading, for as long as the target takes nothing. The membership stays, as long as somebody polls.
     fn pause(&mut self) {
         if !std::mem::replace(&mut self.is_paused, true) {
             self.partitions.iter().for_each(|partition| self.consumer.unassign(&partition.address));
@@ -171,7 +171,7 @@ impl Reading {
         Ok(())
     }
 
-    /// While reading is paused: keeps the membership, and receives assignments and revocations.
+    /// While nothing is read: keeps the membership, and hears of what the group gives and takes.
     pub fn attend(&mut self) -> Result<Read, LogError> {
         if matches!(self.share, Share::All) {
             return Ok(Read::Nothing { moved: false });
@@ -198,7 +198,7 @@ impl Reading {
         timeout: Duration,
     ) -> Result<Read, ReadError> {
         match self.poll_consumer(log, sink, batch, now, timeout) {
-            // Replaced records are deleted there, also ahead of a slow reader.
+            // What was replaced there is deleted, also in front of who reads slowly.
             Err(ReadError::Log(LogError::OutOfRange { partition, .. }))
                 if self.progress.as_ref().is_some_and(|progress| progress.is(&partition)) =>
             {
@@ -269,8 +269,7 @@ impl Reading {
 
     /// Where marks have waited for a record for a while, asks whether there can be one; whether some count now.
     fn prove(&mut self, log: &dyn Log, now: Now) -> bool {
-        // Other partitions may have records all the time; a partition without records advances only when there are none
-        // at all.
+        // Others may have records all the time, and what has none is stepped over only where there are none at all.
         let settled = self.partitions.iter().any(SinkPartition::waits) && self.step().1;
         if !self.partitions.iter().any(SinkPartition::doubts) {
             self.doubts_since_ms = None;
@@ -283,7 +282,7 @@ impl Reading {
         let doubtful = || self.partitions.iter().enumerate().filter(|(_, partition)| partition.doubts());
         let addresses: Vec<_> = doubtful().map(|(_, partition)| partition.address.clone()).collect();
         let indices: Vec<_> = doubtful().map(|(index, _)| index).collect();
-        // If the log does not answer, it is queried again.
+        // Where the log does not answer, it is asked again.
         let Ok(ends) = log.written_ends(&addresses) else { return settled };
         indices.into_iter().zip(ends).for_each(|(index, end)| self.partitions[index].prove(end));
         self.step().1 || settled
@@ -321,8 +320,8 @@ impl Reading {
     }
 }
 
-/// Adds a record to the batch. `end` is the topic's end, queried after the records of this poll had arrived: the
-/// successors of records that are missing among them are below it.
+/// Takes a record into the batch. `end` is the topic's since the records of this poll are here, once it was asked for:
+/// what took the place of a record that is not among them lies below.
 fn take(
     log: &dyn Log,
     sink: &str,
@@ -372,7 +371,7 @@ fn take(
     })
 }
 
-/// Reads the progress in the header of a commit's last record.
+/// Takes in what the last record of a commit says of the progress.
 fn read_header(partition: &mut SinkPartition, record: &Record<'_>) -> Result<(), String> {
     // It is the first one: those of a dead letter are a stranger's, behind others.
     let header = record.headers.iter().next().filter(|(name, _)| *name == PROGRESS_HEADER);
@@ -383,7 +382,7 @@ fn read_header(partition: &mut SinkPartition, record: &Record<'_>) -> Result<(),
     Ok(())
 }
 
-/// Reads a record of the internal topic; returns whether a mark counts because of it.
+/// Takes in what the internal topic says; whether something counts because of that.
 fn hear<'a>(
     sink: &str,
     partitions: &mut [SinkPartition],

@@ -1,6 +1,6 @@
 //! The sink's task: from the topics, through a batch, into the target.
 //!
-//! A state machine that [`SinkTask::poll_once`] moves: it reads no clock, starts no thread and draws no random number.
+//! A state machine that [`SinkTask::poll_once`] moves: no clock, no thread and no chance inside.
 
 use crate::batch::Batch;
 use crate::breaker::{Breaker, Permit, State};
@@ -15,18 +15,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tally_streams::log::{Lag, Log, Now};
 
-/// Steps over control records move positions without a row; they may wait for other changes.
+/// Steps over control records move positions without a row; they can wait for company.
 const EMPTY_STEP_LINGER_MS: i64 = 1_000;
-/// How often the ends of the log are queried, for the metrics.
+/// How often the log is asked for its ends, for the metrics.
 const LAG_EVERY_MS: i64 = 2_000;
-/// How often old rows are deleted; sooner while more remain.
+/// How often old rows are looked for; sooner where there are more.
 const EXPIRE_EVERY_MS: i64 = 60_000;
 const EXPIRE_AGAIN_MS: i64 = 500;
-/// How often the target is checked for lost data.
+/// How often the target is asked whether it still has what it had.
 const CHECK_EVERY_MS: i64 = 1_000;
-/// A log whose broker has just come back may report less than it has: it is queried this many times in a row.
+/// A log whose broker has just come back may answer with less than it has: so often in a row it is asked again.
 const MISFITS_MAX: u32 = 8;
-/// How long a target may go without a write before its positions are checked: a backup may have been restored.
+/// How long a target may go without a write before its positions are looked at: a backup may have been restored.
 const VERIFY_EVERY_MS: i64 = 10_000;
 
 /// A sink at work.
@@ -36,7 +36,7 @@ pub struct SinkTask {
     target: Box<dyn Target>,
     metrics: Handles,
     topics: Vec<Arc<str>>,
-    /// None before the start, and after a failure that requires a new consumer.
+    /// None before the start, and after a failure that only a new consumer can mend.
     reading: Option<Reading>,
     batch: Batch,
     /// When the batch's first record came.
@@ -49,7 +49,7 @@ pub struct SinkTask {
     lag_at_ms: i64,
     expire_at_ms: i64,
     checked_at_ms: i64,
-    /// When the target's positions were last verified.
+    /// When the target's positions were last known to be what this sink believes.
     verified_at_ms: i64,
     /// How often in a row the target had read more than there is.
     misfits: u32,
@@ -98,8 +98,8 @@ impl SinkTask {
         &self.config.name
     }
 
-    /// Checks that the target's rows were read from this log as it is now. Ok also if the target does not answer: the
-    /// check is repeated when the sink starts.
+    /// Whether what the target has was read from this log as it is now. Ok also where the target does not answer: it is
+    /// asked again when the sink starts.
     pub fn check_origin(&mut self) -> Result<(), SinkError> {
         if self.target.is_cache() {
             return Ok(());
@@ -158,7 +158,7 @@ impl SinkTask {
         self.discard_batch();
     }
 
-    /// Prepares for another attempt; returns the reason.
+    /// Prepares for another attempt, and says why one is needed.
     fn give_way(&mut self, failure: Failure) -> Result<String, SinkError> {
         match failure {
             Failure::Stop(error) => {
@@ -195,14 +195,14 @@ impl SinkTask {
         Ok(())
     }
 
-    /// Between two attempts: a member that does not poll delays the others and is finally removed from the group. Not
-    /// at once: to stop and restart reading costs more than a deadlock.
+    /// Between two attempts: whoever does not poll holds up the others, and is thrown out of the group at last. Not at
+    /// once: to stop reading and to begin again costs more than a deadlock.
     fn attend(&mut self) {
         let is_long = self.breaker.state() == State::Open;
         let Some(reading) = self.reading.as_mut().filter(|_| is_long) else { return };
         match reading.attend() {
             Ok(Read::Revoked { partitions, .. }) => {
-                // The batch cannot be written now: the next owner reads its records again, and this sink the rest.
+                // It cannot be written now: whoever gets them reads them again, and so does this sink the rest.
                 self.restart();
                 self.release(&partitions);
             }
@@ -226,13 +226,13 @@ impl SinkTask {
         let step = self.read(now, timeout)?;
         self.measure_lag(now);
         if self.batch_since_ms.is_none() {
-            // With a batch waiting, only a write proves that the target is back.
+            // With a batch at hand only a write proves that the target is back.
             self.breaker.succeed();
         }
         Ok(step)
     }
 
-    /// Joins, and opens the partitions of its share that are not open, at the target's positions.
+    /// Joins, and opens what is not open of its share, where the target says.
     fn open(&mut self, now: Now) -> Result<(), Failure> {
         let reading = match &mut self.reading {
             Some(reading) => reading,
@@ -298,10 +298,10 @@ impl SinkTask {
         Ok(Step::Idle)
     }
 
-    /// Writes the batch, so that the next owner of these partitions continues after it, and releases them.
+    /// Writes what is at hand, so that whoever gets these partitions goes on after it, and lets them go.
     fn revoke(&mut self, partitions: &[u32], lost: bool, now: Now) -> Result<(), Failure> {
         let written = match lost {
-            // They belong to another member already. The batch cannot be divided: the rest is read again.
+            // They are somebody else's already. The batch cannot be divided: the rest is read again.
             true => {
                 self.restart();
                 Ok(())
@@ -312,7 +312,7 @@ impl SinkTask {
         // They are not ours any more, whatever came of it.
         self.release(partitions);
         written.map_err(|failure| match failure {
-            // The batch has rows that another member writes now.
+            // The batch has rows that are now somebody else's to write.
             Failure::Rewrite(cause) => Failure::Restart(cause),
             other => other,
         })
@@ -370,7 +370,7 @@ impl SinkTask {
         Ok(Step::Wrote(records))
     }
 
-    /// Everything is read again from the target's positions.
+    /// Everything is read again from where the target says.
     fn restart(&mut self) {
         self.reading.iter_mut().for_each(Reading::close);
         self.discard_batch();
@@ -388,7 +388,7 @@ impl SinkTask {
             return;
         }
         self.lag_at_ms = now.monotonic_ms;
-        // If the log does not answer, reading will fail too.
+        // Where the log does not answer, reading will tell.
         let Ok(ends) = reading.ends(&*self.log) else { return };
         for (partition, end) in reading.partitions.iter().zip(ends) {
             partition.lag.set(end.saturating_sub(partition.written_to()) as i64);

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use tally_model::Roots;
 use tally_streams::log::TopicPartition;
 
-/// A store of rows and, with them, of the positions up to which they are complete.
+/// A place that holds rows and, with them, how far they go.
 ///
-/// Guarantees of every target (`tests/targets.rs`):
+/// What every target promises (`tests/targets.rs`):
 /// - A write takes effect as a whole, rows and positions, or not at all.
 /// - No row is replaced by one of a smaller version.
-/// - A position, and the progress stored with it, changes only if it still is what the writer expects: at an equal
-///   position, a writer that was overtaken reverts no progress.
+/// - A position changes only where it still is what the writer believes it to be, and so does what is claimed there: at an
+///   equal position a writer that was left behind takes no claim back.
 pub trait Target: Send {
     /// The positions stored for the partitions of these topics.
     fn positions(&mut self, topics: &[Arc<str>]) -> Result<Vec<StoredPosition>, TargetError>;
@@ -31,7 +31,7 @@ pub trait Target: Send {
         Ok(())
     }
 
-    /// Whether the target answers, at little cost: called before a batch is written again after several failures.
+    /// Whether it answers, at little cost: asked before a batch is written again after several failures.
     fn probe(&mut self) -> Result<(), TargetError> {
         Ok(())
     }
@@ -64,8 +64,7 @@ pub struct Expired {
     pub more: bool,
 }
 
-/// The view of a partition by which two writers of the same target are compared: a position, and the revision of its
-/// marks.
+/// What two writers of the same target can tell their views of a partition apart by: a position, and what is claimed there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Everything below is contained.
@@ -84,7 +83,7 @@ impl StoredPosition {
 /// How far a topic partition is contained in a target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredPosition {
-    /// A partition of an output topic.
+    /// Of an output topic.
     pub partition: TopicPartition,
     /// Everything below is contained.
     pub next_offset: u64,
@@ -131,7 +130,7 @@ pub enum TargetError {
         partition: TopicPartition,
         /// What the writer believed; None is no position.
         expected: Option<Standing>,
-        /// The stored state.
+        /// What is there.
         found: Option<Standing>,
     },
 }

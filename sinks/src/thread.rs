@@ -65,7 +65,7 @@ impl SinkThread {
         Ok(Self { stop, state, thread })
     }
 
-    /// The current state, shared with the thread.
+    /// How it is, for as long as anybody looks.
     pub fn state(&self) -> SinkState {
         self.state.clone()
     }

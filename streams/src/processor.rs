@@ -17,7 +17,7 @@ pub trait Dataflow: Sized + 'static {
     const REQUEST_HEADER: &'static str;
     /// A value on an edge.
     type Value: Clone + fmt::Debug;
-    /// The values sent through one repartition topic, combined until the commit.
+    /// Values on their way through one repartition topic, combined until the commit.
     type Hop: Hop<Self::Value>;
     /// What a node publishes about itself to the other nodes and to the application: all that they know of it.
     type Facts: Default + Send + Sync;
@@ -68,7 +68,7 @@ pub struct OutputProgress<'a> {
     pub outputs: &'a [(String, u64)],
 }
 
-/// Values sent through a repartition topic.
+/// Values on their way through a repartition topic.
 pub trait Hop<V>: Default + Send {
     /// Takes a value in, combining it with what is there.
     fn add(&mut self, value: &V);
@@ -200,13 +200,13 @@ pub(crate) enum Sent<V> {
     Released(Released<V>),
 }
 
-/// A value that a node held back, and now releases.
+/// A value that a node held back, on its way on.
 pub struct Released<V> {
     /// The value.
     pub value: V,
     /// The record that brought it, and as of when it counts: `clock_ms` is the time it was due.
     pub origin: Origin,
-    /// Key and value of an equivalent record, for the dead-letter queue.
+    /// Key and value of a record that says the same, for the dead letters.
     pub record: (Vec<u8>, Vec<u8>),
 }
 
@@ -255,7 +255,7 @@ impl<D: Dataflow> Context<'_, D> {
     }
 
     /// The record that is being processed; behind a hop, the record that carried the value. In `flush` and `punctuate`
-    /// there is none, and only the partition is set.
+    /// there is none, and only the partition means something.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }

@@ -24,7 +24,7 @@ pub(super) struct Walk<'a> {
     inspection: &'a Inspection<'a>,
 }
 
-/// The kind of a tree.
+/// What tells the trees apart.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Free,

@@ -4,14 +4,14 @@
 //! engines implement it: [`embedded`] (one process, one directory, durable), [`memory`] (its twin for tests) and Kafka.
 //! One suite of contract tests (`contract`) runs against all of them.
 //!
-//! Guarantees of every engine:
+//! What every engine promises:
 //! - A transaction's records and committed offsets become visible together or not at all; consumers see committed
 //!   records only, in offset order. Offsets may have gaps.
-//! - Append times are set by the log and never decrease within a partition; in the embedded log and in its twin, within
-//!   the whole log, also over restarts.
-//! - Once a call that commits or appends returns `Ok`, the data survives `kill -9`.
-//! - A producer that takes over a transactional id fences the former holder: nothing that the former holder sends
-//!   afterwards becomes visible.
+//! - Append times are set by the log and never run backwards within a partition; in the embedded log and in its twin not
+//!   within the whole log, also over restarts.
+//! - Once a call that commits or appends says `Ok`, the data survives `kill -9`.
+//! - A producer that takes over a transactional id fences the former holder: nothing the former sends afterwards
+//!   becomes visible.
 
 mod clock;
 #[cfg(feature = "testkit")]

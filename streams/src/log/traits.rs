@@ -95,9 +95,8 @@ pub enum Polled<'a> {
     /// Partitions of the driver topic given to this member. The caller assigns with [`Consumer::assign`] what it wants to read.
     /// Possibly none: then only the membership is new (any rebalance ends the generation before, for all members).
     Assigned(Vec<u32>),
-    /// Partitions of the driver topic that are revoked from this member. The caller commits its open work, then polls
-    /// again: that poll reports to the group that they are free. `lost` means they are gone already: nothing may be
-    /// committed for them.
+    /// Partitions of the driver topic taken from this member. The caller commits what is in flight, then polls again:
+    /// that poll tells the group that they are free. `lost` means they are gone already: nothing may be committed for them.
     Revoked {
         /// Partition numbers.
         partitions: Vec<u32>,
@@ -123,7 +122,7 @@ pub trait Consumer: Send {
     fn poll(&mut self, timeout: Duration) -> Result<Polled<'_>, LogError>;
     /// Where reading of an assigned partition goes on.
     fn position(&self, partition: &TopicPartition) -> Option<u64>;
-    /// The membership as of the last rebalance that `poll` returned.
+    /// The membership as of the last rebalance that `poll` told of.
     fn group_metadata(&self) -> GroupMetadata;
 }
 
@@ -145,10 +144,10 @@ pub trait TransactionalProducer: Send {
     fn readiness(&mut self) -> Result<Readiness, LogError> {
         Ok(Readiness::Ready)
     }
-    /// Adds a record to the open transaction (opens one if there is none). A record that is rejected for its content
+    /// Adds a record to the open transaction (opens one where there is none). A record that is refused for what it is
     /// (`UnknownTopic`, too large) leaves the transaction as it was.
     fn send(&mut self, record: ProducerRecord<'_>) -> Result<(), LogError>;
-    /// Adds committed offsets to the open transaction (opens one if there is none).
+    /// Adds committed offsets to the open transaction (opens one where there is none).
     fn send_offsets(
         &mut self,
         group: &GroupMetadata,

@@ -35,7 +35,7 @@ pub struct Control {
     pub wire_version: u8,
     /// What the state was made with.
     pub fingerprint: Fingerprint,
-    /// Random; distinguishes this log from one that replaced it.
+    /// Random; tells this log from one that replaced it.
     pub log_id: [u8; 8],
     /// Random; signs receipts and seeds hashes.
     pub secret: [u8; 32],
@@ -69,7 +69,7 @@ pub struct Proposal<'a> {
 /// Why this program cannot run this topology on this log.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// The log failed.
+    /// The log says so.
     #[error(transparent)]
     Log(#[from] LogError),
     /// The state was made with another topology.
@@ -83,7 +83,7 @@ pub enum ControlError {
     /// The records are written in a version that this program cannot write.
     #[error("{}", wire_version_refused(*.written, .known))]
     WireVersion {
-        /// The version in the record.
+        /// What is written.
         written: u8,
         /// What this program can write.
         known: RangeInclusive<u8>,

@@ -56,7 +56,7 @@ mod tests {
             assert_eq!(told, 1 + second / 60, "after {second} s");
             now += Duration::from_secs(1);
         }
-        // Rejections in between are not lost: they are reported when the minute is over, without a new one.
+        // What came meanwhile is not lost: it is told when the minute is over, without anything new.
         assert!(!refusals.tell(&mut Rejections::of_one("valid", "wrong"), now));
         now += EVERY;
         assert!(refusals.tell(&mut Rejections::default(), now));

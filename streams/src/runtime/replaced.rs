@@ -12,11 +12,11 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Replaced(BTreeMap<u32, Waiting>);
 
-/// A task's source, and how often the task had written its progress to the topic.
+/// A task's source, and how often the task had told the topic how far it is.
 type Told = BTreeMap<TopicPartition, u64>;
 
 struct Waiting {
-    /// Records below this offset are replaced once every task has written its progress again
+    /// What lies below was replaced, once every task has told the topic again
     end: u64,
     told: Told,
     /// and readers see what replaced it: up to here.
@@ -24,9 +24,9 @@ struct Waiting {
 }
 
 impl Replaced {
-    /// Deletes replaced records; to be called at intervals. The newest record of every task stays, and is visible:
-    /// nothing is deleted while a transaction is open in the topic. `complete` is the number of tasks that write to a
-    /// partition: nothing is deleted while one of them is not in this process.
+    /// Deletes what is no longer needed; call it now and then. The newest record of every task stays, and is visible:
+    /// where a transaction was left open in the topic, nothing is deleted. `complete` says how many tasks write to a partition:
+    /// nothing is deleted while one of them is not here.
     pub fn delete<'a, D: Dataflow>(
         &mut self,
         log: &dyn Log,

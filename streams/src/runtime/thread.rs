@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The result of a poll.
+/// What a poll did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polling {
     /// There was nothing to do.
@@ -192,8 +192,7 @@ impl<D: Dataflow> StreamThread<D> {
         Ok(polling)
     }
 
-    /// Reads the messages of the group, for a thread without tasks: it must not open tasks that belong to another
-    /// member.
+    /// What the group has told meanwhile, for a thread without tasks: they must not be opened if they are another's.
     fn hear(&mut self) -> Result<(), TaskError> {
         loop {
             match self.take_in(Duration::ZERO, i64::MAX)? {

@@ -32,7 +32,7 @@ pub enum ChangelogEntry<'a> {
         /// The first segment that stays.
         before: u64,
     },
-    /// The key range contains exactly `entries`, as of this record.
+    /// Everything in the key range is what `entries` say, as of this record.
     SnapshotChunk {
         /// The range's first key.
         first: &'a [u8],
@@ -292,7 +292,7 @@ mod tests {
         for len in 1..body.len() {
             let mut reader = ChangelogReader::new(&body[..len]);
             let errors = reader.by_ref().filter(Result::is_err).count();
-            // A cut right behind a whole section looks like a shorter body: the envelope's checksum detects it.
+            // A cut right behind a whole section cannot be told from a shorter body: the envelope's checksum can.
             assert!(errors == 1 || len == 24, "cut at {len}");
             assert!(reader.next().is_none());
         }

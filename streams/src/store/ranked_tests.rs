@@ -113,7 +113,7 @@ proptest! {
         const LASTS: i64 = 5;
         let mut lives = Lives::<Store>::new();
         let (mut open, mut committed): ((Model, i64), (Model, i64)) = Default::default();
-        // The tops as a reader knows them, now and at the last commit.
+        // What whoever reads the tops knows, and knew at the last commit.
         let (mut read, mut read_before): ([Vec<_>; 2], [Vec<_>; 2]) = Default::default();
         for step in steps {
             let store = &mut lives.store;

@@ -33,10 +33,10 @@ use std::sync::Arc;
 /// Why a task cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
-    /// The log failed.
+    /// The log says so.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A store failed.
+    /// A store does.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A record or a position that needs an operator.
@@ -49,7 +49,7 @@ pub enum TaskError {
     },
 }
 
-/// Counts of a node since the last query.
+/// What a node did since the last query.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NodeCounts {
     /// Values taken.
@@ -58,7 +58,7 @@ pub struct NodeCounts {
     pub rejected: u64,
 }
 
-/// A value or a record to be processed by a node.
+/// A value or a record on its way into a node.
 enum Input<'a, V> {
     Value(&'a V),
     Record,
@@ -80,8 +80,7 @@ pub struct Task<D: Dataflow> {
     hops: Vec<D::Hop>,
     moves: idle::Moves,
     confirmed: confirmed::Confirmed,
-    /// An idle root task's clock stays this far behind the wall clock, so that records in flight get their append time
-    /// first.
+    /// An idle root task's clock stays this far behind the wall: records on their way get their append time meanwhile.
     idle_margin_ms: i64,
     /// Records whose append time was below the clock, since the last query.
     behind_clock: u64,

@@ -1,5 +1,5 @@
-//! The parts from which a task is restored: its checkpoint, records of its changelog, and a check against the group's
-//! offset. `takeover` has their order.
+//! What a task is made of: its checkpoint, records of its changelog, and a check against the group's offset.
+//! `takeover` says in which order.
 
 use super::checkpoint::TaskCheckpoint;
 use super::confirmed::{Confirmed, ConfirmedTime};

@@ -41,7 +41,7 @@ struct Arrival<D: Dataflow> {
 
 /// Why an arrival cannot be completed.
 enum Doubt {
-    /// The checkpoint does not fit the log; without the checkpoint the task may.
+    /// The checkpoint does not fit what the log says: without it, it may.
     Checkpoint(String),
     Task(TaskError),
 }

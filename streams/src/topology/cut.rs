@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// Each is a repartition topic, a changelog and a task per partition.
 const PARTS_MAX: usize = 64;
 
-/// The subtopologies, and the nodes of each.
+/// The subtopologies, and who is in which.
 pub(super) struct Cut {
     /// The root's first; each behind the one it is fed from.
     pub parts: Vec<Part>,
@@ -111,9 +111,8 @@ impl Cut {
         found
     }
 
-    /// Names each subtopology `by-<key>`. Of several with the same key, the one nearest to the root, then the first by
-    /// name, has that name, and the others are `<source>-by-<key>`. So a name depends on the graph, never on the order
-    /// of the file.
+    /// `by-<key>`; of several with the same key, that which is nearest to the root, and by name first, has it and the
+    /// others are `<source>-by-<key>`. So a name depends on who feeds whom, never on the order of the file.
     fn name_all(&mut self, application: &str) {
         let mut names: BTreeMap<String, usize> = BTreeMap::from([(self.parts[0].name.clone(), 0)]);
         let mut level = vec![0];
@@ -149,7 +148,7 @@ impl Cut {
         let reads = graph.nodes_read(node);
         let node = &sections.nodes[node];
         if [a, b].iter().any(|at| reads.get(*at).is_none_or(|read| !fits(node, &sections.nodes[*read]))) {
-            // It named the wrong node, which is reported elsewhere.
+            // It named the wrong node, and is told so.
             return;
         }
         let (Some(a), Some(b)) = (input_name(node, a), input_name(node, b)) else { return };
@@ -197,7 +196,7 @@ pub(super) fn idle(application: &str) -> String {
     format!("{application}-idle")
 }
 
-/// The topic of the tasks' progress.
+/// The topic in which tasks say how far they are.
 pub(super) fn progress(application: &str) -> String {
     format!("{application}-progress")
 }

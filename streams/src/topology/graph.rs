@@ -1,4 +1,4 @@
-//! The graph: names of the file resolved to nodes and topics, in the order records flow.
+//! Who reads whom: names of the file resolved to nodes and topics, and put in the order records flow.
 
 use super::edges::{DEAD_LETTERS, fits};
 use super::fields::Name;
@@ -232,7 +232,7 @@ fn report_circle<D: Dataflow>(circle: &[usize], sections: &Sections<'_, D>, repo
     let name = |at: usize| &sections.nodes[circle[(first + at) % circle.len()]].name;
     let reads = |at: usize| fits(&sections.nodes[circle[at]], &sections.nodes[circle[(at + 1) % circle.len()]]);
     if circle.len() > 1 && (0..circle.len()).any(|at| !reads(at)) {
-        // A reader named the wrong node, which is reported elsewhere.
+        // A reader named the wrong node, and is told so.
         return;
     }
     let names: Vec<String> = (0..=circle.len()).map(|at| format!("`{}`", name(at).text)).collect();

@@ -53,13 +53,13 @@ pub struct NodeType<D: Dataflow> {
     pub input: &'static str,
     /// The edge types it forwards.
     pub outputs: &'static [&'static str],
-    /// The key that its input must be partitioned by if the file has no `by`; None keeps the upstream's. A node with a
-    /// key other than its upstream's starts a new subtopology, behind a repartition topic.
+    /// The key its input must be partitioned by when the file does not say `by`; None keeps the upstream's.
+    /// A node with a key other than its upstream's starts a new subtopology, behind a repartition topic.
     pub key: Option<&'static str>,
     /// How many partitions the repartition topic of such a subtopology has; None: as many as the root.
     pub partitions: Option<u32>,
-    /// The type of a second node that every node of this type implies. It is named `<node>.<type>`, takes the same
-    /// parameters, reads the node, and writes to the topics in `to`.
+    /// The type of a second node that every node of this type implies: named `<node>.<type>`, it takes the same
+    /// parameters, reads the node, and writes what the file says in `to`.
     pub then: Option<&'static NodeType<D>>,
     /// Describes the node's own parameters, for the reference.
     pub params: fn() -> Vec<ParamSpec>,
@@ -74,8 +74,8 @@ pub type Parsed<D> = Result<Box<dyn Blueprint<D>>, Vec<ParamError>>;
 pub trait Blueprint<D: Dataflow>: Send + Sync {
     /// The stores that its processors need.
     fn stores(&self) -> Vec<StoreSpec>;
-    /// The stores that it needs behind nodes with these facts, if they matter; [`Blueprint::stores`] otherwise. A store
-    /// that no input needs must be left out: a new store has to be accepted by the operator.
+    /// Those that it needs behind nodes with these facts, where they have a say; [`Blueprint::stores`] otherwise. What no
+    /// input asks for must not be there: a new store is something that has to be accepted.
     fn stores_behind(&self, _inputs: &[&D::Facts]) -> Vec<StoreSpec> {
         self.stores()
     }
@@ -101,7 +101,7 @@ pub trait SinkType {
     fn name(&self) -> &'static str;
     /// What its addresses may begin with, without the colon.
     fn schemes(&self) -> &'static [&'static str];
-    /// Checks an address of such a scheme. The error names the mistake and does not quote the address.
+    /// Checks an address of such a scheme. An error says what is wrong and does not quote the address.
     fn check(&self, url: &str) -> Result<(), String>;
 }
 
@@ -226,7 +226,7 @@ impl<D: Dataflow> Topology<D> {
 /// A topic of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topic {
-    /// The topic's specification.
+    /// What the log is asked for.
     pub spec: TopicSpec,
     /// The parts of the key, as written.
     pub key: Vec<String>,
@@ -326,7 +326,7 @@ pub struct Sink {
     pub name: String,
     /// [`SinkType::name`] of its type.
     pub kind: &'static str,
-    /// Where it writes, if the file has a `url`.
+    /// Where it writes, if the file says so.
     pub url: Option<SinkUrl>,
     /// The topics it reads.
     pub from: Vec<String>,

@@ -27,12 +27,12 @@ pub(super) struct NodeSection<'r, D: Dataflow> {
     /// What it wants its input to be keyed by, if not just as it comes.
     pub key: Option<String>,
     pub on_error: OnError,
-    /// The place of the key in the file.
+    /// Where the file says so.
     pub on_error_given: Option<Span>,
     pub params: Params,
     /// None where the file is wrong about its parameters.
     pub blueprint: Option<Box<dyn Blueprint<D>>>,
-    /// The facts that the blueprint publishes; the default without one.
+    /// What the blueprint publishes; the default where there is none.
     pub facts: D::Facts,
 }
 
@@ -107,11 +107,11 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
         section
     }
 
-    /// The second node, if its type has one. From here on the topics in `to` are its own.
+    /// The second node, where its type has one. What the file says in `to` is the second one's from here on.
     pub fn implied(&mut self) -> Option<Self> {
         let second = self.node_type?.then?;
         let blueprint = match &self.blueprint {
-            // Mistakes in the parameters were reported for the first node.
+            // Whatever is wrong with the parameters, the first node's type has said.
             Some(_) => (second.parse)(&self.name.text, &self.params).ok(),
             None => None,
         };
@@ -151,7 +151,7 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
         }
     }
 
-    /// Reports the mistakes that the node's type found in its parameters.
+    /// Reports what the node's type says about its parameters.
     pub fn report_params(&self, errors: Vec<ParamError>, report: &mut Report<'_>) {
         for error in errors {
             self.params.report(error, &self.name, report);

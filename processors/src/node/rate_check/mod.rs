@@ -1,11 +1,11 @@
-//! `type: rate_check`: limits events per key and fixed window.
+//! `type: rate_check`: rules of at most so many events per key and fixed window.
 //!
-//! The later of an event's effective time and (append time - `grace`) selects its window: with the default grace of 0,
-//! forged times do not evade a limit. The first `max` of a window in log order pass.
+//! An event's window is chosen by the later of its effective time and (append time - `grace`): with the default grace of
+//! 0 nobody escapes by forging times. The first `max` of a window in log order pass.
 //!
-//! The rest get the verdict `limited` (`excess: drop`). Or (`excess: hold`) the one with the greatest effective time,
-//! the later in the log if equal, is held until the window has ended for the last event that may select it, and is then
-//! forwarded; the others get `limited`. So a user's last click wins.
+//! The rest get the verdict `limited` (`excess: drop`). Or all but one (`excess: hold`): the one with the greatest
+//! effective time, of equal ones the later in the log, is held until the window ends for the last event that may choose
+//! it, and then goes on. So a user's last click is what stays.
 //!
 //! An event counts towards its rules only if all of them let it pass at once.
 
@@ -37,10 +37,10 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
 };
 
 const MINUTE_MS: i64 = 60_000;
-/// The same default as in the ingest API.
+/// As at the door.
 const IPV6_PREFIX_BITS: u8 = 64;
 
-/// The number of events that passed, by rule, key and window.
+/// How many passed, by rule, key and window.
 type Passed = WindowStore<Hash128, u32, MINUTE_MS>;
 
 params! {
@@ -95,11 +95,11 @@ params! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyField {
-    /// The actor.
+    /// Who.
     ActorId,
-    /// The subject.
+    /// What.
     SubjectId,
-    /// The IP address.
+    /// From where.
     Ip,
     /// The type of the event.
     Type,
@@ -240,7 +240,7 @@ impl Blueprint<Actions> for RateCheck {
     }
 }
 
-/// A rule may hold only the events of one toggle: of other events, more than the last one counts.
+/// What a rule holds must be the events of one toggle: of others more than the last counts.
 fn check_held(rule: &Rule, site: &BuildSite<'_, Actions>) -> Result<(), (usize, String)> {
     if rule.excess != Excess::Hold {
         return Ok(());
@@ -248,7 +248,7 @@ fn check_held(rule: &Rule, site: &BuildSite<'_, Actions>) -> Result<(), (usize, 
     let mut first = None;
     for (j, event) in rule.events.iter().enumerate() {
         let mut counting = site.nodes.iter().filter(|(_, facts)| facts.event_types.contains(event));
-        // An event type that no node counts is another mistake.
+        // One that nobody counts is another mistake.
         let Some((name, facts)) = counting.next() else { continue };
         if let Some((other, _)) = counting.next() {
             return Err((
@@ -277,7 +277,7 @@ struct RateCheckProcessor {
     /// None where no rule holds anything.
     held: Option<StoreHandle<HeldEvents>>,
     hash_seed: u64,
-    /// The windows of the current event: key, and until when it is kept.
+    /// The windows of the event at hand: key, and until when it is kept.
     windows: Vec<(Hash128, i64)>,
 }
 

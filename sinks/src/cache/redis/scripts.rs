@@ -79,10 +79,10 @@ if epoch == ARGV[1] then redis.call('HSET', KEYS[1], 'shards', ARGV[2]) end
 return epoch
 ";
 
-/// Key: progress. Arguments: the epoch; then for each partition its field, the value that the caller expects there (the
-/// next offset, `/`, the revision of the marks; empty for none) and the new value. All or nothing. Returns nothing on
-/// success, else the field that differs and its value; `epoch` first. Values of older releases have no revision: only
-/// their offset is compared.
+/// Key: progress. Arguments: the epoch; then for each partition its field, what the caller believes to be there (the next
+/// offset, `/`, the revision of the marks; empty for none) and the new value. All or nothing. Answers nothing when it is
+/// done, else the field that differs and what was found; `epoch` first. What an older release stored has no revision:
+/// there only the offset is compared.
 const MOVE: &str = "
 local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 if epoch ~= ARGV[1] or redis.call('HEXISTS', KEYS[1], 'shards') == 0 then return {'epoch', epoch} end

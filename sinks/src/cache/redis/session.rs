@@ -35,8 +35,8 @@ pub struct Met {
 }
 
 impl Met {
-    /// Whether the process that began this epoch may still be about to open it. The number of an epoch is the wall time
-    /// of another machine: if that is ahead, the wait begins when the epoch is first seen.
+    /// Whether whoever began this epoch may still be about to open it. Its number is the wall time of another machine:
+    /// where that lies ahead, the wait begins when the epoch is first met.
     fn may_open(&mut self, epoch: u64) -> bool {
         let met_at = match self.unopened {
             Some((known, met_at)) if known == epoch => met_at,
@@ -67,7 +67,7 @@ pub struct Session {
 pub enum Ended {
     /// Redis does not answer, or not well.
     Away(RedisFailure),
-    /// The data is lost, or another process has begun a new epoch.
+    /// What it had is lost, or somebody else has begun anew.
     Lost(String),
 }
 
@@ -200,7 +200,7 @@ impl Session {
         ask(&self.shards, self.shards.of(self.keys.progress_slot()), command).await
     }
 
-    /// The queries for a shard's markers, to be sent after the writes to it.
+    /// The questions for a shard's markers, to be asked behind what is written there.
     pub fn ask_markers(&self, shard: usize, pipeline: &mut Pipeline) {
         for (_, marker) in self.markers.iter().filter(|(of, _)| *of == shard) {
             pipeline.cmd("GET").arg(marker);
@@ -303,7 +303,7 @@ impl Found {
     }
 }
 
-/// The identity of every shard. A node that rejects writes is no master, whatever the Cluster reports.
+/// Every shard as it says it is. One that does not take writes is no master, whatever the Cluster says.
 async fn masters(shards: &Shards) -> Result<Vec<NodeIdentity>, RedisFailure> {
     let nodes = NodeIdentity::of_all(shards).await?;
     match nodes.iter().position(|node| !node.is_master) {

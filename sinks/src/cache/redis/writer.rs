@@ -15,7 +15,7 @@ use tally_streams::log::TopicPartition;
 
 /// Keys of one script. A longer one would hold up everybody else.
 const SCRIPT_KEYS_MAX: usize = 100;
-/// Keys and entries of boards in one pipeline to a shard.
+/// Keys and entries of boards on their way to one shard at a time.
 const PIPELINE_KEYS_MAX: usize = 1_000;
 /// A refill that took longer may have missed what was compacted meanwhile: it goes on to where the topic ends then.
 const REFILL_AGE_MAX: Duration = Duration::from_millis(TRUST_MS as u64 / 2);
@@ -104,7 +104,7 @@ impl Writer {
             refilled.map(|(partition, until)| (partition.clone(), Refill { until: *until, since })).collect();
     }
 
-    /// Whether Redis answers. The next reader of the positions detects lost data.
+    /// Whether Redis answers. What it has lost meanwhile is for whoever reads the positions next.
     pub async fn probe(&mut self) -> Result<(), TargetError> {
         match self.session().await {
             Ok(session) => self.session = Some(session),
@@ -129,8 +129,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a batch. The session is kept only after a success: after a failure, the outcome of the commands in flight
-    /// is unknown, and so is the state of the connections.
+    /// Writes a batch. The session is given back only when all went well: after a failure nobody knows what became of
+    /// the commands that were under way, and whose connections these are.
     pub async fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
         let mut session = self.session().await?;
         let fields: Vec<String> = batch.positions.iter().map(|step| step.partition.to_string()).collect();

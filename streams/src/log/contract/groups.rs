@@ -1,4 +1,4 @@
-//! Groups: every partition has at most one owner, which gives it up before another gets it.
+//! Groups: every partition has at most one owner, who is asked before it loses it.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ fn settle(harness: &Harness, members: &mut [&mut Member], partitions: u32) {
     assert_eq!(union, all(partitions), "every partition has one owner");
 }
 
-/// It also gets its membership.
+/// And is told under which membership.
 pub fn a_single_member_gets_everything(factory: Factory<'_>) {
     let harness = factory();
     let (topic, group) = (harness.topic("driver", 5), harness.name("group"));

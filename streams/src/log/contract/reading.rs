@@ -71,7 +71,7 @@ pub fn assigning_again_moves_and_unassigning_stops(factory: Factory<'_>) {
     assert!(poll(&mut *consumer).is_empty());
 }
 
-/// A poll below the start or beyond the end fails, and continues after a seek to another offset.
+/// Below the start and beyond the end a poll says so, and another offset heals it.
 pub fn outside_the_log_is_out_of_range(factory: Factory<'_>) {
     let harness = factory();
     let topic = harness.topic("range", 2);
@@ -104,7 +104,7 @@ pub fn outside_the_log_is_out_of_range(factory: Factory<'_>) {
     }
 }
 
-/// Deletes up to exactly the given offset; offsets outside the bounds are clamped; other partitions are unchanged.
+/// Up to exactly the offset that was asked for; beyond the bounds is clamped; other partitions keep theirs.
 pub fn deleted_records_are_gone_exactly(factory: Factory<'_>) {
     let harness = factory();
     let topic = harness.topic("delete", 2);

@@ -27,7 +27,7 @@ pub(super) const RECORD_BYTES_MAX: usize = 64 << 20;
 
 const FORMAT: u8 = 1;
 
-/// The header of a batch.
+/// What a batch says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// Records in it.
@@ -59,7 +59,7 @@ impl Head {
     }
 }
 
-/// Checks a stored value against its checksum. `Err` has the cause.
+/// Checks a stored value against its checksum. `Err` says what is wrong.
 pub(super) fn check(base: u64, value: &[u8]) -> Result<Head, &'static str> {
     let Some((crc, body)) = value.split_first_chunk::<4>() else {
         return Err("a batch is shorter than its head");
@@ -156,7 +156,7 @@ impl BatchBuilder {
     }
 }
 
-/// Records for one partition, cut into batches of limited size.
+/// Records on their way to one partition, cut into batches of a bearable size.
 #[derive(Default)]
 pub(super) struct Batches {
     list: Vec<BatchBuilder>,

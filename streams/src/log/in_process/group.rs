@@ -1,15 +1,14 @@
-//! Groups: the assignment of partitions of the driver topic to members.
+//! Groups: who reads which partitions of the driver topic.
 //!
-//! Coordination is cooperative, as in Kafka: a partition that moves is first revoked from its owner, which gives it
-//! back with its next poll, and only then given to the next member. Nothing here waits or reads a clock; members learn
-//! of changes by polling.
+//! Coordination is cooperative, as in Kafka: a partition that moves is first taken from its owner, whose next poll
+//! gives it back, and only then given to the next one. Nothing here waits or reads a clock; members ask by polling.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::assignment::{MemberId, assign};
 use crate::log::{GroupMetadata, LogError};
 
-/// The result of a poll.
+/// What a poll tells a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rebalance {
     /// These are the member's from now on; possibly none, then only the generation is new.
@@ -98,9 +97,9 @@ pub(super) fn member_name(id: MemberId) -> String {
 struct Group {
     driver: String,
     generation: i64,
-    /// By partition: the member that has it.
+    /// By partition: who has been told that it is theirs.
     owners: Vec<Option<MemberId>>,
-    /// By partition: the member that shall have it.
+    /// By partition: who is to have it.
     targets: Vec<Option<MemberId>>,
     members: BTreeMap<MemberId, Member>,
     last_member: MemberId,
@@ -112,9 +111,9 @@ struct Group {
 struct Member {
     /// The version after which there was nothing new for it.
     seen: u64,
-    /// The generation that its last poll returned.
+    /// The generation it was told of.
     told: i64,
-    /// Revoked partitions, which its next poll gives back.
+    /// What it was told to give up; its next poll does.
     revoking: Vec<u32>,
     leaving: bool,
 }

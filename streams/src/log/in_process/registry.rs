@@ -137,7 +137,7 @@ impl Registry {
     }
 }
 
-/// A topic as it is stored; the order of topics gives the numbers of their partitions.
+/// A topic as it is stored; their order says which numbers the partitions have.
 #[derive(Serialize, Deserialize)]
 struct StoredTopic {
     name: String,

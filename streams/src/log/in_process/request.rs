@@ -1,4 +1,4 @@
-//! The requests to the writer, and its answers.
+//! What the writer is asked to do, and how it answers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -12,7 +12,7 @@ use crate::log::{AppendedOffsets, CommittedOffset, GroupMetadata, LogError, Topi
 pub(super) trait Submit: Send + Sync {
     /// Hands a request over; its reply comes in any case.
     fn submit(&self, request: Request);
-    /// Reserves room for that many bytes of appends, or fails with the reason.
+    /// Makes room for that many bytes of appends, or says why there is none.
     fn admit(&self, bytes: usize) -> Result<(), LogError>;
     /// Gives back what was admitted and not handed over.
     fn release(&self, bytes: usize);
@@ -148,7 +148,7 @@ pub(super) fn ask<T: Send + 'static>(
     }
 }
 
-/// An answer to be delivered without any lock held.
+/// An answer on its way out, to be delivered without any lock held.
 pub(super) enum Answer {
     /// To an append.
     Appended(Reply<AppendedOffsets>, Result<AppendedOffsets, LogError>),

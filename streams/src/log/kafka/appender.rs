@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak, mpsc};
 use std::time::Instant;
 
-/// Bytes in flight at most; above, appends fail with [`LogError::Busy`].
+/// Bytes that may be on their way; more is [`LogError::Busy`].
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// The overhead of a record in the client, in bytes.
 const RECORD_BYTES: usize = 128;
@@ -205,7 +205,7 @@ impl Client {
     }
 }
 
-/// A request in flight. The delivery report of its last record drops it, which completes it. It has succeeded only if
+/// A request on its way. The delivery report of its last record drops it, which completes it. It has succeeded only if
 /// every record was delivered.
 struct Request {
     done: Mutex<Option<Completion>>,
@@ -216,7 +216,7 @@ struct Request {
 
 #[derive(Default)]
 struct Outcome {
-    /// Records without a delivery report.
+    /// Records whose delivery was not told.
     missing: usize,
     /// The last offset by partition.
     last: BTreeMap<u32, u64>,
@@ -317,7 +317,7 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// Headers in the client's form; None without headers.
+/// Headers as the client wants them; None where there are none.
 fn headers<'a>(list: impl ExactSizeIterator<Item = (&'a str, &'a [u8])>) -> Option<OwnedHeaders> {
     (list.len() > 0).then(|| {
         let headers = OwnedHeaders::new_with_capacity(list.len());
@@ -329,7 +329,7 @@ fn headers<'a>(list: impl ExactSizeIterator<Item = (&'a str, &'a [u8])>) -> Opti
 mod tests {
     use super::*;
 
-    /// A request of two records, and its outcome.
+    /// A request of two records, and what is told of it.
     fn request() -> (Request, mpsc::Receiver<Result<AppendedOffsets, LogError>>) {
         let (tell, told) = mpsc::channel();
         let done: Completion = Box::new(move |outcome| drop(tell.send(outcome)));

@@ -12,12 +12,12 @@ const HOLDS_FOR: Duration = Duration::from_secs(45);
 /// For clients that need nothing else.
 #[derive(Default)]
 pub(super) struct Quiet {
-    /// Why a broker could not be reached, by the last report, and its time.
+    /// Why a broker could not be reached, as told last, and when.
     heard: Mutex<Option<(Code, String, Instant)>>,
 }
 
 impl Quiet {
-    /// The last report, if it still holds.
+    /// What was told last, if it still holds.
     pub fn heard(&self) -> Option<(Code, String)> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
         heard.filter(|(_, _, at)| at.elapsed() < HOLDS_FOR).map(|(code, reason, _)| (code, reason))
@@ -31,7 +31,7 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         report(&error, reason);
-        // "All brokers down" adds nothing to the reports about each.
+        // That all brokers are down follows from what was told of each.
         if let Some(code) = error.rdkafka_error_code().filter(|code| *code != Code::AllBrokersDown) {
             *self.heard.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some((code, reason.to_owned(), Instant::now()));

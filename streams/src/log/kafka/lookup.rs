@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 /// Between tries of a question.
 const RETRY: Duration = Duration::from_millis(50);
-/// A client that has not answered a query for offsets after this time is queried again.
+/// A client that has not answered a question for offsets after this time is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Between looks at why the first answer does not come.
 const MEET_STEP: Duration = Duration::from_millis(500);
 /// How long a poll may wait for what the client reports.
 const HEAR: Duration = Duration::from_millis(20);
-/// A client that reports this many times in a row that a partition does not exist is replaced.
+/// A client that says so often in a row that it knows no such partition is replaced.
 const UNKNOWN_MAX: u32 = 3;
 
 /// See the module.
@@ -32,7 +32,7 @@ pub(super) struct Lookup {
     uncommitted: Asker,
     /// Topics do not change their number of partitions while tally runs.
     partitions: Mutex<HashMap<String, u32>>,
-    /// A client for each queried group.
+    /// A client for each group that was asked about.
     groups: Mutex<HashMap<String, Arc<BaseConsumer<Quiet>>>>,
 }
 
@@ -74,7 +74,7 @@ fn whole(answer: TopicPartitionList) -> Result<TopicPartitionList, KafkaError> {
     Ok(answer)
 }
 
-/// Whether a client reports that the partition does not exist.
+/// Whether a client says that there is no such partition.
 fn is_unknown(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
     matches!(error.rdkafka_error_code(), Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition))
@@ -140,7 +140,7 @@ impl Lookup {
         }
     }
 
-    /// Number of partitions of a topic in the cluster; None if the topic does not exist.
+    /// Number of partitions of a topic as the cluster has it now; None where there is none.
     pub fn look_up(&self, topic: &str) -> Result<Option<u32>, LogError> {
         // Right after creation a broker may not know a topic yet, or not its leaders.
         self.ask(|left| {
@@ -257,8 +257,8 @@ pub(super) enum Which {
     WrittenEnd,
 }
 
-/// The remedy for an error of TLS or SASL; None if the error may pass: a connection that ended in the middle of a
-/// handshake.
+/// What an error of TLS or SASL asks of whoever configured the client; None where it may pass: a connection that ended in
+/// the middle of a handshake.
 fn refusal(code: RDKafkaErrorCode, reason: &str) -> Option<String> {
     let text = plain(reason);
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
@@ -280,7 +280,7 @@ fn refusal(code: RDKafkaErrorCode, reason: &str) -> Option<String> {
     (!passes).then(|| format!("no TLS with it: {text}: check ssl.* in the client properties"))
 }
 
-/// The message of librdkafka about a connection, without the name of its socket in front and its age behind.
+/// What librdkafka says of a connection, without the name of its socket in front and its age behind.
 fn plain(reason: &str) -> &str {
     let text = reason.split_once("/bootstrap: ").map_or(reason, |(_, text)| text);
     text.rsplit_once(" (after ").map_or(text, |(text, _)| text)

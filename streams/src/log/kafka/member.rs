@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-/// How long a dropped member may take to leave its group.
+/// How long a member that is dropped may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// A member whose name another took joins again after this time, and gives up at the fifth loss within a minute.
 const REJOIN_AFTER: Duration = Duration::from_secs(2);
@@ -37,7 +37,7 @@ const LOSSES_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const STALE_AFTER: Duration = Duration::from_secs(10);
 
-/// A message of the group.
+/// What the group told.
 pub(super) enum Told {
     Assigned(Vec<u32>),
     Revoked { partitions: Vec<u32>, lost: bool },
@@ -58,11 +58,11 @@ pub(super) struct Member {
     losses: VecDeque<Instant>,
     /// Ours, from `Assigned` until `Revoked`.
     owned: BTreeSet<u32>,
-    /// A revocation has arrived and is not answered yet.
+    /// A revocation was told and is not answered yet.
     revoking: bool,
-    /// The membership at the last message of the group; None if there was none.
+    /// As it was when the group told last; None where it was none then.
     membership: Option<GroupMetadata>,
-    /// When the membership of the client was last queried, and since when it differs from the last message.
+    /// When the client was last asked for its membership, and since when that is another than what was told.
     looked_at: Instant,
     stale_since: Option<Instant>,
     leaving: bool,
@@ -115,7 +115,7 @@ impl ConsumerContext for Rebalances {
                 let _ = client.incremental_unassign(&TopicPartitionList::new());
                 return;
             }
-            // Answered at the next poll: until then the partitions are ours and may be committed.
+            // Answered at the poll after the one that tells of it: until then they are ours and may be committed.
             _ => Told::Revoked { partitions, lost: client.assignment_lost() },
         };
         lock(&self.queue).push_back((told, metadata));
@@ -136,7 +136,7 @@ fn connect(lookup: &Lookup, group: &str, driver: &str, name: &str) -> Result<Bas
 /// acknowledgement, forever. A client of librdkafka 2.12 occasionally does not close at all and is abandoned.
 fn close(client: BaseConsumer<Rebalances>) {
     client.context().closing.store(true, Ordering::SeqCst);
-    // An earlier revocation that is not answered yet.
+    // One that was told before and is not answered yet.
     let _ = client.incremental_unassign(&TopicPartitionList::new());
     let (closed, is_closed) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
@@ -170,7 +170,7 @@ impl Member {
         })
     }
 
-    /// The messages of the group since the last call, one by one. Does not wait.
+    /// What the group has told since the last call, one by one. Does not wait.
     pub fn poll(&mut self) -> Result<Option<Told>, LogError> {
         let Some(client) = &self.client else {
             if !self.leaving && self.losses.back().is_none_or(|lost_at| lost_at.elapsed() >= REJOIN_AFTER) {
@@ -209,8 +209,7 @@ impl Member {
         };
         self.membership = membership;
         Ok(Some(match told {
-            // The session ended before this poll, so the partitions may already be another member's. The client reports
-            // that next.
+            // The session ended before anybody looked, so they may be another's already. The client tells of that next.
             Told::Assigned(_) if self.membership.is_none() => return Ok(None),
             Told::Assigned(partitions) => {
                 let fresh: Vec<_> = partitions.into_iter().filter(|partition| self.owned.insert(*partition)).collect();

@@ -38,8 +38,8 @@ pub struct CheckpointMeta {
     pub commit: u64,
     /// Per upstream task (the root: only itself): how far the root topic had been taken in.
     pub upstream: Vec<Vec<RootProgress>>,
-    /// By topic, the last commit that wrote to the task's partition of it. None if the changelog lacks it too. Encoded
-    /// last, so that older releases read the fields that they know.
+    /// By topic, the last commit that wrote to the task's partition of it. None where the log does not say it either. It
+    /// stands behind the rest, so that older releases read what they know.
     #[serde(skip)]
     pub outputs: Option<Vec<(String, u64)>>,
 }
@@ -74,10 +74,10 @@ pub struct Checkpoint {
     deaths_on_drop: AtomicU8,
 }
 
-/// Whether the content of the file of deaths was decided, by the task's commit or by damage.
+/// Whether the task's commit, or damage, has decided what the file of deaths says.
 const SETTLED: u8 = u8::MAX;
 
-/// Where a checkpoint is, and the owner that it must have.
+/// Where a checkpoint is, and what it must say of itself.
 #[derive(Clone, Debug)]
 pub struct CheckpointSite {
     /// A directory of its own.

@@ -29,7 +29,7 @@ const READERS_MAX: u32 = 512;
 /// The least that is worth trying as a map.
 const MAP_BYTES_MIN: u64 = 1 << 20;
 
-/// Leaf pages that are verified at the start: the first 64 MiB. Only the branches above the other leaves are verified.
+/// Leaf pages that are looked through at the start: the first 64 MiB. Of the others their branches are.
 const LEAVES_MAX: u64 = 16_384;
 
 /// A batch is at most this long: one record, and what is around it.
@@ -160,7 +160,7 @@ impl LmdbStorage {
         Ok(usage(&self.env, self.page_bytes).used_bytes.saturating_sub(held * self.page_bytes))
     }
 
-    /// Calls `each` with the batch that holds `from`, or else the next one, and those after it until it returns false.
+    /// Calls `each` with the batch that holds `from`, or else the next one, and those after it until it says false.
     fn scan(&self, id: PartitionId, from: u64, mut each: impl FnMut(u64, &[u8]) -> bool) -> Result<(), LogError> {
         let mut scan = |txn: &RoTxn<'_, WithoutTls>| -> heed::Result<()> {
             let (db, key) = (self.partition(id), from.to_be_bytes());
@@ -282,8 +282,8 @@ fn open_env(dir: &Path, options: &EmbeddedOptions) -> Result<Env<WithoutTls>, Lo
         open.map_size(usize::try_from(map_bytes).unwrap_or(usize::MAX & !0xffff))
             .max_dbs(options.partitions_max.saturating_add(1))
             .max_readers(READERS_MAX);
-        // SAFETY: the directory is locked, so no other process maps or changes its files while this environment lives,
-        // and no flag is set that gives up LMDB's own guarantees.
+        // SAFETY: the directory is locked, so that nobody else maps or changes its files while this environment
+        // lives, and no flag is set that gives up LMDB's own guarantees.
         match unsafe { open.open(dir) } {
             Ok(env) => return Ok(env),
             // The address space is limited.
@@ -333,7 +333,7 @@ fn usage(env: &Env<WithoutTls>, page_bytes: u64) -> Usage {
     Usage { used_bytes: (info.last_page_number as u64 + 1) * page_bytes, map_bytes: info.map_size as u64 }
 }
 
-/// The offset in a key. An invalid key sorts before everything.
+/// The offset in a key. A key that is none sorts before everything.
 fn offset(key: &[u8]) -> u64 {
     key.try_into().map_or(0, u64::from_be_bytes)
 }
