@@ -28,9 +28,9 @@ pub enum Address {
 }
 
 impl Address {
-    /// Parses an address. The error names the mistake and never contains a password.
+    /// Reads an address, or says what is wrong with it. No message contains a password.
     pub fn parse(url: &str) -> Result<Self, String> {
-        // The parsers' messages name the mistake and never repeat the input.
+        // The parsers' messages say what is wrong, never what was given.
         if url.starts_with("sqlite:") {
             let options = SqliteConnectOptions::from_str(url).map_err(|e| e.to_string())?;
             return Ok(Self::Sqlite(Box::new(options.disable_statement_logging())));

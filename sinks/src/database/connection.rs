@@ -73,7 +73,7 @@ impl Connection {
         }
     }
 
-    /// Whether an error means that a row itself cannot be stored: a retry would not help.
+    /// Whether an error says that a row itself cannot be stored: trying again would not help.
     pub fn is_refusal(&self, error: &Error) -> bool {
         match self {
             Self::Sqlite(_) => sqlite::is_refusal(error),
@@ -129,7 +129,7 @@ impl Connection {
         match self {
             // Its thread closes the file: afterwards nothing holds the lock.
             Self::Sqlite(connection) => drop(connection.close().await),
-            // A server that may not answer gets no farewell: it sees the end of the connection.
+            // Nothing is said to a server that may not answer: it sees the end of the connection.
             Self::MySql(connection, _) => drop(connection),
         }
     }
@@ -143,7 +143,7 @@ impl Connection {
     }
 }
 
-/// Runs the work within the time limit; an error if the server takes longer.
+/// Does something in time, or says that the server did not.
 pub async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     match tokio::time::timeout(STATEMENT_TIMEOUT, work).await {
         Ok(done) => done,

@@ -35,7 +35,7 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
         ("details", include_str!("migrations/mysql/0004_details.sql")),
         ("log", include_str!("migrations/mysql/0005_log.sql")),
     ]);
-    // The lock that the migrator would take has no timeout.
+    // The lock that it would take waits for ever.
     migrator.set_locking(false);
     migrator
 });
@@ -59,7 +59,7 @@ pub static DIALECT: Dialect = Dialect {
 
 /// Why there is no connection.
 pub struct ConnectError {
-    /// Whether the error may pass by itself: then the caller retries.
+    /// Whether it may go away by itself: then whoever asks goes on asking.
     pub is_transient: bool,
     /// What is wrong, and what to do.
     pub cause: String,
@@ -194,8 +194,8 @@ fn number(error: &Error) -> Option<u16> {
 fn is_transient(error: &Error) -> bool {
     match number(error) {
         Some(number) => TRANSIENT.contains(&number),
-        // For a rejected certificate, and for a peer that speaks another protocol, TLS reports "invalid data"; the
-        // other kinds concern files that the address names. All else concerns a network or a server that may come back.
+        // Of a certificate that is not accepted, and of a peer that speaks another protocol, TLS says "invalid data"; the
+        // other kinds are of files that the address names. All else is of a network or a server that may come back.
         None => matches!(error, Error::Io(io) if !matches!(
             io.kind(),
             ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::NotFound | ErrorKind::PermissionDenied
@@ -203,7 +203,7 @@ fn is_transient(error: &Error) -> bool {
     }
 }
 
-/// Whether an error means that a row itself cannot be stored: a retry would not help.
+/// Whether an error says that a row itself cannot be stored: trying again would not help.
 pub fn is_refusal(error: &Error) -> bool {
     let state = error.as_database_error().and_then(|e| e.code().map(|code| code.starts_with("22")));
     // Data exceptions; null where none may be, a failed check, a packet over `max_allowed_packet`, a string that is no

@@ -22,7 +22,7 @@ pub struct Held {
     event: Event,
 }
 
-/// The stored form.
+/// As stored.
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
     offset: u64,
@@ -35,7 +35,7 @@ struct Stored<'a> {
 }
 
 impl Held {
-    /// Holds the event of the context.
+    /// The event at hand.
     pub fn new(context: &Context<'_, Actions>, rule: &str, action: &Action) -> Self {
         let Origin { offset, append_time_ms, request, .. } = *context.origin();
         Self { offset, append_time_ms, request, rule: rule.to_owned(), event: action.event.clone() }
@@ -46,14 +46,14 @@ impl Held {
         self.event.occurred_at_ms.min(self.append_time_ms)
     }
 
-    /// The verdict on the held event, for its receipt.
+    /// What to tell those who wait for it.
     pub fn verdict(&self, context: &Context<'_, Actions>, kind: VerdictKind, node: &str) -> Item {
         let Event { event_id, actor_id, .. } = &self.event;
         let origin = self.origin(context, self.append_time_ms);
         verdict(&origin, context.version(), kind, node, self.rule.clone(), Some(event_id), Some(actor_id))
     }
 
-    /// Forwards the event, as of its due time.
+    /// Lets it go on its way, as of the time that it was due.
     pub fn release(self, context: &mut Context<'_, Actions>, due_ms: i64) {
         let mut json = Vec::new();
         self.event.write_json(&mut json);
@@ -84,7 +84,7 @@ impl StoreValue for Held {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let Stored { offset, append_time_ms, request, rule, event } = postcard::from_bytes(bytes).ok()?;
-        // It was checked on arrival; rules that have changed since do not apply.
+        // It was checked when it came; rules that have changed since have no say.
         let fields = EventFields::parse(&event, UnknownFields::Ignore).ok()?;
         let event = Event::from_fields(&fields, append_time_ms).ok()?;
         Some(Self { offset, append_time_ms, request, rule: rule.into_owned(), event })
