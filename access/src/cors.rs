@@ -8,7 +8,7 @@ use std::time::Duration;
 use tally_http::REQUEST_ID_HEADER;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// How long a browser may remember what it was told.
+/// How long a browser may cache the answer to a preflight.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// A text that is no origin.
@@ -18,8 +18,8 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 )]
 pub struct CorsError(String);
 
-/// Answers for these origins, preflights included; None where there are none. Exact origins may send credentials, any
-/// origin (`*`) may not.
+/// Answers for these origins, preflights included; None without origins. Exact origins may send credentials, any origin
+/// (`*`) may not.
 pub fn cors(origins: &[String]) -> Result<Option<CorsLayer>, CorsError> {
     if origins.is_empty() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What the description of the routes says of keys and tokens.
+//! Keys and tokens in the description of the routes.
 
 use crate::routes::Access;
 use crate::scope::Scope;
@@ -47,7 +47,7 @@ pub(crate) fn add_access(api: &mut OpenApi, access: Access) {
 fn ask(operation: &mut Operation, scope: Scope, schemes: &[&str]) {
     let none: [&str; 0] = [];
     let mut ways: Vec<_> = schemes.iter().map(|scheme| SecurityRequirement::new(*scheme, none)).collect();
-    // Where no keys are configured nothing is asked for.
+    // Without configured keys, no credential is required.
     ways.push(SecurityRequirement::default());
     operation.security = Some(ways);
     for (status, text) in [

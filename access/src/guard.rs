@@ -1,4 +1,4 @@
-//! Stands in front of the routes that are not open: who is asking, and may they?
+//! Authenticates and authorizes requests to the routes that are not open.
 
 use crate::buckets::{Buckets, Demands, Rule};
 use crate::jwt::{JwtRules, TokenKeys};
@@ -40,7 +40,7 @@ struct Inner {
 }
 
 impl Guard {
-    /// Lets in who has a key of the file, or a token that one of the JWKS has signed.
+    /// Accepts keys of the file, and tokens that a key of the JWKS has signed.
     pub fn new(
         keys: Option<Arc<Reloading<KeyRing>>>,
         tokens: Option<(Arc<TokenKeys>, JwtRules)>,
@@ -56,7 +56,7 @@ impl Guard {
         router.route_layer(from_fn_with_state(Gate { guard: self.clone(), scope, lasts }, pass))
     }
 
-    /// Of an answer that lasts: what it lasts as long as.
+    /// Returns the validity of the credential, for a response that lasts.
     async fn admit(&self, request: &mut Request, scope: Scope, lasts: bool) -> Result<Option<Leave>, Refusal> {
         let query_token = if lasts { take_token(request.uri_mut()) } else { None };
         let credential = Credential::shown(request.headers(), query_token.as_deref())?;
@@ -116,7 +116,7 @@ async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Res
     }
 }
 
-/// What somebody shows.
+/// The credential of a request.
 enum Credential<'a> {
     Key(Cow<'a, str>),
     Token(Cow<'a, str>),
@@ -150,7 +150,7 @@ impl<'a> Credential<'a> {
 }
 
 impl Inner {
-    /// The same as [`Inner::find`]; where a token names a key that nobody knows, whoever publishes the keys is asked.
+    /// Like [`Inner::find`]; if a token names an unknown key, the JWKS is fetched again.
     async fn find_or_ask(&self, credential: &Credential<'_>, now: Moment) -> Result<Arc<Principal>, Refusal> {
         let known = self.tokens.as_ref().map(|(tokens, _)| (tokens, tokens.get()));
         match (self.find(credential, now), known) {
@@ -185,12 +185,12 @@ async fn names_another(request: &mut Request, actor: &str) -> bool {
     params.iter().any(|(name, value)| name == "actor_id" && value != actor)
 }
 
-/// Takes the token out of the query, so that nobody behind this sees it.
+/// Removes the token from the query, so that later layers do not see it.
 fn take_token(uri: &mut Uri) -> Option<String> {
     let query = uri.query()?;
     let is_token = |pair: &&str| pair.split('=').next() == Some(QUERY_TOKEN);
     let token = query.split('&').find(is_token)?.split_once('=').map_or("", |(_, token)| token).to_owned();
-    // Twice is one too many: it stays, and whoever reads the query refuses it.
+    // A second token stays in the query, which is then rejected.
     let mut taken = false;
     let keeps = |pair: &&str| !is_token(pair) || std::mem::replace(&mut taken, true);
     let rest: Vec<_> = query.split('&').filter(keeps).collect();

@@ -1,7 +1,7 @@
 //! JSON Web Tokens (RFC 7519), verified by `jsonwebtoken` with the keys of a JWKS.
 //!
-//! What the token says of its algorithm decides nothing: the key does, by its type and the `alg` that it names. A token
-//! whose header names another one is refused, so no public key is ever taken for a secret, and `none` is never an answer.
+//! The key determines the algorithm, by its type and its `alg`; the token's header does not. A token whose header names
+//! another algorithm is rejected, so a public key is never used as a secret, and `none` is never accepted.
 
 mod claims;
 mod fetch;
@@ -26,17 +26,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tally_model::{Object, from_object};
 
-/// Longer ones are no tokens of anybody.
+/// Longer tokens are rejected unread.
 const TOKEN_BYTES_MAX: usize = 8 << 10;
 
-/// What a token has to say besides its signature.
+/// Requirements on the claims of a token.
 #[derive(Clone, Debug)]
 pub struct JwtRules {
-    /// Who must have made it (`iss`).
+    /// The required issuer (`iss`).
     pub issuer: Option<String>,
-    /// For whom it must be made (`aud`): one of these. A token that names an audience is refused where there is none.
+    /// The accepted audiences (`aud`). Without any, a token that names an audience is rejected.
     pub audiences: Vec<String>,
-    /// By how much the clock of whoever made it may differ.
+    /// The tolerated difference from the issuer's clock.
     pub leeway: Duration,
 }
 
@@ -51,7 +51,7 @@ fn invalid(why: impl Into<Cow<'static, str>>) -> Refusal {
 }
 
 impl KeySet {
-    /// Whose token this is. One that was good is remembered for a while.
+    /// The principal of a token. Valid tokens are cached for a while.
     pub(crate) fn find(&self, token: &str, rules: &JwtRules, now: Moment) -> Result<Arc<Principal>, Refusal> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(invalid("it is too long"));
@@ -66,7 +66,7 @@ impl KeySet {
         Ok(principal)
     }
 
-    /// What a token says, if it is signed by a key of this set.
+    /// The claims of a token, if it is signed by a key of this set.
     fn verify(&self, token: &str) -> Result<Claims, Refusal> {
         let parts: Vec<&str> = token.split('.').collect();
         let [header, payload, _] = parts[..] else { return Err(invalid("it is neither a key nor a JWT")) };
@@ -110,7 +110,7 @@ fn not_base64() -> Refusal {
     invalid("a part of the JWT is not base64url without padding")
 }
 
-/// Lines and columns of what is encoded help nobody.
+/// Without line and column, which refer to the decoded JSON.
 fn without_place(message: &str) -> &str {
     message.split(" at line ").next().unwrap_or(message)
 }

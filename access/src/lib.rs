@@ -1,8 +1,8 @@
-//! Who may do what, and how much of it: API keys, JWTs, scopes, limits, CORS.
+//! Authentication, authorization and limits: API keys, JWTs, scopes, rate limits, CORS.
 //!
-//! [`Routes`] declare what they ask of their callers; a [`Guard`] stands in front of them and says who is asking; handlers find a [`Principal`] among the request's
-//! extensions, or none where everybody may do everything. [`Buckets`] count what somebody does in a minute. Nothing here
-//! writes a key, a token or a hash of one to a log or into an answer.
+//! [`Routes`] declare the scopes that they require; a [`Guard`] in front of them authenticates the caller; handlers
+//! find a [`Principal`] among the request's extensions, or none if no authentication is configured. [`Buckets`] limit
+//! rates. This crate never writes a key, a token or a hash of one to a log or a response.
 
 mod action_limits;
 mod buckets;
@@ -38,7 +38,7 @@ pub type Clock = std::sync::Arc<dyn Fn() -> Moment + Send + Sync>;
 /// What two clocks show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Milliseconds since 1970: for what keys and tokens say. It may jump.
+    /// Milliseconds since 1970, to compare with times in keys and tokens. It may jump.
     pub wall_ms: i64,
     /// Milliseconds by a clock that is never set: for how long something is remembered.
     pub monotonic_ms: i64,

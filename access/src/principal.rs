@@ -21,7 +21,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// 403 where this is somebody else's business.
+    /// 403 if the principal is another actor.
     pub fn check_actor(&self, actor_id: &str) -> Result<(), ApiProblem> {
         match self.actor.as_deref().is_none_or(|own| own == actor_id) {
             true => Ok(()),

@@ -1,4 +1,4 @@
-//! Why somebody may not.
+//! Why a request is rejected.
 
 use crate::scope::Scope;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -9,9 +9,9 @@ use tally_http::ApiProblem;
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Nobody says who is asking.
+    /// No credential.
     Missing,
-    /// More than one says so.
+    /// More than one credential.
     Ambiguous,
     /// Neither a key nor a token that is known here.
     Invalid(Cow<'static, str>),

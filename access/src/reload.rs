@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// Larger files are something else.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// What a file says. A version of it that cannot be read changes nothing: the previous keys stay in use.
+/// The parsed content of a file. A version that cannot be parsed changes nothing: the previous content stays in use.
 pub struct Reloading<T> {
     path: PathBuf,
     parse: fn(&str) -> Result<T, String>,
@@ -16,7 +16,7 @@ pub struct Reloading<T> {
     seen: Mutex<Option<Stamp>>,
 }
 
-/// What tells one version of a file from another. A file that was put in the place of another has another number.
+/// Distinguishes versions of a file. A file that replaced another has another inode number.
 type Stamp = (u64, u64, i64, i64);
 
 fn stamp(metadata: &Metadata) -> Stamp {
@@ -24,19 +24,19 @@ fn stamp(metadata: &Metadata) -> Stamp {
 }
 
 impl<T> Reloading<T> {
-    /// Reads the file. `parse` says `line:column: what`, and never repeats what the file holds.
+    /// Reads the file. Errors of `parse` have the form `line:column: what`, and never repeat content of the file.
     pub fn open(path: &Path, parse: fn(&str) -> Result<T, String>) -> Result<Self, String> {
         let (value, stamp) = read(path, parse)?;
         let (current, seen) = (RwLock::new(Arc::new(value)), Mutex::new(Some(stamp)));
         Ok(Self { path: path.to_owned(), parse, current, seen })
     }
 
-    /// What the file says.
+    /// The content of the file.
     pub fn get(&self) -> Arc<T> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the file again where it has changed, or in any case where `asked`. Whether it did. Blocks.
+    /// Reads the file again if it has changed, or in any case if `asked`. Returns whether it did. Blocks.
     pub fn reload(&self, asked: bool) -> Result<bool, String> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = fs::metadata(&self.path).map(|metadata| stamp(&metadata)).ok();

@@ -36,7 +36,7 @@ impl Routes {
         self
     }
 
-    /// The description of all of them, each with what it asks for, merged into one that says the rest.
+    /// The description of all routes, each with its requirements, merged into `description`.
     pub fn describe(&self, mut description: OpenApi) -> OpenApi {
         description::add_schemes(&mut description);
         for (access, routes) in &self.0 {

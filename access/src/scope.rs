@@ -4,7 +4,7 @@ use serde::Deserialize;
 use std::fmt;
 use std::str::FromStr;
 
-/// One thing that somebody may do.
+/// A permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
@@ -62,7 +62,7 @@ impl FromStr for Scope {
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// Of a list separated by spaces, as RFC 8693 has it in a JWT; names that mean nothing here are passed over.
+    /// Scopes of a list separated by spaces, as RFC 8693 has it in a JWT; unknown names are ignored.
     pub fn of_list(list: &str) -> Self {
         list.split(' ').filter_map(|name| name.parse().ok()).collect()
     }

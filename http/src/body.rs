@@ -28,13 +28,13 @@ impl std::fmt::Display for BodyTimeout {
 
 impl Error for BodyTimeout {}
 
-/// What is taken of a body that nobody wants, at most. Who sends more finds the connection closed behind the answer.
+/// How much of an unwanted body is read at most. If the client sends more, the connection closes after the response.
 const DRAIN_BYTES_MAX: usize = 16 << 20;
 
-/// A body from the network that fails with [`BodyTimeout`] unless all of it comes before the deadline.
+/// A body from the network that fails with [`BodyTimeout`] unless all of it arrives before the deadline.
 ///
-/// Dropped before its end, the rest is read and thrown away within bounds of bytes and time: whoever still sends would
-/// otherwise find the connection closed, and not the answer that says why.
+/// When it is dropped before its end, the rest is read and discarded within limits of bytes and time: otherwise a
+/// client that still sends would find the connection closed, instead of the response with the reason.
 pub(crate) struct DeadlineBody {
     /// None once it has ended.
     inner: Option<Incoming>,
@@ -83,7 +83,7 @@ impl Drop for DeadlineBody {
     fn drop(&mut self) {
         let Some(rest) = self.inner.take().filter(|rest| !rest.is_end_stream()) else { return };
         self.unread.set(true);
-        // Who was not told to go on does not send, or does so after the answer.
+        // A client that did not get `100 Continue` does not send, or does so after the response.
         if self.awaits_continue {
             self.unread.set_not_asked_for();
             return;
@@ -111,11 +111,10 @@ async fn drain(mut rest: Incoming) -> bool {
     true
 }
 
-/// Reads a whole body of at most `bytes_max`, decompressed where its headers name a coding; longer is 413, slower than
-/// the server's body timeout 408, a coding that is not taken 415.
+/// Reads a whole body of at most `bytes_max`, decompressed if its headers name a coding; longer is 413, slower than the
+/// server's body timeout 408, an unsupported coding 415.
 ///
-/// `admit` is told of bytes as they come, before they are kept, and may refuse them: what arrives, and what a coding
-/// makes of it.
+/// `admit` is called with numbers of bytes before they are kept, received or decompressed, and may refuse them.
 pub async fn read_body(
     headers: &HeaderMap,
     body: Body,

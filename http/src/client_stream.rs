@@ -17,7 +17,7 @@ use tokio::time::{Sleep, sleep};
 /// is reset, and a reset takes away what the client has not read yet.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What a connection knows of bodies that nobody has read to their end.
+/// The state of a connection whose bodies were not read to their end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unread(Arc<Flags>);
 
@@ -37,12 +37,12 @@ impl Unread {
         self.0.unread.load(Ordering::Relaxed)
     }
 
-    /// The client waits to be asked for its body, and will not be.
+    /// Marks that the client waits for `100 Continue` and will not get it.
     pub(crate) fn set_not_asked_for(&self) {
         self.0.not_asked_for.store(true, Ordering::Relaxed);
     }
 
-    /// Whether that is so: then nobody knows what the client sends next, and the connection ends.
+    /// Whether that is marked: the client's next bytes are then ambiguous, and the connection ends.
     pub(crate) fn is_not_asked_for(&self) -> bool {
         self.0.not_asked_for.load(Ordering::Relaxed)
     }

@@ -22,8 +22,8 @@ pub(crate) enum Coding {
 }
 
 impl Coding {
-    /// What a request's headers say of its body; None where it is as it is. 415 with `Accept-Encoding` for anything that
-    /// is not taken here.
+    /// The coding of a request's body by its headers; None for an uncoded one. 415 with `Accept-Encoding` for
+    /// unsupported codings.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Self>, ApiProblem> {
         let lines = headers.get_all(header::CONTENT_ENCODING).iter();
         let codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
@@ -42,7 +42,8 @@ impl Coding {
         }
     }
 
-    /// The body decompressed, up to `bytes_max`: a bomb ends there. `admit` is told of bytes before they are kept.
+    /// The body decompressed, up to `bytes_max`: a bomb ends there. `admit` is called with numbers of bytes before they
+    /// are kept.
     pub(crate) fn decode(
         self,
         sent: &[u8],
@@ -158,7 +159,7 @@ mod tests {
         let answer = Coding::Gzip.decode(&member.repeat(64), 100 << 10, admit);
         assert_eq!(answer.unwrap_err().status(), 413);
         assert!(made <= 100 << 10, "{made}");
-        // Nor is memory taken because a frame says so: 2 GiB of window.
+        // Nor is memory allocated because a frame declares a window of 2 GiB.
         let huge_window = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00];
         assert_eq!(decode(Coding::Zstd, &huge_window, 10), Err(400));
     }

@@ -2,7 +2,7 @@
 
 use axum::http::HeaderValue;
 
-/// Whether `If-None-Match` says that the client has what `tag` stands for. Compared weakly, as RFC 9110 wants it there.
+/// Whether `If-None-Match` contains `tag`. Compared weakly, as RFC 9110 requires there.
 pub fn names_tag(if_none_match: &HeaderValue, tag: &str) -> bool {
     let Ok(listed) = if_none_match.to_str() else { return false };
     let opaque = tag.trim_start_matches("W/");

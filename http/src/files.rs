@@ -1,5 +1,4 @@
-//! Files of a built page. They are read once, at the start: what is not among them cannot be asked for, whatever a path
-//! says.
+//! Files of a built page. They are read once, at the start: other files cannot be requested, whatever the path.
 
 use crate::etag::names_tag;
 use axum::Router;
@@ -21,7 +20,7 @@ const SIZE_BYTES_MAX: u64 = 64 << 20;
 const DEPTH_MAX: usize = 4;
 /// Where the build puts files whose names have a hash of what is in them.
 const HASHED: &str = "assets/";
-/// A page that loads only its own files and talks to nobody but its own server.
+/// The page loads only its own files and connects only to its own server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -38,10 +37,10 @@ struct PageFile {
     etag: String,
 }
 
-/// A path that the page reads by itself, with one parameter; and what says whether there can be such a thing.
+/// A path that the page interprets itself, with one parameter; and the check whether the parameter is valid.
 pub type OwnPath = (&'static str, fn(&str) -> bool);
 
-/// Why a directory is none of a built page.
+/// Why a directory has no built page.
 #[derive(Debug, thiserror::Error)]
 pub enum PageFilesError {
     /// It cannot be read.
@@ -140,7 +139,7 @@ impl PageFiles {
 }
 
 impl PageFiles {
-    /// A page that says that there is no such thing.
+    /// The page for an unknown path.
     fn missing(&self, path: &str) -> Response {
         let mut response = self.answer(path, &HeaderMap::new());
         *response.status_mut() = StatusCode::NOT_FOUND;
@@ -161,7 +160,7 @@ impl PageFile {
     }
 }
 
-/// By the end of the name; browsers are told not to guess.
+/// By the extension of the name; browsers must not guess (`nosniff`).
 fn content_type(name: &str) -> &'static str {
     match name.rsplit('.').next().unwrap_or_default() {
         "html" => "text/html; charset=utf-8",

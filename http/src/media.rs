@@ -1,4 +1,4 @@
-//! What a body says it is.
+//! Media types of bodies.
 
 use axum::http::{HeaderMap, header};
 
@@ -11,7 +11,7 @@ pub struct MediaType(String);
 pub enum MediaTypeError {
     /// No `Content-Type`.
     Missing,
-    /// A `Content-Type` that is none.
+    /// An invalid `Content-Type`.
     Malformed,
     /// A charset other than UTF-8.
     Charset,

@@ -44,8 +44,8 @@ fn without_null(schema: &mut Value) {
     }
 }
 
-/// `GET /openapi.json`: the description, written once. `schemas` are those of components that say more than a derived one
-/// can; they stand in place of any of the same name.
+/// `GET /openapi.json`: the description, written once. `schemas` replace components of the same name, where derived
+/// schemas cannot express enough.
 pub fn openapi_page(description: &OpenApi, schemas: Map<String, Value>) -> serde_json::Result<Router> {
     let mut description = serde_json::to_value(description)?;
     let operations = description["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);

@@ -1,4 +1,4 @@
-//! Who is calling, seen through proxies that are trusted to say so.
+//! The address of the caller, behind trusted proxies.
 
 use axum::extract::ConnectInfo;
 use axum::http::header::FORWARDED;
@@ -7,9 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
-/// What stands before an address of IPv4 that is mapped into IPv6.
+/// The prefix of an IPv4 address that is mapped into IPv6.
 const MAPPED_BITS: u8 = 96;
-/// Longer chains are somebody's joke.
+/// Longer chains are not evaluated.
 const HOPS_MAX: usize = 32;
 
 /// The other end of a request's connection, perhaps a proxy's; None for a request that no [`crate::Server`] took in.

@@ -20,7 +20,7 @@ pub struct Check {
 type Asked = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 impl Check {
-    /// A check of what `name` names: `ask` says why it is not well, for people, and is quick about it.
+    /// A check of the part `name`: `ask` returns the reason if it is not ready, for people, and answers quickly.
     pub fn new<F>(name: &'static str, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
@@ -28,7 +28,7 @@ impl Check {
         Self { name, ask: Arc::new(move || Box::pin(ask())) }
     }
 
-    /// A check whose answer is at hand.
+    /// A check that answers without waiting.
     pub fn at_once(name: &'static str, ask: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
         Self::new(name, move || std::future::ready(ask()))
     }

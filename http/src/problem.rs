@@ -32,8 +32,8 @@ struct Content {
 }
 
 impl ApiProblem {
-    /// A problem whose `type` is `urn:tally:problem:<slug>`. The title is the same for all of a kind; the detail says
-    /// what is wrong with this request and what to do.
+    /// A problem whose `type` is `urn:tally:problem:<slug>`. The title is the same for all of a kind; the detail
+    /// describes the mistake in this request and its remedy.
     pub fn new(status: StatusCode, slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let (detail, members) = (detail.into(), Map::new());
         let (retry_after_s, headers) = (None, Vec::new());

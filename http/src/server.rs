@@ -1,4 +1,4 @@
-//! The accept loop: connections are limited in number and in patience, and end when asked to.
+//! The accept loop: connections are limited in number and time, and end at shutdown.
 
 use crate::connection::{Limits, refuse, serve_connection};
 use crate::peer::canonical;
@@ -30,7 +30,7 @@ pub struct ServerConfig {
     pub write_timeout: Duration,
     /// The longest head of a request (431). 100 subjects of 128 bytes in any script are some 40 KB in an address.
     pub header_bytes_max: usize,
-    /// How long requests in flight may take once the server is asked to stop.
+    /// How long requests in flight may take after the shutdown begins.
     pub shutdown_deadline: Duration,
 }
 
@@ -97,7 +97,7 @@ impl Server {
                 }
             }
         }
-        // Closes the port: a connection that comes now must go to somebody else.
+        // Closes the port: later connections must reach another process.
         drop(listener);
         tasks.close();
         let in_time = tokio::time::timeout(self.config.shutdown_deadline, tasks.wait()).await.is_ok();
@@ -153,7 +153,7 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Errors of a connection that ended before it was accepted say nothing of the listener.
+/// Errors of a connection that ended before it was accepted do not concern the listener.
 fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)

@@ -18,7 +18,7 @@ pub(crate) struct AnonymousActors<'a> {
 }
 
 impl<'a> AnonymousActors<'a> {
-    /// `secret` is the same in every process of an application, and nobody else's.
+    /// `secret` is the same in every process of an application, and known to no other.
     pub(crate) fn new(secret: &'a [u8; 32]) -> Self {
         Self { secret, day: None, last: None }
     }

@@ -8,7 +8,7 @@ use tally_access::Principal;
 pub struct Caller {
     /// The address in its [canonical spelling](tally_model::canonical_ip); None where it is not known.
     pub ip: Option<String>,
-    /// What the sender says it is; cut to a length that each event can carry.
+    /// The user agent that the sender names; cut to a length that each event can carry.
     pub user_agent: Option<String>,
     /// None where everybody may do everything.
     pub principal: Option<Arc<Principal>>,
@@ -20,7 +20,7 @@ impl Caller {
         self.principal.as_ref()?.actor.as_deref()
     }
 
-    /// Whether it is a service with a key, which may say where the events of others come from.
+    /// Whether the caller is a service with a key, which may set the addresses of the events it forwards.
     pub(crate) fn is_service(&self) -> bool {
         self.principal.as_ref().is_some_and(|principal| principal.actor.is_none())
     }

@@ -10,7 +10,7 @@ use tally_model::{EventFields, UnknownFields, from_object, parse_ms};
 /// The fields of an event that `data` may hold.
 const DATA_FIELDS: &[&str] = &["actor_id", "ip", "user_agent", "duration_ms", "properties"];
 
-/// The attributes that mean something here. Others are extensions, which anybody on the way may add.
+/// The attributes that tally uses. Others are extensions, which any intermediary may add.
 #[derive(Deserialize)]
 struct CloudEvent<'a> {
     #[serde(borrow)]

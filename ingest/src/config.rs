@@ -15,7 +15,7 @@ pub struct IngestConfig {
     pub types: EventTypes,
     /// What the names of anonymous actors are derived from: the same in every process of an application, and secret.
     pub anonymous_secret: [u8; 32],
-    /// How much anybody may send.
+    /// Rate limits of senders.
     pub limits: Option<ActionLimits>,
     /// Whether a `read` without a read token is refused.
     pub read_token_required: bool,

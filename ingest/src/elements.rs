@@ -1,16 +1,16 @@
-//! A body cut into the elements of a batch, without parsing them: each is parsed alone, so that an invalid one leaves
-//! its neighbours in peace.
+//! A body split into the elements of a batch without parsing them: each is parsed alone, so an invalid one does not
+//! affect the others.
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
-/// Where in a body something is no JSON.
+/// The error of invalid JSON in a body.
 pub(crate) type Broken = serde_json::Error;
 
 /// The elements of a JSON array, borrowed.
 ///
-/// They are cut at the commas and brackets of the outermost level. Where every element proves to be valid JSON, the
-/// array is too; where one does not, [`check_json`] tells whether it is the array that is broken.
+/// They are split at the commas and brackets of the outermost level. If every element proves to be valid JSON, the
+/// array is too; if one does not, [`check_json`] decides whether the array itself is broken.
 pub(crate) struct ArrayElements<'a> {
     rest: &'a [u8],
     state: State,
@@ -33,7 +33,7 @@ impl<'a> ArrayElements<'a> {
         Some(Self { rest, state: State::First })
     }
 
-    /// Whether the array ended where the body ended. To be asked after the last element.
+    /// Whether the array ended with the body. To be called after the last element.
     pub(crate) fn is_whole(&self) -> bool {
         self.state == State::End { whole: true }
     }
@@ -92,7 +92,7 @@ fn string_end(rest: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// What some editors and spreadsheets write before the first character of a text: it is none of the text.
+/// The byte order mark that some editors and spreadsheets write before a text; not part of the text.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// A body without the mark that may stand before it (RFC 8259, section 8.1, lets a parser pass over it).

@@ -15,7 +15,7 @@ use tally_access::{Action, Demands};
 use tally_model::{EventFields, REQUEST_HEADER, ReceiptKey, UnknownFields, from_object};
 use tally_streams::log::{Headers, partition_of};
 
-/// How much of an id that is none is repeated.
+/// How much of an invalid id is repeated in its error.
 const EVENT_ID_BYTES_MAX: usize = 64;
 /// A short event; more of them than the buffer was made for only make it grow.
 const EVENT_BYTES_TYPICAL: usize = 160;
@@ -36,15 +36,15 @@ pub(crate) struct Intake<'a> {
     demands: Demands,
 }
 
-/// A request as it came.
+/// A request as it arrived.
 pub(crate) struct Incoming<'r> {
     /// Whether its events are CloudEvents.
     pub(crate) cloud: bool,
-    /// When.
+    /// The time of arrival, milliseconds since 1970.
     pub(crate) now_ms: i64,
-    /// What goes into the header of every record.
+    /// The id of the request, for the header of every record.
     pub(crate) id: &'r [u8; 16],
-    /// How much there is of it.
+    /// The length of its body.
     pub(crate) body_bytes: usize,
 }
 
@@ -111,7 +111,7 @@ impl<'a> Intake<'a> {
         if fields.user_agent.is_none() {
             fields.user_agent = self.caller.user_agent.as_deref().map(Cow::Borrowed);
         }
-        // Without a type the check that follows says what is missing.
+        // Without a type, the check that follows reports the missing field.
         let Some(event_type) = fields.event_type.as_deref() else { return Ok(()) };
         let may_be_anonymous = self.config.types.allows_anonymous(event_type)?;
         if event_type == read_token::EVENT_TYPE {
@@ -124,7 +124,7 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// A user acts for nobody else.
+    /// A user acts only as the own actor.
     fn pin<'b>(&self, fields: &mut EventFields<'b>) -> Result<(), InvalidEvent>
     where
         'a: 'b,

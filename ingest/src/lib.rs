@@ -1,8 +1,8 @@
-//! The ingest API: events come in, are checked one by one, and are answered for once the log has them durably.
+//! The ingest API: events are received, checked one by one, and acknowledged once the log has them durably.
 //!
-//! [`IngestService`] takes batches and knows nothing of how they came; [`http`] is its adapter for HTTP. The path of a batch,
-//! in order: `admission` (refused rather than kept waiting), `elements` (the bytes cut into events), `intake` (each event
-//! checked, completed and written as a record), the limits (how many of them somebody may send), the log, the receipt.
+//! [`IngestService`] takes batches, independent of their transport; [`http`] is its adapter for HTTP. The path of a
+//! batch, in order: `admission` (rejected rather than kept waiting), `elements` (the bytes split into events), `intake`
+//! (each event checked, completed and written as a record), the rate limits, the log, the receipt.
 
 mod admission;
 mod anonymous;

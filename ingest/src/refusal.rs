@@ -1,4 +1,4 @@
-//! Why a batch is refused as a whole: nothing of it was taken, or nobody knows.
+//! Why a batch is rejected as a whole: no event was accepted, or the outcome is unknown.
 
 use crate::answer::Rejected;
 use std::fmt;
@@ -9,7 +9,7 @@ use tally_streams::log::Doubt;
 pub enum Refusal {
     /// Too many requests, or too many bytes of them, are under way.
     Overloaded,
-    /// The batch does not have the form that it says.
+    /// The body does not have the declared format.
     Malformed(String),
     /// It has more than [`EVENTS_MAX`](crate::EVENTS_MAX) events.
     TooManyEvents,

@@ -1,5 +1,5 @@
-//! The ingest service: a batch's events checked, appended, and answered for. It knows nothing of how they came: adapters
-//! do, like [`http`](crate::http).
+//! The ingest service: checks the events of a batch, appends them, and issues a receipt. Adapters like
+//! [`http`](crate::http) give it batches.
 
 use crate::EVENTS_MAX;
 use crate::admission::{Admission, Place};
@@ -20,10 +20,10 @@ use tally_model::{Receipt, ReceiptKey};
 use tally_streams::log::{AppendBatch, AppendedOffsets, Appender, Doubt, LogError};
 use tokio::sync::oneshot;
 
-/// The time, milliseconds since 1970; or why nobody knows it.
+/// The time, milliseconds since 1970; or why it is in doubt.
 pub type IngestClock = Arc<dyn Fn() -> Result<i64, Doubt> + Send + Sync>;
 
-/// Takes events and gives receipts. Cheap to clone.
+/// Accepts events and issues receipts. Cheap to clone.
 #[derive(Clone)]
 pub struct IngestService(Arc<Inner>);
 
@@ -51,12 +51,12 @@ impl IngestService {
         Ok(Self(Arc::new(Inner { config, appender, receipt_key, clock, admission, metrics })))
     }
 
-    /// A place for a batch whose bytes are still to come: refused at once where there is no room.
+    /// A place for a batch whose bytes are still to arrive: refused immediately if there is no room.
     pub fn open(&self) -> Result<Place, Refusal> {
         self.0.admission.open()
     }
 
-    /// Takes one batch. Ok means that the log has every accepted event durably.
+    /// Accepts one batch. Ok means that the log has every accepted event durably.
     pub async fn take(&self, caller: Caller, batch: Batch) -> Result<Accepted, Refusal> {
         let service = &*self.0;
         let Batch { format, events, mut place } = batch;
@@ -89,8 +89,8 @@ impl IngestService {
         Ok(Accepted { accepted, rejected, receipt })
     }
 
-    /// Waits until the log has the records. The place is kept until the log has answered, even if nobody waits for
-    /// it any more: so long the bytes are in memory.
+    /// Waits until the log has the records. The place is kept until the log has answered, even if the request has ended
+    /// meanwhile: until then the bytes are in memory.
     async fn append(&self, records: AppendBatch, place: Place) -> Result<AppendedOffsets, Refusal> {
         let service = &*self.0;
         let begun = Instant::now();
@@ -114,7 +114,7 @@ impl IngestService {
         })
     }
 
-    /// Rejects what is over a limit; answers after how many seconds all of it may come again.
+    /// Rejects events above a limit; returns the seconds after which all of them may be sent again.
     async fn limit(&self, taken: &mut Taken) -> Option<u32> {
         let limits = self.0.config.limits.as_ref().filter(|_| !taken.demands.is_empty())?;
         let grants = limits.buckets.admit(std::mem::take(&mut taken.demands)).await;
@@ -126,7 +126,7 @@ impl IngestService {
         &self.0.config.types
     }
 
-    /// The clock: nothing is taken, and no token signed, while it is in doubt.
+    /// The clock: while it is in doubt, no event is accepted and no token is signed.
     pub(crate) fn now_ms(&self) -> Result<i64, Refusal> {
         (self.0.clock)().map_err(|doubt| {
             self.0.metrics.unavailable.with_label_values(&["clock"]).inc();
@@ -134,13 +134,13 @@ impl IngestService {
         })
     }
 
-    /// What signs receipts and read tokens.
+    /// The key that signs receipts and read tokens.
     pub(crate) fn key(&self) -> &ReceiptKey {
         &self.0.receipt_key
     }
 }
 
-/// Why the log does not have the events for certain.
+/// Why it is not certain that the log has the events.
 enum Failure {
     Timeout,
     Log(LogError),
@@ -194,7 +194,7 @@ fn take_all(mut intake: Intake<'_>, format: Format, body: &[u8]) -> Result<Taken
     match (format, array) {
         (_, Some(mut elements)) => {
             take_each(&mut intake, elements.by_ref())?;
-            // An array is taken whole or it is no array: what stands behind a mistake in its syntax is a guess.
+            // An array is accepted only as a whole: what follows a syntax error is a guess.
             if !elements.is_whole() || intake.has_rejected() {
                 check_json(body).map_err(|error| broken(&error))?;
             }

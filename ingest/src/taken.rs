@@ -23,12 +23,12 @@ pub(crate) struct Span {
     pub(crate) key: usize,
     pub(crate) value: usize,
     pub(crate) end: usize,
-    /// What it needs.
+    /// Its demands on the rate limits.
     pub(crate) places: Places,
 }
 
 impl Taken {
-    /// Rejects what is over a limit. Answers after how many seconds the last of them may come again.
+    /// Rejects events above a limit. Returns the seconds after which the last of them may be sent again.
     pub(crate) fn limit(&mut self, mut grants: Grants) -> Option<u32> {
         let Self { buffer, spans, rejected, .. } = self;
         let mut retry_after_s = None;

@@ -19,7 +19,7 @@ enum Admittance {
     Named,
     /// Anybody may have done it.
     Anonymous,
-    /// It is written elsewhere: the text says where.
+    /// It is written by another route, which the text names.
     Elsewhere(Box<str>),
 }
 

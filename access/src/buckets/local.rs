@@ -30,7 +30,7 @@ impl LocalBuckets {
     /// Takes what there is.
     pub(super) fn take(&self, demand: &Demand) -> Grant {
         let limiter = self.limiter(demand.per_minute);
-        // The size is part of the key: when a limit changes, everybody begins anew.
+        // The size is part of the key: when a limit changes, every bucket starts over.
         let key = (demand.hash as u64) ^ ((demand.hash >> 64) as u64) ^ u64::from(demand.per_minute).rotate_left(32);
         let mut grant = Grant { rule: demand.rule, left: 0, retry_after: Duration::ZERO };
         while grant.left < demand.pieces {
@@ -59,14 +59,14 @@ impl LocalBuckets {
 
 struct SharedTable(Arc<Table>);
 
-/// A table that does not grow. Each key has one group of places. Where all are taken, the bucket goes that will be full
-/// again first: it says the least about anybody, and whoever is over a limit is the last to be forgotten.
+/// A table of fixed size. Each key has one group of places. If all are taken, the bucket that will be full again first
+/// is evicted: it holds the least information, and callers over a limit are evicted last.
 struct Table {
     groups: Box<[Mutex<[Bucket; WAYS]>]>,
     hasher: ahash::RandomState,
 }
 
-/// When a bucket will be full again; a place that nobody took is full.
+/// When a bucket will be full again; an unused place is full.
 #[derive(Clone, Copy, Default)]
 struct Bucket {
     key: u64,
@@ -76,7 +76,7 @@ struct Bucket {
 impl Table {
     fn new(groups: usize) -> Self {
         let groups = (0..groups).map(|_| Mutex::default()).collect();
-        // Keys of its own, so that nobody can aim at a group.
+        // Random hash keys, so that callers cannot aim at a group.
         Self { groups, hasher: ahash::RandomState::new() }
     }
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 /// How old the leave to read may be when something is given out. Heartbeats see to it that something is.
 const LEAVE_MS: i64 = 5_000;
 
-/// What has let in somebody whose answer lasts.
+/// The credential that admitted a request whose response lasts.
 pub(super) struct Leave {
     pub guard: Guard,
     pub credential: Credential<'static>,

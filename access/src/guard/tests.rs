@@ -135,7 +135,7 @@ async fn nobody_gets_where_they_may_not() {
         ("GET", "/livez", None, 200, good),
         ("GET", "/livez", Some(key("nonsense")), 200, good),
         ("GET", "/nowhere", None, 404, good),
-        // Nobody, and nobody who is known.
+        // No credential, and an unknown one.
         ("POST", "/v1/events", None, 401, missing),
         ("GET", "/v1/counters", None, 401, missing),
         ("GET", "/metrics", None, 401, missing),
@@ -191,7 +191,7 @@ async fn nobody_gets_where_they_may_not() {
         ("GET", "/v1/counters", Some(bearer(&confused)), 401, invalid),
         ("GET", "/v1/counters", Some(bearer(&unknown)), 401, invalid),
         ("GET", "/v1/counters", Some(bearer("a.b.c")), 401, invalid),
-        // A user acts for nobody else; everybody may be read about.
+        // A user acts only for the own actor, and may read about all.
         ("PUT", collect, Some(bearer(&jwt)), 200, good),
         ("PUT", escaped, Some(bearer(&jwt)), 200, good),
         ("PUT", other, Some(bearer(&jwt)), 403, actor),
@@ -248,7 +248,7 @@ async fn the_query_has_a_token_on_live_alone_and_nobody_behind_sees_it() {
     assert_eq!((status, &body["type"]), (401, &json!("urn:tally:problem:invalid-credentials")));
 }
 
-/// An answer that always has more to say.
+/// A response without end.
 struct Endless;
 
 impl HttpBody for Endless {
@@ -284,7 +284,7 @@ async fn an_answer_that_lasts_ends_with_what_let_it_in() {
     };
     assert_eq!(go_on().await, [true, true, true]);
     let at = |seconds: i64| bed.now_ms.store((NOW_S + seconds) * 1_000, Ordering::SeqCst);
-    // The first key has expired by now, but it is not asked for with every word.
+    // The first key has expired by now, but it is not checked for every item.
     at(4);
     assert_eq!(go_on().await, [true, true, true]);
     at(5);

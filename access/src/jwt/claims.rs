@@ -1,4 +1,4 @@
-//! What a token says.
+//! The header and the claims of a token.
 
 use super::{JwtRules, invalid};
 use crate::keys::Limits;
@@ -25,7 +25,7 @@ pub(super) struct Header {
     pub(super) crit: Option<IgnoredAny>,
 }
 
-/// As in [`Header`]. Others are nobody's business here.
+/// As in [`Header`]; other claims are ignored.
 #[derive(Deserialize)]
 pub(super) struct Claims {
     #[serde(default)]

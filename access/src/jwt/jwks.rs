@@ -22,7 +22,7 @@ pub struct KeySet {
 pub(super) struct JwtKey {
     pub(super) key: DecodingKey,
     pub(super) algorithm: Algorithm,
-    /// Signature and algorithm alone: of claims the crate judges none, since it has a clock of its own.
+    /// Signature and algorithm alone: claims are checked here, with the injected clock.
     pub(super) validation: Validation,
 }
 
@@ -57,13 +57,13 @@ struct Jwk {
 }
 
 impl KeySet {
-    /// Reads a file. Keys for other algorithms, or for encryption, are passed over; one that is wrong is an error, and so is a
-    /// file without any that can be used. Errors are `line:column: what` and repeat nothing but `kid`s.
+    /// Reads a file. Keys for other algorithms, or for encryption, are skipped; an invalid key is an error, and so is a
+    /// file without any usable key. Errors are `line:column: what` and repeat nothing but `kid`s.
     pub fn parse(text: &str) -> Result<Self, String> {
         Self::read(text, |wrong| Err(format!("1:1: {wrong}")))
     }
 
-    /// Reads what somebody else publishes: one key that is wrong, or new, does not take away the others (RFC 7517, section 5).
+    /// Reads a published JWKS: an invalid or unknown key does not affect the others (RFC 7517, section 5).
     pub fn parse_published(text: &str) -> Result<Self, String> {
         Self::read(text, |wrong| {
             tracing::warn!("JWKS: {wrong}; skipped");
@@ -102,7 +102,7 @@ impl KeySet {
         Self { keys: Vec::new(), verified: Verified::default() }
     }
 
-    /// Whether it has none.
+    /// Whether the set has no keys.
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
@@ -154,7 +154,7 @@ impl JwtKey {
     }
 }
 
-/// What a key is used for: the algorithm that it names, if its type can have that one; without a name, the first of its type.
+/// The algorithm of a key: its `alg`, if its type has that algorithm; without `alg`, the first of its type.
 fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
     use Algorithm::*;
     let of_type: &[Algorithm] = match (jwk.kty.as_str(), jwk.crv.as_deref()) {

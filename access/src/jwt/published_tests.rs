@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Whoever publishes keys, and counts how often somebody asks.
+/// A publisher of keys that counts the requests.
 struct Issuer {
     address: SocketAddr,
     answer: Arc<StdMutex<String>>,

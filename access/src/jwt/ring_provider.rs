@@ -12,7 +12,7 @@ static PROVIDER: CryptoProvider =
 
 /// Makes it the one of this process. Again it changes nothing.
 pub(super) fn install() {
-    // An error says that there is one already: this.
+    // An error means that this provider is installed already.
     let _ = PROVIDER.install_default();
 }
 

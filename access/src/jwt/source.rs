@@ -1,4 +1,5 @@
-//! Where the keys of tokens come from: a file that is read again when it changes, or an address that is asked again and again.
+//! The source of the keys of tokens: a file that is reloaded when it changes, or an address that is fetched at
+//! intervals.
 
 use super::fetch::{FetchError, JwksUrl};
 use super::jwks::KeySet;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// A `kid` that nobody knows has the address asked at most so often: whoever makes kids up must not flood it.
+/// The shortest interval between fetches because of unknown `kid`s: made-up ones must not flood the address.
 const KID_PAUSE: Duration = Duration::from_secs(10);
 /// After a failure; doubled with each further one.
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -39,7 +40,7 @@ struct State {
 /// What came of a look at the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// It was not asked, or says what it said before.
+    /// It was not fetched, or has not changed.
     Same,
     /// There are other keys now.
     New,
@@ -53,8 +54,8 @@ impl TokenKeys {
         Reloading::open(path, KeySet::parse).map(|file| Self(Source::File(file)))
     }
 
-    /// Asks an address once. One that does not answer now is asked again later, and until then no token is accepted; an answer
-    /// that waiting does not change is an error.
+    /// Fetches an address once. If it does not answer now, it is retried later, and until then no token is accepted; a
+    /// permanent failure is an error.
     pub async fn published(url: JwksUrl, refresh: Duration) -> Result<Self, String> {
         let now = Instant::now();
         let schedule = Schedule { refresh, due: now, failures: 0, for_kid: None };
@@ -78,7 +79,7 @@ impl TokenKeys {
         }
     }
 
-    /// Looks at the source where it is time, or in any case where `asked`.
+    /// Reloads the source if it is time, or in any case if `asked`.
     pub async fn refresh(self: &Arc<Self>, asked: bool) -> Fetched {
         match &self.0 {
             Source::File(_) => {
@@ -105,8 +106,8 @@ impl TokenKeys {
         }
     }
 
-    /// Somebody shows a `kid` that `known` does not have. Whether there are other keys now, after the address was asked:
-    /// at most once in a while, however many ask.
+    /// For a `kid` that `known` does not have: fetches the address, at most once in a while for all such requests.
+    /// Returns whether there are other keys now.
     pub(crate) async fn refresh_for_kid(&self, known: &Arc<KeySet>) -> bool {
         let Source::Url(published) = &self.0 else { return false };
         let mut state = published.state.lock().await;
@@ -142,12 +143,12 @@ impl Published {
     }
 }
 
-/// When the address is asked.
+/// When the address is fetched.
 struct Schedule {
     refresh: Duration,
     due: Instant,
     failures: u32,
-    /// When it was asked for a `kid` last.
+    /// When it was last fetched for a `kid`.
     for_kid: Option<Instant>,
 }
 
@@ -156,7 +157,7 @@ impl Schedule {
         now >= self.due
     }
 
-    /// Not while it waits after a failure: then it is asked soon anyway.
+    /// Not while it waits after a failure: then it is fetched soon anyway.
     fn may_ask_for_kid(&mut self, now: Instant) -> bool {
         let is_long_ago = self.for_kid.is_none_or(|last| now.saturating_duration_since(last) >= KID_PAUSE);
         let may = is_long_ago && (self.failures == 0 || self.is_due(now));

@@ -69,7 +69,7 @@ pub(crate) fn jwks() -> String {
     .to_string()
 }
 
-/// A token whose signature `algorithm` makes, whatever the header says.
+/// A token that is signed by `algorithm`, whatever its header names.
 fn signed(algorithm: &str, header: &Value, claims: &str) -> String {
     let text = format!("{}.{}", b64(header.to_string()), b64(claims));
     let signature = match algorithm {
@@ -79,7 +79,7 @@ fn signed(algorithm: &str, header: &Value, claims: &str) -> String {
         "EdDSA" => edwards().sign(text.as_bytes()).as_ref().to_vec(),
         "ES256" => P256.sign(&SystemRandom::new(), text.as_bytes()).unwrap().as_ref().to_vec(),
         "ES384" => P384.sign(&SystemRandom::new(), text.as_bytes()).unwrap().as_ref().to_vec(),
-        // As an attacker does who takes the public key for a secret.
+        // An attack that uses the public key as a secret.
         "HS256 by modulus" => {
             let n = URL_SAFE_NO_PAD.decode(rsa_n()).unwrap();
             hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &n), text.as_bytes()).as_ref().to_vec()

@@ -15,7 +15,8 @@ const TOKENS_MAX: usize = 16_384;
 #[derive(Default)]
 pub(super) struct Verified(Mutex<Generations>);
 
-/// Two of them: when the young one is full it becomes the old one, and what nobody asked for meanwhile is forgotten.
+/// Two generations: when the young one is full it becomes the old one, and entries not used in the meantime are
+/// dropped.
 #[derive(Default)]
 struct Generations {
     young: HashMap<[u8; 32], Good>,

@@ -105,7 +105,7 @@ mod tests {
             (r#""a \"b\" \\ %20c""#, Some("a \"b\" \\  c")),
             ("", Some("")),
             ("€", Some("€")),
-            // An overlong space, a surrogate, half a character, and what is none of it.
+            // An overlong space, a surrogate, half a character, and invalid escapes.
             ("%C0%A0", None),
             ("%ED%A0%80", None),
             ("%E2%82", None),

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use tally_access::Principal;
 use tally_http::{TrustedProxies, peer_of};
 
-/// User agents are cut there: longer ones say nothing more, and each event carries its own.
+/// User agents are cut at this length: each event carries its own.
 const USER_AGENT_BYTES_MAX: usize = 512;
 
-/// The other end of the connection, or whom a trusted proxy names; and who the guard has found that to be.
+/// The caller: the address of the connection, or the one that a trusted proxy names; and the principal that the guard
+/// found.
 pub(super) fn caller_of(parts: &Parts, proxies: &TrustedProxies) -> Caller {
     let ip = peer_of(&parts.extensions).map(|peer| proxies.caller(peer, &parts.headers).to_string());
     let user_agent = parts.headers.get(header::USER_AGENT).map(|value| {

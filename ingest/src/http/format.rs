@@ -1,4 +1,4 @@
-//! What a request says that its body is.
+//! The format of a request's body, by its headers.
 
 use super::binary;
 use crate::batch::Format;
@@ -30,7 +30,7 @@ impl BodyFormat {
         }
         let media = MediaType::of(headers).map_err(|error| ApiProblem::unsupported_media_type(error, ACCEPTED))?;
         match media.as_str() {
-            // Its own media types say more than headers beside them.
+            // The media types of CloudEvents take precedence over `ce-*` headers.
             media if !media.starts_with("application/cloudevents") && binary::is_binary(headers) => {
                 match binary::is_json(media) {
                     true => Ok(Self::BinaryCloudEvent),
