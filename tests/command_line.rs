@@ -152,7 +152,11 @@ const ACCESS: &[Case] = &[
     ("run --listen 127.0.0.1:0 --jwks text", 2, "--jwks text:1:2: is not a JWKS"),
     ("run --listen 127.0.0.1:0 --jwt-issuer x", 2, "error: the following required arguments were not provided:"),
     ("run --listen 127.0.0.1:0 --cors-origin https://a/", 2, "--cors-origin: `https://a/` is not an origin"),
-    ("run --listen 127.0.0.1:0 --keys text --open-to-everyone", 2, "--open-to-everyone: nobody is asked for keys then"),
+    (
+        "run --listen 127.0.0.1:0 --keys text --open-to-everyone",
+        2,
+        "--open-to-everyone: has no effect beside --keys and --jwks",
+    ),
     ("ingest --listen 127.0.0.1:0 --log kafka://h --cache ftp:x", 2, "--cache ftp:x: not known"),
     ("key --name shop", 2, "error: the following required arguments were not provided:"),
     ("key --name shop --scope root", 2, "error: invalid value 'root' for '--scope <SCOPE>': must be `write`, `read`"),

@@ -74,7 +74,7 @@ fn every_mistake_is_named_where_it_stands() {
             "score: { likes: 1 }",
             "score: { likes: -1 }",
             "{",
-            "`score`: needs a weight above 0: nobody would ever be on this board",
+            "`score`: needs a weight above 0: otherwise this board stays empty",
             "",
         ),
         (

@@ -49,7 +49,7 @@ impl AccessArgs {
     pub fn check(&self, listen: &str, address: SocketAddr) -> Result<(), Failure> {
         if self.asks() && self.open_to_everyone {
             return Err(Failure::usage(
-                "--open-to-everyone: nobody is asked for keys then: leave out --keys and --jwks",
+                "--open-to-everyone: has no effect beside --keys and --jwks: leave it out, or leave out both of them",
             ));
         }
         if self.cors_origin.len() > 1 && self.cors_origin.iter().any(|origin| origin == "*") {

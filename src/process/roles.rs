@@ -129,7 +129,7 @@ impl Roles {
     fn check_callers(&self, args: &CallerArgs, cache_url: &str, topology: &Topology<Actions>) -> Result<(), Failure> {
         let only_reads = self.ingest.is_none() && owned_toggle(topology).is_none();
         if let Some(flag) = args.given().filter(|_| only_reads) {
-            let why = "nobody sends anything here: the topology has no toggle with `owner: database`";
+            let why = "has no effect here: the topology has no toggle with `owner: database`";
             return refused(flag, why);
         }
         let has_switches = !switches(topology).is_empty();

@@ -97,14 +97,10 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "--topology bare.yaml --cache redis://h",
         "--cache: the topology has no sink of `type: cache`: leave it out",
     ),
-    (
-        "api",
-        "--topology bare.yaml --trusted-proxy 10.0.0.1",
-        "--trusted-proxy: nobody sends anything here: the topology",
-    ),
-    ("api", "--topology bare.yaml --limit-ip 5", "--limit-ip: nobody sends anything here: the topology has no toggle"),
-    ("api", "--topology bare.yaml --limit-actor 5", "--limit-actor: nobody sends anything here"),
-    ("api", "--topology bare.yaml --limit-ipv6-prefix 48", "--limit-ipv6-prefix: nobody sends anything here"),
+    ("api", "--topology bare.yaml --trusted-proxy 10.0.0.1", "--trusted-proxy: has no effect here: the topology"),
+    ("api", "--topology bare.yaml --limit-ip 5", "--limit-ip: has no effect here: the topology has no toggle"),
+    ("api", "--topology bare.yaml --limit-actor 5", "--limit-actor: has no effect here"),
+    ("api", "--topology bare.yaml --limit-ipv6-prefix 48", "--limit-ipv6-prefix: has no effect here"),
     ("demo --write x --events 5", "--to http://h", "--to: with --write nothing is sent"),
     ("demo --write x --events 5", "--api-key=x", "--api-key: with --write nothing is sent"),
     (

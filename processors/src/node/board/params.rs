@@ -117,7 +117,7 @@ impl Rules {
             }
         }
         if errors.is_empty() && weights.iter().all(|(_, weight)| *weight < 0) {
-            errors.push(ParamError::new("score", "needs a weight above 0: nobody would ever be on this board"));
+            errors.push(ParamError::new("score", "needs a weight above 0: otherwise this board stays empty"));
         }
         if params.kinds.as_ref().is_some_and(Vec::is_empty) {
             errors.push(ParamError::new("kinds", "needs at least one kind").with_help("without `kinds` all are taken"));
