@@ -23,10 +23,10 @@ mod lasting;
 use lasting::Leave;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// Where routes whose answer lasts take a token from the query.
+/// The query parameter with the token, for routes whose response lasts.
 const QUERY_TOKEN: &str = "access_token";
 
-/// Asks every request for a key or a token. Cheap to clone.
+/// Requires a key or a token of every request. Cheap to clone.
 #[derive(Clone)]
 pub struct Guard(Arc<Inner>);
 
@@ -51,7 +51,7 @@ impl Guard {
         Self(Arc::new(Inner { keys, tokens, requests, metrics, clock }))
     }
 
-    /// Stands in front of all routes of a router.
+    /// Puts the guard in front of all routes of a router.
     pub(crate) fn wrap(&self, router: Router, scope: Scope, lasts: bool) -> Router {
         router.route_layer(from_fn_with_state(Gate { guard: self.clone(), scope, lasts }, pass))
     }

@@ -35,7 +35,7 @@ pub use scope::{Scope, Scopes};
 /// A clock.
 pub type Clock = std::sync::Arc<dyn Fn() -> Moment + Send + Sync>;
 
-/// What two clocks show.
+/// The readings of two clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// Milliseconds since 1970, to compare with times in keys and tokens. It may jump.

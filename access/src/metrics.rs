@@ -1,4 +1,4 @@
-//! What is counted about who may.
+//! Metrics of authentication and limits.
 
 use crate::buckets::Rule;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};

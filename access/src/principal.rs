@@ -1,4 +1,4 @@
-//! Who is asking.
+//! The authenticated caller.
 
 use crate::keys::Limits;
 use crate::refusal::Refusal;
@@ -6,13 +6,13 @@ use crate::scope::Scopes;
 use std::sync::Arc;
 use tally_http::ApiProblem;
 
-/// Who is asking, and what they may. Handlers find it as `Arc<Principal>` among the request's extensions; where there is
-/// none, everybody may do everything.
+/// The authenticated caller, and its permissions. Handlers find it as `Arc<Principal>` among the request's extensions;
+/// if there is none, every caller has every permission.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Principal {
     /// The name of the key, or the subject of the JWT.
     pub name: Arc<str>,
-    /// What they may do.
+    /// The permissions.
     pub scopes: Scopes,
     /// The only actor that they may act as; None for a service, which acts for all.
     pub actor: Option<Arc<str>>,

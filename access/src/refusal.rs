@@ -19,18 +19,18 @@ pub(crate) enum Refusal {
     UnknownKid,
     /// A token, and the JWKS could not be fetched so far.
     NoKeysYet,
-    /// It was good once.
+    /// The credential has expired.
     Expired(&'static str),
-    /// It is good, but not for this.
+    /// The credential lacks this scope.
     Scope(Scope),
-    /// It is good for one actor, and the request is about another.
+    /// The credential is for one actor, and the request is about another.
     OtherActor,
     /// The key's requests of this minute are used up.
     Limited(u32),
 }
 
 impl Refusal {
-    /// As metrics name it.
+    /// The name in metrics.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Missing => "missing",

@@ -8,7 +8,7 @@ use axum::Router;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-/// What a route asks of its callers.
+/// The requirements of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Nothing: probes, the description, the page and its files.
@@ -47,8 +47,7 @@ impl Routes {
         description
     }
 
-    /// All of them behind a guard, which stands in front of every route that is not open. Without one everybody may do
-    /// everything.
+    /// All routes, those that are not open behind the guard. Without a guard every caller has every permission.
     pub fn into_router(self, guard: Option<&Guard>) -> Router {
         let guarded = self.0.into_iter().map(|(access, routes)| {
             let router = Router::from(routes);

@@ -21,7 +21,7 @@ pub enum Scope {
 impl Scope {
     const ALL: [Self; 4] = [Self::Write, Self::Read, Self::Admin, Self::Metrics];
 
-    /// As keys and tokens name it.
+    /// The name in keys and tokens.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Write => "write",
@@ -31,7 +31,7 @@ impl Scope {
         }
     }
 
-    /// One bit; of `admin` also that of what it implies.
+    /// One bit; for `admin` also the bits of the scopes that it implies.
     fn bits(self) -> u8 {
         match self {
             Self::Write => 1,

@@ -98,7 +98,7 @@ impl Drop for DeadlineBody {
     }
 }
 
-/// Takes what is left of a body and keeps nothing of it; whether that was all.
+/// Reads the rest of a body and discards it; returns whether that was all.
 async fn drain(mut rest: Incoming) -> bool {
     let mut left = DRAIN_BYTES_MAX;
     while let Some(frame) = rest.frame().await {

@@ -56,7 +56,7 @@ pub(crate) struct ClientStream {
     header_bytes_max: usize,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// What is still to be sent in place of an answer that hyper has made.
+    /// The rest of the response to be sent in place of hyper's own.
     instead: Vec<u8>,
     unread: Unread,
     /// Runs once everything is sent and the client may still send.
@@ -99,7 +99,7 @@ impl ClientStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes what the client still sends, until it ends or has had its time.
+    /// Reads and discards what the client still sends, until it ends or the time is over.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let lingering = self.lingering.get_or_insert_with(|| Box::pin(sleep(LINGER)));
         loop {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use std::io::{self, Read};
 
-/// What `Accept-Encoding` lists where another coding was sent.
+/// `Accept-Encoding` of the response to another coding.
 const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, zstd");
 /// RFC 9659: a window of 8 MiB must do for everybody. The frame's own word is not taken for how much memory it needs.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;

@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// More than a page ever has: the directory is not one of a page.
+/// A directory with more than this is not a built page.
 const SIZE_BYTES_MAX: u64 = 64 << 20;
 /// How deep folders go.
 const DEPTH_MAX: usize = 4;
-/// Where the build puts files whose names have a hash of what is in them.
+/// The folder of the build's files with a hash in their names.
 const HASHED: &str = "assets/";
 /// The page loads only its own files and connects only to its own server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \

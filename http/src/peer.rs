@@ -48,10 +48,10 @@ impl TrustedProxies {
         list.into_iter().map(|item| item.as_ref().parse()).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Who called: the peer, or, where the peer is trusted, the right-most address of `X-Forwarded-For` that is not.
+    /// The caller: the peer, or, if the peer is trusted, the right-most address of `X-Forwarded-For` that is not.
     ///
-    /// `Forwarded` (RFC 7239) is looked at only where there is no `X-Forwarded-For`: a proxy that writes the latter
-    /// passes the former on as its client made it up.
+    /// `Forwarded` (RFC 7239) is read only without `X-Forwarded-For`: a proxy that writes the latter passes the former
+    /// on as its client made it up.
     pub fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut caller = peer.to_canonical();
         if self.0.is_empty() || !self.trusts(caller) {

@@ -125,7 +125,7 @@ impl ApiProblem {
         self.0.status
     }
 
-    /// What is wrong with this request.
+    /// The mistake in this request.
     pub fn detail(&self) -> &str {
         &self.0.detail
     }

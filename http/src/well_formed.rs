@@ -1,4 +1,4 @@
-//! What every request has to be, whatever it asks for: it names its host, and its address can be decoded.
+//! Requirements on every request: it names its host, and its address can be decoded.
 
 use crate::problem::ApiProblem;
 use axum::http::{HeaderMap, Uri, Version, header};

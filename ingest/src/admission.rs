@@ -49,7 +49,7 @@ impl Place {
         if before + bytes <= self.admission.bytes_max { Ok(()) } else { Err(self.admission.full()) }
     }
 
-    /// All bytes are there.
+    /// Marks the body as complete.
     pub(crate) fn complete(&mut self) -> Result<(), Refusal> {
         self.complete = true;
         self.admission.metrics.in_flight.inc();

@@ -10,7 +10,7 @@ const DAY_MS: i64 = 86_400_000;
 /// 96 bits: two visitors of a day share a name once in 2^48 visitors.
 const HASH_BYTES: usize = 12;
 
-/// Makes the names of one request; remembers the last, since the events of a request mostly have one origin.
+/// Makes the names of one request; caches the last one, since the events of a request mostly have one origin.
 pub(crate) struct AnonymousActors<'a> {
     secret: &'a [u8; 32],
     day: Option<(i64, Hmac<Sha256>)>,

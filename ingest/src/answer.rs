@@ -1,4 +1,4 @@
-//! What the service answers.
+//! The responses of the service.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,7 +10,8 @@ pub struct Accepted {
     pub accepted: usize,
     /// The others, in the order they were sent.
     pub rejected: Vec<Rejected>,
-    /// What became of the taken ones: `GET /v1/receipts/{receipt}`, and `?after=` on reads.
+    /// Identifies the accepted events, to look up their outcome (`GET /v1/receipts/{receipt}`), and for `?after=` on
+    /// reads.
     pub receipt: String,
 }
 
@@ -22,9 +23,9 @@ pub struct Rejected {
     /// Its id; null where it cannot be read.
     #[schema(required = true)]
     pub event_id: Option<String>,
-    /// What is wrong with it.
+    /// The mistake in the event.
     pub error: String,
-    /// Where nothing is wrong with it but a limit: seconds after which it may be sent again.
+    /// If only a limit was exceeded: seconds after which the event may be sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub retry_after: Option<u32>,

@@ -1,4 +1,4 @@
-//! What an adapter hands to the service: events as they came, and the room that they take.
+//! The input of the service: events as they arrived, and their place in the admission.
 
 use crate::admission::Place;
 use bytes::Bytes;
@@ -18,7 +18,7 @@ pub struct Batch {
 pub enum Format {
     /// One event in JSON, or an array of them.
     Json,
-    /// One event in JSON a line.
+    /// One event in JSON per line.
     Lines,
     /// One CloudEvent in JSON.
     CloudEvent,

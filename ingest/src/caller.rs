@@ -1,9 +1,9 @@
-//! Where a batch comes from: what fills an event's `ip` and `user_agent`.
+//! The origin of a batch: the default of an event's `ip` and `user_agent`.
 
 use std::sync::Arc;
 use tally_access::Principal;
 
-/// Who sends a batch.
+/// The sender of a batch.
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
     /// The address in its [canonical spelling](tally_model::canonical_ip); None where it is not known.

@@ -63,7 +63,7 @@ pub(crate) fn parse(json: &[u8]) -> Result<EventFields<'_>, InvalidEvent> {
     Ok(fields)
 }
 
-/// What an event's field is called in a CloudEvent.
+/// The name of an event's field in a CloudEvent.
 pub(crate) fn attribute(field: &'static str) -> &'static str {
     match field {
         "event_id" => "id",

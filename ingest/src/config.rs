@@ -13,7 +13,7 @@ pub struct IngestConfig {
     pub partitions: u32,
     /// The types that the topology names.
     pub types: EventTypes,
-    /// What the names of anonymous actors are derived from: the same in every process of an application, and secret.
+    /// The secret from which the names of anonymous actors are derived; the same in every process of an application.
     pub anonymous_secret: [u8; 32],
     /// Rate limits of senders.
     pub limits: Option<ActionLimits>,

@@ -20,9 +20,9 @@ pub(crate) struct ArrayElements<'a> {
 enum State {
     /// Before the first element: the array may be empty.
     First,
-    /// After a comma: there must be another.
+    /// After a comma: another element must follow.
     More,
-    /// After the closing bracket, or where the array broke off.
+    /// After the closing bracket, or after a syntax error.
     End { whole: bool },
 }
 

@@ -20,7 +20,7 @@ const EVENT_ID_BYTES_MAX: usize = 64;
 /// A short event; more of them than the buffer was made for only make it grow.
 const EVENT_BYTES_TYPICAL: usize = 160;
 
-/// Takes the events of one request.
+/// Checks the events of one request.
 pub(crate) struct Intake<'a> {
     config: &'a IngestConfig,
     key: &'a ReceiptKey,
@@ -66,7 +66,7 @@ impl<'a> Intake<'a> {
         Self { config, key, caller, cloud, now_ms, anonymous, buffer, header_bytes, spans, seen: 0, rejected, demands }
     }
 
-    /// Takes one event, or notes why not.
+    /// Accepts one event, or notes the reason why not.
     pub(crate) fn take(&mut self, json: &[u8]) {
         let index = self.seen;
         self.seen += 1;
@@ -97,7 +97,7 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// What the sender may leave out.
+    /// Fills fields that the sender may leave out.
     fn fill<'b>(&mut self, fields: &mut EventFields<'b>) -> Result<(), InvalidEvent>
     where
         'a: 'b,
@@ -183,7 +183,7 @@ impl<'a> Intake<'a> {
         !self.rejected.is_empty()
     }
 
-    /// What there is to send, and what is not.
+    /// The records to append, and the rejected events.
     pub(crate) fn finish(self) -> Taken {
         let Self { buffer, header_bytes, spans, rejected, demands, .. } = self;
         Taken { buffer, header_bytes, spans, rejected, demands }

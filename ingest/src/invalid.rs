@@ -8,7 +8,7 @@ use tally_model::EventError;
 const TEXT_BYTES_MAX: usize = 300;
 /// Longer names are no spelling mistakes.
 const NAME_BYTES_MAX: usize = 48;
-/// What other systems call an event's fields, where the spelling gives no hint.
+/// Names of an event's fields in other systems, where the spelling gives no hint.
 const SYNONYMS: &[(&str, &str)] = &[
     ("id", "event_id"),
     ("kind", "type"),

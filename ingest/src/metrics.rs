@@ -1,8 +1,8 @@
-//! What the service counts.
+//! The metrics of the service.
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-/// From a memory log's answer to the append time-out.
+/// From the response time of a memory log to the append timeout.
 const SECONDS: &[f64] = &[0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0];
 
 /// The service's metrics.

@@ -1,7 +1,7 @@
-//! What a `read` has to prove.
+//! The proof of a `read`.
 //!
-//! The timer of a page can be set to whatever its reader likes. So the service signs when the page is opened, and a read is
-//! trusted for no longer than has gone by since.
+//! A client can report any duration. So the service signs a token when the page is opened, and a read is accepted for
+//! no longer than the time since.
 
 use crate::invalid::InvalidEvent;
 use tally_model::{EventFields, ReadToken, ReceiptKey, Scalar};
@@ -11,7 +11,7 @@ pub(crate) const EVENT_TYPE: &str = "read";
 /// The property that holds one.
 const PROPERTY: &str = "read_token";
 
-/// Takes the token out of a read, and refuses what it does not prove.
+/// Removes the token from a read, and rejects a read that it does not prove.
 pub(crate) fn check(
     fields: &mut EventFields<'_>,
     key: &ReceiptKey,

@@ -17,9 +17,9 @@ pub enum Refusal {
     Invalid(Vec<Rejected>),
     /// Every valid event is over a limit.
     Limited {
-        /// All events, each with its reason.
+        /// All events, each with the reason.
         rejected: Vec<Rejected>,
-        /// Until there is room for all of them again.
+        /// Seconds until all of them fit the limits again.
         retry_after_s: u32,
     },
     /// The wall clock of this process is in doubt.

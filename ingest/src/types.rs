@@ -4,12 +4,12 @@ use crate::invalid::{InvalidEvent, closest};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// What the service does with the types that the topology names. Anything else is refused.
+/// The event types of the topology. All others are rejected.
 #[derive(Clone, Debug, Default)]
 pub struct EventTypes {
     /// Sorted by name.
     known: Vec<(Box<str>, Admittance)>,
-    /// What CloudEvents call them.
+    /// Their names in CloudEvents.
     of_cloud_events: BTreeMap<String, String>,
 }
 
@@ -64,7 +64,7 @@ impl EventTypes {
         })
     }
 
-    /// What CloudEvents call types otherwise.
+    /// The names that CloudEvents have for types.
     pub(crate) fn names_of_cloud_events(&self) -> impl Iterator<Item = &str> {
         self.of_cloud_events.keys().map(String::as_str)
     }

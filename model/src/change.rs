@@ -20,7 +20,7 @@ pub fn grouped_metric(metric: &str, property: &str, value: &str) -> String {
     format!("{metric}\0{property}={value}")
 }
 
-/// One change to one metric of one subject.
+/// A change to one metric of one subject.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// The subject.

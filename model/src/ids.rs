@@ -16,11 +16,11 @@ macro_rules! opaque {
     };
 }
 
-/// What [`check_event_id`] takes, but for the length.
+/// The pattern of [`check_event_id`], without its length limit.
 pub const EVENT_ID_PATTERN: &str = "^[A-Za-z0-9._:-]+$";
-/// What [`check_actor_id`] takes, but for the length.
+/// The pattern of [`check_actor_id`], without its length limit.
 pub const ACTOR_ID_PATTERN: &str = concat!("^", opaque!(), "$");
-/// What [`check_subject_id`] takes, but for the length.
+/// The pattern of [`check_subject_id`], without its length limit.
 pub const SUBJECT_ID_PATTERN: &str = concat!("^[a-z][a-z0-9_-]{0,31}:", opaque!(), "$");
 
 /// 1-64 of `A-Za-z0-9._:-`.

@@ -1,5 +1,5 @@
-//! What leaves the pipeline: the types of values that output topics hold. Topology, processors, sinks and API derive names,
-//! keys, partitions and tables from here.
+//! Output types: the types of values in output topics. Topology, processors, sinks and API derive names, keys,
+//! partitions and tables from here.
 
 use crate::{CounterWindow, Counters, Ranking, Reaction, Verdict};
 use serde::Serialize;
@@ -22,7 +22,7 @@ pub enum OutputType {
     Raw,
 }
 
-/// What there is to know of an output type.
+/// The description of an output type.
 struct Description {
     name: &'static str,
     tables: &'static [&'static str],

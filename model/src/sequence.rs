@@ -13,17 +13,17 @@ const MAC_BYTES: usize = 16;
 /// Tells these bytes from all else that the secret signs: receipts begin with 1, cursors with `c`.
 const KIND: u8 = b's';
 
-/// What signs the order. The secret is the one that signs receipts.
+/// The key that signs sequence numbers. Its secret is the one that signs receipts.
 #[derive(Clone)]
 pub struct SequenceKey(pub [u8; 32]);
 
 /// Why an event that needs a number has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SequenceError {
-    /// Without header `seq`, or not of 8 bytes that are a number from 1.
+    /// The header `seq` is missing, or is not a number from 1 in 8 bytes.
     #[error("header `seq` is missing or no number: the database orders these events, so only its relay may write them")]
     Number,
-    /// Without header `mac`, or signed with something else, or over another record.
+    /// The header `mac` is missing, or of another key or record.
     #[error(
         "header `mac` is missing or does not fit: the database orders these events, so only its relay may write them"
     )]

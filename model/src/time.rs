@@ -10,8 +10,8 @@ const MINUTE_MS: i64 = 60_000;
 const WRITTEN_MS: RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 /// Whole seconds since 1970 have ten digits from 2001 to 2286. As milliseconds the same numbers lie in the spring of 1970.
 pub const TIMES_IN_SECONDS: RangeInclusive<i64> = 1_000_000_000..=9_999_999_999;
-/// What [`parse_ms`] takes, but for the calendar: the days of a month and leap seconds. A pattern of ECMA-262, for
-/// descriptions.
+/// The pattern of [`parse_ms`], without its checks of the calendar: days of a month and leap seconds. A pattern of
+/// ECMA-262, for descriptions.
 pub const TIME_PATTERN: &str = concat!(
     "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])",
     "[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\\.[0-9]+)?",
@@ -71,7 +71,7 @@ fn ends_half_year(time_ms: i64) -> bool {
     })
 }
 
-/// What a fraction comes to, and what follows it.
+/// The milliseconds of a fraction, and the text after it.
 fn fraction_ms(text: &[u8]) -> Option<(i64, &[u8])> {
     let Some(rest) = text.strip_prefix(b".") else { return Some((0, text)) };
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();

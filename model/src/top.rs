@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 /// Distinguishes such a body from one of changes.
 const MARK: u8 = 0;
-/// What follows the mark. A reader refuses greater ones.
+/// The format byte after the mark. Readers reject greater ones.
 const FORM: u8 = 2;
-/// What follows it where every score fits 64 bits: there both forms are the same bytes, which older programs read.
+/// The format byte if every score fits 64 bits: both formats then have the same bytes, which older programs read.
 const FORM_64: u8 = 1;
 
 /// The first subjects of one partition.
@@ -21,8 +21,8 @@ pub struct PartitionTop {
     pub board: Arc<str>,
     /// The partition that these subjects are in.
     pub partition: u32,
-    /// What the scores are as of: the half-life epoch of the partition's clock. One epoch later all are halved. 0 where
-    /// the board does not decay.
+    /// The epoch of the scores: that of the partition's clock. One epoch later all scores are halved. 0 if the board
+    /// does not decay.
     pub epoch: i64,
     /// The subjects, all there are up to the board's length: by score descending, then by id ascending. Scores in
     /// thousandths, greater than 0.

@@ -1,6 +1,6 @@
 //! Why a processor cannot take something.
 
-/// What is wrong, in two parts: what all mistakes of a kind have in common, and what differs from one to the next.
+/// A mistake in two parts: the text that all mistakes of a kind share, and the detail that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// For people: what is wrong and what to do. Without ids, positions and values, so that reasons can be grouped.

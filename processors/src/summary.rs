@@ -1,4 +1,4 @@
-//! What a topology counts, for the ingest API and the read side.
+//! The metrics and event types of a topology, for the ingest API and the read side.
 
 use crate::dataflow::Actions;
 use crate::facts::{MetricSpec, NodeFacts};
@@ -8,7 +8,7 @@ use tally_streams::topology::Topology;
 /// The toggle that the database owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedToggle {
-    /// What it counts; its node has the same name.
+    /// The metric; its node has the same name.
     pub metric: String,
     /// The type of event that switches on.
     pub on: String,

@@ -21,7 +21,7 @@ pub struct SinkTopic {
 pub enum Share {
     /// All of them.
     All,
-    /// Those that go with what the group gave this member.
+    /// The partitions that belong to the driver partitions of this member.
     Member { driver: Arc<str>, driver_partitions: u32, owned: BTreeSet<u32> },
 }
 
@@ -46,14 +46,14 @@ impl Share {
         }
     }
 
-    /// Takes in what the group gave.
+    /// Adds driver partitions that the group assigned.
     pub fn give(&mut self, driver_partitions: &[u32]) {
         if let Self::Member { owned, .. } = self {
             owned.extend(driver_partitions);
         }
     }
 
-    /// Lets go what the group took.
+    /// Removes driver partitions that the group revoked.
     pub fn take(&mut self, driver_partitions: &[u32]) {
         if let Self::Member { owned, .. } = self {
             owned.retain(|partition| !driver_partitions.contains(partition));

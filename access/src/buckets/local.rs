@@ -27,7 +27,7 @@ pub(super) struct LocalBuckets {
 type Limiter = RateLimiter<u64, SharedTable, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
 
 impl LocalBuckets {
-    /// Takes what there is.
+    /// Takes as many as are available.
     pub(super) fn take(&self, demand: &Demand) -> Grant {
         let limiter = self.limiter(demand.per_minute);
         // The size is part of the key: when a limit changes, every bucket starts over.

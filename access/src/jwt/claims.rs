@@ -63,7 +63,7 @@ impl Claims {
         texts("aud", &self.aud).map(drop)
     }
 
-    /// Who it is, and until when, leeway included.
+    /// The principal, and the time of its expiry, leeway included.
     pub(super) fn check(self, rules: &JwtRules, now_ms: i64) -> Result<(Principal, i64), Refusal> {
         let leeway_ms = i64::try_from(rules.leeway.as_millis()).unwrap_or(i64::MAX);
         let expires_at_ms = time_ms("exp", &self.exp)?.ok_or_else(|| missing("exp"))?.saturating_add(leeway_ms);

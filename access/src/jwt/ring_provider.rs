@@ -6,11 +6,11 @@ use jsonwebtoken::signature::{Error, Verifier};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey};
 use ring::{hmac, signature};
 
-/// Nothing is signed here, and no key is made of another one.
+/// For verification only: it neither signs nor derives keys.
 static PROVIDER: CryptoProvider =
     CryptoProvider { signer_factory: no_signer, verifier_factory: verifier, key_utils: KeyUtils::new_unimplemented() };
 
-/// Makes it the one of this process. Again it changes nothing.
+/// Installs it as the provider of this process. Repeated calls change nothing.
 pub(super) fn install() {
     // An error means that this provider is installed already.
     let _ = PROVIDER.install_default();

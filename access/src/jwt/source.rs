@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 /// The shortest interval between fetches because of unknown `kid`s: made-up ones must not flood the address.
 const KID_PAUSE: Duration = Duration::from_secs(10);
-/// After a failure; doubled with each further one.
+/// The pause after a failure; doubled with each further one.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
@@ -37,14 +37,14 @@ struct State {
     text: String,
 }
 
-/// What came of a look at the source.
+/// The outcome of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
     /// It was not fetched, or has not changed.
     Same,
     /// There are other keys now.
     New,
-    /// What was known before goes on: why.
+    /// The refresh failed, and the former keys stay in use.
     Failed(String),
 }
 

@@ -75,7 +75,7 @@ fn decode(value: &HeaderValue) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// What stands between the quotes of a quoted string (RFC 9110, section 5.6.4).
+/// The content of a quoted string (RFC 9110, section 5.6.4).
 fn unquote(inside: &str) -> Option<String> {
     let mut text = String::with_capacity(inside.len());
     let mut chars = inside.chars();

@@ -16,7 +16,7 @@ use tally_http::TrustedProxies;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// What the handlers share. Cheap to clone.
+/// The state of the handlers. Cheap to clone.
 #[derive(Clone)]
 struct IngestRoutes {
     service: IngestService,

@@ -19,9 +19,9 @@ const BODY_BYTES_MAX: usize = 4 << 10;
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PageOpened {
-    /// What is read.
+    /// The subject of the page.
     subject_id: String,
-    /// Who reads; by default the `sub` of the JWT, or nobody in particular.
+    /// The reader; by default the `sub` of the JWT, or an anonymous one.
     #[serde(default)]
     actor_id: Option<String>,
 }

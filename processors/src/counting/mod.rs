@@ -1,4 +1,4 @@
-//! What several of the node types that count share.
+//! Code that several counting node types share.
 
 pub mod counted_metric;
 pub mod windows;

@@ -8,7 +8,7 @@ pub const MINUTE_MS: i64 = 60_000;
 const MINUTES_MAX: i64 = 31 * 1_440;
 /// The range of [`whole_minutes`], for the reference.
 pub const LIMITS: &str = "Whole minutes, 1m to 31d.";
-/// What the values of `emit` mean, for the reference.
+/// The values of `emit`, for the reference.
 pub const EMIT: &str = "`on_update`: whenever it has changed, at most once per commit. `on_close`: once, when the window \
                         closes. Only with `windows`.";
 

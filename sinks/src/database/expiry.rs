@@ -12,9 +12,9 @@ const SLICE_ROWS: i64 = 1_000;
 /// How long rows are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Since the log took the event. Receipts forget then what was not counted.
+    /// Since the append time of the event. Afterwards receipts no longer list uncounted events.
     pub verdicts: Duration,
-    /// Since the letter was written.
+    /// Since the dead letter was written.
     pub dead_letters: Duration,
     /// Since the window's end.
     pub counter_windows: Duration,

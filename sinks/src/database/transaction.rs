@@ -50,7 +50,8 @@ async fn delete_released(connection: &mut Connection, batch: &Batch) -> Result<(
     Ok(())
 }
 
-/// As many as a chunk has, the last one repeated: few statements have to be prepared. Takes 1 to the largest chunk.
+/// Fills a chunk by repeating the last item, so that few statements have to be prepared. Takes 1 item to the largest
+/// chunk.
 fn padded<T: Copy>(some: &[T]) -> impl Iterator<Item = T> {
     let len = CHUNKS.iter().rev().find(|size| **size >= some.len()).copied().unwrap_or(CHUNKS[0]);
     some.iter().copied().chain(std::iter::repeat(some[some.len() - 1])).take(len)

@@ -2,13 +2,13 @@
 
 use super::TopicPartition;
 
-/// What can go wrong, sorted by what the caller has to do about it.
+/// Errors of the log, by the reaction that they require of the caller.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LogError {
     /// The transaction certainly had no effect: abort, return to the committed offsets, retry.
     #[error("the transaction was aborted: {0}")]
     Aborted(String),
-    /// It is unknown whether it took effect: rebuild what depends on it from the log.
+    /// The outcome is unknown: rebuild from the log what depends on it.
     #[error("the outcome is unknown: {0}")]
     Uncertain(String),
     /// Another producer holds this transactional id now: drop this one and the tasks that it wrote for.
@@ -43,7 +43,7 @@ pub enum LogError {
     Mismatch {
         /// The topic.
         topic: String,
-        /// What differs, and what to do.
+        /// The difference, and the remedy.
         detail: String,
     },
     /// Bytes that do not check out.

@@ -11,12 +11,12 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// When a wall clock is doubted.
+/// The limits beyond which a wall clock is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WallLimits {
-    /// How far it may differ at once from where it should be.
+    /// The greatest sudden difference from the expected time.
     pub jump: Duration,
-    /// After how long at its new time a clock that has jumped is trusted again.
+    /// How long a clock that has jumped must keep its new time to be trusted again.
     pub settle: Duration,
 }
 
@@ -29,9 +29,9 @@ impl Default for WallLimits {
 /// Why a wall clock is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// It has jumped by so many milliseconds.
+    /// It has jumped by this many milliseconds.
     Jumped(i64),
-    /// It is so many milliseconds behind the newest record of the log.
+    /// It is this many milliseconds behind the newest record of the log.
     Behind(i64),
 }
 

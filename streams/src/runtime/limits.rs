@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a thread may hold before it must act.
+/// Limits at which a thread must commit or write a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// A checkpoint is written at this much changelog, in bytes, …

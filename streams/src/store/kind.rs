@@ -1,4 +1,4 @@
-//! What the kinds of stores share: each has [`Entries`], and differs in what it writes and derives.
+//! The kinds of stores: each has [`Entries`], and differs in its format and in what it derives.
 
 use super::changelog::{ChangelogEntry, ChangelogWriter};
 use super::checkpoint::{Checkpoint, CheckpointWriter};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub(super) trait StoreKind: Send + 'static {
     /// The key of an entry.
     type Key: StoreKey;
-    /// What is held under a key.
+    /// The value of a key.
     type Entry: Entry<Self::Key>;
     /// Whether opening the store loads all entries: those with an order derived from the entries need them all.
     const LOADS_ALL: bool = false;

@@ -18,7 +18,7 @@ pub(super) const HEAD: usize = 3;
 
 /// A value with a score.
 pub trait Ranked: StoreValue + Default {
-    /// What a score depends on besides value and tick.
+    /// The parameters of a score besides value and tick.
     type Rule: Copy + PartialEq + Send;
     /// Its score at a tick; None where it has no place.
     fn score(&self, rule: Self::Rule, tick: i64) -> Option<i128>;

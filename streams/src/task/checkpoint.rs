@@ -141,8 +141,8 @@ impl<D: Dataflow> Task<D> {
         checkpoint.write(&meta, |out| self.stores.iter_mut().try_for_each(|store| store.checkpoint(out)))
     }
 
-    /// Makes the checkpoint survive a crash of the operating system: the last thing before a task is dropped. Where that
-    /// fails it may be discarded after one, and nothing is lost.
+    /// Syncs the checkpoint so that it survives a crash of the operating system; the last call before a task is
+    /// dropped. If that fails, the checkpoint may be discarded after such a crash; nothing is lost.
     pub fn close(&mut self) {
         if let Some(Err(fault)) = self.checkpoint.open.as_ref().map(|checkpoint| checkpoint.close()) {
             self.checkpoint.fault = Some(fault);

@@ -15,7 +15,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Takes a record, and leaves room for another in its place.
+    /// Stores a record, and leaves the former one's buffer in its place.
     pub fn put(&mut self, record: &mut OutputRecord, headers: &[Header<'_>]) {
         std::mem::swap(&mut self.record, record);
         self.headers.clear();

@@ -30,7 +30,7 @@ pub struct ClockMove {
     pub partition: u32,
     /// The clock moves before the record at this offset.
     pub next_offset: u64,
-    /// Where to, in milliseconds since 1970.
+    /// The new time, in milliseconds since 1970.
     pub clock_ms: i64,
     /// The clock is set, also backwards: an operator has confirmed that it was ahead. Otherwise it only rises.
     pub is_set: bool,
@@ -58,7 +58,7 @@ impl ClockMove {
     }
 }
 
-/// What a root task has to do with the topic.
+/// The moves of a root task's clock, and their topic.
 pub(super) struct Moves {
     topic: Arc<str>,
     /// Moves in the open transaction.
@@ -66,7 +66,7 @@ pub(super) struct Moves {
     recorded: Option<Recorded>,
 }
 
-/// What was recorded, as long as a task repeats it.
+/// Recorded moves, while a task repeats them.
 pub(super) struct Recorded {
     consumer: Box<dyn Consumer>,
     at: TopicPartition,
@@ -83,7 +83,7 @@ impl Moves {
         Self { topic, made: Vec::new(), recorded: None }
     }
 
-    /// From now on repeats what was recorded.
+    /// Starts to repeat the recorded moves.
     pub fn repeat(&mut self, recorded: Recorded) {
         self.recorded = Some(recorded);
     }
@@ -147,7 +147,7 @@ impl Moves {
 }
 
 impl Recorded {
-    /// What of the topic comes after a position, if anything does.
+    /// The part of the topic after a position, if there is one.
     fn find(log: &dyn Log, at: TopicPartition, position: &Position) -> Result<Option<Self>, TaskError> {
         let (start, end) = log.bounds(&at)?;
         let (ahead, repeated) = (VecDeque::new(), Vec::new());
@@ -198,7 +198,7 @@ fn decoded(at: &TopicPartition, offset: u64, value: Option<&[u8]>) -> Result<Clo
 }
 
 impl<D: Dataflow> Task<D> {
-    /// Where its moves are recorded; None behind a hop.
+    /// The partition in which its moves are recorded; None behind a hop.
     pub(super) fn moves_at(&self) -> Option<TopicPartition> {
         self.subtopology.upstream.is_none().then(|| TopicPartition::new(self.moves.topic.clone(), self.partition))
     }
@@ -286,7 +286,7 @@ fn was_set(log: &dyn Log, at: &TopicPartition, next_offset: u64) -> Result<bool,
 enum Newest {
     Nothing,
     Move(ClockMove),
-    /// Not among the last offsets.
+    /// The move is before the last offsets.
     FurtherBack,
 }
 

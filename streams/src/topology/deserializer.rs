@@ -1,4 +1,4 @@
-//! From the tree to a serde struct, with errors that know where they are.
+//! Deserializes the tree into a serde struct, with errors that have their place in the file.
 
 use super::document::{Entry, Mapping, Value, Yaml};
 use super::fault::{Fault, Step};

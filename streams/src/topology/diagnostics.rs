@@ -1,4 +1,4 @@
-//! What is wrong with a file, and where.
+//! Mistakes in a file, with their places.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
-/// One mistake.
+/// A mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The file's name as it was given.
@@ -17,11 +17,11 @@ pub struct Diagnostic {
     pub column: usize,
     /// The mistake.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     pub help: Option<String>,
     /// The line, or the part of a very long line around the place.
     pub source_line: String,
-    /// Where in `source_line` the caret stands, from 0, in characters.
+    /// The place of the caret in `source_line`, from 0, in characters.
     pub caret: usize,
     /// How many characters it underlines; at least 1.
     pub caret_length: usize,

@@ -5,7 +5,7 @@ use super::report::Report;
 use std::collections::HashMap;
 use std::fmt;
 
-/// Where something stands: lines and columns from 1, in characters.
+/// A place in the file: lines and columns from 1, in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Span {
     pub line: u32,
@@ -21,7 +21,7 @@ pub(super) struct Yaml {
     pub value: Value,
 }
 
-/// What YAML 1.2 makes of a value; `yes`, `no`, `on` and `off` are strings.
+/// A value by YAML 1.2; `yes`, `no`, `on` and `off` are strings.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Null,
@@ -69,7 +69,7 @@ pub(super) struct Entry {
 }
 
 impl Mapping {
-    /// Of entries whose keys are known to be unique.
+    /// A mapping of entries whose keys are known to be unique.
     pub fn of(entries: Vec<Entry>) -> Self {
         Self { entries, refused: Vec::new() }
     }
@@ -154,7 +154,7 @@ impl Yaml {
 }
 
 impl fmt::Display for Value {
-    /// What it is, as in "found …".
+    /// The kind of the value, as in "found …".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Null | Value::Removed => f.write_str("nothing"),

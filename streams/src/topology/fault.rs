@@ -22,7 +22,7 @@ pub(super) struct Fault {
     steps: Vec<Step>,
 }
 
-/// What kind of mistake.
+/// The kind of the mistake.
 #[derive(Debug)]
 pub(super) enum FaultKind {
     /// The path's last step is a key that the struct does not have.
@@ -94,7 +94,7 @@ impl Error for Fault {
     }
 }
 
-/// What a Rust type is in words that fit a configuration file.
+/// The name of a Rust type in the words of a configuration file.
 fn wanted(expected: &str) -> String {
     let range = match expected {
         "u8" => (0, u64::from(u8::MAX)),

@@ -19,9 +19,9 @@ pub(super) struct Name {
 /// A mapping that has these keys and no others.
 pub(super) struct Fields<'y> {
     mapping: &'y Mapping,
-    /// Whose they are, for messages: "topic `counters`".
+    /// The owner of the fields, for messages: "topic `counters`".
     owner: String,
-    /// Where a missing key is reported.
+    /// The place at which a missing key is reported.
     span: Span,
     /// Keys that a misspelt one stands for: they are not missing as well.
     meant: Vec<&'static str>,
@@ -47,7 +47,7 @@ impl<'y> Fields<'y> {
         Some(fields)
     }
 
-    /// Takes any key. None, and a report, where the value is no mapping.
+    /// Accepts any key. None, and a report, if the value is not a mapping.
     pub fn open(owner: impl Into<String>, span: Span, yaml: &'y Yaml, report: &mut Report<'_>) -> Option<Self> {
         let owner = owner.into();
         match &yaml.value {
@@ -156,7 +156,7 @@ impl Yaml {
         value
     }
 
-    /// One of a few words.
+    /// One of the given words.
     pub fn choice<T: Copy>(&self, choices: &[(&'static str, T)], report: &mut Report<'_>) -> Option<T> {
         let name = self.text(report)?;
         let found = choices.iter().find(|(word, _)| *word == name.text);

@@ -33,16 +33,16 @@ struct StorePrint {
 /// How a topology differs from the one that the state was made with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// Not at all.
+    /// No difference.
     Same,
-    /// Only by what is new and would start empty: each with what to do.
+    /// Only additions, which would start empty: each with its remedy.
     Added(Vec<String>),
     /// By something that the state does not fit: each with what to do. What is also new is not listed.
     Changed(Vec<String>),
 }
 
 impl<D: Dataflow> Topology<D> {
-    /// What of this topology its state depends on.
+    /// The parts of this topology on which its state depends.
     pub fn fingerprint(&self) -> Fingerprint {
         let subtopologies = self.subtopologies.iter().map(|subtopology| {
             let nodes = subtopology.nodes.iter().enumerate();

@@ -31,20 +31,20 @@ pub struct ParamSpec {
     pub path: String,
     /// Its type, in words: `list of durations`.
     pub kind: String,
-    /// What holds where it is left out; None where it is required.
+    /// The default; None if the parameter is required.
     pub default: Option<String>,
-    /// What it means, and its limits.
+    /// Its meaning, and its limits.
     pub about: String,
 }
 
-/// What is wrong with one parameter.
+/// A mistake in a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParamError {
     /// Where: like `rules[0].per`; empty for the node as a whole.
     pub path: String,
     /// The mistake.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     pub help: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl Params {
         Self { yaml: Yaml { span, value: Value::Map(mapping) }, node_keys, unknown: RefCell::default() }
     }
 
-    /// From a snippet like `{ max: 3, per: 5s }`, for the tests of a node type.
+    /// Parses a snippet like `{ max: 3, per: 5s }`, for the tests of a node type.
     pub fn from_yaml(text: &str) -> Result<Self, Diagnostics> {
         let mut report = Report::new("params", text);
         let yaml = Yaml::parse(text, &mut report);
@@ -84,9 +84,9 @@ impl Params {
         if report.is_empty() { Ok(Self::new(start, mapping, &[])) } else { Err(report.finish()) }
     }
 
-    /// Makes the struct of a node type; with `deny_unknown_fields` it finds misspelt keys, nested ones too.
+    /// Parses the struct of a node type; with `deny_unknown_fields` it finds misspelt keys, nested ones too.
     ///
-    /// serde stops at the first mistake. What is wrong is set aside then and the rest tried again, so that the error
+    /// serde stops at the first mistake. The mistaken part is then set aside and the rest parsed again, so the error
     /// holds every mistake that does not follow from another.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Vec<ParamError>> {
         let mut fault = match T::deserialize(TreeDeserializer(&self.yaml)) {

@@ -1,4 +1,4 @@
-//! From text to the tree.
+//! Parses text into the tree.
 
 use super::document::{Mapping, Span, Value, Yaml};
 use super::report::Report;

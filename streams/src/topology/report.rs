@@ -38,7 +38,7 @@ impl<'a> Report<'a> {
         self.problems.is_empty()
     }
 
-    /// What was noted, in the order of the file.
+    /// The reported mistakes, in the order of the file.
     pub fn finish(self) -> Diagnostics {
         let more = self.problems.len().saturating_sub(DIAGNOSTICS_MAX);
         let mut all: Vec<Diagnostic> = (self.problems.iter().take(DIAGNOSTICS_MAX))
@@ -75,7 +75,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// One line without what could confuse a terminal.
+/// One line without characters that could confuse a terminal.
 fn printable(chars: impl Iterator<Item = char>, chars_max: usize, keep_tabs: bool) -> String {
     let mut chars = chars.map(|c| if c.is_control() && !(keep_tabs && c == '\t') { ' ' } else { c });
     let mut text: String = chars.by_ref().take(chars_max).collect();

@@ -46,7 +46,7 @@ pub(super) struct Sections<'r, D: Dataflow> {
     pub complete: bool,
 }
 
-/// What a name stands for.
+/// The section that a name refers to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Declared {
     /// By its place in [`Sections::topics`].
@@ -164,12 +164,12 @@ fn settings(fields: &Fields<'_>, report: &mut Report<'_>) -> Settings {
     }
 }
 
-/// What stands before something is a prefix.
+/// Whether the text can be the prefix of topic names.
 fn is_prefix(text: &str) -> bool {
     text.len() <= 64 && is_topic_name(&format!("{text}x"))
 }
 
-/// What a section declares; it must declare something.
+/// The entries of a section; an empty section is a mistake.
 pub(super) fn entries<'y>(section: &str, yaml: Option<&'y Yaml>, report: &mut Report<'_>) -> Option<&'y [Entry]> {
     let yaml = yaml?;
     if yaml.is_empty() {

@@ -14,7 +14,7 @@ use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::store::{KeyValueStore, StoreHandle, StoreValue};
 use tally_streams::topology::{Blueprint, BuildSite, NodeType, Params, Parsed, StoreSpec};
 
-/// What every board implies. One partition: boards are few and small.
+/// The node that every board implies. It has one partition: boards are few and small.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "merge",
     about: "one board of the tops of all partitions",
@@ -46,7 +46,7 @@ impl StoreValue for StoredTop {
     }
 }
 
-/// What a checked `board` node implies.
+/// The checked node that a `board` implies.
 pub struct Merge {
     node: String,
     rules: Rules,
@@ -86,7 +86,7 @@ impl Blueprint<Actions> for Merge {
 }
 
 struct MergeProcessor {
-    /// That of all, and of each group.
+    /// The overall board, and that of each group.
     boards: Vec<MergedBoard>,
     top: usize,
     tops: StoreHandle<Tops>,
@@ -98,7 +98,7 @@ struct MergedBoard {
     /// The keys of its tops.
     partitions: Vec<Arc<str>>,
     sent_key: Arc<str>,
-    /// It may be another than the one that was written last.
+    /// Whether it may differ from the one that was written last.
     stale: bool,
 }
 

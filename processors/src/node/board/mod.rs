@@ -76,7 +76,7 @@ impl Board {
         unique.then(|| error(format!("`{name}` counts distinct actors; a board adds up changes")))
     }
 
-    /// What a node counts remembers one group.
+    /// A counting node stores one group.
     fn check_groups(&self, Groups { property, values }: &Groups, site: &BuildSite<'_, Actions>) -> Option<ParamError> {
         let wants = || site.nodes.iter().flat_map(|(node, facts)| facts.wants.iter().map(move |want| (node, want)));
         let mut of_inputs =
@@ -95,7 +95,7 @@ impl Board {
     }
 }
 
-/// What the nodes in `from` count.
+/// The metrics of the nodes in `from`.
 fn input_metrics<'a>(site: &'a BuildSite<'_, Actions>) -> impl Iterator<Item = &'a MetricSpec> {
     site.inputs.iter().flat_map(|(_, facts)| &facts.metrics)
 }

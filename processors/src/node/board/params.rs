@@ -161,7 +161,7 @@ impl Rules {
         std::iter::once(None).chain(groups.map(|value| Some(value.as_str())))
     }
 
-    /// What the state was made with, in words. One entry: each further one could be added to state that is there.
+    /// The parameters that the state depends on, as text. One entry: further ones could be added to existing state.
     pub fn windows(&self) -> Vec<String> {
         let slot = self.slot_minutes;
         let time = match self.scoring.aging {

@@ -1,4 +1,4 @@
-//! What of a board was sent on last: what has not changed is not sent again.
+//! The last sent state of a board: an unchanged one is not sent again.
 
 use std::sync::Arc;
 use tally_streams::store::{KeyValueStore, StoreValue};
@@ -10,7 +10,7 @@ pub(super) type Sent = KeyValueStore<Arc<str>, Digest>;
 /// The key of what was sent, in [`of_group`].
 pub(super) const SENT: &str = "sent";
 
-/// What has a name on the board of all, by its name on that of a group: `<name>@<group>`.
+/// The name for a group's board of something that has this name for the overall board: `<name>@<group>`.
 pub(super) fn of_group(name: &str, group: Option<&str>) -> Arc<str> {
     group.map_or_else(|| name.into(), |group| format!("{name}@{group}").into())
 }

@@ -1,8 +1,8 @@
-//! What a board keeps of a subject: one exact sum per slot of time, and the score that they make.
+//! A board's state of a subject: one exact sum per slot of time, and their score.
 //!
 //! A slot is a half-life epoch or a bucket of a window, counted since 1970. Sums are of integers, and a retraction goes
-//! to the slot of what it retracts: so they depend neither on the order of changes nor on how they were combined, and
-//! what was taken back leaves nothing behind.
+//! to the slot of the change that it retracts. So sums depend neither on the order of changes nor on how they were
+//! combined, and a retracted change leaves nothing behind.
 
 use super::actors::Actors;
 use super::decay::FRACTION_BITS;
@@ -22,14 +22,14 @@ const FORGOTTEN: i64 = i64::MIN + 1;
 /// How a board forgets. A tick is the slot that the clock is in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Aging {
-    /// What is one epoch old counts half.
+    /// A change counts half after one epoch.
     HalfLife,
-    /// What is in one of the last buckets counts, the one that the clock is in included.
+    /// Changes in the last buckets count, including the bucket of the clock.
     Window {
         /// How many.
         buckets: i64,
     },
-    /// What is in the last buckets counts by how far it lies above what the buckets before let expect.
+    /// The last buckets count by their excess over the value that the buckets before let expect.
     Trend {
         /// How many are observed.
         buckets: i64,
@@ -38,7 +38,7 @@ pub(super) enum Aging {
     },
 }
 
-/// What a score depends on besides sums and tick.
+/// The parameters of a score besides sums and tick.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scoring {
     pub aging: Aging,
@@ -124,14 +124,14 @@ impl Slots {
     }
 }
 
-/// What epochs count at a tick: the sum over all of them of `sum * 2^(epoch - tick)`, cut off to a whole number.
+/// The score of epochs at a tick: the sum over all of them of `sum * 2^(epoch - tick)`, truncated to a whole number.
 ///
-/// It is computed from the oldest epoch on, halving from epoch to epoch and cutting off each time. Nothing is lost by
-/// that: for a real x and a whole n, floor((floor(x) + n) / 2) = floor((x + n) / 2), since floor(x) + n = floor(x + n)
-/// and no whole number lies between floor(y) / 2 and y / 2. By induction the result is the exact sum, cut off once.
+/// It is computed from the oldest epoch on, halving from epoch to epoch and truncating each time. This is exact: for a
+/// real x and a whole n, floor((floor(x) + n) / 2) = floor((x + n) / 2), since floor(x) + n = floor(x + n) and no whole
+/// number lies between floor(y) / 2 and y / 2. By induction the result is the exact sum, truncated once.
 ///
-/// For the same reason the value at the next tick is this one halved and cut off, as long as no epoch is dropped: ageing
-/// never turns the order of two subjects round, it only makes equal what was close.
+/// For the same reason the value at the next tick is this one halved and truncated, as long as no epoch is dropped:
+/// ageing never reverses the order of two subjects, it only makes close scores equal.
 fn decayed(epochs: &[(i64, i128)], tick: i64) -> i128 {
     let (past, ahead) = epochs.split_at(epochs.partition_point(|(epoch, _)| *epoch <= tick));
     let (mut value, mut at) = (0i128, tick);

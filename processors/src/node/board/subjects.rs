@@ -20,7 +20,7 @@ pub(super) struct SubjectBoard {
     rules: Arc<Rules>,
     /// See [`super::decay::weights`]; empty but for a half-life.
     decay: Arc<[u64]>,
-    /// That of all first.
+    /// The overall board first.
     boards: Vec<OneBoard>,
     /// Metric, as the hop names it, to its weight and its board among `boards`.
     weights: HashMap<Arc<str>, (i64, usize), ahash::RandomState>,
@@ -54,7 +54,7 @@ impl OneBoard {
     }
 }
 
-/// What happens to the score of a subject.
+/// A change to the score of a subject.
 #[derive(Clone, Copy)]
 enum Step {
     Add(i128),
@@ -110,14 +110,14 @@ impl SubjectBoard {
             .flat_map(|(board, slot)| visitors.hashes.iter().map(move |hash| (board, slot, Step::Act(*hash))))
     }
 
-    /// Brings the order of scores to the clock; the first slot that counts.
+    /// Advances the order of scores to the clock; returns the first slot that counts.
     fn advance(&self, context: &mut Context<'_, Actions>) -> Option<i64> {
         let tick = self.rules.tick(context.clock_ms())?;
         context.store(self.scores).advance(self.rules.scoring, tick);
         Some(self.rules.scoring.aging.first_slot(tick))
     }
 
-    /// What the board's task gets to know; None where it knows it already.
+    /// The top to send to the board's task; None if it was sent already.
     fn news(&self, context: &mut Context<'_, Actions>, board: &OneBoard) -> Option<PartitionTop> {
         let items = context.store(self.scores).take_top(&board.group, self.rules.top)?;
         let items: Vec<_> = items.into_iter().map(|(key, score)| (board.subject_of(key), score)).collect();
@@ -160,7 +160,7 @@ impl Processor<Actions> for SubjectBoard {
         Ok(())
     }
 
-    /// So that a task in which nothing happens commits, and sends what time has changed.
+    /// Lets a task without records commit, and send changes that come with time.
     fn schedules(&self) -> Vec<Schedule> {
         vec![Schedule { kind: PunctuationType::Clock, interval_ms: self.rules.slot_minutes * MINUTE_MS }]
     }

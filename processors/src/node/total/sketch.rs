@@ -19,7 +19,7 @@ const Q: usize = 64 - P as usize;
 pub enum Sketch {
     /// Ascending, at most [`EXACT_MAX`].
     Exact(Vec<u64>),
-    /// More than that.
+    /// More items than that.
     Estimate(Box<Registers>),
 }
 
@@ -30,7 +30,7 @@ pub struct Registers {
     histogram: [u16; Q + 2],
 }
 
-/// What takes one item back.
+/// Reverts one item.
 pub enum SketchUndo {
     /// Remove the hash.
     Remove(u64),

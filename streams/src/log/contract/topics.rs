@@ -33,7 +33,7 @@ pub fn topics_are_created_once(factory: Factory<'_>) {
     assert_eq!(harness.read_all(&at).len(), 1);
 }
 
-/// With a reason; nothing is created beside them.
+/// The error has a reason, and no other topic is created.
 pub fn topics_that_differ_are_refused(factory: Factory<'_>) {
     let harness = factory();
     let (first, beside) = (harness.name("first"), harness.name("beside"));
@@ -56,7 +56,7 @@ pub fn topics_that_differ_are_refused(factory: Factory<'_>) {
     assert!(matches!(harness.log.partitions(&beside), Err(LogError::UnknownTopic(_))));
 }
 
-/// And so are partitions beyond the last.
+/// Partitions beyond the last are rejected as well.
 pub fn unknown_topics_are_refused_everywhere(factory: Factory<'_>) {
     let harness = factory();
     let log = &harness.log;

@@ -87,7 +87,7 @@ pub fn offsets_come_back_with_their_metadata(factory: Factory<'_>) {
     assert_eq!(committed(&one, 0), Some(offset(4, "the last counts")));
 }
 
-/// It is no error either.
+/// An empty transaction is no error.
 pub fn an_empty_transaction_does_nothing(factory: Factory<'_>) {
     let harness = factory();
     let topic = harness.topic("empty", 1);
@@ -99,7 +99,7 @@ pub fn an_empty_transaction_does_nothing(factory: Factory<'_>) {
     assert_eq!(harness.log.bounds(&at), Ok((0, 0)));
 }
 
-/// From then on the former writes nothing, whatever it had open; ids do not disturb each other.
+/// From then on the former holder writes nothing, whatever it had open; other ids are not affected.
 pub fn whoever_takes_over_fences_the_former(factory: Factory<'_>) {
     let harness = factory();
     let topic = harness.topic("fenced", 1);

@@ -33,7 +33,7 @@ struct Read {
     position: u64,
 }
 
-/// What a poll found.
+/// The result of a poll.
 enum Found {
     Nothing,
     Rebalance(Rebalance),
@@ -41,7 +41,7 @@ enum Found {
     Records {
         /// Index into `reads`.
         read: usize,
-        /// Where reading was.
+        /// The offset at which reading was.
         from: u64,
         /// The length of the valid frames.
         len_bytes: usize,

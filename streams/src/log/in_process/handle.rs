@@ -1,4 +1,4 @@
-//! What the embedded and the memory log share: reads go to the view, changes to the writer.
+//! The handle of the embedded and of the memory log: reads go to the view, changes to the writer.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::log::{
 
 /// How a log reaches its writer.
 pub(super) struct Handle {
-    /// What readers see.
+    /// The view of readers.
     pub view: Arc<View>,
     /// Passes requests to the writer.
     pub submit: Arc<dyn Submit>,

@@ -53,7 +53,7 @@ fn checksum(key: &[u8], body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(key), body)
 }
 
-/// Where a partition starts although older batches may still be there, and a time that none of its records precedes.
+/// The start of a partition, below which older batches may still exist, and a lower bound of its records' append times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Start {
     /// The oldest offset kept.

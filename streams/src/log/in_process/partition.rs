@@ -1,4 +1,4 @@
-//! What the writer knows of one partition.
+//! The writer's state of one partition.
 
 use super::batch::{self, Head};
 use super::keys::{self, Start};
@@ -24,7 +24,7 @@ pub(super) struct PartitionState {
 }
 
 impl Default for PartitionState {
-    /// Without any record.
+    /// An empty partition.
     fn default() -> Self {
         Self { start: 0, next: 0, time_ms: i64::MIN, retention_ms: None, oldest: None, debt: false }
     }
@@ -54,7 +54,7 @@ impl PartitionState {
         Ok(state)
     }
 
-    /// What readers may know of it.
+    /// The bounds for readers.
     pub fn bounds(&self) -> Bounds {
         Bounds { start: self.start, end: self.next }
     }

@@ -28,7 +28,7 @@ pub(super) struct EngineProducer {
     headers: Vec<u8>,
 }
 
-/// What the open transaction writes to a topic.
+/// The writes of the open transaction to a topic.
 struct TopicWrites {
     topic: Arc<Topic>,
     partitions: Vec<Batches>,

@@ -11,7 +11,7 @@ use crate::log::LogError;
 /// Heads that are looked at in one go.
 const STEP_BATCHES: usize = 64;
 
-/// What can be removed from the front of a partition.
+/// The batches that can be removed from the front of a partition.
 struct Slice {
     id: PartitionId,
     /// The partition's new start.

@@ -25,7 +25,7 @@ pub(super) struct Published {
     pub registry: Arc<Registry>,
     /// By partition number.
     bounds: Vec<Bounds>,
-    /// Where readers see no further than this, whatever is written: by partition number. Only tests ask for that.
+    /// Partitions whose readers see no further than this offset, whatever is written. For tests only.
     held: HashMap<PartitionId, u64>,
     /// Committed offsets of groups, by storage key, as far as they were read or written. The storage may already have a
     /// commit under way; until it is published, its keys have their former values here.
@@ -87,7 +87,7 @@ impl View {
         Ok(published.bounds[id as usize].end)
     }
 
-    /// From now on readers see nothing new in a partition, or all of it again.
+    /// Hides new records of a partition from readers, or shows all of them again.
     pub fn hold(&self, at: &TopicPartition, is_held: bool) -> Result<(), LogError> {
         let mut published = self.published_mut();
         let id = published.registry.id(at)?;
@@ -102,7 +102,7 @@ impl View {
         Ok(())
     }
 
-    /// What a group has committed.
+    /// The committed offset of a group.
     pub fn committed(&self, group: &str, partition: PartitionId) -> Result<Option<CommittedOffset>, LogError> {
         let key = keys::offset(group, partition);
         if let Some(known) = self.published().offsets.get(&key) {
@@ -139,7 +139,7 @@ impl Published {
         self.bounds.resize(partitions as usize, Bounds { start: 0, end: 0 });
     }
 
-    /// Makes sure that the present value of `key` is known before a commit changes it.
+    /// Loads the present value of `key` before a commit changes it.
     pub fn load_offset(&mut self, storage: &dyn Storage, key: &[u8]) -> Result<(), LogError> {
         if !self.offsets.contains_key(key) {
             let value = storage.get(key)?.map(|value| keys::decode_offset(key, &value)).transpose()?;
@@ -193,14 +193,14 @@ impl Changes {
 /// When waiting ends.
 #[derive(Clone, Copy)]
 pub(super) enum Deadline {
-    /// It does not even begin.
+    /// Without waiting.
     Now,
     /// At some time; None is never.
     At(Option<Instant>),
 }
 
 impl Deadline {
-    /// That far from now.
+    /// The deadline after `timeout`.
     pub fn after(timeout: Duration) -> Self {
         if timeout.is_zero() { Self::Now } else { Self::At(Instant::now().checked_add(timeout)) }
     }

@@ -31,7 +31,7 @@ enum Greeting {
     Other(String),
 }
 
-/// What the options are for.
+/// The listener that the options expect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Plain,
@@ -141,7 +141,7 @@ fn greet(address: &str) -> io::Result<Option<Greeting>> {
     Ok(mechanisms(&body))
 }
 
-/// What a broker has answered: an error, and what it knows.
+/// The mechanisms in a broker's answer.
 fn mechanisms(mut body: &[u8]) -> Option<Greeting> {
     let mut take = |count: usize| {
         let (taken, rest) = body.split_at_checked(count)?;
@@ -190,7 +190,7 @@ fn connect(address: &str) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// What comes in time, up to a full buffer. Nothing where the connection is closed.
+/// Reads until the buffer is full, the time is over or the connection is closed; returns the length.
 fn read_some(stream: &mut TcpStream, into: &mut [u8]) -> usize {
     let mut count = 0;
     while count < into.len() {

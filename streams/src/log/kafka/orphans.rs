@@ -15,7 +15,7 @@ const LOOKS: u32 = 3;
 /// How long a look may hold up the member.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
-/// What one member has seen of it.
+/// The observations of one member.
 pub(super) struct Orphans {
     looked_at: Instant,
     /// Looks in a row that found some, with less than its share here.

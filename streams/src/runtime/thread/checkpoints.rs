@@ -8,14 +8,14 @@ use crate::runtime::StreamMetrics;
 use crate::task::{Task, TaskError};
 use std::time::Instant;
 
-/// What a thread last reported.
+/// The last report of a thread.
 #[derive(Default)]
 pub(super) struct CheckpointFaults {
     failing: usize,
 }
 
 impl CheckpointFaults {
-    /// Looks at the tasks of a thread.
+    /// Reports the tasks of a thread.
     pub fn report<'a, D: Dataflow>(
         &mut self,
         owner: &str,

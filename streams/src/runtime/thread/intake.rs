@@ -6,7 +6,7 @@ use crate::processor::Dataflow;
 use crate::task::TaskError;
 use std::time::Duration;
 
-/// What a poll of the consumer brought, once its records have been taken in.
+/// The result of a poll of the consumer, after its records were processed.
 pub(super) enum Taken {
     Nothing,
     Records,

@@ -27,13 +27,13 @@ static GATE: Mutex<()> = Mutex::new(());
 pub(super) enum Trust {
     /// There is no checkpoint yet.
     Nothing,
-    /// It may be opened. The process has died this often since the last commit of its task.
+    /// It may be opened. The process has died this many times since the last commit of its task.
     Granted { deaths: u8 },
     /// For a reason.
     Denied(String),
 }
 
-/// Looks at what is beside the data file.
+/// Reads the files beside the data file.
 pub(super) fn trust(dir: &Path, boot_id: &str) -> Trust {
     let denied = |reason: &str| Trust::Denied(reason.to_owned());
     match dir.symlink_metadata() {
@@ -80,7 +80,7 @@ impl<'a> Opening<'a> {
         Ok(Self { dir, deaths, _gate: gate })
     }
 
-    /// It is open. Until the task has committed, a death may still be its fault.
+    /// Marks the checkpoint as open. Until the task has committed, it may be the cause of a death.
     pub fn end(mut self, boot_id: &str) -> io::Result<()> {
         match std::fs::remove_file(self.dir.join("clean")) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -117,7 +117,7 @@ pub(super) fn set_deaths(dir: &Path, deaths: u8) -> io::Result<()> {
     write_in_place(&dir.join("deaths"), &char::from(b'0' + deaths).to_string())
 }
 
-/// It was synced, and is closed.
+/// Marks the checkpoint as synced and closed.
 pub(super) fn set_clean(dir: &Path) -> io::Result<()> {
     write_in_place(&dir.join("clean"), "")
 }

@@ -76,7 +76,7 @@ fn run(mut writer: Writer, queue: &Queue) {
     }
 }
 
-/// What waits for the committer.
+/// The requests that wait for the committer.
 pub(super) struct Queue {
     state: Mutex<Waiting>,
     more: Condvar,
