@@ -1,12 +1,12 @@
-// What the server answers, as docs/http.md has it.
+// Responses of the server; docs/http.md describes them.
 
 /** Totals of a subject, by metric. */
 export type Counters = Record<string, number>
 
-/** What an actor has switched on, by metric. */
+/** The toggles of an actor, by metric. */
 export type Viewer = Record<string, boolean>
 
-/** Whether what a receipt covers is contained in a read. */
+/** Whether a read contains the events of a receipt. */
 export type After = 'applied' | 'pending'
 
 export interface CountersItem {
@@ -52,7 +52,7 @@ export interface RejectedEvent {
   index: number
   event_id?: string | null
   error: string
-  /** Where nothing is wrong with it but a limit: seconds after which it may be sent again. */
+  /** If only a limit was exceeded: seconds after which the event may be sent again. */
   retry_after?: number
 }
 
@@ -74,7 +74,7 @@ export interface ReceiptAnswer {
   state: After
   /** Ids of events that a rate rule holds back until its window ends. */
   held: string[]
-  /** Null after a day: forgotten. */
+  /** Null after a day, when it is no longer stored. */
   not_counted: NotCounted[] | null
 }
 
@@ -83,7 +83,7 @@ export interface CollectAnswer {
   actor_id: string
   active: boolean
   count: number
-  /** Null where the log has not taken it yet; it will. */
+  /** Null if the log does not have the change yet. */
   receipt: string | null
 }
 
@@ -95,7 +95,7 @@ export interface ActorsAnswer {
   as_of: string
 }
 
-/** What an actor has switched on, by one metric. */
+/** The subjects that an actor has switched on, by one metric. */
 export interface SubjectsAnswer {
   actor_id: string
   metric: string
@@ -120,16 +120,16 @@ export interface ProgressAnswer {
     committed: number | null
     applied: Record<string, number | null>
     lag_records: number
-    /** Null where nothing was ever stored. */
+    /** Null before anything was stored. */
     lag_seconds: number | null
   }[]
 }
 
-/** What happened in the last hour. */
+/** The last hour. */
 export interface HistoryAnswer {
   samples: {
     at: string
-    /** Since the sample before; null in the first one, and where nobody knows. So are the others. */
+    /** Since the sample before; null in the first one. This and the others are null while unknown. */
     events: number | null
     lag_records: number | null
     lag_seconds: number | null
@@ -138,9 +138,9 @@ export interface HistoryAnswer {
   }[]
 }
 
-/** What the processes report of themselves. */
+/** The metrics of the processes. */
 export interface ProcessesAnswer {
-  /** `address` is absent for the one that answers, `metrics` where there is an `error`. */
+  /** `address` is absent for the process that answers, `metrics` if there is an `error`. */
   items: { address?: string; metrics?: string; error?: string }[]
 }
 
@@ -166,7 +166,7 @@ export interface DeadLetter {
   at: string
   /** The same text for all records with the same mistake. */
   reason: string | null
-  /** What was wrong with this one in particular. */
+  /** The part of the mistake that differs from record to record. */
   detail?: string
   node: string | null
   topic: string | null
@@ -174,7 +174,7 @@ export interface DeadLetter {
   offset: number | null
   key: string | null
   payload: string | null
-  /** Of the whole payload; what is shown may be cut. */
+  /** Length of the whole payload; `payload` may be cut. */
   payload_bytes: number
 }
 
@@ -193,6 +193,6 @@ export interface DeadLetterReason {
 
 export interface DeadLetterReasonsAnswer {
   items: DeadLetterReason[]
-  /** How many of the newest were looked at. */
+  /** How many of the newest records were counted. */
   looked_at: number
 }

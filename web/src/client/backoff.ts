@@ -3,11 +3,11 @@
 export interface BackoffOptions {
   /** The longest first wait. */
   firstMs: number
-  /** No wait is longer, but where the server asks for it. */
+  /** The longest wait, unless the server requires a longer one. */
   maxMs: number
 }
 
-/** Doubles with every failure and is drawn at random below that, so that many clients do not come back together. */
+/** Doubles with every failure, with a random part, so that many clients do not retry at the same time. */
 export class Backoff {
   private failures = 0
   private readonly options: BackoffOptions
@@ -18,11 +18,11 @@ export class Backoff {
     this.random = random
   }
 
-  /** After a failure: how long to wait. At least as long as the server asks. */
+  /** The wait after a failure; at least as long as the server requires. */
   next(askedMs = 0): number {
     const ceiling = Math.min(this.options.maxMs, this.options.firstMs * 2 ** this.failures)
     this.failures = Math.min(this.failures + 1, 30)
-    // Never nothing: half of it is certain, the other half is drawn.
+    // Half of it is fixed, the other half random.
     return Math.max(askedMs, ceiling / 2 + (this.random() * ceiling) / 2)
   }
 

@@ -1,8 +1,8 @@
-// Requests, and what went wrong with them.
+// Requests and their errors.
 
 import type { RejectedEvent } from './answers'
 
-/** What a server says of an error (RFC 9457). */
+/** A problem document of the server (RFC 9457). */
 export interface Problem {
   type: string
   title: string
@@ -12,12 +12,12 @@ export interface Problem {
   rejected?: RejectedEvent[]
 }
 
-/** An answer that is none of success, or none at all. */
+/** A response other than a success, or no response. */
 export class TallyError extends Error {
-  /** 0 where there was no answer. */
+  /** 0 without a response. */
   readonly status: number
   readonly problem: Problem | undefined
-  /** How long the server asks to wait. */
+  /** The wait that the server requires. */
   readonly retryAfterMs: number | undefined
 
   constructor(status: number, message: string, problem?: Problem, retryAfterMs?: number) {
@@ -28,26 +28,26 @@ export class TallyError extends Error {
     this.retryAfterMs = retryAfterMs
   }
 
-  /** Whether the same request may be answered well later. */
+  /** Whether a retry of the same request may succeed. */
   get isPassing(): boolean {
     return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500
   }
 
-  /** Whether somebody else might do this: without a credential, or with one that may not. */
+  /** Whether the credential is missing or insufficient. */
   get isRefusal(): boolean {
     return this.status === 401 || this.status === 403
   }
 
-  /** Whether the server does not know such a call. */
+  /** Whether the server does not have this call. */
   get isUnknownCall(): boolean {
     return this.status === 404 || this.status === 405 || this.status === 501
   }
 }
 
-/** An API key or a token; asked for at every request, so that one that was renewed is used. */
+/** Returns an API key or a token; called for every request, so that a renewed one is used. */
 export type Credential = () => string | null | undefined
 
-/** Told of answers that ask for another credential, or for one at all. */
+/** Called on responses that require a credential, or another one. */
 export type RefusedListener = (error: TallyError, call: { method: string; path: string }) => void
 
 export interface Call {
@@ -56,16 +56,16 @@ export interface Call {
   signal?: AbortSignal
   /** The request outlives the page. Bodies up to 64 KiB in all. */
   keepalive?: boolean
-  /** No answer within this time is no answer. */
+  /** The longest wait for a response. */
   timeoutMs?: number
 }
 
-/** Below this a difference of clocks may as well be the way of the answer. */
+/** A smaller difference of clocks may be the latency of the response. */
 const SKEW_MS_MIN = 30_000
 const TIMEOUT_MS = 15_000
 
 export class Http {
-  /** How far the server's clock is ahead of this one, as far as it matters. */
+  /** How far the server's clock is ahead of this one; 0 if the difference is small. */
   skewMs = 0
   readonly base: string
   readonly credential: Credential
@@ -103,7 +103,7 @@ export class Http {
         body: call.body === undefined ? undefined : JSON.stringify(call.body),
         signal: call.signal ? AbortSignal.any([call.signal, timeout]) : timeout,
         keepalive: call.keepalive ?? false,
-        // Counters that a browser kept would be old ones; the server says what may be kept, and it is asked again.
+        // Counters in the browser's cache may be old: they are revalidated as the server requires.
         cache: 'no-cache',
       })
     } catch (error) {
@@ -114,12 +114,12 @@ export class Http {
     const problem = (await answer.json().catch(() => undefined)) as Problem | undefined
     const message = problem?.detail ?? `${answer.status} ${answer.statusText}`
     const error = new TallyError(answer.status, message, problem, retryAfter(answer))
-    // An answer to a credential that was replaced meanwhile says nothing of the new one.
+    // A response to a credential that was replaced meanwhile does not concern the new one.
     if (error.isRefusal && credential === this.credential()) this.onRefused?.(error, { method: call.method ?? 'GET', path })
     throw error
   }
 
-  /** A click at a time that the server takes for the future would be refused: what is told is the server's time. */
+  /** The server's time: it would reject a click that lies in its future. */
   private compareClocks(answer: Response, askedAt: number) {
     const told = Date.parse(answer.headers.get('date') ?? '')
     if (Number.isNaN(told)) return

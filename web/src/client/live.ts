@@ -1,9 +1,9 @@
-// A stream of changes; where the server has none, or none just now, questions every so often.
+// A stream of changes; polling while the server has no stream.
 
 import { Backoff } from './backoff'
 import type { Visibility } from './visible'
 
-/** How news come. */
+/** How changes arrive. */
 export type LiveState = 'connecting' | 'live' | 'polling' | 'paused' | 'failing'
 
 export interface LiveSource<T> {
@@ -11,7 +11,7 @@ export interface LiveSource<T> {
   url: () => string
   /** The name of its events. */
   event: string
-  /** Asks once, in place of the stream. */
+  /** Polls once, in place of the stream. */
   poll: () => Promise<T[]>
 }
 
@@ -22,7 +22,7 @@ export interface LiveOptions<T> {
 
 export interface LiveEnvironment {
   page: Visibility
-  /** Undefined where there is none. */
+  /** Undefined if the browser has none. */
   EventSource: typeof EventSource | undefined
   pollMs: number
   /** After how long the stream is tried again while polling. */
@@ -31,7 +31,7 @@ export interface LiveEnvironment {
 
 /**
  * While a page is hidden it holds no stream: browsers open six connections to a server for all their tabs together.
- * Returns what ends it.
+ * Returns a function that ends it.
  */
 export function follow<T>(source: LiveSource<T>, options: LiveOptions<T>, environment: LiveEnvironment): () => void {
   const { page } = environment
@@ -63,7 +63,7 @@ export function follow<T>(source: LiveSource<T>, options: LiveOptions<T>, enviro
         tell('live')
         options.onNews(news)
       } catch {
-        // No news that anybody here understands.
+        // An event in an unknown form.
       }
     })
     opened.onopen = () => tell('live')

@@ -1,4 +1,4 @@
-// Events that nobody has answered for yet. They outlive the page.
+// Events without a response of the server. They outlive the page.
 
 /** An event as it is sent. Id and time never change, so that it counts once however often it is sent. */
 export interface QueuedEvent {
@@ -12,7 +12,7 @@ export interface QueuedEvent {
   properties?: Record<string, string | number | boolean>
 }
 
-/** What of `localStorage` is needed. */
+/** The used part of `localStorage`. */
 export type Storage = Pick<globalThis.Storage, 'getItem' | 'setItem' | 'removeItem' | 'key' | 'length'>
 
 const PREFIX = 'tally:event:'
@@ -32,21 +32,21 @@ export class EventQueue {
     this.adopt()
   }
 
-  /** Takes what is in the storage: what was left there by a page that is gone. */
+  /** Loads the storage: events that an earlier page has left. */
   adopt() {
     for (const event of stored(this.storage)) {
       if (this.events.size < this.max) this.events.set(event.event_id, event)
     }
   }
 
-  /** False where there is no room: nothing was taken. */
+  /** False if the queue is full: the event was not stored. */
   add(event: QueuedEvent): boolean {
     if (this.events.size >= this.max) return false
     this.events.set(event.event_id, event)
     try {
       this.storage?.setItem(PREFIX + event.event_id, JSON.stringify(event))
     } catch {
-      // Full or forbidden: it is sent all the same, as long as the page lives.
+      // Full or forbidden: the event is sent all the same, as long as the page lives.
     }
     return true
   }
@@ -79,7 +79,7 @@ function stored(storage: Storage | undefined): QueuedEvent[] {
       if (!key?.startsWith(PREFIX)) continue
       const event = parsed(storage.getItem(key))
       if (event) events.push(event)
-      // Whatever it is, nobody can send it.
+      // Not an event: it cannot be sent.
       else storage.removeItem(key)
     }
   } catch {
@@ -99,10 +99,10 @@ function parsed(text: string | null): QueuedEvent | undefined {
 }
 
 const RECEIPT = 'tally:receipt'
-/** By then everything is visible everywhere, or the receipt helps no more. */
+/** After this time the events of a receipt are visible everywhere, or the receipt is of no use any more. */
 const RECEIPT_MS = 60_000
 
-/** The receipt of what was accepted last: a page that is loaded anew asks for an answer that contains it. */
+/** The receipt of the last accepted events: a reloaded page requests a response that contains them. */
 export class LastReceipt {
   private last: { receipt: string; at: number } | undefined
   private readonly storage: Storage | undefined
@@ -113,7 +113,7 @@ export class LastReceipt {
       const kept = JSON.parse(storage?.getItem(RECEIPT) ?? 'null') as { receipt?: unknown; at?: unknown } | null
       if (typeof kept?.receipt === 'string' && typeof kept.at === 'number') this.last = { receipt: kept.receipt, at: kept.at }
     } catch {
-      // Forbidden, or none of ours.
+      // Forbidden, or of another program.
     }
   }
 
@@ -127,7 +127,7 @@ export class LastReceipt {
       if (this.last) this.storage?.setItem(RECEIPT, JSON.stringify(this.last))
       else this.storage?.removeItem(RECEIPT)
     } catch {
-      // Then it lasts as long as the page.
+      // Forbidden: the receipt then lasts as long as the page.
     }
   }
 }

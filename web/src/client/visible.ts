@@ -1,6 +1,6 @@
 // Time during which a page can be seen.
 
-/** What of `document` is needed. */
+/** The used part of `document`. */
 export interface Visibility {
   readonly visibilityState: string
   addEventListener(type: 'visibilitychange', listener: () => void): void
@@ -8,8 +8,8 @@ export interface Visibility {
 }
 
 /**
- * Calls once the page has been visible for so long, with pauses in between or not; tells the visible milliseconds.
- * A page that is never seen never calls. Returns what ends it.
+ * Runs `call` once the page has been visible for this long, pauses excluded, with the visible milliseconds.
+ * A page that is never visible never runs it. Returns a function that ends it.
  */
 export function afterVisible(
   page: Visibility,
