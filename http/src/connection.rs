@@ -2,6 +2,7 @@
 
 use crate::body::DeadlineBody;
 use crate::client_stream::{ClientStream, Unread};
+use crate::head_timer::HeadTimer;
 use crate::problem::{ApiProblem, PROBLEM_JSON};
 use crate::request_id::RequestId;
 use crate::server::ServerConfig;
@@ -13,7 +14,7 @@ use axum::http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -80,7 +81,7 @@ pub(crate) async fn serve_connection(
     });
     let mut protocol = http1::Builder::new();
     protocol
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::new(limits.header_timeout))
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(BUFFER_BYTES.max(limits.header_bytes_max))
         .max_header_size(limits.header_bytes_max.max(BUFFER_BYTES_MIN));

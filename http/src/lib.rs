@@ -12,6 +12,7 @@ mod connection;
 mod edge;
 mod etag;
 mod files;
+mod head_timer;
 mod media;
 mod observe;
 mod page;
