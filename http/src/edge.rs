@@ -1,24 +1,25 @@
 //! What surrounds every route: request ids, metrics, the access log, a time limit, and errors that are all problems.
 
-use crate::observe::{Observation, RequestMetrics};
+use crate::observe::{Observation, RequestMetrics, RouteMetrics};
 use crate::problem::{ApiProblem, PROBLEM_JSON};
 use crate::request_id::{REQUEST_ID_HEADER, RequestId};
 use crate::well_formed;
 use axum::Router;
 use axum::body::to_bytes;
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use prometheus::Registry;
 use std::any::Any;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tower::{Layer, Service};
 
 /// How much of an error's text becomes a problem's detail.
 const DETAIL_BYTES_MAX: usize = 4 << 10;
@@ -48,28 +49,67 @@ impl Edge {
                     format!("{} does not support {method}; the allow header lists the supported methods.", uri.path());
                 ApiProblem::of_status(StatusCode::METHOD_NOT_ALLOWED, detail)
             })
-            .layer(from_fn_with_state(self.clone(), pass))
+            .layer(self.clone())
     }
 }
 
-async fn pass(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
-    let id = RequestId::of(request.headers());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let observation = Observation::begin(&edge.0.metrics, route, request.method());
-    let access = tracing::enabled!(tracing::Level::DEBUG).then(|| Access::of(&request));
-    request.extensions_mut().insert(id.clone());
+impl<S> Layer<S> for Edge {
+    type Service = Surrounded<S>;
 
-    let mut response = id.clone().scope(answer(request, next, edge.0.request_timeout)).await;
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(REQUEST_ID_HEADER, value);
+    fn layer(&self, route: S) -> Surrounded<S> {
+        let metrics = Arc::new(RouteMetrics::new(self.0.metrics.clone()));
+        Surrounded { route, metrics, request_timeout: self.0.request_timeout }
     }
-    let status = response.status();
-    let seconds = observation.end(status);
-    if let Some(Access { method, path, peer }) = access {
-        let (status, ms) = (status.as_u16(), seconds * 1e3);
-        tracing::debug!(request_id = id.as_str(), %method, path, peer, status, ms, "answered");
+}
+
+/// One route with what surrounds it. Written out rather than as an axum middleware, which costs each request several
+/// allocations and copies of the route.
+#[derive(Clone)]
+pub struct Surrounded<S> {
+    route: S,
+    metrics: Arc<RouteMetrics>,
+    request_timeout: Duration,
+}
+
+impl<S> Service<Request> for Surrounded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.route.poll_ready(context)
     }
-    response
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let id = RequestId::of(request.headers());
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let observation = Observation::begin(self.metrics.clone(), route, request.method());
+        let access = tracing::enabled!(tracing::Level::DEBUG).then(|| Access::of(&request));
+        request.extensions_mut().insert(id.clone());
+        let answer = match well_formed::check(request.version(), request.headers(), request.uri()) {
+            // An axum route does nothing before it is polled, so a panic of a handler is caught there.
+            Ok(()) => Ok(self.route.call(request)),
+            Err(problem) => Err(problem),
+        };
+        let timeout = self.request_timeout;
+        Box::pin(async move {
+            let mut response = id.clone().scope(respond(answer, timeout)).await;
+            if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+                response.headers_mut().insert(REQUEST_ID_HEADER, value);
+            }
+            let status = response.status();
+            let seconds = observation.end(status);
+            if let Some(Access { method, path, peer }) = access {
+                let (status, ms) = (status.as_u16(), seconds * 1e3);
+                tracing::debug!(request_id = id.as_str(), %method, path, peer, status, ms, "answered");
+            }
+            Ok(response)
+        })
+    }
 }
 
 /// What the access log says of a request.
@@ -86,12 +126,16 @@ impl Access {
     }
 }
 
-async fn answer(request: Request, next: Next, timeout: Duration) -> Response {
-    if let Err(problem) = well_formed::check(request.version(), request.headers(), request.uri()) {
-        return problem.into_response();
-    }
-    match tokio::time::timeout(timeout, unless_panic(next.run(request))).await {
-        Ok(Ok(response)) => as_problem(response).await,
+async fn respond(
+    answer: Result<impl Future<Output = Result<Response, Infallible>>, ApiProblem>,
+    timeout: Duration,
+) -> Response {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(problem) => return problem.into_response(),
+    };
+    match tokio::time::timeout(timeout, unless_panic(answer)).await {
+        Ok(Ok(Ok(response))) => as_problem(response).await,
         Ok(Err(panic)) => {
             tracing::error!(request_id = current_id(), panic = panic_text(&*panic), "a handler panicked");
             ApiProblem::internal().into_response()

@@ -2,7 +2,8 @@
 
 use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// The route's name in metrics where no route matched: what strangers ask for must not become labels.
@@ -41,58 +42,83 @@ impl RequestMetrics {
     }
 }
 
+/// The metrics of one route: what most of its requests count is looked up by label once.
+pub(crate) struct RouteMetrics {
+    all: RequestMetrics,
+    by_method: [OnceLock<MethodMetrics>; METHODS.len()],
+}
+
+struct MethodMetrics {
+    seconds: Histogram,
+    /// Of the first success that was answered; other statuses are looked up.
+    succeeded: OnceLock<(StatusCode, IntCounter)>,
+}
+
+impl RouteMetrics {
+    pub(crate) fn new(all: RequestMetrics) -> Self {
+        Self { all, by_method: Default::default() }
+    }
+
+    fn answered(&self, route: &str, method: usize, status: StatusCode, seconds: f64) {
+        let name = METHODS[method];
+        let known = self.by_method[method].get_or_init(|| MethodMetrics {
+            seconds: self.all.seconds.with_label_values(&[route, name]),
+            succeeded: OnceLock::new(),
+        });
+        known.seconds.observe(seconds);
+        let count = || self.all.requests.with_label_values(&[route, name, status.as_str()]);
+        if status.is_success() {
+            let (usual, counter) = known.succeeded.get_or_init(|| (status, count()));
+            if *usual == status {
+                return counter.inc();
+            }
+        }
+        count().inc();
+    }
+}
+
 /// One request under way. Dropped without an answer, it counts as one whose client left.
-pub(crate) struct Observation<'a> {
-    metrics: &'a RequestMetrics,
+pub(crate) struct Observation {
+    metrics: Arc<RouteMetrics>,
     route: Option<MatchedPath>,
-    method: &'static str,
+    /// Its place among [`METHODS`].
+    method: usize,
     begun: Instant,
     answered: bool,
 }
 
-impl<'a> Observation<'a> {
-    pub(crate) fn begin(metrics: &'a RequestMetrics, route: Option<MatchedPath>, method: &Method) -> Self {
-        metrics.in_flight.inc();
-        Self { metrics, route, method: method_label(method), begun: Instant::now(), answered: false }
+impl Observation {
+    /// `metrics` are those of the route.
+    pub(crate) fn begin(metrics: Arc<RouteMetrics>, route: Option<MatchedPath>, method: &Method) -> Self {
+        metrics.all.in_flight.inc();
+        Self { metrics, route, method: label_of(method), begun: Instant::now(), answered: false }
     }
 
     /// The answer is there. Returns how many seconds it took.
     pub(crate) fn end(mut self, status: StatusCode) -> f64 {
         self.answered = true;
         let seconds = self.begun.elapsed().as_secs_f64();
-        self.count(status.as_str());
-        self.metrics.seconds.with_label_values(&[self.route(), self.method]).observe(seconds);
+        self.metrics.answered(self.route(), self.method, status, seconds);
         seconds
     }
 
     fn route(&self) -> &str {
         self.route.as_ref().map_or(UNMATCHED, MatchedPath::as_str)
     }
-
-    fn count(&self, status: &str) {
-        self.metrics.requests.with_label_values(&[self.route(), self.method, status]).inc();
-    }
 }
 
-impl Drop for Observation<'_> {
+impl Drop for Observation {
     fn drop(&mut self) {
-        self.metrics.in_flight.dec();
+        self.metrics.all.in_flight.dec();
         if !self.answered {
-            self.count(CLIENT_LEFT);
+            self.metrics.all.requests.with_label_values(&[self.route(), METHODS[self.method], CLIENT_LEFT]).inc();
         }
     }
 }
 
-/// Methods are the client's words too.
-fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::PATCH => "PATCH",
-        Method::OPTIONS => "OPTIONS",
-        _ => "other",
-    }
+/// Methods as labels. They are the client's words too, so the last stands for all others.
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "other"];
+
+fn label_of(method: &Method) -> usize {
+    METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1)
 }

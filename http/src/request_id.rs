@@ -1,7 +1,6 @@
 //! A name for each request, in the answer, in errors and in the log.
 
 use axum::http::{HeaderMap, HeaderName};
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,29 +16,35 @@ tokio::task_local! {
 /// A request's id: the client's where it is 1-64 of `A-Za-z0-9._-`, else random.
 /// Handlers find it among the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(Arc<str>);
+pub struct RequestId(Text);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Text {
+    Own([u8; 16]),
+    Sent(Arc<str>),
+}
 
 impl RequestId {
     /// The client's id if it is sane, else a new one.
     pub fn of(headers: &HeaderMap) -> Self {
         let sent = headers.get(REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
-        sent.filter(|id| is_sane(id)).map_or_else(Self::new, |id| Self(id.into()))
+        sent.filter(|id| is_sane(id)).map_or_else(Self::new, |id| Self(Text::Sent(id.into())))
     }
 
     /// An id that nobody else has. Sixteen hexadecimal digits: the place of this request in a sequence that begins
     /// at random for each process, scattered so that ids of neighbours do not look alike.
     pub(crate) fn new() -> Self {
         static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(getrandom::u64().unwrap_or_default()));
-        let n = scatter(NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut text = String::with_capacity(16);
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{n:016x}");
-        Self(text.into())
+        Self(Text::Own(hex(scatter(NEXT.fetch_add(1, Ordering::Relaxed)))))
     }
 
     /// As text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            // Hexadecimal digits are UTF-8.
+            Text::Own(digits) => std::str::from_utf8(digits).unwrap_or_default(),
+            Text::Sent(id) => id,
+        }
     }
 
     /// Runs a request under its id: problems made inside carry it.
@@ -57,6 +62,10 @@ pub(crate) fn with_current<T>(read: impl FnOnce(&str) -> T) -> T {
 fn is_sane(id: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     (1..=BYTES_MAX).contains(&id.len()) && id.bytes().all(allowed)
+}
+
+fn hex(n: u64) -> [u8; 16] {
+    std::array::from_fn(|at| b"0123456789abcdef"[(n >> (60 - 4 * at)) as usize & 15])
 }
 
 /// The finalizer of splitmix64 (Steele, Lea, Flood 2014), a bijection: no two numbers meet.
@@ -86,5 +95,6 @@ mod tests {
             assert_eq!(made.len(), 16, "{made}");
         }
         assert_ne!(of(""), of(""));
+        assert_eq!(hex(0x0123_4567_89ab_cdef), *b"0123456789abcdef");
     }
 }

@@ -1,7 +1,7 @@
 //! What every route gets: errors as problems, request ids, metrics.
 
 use axum::body::{Body, to_bytes};
-use axum::extract::Query;
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -19,6 +19,7 @@ fn surface(registry: &Registry) -> Router {
         .route("/things/{id}", get(async || "a thing").put(async || "put"))
         .route("/numbers", get(async |Query(_): Query<HashMap<String, u8>>| "numbers"))
         .route("/panic", get(async || -> &'static str { panic!("as the test wants") }))
+        .route("/status/{code}", get(async |Path(code): Path<u16>| StatusCode::from_u16(code).unwrap()))
         .route("/silence", get(async || pending::<&'static str>().await))
         .route("/id", get(async |id: axum::Extension<RequestId>| id.as_str().to_owned()))
         .route("/teapot", get(async || (StatusCode::IM_A_TEAPOT, [("x-pot", "brown")], "short and stout")))
@@ -131,6 +132,31 @@ async fn requests_are_counted_by_route_and_not_by_path() {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
     assert!(!text.contains("things/1"), "{text}");
+}
+
+#[tokio::test]
+async fn every_status_and_method_of_a_route_is_counted() {
+    let router = surface(&Registry::new());
+    for status in [200, 204, 200, 404, 201, 204, 404, 200] {
+        call(&router, request("GET", &format!("/status/{status}"), "")).await;
+    }
+    call(&router, request("HEAD", "/status/204", "")).await;
+    call(&router, request("GET", "/id", "")).await;
+    let text = String::from_utf8(call(&router, request("GET", "/metrics", "")).await.1).unwrap();
+    for (method, status, count) in
+        [("GET", 200, 3), ("GET", 201, 1), ("GET", 204, 2), ("GET", 404, 2), ("HEAD", 204, 1)]
+    {
+        let labels = format!("method=\"{method}\",route=\"/status/{{code}}\",status=\"{status}\"");
+        let line = format!("tally_http_requests_total{{{labels}}} {count}");
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
+    for line in [
+        "tally_http_request_seconds_count{method=\"GET\",route=\"/status/{code}\"} 8",
+        "tally_http_request_seconds_count{method=\"HEAD\",route=\"/status/{code}\"} 1",
+        "tally_http_requests_total{method=\"GET\",route=\"/id\",status=\"200\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
 }
 
 #[tokio::test]
