@@ -16,6 +16,7 @@ pub mod http;
 mod intake;
 mod invalid;
 mod metrics;
+mod random;
 mod read_token;
 mod refusal;
 mod service;

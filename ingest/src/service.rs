@@ -10,6 +10,7 @@ use crate::config::{ConfigError, IngestConfig};
 use crate::elements::{ArrayElements, check_json, lines};
 use crate::intake::{Incoming, Intake};
 use crate::metrics::IngestMetrics;
+use crate::random::RandomNames;
 use crate::refusal::Refusal;
 use crate::taken::Taken;
 use crate::types::EventTypes;
@@ -33,6 +34,7 @@ struct Inner {
     receipt_key: ReceiptKey,
     clock: IngestClock,
     admission: Arc<Admission>,
+    names: RandomNames,
     metrics: IngestMetrics,
 }
 
@@ -48,7 +50,8 @@ impl IngestService {
         config.check()?;
         let metrics = IngestMetrics::new(registry)?;
         let admission = Arc::new(Admission::new(config.requests_max, config.bytes_max, metrics.clone()));
-        Ok(Self(Arc::new(Inner { config, appender, receipt_key, clock, admission, metrics })))
+        let names = RandomNames::default();
+        Ok(Self(Arc::new(Inner { config, appender, receipt_key, clock, admission, names, metrics })))
     }
 
     /// A place for a batch whose bytes are still to arrive: refused immediately if there is no room.
@@ -61,8 +64,7 @@ impl IngestService {
         let service = &*self.0;
         let Batch { format, events, mut place } = batch;
         place.complete()?;
-        let mut request = [0; 16];
-        getrandom::fill(&mut request).map_err(|error| {
+        let request = service.names.draw().map_err(|error| {
             tracing::error!(%error, "the system's random number generator failed");
             Refusal::Internal
         })?;
@@ -84,7 +86,9 @@ impl IngestService {
         let offsets = self.append(records, place).await?;
         // Both only now: what failed will be sent again, with its invalid events.
         service.metrics.accepted.inc_by(accepted as u64);
-        service.metrics.rejected.inc_by(rejected.len() as u64);
+        if !rejected.is_empty() {
+            service.metrics.rejected.inc_by(rejected.len() as u64);
+        }
         let receipt = Receipt { request, offsets }.encode(&service.receipt_key);
         Ok(Accepted { accepted, rejected, receipt })
     }
