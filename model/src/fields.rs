@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Write as _;
 
 /// The longest stay on a page: a day.
 pub const DURATION_MS_MAX: i64 = 86_400_000;
@@ -169,7 +170,8 @@ impl<'a> EventFields<'a> {
         for (field, value) in [("occurred_at", self.occurred_at_ms), ("duration_ms", self.duration_ms)] {
             if let Some(value) = value {
                 name(out, field);
-                out.extend_from_slice(value.to_string().as_bytes());
+                // Writing to memory cannot fail.
+                let _ = write!(out, "{value}");
             }
         }
         if let Some(raw) = &self.properties {
