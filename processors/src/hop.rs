@@ -18,6 +18,8 @@ const PLACE_BYTES: usize = 64;
 #[derive(Default)]
 pub struct CombiningHop {
     index: HashMap<Arc<str>, usize, ahash::RandomState>,
+    /// The subject of the last change and its place: those of one event stand together.
+    last: Option<(Arc<str>, usize)>,
     subjects: Vec<SubjectChanges>,
     changes: usize,
     tops: Vec<PartitionTop>,
@@ -26,15 +28,20 @@ pub struct CombiningHop {
 impl CombiningHop {
     fn add_change(&mut self, change: &Change) {
         self.changes += 1;
-        let at = match self.index.get(&change.subject_id) {
-            Some(at) => *at,
-            None => {
-                self.index.insert(change.subject_id.clone(), self.subjects.len());
-                self.subjects.push(SubjectChanges::new(change.subject_id.clone()));
-                self.subjects.len() - 1
-            }
+        let at = match &self.last {
+            Some((subject_id, at)) if Arc::ptr_eq(subject_id, &change.subject_id) => *at,
+            _ => self.place_of(&change.subject_id),
         };
         self.subjects[at].add(change);
+    }
+
+    fn place_of(&mut self, subject_id: &Arc<str>) -> usize {
+        let at = *self.index.entry(subject_id.clone()).or_insert_with(|| {
+            self.subjects.push(SubjectChanges::new(subject_id.clone()));
+            self.subjects.len() - 1
+        });
+        self.last = Some((subject_id.clone(), at));
+        at
     }
 
     fn add_top(&mut self, top: &PartitionTop) {
@@ -83,6 +90,7 @@ impl Hop<Item> for CombiningHop {
 
     fn clear(&mut self) {
         self.index.clear();
+        self.last = None;
         self.subjects.clear();
         self.changes = 0;
         self.tops.clear();

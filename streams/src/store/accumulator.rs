@@ -5,6 +5,7 @@ use super::changelog::{ChangelogEntry, ChangelogWriter, read_items};
 use super::codec::{StoreKey, StoreValue};
 use super::entries::Entries;
 use super::kind::StoreKind;
+use super::slots::Place;
 use super::{StateStore, StoreError};
 
 /// A value that takes items in. The order of items does not matter, and one that is in changes nothing.
@@ -21,7 +22,7 @@ pub trait Accumulator: StoreValue + Default {
 pub struct AccumulatorStore<K: StoreKey, A: Accumulator> {
     entries: Entries<K, A>,
     /// The items that the open transaction added, in order. Accumulators are too large to be copied for a rollback.
-    open: Vec<(K, u64, A::Undo)>,
+    open: Vec<(Place, u64, A::Undo)>,
 }
 
 impl<K: StoreKey, A: Accumulator> Default for AccumulatorStore<K, A> {
@@ -50,8 +51,8 @@ impl<K: StoreKey, A: Accumulator> AccumulatorStore<K, A> {
     pub fn add(&mut self, key: &K, items: &[u64]) -> Option<&A> {
         let before = self.open.len();
         let open = &mut self.open;
-        self.entries.change_in_place(key, |value| {
-            let added = items.iter().filter_map(|item| Some((key.clone(), *item, value.add(*item)?)));
+        self.entries.change_in_place(key, |place, value| {
+            let added = items.iter().filter_map(|item| Some((place, *item, value.add(*item)?)));
             open.extend(added);
             open.len() > before
         })
@@ -71,12 +72,9 @@ impl<K: StoreKey, A: Accumulator> StoreKind for AccumulatorStore<K, A> {
     }
 
     fn write_entries(&self, out: &mut ChangelogWriter) {
-        let mut bytes = Vec::new();
         // Items of a key mostly stand together: they come by subject.
         for run in self.open.chunk_by(|a, b| a.0 == b.0) {
-            bytes.clear();
-            run[0].0.encode(&mut bytes);
-            out.delta(&bytes, run.iter().map(|(_, item, _)| *item));
+            out.delta(|out| self.entries.table.key(run[0].0).encode(out), run.iter().map(|(_, item, _)| *item));
         }
     }
 
@@ -98,8 +96,8 @@ impl<K: StoreKey, A: Accumulator> StoreKind for AccumulatorStore<K, A> {
     }
 
     fn undo(&mut self) {
-        while let Some((key, _, undo)) = self.open.pop() {
-            if let Some(value) = self.entries.table.get_mut(&key) {
+        while let Some((place, _, undo)) = self.open.pop() {
+            if let Some(value) = self.entries.table.get_mut(place) {
                 value.revert(undo);
             }
         }

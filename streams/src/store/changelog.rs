@@ -78,23 +78,23 @@ impl ChangelogWriter {
         self.store.push_str(store);
     }
 
-    /// See [`ChangelogEntry::Put`].
-    pub fn put(&mut self, key: &[u8], value: &[u8]) {
+    /// See [`ChangelogEntry::Put`]. The two functions append key and value.
+    pub fn put(&mut self, key: impl FnOnce(&mut Vec<u8>), value: impl FnOnce(&mut Vec<u8>)) {
         self.entry(PUT);
-        write_bytes(&mut self.body, key);
-        write_bytes(&mut self.body, value);
+        write_part(&mut self.body, key);
+        write_part(&mut self.body, value);
     }
 
-    /// See [`ChangelogEntry::Delete`].
-    pub fn delete(&mut self, key: &[u8]) {
+    /// See [`ChangelogEntry::Delete`]. The function appends the key.
+    pub fn delete(&mut self, key: impl FnOnce(&mut Vec<u8>)) {
         self.entry(DELETE);
-        write_bytes(&mut self.body, key);
+        write_part(&mut self.body, key);
     }
 
-    /// See [`ChangelogEntry::Delta`].
-    pub fn delta(&mut self, key: &[u8], items: impl ExactSizeIterator<Item = u64>) {
+    /// See [`ChangelogEntry::Delta`]. The function appends the key.
+    pub fn delta(&mut self, key: impl FnOnce(&mut Vec<u8>), items: impl ExactSizeIterator<Item = u64>) {
         self.entry(DELTA);
-        write_bytes(&mut self.body, key);
+        write_part(&mut self.body, key);
         write_len(&mut self.body, items.len() * 8);
         items.for_each(|item| self.body.extend_from_slice(&item.to_le_bytes()));
     }
@@ -230,24 +230,39 @@ fn write_len(out: &mut Vec<u8>, mut len: usize) {
     out.push(len as u8);
 }
 
-fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    write_len(out, bytes.len());
-    out.extend_from_slice(bytes);
+/// Length and bytes of what `part` appends.
+fn write_part(out: &mut Vec<u8>, part: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    // Nearly all are short: their length takes one byte.
+    out.push(0);
+    part(out);
+    let len = out.len() - at - 1;
+    if len < 0x80 {
+        out[at] = len as u8;
+        return;
+    }
+    let mut length = Vec::new();
+    write_len(&mut length, len);
+    out.splice(at..=at, length);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn bytes(bytes: &[u8]) -> impl FnOnce(&mut Vec<u8>) {
+        |out| out.extend_from_slice(bytes)
+    }
+
     fn body() -> Vec<u8> {
         let mut writer = ChangelogWriter::new(1 << 19);
         writer.begin("fresh");
-        writer.put(b"k1", b"");
+        writer.put(bytes(b"k1"), bytes(b""));
         writer.drop_segments(9);
         writer.begin("nothing");
         writer.begin("totals");
-        writer.delete(b"k2");
-        writer.delta(b"k3", [1u64, 2].into_iter());
+        writer.delete(bytes(b"k2"));
+        writer.delta(bytes(b"k3"), [1u64, 2].into_iter());
         let mut bodies = writer.finish();
         assert_eq!(bodies.len(), 1);
         bodies.remove(0)
@@ -302,7 +317,7 @@ mod tests {
     fn large_commits_are_cut_and_nothing_is_lost() {
         let mut writer = ChangelogWriter::new(100);
         writer.begin("fresh");
-        (0..50u8).for_each(|i| writer.put(&[i], b"0123456789"));
+        (0..50u8).for_each(|i| writer.put(bytes(&[i]), bytes(b"0123456789")));
         let bodies = writer.finish();
         assert!(bodies.len() > 3);
         let keys = bodies.iter().flat_map(|b| ChangelogReader::new(b)).map(|entry| match entry {
@@ -310,5 +325,18 @@ mod tests {
             other => panic!("{other:?}"),
         });
         assert_eq!(keys.collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn long_keys_and_values_have_longer_lengths() {
+        for len in [0x7f, 0x80, 0x3fff, 0x4000, 70_000] {
+            let (key, value) = (vec![1; len], vec![2; len]);
+            let mut writer = ChangelogWriter::new(1 << 19);
+            writer.begin("fresh");
+            writer.put(bytes(&key), bytes(&value));
+            let body = writer.finish().remove(0);
+            let (_, entry) = ChangelogReader::new(&body).next().unwrap().unwrap();
+            assert_eq!(entry, ChangelogEntry::Put { key: &key, value: &value });
+        }
     }
 }

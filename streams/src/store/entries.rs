@@ -2,20 +2,17 @@
 
 use super::StoreError;
 use super::changelog::{ChangelogEntry, ChangelogWriter};
-use super::checkpoint::{Checkpoint, CheckpointWriter};
+use super::checkpoint::{Checkpoint, CheckpointReader, CheckpointWriter, NO_SEGMENT};
 use super::codec::{StoreKey, StoreValue};
+use super::slots::{Found, Place};
 use super::table::Table;
-use std::ops::Bound;
 use std::sync::Arc;
-
-/// The segment of an entry that never expires.
-const NEVER: u64 = u64::MAX;
 
 /// What a table holds under a key, and its form in checkpoint and changelog.
 pub(super) trait Entry<K: StoreKey>: Clone + Send + 'static {
     /// The segment that the entry expires with.
     fn segment(&self, key: &K) -> u64;
-    /// Appends the stored key. Entries with a segment are stored in the order of their segments (u64 BE).
+    /// Appends the stored key. That of an entry with a segment begins with it (u64 BE).
     fn encode_key(key: &K, segment: u64, out: &mut Vec<u8>);
     /// Reads what [`Entry::encode_key`] wrote.
     fn decode_key(stored: &[u8]) -> Option<(u64, K)>;
@@ -28,7 +25,7 @@ pub(super) trait Entry<K: StoreKey>: Clone + Send + 'static {
 /// A plain value: the key decides about the segment.
 impl<K: StoreKey, V: StoreValue> Entry<K> for V {
     fn segment(&self, key: &K) -> u64 {
-        key.segment().unwrap_or(NEVER)
+        key.segment().unwrap_or(NO_SEGMENT)
     }
 
     fn encode_key(key: &K, _segment: u64, out: &mut Vec<u8>) {
@@ -37,7 +34,7 @@ impl<K: StoreKey, V: StoreValue> Entry<K> for V {
 
     fn decode_key(stored: &[u8]) -> Option<(u64, K)> {
         let key = K::decode(stored)?;
-        Some((key.segment().unwrap_or(NEVER), key))
+        Some((key.segment().unwrap_or(NO_SEGMENT), key))
     }
 
     fn encode_value(&self, out: &mut Vec<u8>) {
@@ -49,15 +46,6 @@ impl<K: StoreKey, V: StoreValue> Entry<K> for V {
     }
 }
 
-/// The part of a checkpoint that is not in memory yet.
-struct Behind {
-    checkpoint: Arc<Checkpoint>,
-    /// The segments of its entries, ascending.
-    segments: Vec<u64>,
-    /// The last stored key that was loaded.
-    hydrated: Option<Vec<u8>>,
-}
-
 /// The entries of a store.
 pub(super) struct Entries<K: StoreKey, E: Entry<K>> {
     name: String,
@@ -65,8 +53,8 @@ pub(super) struct Entries<K: StoreKey, E: Entry<K>> {
     index: usize,
     /// The entries in memory.
     pub table: Table<K, E>,
-    /// None once all entries are in memory.
-    behind: Option<Behind>,
+    /// The checkpoint that entries are read through to; None once all of them are in memory.
+    behind: Option<CheckpointReader>,
     /// What went wrong while an entry was read through.
     fault: Option<StoreError>,
     /// Segments below are gone for good.
@@ -98,49 +86,54 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
     /// See [`super::StateStore::open`].
     pub fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
         (self.name, self.index) = (name.to_owned(), index);
-        let Some(checkpoint) = behind else { return Ok(()) };
-        // Seeks from segment to segment: there are few.
-        let (mut segments, mut from) = (Vec::new(), None::<[u8; 8]>);
-        loop {
-            let (start, mut found) = (from.as_ref().map_or(Bound::Unbounded, |from| Bound::Included(&from[..])), None);
-            checkpoint.scan(index, start, 1, |stored, _| {
-                found = Some(E::decode_key(stored).ok_or_else(|| corrupt(name, "a key"))?.0);
-                Ok(())
-            })?;
-            segments.extend(found);
-            let Some(next) = found.and_then(|segment| segment.checked_add(1)) else { break };
-            from = Some(next.to_be_bytes());
-        }
-        self.behind = Some(Behind { checkpoint, segments, hydrated: None });
+        self.behind = behind.map(|checkpoint| CheckpointReader::new(checkpoint, index)).transpose()?;
         Ok(())
     }
 
-    /// The entry of a key, unless it has expired.
-    pub fn get(&mut self, key: &K) -> Option<&E> {
-        self.fetch(key);
-        let dropping = self.dropping;
-        self.table.get(key).flatten().filter(|entry| entry.segment(key) >= dropping)
+    /// Where a key is, for [`Entries::at`] and [`Entries::write_at`]. Valid until the store changes otherwise.
+    pub fn find(&mut self, key: &K) -> Found {
+        let found = self.table.find(key);
+        match found.place {
+            None if self.behind.is_some() => self.load(key, found),
+            _ => found,
+        }
     }
 
-    /// The entry of a key, to be changed or removed in place. An expired entry reads as none.
-    pub fn write(&mut self, key: &K) -> &mut Option<E> {
-        self.fetch(key);
+    /// The entry of a key that was looked for, unless it has expired.
+    pub fn at(&self, found: Found, key: &K) -> Option<&E> {
+        self.table.at(found).flatten().filter(|entry| entry.segment(key) >= self.dropping)
+    }
+
+    /// [`Entries::write`] of a key that was looked for.
+    pub fn write_at(&mut self, found: Found, key: &K) -> &mut Option<E> {
         let dropping = self.dropping;
-        let slot = self.table.write(key);
+        let slot = self.table.write_at(found, key);
         slot.take_if(|entry| entry.segment(key) < dropping);
         slot
     }
 
+    /// The entry of a key, unless it has expired.
+    pub fn get(&mut self, key: &K) -> Option<&E> {
+        let found = self.find(key);
+        self.at(found, key)
+    }
+
+    /// The entry of a key, to be changed or removed in place. An expired entry reads as none.
+    pub fn write(&mut self, key: &K) -> &mut Option<E> {
+        let found = self.find(key);
+        self.write_at(found, key)
+    }
+
     /// See [`Table::change_in_place`]. The entry of an expired key is not changed.
-    pub fn change_in_place(&mut self, key: &K, change: impl FnOnce(&mut E) -> bool) -> Option<&E>
+    pub fn change_in_place(&mut self, key: &K, change: impl FnOnce(Place, &mut E) -> bool) -> Option<&E>
     where
         E: Default,
     {
         if key.segment().is_some_and(|segment| segment < self.dropping) {
             return None;
         }
-        self.fetch(key);
-        self.table.change_in_place(key, change)
+        let found = self.find(key);
+        self.table.change_in_place(found, key, change)
     }
 
     /// The first segment that has not expired.
@@ -153,45 +146,45 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
         self.dropping = self.dropping.max(segment);
     }
 
-    /// Loads a key into memory if only the checkpoint has it.
-    fn fetch(&mut self, key: &K) {
-        let Some(behind) = &self.behind else { return };
-        if self.table.get(key).is_some() {
-            return;
-        }
-        let own = key.segment();
-        for segment in behind.segments.iter().rev().filter(|segment| own.is_none_or(|own| own == **segment)) {
+    /// Loads a key that is not in memory from the checkpoint.
+    #[cold]
+    fn load(&mut self, key: &K, found: Found) -> Found {
+        let Some(behind) = &mut self.behind else { return found };
+        let segments: Vec<_> = match key.segment() {
+            Some(own) => vec![own],
+            None => behind.segments().rev().collect(),
+        };
+        for segment in segments {
             self.key_bytes.clear();
-            E::encode_key(key, *segment, &mut self.key_bytes);
-            let found = behind.checkpoint.get(self.index, &self.key_bytes);
+            E::encode_key(key, segment, &mut self.key_bytes);
+            let value = behind.get(segment, &self.key_bytes);
             let decode =
-                |bytes: Vec<u8>| E::decode_value(*segment, &bytes).ok_or_else(|| corrupt(&self.name, "a value"));
-            match found.and_then(|found| found.map(decode).transpose()) {
-                Ok(Some(entry)) => return self.table.load(key.clone(), entry),
+                |bytes: Vec<u8>| E::decode_value(segment, &bytes).ok_or_else(|| corrupt(&self.name, "a value"));
+            match value.and_then(|value| value.map(decode).transpose()) {
+                Ok(Some(entry)) => return self.table.load(found, key.clone(), entry),
                 Ok(None) => {}
                 Err(fault) => self.fault = Some(fault),
             }
         }
+        found
     }
 
     /// See [`super::StateStore::hydrate`].
     pub fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError> {
         let Some(behind) = &mut self.behind else { return Ok(false) };
-        let after = behind.hydrated.take();
-        let after = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let (table, name, dropped) = (&mut self.table, &self.name, self.dropped);
-        let (mut last, mut reached) = (None, 0);
-        let more = behind.checkpoint.scan(self.index, after, entries_max, |stored, value| {
-            last = Some(stored.to_vec());
-            let (segment, key) = E::decode_key(stored).ok_or_else(|| corrupt(name, "a key"))?;
+        let (table, name) = (&mut self.table, &self.name);
+        behind.forget_below(self.dropped);
+        let mut reached = 0;
+        let more = behind.next(entries_max, |segment, key, value| {
             reached = segment;
-            if segment >= dropped && table.get(&key).is_none() {
-                table.load(key, E::decode_value(segment, value).ok_or_else(|| corrupt(name, "a value"))?);
+            let (_, key) = E::decode_key(key).ok_or_else(|| corrupt(name, "a key"))?;
+            let found = table.find(&key);
+            if found.place.is_none() {
+                table.load(found, key, E::decode_value(segment, value).ok_or_else(|| corrupt(name, "a value"))?);
             }
             Ok(())
         })?;
-        behind.hydrated = last;
-        behind.segments.retain(|segment| *segment >= reached);
+        behind.forget_below(reached);
         if !more {
             self.behind = None;
         }
@@ -208,16 +201,11 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
 
     /// Writes the entries that the open transaction changed, each as its new value.
     pub fn write_values(&self, out: &mut ChangelogWriter) {
-        let (mut key_bytes, mut value_bytes) = (Vec::new(), Vec::new());
         for (key, entry) in self.table.changes() {
-            encode_key(key, entry, &mut key_bytes);
+            let stored_key = |out: &mut Vec<u8>| E::encode_key(key, segment_of(key, entry), out);
             match entry {
-                Some(entry) => {
-                    value_bytes.clear();
-                    entry.encode_value(&mut value_bytes);
-                    out.put(&key_bytes, &value_bytes);
-                }
-                None => out.delete(&key_bytes),
+                Some(entry) => out.put(stored_key, |out| entry.encode_value(out)),
+                None => out.delete(stored_key),
             }
         }
     }
@@ -248,7 +236,7 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
             self.dropped = first;
             self.table.retain(|key, entry| entry.segment(key) >= first);
             if let Some(behind) = &mut self.behind {
-                behind.segments.retain(|segment| *segment >= first);
+                behind.forget_below(first);
             }
         }
     }
@@ -261,30 +249,27 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
 
     /// See [`super::StateStore::checkpoint`].
     pub fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
-        out.begin(self.index);
+        out.begin(self.index)?;
         if self.dropped > self.dropped_on_disk {
-            out.delete_below(&self.dropped.to_be_bytes())?;
+            out.delete_below(self.dropped)?;
         }
-        let stored_key = |key: &K, entry: Option<&E>| {
-            let mut bytes = Vec::with_capacity(24);
-            encode_key(key, entry, &mut bytes);
-            bytes
-        };
-        let mut bytes = Vec::new();
-        self.table.checkpoint(stored_key, |key, entry| match entry {
-            Some(entry) => {
-                bytes.clear();
-                entry.encode_value(&mut bytes);
-                out.put(key, &bytes)
-            }
-            None => out.delete(key),
-        })
+        for (key, entry) in self.table.unwritten() {
+            let segment = segment_of(key, entry);
+            let value = entry.map(|entry| move |out: &mut Vec<u8>| entry.encode_value(out));
+            out.put(segment, |out| E::encode_key(key, segment, out), value)?;
+        }
+        Ok(())
     }
 
     /// See [`super::StateStore::checkpointed`].
     pub fn checkpointed(&mut self) {
         self.dropped_on_disk = self.dropped;
         self.table.checkpointed();
+        if let Some(behind) = &mut self.behind
+            && let Err(fault) = behind.refresh()
+        {
+            self.fault = Some(fault);
+        }
     }
 
     /// See [`super::StateStore::take_fault`].
@@ -303,11 +288,10 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
     }
 }
 
-/// The stored key of an entry; None is a deleted one. Entries that carry their segment are never deleted one by one, so
-/// a missing entry needs no segment.
-fn encode_key<K: StoreKey, E: Entry<K>>(key: &K, entry: Option<&E>, out: &mut Vec<u8>) {
-    out.clear();
-    E::encode_key(key, entry.map_or(NEVER, |entry| entry.segment(key)), out);
+/// The segment of an entry; None is a deleted one. Only entries whose key has their segment are deleted one by one, or
+/// those without any.
+fn segment_of<K: StoreKey, E: Entry<K>>(key: &K, entry: Option<&E>) -> u64 {
+    entry.map_or_else(|| key.segment().unwrap_or(NO_SEGMENT), |entry| entry.segment(key))
 }
 
 fn corrupt(store: &str, detail: impl Into<String>) -> StoreError {

@@ -1,13 +1,13 @@
 //! The bytes that each kind of store writes to the changelog and to the checkpoint: earlier releases wrote the same ones.
 
+use super::checkpoint::CheckpointReader;
 use super::*;
 use std::collections::BTreeSet;
-use std::ops::Bound;
 
 /// Writes transactions to the changelog, and the store to a checkpoint.
 struct Written {
     bodies: Vec<String>,
-    checkpoint: Checkpoint,
+    checkpoint: Arc<Checkpoint>,
     _dir: tempfile::TempDir,
 }
 
@@ -17,7 +17,7 @@ impl Written {
         let site = CheckpointSite { dir: dir.path().to_owned(), boot_id: "boot".into(), owner: "task".into() };
         let (checkpoint, _) = Checkpoint::open(&site, &["s"]).unwrap();
         store.open("s", 0, None).unwrap();
-        Self { bodies: Vec::new(), checkpoint, _dir: dir }
+        Self { bodies: Vec::new(), checkpoint: Arc::new(checkpoint), _dir: dir }
     }
 
     fn commit(&mut self, store: &mut dyn StateStore) {
@@ -32,11 +32,11 @@ impl Written {
         self.checkpoint.write(&Default::default(), |out| store.checkpoint(out)).unwrap();
         store.checkpointed();
         let mut entries = Vec::new();
-        let each = |key: &[u8], value: &[u8]| {
+        let each = |_: u64, key: &[u8], value: &[u8]| {
             entries.push((key.escape_ascii().to_string(), value.escape_ascii().to_string()));
             Ok(())
         };
-        self.checkpoint.scan(0, Bound::Unbounded, usize::MAX, each).unwrap();
+        CheckpointReader::new(self.checkpoint.clone(), 0).unwrap().next(usize::MAX, each).unwrap();
         entries
     }
 }

@@ -21,6 +21,7 @@ mod layout_tests;
 mod lives;
 mod order;
 mod ranked;
+mod slots;
 mod table;
 mod window;
 

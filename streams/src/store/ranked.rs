@@ -9,19 +9,24 @@ use super::entries::Entries;
 use super::kind::StoreKind;
 use super::order::{Order, Ranked, RankedKey, Standing};
 use super::{StateStore, StoreError};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 /// See the module.
 pub struct RankedStore<K: RankedKey, V: Ranked> {
     entries: Entries<K, V>,
     /// None before the first [`RankedStore::advance`].
     order: Option<Order<K, V>>,
+    /// Keys that have changed since the order was last read, with the standing that it has of them: a key that changes
+    /// often is placed once.
+    unplaced: HashMap<K, Standing, K::Hasher>,
     /// The tick of the order at the last commit.
     committed_tick: Option<i64>,
 }
 
 impl<K: RankedKey, V: Ranked> Default for RankedStore<K, V> {
     fn default() -> Self {
-        Self { entries: Entries::default(), order: None, committed_tick: None }
+        Self { entries: Entries::default(), order: None, unplaced: HashMap::default(), committed_tick: None }
     }
 }
 
@@ -33,16 +38,27 @@ impl<K: RankedKey, V: Ranked> RankedStore<K, V> {
 
     /// Changes the value of a key; begins with a default one.
     pub fn modify(&mut self, key: &K, change: impl FnOnce(&mut V)) {
-        let from = self.standing(key);
-        let slot = self.entries.write(key);
+        let found = self.entries.find(key);
+        if let Some(order) = &self.order
+            && let Entry::Vacant(unplaced) = self.unplaced.entry(key.clone())
+        {
+            unplaced.insert(Standing::of(self.entries.at(found, key), order.rule, order.tick));
+        }
+        let slot = self.entries.write_at(found, key);
         let value = slot.get_or_insert_default();
         change(value);
-        let to = self.order.as_ref().map(|order| Standing::of(Some(&*value), order.rule, order.tick));
-        if value.is_empty() || to.is_some_and(|to| to.next_tick.is_none()) {
+        let is_over = |order: &Order<K, V>| value.next_tick(order.rule, order.tick).is_none();
+        if value.is_empty() || self.order.as_ref().is_some_and(is_over) {
             *slot = None;
         }
-        if let (Some(order), Some(to)) = (&mut self.order, to) {
-            order.place(key, from, to);
+    }
+
+    /// Brings the order up to date with the values.
+    fn place(&mut self) {
+        let Some(order) = &mut self.order else { return };
+        for (key, from) in self.unplaced.drain() {
+            let to = Standing::of(self.entries.table.get(&key).flatten(), order.rule, order.tick);
+            order.place(&key, from, to);
         }
     }
 
@@ -52,7 +68,10 @@ impl<K: RankedKey, V: Ranked> RankedStore<K, V> {
     pub fn advance(&mut self, rule: V::Rule, tick: i64) {
         match &self.order {
             Some(order) if order.rule == rule && order.tick == tick => {}
-            Some(order) if order.rule == rule && order.tick < tick => self.age(tick),
+            Some(order) if order.rule == rule && order.tick < tick => {
+                self.place();
+                self.age(tick);
+            }
             // The first call, or the first since a rollback of a transaction that had moved the clock.
             _ => self.rebuild(rule, tick, 0),
         }
@@ -61,12 +80,18 @@ impl<K: RankedKey, V: Ranked> RankedStore<K, V> {
     /// The first `n` of a group with their scores; None if none of them can have changed since the last call, and before
     /// the first [`RankedStore::advance`].
     pub fn take_top(&mut self, group: &str, n: usize) -> Option<Vec<(K, i128)>> {
+        self.place();
         let order = self.order.as_ref()?;
         if order.is_short(group, n) {
             let (rule, tick) = (order.rule, order.tick);
             self.rebuild(rule, tick, n);
         }
         self.order.as_mut()?.take_top(group, n)
+    }
+
+    fn forget_order(&mut self) {
+        self.order = None;
+        self.unplaced.clear();
     }
 
     fn standing(&self, key: &K) -> Standing {
@@ -105,6 +130,7 @@ impl<K: RankedKey, V: Ranked> RankedStore<K, V> {
             standing.next_tick.is_some().then(|| (key.clone(), standing))
         });
         self.order = Some(Order::new(rule, tick, head, standings));
+        self.unplaced.clear();
         for key in gone {
             *self.entries.write(&key) = None;
         }
@@ -125,18 +151,17 @@ impl<K: RankedKey, V: Ranked> StoreKind for RankedStore<K, V> {
     }
 
     fn write_entries(&self, out: &mut ChangelogWriter) {
-        let (mut key_bytes, mut items, nothing) = (Vec::new(), Vec::new(), V::default());
+        let (mut items, nothing) = (Vec::new(), V::default());
         for (key, before, now) in self.entries.table.differences() {
-            key_bytes.clear();
-            key.encode(&mut key_bytes);
+            let stored_key = |out: &mut Vec<u8>| key.encode(out);
             match (before, now) {
                 (None, None) => {}
-                (Some(_), None) => out.delete(&key_bytes),
+                (Some(_), None) => out.delete(stored_key),
                 (_, Some(now)) => {
                     items.clear();
                     now.difference(before.unwrap_or(&nothing), &mut items);
                     if !items.is_empty() {
-                        out.delta(&key_bytes, items.iter().copied());
+                        out.delta(stored_key, items.iter().copied());
                     }
                 }
             }
@@ -144,7 +169,7 @@ impl<K: RankedKey, V: Ranked> StoreKind for RankedStore<K, V> {
     }
 
     fn replay(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
-        self.order = None;
+        self.forget_order();
         match entry {
             ChangelogEntry::Delta { key, items } => {
                 let key = K::decode(key).ok_or_else(|| self.entries.corrupt("a key"))?;
@@ -162,8 +187,9 @@ impl<K: RankedKey, V: Ranked> StoreKind for RankedStore<K, V> {
     }
 
     fn undo(&mut self) {
+        self.place();
         if self.order.as_ref().map(|order| order.tick) != self.committed_tick {
-            self.order = None;
+            self.forget_order();
         }
         let changes = self.entries.table.changes();
         let moved: Vec<_> = changes.map(|(key, _)| (key.clone(), self.standing(key))).collect();

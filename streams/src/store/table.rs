@@ -1,29 +1,26 @@
-//! The map of every store, with its undo log.
+//! The entries of every store in memory, with their undo log.
 
 use super::codec::StoreKey;
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
-
-/// A value, or None for a deleted key, and the transaction that wrote it last.
-#[derive(Clone)]
-struct Slot<V> {
-    value: Option<V>,
-    transaction: u32,
-}
+use super::slots::{Found, Place, Slot, Slots};
 
 /// What a slot was before the open transaction touched it.
-struct Undo<K, V> {
-    key: K,
-    before: Option<Slot<V>>,
+struct Undo<V> {
+    place: Place,
+    before: Before<V>,
+}
+
+enum Before<V> {
+    Absent,
+    Was { value: Option<V>, transaction: u32 },
 }
 
 /// A map whose entries are checkpointed, committed, or of the open transaction: each has the number of the transaction
 /// that wrote it last, so that a commit costs nothing per entry.
 pub(super) struct Table<K: StoreKey, V> {
-    map: HashMap<K, Slot<V>, K::Hasher>,
-    undo: Vec<Undo<K, V>>,
-    /// Keys written since the last checkpoint; some may have been rolled back since.
-    dirty: Vec<K>,
+    slots: Slots<K, V>,
+    undo: Vec<Undo<V>>,
+    /// Entries written since the last checkpoint; some may have been rolled back or removed since.
+    dirty: Vec<Place>,
     /// The open transaction changed a value that the caller will take back itself.
     changed_in_place: bool,
     /// The open transaction. Entries of smaller numbers are committed.
@@ -35,7 +32,7 @@ pub(super) struct Table<K: StoreKey, V> {
 impl<K: StoreKey, V: Clone> Default for Table<K, V> {
     fn default() -> Self {
         Self {
-            map: HashMap::default(),
+            slots: Slots::default(),
             undo: Vec::new(),
             dirty: Vec::new(),
             changed_in_place: false,
@@ -46,87 +43,117 @@ impl<K: StoreKey, V: Clone> Default for Table<K, V> {
 }
 
 impl<K: StoreKey, V: Clone> Table<K, V> {
+    /// Where a key is, for [`Table::at`] and [`Table::write_at`]. Valid until the table changes otherwise.
+    pub fn find(&self, key: &K) -> Found {
+        self.slots.find(key)
+    }
+
+    /// None: not in memory. `Some(None)`: known to be absent.
+    pub fn at(&self, found: Found) -> Option<Option<&V>> {
+        found.place.map(|place| self.slots.get(place).value.as_ref())
+    }
+
     /// None: not in memory. `Some(None)`: known to be absent.
     pub fn get(&self, key: &K) -> Option<Option<&V>> {
-        self.map.get(key).map(|slot| slot.value.as_ref())
+        self.at(self.find(key))
     }
 
     /// Entries in memory.
     pub fn len(&self) -> usize {
-        self.map.len()
+        self.slots.len()
     }
 
-    /// Loads an entry of the checkpoint, unless the key is in memory.
-    pub fn load(&mut self, key: K, value: V) {
-        let transaction = self.checkpointed;
-        self.map.entry(key).or_insert(Slot { value: Some(value), transaction });
+    /// Loads an entry of the checkpoint, whose key is not in memory.
+    pub fn load(&mut self, found: Found, key: K, value: V) -> Found {
+        let place = self.slots.insert(found, Slot { key, value: Some(value), transaction: self.checkpointed });
+        Found { place: Some(place), ..found }
     }
 
     /// The value, to be changed in the open transaction. The former value is kept once per key and transaction.
     pub fn write(&mut self, key: &K) -> &mut Option<V> {
-        let (transaction, checkpointed) = (self.transaction, self.checkpointed);
-        match self.map.entry(key.clone()) {
-            Entry::Occupied(entry) => {
-                let slot = entry.into_mut();
+        self.write_at(self.find(key), key)
+    }
+
+    /// [`Table::write`] of a key that was looked for.
+    pub fn write_at(&mut self, found: Found, key: &K) -> &mut Option<V> {
+        let transaction = self.transaction;
+        let place = match found.place {
+            Some(place) => {
+                let slot = self.slots.get_mut(place);
                 if slot.transaction != transaction {
-                    if slot.transaction <= checkpointed {
-                        self.dirty.push(key.clone());
+                    if slot.transaction <= self.checkpointed {
+                        self.dirty.push(place);
                     }
-                    self.undo.push(Undo { key: key.clone(), before: Some(slot.clone()) });
+                    let before = Before::Was { value: slot.value.clone(), transaction: slot.transaction };
+                    self.undo.push(Undo { place, before });
                     slot.transaction = transaction;
                 }
-                &mut slot.value
+                place
             }
-            Entry::Vacant(entry) => {
-                self.dirty.push(key.clone());
-                self.undo.push(Undo { key: key.clone(), before: None });
-                &mut entry.insert(Slot { value: None, transaction }).value
+            None => {
+                let place = self.slots.insert(found, Slot { key: key.clone(), value: None, transaction });
+                self.dirty.push(place);
+                self.undo.push(Undo { place, before: Before::Absent });
+                place
             }
-        }
+        };
+        &mut self.slots.get_mut(place).value
     }
 
     /// Changes a value without a copy of it for [`Table::rollback`]: the caller takes the change back through
     /// [`Table::get_mut`] before. Begins with a default value where the key has none. `change` returns whether it changed
     /// anything; only then the value is returned.
-    pub fn change_in_place(&mut self, key: &K, change: impl FnOnce(&mut V) -> bool) -> Option<&V>
+    pub fn change_in_place(&mut self, found: Found, key: &K, change: impl FnOnce(Place, &mut V) -> bool) -> Option<&V>
     where
         V: Default,
     {
         let (transaction, checkpointed) = (self.transaction, self.checkpointed);
-        let slot = self.map.entry(key.clone()).or_insert(Slot { value: None, transaction: checkpointed });
+        let place = found.place.unwrap_or_else(|| {
+            self.slots.insert(found, Slot { key: key.clone(), value: None, transaction: checkpointed })
+        });
+        let slot = self.slots.get_mut(place);
         let value = slot.value.get_or_insert_default();
-        if !change(value) {
+        if !change(place, value) {
             return None;
         }
         if slot.transaction <= checkpointed {
-            self.dirty.push(key.clone());
+            self.dirty.push(place);
         }
         slot.transaction = transaction;
         self.changed_in_place = true;
         Some(value)
     }
 
-    /// The value of a key in memory, to take back what [`Table::change_in_place`] did.
-    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.map.get_mut(key)?.value.as_mut()
+    /// The value at a place, to take back what [`Table::change_in_place`] did.
+    pub fn get_mut(&mut self, place: Place) -> Option<&mut V> {
+        self.slots.get_mut(place).value.as_mut()
+    }
+
+    /// The key at a place that the open transaction changed.
+    pub fn key(&self, place: Place) -> &K {
+        &self.slots.get(place).key
     }
 
     /// What the open transaction changed by [`Table::write`], in the order of first change.
     pub fn changes(&self) -> impl Iterator<Item = (&K, Option<&V>)> {
-        self.undo.iter().map(|undo| (&undo.key, self.get(&undo.key).flatten()))
+        self.differences().map(|(key, _, now)| (key, now))
     }
 
     /// What the open transaction changed: key, what it was, what it is.
     pub fn differences(&self) -> impl Iterator<Item = (&K, Option<&V>, Option<&V>)> {
         self.undo.iter().map(|undo| {
-            let before = undo.before.as_ref().and_then(|slot| slot.value.as_ref());
-            (&undo.key, before, self.get(&undo.key).flatten())
+            let before = match &undo.before {
+                Before::Absent => None,
+                Before::Was { value, .. } => value.as_ref(),
+            };
+            let slot = self.slots.get(undo.place);
+            (&slot.key, before, slot.value.as_ref())
         })
     }
 
     /// Every value in memory.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.map.iter().filter_map(|(key, slot)| Some((key, slot.value.as_ref()?)))
+        self.slots.iter().filter_map(|(_, slot)| Some((&slot.key, slot.value.as_ref()?)))
     }
 
     pub fn has_changes(&self) -> bool {
@@ -139,14 +166,18 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
     }
 
     pub fn rollback(&mut self) {
-        for Undo { key, before } in self.undo.drain(..) {
+        for Undo { place, before } in self.undo.drain(..) {
             match before {
-                Some(slot) => self.map.insert(key, slot),
-                None => self.map.remove(&key),
-            };
+                Before::Absent => self.slots.remove(place),
+                Before::Was { value, transaction } => {
+                    let slot = self.slots.get_mut(place);
+                    (slot.value, slot.transaction) = (value, transaction);
+                }
+            }
         }
         // Values that were changed in place keep the number of this transaction: the next one has to be another.
         self.end_transaction();
+        self.trim();
     }
 
     fn end_transaction(&mut self) {
@@ -154,39 +185,38 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         self.changed_in_place = false;
     }
 
-    /// Passes on what was committed since the last checkpoint, sorted by `stored_key`.
-    pub fn checkpoint<E>(
-        &self,
-        stored_key: impl Fn(&K, Option<&V>) -> Vec<u8>,
-        mut write: impl FnMut(&[u8], Option<&V>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let dirty = self.dirty.iter().filter_map(|key| {
-            let slot = self.map.get(key)?;
-            (slot.transaction > self.checkpointed).then(|| (stored_key(key, slot.value.as_ref()), slot.value.as_ref()))
-        });
-        let mut sorted: Vec<_> = dirty.collect();
-        sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        for (key, value) in sorted {
-            write(&key, value)?;
-        }
-        Ok(())
+    /// What was committed since the last checkpoint. An entry may come twice.
+    pub fn unwritten(&self) -> impl Iterator<Item = (&K, Option<&V>)> {
+        let slots = self.dirty.iter().filter_map(|place| self.slots.get_live(*place));
+        slots.filter(|slot| slot.transaction > self.checkpointed).map(|slot| (&slot.key, slot.value.as_ref()))
     }
 
-    /// What was passed on last is checkpointed. Nothing was changed in between.
+    /// What [`Table::unwritten`] returned last is checkpointed. Nothing was changed in between.
     pub fn checkpointed(&mut self) {
-        for key in self.dirty.drain(..) {
-            if self.map.get(&key).is_some_and(|slot| slot.value.is_none()) {
-                self.map.remove(&key);
+        for place in self.dirty.drain(..) {
+            if self.slots.get_live(place).is_some_and(|slot| slot.value.is_none()) {
+                self.slots.remove(place);
             }
         }
         self.checkpointed = self.transaction - 1;
+        self.trim();
     }
 
     /// Removes entries from memory without a trace: they have expired, and the checkpoint drops them by range.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
-        self.map.retain(|key, slot| slot.value.as_ref().is_none_or(|value| keep(key, value)));
-        if self.map.capacity() > 1024 && self.map.len() < self.map.capacity() / 4 {
-            self.map.shrink_to(self.map.len() * 2);
+        let gone =
+            self.slots.iter().filter(|(_, slot)| slot.value.as_ref().is_some_and(|value| !keep(&slot.key, value)));
+        for place in gone.map(|(place, _)| place).collect::<Vec<_>>() {
+            self.slots.remove(place);
+        }
+        self.trim();
+    }
+
+    /// Only between transactions: places change.
+    fn trim(&mut self) {
+        if self.slots.trim() {
+            let dirty = self.slots.iter().filter(|(_, slot)| slot.transaction > self.checkpointed);
+            self.dirty = dirty.map(|(place, _)| place).collect();
         }
     }
 }
@@ -250,7 +280,7 @@ mod tests {
                 if let Step::Checkpoint(fails) = step {
                     let mut left = if fails { 1 } else { usize::MAX };
                     let mut written = disk.clone();
-                    let write = |key: &[u8], value: Option<&i64>| -> Result<(), ()> {
+                    let mut write = |key: &[u8], value: Option<&i64>| -> Result<(), ()> {
                         left = left.checked_sub(1).ok_or(())?;
                         match value {
                             Some(value) => written.insert(key.to_vec(), *value),
@@ -258,7 +288,7 @@ mod tests {
                         };
                         Ok(())
                     };
-                    if table.checkpoint(|key, _| key.as_bytes().to_vec(), write).is_err() {
+                    if table.unwritten().try_for_each(|(key, value)| write(key.as_bytes(), value)).is_err() {
                         // The disk is full: nothing of it is written, and the next one has it all.
                         continue;
                     }

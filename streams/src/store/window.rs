@@ -5,18 +5,33 @@ use super::codec::{StoreKey, StoreValue};
 use super::entries::{Entries, Entry};
 use super::kind::StoreKind;
 use super::{StateStore, StoreError};
+use std::num::NonZero;
 
 /// A value and the segment of time that it expires with.
 #[derive(Clone)]
 pub(super) struct Windowed<V> {
     value: V,
-    segment: u32,
+    segment: Segment,
+}
+
+/// A segment, in four bytes also where there may be none. The last two are one: no time lies in them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Segment(NonZero<u32>);
+
+impl Segment {
+    fn new(segment: u32) -> Self {
+        Self(NonZero::<u32>::MIN.saturating_add(segment))
+    }
+
+    fn number(self) -> u64 {
+        u64::from(self.0.get() - 1)
+    }
 }
 
 /// The segment (u64 BE) precedes the stored key, so that a segment is a range of keys.
 impl<K: StoreKey, V: StoreValue> Entry<K> for Windowed<V> {
     fn segment(&self, _key: &K) -> u64 {
-        self.segment.into()
+        self.segment.number()
     }
 
     fn encode_key(key: &K, segment: u64, out: &mut Vec<u8>) {
@@ -35,7 +50,7 @@ impl<K: StoreKey, V: StoreValue> Entry<K> for Windowed<V> {
     }
 
     fn decode_value(segment: u64, bytes: &[u8]) -> Option<Self> {
-        Some(Self { value: V::decode(bytes)?, segment: u32::try_from(segment).ok()? })
+        Some(Self { value: V::decode(bytes)?, segment: Segment::new(u32::try_from(segment).ok()?) })
     }
 }
 
@@ -74,11 +89,12 @@ impl<K: StoreKey, V: StoreValue, const SEGMENT_MS: i64> WindowStore<K, V, SEGMEN
 
     /// Sets the value of a key that has none; true where it had none.
     pub fn insert(&mut self, key: &K, keep_until_ms: i64, value: V) -> bool {
-        if self.get(key).is_some() {
+        let found = self.entries.find(key);
+        if self.entries.at(found, key).is_some() {
             return false;
         }
         let segment = self.segment_at(keep_until_ms);
-        *self.entries.write(key) = Some(Windowed { value, segment });
+        *self.entries.write_at(found, key) = Some(Windowed { value, segment });
         true
     }
 
@@ -88,9 +104,9 @@ impl<K: StoreKey, V: StoreValue, const SEGMENT_MS: i64> WindowStore<K, V, SEGMEN
     }
 
     /// The segment of a new entry: the first one that has not expired, where its own has.
-    fn segment_at(&self, keep_until_ms: i64) -> u32 {
+    fn segment_at(&self, keep_until_ms: i64) -> Segment {
         let first = u32::try_from(self.entries.first_segment()).unwrap_or(u32::MAX);
-        segment_of::<SEGMENT_MS>(keep_until_ms).max(first)
+        Segment::new(segment_of::<SEGMENT_MS>(keep_until_ms).max(first))
     }
 }
 

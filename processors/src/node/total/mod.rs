@@ -172,8 +172,13 @@ impl Blueprint<Actions> for Total {
             site.settings.late_after.as_millis() as i64,
         );
         let metric = |(_, spec): (String, MetricSpec)| (spec.name.clone(), Metric { id: metric_id(&spec.name), spec });
+        let metrics: HashMap<_, _, _> = metrics.into_iter().map(metric).collect();
+        let mut named: Vec<_> =
+            metrics.values().map(|metric: &Metric| (metric.spec.name.clone(), metric.id, metric.spec.kind)).collect();
+        named.sort_by(|a, b| a.0.cmp(&b.0));
         Box::new(TotalProcessor {
-            metrics: metrics.into_iter().map(metric).collect(),
+            metrics,
+            named,
             totals: site.store(&self.node),
             windows,
             sketches: site.store(&self.store_name("sketches")),
@@ -191,40 +196,61 @@ struct Metric {
 
 struct TotalProcessor {
     metrics: HashMap<String, Metric, ahash::RandomState>,
+    /// Their names, ids and kinds, by name.
+    named: Vec<(String, u32, MetricKind)>,
     totals: StoreHandle<Totals>,
     windows: Windows,
     sketches: StoreHandle<Sketches>,
     hash_seed: u64,
-    /// Subjects that changed since the last commit, and their metrics; in order of first change.
-    changed: Vec<(Arc<str>, Vec<Arc<str>>)>,
+    /// Subjects that changed since the last commit, in order of first change.
+    changed: Vec<Changed>,
     changed_index: HashMap<Arc<str>, usize, ahash::RandomState>,
 }
 
-impl TotalProcessor {
-    fn mark(&mut self, subject_id: &Arc<str>, metric: &Arc<str>) {
-        let at = match self.changed_index.get(subject_id) {
-            Some(at) => *at,
-            None => {
-                self.changed_index.insert(subject_id.clone(), self.changed.len());
-                self.changed.push((subject_id.clone(), Vec::new()));
-                self.changed.len() - 1
-            }
-        };
-        let metrics = &mut self.changed[at].1;
-        if !metrics.contains(metric) {
-            metrics.push(metric.clone());
+/// What changed of a subject since the last commit.
+struct Changed {
+    subject_id: Arc<str>,
+    /// In order of first change.
+    metrics: Vec<Arc<str>>,
+    /// Sketches that are to be counted, with their metric.
+    sketches: Vec<(Hash128, u32)>,
+}
+
+impl Changed {
+    fn mark(&mut self, metric: &Arc<str>) {
+        if !self.metrics.contains(metric) {
+            self.metrics.push(metric.clone());
         }
     }
+}
 
-    fn add_delta(&mut self, context: &mut Context<'_, Actions>, subject_id: &Arc<str>, delta: &Delta) {
-        let Some(metric) = self.metrics.get(&*delta.metric) else { return };
-        let totals = context.store(self.totals).modify(subject_id).get_or_insert_default();
-        *totals.entry(metric.id) += delta.delta;
-        if !delta.total_only {
-            let at = (delta.minute, delta.delta);
-            self.windows.add_delta(context, subject_id, &delta.metric, &metric.spec, at);
+impl TotalProcessor {
+    /// The entry of a subject that changes now.
+    fn changed(&mut self, subject_id: &Arc<str>) -> &mut Changed {
+        let at = *self.changed_index.entry(subject_id.clone()).or_insert_with(|| {
+            self.changed.push(Changed { subject_id: subject_id.clone(), metrics: Vec::new(), sketches: Vec::new() });
+            self.changed.len() - 1
+        });
+        &mut self.changed[at]
+    }
+
+    fn add_deltas(&mut self, context: &mut Context<'_, Actions>, subject_id: &Arc<str>, deltas: &[Delta]) {
+        let known = || deltas.iter().filter_map(|delta| Some((delta, self.metrics.get(&*delta.metric)?)));
+        if known().next().is_none() {
+            return;
         }
-        self.mark(subject_id, &delta.metric);
+        let totals = context.store(self.totals).modify(subject_id).get_or_insert_default();
+        known().for_each(|(delta, metric)| *totals.entry(metric.id) += delta.delta);
+        for delta in deltas {
+            let Some(metric) = self.metrics.get(&*delta.metric) else { continue };
+            if !delta.total_only {
+                let at = (delta.minute, delta.delta);
+                self.windows.add_delta(context, subject_id, &delta.metric, &metric.spec, at);
+            }
+        }
+        let metrics: Vec<_> = known().map(|(delta, _)| &delta.metric).collect();
+        let changed = self.changed(subject_id);
+        metrics.into_iter().for_each(|metric| changed.mark(metric));
     }
 
     fn add_visitors(&mut self, context: &mut Context<'_, Actions>, subject_id: &Arc<str>, visitors: &Visitors) {
@@ -234,35 +260,46 @@ impl TotalProcessor {
         if let Some(window) = visitors.window {
             return self.windows.add_visitors(context, subject_id, &metric.spec, window, visitors);
         }
+        let id = metric.id;
         let key = Hash128::of(self.hash_seed, &[subject_id.as_bytes(), visitors.metric.as_bytes()]);
-        let Some(sketch) = context.store(self.sketches).add(&key, &visitors.hashes) else { return };
-        let count = sketch.count();
-        let totals = context.store(self.totals).modify(subject_id).get_or_insert_default();
-        *totals.entry(metric.id) = count;
-        self.mark(subject_id, &visitors.metric);
+        if context.store(self.sketches).add(&key, &visitors.hashes).is_none() {
+            return;
+        }
+        // Its value follows with the commit: an estimate costs more than an addition.
+        context.store(self.totals).modify(subject_id).get_or_insert_default().entry(id);
+        let changed = self.changed(subject_id);
+        changed.mark(&visitors.metric);
+        if !changed.sketches.contains(&(key, id)) {
+            changed.sketches.push((key, id));
+        }
     }
 
-    fn counters(&self, context: &mut Context<'_, Actions>, subject_id: &Arc<str>, changed: &[Arc<str>]) -> Counters {
+    fn counters(&self, context: &mut Context<'_, Actions>, changed: Changed) -> Counters {
+        let Changed { subject_id, metrics, sketches } = changed;
         let (as_of_ms, version) = (context.clock_ms().max(0), context.version());
-        let totals = context.store(self.totals).get(subject_id);
-        let known = self.metrics.iter().filter_map(|(name, metric)| Some((name, metric, totals?.get(metric.id)?)));
-        let (mut counters, mut approximate) = (BTreeMap::new(), Vec::new());
-        for (name, metric, value) in known {
-            if metric.spec.kind == MetricKind::Unique && value > EXACT_MAX as i64 {
-                approximate.push(name.clone());
-            }
-            counters.insert(name.clone(), value);
+        for (key, id) in sketches {
+            let count = context.store(self.sketches).get(&key).map_or(0, Sketch::count);
+            *context.store(self.totals).modify(&subject_id).get_or_insert_default().entry(id) = count;
         }
-        approximate.sort();
-        let changed = changed.iter().map(|metric| metric.to_string()).collect();
-        Counters { subject_id: subject_id.to_string(), counters, changed, approximate, as_of_ms, version }
+        let totals = context.store(self.totals).get(&subject_id);
+        let known = self.named.iter().filter_map(|(name, id, kind)| Some((name, kind, totals?.get(*id)?)));
+        let is_approximate = |kind: MetricKind, value| kind == MetricKind::Unique && value > EXACT_MAX as i64;
+        let approximate = known.clone().filter(|(_, kind, value)| is_approximate(**kind, *value));
+        Counters {
+            approximate: approximate.map(|(name, ..)| name.clone()).collect(),
+            counters: known.map(|(name, _, value)| (name.clone(), value)).collect(),
+            subject_id: subject_id.to_string(),
+            changed: metrics.iter().map(|metric| metric.to_string()).collect(),
+            as_of_ms,
+            version,
+        }
     }
 }
 
 impl Processor<Actions> for TotalProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
         let Item::Changes(SubjectChanges { subject_id, deltas, visitors }) = item else { return Ok(()) };
-        deltas.iter().for_each(|delta| self.add_delta(context, subject_id, delta));
+        self.add_deltas(context, subject_id, deltas);
         visitors.iter().for_each(|visitors| self.add_visitors(context, subject_id, visitors));
         Ok(())
     }
@@ -282,8 +319,8 @@ impl Processor<Actions> for TotalProcessor {
     }
 
     fn flush(&mut self, context: &mut Context<'_, Actions>) {
-        for (subject_id, changed) in std::mem::take(&mut self.changed) {
-            let counters = self.counters(context, &subject_id, &changed);
+        for changed in std::mem::take(&mut self.changed) {
+            let counters = self.counters(context, changed);
             context.forward(Item::Counters(counters));
         }
         self.changed_index.clear();

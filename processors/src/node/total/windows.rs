@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tally_model::CounterWindow;
 use tally_streams::processor::Context;
-use tally_streams::store::{AccumulatorStore, DueStore, Hash128, SegmentHash, StoreHandle, StoreValue, WindowStore};
+use tally_streams::store::{
+    AccumulatorStore, DueStore, Hash128, SegmentHash, StoreHandle, StoreKey, StoreValue, WindowStore,
+};
 
 pub(super) const HOUR_MS: i64 = 3_600_000;
 
@@ -91,7 +93,7 @@ pub(super) struct Windows {
     /// What changed since the last commit and is to be sent with it, in order of first change.
     changed: Vec<(Hash128, Window)>,
     /// All that changed since then.
-    seen: HashSet<Hash128, ahash::RandomState>,
+    seen: HashSet<Hash128, <Hash128 as StoreKey>::Hasher>,
 }
 
 impl Windows {

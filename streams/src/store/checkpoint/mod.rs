@@ -4,14 +4,22 @@
 //! so it is discarded if the boot id has changed without a clean close in between, after two deaths before the first
 //! commit, and if its file is not what was written. LMDB never opens a file that was not verified before. A discard
 //! loses nothing: the changelog has everything.
+//!
+//! Each store has a database of its own, with its entries in sorted blocks (`runs.rs`, `block.rs`).
 
+mod block;
+mod reader;
+mod runs;
 mod trust;
+
+pub(super) use reader::CheckpointReader;
 
 use super::StoreError;
 use crate::lmdb::{Inspection, inspect};
 use crate::processor::RootProgress;
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, WithTls};
+use runs::{RunBuilder, block_key};
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -20,10 +28,15 @@ use trust::{DEATHS_MAX, Opening, Trust, set_clean, set_deaths, trust};
 
 /// Address space, not disk: LMDB files grow as they need.
 const MAP_BYTES: usize = 64 << 30;
+/// The segment of entries that never expire. The key of any other begins with its segment (u64 BE).
+pub(super) const NO_SEGMENT: u64 = u64::MAX;
 const META: &str = "meta";
 const META_KEY: &[u8] = b"meta";
-/// The owner of a checkpoint. Those of older releases lack it.
+/// The owner of a checkpoint.
 const OWNER_KEY: &[u8] = b"owner";
+/// Stands before the meta record: the last byte is the version of the checkpoint's format. Version 1 had no such bytes, and
+/// an entry of LMDB for each of a store. No meta record of it begins like this, and what read it takes this for damage.
+const FORMAT: &[u8; 4] = b"\xff\xff\xff\x02";
 
 /// Where in the log a checkpoint stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -174,36 +187,18 @@ impl Checkpoint {
             return Err(StoreError::Checkpoint(format!("it is the checkpoint of `{found}`, and this is `{owner}`")));
         }
         let Some(bytes) = read(META_KEY)? else { return Ok(None) };
+        let Some((FORMAT, bytes)) = bytes.split_first_chunk() else {
+            let version = match bytes.split_first_chunk() {
+                Some((&[0xff, 0xff, 0xff, version], _)) => version,
+                _ => 1,
+            };
+            let ours = FORMAT[3];
+            return Err(StoreError::Checkpoint(format!(
+                "its format has version {version}, and this release reads {ours}"
+            )));
+        };
         let meta = CheckpointMeta::decode(bytes).map(Some);
         meta.ok_or_else(|| wrong(&self.dir, &"its meta record cannot be read"))
-    }
-
-    /// A value of the store at `index`.
-    pub fn get(&self, index: usize, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let txn = self.env.read_txn().map_err(|e| failed(&self.dir, e))?;
-        let found = self.store(index)?.get(&txn, key).map_err(|e| failed(&self.dir, e))?;
-        found.map(|value| self.checked(key, value).map(<[u8]>::to_vec)).transpose()
-    }
-
-    /// Calls `each` with up to `entries_max` entries above `after`, ascending, until it answers false. Ok(true): there are more.
-    pub fn scan(
-        &self,
-        index: usize,
-        after: Bound<&[u8]>,
-        entries_max: usize,
-        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<bool, StoreError> {
-        let txn = self.env.read_txn().map_err(|e| failed(&self.dir, e))?;
-        let range = (after, Bound::Unbounded);
-        let entries = self.store(index)?.range(&txn, &range).map_err(|e| failed(&self.dir, e))?;
-        for (seen, entry) in entries.enumerate() {
-            if seen == entries_max {
-                return Ok(true);
-            }
-            let (key, value) = entry.map_err(|e| failed(&self.dir, e))?;
-            each(key, self.checked(key, value)?)?;
-        }
-        Ok(false)
     }
 
     /// Writes a checkpoint: all stores and the meta record, or nothing. After [`StoreError::Unwritten`] it is what it was
@@ -214,10 +209,11 @@ impl Checkpoint {
         stores: impl FnOnce(&mut CheckpointWriter<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let txn = self.env.write_txn().map_err(|e| failed(&self.dir, e))?;
-        let mut writer = CheckpointWriter { checkpoint: self, txn, index: 0, sealed: Vec::new() };
+        let mut writer = CheckpointWriter { checkpoint: self, txn, index: 0, run: RunBuilder::default() };
         stores(&mut writer)?;
-        let bytes = meta.encode().map_err(|e| wrong(&self.dir, &e))?;
-        let CheckpointWriter { mut txn, mut sealed, .. } = writer;
+        writer.write_run()?;
+        let bytes = [&FORMAT[..], &meta.encode().map_err(|e| wrong(&self.dir, &e))?].concat();
+        let (mut txn, mut sealed) = (writer.txn, Vec::new());
         for (key, value) in [(META_KEY, &bytes[..]), (OWNER_KEY, self.owner.as_bytes())] {
             seal(key, value, &mut sealed);
             self.meta.put(&mut txn, key, &sealed).map_err(|e| failed(&self.dir, e))?;
@@ -284,35 +280,43 @@ pub struct CheckpointWriter<'a> {
     checkpoint: &'a Checkpoint,
     txn: heed::RwTxn<'a>,
     index: usize,
-    sealed: Vec<u8>,
+    run: RunBuilder,
 }
 
 impl CheckpointWriter<'_> {
     /// What follows belongs to the store at `index`.
-    pub fn begin(&mut self, index: usize) {
+    pub fn begin(&mut self, index: usize) -> Result<(), StoreError> {
+        self.write_run()?;
         self.index = index;
+        Ok(())
     }
 
-    /// Sets a value.
-    pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        seal(key, value, &mut self.sealed);
-        let store = self.checkpoint.store(self.index)?;
-        store.put(&mut self.txn, key, &self.sealed).map_err(|e| failed(&self.checkpoint.dir, e))
+    /// Sets the value of a key in a segment, or removes it. The two functions append key and value.
+    pub fn put(
+        &mut self,
+        segment: u64,
+        key: impl FnOnce(&mut Vec<u8>),
+        value: Option<impl FnOnce(&mut Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        self.run.add(segment, key, value);
+        if self.run.is_full() { self.write_run() } else { Ok(()) }
     }
 
-    /// Removes a value.
-    pub fn delete(&mut self, key: &[u8]) -> Result<(), StoreError> {
+    /// Removes the segments below this one.
+    pub fn delete_below(&mut self, segment: u64) -> Result<(), StoreError> {
         let store = self.checkpoint.store(self.index)?;
-        store.delete(&mut self.txn, key).map(drop).map_err(|e| failed(&self.checkpoint.dir, e))
-    }
-
-    /// Removes everything below a key.
-    pub fn delete_below(&mut self, key: &[u8]) -> Result<(), StoreError> {
-        let store = self.checkpoint.store(self.index)?;
-        let range = (Bound::Unbounded, Bound::Excluded(key));
+        let end = block_key(segment, 0, 0);
+        let range = (Bound::Unbounded, Bound::Excluded(&end[..]));
         store.delete_range(&mut self.txn, &range).map(drop).map_err(|e| failed(&self.checkpoint.dir, e))
     }
+
+    fn write_run(&mut self) -> Result<(), StoreError> {
+        self.run.write(self.checkpoint, &mut self.txn, self.index)
+    }
 }
+
+/// What [`seal`] puts before a value.
+const CHECKSUM_BYTES: usize = 4;
 
 /// A value with the checksum of key and value before it.
 fn seal(key: &[u8], value: &[u8], out: &mut Vec<u8>) {

@@ -3,9 +3,20 @@
 use super::*;
 use std::fs;
 use std::process::Command;
+use std::sync::Arc;
 
 fn site(dir: &Path, boot_id: &str) -> CheckpointSite {
     CheckpointSite { dir: dir.to_owned(), boot_id: boot_id.to_owned(), owner: "task".to_owned() }
+}
+
+/// Opens it with two stores.
+fn open(site: &CheckpointSite) -> Result<(Arc<Checkpoint>, Option<CheckpointMeta>), StoreError> {
+    Checkpoint::open(site, &["a", "b"]).map(|(checkpoint, meta)| (Arc::new(checkpoint), meta))
+}
+
+/// A value that never expires.
+fn get(checkpoint: &Arc<Checkpoint>, index: usize, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    CheckpointReader::new(checkpoint.clone(), index)?.get(NO_SEGMENT, key)
 }
 
 const META: fn(u64) -> CheckpointMeta = |changelog_next| CheckpointMeta {
@@ -18,8 +29,11 @@ const META: fn(u64) -> CheckpointMeta = |changelog_next| CheckpointMeta {
 
 fn write(checkpoint: &Checkpoint, entries: &[(&[u8], &[u8])]) {
     let stores = |out: &mut CheckpointWriter<'_>| {
-        out.begin(1);
-        entries.iter().try_for_each(|(key, value)| out.put(key, value))
+        out.begin(1)?;
+        entries.iter().try_for_each(|(key, value)| {
+            let value = Some(|out: &mut Vec<u8>| out.extend_from_slice(value));
+            out.put(NO_SEGMENT, |out| out.extend_from_slice(key), value)
+        })
     };
     checkpoint.write(&META(9), stores).unwrap();
 }
@@ -27,27 +41,32 @@ fn write(checkpoint: &Checkpoint, entries: &[(&[u8], &[u8])]) {
 #[test]
 fn what_was_written_is_there_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
-    let (checkpoint, meta) = Checkpoint::open(&site(dir.path(), "boot"), &["a", "b"]).unwrap();
+    let (checkpoint, meta) = open(&site(dir.path(), "boot")).unwrap();
     assert_eq!(meta, None);
     write(&checkpoint, &[(b"k", b"v"), (b"l", b"")]);
     drop(checkpoint);
-    let (checkpoint, meta) = Checkpoint::open(&site(dir.path(), "boot"), &["a", "b"]).unwrap();
+    let (checkpoint, meta) = open(&site(dir.path(), "boot")).unwrap();
     assert_eq!(meta, Some(META(9)));
-    assert_eq!(checkpoint.get(1, b"k").unwrap(), Some(b"v".to_vec()));
-    assert_eq!(checkpoint.get(0, b"k").unwrap(), None);
-    let mut keys = Vec::new();
-    let more = checkpoint.scan(1, Bound::Unbounded, 1, |key, _| {
-        keys.push(key.to_vec());
-        Ok(())
-    });
-    let more = more.unwrap();
-    assert_eq!((more, keys), (true, vec![b"k".to_vec()]));
+    assert_eq!(get(&checkpoint, 1, b"k").unwrap(), Some(b"v".to_vec()));
+    assert_eq!(get(&checkpoint, 0, b"k").unwrap(), None);
+    let mut reader = CheckpointReader::new(checkpoint, 1).unwrap();
+    let mut next = || {
+        let mut keys = Vec::new();
+        let more = reader.next(1, |_, key, _| {
+            keys.push(key.to_vec());
+            Ok(())
+        });
+        (more.unwrap(), keys)
+    };
+    assert_eq!(next(), (true, vec![b"k".to_vec()]));
+    assert_eq!(next(), (true, vec![b"l".to_vec()]));
+    assert_eq!(next(), (false, vec![]));
 }
 
 #[test]
 fn what_another_thread_has_open_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let open = |boot| Checkpoint::open(&site(dir.path(), boot), &["a", "b"]);
+    let open = |boot| open(&site(dir.path(), boot));
     let (checkpoint, _) = open("boot").unwrap();
     write(&checkpoint, &[(b"k", b"v")]);
     // Not even one that nobody would trust is discarded.
@@ -57,13 +76,13 @@ fn what_another_thread_has_open_is_left_alone() {
     write(&checkpoint, &[(b"l", b"w")]);
     drop(checkpoint);
     let (checkpoint, meta) = open("boot").unwrap();
-    assert_eq!((meta, checkpoint.get(1, b"l")), (Some(META(9)), Ok(Some(b"w".to_vec()))));
+    assert_eq!((meta, get(&checkpoint, 1, b"l")), (Some(META(9)), Ok(Some(b"w".to_vec()))));
 }
 
 #[test]
 fn it_is_discarded_after_a_crash_of_the_system_unless_it_was_closed() {
     let dir = tempfile::tempdir().unwrap();
-    let open = |boot| Checkpoint::open(&site(dir.path(), boot), &["a", "b"]).unwrap();
+    let open = |boot| open(&site(dir.path(), boot)).unwrap();
     let (checkpoint, _) = open("first boot");
     write(&checkpoint, &[(b"k", b"v")]);
     checkpoint.close().unwrap();
@@ -73,13 +92,13 @@ fn it_is_discarded_after_a_crash_of_the_system_unless_it_was_closed() {
     drop(checkpoint);
     let (checkpoint, meta) = open("third boot");
     assert_eq!(meta, None, "not closed");
-    assert_eq!(checkpoint.get(1, b"k").unwrap(), None);
+    assert_eq!(get(&checkpoint, 1, b"k").unwrap(), None);
 }
 
 #[test]
 fn it_is_discarded_when_its_task_dies_again_and_again() {
     let dir = tempfile::tempdir().unwrap();
-    let (checkpoint, _) = Checkpoint::open(&site(dir.path(), "boot"), &["a", "b"]).unwrap();
+    let (checkpoint, _) = open(&site(dir.path(), "boot")).unwrap();
     write(&checkpoint, &[(b"k", b"v")]);
     checkpoint.proven();
     drop(checkpoint);
@@ -92,7 +111,7 @@ fn it_is_discarded_when_its_task_dies_again_and_again() {
 #[test]
 fn a_task_that_lets_it_go_alive_does_not_count_as_dead() {
     let dir = tempfile::tempdir().unwrap();
-    let open = || Checkpoint::open(&site(dir.path(), "boot"), &["a", "b"]).unwrap();
+    let open = || open(&site(dir.path(), "boot")).unwrap();
     let (checkpoint, _) = open();
     write(&checkpoint, &[(b"k", b"v")]);
     drop(checkpoint);
@@ -120,7 +139,7 @@ fn dies_with_it_open(dir: &Path) -> &'static str {
 #[test]
 fn dies_with_a_checkpoint_open() {
     let Some(dir) = std::env::var_os("TALLY_TEST_DIES_WITH") else { return };
-    let (_open, meta) = Checkpoint::open(&site(Path::new(&dir), "boot"), &["a", "b"]).unwrap();
+    let (_open, meta) = open(&site(Path::new(&dir), "boot")).unwrap();
     println!("checkpoint: {}", if meta.is_some() { "found" } else { "nothing" });
     std::process::abort();
 }
@@ -128,7 +147,7 @@ fn dies_with_a_checkpoint_open() {
 #[test]
 fn it_is_discarded_when_something_in_it_is_damaged() {
     let dir = tempfile::tempdir().unwrap();
-    let open = || Checkpoint::open(&site(dir.path(), "boot"), &["a", "b"]).unwrap();
+    let open = || open(&site(dir.path(), "boot")).unwrap();
     let (checkpoint, _) = open();
     write(&checkpoint, &[(b"k", b"v")]);
     checkpoint.distrust();
@@ -139,11 +158,15 @@ fn it_is_discarded_when_something_in_it_is_damaged() {
 #[test]
 fn a_value_under_a_wrong_checksum_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let (checkpoint, _) = Checkpoint::open(&site(dir.path(), "boot"), &["a"]).unwrap();
+    let (checkpoint, _) = open(&site(dir.path(), "boot")).unwrap();
+    write(&checkpoint, &[(b"k", b"v")]);
     let mut txn = checkpoint.env.write_txn().unwrap();
-    checkpoint.stores[0].put(&mut txn, b"k", b"\0\0\0\0v").unwrap();
+    let mut block = checkpoint.stores[1].get(&txn, &block_key(NO_SEGMENT, 0, 0)).unwrap().unwrap().to_vec();
+    block[0] ^= 1;
+    checkpoint.stores[1].put(&mut txn, &block_key(NO_SEGMENT, 0, 0), &block).unwrap();
     txn.commit().unwrap();
-    assert!(checkpoint.get(0, b"k").is_err());
+    assert!(get(&checkpoint, 1, b"k").is_err());
+    assert!(CheckpointReader::new(checkpoint, 1).unwrap().next(1, |_, _, _| Ok(())).is_err());
 }
 
 /// In a process of its own, named by the test below.
@@ -152,7 +175,7 @@ fn dies_while_it_opens_a_checkpoint() {
     let Some(dir) = std::env::var_os("TALLY_TEST_DIES_OF") else { return };
     let dir = PathBuf::from(dir);
     let opened = dir.with_file_name("other");
-    let _held = Checkpoint::open(&site(&opened, "boot"), &["a", "b"]).unwrap();
+    let _held = open(&site(&opened, "boot")).unwrap();
     let _opening = Opening::begin(&dir, 0).unwrap();
     std::process::abort();
 }
@@ -161,7 +184,7 @@ fn dies_while_it_opens_a_checkpoint() {
 fn the_one_that_killed_the_process_is_discarded_at_the_next_start_and_no_other() {
     let parent = tempfile::tempdir().unwrap();
     let dirs = ["other", "deadly"].map(|name| parent.path().join(name));
-    let open = |dir: &PathBuf| Checkpoint::open(&site(dir, "boot"), &["a", "b"]).unwrap();
+    let open = |dir: &PathBuf| open(&site(dir, "boot")).unwrap();
     for dir in &dirs {
         let (checkpoint, _) = open(dir);
         write(&checkpoint, &[(b"k", b"v")]);
@@ -179,7 +202,7 @@ fn the_one_that_killed_the_process_is_discarded_at_the_next_start_and_no_other()
 fn whatever_became_of_its_files_it_opens_or_begins_anew() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("task");
-    let open = || Checkpoint::open(&site(&dir, "boot"), &["a", "b"]).unwrap();
+    let open = || open(&site(&dir, "boot")).unwrap();
     let file = |name: &str| dir.join(name);
     let cut = |len: u64| fs::OpenOptions::new().write(true).open(file("data.mdb")).unwrap().set_len(len).unwrap();
     let flip = |at: usize| {
@@ -229,12 +252,12 @@ fn whatever_became_of_its_files_it_opens_or_begins_anew() {
         damage();
         let (checkpoint, meta) = open();
         assert_eq!(meta.is_some(), is_kept, "{what}");
-        assert_eq!(checkpoint.get(1, b"k").unwrap().is_some(), is_kept, "{what}");
+        assert_eq!(get(&checkpoint, 1, b"k").unwrap().is_some(), is_kept, "{what}");
         write(&checkpoint, &[(b"k", b"w")]);
         checkpoint.proven();
         drop(checkpoint);
         let (checkpoint, meta) = open();
-        assert_eq!((meta, checkpoint.get(1, b"k")), (Some(META(9)), Ok(Some(b"w".to_vec()))), "{what}");
+        assert_eq!((meta, get(&checkpoint, 1, b"k")), (Some(META(9)), Ok(Some(b"w".to_vec()))), "{what}");
     }
 }
 
@@ -243,7 +266,7 @@ fn that_of_another_task_or_log_is_discarded() {
     let parent = tempfile::tempdir().unwrap();
     let open = |name: &str| {
         let site = CheckpointSite { owner: name.to_owned(), ..site(&parent.path().join(name), "boot") };
-        Checkpoint::open(&site, &["a", "b"]).unwrap()
+        super::tests::open(&site).unwrap()
     };
     for name in ["one", "two"] {
         write(&open(name).0, &[(b"k", name.as_bytes())]);
@@ -254,23 +277,41 @@ fn that_of_another_task_or_log_is_discarded() {
     fs::rename(&aside, &two).unwrap();
     for name in ["one", "two"] {
         let (checkpoint, meta) = open(name);
-        assert_eq!((meta, checkpoint.get(1, b"k")), (None, Ok(None)), "{name}");
+        assert_eq!((meta, get(&checkpoint, 1, b"k")), (None, Ok(None)), "{name}");
+    }
+}
+
+/// Every format but the present one: the former had an entry for each of a store, and a meta record without a version.
+#[test]
+fn one_of_another_format_is_discarded() {
+    for version in [None, Some(1), Some(3)] {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || open(&site(dir.path(), "boot")).unwrap();
+        let (checkpoint, _) = open();
+        let mut txn = checkpoint.env.write_txn().unwrap();
+        let version = version.map(|version| [0xff, 0xff, 0xff, version]);
+        let meta = [version.as_ref().map_or(&[][..], |version| version), &META(9).encode().unwrap()].concat();
+        let entries = [(&checkpoint.stores[1], &b"k"[..], &b"v"[..]), (&checkpoint.meta, META_KEY, &meta)];
+        for (store, key, value) in entries {
+            let mut sealed = Vec::new();
+            seal(key, value, &mut sealed);
+            store.put(&mut txn, key, &sealed).unwrap();
+        }
+        txn.commit().unwrap();
+        drop(checkpoint);
+        let (checkpoint, meta) = open();
+        assert_eq!((meta, get(&checkpoint, 1, b"k")), (None, Ok(None)), "{version:?}");
+        write(&checkpoint, &[(b"k", b"w")]);
+        drop(checkpoint);
+        let (checkpoint, meta) = open();
+        assert_eq!((meta, get(&checkpoint, 1, b"k")), (Some(META(9)), Ok(Some(b"w".to_vec()))), "{version:?}");
     }
 }
 
 #[test]
-fn one_of_an_older_release_is_anybodys() {
-    let dir = tempfile::tempdir().unwrap();
-    let open = || Checkpoint::open(&site(dir.path(), "boot"), &["a", "b"]).unwrap();
-    let (checkpoint, _) = open();
-    write(&checkpoint, &[(b"k", b"v")]);
-    let mut txn = checkpoint.env.write_txn().unwrap();
-    checkpoint.meta.delete(&mut txn, OWNER_KEY).unwrap();
-    txn.commit().unwrap();
-    drop(checkpoint);
-    // It removed the file where this one writes 0.
-    fs::remove_file(dir.path().join("deaths")).unwrap();
-    assert_eq!(open().1, Some(META(9)));
+fn an_earlier_release_takes_the_meta_record_for_damage() {
+    let record = [&FORMAT[..], &META(9).encode().unwrap()].concat();
+    assert_eq!(CheckpointMeta::decode(&record), None);
 }
 
 #[test]

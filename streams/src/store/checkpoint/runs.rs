@@ -1,0 +1,346 @@
+//! The runs of a store: what each checkpoint wrote of it, as sorted blocks.
+//!
+//! A checkpoint adds a run to each segment that changed; the newest run that has a key decides. Where the newest runs of a
+//! segment are of about one size and many, they are merged into one: so every entry is written a few times in all, and a
+//! segment has few runs. Random keys are thus written in long sequences, and a segment is dropped as a range.
+//!
+//! The key of a block is segment (u64 BE), number of the run (u32 BE, rising), number of the block (u32 BE, from 0).
+
+use super::block::{Block, BlockBuilder};
+use super::{Checkpoint, NO_SEGMENT, StoreError, failed, seal, unseal, wrong};
+use heed::{RoTxn, RwTxn};
+use std::cmp::Ordering;
+use std::ops::{Bound, Range};
+
+/// So many runs of about one size are merged.
+const MERGED_RUNS: usize = 8;
+/// About one size: a power of this in blocks.
+const SIZE_STEP_BITS: u32 = 3;
+/// A run is written at the latest when its entries take this much memory.
+#[cfg(not(test))]
+const RUN_BYTES_MAX: usize = 64 << 20;
+#[cfg(test)]
+const RUN_BYTES_MAX: usize = 64 << 10;
+
+/// A run of a segment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Run {
+    pub number: u32,
+    pub blocks: u32,
+}
+
+impl Run {
+    fn size(self) -> u32 {
+        self.blocks.max(1).ilog2() / SIZE_STEP_BITS
+    }
+}
+
+pub(super) type BlockKey = [u8; 16];
+
+pub(super) fn block_key(segment: u64, run: u32, block: u32) -> BlockKey {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&segment.to_be_bytes());
+    key[8..12].copy_from_slice(&run.to_be_bytes());
+    key[12..].copy_from_slice(&block.to_be_bytes());
+    key
+}
+
+/// Segment, run, block.
+pub(super) fn read_block_key(key: &[u8]) -> Option<(u64, u32, u32)> {
+    let (segment, rest) = key.split_first_chunk::<8>()?;
+    let (run, block) = rest.split_first_chunk::<4>()?;
+    let block = u32::from_be_bytes(block.try_into().ok()?);
+    Some((u64::from_be_bytes(*segment), u32::from_be_bytes(*run), block))
+}
+
+/// A block of a store at `index`, checked.
+pub(super) fn read_block<'t>(
+    checkpoint: &Checkpoint,
+    txn: &'t RoTxn<'_>,
+    index: usize,
+    key: &BlockKey,
+) -> Result<&'t [u8], StoreError> {
+    let sealed = checkpoint.store(index)?.get(txn, &key[..]).map_err(|e| failed(&checkpoint.dir, e))?;
+    let sealed = sealed.ok_or_else(|| wrong(&checkpoint.dir, &"a block is missing"))?;
+    unseal(key, sealed).ok_or_else(|| wrong(&checkpoint.dir, &"a block does not match its checksum"))
+}
+
+/// An entry that a run will have: its bytes are in [`RunBuilder::bytes`], the value behind the key.
+struct Unsorted {
+    segment: u64,
+    /// The key's first bytes: they nearly always decide its order.
+    prefix: u64,
+    begin: u32,
+    key_bytes: u32,
+    /// None is a deleted one.
+    value_bytes: Option<u32>,
+}
+
+/// Collects what a checkpoint writes of a store, in any order.
+#[derive(Default)]
+pub(super) struct RunBuilder {
+    entries: Vec<Unsorted>,
+    bytes: Vec<u8>,
+    block: BlockBuilder,
+    unsealed: Vec<u8>,
+    sealed: Vec<u8>,
+}
+
+impl RunBuilder {
+    /// Adds an entry of a segment. Of equal ones any stays.
+    pub fn add(&mut self, segment: u64, key: impl FnOnce(&mut Vec<u8>), value: Option<impl FnOnce(&mut Vec<u8>)>) {
+        let begin = self.bytes.len();
+        key(&mut self.bytes);
+        let key_end = self.bytes.len();
+        let begin = (begin + segment_bytes(segment)).min(key_end);
+        let value_bytes = value.map(|value| {
+            value(&mut self.bytes);
+            (self.bytes.len() - key_end) as u32
+        });
+        let prefix = prefix(&self.bytes[begin..key_end]);
+        let (begin, key_bytes) = (begin as u32, (key_end - begin) as u32);
+        self.entries.push(Unsorted { segment, prefix, begin, key_bytes, value_bytes });
+    }
+
+    /// Whether it takes so much memory that it should be written.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() + self.entries.len() * size_of::<Unsorted>() >= RUN_BYTES_MAX
+    }
+
+    /// Writes a run of each segment that has entries, and merges runs where there are many. Empty afterwards.
+    pub fn write(&mut self, checkpoint: &Checkpoint, txn: &mut RwTxn<'_>, index: usize) -> Result<(), StoreError> {
+        let (mut entries, bytes) = (std::mem::take(&mut self.entries), std::mem::take(&mut self.bytes));
+        let key = |entry: &Unsorted| &bytes[entry.begin as usize..][..entry.key_bytes as usize];
+        entries.sort_unstable_by(|a, b| {
+            let order = (a.segment, a.prefix).cmp(&(b.segment, b.prefix));
+            order.then_with(|| key(a).cmp(key(b)))
+        });
+        for entries in entries.chunk_by(|a, b| a.segment == b.segment) {
+            let segment = entries[0].segment;
+            let newest = newest_below(checkpoint, txn, index, segment, u32::MAX)?;
+            let mut run = RunWriter::new(self, checkpoint, index, segment, newest.map_or(0, |run| run.number + 1));
+            let mut last = None;
+            for entry in entries {
+                // A deleted entry only hides what is in older runs.
+                let is_needless = entry.value_bytes.is_none() && newest.is_none();
+                if is_needless || last.replace(key(entry)) == Some(key(entry)) {
+                    continue;
+                }
+                let value =
+                    entry.value_bytes.map(|len| &bytes[(entry.begin + entry.key_bytes) as usize..][..len as usize]);
+                run.push(txn, key(entry), value)?;
+            }
+            run.finish(txn)?;
+            while self.merge(checkpoint, txn, index, segment)? {}
+        }
+        (self.entries, self.bytes) = (entries, bytes);
+        self.entries.clear();
+        self.bytes.clear();
+        Ok(())
+    }
+
+    /// Merges the newest runs of a segment, if they are of about one size and many.
+    fn merge(
+        &mut self,
+        checkpoint: &Checkpoint,
+        txn: &mut RwTxn<'_>,
+        index: usize,
+        segment: u64,
+    ) -> Result<bool, StoreError> {
+        let mut runs = Vec::new();
+        let mut oldest = newest_below(checkpoint, txn, index, segment, u32::MAX)?;
+        while let Some(run) = oldest
+            && run.size() <= runs.first().unwrap_or(&run).size()
+        {
+            runs.push(run);
+            oldest = match run.number.checked_sub(1) {
+                Some(before) => newest_below(checkpoint, txn, index, segment, before)?,
+                None => None,
+            };
+        }
+        let (Some(newest), Some(last)) = (runs.first().copied(), runs.last().copied()) else { return Ok(false) };
+        if runs.len() < MERGED_RUNS {
+            return Ok(false);
+        }
+        let mut merged = Merged::new(runs.iter().map(|run| (*run, 0)));
+        let mut run = RunWriter::new(self, checkpoint, index, segment, newest.number + 1);
+        let place = Place { checkpoint, index, segment };
+        while merged.next(&place, txn)? {
+            let (key, value) = merged.entry();
+            if value.is_some() || oldest.is_some() {
+                run.push(txn, key, value)?;
+            }
+        }
+        run.finish(txn)?;
+        let (first, end) = (block_key(segment, last.number, 0), block_key(segment, newest.number, u32::MAX));
+        let range = (Bound::Included(&first[..]), Bound::Included(&end[..]));
+        checkpoint.store(index)?.delete_range(txn, &range).map_err(|e| failed(&checkpoint.dir, e))?;
+        Ok(true)
+    }
+}
+
+/// How many bytes of the segment the key of an entry begins with: blocks do not repeat them.
+pub(super) fn segment_bytes(segment: u64) -> usize {
+    if segment == NO_SEGMENT { 0 } else { size_of::<u64>() }
+}
+
+fn prefix(key: &[u8]) -> u64 {
+    let mut prefix = [0; 8];
+    let len = key.len().min(8);
+    prefix[..len].copy_from_slice(&key[..len]);
+    u64::from_be_bytes(prefix)
+}
+
+/// The newest run of a segment with at most this number.
+fn newest_below(
+    checkpoint: &Checkpoint,
+    txn: &RoTxn<'_>,
+    index: usize,
+    segment: u64,
+    number: u32,
+) -> Result<Option<Run>, StoreError> {
+    let last = block_key(segment, number, u32::MAX);
+    let found = checkpoint.store(index)?.get_lower_than_or_equal_to(txn, &last[..]);
+    let Some((key, _)) = found.map_err(|e| failed(&checkpoint.dir, e))? else { return Ok(None) };
+    let (of, number, block) = read_block_key(key).ok_or_else(|| wrong(&checkpoint.dir, &"a block has a wrong key"))?;
+    Ok((of == segment).then(|| Run { number, blocks: block.saturating_add(1) }))
+}
+
+/// Writes the blocks of a run.
+struct RunWriter<'a> {
+    builder: &'a mut RunBuilder,
+    checkpoint: &'a Checkpoint,
+    index: usize,
+    segment: u64,
+    run: Run,
+}
+
+impl<'a> RunWriter<'a> {
+    fn new(builder: &'a mut RunBuilder, checkpoint: &'a Checkpoint, index: usize, segment: u64, number: u32) -> Self {
+        Self { builder, checkpoint, index, segment, run: Run { number, blocks: 0 } }
+    }
+
+    fn push(&mut self, txn: &mut RwTxn<'_>, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
+        if !self.builder.block.has_room(key, value) {
+            self.finish(txn)?;
+        }
+        self.builder.block.push(key, value);
+        Ok(())
+    }
+
+    fn finish(&mut self, txn: &mut RwTxn<'_>) -> Result<(), StoreError> {
+        let RunBuilder { block, unsealed, sealed, .. } = &mut *self.builder;
+        if block.is_empty() {
+            return Ok(());
+        }
+        let key = block_key(self.segment, self.run.number, self.run.blocks);
+        self.run.blocks += 1;
+        block.finish(unsealed);
+        seal(&key, unsealed, sealed);
+        self.checkpoint.store(self.index)?.put(txn, &key[..], sealed).map_err(|e| failed(&self.checkpoint.dir, e))
+    }
+}
+
+/// Where runs are.
+pub(super) struct Place<'a> {
+    pub checkpoint: &'a Checkpoint,
+    pub index: usize,
+    pub segment: u64,
+}
+
+/// Entries of several runs in the order of their keys; of equal keys that of the newest run.
+pub(super) struct Merged {
+    /// The newest first.
+    runs: Vec<Reading>,
+    /// The key that was returned last.
+    key: Vec<u8>,
+    /// The run that it is of.
+    current: Option<usize>,
+}
+
+/// A run while it is read.
+struct Reading {
+    run: Run,
+    next_block: u32,
+    /// The present block.
+    bytes: Vec<u8>,
+    at: usize,
+    prefix: u64,
+    key: Range<usize>,
+    value: Option<Range<usize>>,
+    is_done: bool,
+}
+
+impl Reading {
+    fn key(&self) -> &[u8] {
+        &self.bytes[self.key.clone()]
+    }
+
+    /// Goes to the next entry.
+    fn advance(&mut self, place: &Place<'_>, txn: &RoTxn<'_>) -> Result<(), StoreError> {
+        let Place { checkpoint, index, segment } = place;
+        let damaged = || wrong(&checkpoint.dir, &"an entry of a block cannot be read");
+        if self.at == Block::read(&self.bytes).map_or(0, Block::len) {
+            if self.next_block == self.run.blocks {
+                self.is_done = true;
+                return Ok(());
+            }
+            let key = block_key(*segment, self.run.number, self.next_block);
+            self.bytes.clear();
+            self.bytes.extend_from_slice(read_block(checkpoint, txn, *index, &key)?);
+            (self.at, self.next_block) = (0, self.next_block + 1);
+        }
+        let block = Block::read(&self.bytes).ok_or_else(damaged)?;
+        (self.key, self.value) = block.ranges(self.at).ok_or_else(damaged)?;
+        self.prefix = prefix(self.key());
+        self.at += 1;
+        Ok(())
+    }
+}
+
+impl Merged {
+    /// Runs, the newest first, each with the block to begin with.
+    pub fn new(runs: impl Iterator<Item = (Run, u32)>) -> Self {
+        let reading = |(run, next_block)| Reading {
+            run,
+            next_block,
+            bytes: Vec::new(),
+            at: 0,
+            prefix: 0,
+            key: 0..0,
+            value: None,
+            is_done: false,
+        };
+        Self { runs: runs.map(reading).collect(), key: Vec::new(), current: None }
+    }
+
+    /// Goes to the first entry, then to the next; false at the end.
+    pub fn next(&mut self, place: &Place<'_>, txn: &RoTxn<'_>) -> Result<bool, StoreError> {
+        let is_first = self.current.is_none();
+        let prefix = prefix(&self.key);
+        for run in self.runs.iter_mut().filter(|run| !run.is_done) {
+            if is_first || (run.prefix == prefix && run.key() == self.key) {
+                run.advance(place, txn)?;
+            }
+        }
+        let left = self.runs.iter().enumerate().filter(|(_, run)| !run.is_done);
+        let by_key = |a: &Reading, b: &Reading| a.prefix.cmp(&b.prefix).then_with(|| a.key().cmp(b.key()));
+        // Of equal ones the first, which is the newest.
+        let first = left.reduce(|a, b| if by_key(b.1, a.1) == Ordering::Less { b } else { a });
+        let Some((current, run)) = first else { return Ok(false) };
+        self.current = Some(current);
+        self.key.clear();
+        self.key.extend_from_slice(run.key());
+        Ok(true)
+    }
+
+    /// The present entry: its key, and its value or None for a deleted one.
+    pub fn entry(&self) -> (&[u8], Option<&[u8]>) {
+        let run = self.current.map(|current| &self.runs[current]);
+        (&self.key, run.and_then(|run| Some(&run.bytes[run.value.clone()?])))
+    }
+}
+
+#[cfg(test)]
+#[path = "runs_tests.rs"]
+mod tests;

@@ -1,0 +1,247 @@
+//! The keys and values of a table: slots in chunks that never move, and an index of their keys.
+//!
+//! A slot keeps its place until it is removed, so that lists of changed entries hold places and nothing is looked up
+//! twice. Growth moves nothing but one of the many small tables of the index.
+
+use super::codec::StoreKey;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+
+/// Slots of a chunk.
+const CHUNK: usize = 1 << CHUNK_BITS;
+const CHUNK_BITS: u32 = 10;
+/// Tables of the index, chosen by the hash: each grows by itself.
+const SHARDS: usize = 64;
+/// The transaction of a slot that was removed.
+const REMOVED: u32 = u32::MAX;
+
+/// A key and its value, or None for a deleted key; and the transaction that wrote it last.
+pub(super) struct Slot<K, V> {
+    /// That of a removed slot means nothing.
+    pub key: K,
+    pub value: Option<V>,
+    pub transaction: u32,
+}
+
+/// The place of a slot: valid until [`Slots::remove`] or [`Slots::trim`].
+pub(super) type Place = u32;
+
+/// What a search found: the place of a key, or where it belongs.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub place: Option<Place>,
+    pub hash: u64,
+}
+
+/// A place in the index, with 32 bits of its key's hash: neither a search for another key nor growth looks at the slot.
+struct Indexed {
+    place: Place,
+    tag: u32,
+}
+
+struct Chunk<K, V> {
+    slots: Vec<Slot<K, V>>,
+    /// How many of them were not removed.
+    live: usize,
+}
+
+/// See the module.
+pub(super) struct Slots<K: StoreKey, V> {
+    chunks: Vec<Chunk<K, V>>,
+    index: Vec<HashTable<Indexed>>,
+    hasher: K::Hasher,
+    /// Slots that were not removed.
+    len: usize,
+    /// Slots in memory, removed ones included.
+    kept: usize,
+}
+
+impl<K: StoreKey, V> Default for Slots<K, V> {
+    fn default() -> Self {
+        let index = (0..SHARDS).map(|_| HashTable::new()).collect();
+        Self { chunks: Vec::new(), index, hasher: K::Hasher::default(), len: 0, kept: 0 }
+    }
+}
+
+impl<K: StoreKey, V> Slots<K, V> {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn find(&self, key: &K) -> Found {
+        let hash = self.hasher.hash_one(key);
+        let tag = tag(hash);
+        let is_it = |indexed: &Indexed| indexed.tag == tag && self.get(indexed.place).key == *key;
+        let place = self.index[shard(hash)].find(spread(tag), is_it).map(|indexed| indexed.place);
+        Found { place, hash }
+    }
+
+    pub fn get(&self, place: Place) -> &Slot<K, V> {
+        &self.chunks[(place >> CHUNK_BITS) as usize].slots[place as usize & (CHUNK - 1)]
+    }
+
+    /// None: it was removed.
+    pub fn get_live(&self, place: Place) -> Option<&Slot<K, V>> {
+        let slot = self.chunks.get((place >> CHUNK_BITS) as usize)?.slots.get(place as usize & (CHUNK - 1))?;
+        (slot.transaction != REMOVED).then_some(slot)
+    }
+
+    pub fn get_mut(&mut self, place: Place) -> &mut Slot<K, V> {
+        &mut self.chunks[(place >> CHUNK_BITS) as usize].slots[place as usize & (CHUNK - 1)]
+    }
+
+    /// Adds the slot of a key that was not found.
+    pub fn insert(&mut self, found: Found, slot: Slot<K, V>) -> Place {
+        let place = self.push(slot);
+        let tag = tag(found.hash);
+        self.index[shard(found.hash)].insert_unique(spread(tag), Indexed { place, tag }, |known| spread(known.tag));
+        place
+    }
+
+    fn push(&mut self, slot: Slot<K, V>) -> Place {
+        if self.chunks.last().is_none_or(|chunk| chunk.slots.len() == CHUNK) {
+            // The first one grows with a small table; the rest are filled.
+            let slots = Vec::with_capacity(if self.chunks.is_empty() { 0 } else { CHUNK });
+            self.chunks.push(Chunk { slots, live: 0 });
+        }
+        let at = self.chunks.len() - 1;
+        let chunk = &mut self.chunks[at];
+        let place = (at << CHUNK_BITS | chunk.slots.len()) as Place;
+        chunk.slots.push(slot);
+        chunk.live += 1;
+        (self.len, self.kept) = (self.len + 1, self.kept + 1);
+        place
+    }
+
+    /// Removes a slot.
+    pub fn remove(&mut self, place: Place) {
+        let hash = self.hasher.hash_one(&self.get(place).key);
+        if let Ok(indexed) = self.index[shard(hash)].find_entry(spread(tag(hash)), |known| known.place == place) {
+            indexed.remove();
+        }
+        let slot = self.get_mut(place);
+        (slot.value, slot.transaction) = (None, REMOVED);
+        self.len -= 1;
+        let at = (place >> CHUNK_BITS) as usize;
+        let is_last = at + 1 == self.chunks.len();
+        let chunk = &mut self.chunks[at];
+        chunk.live -= 1;
+        if chunk.live == 0 && !is_last {
+            self.kept -= chunk.slots.len();
+            chunk.slots = Vec::new();
+        }
+    }
+
+    /// All slots, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (Place, &Slot<K, V>)> {
+        let chunks = (0..).step_by(CHUNK).zip(&self.chunks);
+        let slots = chunks.flat_map(|(first, chunk): (Place, _)| (first..).zip(&chunk.slots));
+        slots.filter(|(_, slot)| slot.transaction != REMOVED)
+    }
+
+    /// Gives memory back where much more of it is kept than used; true where that has moved slots.
+    pub fn trim(&mut self) -> bool {
+        let chunks = self.kept.div_ceil(CHUNK);
+        let indexed: usize = self.index.iter().map(HashTable::capacity).sum();
+        let is_sparse = self.kept > 2 * (self.len + CHUNK) || self.chunks.len() > 4 * (chunks + SHARDS);
+        if !is_sparse && indexed <= 8 * (self.len + CHUNK) {
+            return false;
+        }
+        let chunks = std::mem::take(&mut self.chunks);
+        (self.len, self.kept) = (0, 0);
+        self.index.iter_mut().for_each(|table| *table = HashTable::new());
+        for slot in chunks.into_iter().flat_map(|chunk| chunk.slots).filter(|slot| slot.transaction != REMOVED) {
+            let found = Found { place: None, hash: self.hasher.hash_one(&slot.key) };
+            self.insert(found, slot);
+        }
+        true
+    }
+}
+
+/// Other bits than those of the tag.
+fn shard(hash: u64) -> usize {
+    (hash >> 32) as usize % SHARDS
+}
+
+fn tag(hash: u64) -> u32 {
+    hash as u32
+}
+
+/// The hash of an entry of the index: its upper bits differ, too.
+fn spread(tag: u32) -> u64 {
+    u64::from(tag).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    fn key(n: u32) -> Arc<str> {
+        n.to_string().into()
+    }
+
+    fn values(slots: &Slots<Arc<str>, u32>) -> BTreeMap<String, u32> {
+        slots.iter().map(|(_, slot)| (slot.key.to_string(), slot.value.unwrap())).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn every_slot_is_where_it_was_until_slots_are_moved(
+            steps in prop::collection::vec((0..3u8, 0..6_000u32, 1..2_500u32), 0..12)
+        ) {
+            let mut slots: Slots<Arc<str>, u32> = Slots::default();
+            let mut places: BTreeMap<u32, Place> = BTreeMap::new();
+            for (step, first, count) in steps {
+                match step {
+                    0 => for n in first..first + count {
+                        let found = slots.find(&key(n));
+                        prop_assert_eq!(found.place, places.get(&n).copied());
+                        if found.place.is_none() {
+                            let slot = Slot { key: key(n), value: Some(n), transaction: 1 };
+                            places.insert(n, slots.insert(found, slot));
+                        }
+                    },
+                    1 => places.retain(|n, place| {
+                        let keep = !(first..first + count).contains(n);
+                        if !keep {
+                            slots.remove(*place);
+                        }
+                        keep
+                    }),
+                    _ => if slots.trim() {
+                        prop_assert_eq!(slots.kept, slots.len());
+                        places = slots.iter().map(|(place, slot)| (slot.value.unwrap(), place)).collect();
+                    },
+                }
+                prop_assert_eq!(slots.len(), places.len());
+                let expected: BTreeMap<_, _> = places.keys().map(|n| (n.to_string(), *n)).collect();
+                prop_assert_eq!(values(&slots), expected);
+                for (n, place) in &places {
+                    prop_assert_eq!(slots.get(*place).value, Some(*n));
+                    prop_assert_eq!(slots.find(&key(*n)).place, Some(*place));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_that_slides_along_does_not_grow() {
+        let mut slots: Slots<Arc<str>, u32> = Slots::default();
+        for n in 0..200_000u32 {
+            let found = slots.find(&key(n));
+            slots.insert(found, Slot { key: key(n), value: Some(n), transaction: 1 });
+            if let Some(place) = n.checked_sub(3_000).and_then(|old| slots.find(&key(old)).place) {
+                slots.remove(place);
+            }
+            if n % 1_000 == 0 {
+                slots.trim();
+            }
+            assert!(slots.kept <= 3_000 + 2 * CHUNK && slots.chunks.len() <= 4 * (5 + SHARDS) + 4, "at {n}");
+        }
+        assert_eq!(slots.len(), 3_000);
+    }
+}
