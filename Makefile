@@ -3,15 +3,21 @@ SHELL := /bin/bash
 CARGO ?= cargo
 # Data, logs and addresses of the services that `make services` starts.
 SERVICES := $(or $(TALLY_SERVICES_DIR),target/services)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test check setup services services-stop bench bench-services fmt
+.PHONY: run release test check setup services services-stop bench bench-services fmt
 
 ## run: the whole pipeline with sample traffic; builds the page where Node is; prints its address
 run:
-	@deploy/web.sh build
-	$(CARGO) build --release --bin tally
+	@deploy/web.sh build & page=$$!; \
+	  $(CARGO) build --profile quick --no-default-features --bin tally && wait $$page
 	@echo "starting with sample traffic; Ctrl-C ends it"
-	./target/release/tally run --demo
+	$(TARGET)/quick/tally run --demo
+
+## release: the binary with everything, in target/dist, without its debugging symbols; they are in a file beside it
+release:
+	$(CARGO) build --release --bin tally
+	@deploy/symbols.sh $(TARGET)/release/tally $(TARGET)/dist
 
 ## check: the quick subset: formatting, lints, unit tests
 check:

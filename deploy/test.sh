@@ -74,6 +74,8 @@ trap 'exit 143' TERM HUP
 stage "setup" 120 make --no-print-directory setup
 stage "formatting" 30 cargo fmt --all --check
 stage "lints" 810 cargo clippy --workspace --all-targets -- -D warnings
+# What `make run` builds. By hand, `cargo test -p tally --no-default-features --lib features` tests what it refuses.
+stage "lints without features" 90 cargo clippy -p tally --no-default-features --bin tally -- -D warnings
 # The lints have seen benchmarks and examples; no test runs them, so that they are not compiled once more.
 stage "build" 1140 cargo test --workspace --lib --bins --tests --no-run
 stage "browser" 180 browser

@@ -4,6 +4,7 @@
 //! asked for; where it is away, the own ones decide alone.
 
 mod local;
+#[cfg_attr(not(feature = "redis"), path = "buckets/without_shared.rs")]
 mod shared;
 
 pub use shared::SharedBuckets;

@@ -3,11 +3,13 @@
 use super::Failure;
 use super::access::AccessArgs;
 use super::database_address::database;
+use crate::process::kafka::Brokers;
 use clap::Args;
 use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use tally_api::{Peer, PeerError};
+use tally_cache::is_redis;
 use tally_cache::redis::RedisAddress;
 use tally_http::PageFiles;
 use tally_processors::{Actions, REGISTRY};
@@ -216,8 +218,8 @@ impl TopologyFile {
 pub enum LogAddress {
     /// A directory that one process owns.
     Embedded(PathBuf),
-    /// A cluster: its brokers as `host:port`, separated by commas.
-    Kafka(String),
+    /// A cluster.
+    Kafka(Brokers),
 }
 
 impl SiteArgs {
@@ -225,7 +227,7 @@ impl SiteArgs {
     pub fn log(&self) -> Result<LogAddress, Failure> {
         let address = match self.log.split_once(':') {
             Some(("embedded", dir)) if !dir.is_empty() => LogAddress::Embedded(PathBuf::from(dir)),
-            Some(("kafka", rest)) => LogAddress::Kafka(brokers(rest)?),
+            Some(("kafka", rest)) => LogAddress::Kafka(Brokers::parse(rest)?),
             _ => {
                 let form = "`embedded:DIR` or `kafka://host:9092,host2:9092`";
                 return Err(Failure::usage(format!("--log {}: not known; use {form}", shown(&self.log))));
@@ -292,35 +294,12 @@ pub fn cache(flag: &str, url: &str) -> Result<CacheAddress, Failure> {
     if url == "memory:" {
         return Ok(CacheAddress::Memory);
     }
-    if RedisAddress::is_redis(url) {
+    if is_redis(url) {
         let address = RedisAddress::parse(url).map_err(|e| Failure::usage(format!("{flag} {e}")))?;
         return Ok(CacheAddress::Redis(address));
     }
     let forms = "`memory:`, `redis://host:6379`, `rediss://…` or `redis+cluster://host:port,host2:port2`";
     Err(Failure::usage(format!("{flag} {}: not known; use {forms}", shown(url))))
-}
-
-/// Checks what follows `kafka:`, and gives every broker a port.
-fn brokers(rest: &str) -> Result<String, Failure> {
-    let wrong = |what: &str| Err(Failure::usage(format!("--log kafka:…: {what}; use `kafka://host:9092,host2:9092`")));
-    let Some(hosts) = rest.strip_prefix("//") else { return wrong("names no brokers") };
-    if hosts.contains('@') {
-        return wrong("user and password are client properties (--log-properties), no part of the address");
-    }
-    let mut brokers = Vec::new();
-    for broker in hosts.trim_end_matches('/').split(',') {
-        // An address of IPv6 has colons of its own.
-        let (host, port) = match broker.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port),
-            _ => (broker, "9092"),
-        };
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
-        if host.is_empty() || !host.chars().all(is_name) || !port.parse().is_ok_and(|port: u16| port > 0) {
-            return wrong("a broker is a host and a port");
-        }
-        brokers.push(format!("{host}:{port}"));
-    }
-    Ok(brokers.join(","))
 }
 
 /// The part of an address that may be printed: only its scheme if it may contain a password.
@@ -336,21 +315,7 @@ pub(super) fn shown(url: &str) -> &str {
 mod tests {
     use super::*;
 
-    #[test]
-    fn brokers_are_named_by_host_and_port_and_nothing_else() {
-        for (rest, expected) in [
-            ("//kafka:9093", "kafka:9093"),
-            ("//a,b:1/", "a:9092,b:1"),
-            ("//[::1]:9092,[::1]", "[::1]:9092,[::1]:9092"),
-        ] {
-            assert_eq!(brokers(rest).ok().as_deref(), Some(expected));
-        }
-        for rest in ["", "//", "a:1", "//a:0", "//a:x", "//a:1,,b", "//a/topic", "//u:secret@a:1", "//a:secret"] {
-            let Err(Failure::Usage(refused)) = brokers(rest) else { panic!("{rest}") };
-            assert!(refused.starts_with("--log kafka:…: ") && !refused.contains("secret"), "{refused}");
-        }
-    }
-
+    #[cfg(feature = "redis")]
     #[test]
     fn a_cache_is_named_by_its_scheme_and_refused_without_its_password() {
         assert_eq!(cache("--cache", "memory:").ok(), Some(CacheAddress::Memory));

@@ -6,6 +6,7 @@ mod check;
 mod database_address;
 mod demo;
 mod describe;
+mod features;
 mod init;
 mod key;
 mod roles;
@@ -19,7 +20,8 @@ pub use addresses::{
 pub use demo::traffic;
 pub use roles::{CallerArgs, IntakeArgs, StreamArgs};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use features::with_missing_features;
 use std::process::ExitCode;
 
 /// Stream processor for user-action events: exact counters, reactions and rankings.
@@ -79,12 +81,13 @@ impl Failure {
 
 /// The commands and flags, as `docs/commands.md` lists them.
 pub fn command_line() -> clap::Command {
-    Cli::command()
+    with_missing_features(Cli::command())
 }
 
 /// Parses the command line and runs.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let cli = Cli::from_arg_matches(&command_line().get_matches()).unwrap_or_else(|error| error.exit());
+    let outcome = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Ingest(args) => roles::ingest(args),
         Command::Process(args) => roles::process(args),

@@ -1,13 +1,12 @@
 //! The log of a process: opened by its address, and watched.
 
+use super::kafka;
 use super::watch::Watch;
 use crate::commands::{Failure, LogAddress, SiteArgs};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tally_http::Check;
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
-use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
 use tally_streams::log::{Log, LogError, TopicPartition, WallClock};
 
 /// Between two queries of the log.
@@ -29,33 +28,8 @@ pub fn open(
             let log = EmbeddedLog::open(dir, options).map_err(|e| failure(args, e))?;
             Ok(Arc::new(log))
         }
-        LogAddress::Kafka(brokers) => {
-            Ok(Arc::new(KafkaLog::open(options(args, brokers)?).map_err(|e| failure(args, e))?))
-        }
+        LogAddress::Kafka(brokers) => kafka::open(args, brokers),
     }
-}
-
-/// The options of a log on Kafka.
-pub fn kafka_options(args: &SiteArgs, address: &LogAddress) -> Result<Option<KafkaOptions>, Failure> {
-    match address {
-        LogAddress::Embedded(_) => Ok(None),
-        LogAddress::Kafka(brokers) => options(args, brokers).map(Some),
-    }
-}
-
-fn options(args: &SiteArgs, brokers: &str) -> Result<KafkaOptions, Failure> {
-    let options = KafkaOptions::new(brokers);
-    match &args.log_properties {
-        Some(file) => with_properties(options, file),
-        None => Ok(options),
-    }
-}
-
-fn with_properties(options: KafkaOptions, file: &Path) -> Result<KafkaOptions, Failure> {
-    let name = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::usage(format!("{name}: {e}: name a file of client properties with --log-properties")))?;
-    options.with_properties(&text).map_err(|e| Failure::usage(format!("{name}:{}: {}", e.line, e.reason)))
 }
 
 /// The exit code for an error of the log at the start: one that may pass is not a configuration mistake.

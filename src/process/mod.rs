@@ -4,6 +4,8 @@ mod clock;
 mod graph;
 mod identity;
 mod ingest;
+#[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
+pub mod kafka;
 mod log;
 pub mod logging;
 pub mod page;
@@ -15,7 +17,6 @@ mod roles;
 mod serve;
 mod sinking;
 mod site;
-mod standing;
 mod stores;
 mod streaming;
 mod topics;

@@ -2,11 +2,11 @@
 
 use super::clock::{ClockWatch, hold_against_log, wall_clock};
 use super::identity::proof_of_log;
+use super::kafka::StandingWatch;
 use super::log::{self, LogWatch};
 use super::process_metrics;
 use super::reach::reach_stores;
 use super::roles::Roles;
-use super::standing::StandingWatch;
 use super::stores::Stores;
 use super::topics::TopicWatch;
 use crate::commands::{Failure, LogAddress};
@@ -64,10 +64,12 @@ impl Site {
         let registry = Registry::new();
         log.ensure_topics(&topology.topic_specs()).map_err(|e| log::failure(args, e))?;
         // Before anything is read that may stand still.
-        let standing = log::kafka_options(args, &address)?.map(|options| {
-            StandingWatch::start(log.clone(), options, &topology.topic_specs(), &registry).map_err(Failure::no)
-        });
-        let standing = standing.transpose()?;
+        let standing = match &address {
+            LogAddress::Embedded(_) => None,
+            LogAddress::Kafka(brokers) => {
+                Some(StandingWatch::start(args, brokers, log.clone(), &topology.topic_specs(), &registry)?)
+            }
+        };
         let mut random = [0; 40];
         getrandom::fill(&mut random)
             .map_err(|e| Failure::no(format!("the system's random number generator failed: {e}")))?;

@@ -128,6 +128,7 @@ fn failed(sink: &Sink, cause: &str) -> Failure {
     Failure::usage(format!("sink `{}`: `url`: {cause}", sink.name))
 }
 
+#[cfg(all(feature = "mysql", feature = "redis"))]
 #[cfg(test)]
 mod tests {
     use super::*;

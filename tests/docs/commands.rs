@@ -152,6 +152,6 @@ fn flags_and_variables_in_documents_exist() {
 }
 
 /// Flags of other programs that documents name.
-const OTHER_PROGRAMS: &[&str] = &["command-config", "config"];
+const OTHER_PROGRAMS: &[&str] = &["command-config", "config", "features"];
 /// Variables that are read when `tally` is built.
 const BUILD_VARIABLES: &[&str] = &["TALLY_REVISION"];

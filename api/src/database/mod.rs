@@ -4,6 +4,8 @@
 mod boards;
 mod counters;
 mod dead_letters;
+#[cfg_attr(not(feature = "mysql"), path = "without_mysql.rs")]
+mod mysql;
 mod pool;
 mod progress;
 mod reactions;

@@ -1,30 +1,24 @@
 //! Connections for reading, to either database: the same statements, run in time or not at all.
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
+use super::mysql::{ReadServer, ServerAddress};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
-use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Database, Encode, Error, Executor, IntoArguments, Pool, Row, Type,
-};
+use sqlx::{AssertSqlSafe, ConnectOptions, Database, Encode, Error, Executor, IntoArguments, Pool, Row, Type};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Readers of a file at the same time; a point read takes some 50 us.
 const SQLITE_CONNECTIONS: u32 = 4;
-/// Readers of a server at the same time; a point read takes a round trip.
-const MYSQL_CONNECTIONS: u32 = 16;
 /// How long a read waits for a connection, and how long for its answer: a server that was frozen or lost is noticed by
 /// this.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// A connection that was idle for longer is checked before it is used.
-const IDLE_TRUST: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Connections to one database. They are made when they are first needed.
 pub enum ReadPool {
     /// To a file.
     Sqlite(SqlitePool),
     /// To a MySQL or MariaDB server.
-    MySql(MySqlPool),
+    MySql(ReadServer),
 }
 
 /// A row that was read.
@@ -63,43 +57,11 @@ impl Columns for SqliteRow {
     }
 }
 
-impl Columns for MySqlRow {
-    fn text_or_null(&self, column: usize) -> Result<Option<String>, Error> {
-        let bytes = self.try_get::<Option<Vec<u8>>, _>(column)?;
-        bytes.map(String::from_utf8).transpose().map_err(|e| Error::Decode(e.into()))
-    }
-
-    fn int(&self, column: usize) -> Result<i64, Error> {
-        self.try_get_unchecked(column)
-    }
-
-    fn bytes_or_null(&self, column: usize) -> Result<Option<Vec<u8>>, Error> {
-        self.try_get(column)
-    }
-
-    fn int_or_null(&self, column: usize) -> Result<Option<i64>, Error> {
-        self.try_get_unchecked(column)
-    }
-}
-
 impl ReadPool {
     /// Connections to `sqlite:FILE` or `mysql://user:password@host[:port]/db`. No error contains the password.
     pub fn open(url: &str) -> Result<Self, Error> {
         if url.starts_with("mysql:") {
-            let options = MySqlConnectOptions::from_str(url)?.charset("utf8mb4").disable_statement_logging();
-            let pool = MySqlPoolOptions::new()
-                .max_connections(MYSQL_CONNECTIONS)
-                .acquire_timeout(PATIENCE)
-                .test_before_acquire(false)
-                .before_acquire(|connection, seen| {
-                    // A server that was started again, or that ends connections which do nothing.
-                    Box::pin(async move { Ok(seen.idle_for < IDLE_TRUST || connection.ping().await.is_ok()) })
-                })
-                .after_connect(|connection, _| {
-                    let session = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY";
-                    Box::pin(async move { connection.execute(session).await.map(drop) })
-                });
-            return Ok(Self::MySql(pool.connect_lazy_with(options)));
+            return Ok(Self::MySql(ServerAddress::parse(url)?.pool()));
         }
         let options = SqliteConnectOptions::from_str(url)?
             .create_if_missing(false)
@@ -123,14 +85,14 @@ impl ReadPool {
         let sql = sql.into();
         match self {
             Self::Sqlite(pool) => rows(pool, sql, parameters).await?.iter().map(|row| read(row)).collect(),
-            Self::MySql(pool) => rows(pool, sql, parameters).await?.iter().map(|row| read(row)).collect(),
+            Self::MySql(server) => server.fetch(sql, parameters, read).await,
         }
     }
 }
 
 /// Runs a statement. A connection that does not answer in time, or that is broken, never goes back into the pool;
 /// where it was broken, another one is tried.
-async fn rows<DB>(pool: &Pool<DB>, sql: Arc<str>, parameters: &[&str]) -> Result<Vec<DB::Row>, Error>
+pub async fn rows<DB>(pool: &Pool<DB>, sql: Arc<str>, parameters: &[&str]) -> Result<Vec<DB::Row>, Error>
 where
     DB: Database,
     DB::Arguments: IntoArguments<DB>,

@@ -1,8 +1,8 @@
 //! A connection for writing, to either database: for the tables that belong to the API. Every statement runs in time or
 //! not at all, and after any error the connection is given up, which rolls back.
 
+use super::mysql::{self, ServerAddress, WriteServer};
 use super::pool::Columns;
-use sqlx::mysql::{MySql, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
 use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Database, Encode, Error, Executor, IntoArguments, Type};
 use std::str::FromStr;
@@ -12,9 +12,7 @@ use std::time::Duration;
 /// How long a statement, or a new connection, may take. A server that was frozen or lost is noticed by this.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a statement waits for another's lock; less than it may take.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Deadlock, lock wait, a row that another transaction inserted at the same moment, killed, read-only for a moment.
-const MYSQL_AGAIN: &[u16] = &[1213, 1205, 1062, 1927, 1290, 1836];
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// BUSY and LOCKED, in the last byte of an extended code.
 const SQLITE_AGAIN: &[u32] = &[5, 6];
 
@@ -24,7 +22,7 @@ pub enum WriteAddress {
     /// A file.
     Sqlite(Box<SqliteConnectOptions>),
     /// A MySQL or MariaDB server.
-    MySql(Box<MySqlConnectOptions>),
+    MySql(ServerAddress),
 }
 
 /// A connection that writes.
@@ -32,7 +30,7 @@ pub enum WriteConnection {
     /// To a file.
     Sqlite(SqliteConnection),
     /// To a MySQL or MariaDB server.
-    MySql(MySqlConnection),
+    MySql(WriteServer),
 }
 
 /// What differs between the databases' SQL.
@@ -56,20 +54,11 @@ const SQLITE: Dialect = Dialect {
         ON CONFLICT (subject_id) DO UPDATE SET value = value + excluded.value",
 };
 
-const MYSQL: Dialect = Dialect {
-    begin: "START TRANSACTION",
-    for_update: " FOR UPDATE",
-    now_ms: "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
-    add_count: "INSERT INTO collect_counts (subject_id, value) VALUES (?, CAST(? AS SIGNED))
-        ON DUPLICATE KEY UPDATE value = value + VALUES(value)",
-};
-
 impl WriteAddress {
     /// Reads `sqlite:FILE` or `mysql://user:password@host[:port]/db`. No error contains the password.
     pub fn parse(url: &str) -> Result<Self, Error> {
         if url.starts_with("mysql:") {
-            let options = MySqlConnectOptions::from_str(url)?.charset("utf8mb4").disable_statement_logging();
-            return Ok(Self::MySql(Box::new(options)));
+            return ServerAddress::parse(url).map(Self::MySql);
         }
         let options = SqliteConnectOptions::from_str(url)?
             .create_if_missing(false)
@@ -84,17 +73,7 @@ impl WriteAddress {
     pub async fn connect(&self) -> Result<WriteConnection, Error> {
         match self {
             Self::Sqlite(options) => Ok(WriteConnection::Sqlite(within(options.connect()).await?)),
-            Self::MySql(options) => {
-                let mut connection = within(options.connect()).await?;
-                let session = format!(
-                    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
-                     SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION autocommit = 1,
-                         SESSION innodb_lock_wait_timeout = {0}, SESSION lock_wait_timeout = {0}",
-                    LOCK_TIMEOUT.as_secs()
-                );
-                within(sqlx::raw_sql(AssertSqlSafe(session)).execute(&mut connection)).await?;
-                Ok(WriteConnection::MySql(connection))
-            }
+            Self::MySql(server) => Ok(WriteConnection::MySql(server.connect().await?)),
         }
     }
 }
@@ -104,7 +83,7 @@ impl WriteConnection {
     pub fn dialect(&self) -> &'static Dialect {
         match self {
             Self::Sqlite(_) => &SQLITE,
-            Self::MySql(_) => &MYSQL,
+            Self::MySql(server) => server.dialect(),
         }
     }
 
@@ -112,7 +91,7 @@ impl WriteConnection {
     pub async fn run(&mut self, sql: &'static str) -> Result<(), Error> {
         match self {
             Self::Sqlite(connection) => within(sqlx::raw_sql(sql).execute(connection)).await.map(drop),
-            Self::MySql(connection) => within(sqlx::raw_sql(sql).execute(connection)).await.map(drop),
+            Self::MySql(server) => server.run(sql).await,
         }
     }
 
@@ -133,9 +112,7 @@ impl WriteConnection {
             Self::Sqlite(connection) => {
                 rows::<Sqlite>(connection, sql, parameters).await?.iter().map(|row| read(row)).collect()
             }
-            Self::MySql(connection) => {
-                rows::<MySql>(connection, sql, parameters).await?.iter().map(|row| read(row)).collect()
-            }
+            Self::MySql(server) => server.fetch(sql, parameters, read).await,
         }
     }
 
@@ -144,8 +121,7 @@ impl WriteConnection {
         match self {
             // Its thread closes the file: afterwards nothing holds the lock.
             Self::Sqlite(connection) => drop(within(connection.close()).await),
-            // Nothing is said to a server that may not answer: it sees the end of the connection.
-            Self::MySql(connection) => drop(connection),
+            Self::MySql(server) => server.discard(),
         }
     }
 }
@@ -154,16 +130,18 @@ impl WriteConnection {
 /// lost.
 pub fn is_worth_another_try(error: &Error) -> bool {
     let Some(refused) = error.as_database_error() else { return matches!(error, Error::Io(_)) };
-    match refused.try_downcast_ref::<MySqlDatabaseError>() {
-        Some(refused) => MYSQL_AGAIN.contains(&refused.number()),
-        None => {
-            let code = refused.code().and_then(|code| code.parse::<u32>().ok());
-            code.is_some_and(|code| SQLITE_AGAIN.contains(&(code & 0xff)))
-        }
-    }
+    mysql::is_worth_another_try(error).unwrap_or_else(|| {
+        let code = refused.code().and_then(|code| code.parse::<u32>().ok());
+        code.is_some_and(|code| SQLITE_AGAIN.contains(&(code & 0xff)))
+    })
 }
 
-async fn rows<DB>(connection: &mut DB::Connection, sql: Arc<str>, parameters: &[&str]) -> Result<Vec<DB::Row>, Error>
+/// Runs a statement with text as its parameters.
+pub async fn rows<DB>(
+    connection: &mut DB::Connection,
+    sql: Arc<str>,
+    parameters: &[&str],
+) -> Result<Vec<DB::Row>, Error>
 where
     DB: Database,
     DB::Arguments: IntoArguments<DB>,
@@ -175,7 +153,8 @@ where
     within(query.fetch_all(connection)).await
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+/// Does something in time, or says that the database did not.
+pub async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     match tokio::time::timeout(STATEMENT_TIMEOUT, work).await {
         Ok(done) => done,
         Err(_) => {

@@ -13,6 +13,7 @@ mod guarded;
 pub mod ladder;
 pub mod memory;
 mod readable;
+#[cfg_attr(not(feature = "redis"), path = "without_redis.rs")]
 mod redis;
 pub mod roots;
 pub mod store;

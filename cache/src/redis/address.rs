@@ -101,11 +101,6 @@ impl RedisAddress {
         Ok(address)
     }
 
-    /// Whether an address is of Redis at all, by its scheme.
-    pub fn is_redis(url: &str) -> bool {
-        ["redis:", "rediss:", "redis+cluster:", "rediss+cluster:"].iter().any(|scheme| url.starts_with(scheme))
-    }
-
     /// The same Redis, which messages show as this text.
     pub fn shown_as(mut self, text: &str) -> Self {
         self.shown = Some(text.to_owned());
@@ -199,7 +194,7 @@ mod tests {
             let address = RedisAddress::parse(url).unwrap();
             assert_eq!(address.to_string(), shown);
             assert_eq!(address.prefix, "tally:");
-            assert!(RedisAddress::is_redis(url) && !format!("{address:?}").contains("word"));
+            assert!(crate::is_redis(url) && !format!("{address:?}").contains("word"));
         }
         let address = RedisAddress::parse("redis://me:p%40s@word?/@h:7/1").unwrap();
         assert_eq!((address.username.as_deref(), address.password.as_deref()), (Some("me"), Some("p@s@word?/")));
@@ -228,6 +223,6 @@ mod tests {
             let error = RedisAddress::parse(url).unwrap_err().to_string();
             assert!(error.contains(cause) && !error.contains("secret"), "{url}: {error}");
         }
-        assert!(!RedisAddress::is_redis("memory:") && !RedisAddress::is_redis("redis+unix:x"));
+        assert!(!crate::is_redis("memory:") && !crate::is_redis("redis+unix:x"));
     }
 }

@@ -2,12 +2,14 @@
 //! [`tally_cache::MemoryCache`], [`RedisTarget`] that of a Redis.
 
 mod memory;
+#[cfg_attr(not(feature = "redis"), path = "without_redis.rs")]
 mod redis;
 
 pub use memory::MemoryTarget;
 pub use redis::RedisTarget;
 
 use crate::store::{SinkType, StoreAddress, StoreKind, StoreUrl};
+use tally_cache::is_redis;
 use tally_cache::redis::RedisAddress;
 
 /// Sinks that fill a cache.
@@ -22,7 +24,7 @@ fn parse(url: &StoreUrl) -> Result<StoreAddress, String> {
     if url.as_str() == "memory:" {
         return Ok(StoreAddress::Memory);
     }
-    if !RedisAddress::is_redis(url.as_str()) {
+    if !is_redis(url.as_str()) {
         let forms = "`memory:`, `redis://host:6379`, `rediss://…` or `redis+cluster://host:port,host2:port2`";
         return Err(format!("use {forms}"));
     }

@@ -1,9 +1,9 @@
 //! Addresses of databases: the scheme picks the engine.
 
+use super::mysql::ServerAddress;
 use super::options::check_options;
 use crate::store::{SinkType, StoreAddress, StoreKind, StoreUrl};
 use sqlx::ConnectOptions;
-use sqlx::mysql::MySqlConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use std::str::FromStr;
 
@@ -24,27 +24,21 @@ pub enum Address {
     /// `sqlite:FILE`
     Sqlite(Box<SqliteConnectOptions>),
     /// `mysql://user:password@host[:port]/db`, MySQL or MariaDB.
-    MySql(Box<MySqlConnectOptions>),
+    MySql(ServerAddress),
 }
 
 impl Address {
     /// Reads an address, or says what is wrong with it. No message contains a password.
     pub fn parse(url: &str) -> Result<Self, String> {
-        // The parsers' messages say what is wrong, never what was given.
         if url.starts_with("sqlite:") {
+            // The parser's messages say what is wrong, never what was given.
             let options = SqliteConnectOptions::from_str(url).map_err(|e| e.to_string())?;
             return Ok(Self::Sqlite(Box::new(options.disable_statement_logging())));
         }
         if !url.starts_with("mysql://") {
             return Err("use `sqlite:FILE` or `mysql://user:password@host[:port]/db`".into());
         }
-        let options = MySqlConnectOptions::from_str(url).map_err(|e| {
-            format!("{e}: use `mysql://user:password@host[:port]/db`, special characters percent-encoded")
-        })?;
-        match options.get_database() {
-            None | Some("") => Err("it names no database: use `mysql://user:password@host[:port]/db`".into()),
-            Some(_) => Ok(Self::MySql(Box::new(options.charset("utf8mb4").disable_statement_logging()))),
-        }
+        ServerAddress::parse(url).map(Self::MySql)
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Dialect {
     /// Creates the row of a position (topic, partition) if it is missing, and locks it: a missing row cannot be locked.
     /// None if `begin` has locked everything.
     pub claim: Option<&'static str>,
+    /// Makes the database a log's (its id), unless it is one's already.
+    pub claim_log: &'static str,
     /// The upsert of a number of rows. No row is replaced by one of a smaller version.
     pub upsert: fn(&Table, usize) -> String,
     /// Delete a slice of what is too old.

@@ -1,11 +1,13 @@
 //! The database: every table that the sink fills, with the positions in the same transaction.
 //!
-//! What differs between databases is in a file of its own: [`sqlite`] and [`mysql`].
+//! What differs between databases is in a file of its own: [`sqlite`] and [`mysql`], which the
+//! feature `mysql` may leave out.
 
 mod address;
 mod connection;
 mod dialect;
 mod expiry;
+#[cfg_attr(not(feature = "mysql"), path = "without_mysql.rs")]
 mod mysql;
 mod options;
 mod owner;
@@ -18,8 +20,7 @@ use crate::batch::Batch;
 use crate::store::StoreUrl;
 use crate::target::{Expired, StoredPosition, Target, TargetError};
 use address::Address;
-use connection::{Columns, Connection};
-use mysql::ConnectError;
+use connection::{Columns, ConnectError, Connection};
 use std::sync::Arc;
 use tally_model::Roots;
 use tally_streams::log::TopicPartition;
@@ -71,7 +72,7 @@ pub fn reach(url: &StoreUrl) -> Result<(), DatabaseError> {
     let outcome = runtime.block_on(async {
         match &address {
             Address::Sqlite(options) => sqlite::reach(options).await,
-            Address::MySql(options) => mysql::reach(options).await,
+            Address::MySql(server) => server.reach().await,
         }
     });
     match outcome {
@@ -92,7 +93,7 @@ impl Database {
         let address = Address::parse(url.as_str()).map_err(failed)?;
         let upsert = match &address {
             Address::Sqlite(_) => sqlite::DIALECT.upsert,
-            Address::MySql(_) => mysql::DIALECT.upsert,
+            Address::MySql(server) => server.dialect().upsert,
         };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| failed(e.to_string()))?;
         let mut database = Self {
@@ -146,10 +147,7 @@ async fn connect(address: &Address) -> Result<Connection, ConnectError> {
                 Err(ConnectError { is_transient: false, cause })
             }
         },
-        Address::MySql(options) => {
-            let (connection, packet) = mysql::connect(options).await?;
-            Ok(Connection::MySql(connection, packet))
-        }
+        Address::MySql(server) => Ok(Connection::MySql(server.connect().await?)),
     }
 }
 

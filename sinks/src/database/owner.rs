@@ -47,7 +47,7 @@ async fn look(address: &Address) -> Result<DatabaseOwner, Error> {
         Address::Sqlite(options) => {
             Connection::Sqlite(options.as_ref().clone().create_if_missing(false).connect().await?)
         }
-        Address::MySql(options) => Connection::MySql(options.connect().await?, 1 << 20),
+        Address::MySql(server) => Connection::MySql(server.look().await?),
     };
     let positions = "SELECT COUNT(*) FROM sink_progress".to_owned();
     let is_filled = connection.fetch(positions, &[], |row| row.int(0)).await?.first().is_some_and(|count| *count > 0);
@@ -72,10 +72,7 @@ pub(super) async fn check(connection: &mut Connection, log: &str) -> Result<(), 
 
 /// Makes the database this log's, unless it is another's.
 pub(super) async fn claim(connection: &mut Connection, log: &str) -> Result<(), TargetError> {
-    let insert = match connection {
-        Connection::Sqlite(_) => "INSERT OR IGNORE INTO sink_log (only_row, log_id) VALUES (1, ?)",
-        Connection::MySql(..) => "INSERT IGNORE INTO sink_log (only_row, log_id) VALUES (1, ?)",
-    };
+    let insert = connection.dialect().claim_log;
     // Of two that come at once the second finds the first.
     connection.execute(insert.into(), &[Value::Text(log)]).await.map_err(unavailable)?;
     check(connection, log).await

@@ -4,8 +4,8 @@
 //! absent after a kill -9 and after a power failure; the latter may also take the last ones back, rows and positions
 //! together, and what they held is read from the log again. FULL would cost a sync a batch and gain nothing here.
 
+use super::connection::ConnectError;
 use super::dialect::{Dialect, Expired, migrator, placeholders, quoted};
-use super::mysql::ConnectError;
 use super::table::{Table, Update};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Error};
@@ -27,6 +27,7 @@ pub static DIALECT: Dialect = Dialect {
     begin: "BEGIN IMMEDIATE",
     for_update: "",
     claim: None,
+    claim_log: "INSERT OR IGNORE INTO sink_log (only_row, log_id) VALUES (1, ?)",
     upsert,
     expired: Expired {
         verdicts: "DELETE FROM verdicts WHERE (`partition`, `offset`) IN

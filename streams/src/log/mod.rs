@@ -1,8 +1,8 @@
 //! The log: what the runtime sees of Kafka.
 //!
 //! Topics of partitions, a consumer in a group, a transactional producer, committed offsets with metadata. Three
-//! engines implement it: [`embedded`] (one process, one directory, durable), [`memory`] (its twin for tests) and Kafka.
-//! One suite of contract tests (`contract`) runs against all of them.
+//! engines implement it: [`embedded`] (one process, one directory, durable), [`memory`] (its twin for tests) and Kafka, unless the
+//! feature `kafka` is off. One suite of contract tests (`contract`) runs against all of them.
 //!
 //! What every engine promises:
 //! - A transaction's records and committed offsets become visible together or not at all; consumers see committed
@@ -18,6 +18,7 @@ mod clock;
 pub mod contract;
 mod error;
 mod in_process;
+#[cfg(feature = "kafka")]
 pub mod kafka;
 mod murmur2;
 mod record;

@@ -4,12 +4,17 @@
 //! sinks seldom meet. Rows are written in the order of their keys, so that those who do meet mostly wait instead of
 //! killing each other. The row alias `AS new` is not used: MariaDB does not know it.
 
-use super::connection::{STATEMENT_TIMEOUT, within};
+mod server;
+
+pub use server::{Server, ServerAddress};
+
+use super::connection::ConnectError;
 use super::dialect::{Dialect, Expired, migrator, placeholders, quoted};
 use super::table::{Table, Update};
+use server::{STATEMENT_TIMEOUT, within};
+use sqlx::Error;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
-use sqlx::{ConnectOptions, Error};
+use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
 use std::io::ErrorKind;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -29,11 +34,11 @@ const MARIADB_MIN: (u32, u32) = (10, 11);
 /// In the order of their numbers; one that was released is never changed.
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = migrator([
-        ("tables", include_str!("migrations/mysql/0001_tables.sql")),
-        ("boards", include_str!("migrations/mysql/0002_boards.sql")),
-        ("collects", include_str!("migrations/mysql/0003_collects.sql")),
-        ("details", include_str!("migrations/mysql/0004_details.sql")),
-        ("log", include_str!("migrations/mysql/0005_log.sql")),
+        ("tables", include_str!("../migrations/mysql/0001_tables.sql")),
+        ("boards", include_str!("../migrations/mysql/0002_boards.sql")),
+        ("collects", include_str!("../migrations/mysql/0003_collects.sql")),
+        ("details", include_str!("../migrations/mysql/0004_details.sql")),
+        ("log", include_str!("../migrations/mysql/0005_log.sql")),
     ]);
     // The lock that it would take waits for ever.
     migrator.set_locking(false);
@@ -41,13 +46,14 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
 });
 
 /// The statements of MySQL and MariaDB.
-pub static DIALECT: Dialect = Dialect {
+static DIALECT: Dialect = Dialect {
     begin: "START TRANSACTION",
     for_update: " FOR UPDATE",
     claim: Some(
         "INSERT INTO sink_progress (topic, `partition`, generation, next_offset, roots, version)
          VALUES (?, ?, 0, -1, '[]', 0) ON DUPLICATE KEY UPDATE next_offset = next_offset",
     ),
+    claim_log: "INSERT IGNORE INTO sink_log (only_row, log_id) VALUES (1, ?)",
     upsert,
     expired: Expired {
         verdicts: "DELETE FROM verdicts WHERE appended_at < ? ORDER BY appended_at LIMIT ?",
@@ -56,14 +62,6 @@ pub static DIALECT: Dialect = Dialect {
              WHERE window_start < ? AND window_start + window_ms < ? ORDER BY window_start LIMIT ?",
     },
 };
-
-/// Why there is no connection.
-pub struct ConnectError {
-    /// Whether it may go away by itself: then whoever asks goes on asking.
-    pub is_transient: bool,
-    /// What is wrong, and what to do.
-    pub cause: String,
-}
 
 impl From<Error> for ConnectError {
     fn from(error: Error) -> Self {
@@ -87,35 +85,25 @@ fn explain(error: &Error) -> String {
     format!("{error}: {todo}")
 }
 
-/// Connects, and nothing else.
-pub async fn reach(options: &MySqlConnectOptions) -> Result<(), ConnectError> {
-    let connection = within(options.connect()).await?;
-    // Whoever comes next makes a connection of their own.
-    drop(connection);
-    Ok(())
-}
-
-/// Connects, checks the server, and brings the tables up to date. Returns with it the largest packet that the server
-/// takes.
-pub async fn connect(options: &MySqlConnectOptions) -> Result<(MySqlConnection, usize), ConnectError> {
-    let mut connection = within(options.connect()).await?;
-    within(sqlx::raw_sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").execute(&mut connection)).await?;
+/// Checks a server, and brings the tables up to date. Returns the largest packet that the server takes, in bytes.
+async fn set_up(connection: &mut MySqlConnection) -> Result<usize, ConnectError> {
+    within(sqlx::raw_sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").execute(&mut *connection)).await?;
     let settings = format!(
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION autocommit = 1,
          SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}, SESSION lock_wait_timeout = {LOCK_WAIT_S}"
     );
-    within(sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(&mut connection)).await?;
+    within(sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(&mut *connection)).await?;
     let (version, packet, engines): (String, i64, i64) = within(
         sqlx::query_as(
             "SELECT VERSION(), CAST(@@max_allowed_packet AS SIGNED), (SELECT COUNT(*) FROM information_schema.engines
              WHERE engine = 'InnoDB' AND support IN ('YES', 'DEFAULT'))",
         )
-        .fetch_one(&mut connection),
+        .fetch_one(&mut *connection),
     )
     .await?;
     check_server(&version, engines > 0).map_err(|cause| ConnectError { is_transient: false, cause })?;
-    migrate(&mut connection).await?;
-    Ok((connection, usize::try_from(packet).unwrap_or(1 << 20)))
+    migrate(connection).await?;
+    Ok(usize::try_from(packet).unwrap_or(1 << 20))
 }
 
 fn check_server(version: &str, has_innodb: bool) -> Result<(), String> {
@@ -204,7 +192,7 @@ fn is_transient(error: &Error) -> bool {
 }
 
 /// Whether an error says that a row itself cannot be stored: trying again would not help.
-pub fn is_refusal(error: &Error) -> bool {
+fn is_refusal(error: &Error) -> bool {
     let state = error.as_database_error().and_then(|e| e.code().map(|code| code.starts_with("22")));
     // Data exceptions; null where none may be, a failed check, a packet over `max_allowed_packet`, a string that is no
     // valid one of its character set.

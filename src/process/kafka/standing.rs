@@ -5,7 +5,9 @@
 //! know it. The last stable offset then stays below the end of the partition, without any error, until an operator ends
 //! the transaction.
 
-use super::watch::Watch;
+use super::{Brokers, options};
+use crate::commands::{Failure, SiteArgs};
+use crate::process::watch::Watch;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,19 +31,22 @@ pub struct StandingWatch {
 impl StandingWatch {
     /// Watches every partition of these topics.
     pub fn start(
+        args: &SiteArgs,
+        brokers: &Brokers,
         log: Arc<dyn Log>,
-        options: KafkaOptions,
         topics: &[TopicSpec],
         registry: &Registry,
-    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<Self, Failure> {
+        let options = options(args, brokers)?;
         let gauge = IntGaugeVec::new(
             Opts::new(
                 "tally_log_hanging_transactions",
                 "Kafka only: partitions in which a transaction has been open for 30 s or more, so that no record after it can be read.",
             ),
             &["topic"],
-        )?;
-        registry.register(Box::new(gauge.clone()))?;
+        );
+        let gauge = gauge.map_err(Failure::no)?;
+        registry.register(Box::new(gauge.clone())).map_err(Failure::no)?;
         for topic in topics {
             gauge.with_label_values(&[&topic.name]).set(0);
         }
@@ -63,8 +68,8 @@ impl StandingWatch {
             for topic in gauge_labels(&partitions) {
                 gauge.with_label_values(&[topic]).set(standing.count(topic));
             }
-        })?;
-        Ok(Self { _watch: watch })
+        });
+        Ok(Self { _watch: watch.map_err(Failure::no)? })
     }
 }
 
