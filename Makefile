@@ -3,9 +3,11 @@ SHELL := /bin/bash
 CARGO ?= cargo
 # Data, logs and addresses of the services that `make services` starts.
 SERVICES := $(or $(TALLY_SERVICES_DIR),target/services)
+# They have a plain loop to be compared with.
+BENCHES := --bench processors --bench ingest --bench whole_process
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run release test check setup services services-stop bench bench-services fmt
+.PHONY: run release test check setup services services-stop bench bench-baseline bench-services fmt
 
 ## run: the whole pipeline with sample traffic; builds the page where Node is; prints its address
 run:
@@ -51,12 +53,16 @@ services:
 services-stop:
 	@deploy/services.sh stop $(SERVICES)
 
-## bench: CPU per million events of the processors and of the whole process, each beside a plain loop
+## bench: CPU of the processors, of ingestion and of the whole process, each beside a plain loop;
+##   compares them with benches/baseline.json, and fails if something has become slower
 bench:
-	$(CARGO) bench --bench processors
-	$(CARGO) bench -p tally-ingest
 	$(CARGO) build --release --bin tally
-	$(CARGO) bench --bench whole_process
+	$(CARGO) bench --workspace --no-fail-fast $(BENCHES)
+
+## bench-baseline: the same, and makes the result the baseline
+bench-baseline:
+	$(CARGO) build --release --bin tally
+	$(CARGO) bench --workspace --no-fail-fast $(BENCHES) -- --write-baseline
 
 ## bench-services: takeover, rolling restart, and tally beside Kafka Streams (Maven) and a Go service (Go, wrk); 40 minutes
 bench-services:

@@ -1,9 +1,11 @@
 //! What the processors cost: the shipped topology over the memory log, all hops with changelog, and beside it a plain
 //! read-parse-hash-write loop over the same records. CPU-seconds per million events, medians of 3.
 //!
-//! `cargo bench --bench processors -- [EVENTS]` (2,000,000 by default).
+//! `cargo bench --bench processors -- [EVENTS] [--write-baseline]` (500,000 by default). The ratios to the plain loop,
+//! each over the same records at the same time, are compared with `benches/baseline.json`.
 
 use std::collections::{HashMap, HashSet};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -16,11 +18,13 @@ use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
 use tally_streams::task::{TaskSite, WIRE_VERSIONS};
 use tally_streams::topology::Topology;
+use tally_testkit::baseline::{Ratios, report};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const RUNS: usize = 3;
+const EVENTS: u64 = 500_000;
 const HOPS: &[&str] = &["tally-user-actions-by-subject_id-repartition", "tally-by-subject_id-by-board-repartition"];
 const CHANGELOGS: &[&str] =
     &["tally-user-actions-changelog", "tally-by-subject_id-changelog", "tally-by-board-changelog"];
@@ -34,16 +38,13 @@ const KINDS: [(&str, &str); 5] = [
     ("a group", "half_life: 6h, group: properties.source, groups: [feed]"),
 ];
 
-fn main() {
-    let events = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(2_000_000u64);
+fn main() -> ExitCode {
+    let events = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(EVENTS);
     let text = include_str!("../topology.yaml");
-    let load = |text: &str| Topology::<Actions>::load("topology.yaml", text, REGISTRY, SINK_TYPES).expect("a topology");
-    let shipped = || load(text);
     // The last subtopology is that of the boards.
     let is_board = |line: &&str| line.contains("type: board,") || line.contains("value: ranking,");
     let without_boards = text.lines().filter(|line| !is_board(line)).collect::<Vec<_>>().join("\n");
     let without_boards = without_boards.replace(" rankings,", "").replace(", rankings]", "]");
-    let boardless = || load(&without_boards);
     // Each kind of board alone: what it costs is the difference to none.
     let kinds = KINDS.map(|(what, params)| {
         let score = "score: { likes: 4, reads: 2, views: 0.1 }";
@@ -53,39 +54,76 @@ fn main() {
             lines.flat_map(|line| line.starts_with("sinks:").then_some(board.as_str()).into_iter().chain([line]));
         (what, lines.collect::<Vec<_>>().join("\n"))
     });
-    let mut of_kinds = KINDS.map(|_| Vec::new());
-    let (mut pipeline, mut with_checkpoints, mut plain) = (Vec::new(), Vec::new(), Vec::new());
-    let mut without = Vec::new();
-    for run in 0..RUNS {
-        let log = filled(&shipped(), events, run as u64);
-        let dir = tempfile::tempdir().expect("a directory");
-        plain.push(plain_loop(log.as_ref()) / events as f64 * 1e6);
-        pipeline.push(processors(&log, shipped(), None) / events as f64 * 1e6);
-        let log = filled(&boardless(), events, run as u64);
-        without.push(processors(&log, boardless(), None) / events as f64 * 1e6);
-        for ((what, text), costs) in kinds.iter().zip(&mut of_kinds) {
+    let (mut shipped, mut checkpoints) = (Costs::of(text, events), Costs::of(text, events));
+    let mut boardless = Costs::of(&without_boards, events);
+    let mut of_kinds = kinds.map(|(what, text)| (what, Costs::of(&text, events)));
+    for run in 0..RUNS as u64 {
+        shipped.measure(run, None);
+        boardless.measure(run, None);
+        for (what, costs) in &mut of_kinds {
             eprintln!("  a board with {what}:");
-            let log = filled(&load(text), events, run as u64);
-            costs.push(processors(&log, load(text), None) / events as f64 * 1e6);
+            costs.measure(run, None);
         }
-        let log = filled(&shipped(), events, run as u64);
-        with_checkpoints.push(processors(&log, shipped(), Some(dir.path())) / events as f64 * 1e6);
+        let dir = tempfile::tempdir().expect("a directory");
+        checkpoints.measure(run, Some(dir.path()));
     }
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let (pipeline, with_checkpoints, plain) = (median(pipeline), median(with_checkpoints), median(plain));
-    let without = median(without);
     println!("{events} events, CPU-seconds per million, medians of {RUNS}:");
-    println!("  plain read-parse-hash-write loop       {plain:6.2}");
-    println!("  processors, state in memory            {pipeline:6.2}   {:.1} x", pipeline / plain);
-    println!("  processors, without boards             {without:6.2}   {:.1} x", without / plain);
-    for ((what, _), costs) in kinds.iter().zip(of_kinds) {
-        let cost = median(costs);
-        println!("  processors, a board with {what:<14}{cost:6.2}   {:+.2}", cost - without);
+    println!("  plain read-parse-hash-write loop       {:6.2}", shipped.plain());
+    println!("  processors, state in memory            {:6.2}   {:.1} x", shipped.pipeline(), shipped.ratio());
+    println!("  processors, without boards             {:6.2}   {:.1} x", boardless.pipeline(), boardless.ratio());
+    for (what, costs) in &of_kinds {
+        let cost = costs.pipeline();
+        println!("  processors, a board with {what:<14}{cost:6.2}   {:+.2}", cost - boardless.pipeline());
     }
-    println!("  processors, with checkpoints           {with_checkpoints:6.2}   {:.1} x", with_checkpoints / plain);
+    println!("  processors, with checkpoints           {:6.2}   {:.1} x", checkpoints.pipeline(), checkpoints.ratio());
+    let named = [("state in memory", &shipped), ("without boards", &boardless), ("with checkpoints", &checkpoints)];
+    let named = named.map(|(name, costs)| (name.to_owned(), costs.ratio()));
+    let boards = of_kinds.iter().map(|(what, costs)| (format!("a board with {what}"), costs.ratio()));
+    report("processors", Ratios::new(events, named.into_iter().chain(boards)))
+}
+
+/// What a topology has cost in each run, beside a plain loop over the same records. CPU-seconds per million events.
+struct Costs {
+    text: String,
+    events: u64,
+    plain: Vec<f64>,
+    pipeline: Vec<f64>,
+}
+
+impl Costs {
+    fn of(text: &str, events: u64) -> Self {
+        Self { text: text.to_owned(), events, plain: Vec::new(), pipeline: Vec::new() }
+    }
+
+    fn topology(&self) -> Topology<Actions> {
+        Topology::load("topology.yaml", &self.text, REGISTRY, SINK_TYPES).expect("a topology")
+    }
+
+    fn measure(&mut self, seed: u64, state: Option<&std::path::Path>) {
+        let log = filled(&self.topology(), self.events, seed);
+        let per_million = 1e6 / self.events as f64;
+        self.plain.push(plain_loop(log.as_ref()) * per_million);
+        self.pipeline.push(processors(&log, self.topology(), state) * per_million);
+    }
+
+    fn plain(&self) -> f64 {
+        median(self.plain.iter().copied())
+    }
+
+    fn pipeline(&self) -> f64 {
+        median(self.pipeline.iter().copied())
+    }
+
+    /// Of each run to the plain loop of the same moment.
+    fn ratio(&self) -> f64 {
+        median(self.pipeline.iter().zip(&self.plain).map(|(pipeline, plain)| pipeline / plain))
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// User time and system time of this process so far, in seconds.

@@ -1,19 +1,23 @@
 //! The whole embedded process: from HTTP batches of 500 to counters that can be read in SQLite and in memory, then what
 //! a restart after SIGKILL costs. Beside it a plain read-parse-hash-write loop over the same file, in the same run.
 //!
-//! `cargo build --release && cargo bench --bench whole_process -- [EVENTS]` (2,000,000 by default). Medians of 3.
+//! `cargo build --release && cargo bench --bench whole_process -- [EVENTS] [--write-baseline]` (500,000 by default).
+//! Medians of 3. The ratio to the plain loop of the same run is compared with `benches/baseline.json`.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tally::workload::Plan;
 use tally_model::Event;
+use tally_testkit::baseline::{Ratios, report};
 use tally_testkit::{Client, Sender, Site, wait_until};
 
 const RUNS: usize = 3;
+const EVENTS: u64 = 500_000;
 const RESTARTS: usize = 5;
 
 struct Measured {
@@ -24,8 +28,8 @@ struct Measured {
     restarts_s: Vec<f64>,
 }
 
-fn main() {
-    let events = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(2_000_000u64);
+fn main() -> ExitCode {
+    let events = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(EVENTS);
     let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/tally");
     assert!(binary.exists(), "build it first: cargo build --release");
     let runs: Vec<_> = (0..RUNS).map(|run| measure(&binary, events, run as u64)).collect();
@@ -36,11 +40,12 @@ fn main() {
     };
     let plain = median(&|m| m.plain_cpu_per_million);
     let cpu = median(&|m| m.cpu_per_million);
+    let ratio = median(&|m| m.cpu_per_million / m.plain_cpu_per_million);
     let mut restarts: Vec<_> = runs.iter().flat_map(|m| m.restarts_s.clone()).collect();
     restarts.sort_by(f64::total_cmp);
     println!("{events} events, medians of {RUNS}:");
     println!("  events per second, sent until readable {:>10.0}", median(&|m| m.events_per_second));
-    println!("  CPU-seconds per million, the process   {cpu:>10.2}   {:.1} x", cpu / plain);
+    println!("  CPU-seconds per million, the process   {cpu:>10.2}   {ratio:.1} x");
     println!("  CPU-seconds per million, a plain loop  {plain:>10.2}");
     println!("  anonymous memory at its peak, MB       {:>10.0}", median(&|m| m.anonymous_mb));
     println!(
@@ -49,6 +54,7 @@ fn main() {
         restarts.len(),
         restarts[restarts.len() - 1]
     );
+    report("whole_process", Ratios::new(events, [("the process", ratio)]))
 }
 
 fn measure(binary: &Path, events: u64, seed: u64) -> Measured {

@@ -1,7 +1,9 @@
 //! What an event costs in the ingest service, without the network and without the log: `cargo bench -p tally-ingest`.
 //!
 //! Each round is one request through the router, from the media type to the receipt, on one thread. Reported is CPU
-//! time and not time, so that a busy machine disturbs less (it still does, by its caches).
+//! time and not time, so that a busy machine disturbs less (it still does, by its caches). Each measurement has a plain
+//! loop beside it, which parses the same number of events; the ratios to it are compared with `benches/baseline.json`,
+//! or written there with `-- --write-baseline`.
 
 use axum::Router;
 use axum::body::Body;
@@ -10,14 +12,16 @@ use axum::http::Request;
 use bytes::Bytes;
 use prometheus::Registry;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tally_http::{Edge, TrustedProxies};
 use tally_ingest::http::router;
 use tally_ingest::{EventTypes, IngestConfig, IngestService};
-use tally_model::ReceiptKey;
+use tally_model::{Event, ReceiptKey};
 use tally_streams::log::{AppendBatch, Appender, Completion};
 use tally_testkit::NOW_MS;
+use tally_testkit::baseline::{Ratios, report};
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
@@ -28,19 +32,41 @@ const ROUNDS_MAX: usize = 20;
 /// The kernel counts CPU time in ticks of some milliseconds: a round must be long against one.
 const EVENTS_PER_ROUND: usize = 50_000;
 
-fn main() {
+fn main() -> ExitCode {
     // `cargo test --benches` only wants to know that it runs.
-    let rounds_max = if std::env::args().any(|argument| argument == "--bench") { ROUNDS_MAX } else { 1 };
-    println!("{:<24}{:>8}{:>14}{:>14}", "CPU ns per event", "events", "best", "median");
+    let is_bench = std::env::args().any(|argument| argument == "--bench");
+    let rounds = if is_bench { ROUNDS_MAX } else { 1 };
+    println!("{:<24}{:>8}{:>14}{:>14}{:>14}", "CPU ns per event", "events", "best", "median", "x plain loop");
+    let mut ratios = Vec::new();
+    let mut each = |name: &str, count: usize, content_type: &str, body: String| {
+        ratios.push((format!("{name}, {count}"), measure(name, rounds, count, content_type, body)));
+    };
     for count in [1, 10, 100, 500, 1000] {
-        measure("array", rounds_max, count, "application/json", format!("[{}]", events(count, ",", false)));
+        each("array", count, "application/json", format!("[{}]", events(count, ",", false)));
     }
     for count in [100, 500] {
-        measure("lines", rounds_max, count, "application/x-ndjson", events(count, "\n", false));
+        each("lines", count, "application/x-ndjson", events(count, "\n", false));
     }
-    measure("anonymous", rounds_max, 100, "application/json", format!("[{}]", events(100, ",", true)));
+    each("anonymous", 100, "application/json", format!("[{}]", events(100, ",", true)));
     let invalid = events(100, ",", false).replacen("view", "veiw", 1);
-    measure("one invalid", rounds_max, 100, "application/json", format!("[{invalid}]"));
+    each("one invalid", 100, "application/json", format!("[{invalid}]"));
+    match is_bench {
+        true => report("ingest", Ratios::new(EVENTS_PER_ROUND as u64, ratios)),
+        false => ExitCode::SUCCESS,
+    }
+}
+
+/// The least that any such program does: parse every line and check it. CPU nanoseconds per event.
+fn plain_loop(lines: &str, repeats: usize) -> u64 {
+    let begun = cpu_ns();
+    let mut parsed = 0;
+    for _ in 0..repeats {
+        for line in lines.lines() {
+            let event = Event::from_log(line.as_bytes(), NOW_MS).expect("a valid event");
+            parsed += u64::from(!std::hint::black_box(event).actor_id.is_empty());
+        }
+    }
+    (cpu_ns() - begun) / parsed.max(1)
 }
 
 /// Nanoseconds that this thread has spent on a processor.
@@ -88,7 +114,8 @@ fn events(count: usize, separator: &str, anonymous: bool) -> String {
     (0..count).map(event).collect::<Vec<_>>().join(separator)
 }
 
-fn measure(name: &str, rounds_max: usize, count: usize, content_type: &str, body: String) {
+/// Prints what a request costs, and returns its ratio to the plain loop.
+fn measure(name: &str, rounds: usize, count: usize, content_type: &str, body: String) -> f64 {
     let (runtime, router) = door();
     let body = Bytes::from(body);
     let peer: SocketAddr = "203.0.113.9:4711".parse().expect("an address");
@@ -101,19 +128,26 @@ fn measure(name: &str, rounds_max: usize, count: usize, content_type: &str, body
             .body(Body::from(body.clone()))
             .expect("a request")
     };
-    let requests = if rounds_max == 1 { 1 } else { EVENTS_PER_ROUND.div_ceil(count) };
-    let rounds = rounds_max;
+    let requests = if rounds == 1 { 1 } else { EVENTS_PER_ROUND.div_ceil(count) };
+    let lines = events(100, "\n", false);
+    let mut ratios = Vec::new();
     let mut costs: Vec<u64> = (0..rounds)
         .map(|_| {
+            let plain = plain_loop(&lines, (requests * count).div_ceil(100));
             let inputs: Vec<_> = (0..requests).map(|_| request()).collect();
             let begun = cpu_ns();
             for request in inputs {
                 let answer = runtime.block_on(router.clone().oneshot(request)).expect("a router never fails");
                 assert_eq!(answer.status(), 202);
             }
-            (cpu_ns() - begun) / (requests * count) as u64
+            let cost = (cpu_ns() - begun) / (requests * count) as u64;
+            ratios.push(cost as f64 / plain.max(1) as f64);
+            cost
         })
         .collect();
     costs.sort_unstable();
-    println!("{name:<24}{count:>8}{:>14}{:>14}", costs[0], costs[rounds / 2]);
+    ratios.sort_by(f64::total_cmp);
+    let ratio = ratios[rounds / 2];
+    println!("{name:<24}{count:>8}{:>14}{:>14}{ratio:>14.2}", costs[0], costs[rounds / 2]);
+    ratio
 }

@@ -3,6 +3,7 @@
 //! The crate knows `model` and nothing else of the workspace, so that a change elsewhere does not rebuild it. What has to
 //! know the log is in `tally_streams::testkit`.
 
+pub mod baseline;
 pub mod boards;
 
 mod client;
