@@ -19,8 +19,6 @@ pub struct ApiConfig {
     /// The topics that the database sink takes and that carry progress marks, `counters` among them. A receipt is
     /// applied when all of them have passed it.
     pub outputs: Vec<OutputTopic>,
-    /// The internal topic in which tasks publish their progress, where there is one.
-    pub progress_topic: Option<String>,
     /// Every metric: an untouched subject has zeros.
     pub metrics: Vec<String>,
     /// Those among them that are estimates above 256.

@@ -26,6 +26,7 @@ pub use config::{ApiConfig, Marks, OutputTopic, Rankings};
 pub use database::{ReadDatabase, WriteAddress};
 pub use live::LiveConfig;
 pub use processes::{Peer, PeerError};
+pub use reads::Caches;
 pub use routes::{collects_router, router};
-pub use start::{ApiError, CacheLayer, Parts};
+pub use start::Parts;
 pub use state::Api;

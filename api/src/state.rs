@@ -7,7 +7,6 @@ use crate::live::Live;
 use crate::processes::Processes;
 use crate::reads::Reads;
 use crate::reads::append_times::AppendTimes;
-use crate::reads::feed::Feed;
 use std::sync::Arc;
 use tally_http::Check;
 use tally_model::ReceiptKey;
@@ -25,8 +24,6 @@ pub struct Api {
     pub(crate) processes: Arc<Processes>,
     pub(crate) receipt_key: ReceiptKey,
     pub(crate) clock: Time,
-    /// End with the last request.
-    pub(crate) _feeds: Vec<Feed>,
 }
 
 impl Api {

@@ -121,10 +121,10 @@ impl MemoryCache {
         Arc::new(Self::made(limits, admit, None))
     }
 
-    /// One whose writer takes in all records of a topic, from the very first on. It remembers which subjects there are even
+    /// One whose writer reads all records of a topic, from the very first on. It remembers which subjects there are even
     /// where it does not hold them: see [`MemoryCache::lacks`].
-    pub fn of_all(limits: CacheLimits) -> Arc<Self> {
-        Arc::new(Self::made(limits, Admit::All, Some(Filter::new())))
+    pub fn of_all(limits: CacheLimits, admit: Admit) -> Arc<Self> {
+        Arc::new(Self::made(limits, admit, Some(Filter::new())))
     }
 
     fn made(limits: CacheLimits, admit: Admit, filter: Option<Filter>) -> Self {

@@ -197,7 +197,7 @@ impl Batch {
         }
     }
 
-    /// Counts a record that has no row: it fills a batch all the same.
+    /// Counts a record that has no row, or none that the target takes: it fills a batch all the same.
     pub fn add_mark(&mut self) {
         self.records += 1;
     }

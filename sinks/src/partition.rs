@@ -27,6 +27,8 @@ pub struct SinkPartition {
     containment: Containment,
     /// Whether the roots differ from the target's.
     marked: bool,
+    /// Whether the target's position was outside the topic.
+    was_reset: bool,
     /// Records below are written whole.
     ///
     /// Records of `counters` hold all totals and name those that changed since the record before. A reader that lags
@@ -57,6 +59,7 @@ impl SinkPartition {
             origin: start,
             containment: Containment::new(stored.map(|s| s.roots).unwrap_or_default(), written_end),
             marked: false,
+            was_reset: false,
             whole_below: end,
             behind: false,
             address,
@@ -65,6 +68,7 @@ impl SinkPartition {
             let (at, address) = (partition.position, &partition.address);
             tracing::warn!("{address}: position {at} is outside {start}..={end}: reading goes on at {start}");
             metrics.position_resets.inc();
+            partition.was_reset = true;
             if partition.position > end {
                 // This is another log: what the target has was not taken from it.
                 partition.containment = Containment::new(Roots::default(), written_end);
@@ -74,6 +78,11 @@ impl SinkPartition {
             partition.position = start;
         }
         partition
+    }
+
+    /// Whether the target's position was outside the topic, so that reading began at the topic's start.
+    pub fn was_reset(&self) -> bool {
+        self.was_reset
     }
 
     /// A mark was read in the partition.

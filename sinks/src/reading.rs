@@ -7,7 +7,7 @@ use crate::metrics::Handles;
 use crate::partition::SinkPartition;
 use crate::progress_topic::ProgressTopic;
 use crate::share::{Share, SinkTopic, topics_of};
-use crate::target::StoredPosition;
+use crate::target::{StoredPosition, Target};
 use hashbrown::HashMap;
 use std::time::Duration;
 use tally_model::{PROGRESS_HEADER, PROGRESS_KEY_PREFIX, TRUST_MS, TaskProgress};
@@ -50,6 +50,20 @@ pub enum Read {
     /// The group takes these partitions of the driver: write what is at hand, unless they are lost already, and then
     /// [`Reading::release`] them.
     Revoked { partitions: Vec<u32>, lost: bool },
+}
+
+/// Where the records of a poll go.
+pub struct Intake<'a> {
+    /// Where they come from.
+    pub log: &'a dyn Log,
+    /// The sink's name.
+    pub sink: &'a str,
+    /// Chooses its records.
+    pub target: &'a mut dyn Target,
+    /// Takes those that were chosen.
+    pub batch: &'a mut Batch,
+    /// The time of the poll.
+    pub now: Now,
 }
 
 /// Why a poll brought nothing.
@@ -189,34 +203,21 @@ impl Reading {
     }
 
     /// Reads what comes within `timeout` into the batch.
-    pub fn poll(
-        &mut self,
-        log: &dyn Log,
-        sink: &str,
-        batch: &mut Batch,
-        now: Now,
-        timeout: Duration,
-    ) -> Result<Read, ReadError> {
-        match self.poll_consumer(log, sink, batch, now, timeout) {
+    pub fn poll(&mut self, intake: &mut Intake<'_>, timeout: Duration) -> Result<Read, ReadError> {
+        match self.poll_consumer(intake, timeout) {
             // What was replaced there is deleted, also in front of who reads slowly.
             Err(ReadError::Log(LogError::OutOfRange { partition, .. }))
                 if self.progress.as_ref().is_some_and(|progress| progress.is(&partition)) =>
             {
-                self.follow_progress(log)?;
+                self.follow_progress(intake.log)?;
                 Ok(Read::Nothing { moved: false })
             }
             polled => polled,
         }
     }
 
-    fn poll_consumer(
-        &mut self,
-        log: &dyn Log,
-        sink: &str,
-        batch: &mut Batch,
-        now: Now,
-        timeout: Duration,
-    ) -> Result<Read, ReadError> {
+    fn poll_consumer(&mut self, intake: &mut Intake<'_>, timeout: Duration) -> Result<Read, ReadError> {
+        let (log, now) = (intake.log, intake.now);
         self.resume(log)?;
         let away_ms = self.polled_at_ms.replace(now.monotonic_ms).map_or(0, |polled_at_ms| now.since_ms(polled_at_ms));
         if away_ms > TRUST_MS {
@@ -225,15 +226,16 @@ impl Reading {
         let proved = self.prove(log, now);
         match self.consumer.poll(if proved { Duration::ZERO } else { timeout })? {
             Polled::Records { from, records, .. } if self.progress.as_ref().is_some_and(|p| p.is(from)) => {
-                let moved = hear(sink, &mut self.partitions, from, records)?;
+                let moved = hear(intake.sink, &mut self.partitions, from, records)?;
                 return Ok(if moved || proved { Read::Marks } else { Read::Nothing { moved: false } });
             }
             Polled::Records { from, records, next_offset } => {
                 let Some(index) = self.index.get(from) else { return Ok(Read::Nothing { moved: false }) };
                 let partition = &mut self.partitions[*index];
                 let (mut count, mut end) = (0, None);
+                intake.target.reaching(&partition.address, next_offset);
                 for record in records {
-                    take(log, sink, partition, batch, &record?, now, &mut end)?;
+                    intake.take(partition, &record?, &mut end)?;
                     count += 1;
                 }
                 partition.records.inc_by(count as u64);
@@ -320,55 +322,61 @@ impl Reading {
     }
 }
 
-/// Takes a record into the batch. `end` is the topic's since the records of this poll are here, once it was asked for:
-/// what took the place of a record that is not among them lies below.
-fn take(
-    log: &dyn Log,
-    sink: &str,
-    partition: &mut SinkPartition,
-    batch: &mut Batch,
-    record: &Record<'_>,
-    now: Now,
-    end: &mut Option<u64>,
-) -> Result<(), ReadError> {
-    let result = if record.key.is_some_and(|key| key.starts_with(PROGRESS_KEY_PREFIX)) {
-        batch.add_mark();
-        match record.value.map(serde_json::from_slice) {
-            Some(Ok(mark)) => {
-                partition.mark(mark);
-                Ok(())
-            }
-            Some(Err(error)) => Err(format!("progress mark: {error}")),
-            // Its task writes none any more.
-            None => Ok(()),
-        }
-    } else {
-        if partition.is_behind(record.append_time_ms, now.wall_ms) {
-            let asked = match *end {
-                Some(asked) => asked,
-                None => {
-                    log.written_ends(std::slice::from_ref(&partition.address))?.first().copied().unwrap_or_default()
+impl Intake<'_> {
+    /// Takes a record into the batch, if the target wants it. `end` is the topic's since the records of this poll are here,
+    /// once it was queried: what took the place of a record that is not among them lies below.
+    fn take(
+        &mut self,
+        partition: &mut SinkPartition,
+        record: &Record<'_>,
+        end: &mut Option<u64>,
+    ) -> Result<(), ReadError> {
+        let result = if record.key.is_some_and(|key| key.starts_with(PROGRESS_KEY_PREFIX)) {
+            self.batch.add_mark();
+            match record.value.map(serde_json::from_slice) {
+                Some(Ok(mark)) => {
+                    partition.mark(mark);
+                    Ok(())
                 }
-            };
-            *end = Some(asked);
-            partition.distrust(asked);
+                Some(Err(error)) => Err(format!("progress mark: {error}")),
+                // Its task writes none any more.
+                None => Ok(()),
+            }
+        } else {
+            if partition.is_behind(record.append_time_ms, self.now.wall_ms) {
+                let written_end = match *end {
+                    Some(written_end) => written_end,
+                    None => {
+                        let ends = self.log.written_ends(std::slice::from_ref(&partition.address))?;
+                        ends.first().copied().unwrap_or_default()
+                    }
+                };
+                *end = Some(written_end);
+                partition.distrust(written_end);
+            }
+            self.add(partition, record).and_then(|()| read_header(partition, record))
+        };
+        result.map_err(|cause| {
+            ReadError::Sink(SinkError::Record {
+                sink: self.sink.to_owned(),
+                partition: partition.address.clone(),
+                offset: record.offset,
+                expected: partition.output,
+                cause,
+            })
+        })
+    }
+
+    fn add(&mut self, partition: &mut SinkPartition, record: &Record<'_>) -> Result<(), String> {
+        if record.key.is_some_and(|key| !self.target.takes(partition.output, key)) {
+            self.batch.add_mark();
+            return Ok(());
         }
         let whole = partition.is_whole(record.offset);
-        batch
-            .add(&partition.address, partition.output, record, whole)
-            .map(|version| partition.version = partition.version.max(version))
-            .map_err(|e| e.to_string())
-            .and_then(|()| read_header(partition, record))
-    };
-    result.map_err(|cause| {
-        ReadError::Sink(SinkError::Record {
-            sink: sink.to_owned(),
-            partition: partition.address.clone(),
-            offset: record.offset,
-            expected: partition.output,
-            cause,
-        })
-    })
+        let version = self.batch.add(&partition.address, partition.output, record, whole).map_err(|e| e.to_string())?;
+        partition.version = partition.version.max(version);
+        Ok(())
+    }
 }
 
 /// Takes in what the last record of a commit says of the progress.

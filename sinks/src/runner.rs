@@ -9,7 +9,7 @@ use crate::failure::{Failure, SinkError};
 use crate::metrics::{Handles, SinkMetrics};
 use crate::origin;
 use crate::partition::SinkPartition;
-use crate::reading::{Read, Reading};
+use crate::reading::{Intake, Read, Reading};
 use crate::target::{StoredPosition, Target, TargetError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -252,6 +252,13 @@ impl SinkTask {
         }
         self.misfits = 0;
         reading.open(&*self.log, stored, &self.metrics)?;
+        if reading.partitions.iter().any(SinkPartition::was_reset) && self.target.forget() {
+            reading.close();
+            reading.open(&*self.log, Vec::new(), &self.metrics)?;
+        }
+        for partition in &reading.partitions {
+            self.target.reaching(&partition.address, partition.position);
+        }
         self.verified_at_ms = now.monotonic_ms;
         let goals: Vec<_> = reading.partitions.iter().filter_map(SinkPartition::goal).collect();
         self.target.begin(&goals);
@@ -281,7 +288,10 @@ impl SinkTask {
             Some(since) => timeout.min(Duration::from_millis(linger_left_ms(since))),
             None => timeout,
         };
-        match reading.poll(&*self.log, &self.config.name, &mut self.batch, now, timeout)? {
+        let log = &*self.log;
+        let mut intake =
+            Intake { log, sink: &self.config.name, target: &mut *self.target, batch: &mut self.batch, now };
+        match reading.poll(&mut intake, timeout)? {
             Read::Records(records) => {
                 self.batch_since_ms.get_or_insert(now.monotonic_ms);
                 return Ok(Step::Read(records));

@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use std::sync::Arc;
-use tally_model::Roots;
+use tally_model::{OutputType, Roots};
 use tally_streams::log::TopicPartition;
 
 /// A place that holds rows and, with them, how far they go.
@@ -20,6 +20,24 @@ pub trait Target: Send {
     /// what the log held when the sink started. Only a target that starts empty cares.
     fn begin(&mut self, goals: &[(TopicPartition, u64)]) {
         let _ = goals;
+    }
+
+    /// Called before the records of a partition up to this offset are offered, and when reading begins there. Only a target
+    /// that chooses its records has to know: see [`Target::takes`].
+    fn reaching(&mut self, partition: &TopicPartition, next_offset: u64) {
+        let _ = (partition, next_offset);
+    }
+
+    /// Whether the target takes a record of this type and key. One that it does not take is passed over unread.
+    fn takes(&mut self, output: OutputType, key: &[u8]) -> bool {
+        let _ = (output, key);
+        true
+    }
+
+    /// Called where the log has lost records that were not read, or is another log: drops all rows and positions, so that
+    /// the topics are read again from their starts. False where rows are kept.
+    fn forget(&mut self) -> bool {
+        false
     }
 
     /// Writes rows and positions. After [`TargetError::Unavailable`] the same batch may be written again.

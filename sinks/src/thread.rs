@@ -11,6 +11,8 @@ use tally_streams::log::Now;
 
 /// How long a poll waits for records; also how long a stop may go unnoticed.
 const POLL: Duration = Duration::from_millis(100);
+/// How long a sink waits that the process can do without, after a record that it cannot read.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// A running sink.
 pub struct SinkThread {
@@ -18,6 +20,9 @@ pub struct SinkThread {
     state: SinkState,
     thread: JoinHandle<Result<(), SinkError>>,
 }
+
+/// What a sink calls after each failure that the process can do without.
+type OnFailure = Box<dyn FnMut() + Send>;
 
 /// How a sink is. Clones see the same.
 #[derive(Clone)]
@@ -53,12 +58,22 @@ impl SinkState {
 impl SinkThread {
     /// Runs a sink until it is stopped or cannot go on.
     pub fn spawn(task: SinkTask) -> std::io::Result<Self> {
+        Self::start(task, None)
+    }
+
+    /// Runs a sink that the process can do without until it is stopped. After each failure it calls `failed` and tries
+    /// again, also where another sink could not go on.
+    pub fn spawn_optional(task: SinkTask, failed: impl FnMut() + Send + 'static) -> std::io::Result<Self> {
+        Self::start(task, Some(Box::new(failed)))
+    }
+
+    fn start(task: SinkTask, failed: Option<OnFailure>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let state = SinkState { sink: task.name().into(), now: Arc::new(AtomicU8::new(WORKING)) };
         let (seen, told) = (stop.clone(), state.clone());
         let name = format!("sink-{}", task.name());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let outcome = run(task, &seen, &told);
+            let outcome = run(task, failed, &seen, &told);
             told.set(ENDED);
             outcome
         })?;
@@ -86,20 +101,35 @@ impl SinkThread {
     }
 }
 
-fn run(mut task: SinkTask, stop: &AtomicBool, state: &SinkState) -> Result<(), SinkError> {
+fn run(
+    mut task: SinkTask,
+    mut failed: Option<OnFailure>,
+    stop: &AtomicBool,
+    state: &SinkState,
+) -> Result<(), SinkError> {
     let random = RandomState::new();
     let mut steps = 0u64;
     while !stop.load(Ordering::Relaxed) {
         steps += 1;
         let jitter = random.hash_one(steps) as f64 / u64::MAX as f64;
-        let step = task.poll_once(Now::of_system(), jitter, POLL);
-        match step.inspect_err(|error| tracing::error!("{error}"))? {
-            Step::Waiting(wait_ms) => {
-                state.set(WAITING);
-                std::thread::sleep(POLL.min(Duration::from_millis(wait_ms.max(1) as u64)));
+        let wait = match task.poll_once(Now::of_system(), jitter, POLL) {
+            Ok(Step::Waiting(wait_ms)) => POLL.min(Duration::from_millis(wait_ms.max(1) as u64)),
+            Ok(Step::Read(_) | Step::Wrote(_) | Step::Idle) => {
+                state.set(WORKING);
+                continue;
             }
-            Step::Read(_) | Step::Wrote(_) | Step::Idle => state.set(WORKING),
-        }
+            Err(error) if failed.is_some() => {
+                tracing::warn!("{error}");
+                RETRY
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                return Err(error);
+            }
+        };
+        state.set(WAITING);
+        failed.iter_mut().for_each(|failed| failed());
+        std::thread::sleep(wait);
     }
     task.finish(Now::of_system());
     Ok(())

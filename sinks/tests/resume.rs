@@ -195,6 +195,7 @@ fn a_cache_beyond_the_end_is_filled_from_the_start_and_claims_nothing() {
         assert_eq!(position.roots.merged(), [], "{partition}: what the old log's marks said is not true of this one");
     }
     assert_eq!(place.totals("article:1")["likes"], 1);
+    assert!(place.cache.get("article:2").is_none(), "what the old log's records said is not true of this one");
 }
 
 #[test]

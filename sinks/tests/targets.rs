@@ -27,6 +27,8 @@ macro_rules! target_contract {
             contract: marks_move_on_at_an_equal_position_and_fence_who_has_not_seen_it,
             contract: a_position_may_be_moved_back_on_purpose,
             contract: positions_of_other_topics_are_not_told,
+            contract: records_of_every_type_are_taken,
+            contract: it_forgets_everything_or_nothing,
         }
     };
     (@tests $places:expr; $($behaviours:ident: $name:ident,)*) => {

@@ -20,6 +20,7 @@ mod site;
 mod stores;
 mod streaming;
 mod topics;
+mod view;
 mod watch;
 mod who;
 

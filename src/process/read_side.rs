@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tally_access::Routes;
 use tally_api::{
-    Api, ApiConfig, CacheLayer, CollectEvents, Collects, CollectsParts, LiveConfig, Marks, OutputTopic, Parts,
-    Rankings, ReadDatabase, WriteAddress, collects_router, router,
+    Api, ApiConfig, Caches, CollectEvents, Collects, CollectsParts, LiveConfig, Marks, OutputTopic, Parts, Rankings,
+    ReadDatabase, WriteAddress, collects_router, router,
 };
+use tally_cache::MemoryCache;
 use tally_http::Check;
 use tally_model::OutputType;
 use tally_processors::{Actions, MetricKind, metrics, owned_toggle};
@@ -38,14 +39,10 @@ pub fn read_side(
     stopping: &CancellationToken,
 ) -> Result<(Routes, Check), Failure> {
     let stores = site.stores.as_ref().ok_or_else(|| Failure::no("an API needs stores"))?;
-    let config = config(&site.topology, stores)?;
-    let cached = stores.has(&site.topology, StoreKind::Cache, &config.counters_topic);
-    let cache = match reads.cache(&stores.cache)? {
-        _ if !cached => CacheLayer::None,
-        CacheAddress::Memory => {
-            sinks.and_then(|sinks| sinks.cache.clone()).map_or(CacheLayer::None, CacheLayer::Memory)
-        }
-        CacheAddress::Redis(address) => CacheLayer::Redis(address),
+    let config = api_config(&site.topology, stores)?;
+    let caches = match stores.has(&site.topology, StoreKind::Cache, &config.counters_topic) {
+        true => caches(&config, reads.cache(&stores.cache)?, sinks.and_then(|sinks| sinks.cache.clone())),
+        false => Caches::default(),
     };
     let replica = reads.database()?;
     let database = ReadDatabase::open(replica.as_ref().unwrap_or(&stores.database).as_str())
@@ -55,7 +52,7 @@ pub fn read_side(
         topology: graph(&site.topology),
         log: site.log.clone(),
         database,
-        cache,
+        caches,
         receipt_key: site.receipt_key(),
         clock: Arc::new(Now::of_system),
         live: LiveConfig { streams_max: reads.live_streams, stopping: stopping.clone() },
@@ -68,6 +65,17 @@ pub fn read_side(
         routes = routes.merge(collects_router(collects));
     }
     Ok((routes, check))
+}
+
+/// What the API reads in front of the database. A view beside Redis has all boards, whether or not a sink writes them to
+/// Redis.
+fn caches(config: &ApiConfig, address: CacheAddress, in_process: Option<Arc<MemoryCache>>) -> Caches {
+    let redis = match address {
+        CacheAddress::Memory => None,
+        CacheAddress::Redis(address) => Some(address),
+    };
+    let has_boards = redis.is_some() || config.rankings.as_ref().is_some_and(|rankings| rankings.cached);
+    Caches { boards: in_process.clone().filter(|_| has_boards), totals: in_process, redis }
 }
 
 /// The collects of the API, if the topology has a toggle that the database owns.
@@ -92,7 +100,8 @@ fn collects(site: &Site, stores: &Stores, callers: &CallerRules) -> Result<Optio
     Ok(Some(Collects::start(parts, &site.registry).map_err(Failure::no)?))
 }
 
-fn config(topology: &Topology<Actions>, stores: &Stores) -> Result<ApiConfig, Failure> {
+/// What the API has to know of the topology.
+pub fn api_config(topology: &Topology<Actions>, stores: &Stores) -> Result<ApiConfig, Failure> {
     let root = &topology.subtopologies[0];
     let (counters_topic, counters) =
         topology.topics.iter().find(|(_, topic)| topic.value == OutputType::Counters.name()).ok_or_else(|| {
@@ -142,7 +151,6 @@ fn config(topology: &Topology<Actions>, stores: &Stores) -> Result<ApiConfig, Fa
         windows,
         windows_topic,
         outputs,
-        progress_topic: Some(topology.progress_topic()),
         unique_metrics: unique.map(|metric| metric.name.clone()).collect(),
         collects: owned_toggle(topology).map(|owned| owned.metric),
         toggles: writers(topology, OutputType::Reaction),
@@ -185,7 +193,7 @@ mod tests {
         let topology = Topology::load("topology.yaml", text, REGISTRY, SINK_TYPES).unwrap();
         let args = StoreArgs { database: DATABASE.into(), cache: "memory:".into() };
         let stores = Stores::of(&topology, &args, |_| None).unwrap();
-        config(&topology, &stores).unwrap()
+        api_config(&topology, &stores).unwrap()
     }
 
     #[test]

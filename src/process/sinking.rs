@@ -1,11 +1,12 @@
 //! The sinks of a process.
 
 use super::identity::{check_read, check_sink};
+use super::view::view;
 use super::{Roles, Site};
 use crate::commands::{CacheAddress, Failure};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tally_cache::{CacheLimits, MemoryCache};
+use tally_cache::{Admit, CacheLimits, MemoryCache};
 use tally_http::Check;
 use tally_model::OutputType;
 use tally_sinks::{OpenError, Retention, SinkConfig, SinkMetrics, SinkTask, SinkThread, TargetSite};
@@ -21,7 +22,9 @@ const STOP_STEP: Duration = Duration::from_millis(5);
 /// The running sinks.
 pub struct SinkSide {
     threads: Vec<SinkThread>,
-    /// The cache that the cache sinks fill, if it is in this process.
+    /// Fills the view of the API, which can do without.
+    view: Option<SinkThread>,
+    /// The cache in this process, if it has one: that of the cache sinks, or the view.
     pub cache: Option<Arc<MemoryCache>>,
 }
 
@@ -37,7 +40,7 @@ pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
     }
     let metrics = SinkMetrics::register(&site.registry).map_err(Failure::no)?;
     let has_memory = stores.cache == CacheAddress::Memory && roles.api.is_some();
-    let cache = has_memory.then(|| MemoryCache::of_all(CacheLimits::default()));
+    let cache = has_memory.then(|| MemoryCache::of_all(CacheLimits::default(), Admit::All));
     let mut threads = Vec::new();
     for (sink, store) in stores.of_sinks(&site.topology) {
         let config = config(site, sink)?;
@@ -54,7 +57,9 @@ pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
         check_sink(&mut task, site.watch.is_some())?;
         threads.push(SinkThread::spawn(task).map_err(Failure::no)?);
     }
-    Ok(Some(SinkSide { threads, cache }))
+    let view = roles.api.as_ref().map(|(_, reads)| view(site, stores, reads)).transpose()?.flatten();
+    let (view, of_view) = view.unzip();
+    Ok(Some(SinkSide { threads, view, cache: cache.or(of_view) }))
 }
 
 fn failure(sink: &Sink, error: OpenError) -> Failure {
@@ -123,9 +128,10 @@ impl SinkSide {
     /// Writes what has been read, and ends. A sink that has not ended by the deadline waits for its target or for the
     /// log: what it has not written is read again by its successor.
     pub fn stop(self, deadline: Instant) -> Result<(), Failure> {
-        self.threads.iter().for_each(SinkThread::stop);
+        let threads: Vec<_> = self.threads.into_iter().chain(self.view).collect();
+        threads.iter().for_each(SinkThread::stop);
         let mut outcome = Ok(());
-        for thread in self.threads {
+        for thread in threads {
             while !thread.is_finished() && Instant::now() < deadline {
                 std::thread::sleep(STOP_STEP);
             }

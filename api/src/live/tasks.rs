@@ -137,8 +137,7 @@ async fn is_settled(live: &Live, id: &Arc<str>) -> bool {
     let totals = &live.reads.totals;
     let key = totals.key(id);
     let cached = totals.read_memory(&[key]).await.pop().flatten();
-    let nothing = || totals.absent(key).filter(|_| totals.memory().is_some_and(MemoryStore::remembers_subjects));
-    let Some(Answer { stored, .. }) = cached.or_else(nothing) else { return false };
+    let Some(Answer { stored, .. }) = cached.or_else(|| totals.absent(key)) else { return false };
     live.publish(id.clone(), stored.value, Freshness::new(clock_ms(&stored.roots).unwrap_or(0)));
     true
 }

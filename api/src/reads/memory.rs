@@ -1,4 +1,4 @@
-//! The cache in this process as a store: totals or boards that a sink or a feed keeps current.
+//! The cache in this process as a store: totals or boards that a sink keeps current.
 
 use super::roots::{clock_ms, covers};
 use super::store::{Board, Contained, Key, ReadStore, StoreError, Stored, Totals};
@@ -13,26 +13,14 @@ use tally_streams::log::{Log, TopicPartition};
 pub struct MemoryStore {
     /// The cache.
     pub cache: Arc<MemoryCache>,
-    /// Knows which subjects there are, from the start of their topic on; may be the cache itself.
-    subjects: Option<Arc<MemoryCache>>,
-    /// Whether that topic has everything that was ever written to it, but for what newer records replace.
+    /// Whether the topic of totals has everything that was ever written to it, but for what newer records replace.
     is_whole: AtomicBool,
 }
 
 impl MemoryStore {
-    /// Over a cache of boards.
-    pub fn of_boards(cache: Arc<MemoryCache>) -> Self {
-        Self { cache, subjects: None, is_whole: AtomicBool::new(false) }
-    }
-
-    /// Over a cache of totals, and one that remembers all subjects.
-    pub fn of_totals(cache: Arc<MemoryCache>, subjects: Arc<MemoryCache>) -> Self {
-        Self { cache, subjects: Some(subjects), is_whole: AtomicBool::new(false) }
-    }
-
-    /// Whether it is the cache of totals itself that knows which subjects there are.
-    pub fn remembers_subjects(&self) -> bool {
-        self.subjects.as_ref().is_some_and(|subjects| Arc::ptr_eq(&self.cache, subjects))
+    /// Over a cache that a sink fills.
+    pub fn new(cache: Arc<MemoryCache>) -> Self {
+        Self { cache, is_whole: AtomicBool::new(false) }
     }
 
     /// Checks whether the topic of totals, of these partitions, begins with its first record. Where it was truncated, a
@@ -48,12 +36,12 @@ impl MemoryStore {
     /// Zeros of a subject that has no record, as far as its topic was read: no other store needs to be read for
     /// made-up ids. Records that came since are beyond what the answer claims.
     pub fn absent(&self, key: Key<'_>) -> Option<Stored<Totals>> {
-        let subjects = self.subjects.as_deref().filter(|_| self.is_whole.load(Ordering::Relaxed))?;
-        // The position before the lookup: what lies below it was taken in.
-        let roots = subjects.serving()?.position(key.partition)?.merged.clone();
+        let serving = self.cache.serving().filter(|_| self.is_whole.load(Ordering::Relaxed))?;
+        // The position before the lookup: what lies below it was read.
+        let roots = serving.position(key.partition)?.merged.clone();
         // Without a clock these would be zeros as of 1970; a store may know better.
         clock_ms(&roots).filter(|clock_ms| *clock_ms > 0)?;
-        subjects.lacks(key.id).then(|| Stored { value: Arc::default(), roots, next_offset: None })
+        self.cache.lacks(key.id).then(|| Stored { value: Arc::default(), roots, next_offset: None })
     }
 
     /// Before subjects are loaded from another store: see [`MemoryCache::follow`].

@@ -5,9 +5,7 @@ pub mod append_times;
 pub mod boards;
 mod breaker;
 mod database;
-pub mod feed;
 mod flights;
-mod followed;
 pub mod freshness;
 mod guarded;
 pub mod ladder;
@@ -18,6 +16,7 @@ mod redis;
 pub mod roots;
 pub mod store;
 pub mod totals;
+pub mod view_metrics;
 pub mod warm_up;
 
 use self::redis::RedisStore;
@@ -64,14 +63,14 @@ pub struct Boards {
     pub ladder: Arc<Ladder<Board>>,
 }
 
-/// The caches in front of the database. Any of them may be missing.
+/// The caches in front of the database, which sinks fill. Any of them may be missing.
 #[derive(Default)]
 pub struct Caches {
-    /// Totals in this process, and what remembers all subjects; may be the same.
-    pub totals: Option<(Arc<MemoryCache>, Arc<MemoryCache>)>,
-    /// Boards in this process.
+    /// The cache in this process that has totals: all of them, or beside a Redis those of requested subjects.
+    pub totals: Option<Arc<MemoryCache>>,
+    /// The cache in this process that has all boards; may be the same.
     pub boards: Option<Arc<MemoryCache>>,
-    /// Redis.
+    /// Redis. The caches in this process then are a view in front of it.
     pub redis: Option<RedisAddress>,
 }
 
@@ -91,11 +90,11 @@ impl Reads {
         let store = DatabaseStore { database: database.clone(), template: template.clone() };
         let store = Arc::new(Guarded::new(store, of_database));
         let rungs = |memory, redis| Rungs { memory, redis, database: store.clone() };
-        let memory = caches.totals.map(|(cache, subjects)| MemoryStore::of_totals(cache, subjects));
         let (topic, partitions) = (&config.counters_topic, config.counters_partitions);
-        let totals = Ladder::new(rungs(memory, redis.clone()), topic, partitions, metrics.totals.clone());
+        let totals = rungs(caches.totals.map(MemoryStore::new), redis.clone());
+        let totals = Ladder::new(totals, topic, partitions, metrics.totals.clone());
         let boards = config.rankings.clone().map(|rankings| {
-            let rungs = rungs(caches.boards.map(MemoryStore::of_boards), redis.clone().filter(|_| rankings.cached));
+            let rungs = rungs(caches.boards.map(MemoryStore::new), redis.clone().filter(|_| rankings.cached));
             let OutputTopic { name, partitions, .. } = &rankings.topic;
             let ladder = Ladder::new(rungs, name, *partitions, metrics.boards.clone());
             Boards { rankings, ladder }

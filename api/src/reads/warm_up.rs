@@ -10,13 +10,12 @@ use std::time::Duration;
 /// At most so many are loaded, 100 at once, one request after the other.
 const SUBJECTS_MAX: usize = 5_000;
 const REQUEST_SUBJECTS: usize = 100;
-/// How often the views are checked until they are current, and how many times at most.
+/// How often the view is checked until it is current.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-const LOOKS_MAX: u32 = 300;
 
-/// Loads them once the views are there; where they do not come, nothing.
+/// Loads them once the view is current.
 pub async fn warm_up(reads: Weak<Reads>) {
-    for _ in 0..LOOKS_MAX {
+    loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(reads) = reads.upgrade() else { return };
         let boards = reads.boards.as_ref().and_then(|boards| boards.ladder.memory());

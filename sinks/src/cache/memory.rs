@@ -5,6 +5,7 @@ use crate::target::{Standing, StoredPosition, Target, TargetError};
 use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 use tally_cache::{CachedCounters, MemoryCache, Position};
+use tally_model::OutputType;
 use tally_streams::log::TopicPartition;
 
 /// The sink's side of a [`MemoryCache`].
@@ -91,6 +92,23 @@ impl Target for MemoryTarget {
         if goals.is_empty() {
             self.cache.set_ready(true);
         }
+    }
+
+    fn reaching(&mut self, partition: &TopicPartition, next_offset: u64) {
+        self.cache.reaching(partition, next_offset);
+    }
+
+    fn takes(&mut self, output: OutputType, key: &[u8]) -> bool {
+        let subject_id = if output == OutputType::Counters { std::str::from_utf8(key).ok() } else { None };
+        let Some(subject_id) = subject_id.filter(|id| !self.cache.follows(id)) else { return true };
+        self.cache.saw(subject_id);
+        false
+    }
+
+    fn forget(&mut self) -> bool {
+        self.goals = None;
+        self.cache.clear();
+        true
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {

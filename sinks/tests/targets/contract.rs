@@ -120,3 +120,21 @@ pub fn positions_of_other_topics_are_not_told(place: &dyn Place) {
     target.write(&batch(&[], step(None, 2, &[], 0))).unwrap();
     assert_eq!(target.positions(&[Arc::from("reactions")]).unwrap(), []);
 }
+
+pub fn records_of_every_type_are_taken(place: &dyn Place) {
+    let mut target = place.target();
+    for output in OutputType::ALL {
+        assert!(target.takes(output, b"article:7"), "{output:?}");
+    }
+}
+
+/// As where a log was replaced.
+pub fn it_forgets_everything_or_nothing(place: &dyn Place) {
+    let mut target = advanced(place);
+    let before = (position(&mut *target), place.totals("article:7"));
+    let after = match target.forget() {
+        true => (None, totals(&[])),
+        false => before,
+    };
+    assert_eq!((position(&mut *target), place.totals("article:7")), after);
+}
