@@ -6,6 +6,7 @@ mod address;
 mod change;
 mod containment;
 mod counters;
+mod dead_letter;
 mod event;
 mod feature;
 mod fields;
@@ -34,6 +35,7 @@ pub use change::{
 };
 pub use containment::{Containment, TRUST_MS};
 pub use counters::{CounterWindow, Counters, UNIQUES_EXACT_MAX};
+pub use dead_letter::DeadLetter;
 pub use event::{Event, MAX_AHEAD_MS, Scalar};
 pub use feature::MissingFeature;
 pub use fields::{DURATION_MS_MAX, EventError, EventFields, USER_AGENT_BYTES_MAX, UnknownFields};

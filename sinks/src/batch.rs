@@ -2,7 +2,7 @@
 
 use crate::target::Standing;
 use hashbrown::HashMap;
-use tally_model::{CounterWindow, Counters, OutputType, OutputValue, Ranking, Reaction, Roots, Verdict};
+use tally_model::{CounterWindow, Counters, DeadLetter, OutputType, OutputValue, Ranking, Reaction, Roots, Verdict};
 use tally_streams::log::{Record, TopicPartition};
 
 /// What a target writes at once.
@@ -19,7 +19,7 @@ pub struct Batch {
     /// Each has its own key.
     pub verdicts: Vec<Verdict>,
     /// Each has its own key.
-    pub dead_letters: Vec<DeadLetter>,
+    pub dead_letters: Vec<DeadLetterRow>,
     /// The positions after this batch, of the partitions where they move.
     pub positions: Vec<Move>,
     records: usize,
@@ -65,31 +65,15 @@ pub struct ReactionRow {
     pub created_at_ms: i64,
 }
 
-/// A record that could not be processed.
+/// A record that could not be processed, and where its letter lies.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DeadLetter {
-    /// Where the letter itself lies.
-    pub letter: TopicPartition,
-    /// Where the letter itself lies.
-    pub letter_offset: u64,
-    /// Why, in words that all records with the same mistake share.
-    pub reason: Option<String>,
-    /// What was wrong with this one in particular.
-    pub detail: Option<String>,
-    /// Which node refused it.
-    pub node: Option<String>,
-    /// Where the record came from.
-    pub topic: Option<String>,
-    /// Where the record came from.
-    pub partition: Option<i64>,
-    /// Where the record came from.
-    pub offset: Option<i64>,
-    /// The record's key, byte by byte.
-    pub key: Option<Vec<u8>>,
-    /// The record's value, byte by byte.
-    pub value: Option<Vec<u8>>,
-    /// When the letter was written, milliseconds since 1970.
-    pub appended_at_ms: i64,
+pub struct DeadLetterRow {
+    /// The partition of the letter.
+    pub place: TopicPartition,
+    /// The offset of the letter there.
+    pub place_offset: u64,
+    /// The letter.
+    pub letter: DeadLetter,
 }
 
 /// A row that folds.
@@ -179,7 +163,9 @@ impl Batch {
     ) -> Result<i64, RecordError> {
         self.records += 1;
         if output == OutputType::Raw {
-            self.dead_letters.push(DeadLetter::read(from, record));
+            let Record { key, value, append_time_ms, .. } = *record;
+            let letter = DeadLetter::read(|name| record.headers.get(name), (key, value), append_time_ms);
+            self.dead_letters.push(DeadLetterRow { place: from.clone(), place_offset: record.offset, letter });
             return Ok(0);
         }
         let Some(value) = record.value else { return Ok(0) };
@@ -226,27 +212,6 @@ fn read<V: OutputValue>(value: &[u8], take: impl FnOnce(V)) -> Result<i64, Recor
     let version = value.version();
     take(value);
     Ok(version)
-}
-
-impl DeadLetter {
-    fn read(letter: &TopicPartition, record: &Record<'_>) -> Self {
-        let text = |name| record.headers.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
-        let number = |name| text(name).and_then(|value| value.parse().ok());
-        Self {
-            letter: letter.clone(),
-            letter_offset: record.offset,
-            reason: text("reason"),
-            // Empty where the node had nothing to add.
-            detail: text("detail").filter(|detail| !detail.is_empty()),
-            node: text("node"),
-            topic: text("topic"),
-            partition: number("partition"),
-            offset: number("offset"),
-            key: record.key.map(<[u8]>::to_vec),
-            value: record.value.map(<[u8]>::to_vec),
-            appended_at_ms: record.append_time_ms,
-        }
-    }
 }
 
 /// Why a record of an output topic cannot be taken in.

@@ -21,7 +21,7 @@ mod store;
 mod target;
 mod thread;
 
-pub use batch::{Batch, CounterRow, DeadLetter, Fold, Move, Newest, ReactionRow, RecordError};
+pub use batch::{Batch, CounterRow, DeadLetterRow, Fold, Move, Newest, ReactionRow, RecordError};
 pub use cache::{MemoryTarget, RedisTarget};
 pub use config::SinkConfig;
 pub use database::{Database, DatabaseError, DatabaseOwner, Retention, check_options, log_name, reach};

@@ -5,6 +5,7 @@ mod fixture;
 use fixture::*;
 use std::thread;
 use std::time::{Duration, Instant};
+use tally_model::DeadLetter;
 use tally_sinks::*;
 use tally_streams::log::TopicPartition;
 
@@ -210,18 +211,18 @@ fn dead_letters_of_any_size_fit_but_for_one_over_the_packet() {
         let place = DatabasePlace::Server(database);
         let mut target = place.open();
         let packet: usize = place.rows("SELECT @@max_allowed_packet")[0].parse().unwrap();
-        let letter = |offset, bytes| DeadLetter {
-            letter: TopicPartition::new("dead-letters", 0),
-            letter_offset: offset,
-            reason: Some("\u{fffd}".repeat(65_535)),
-            detail: Some("\u{fffd}".repeat(65_535)),
-            node: Some("n".repeat(65_535)),
-            topic: None,
-            partition: None,
-            offset: None,
-            key: Some(vec![0; 1 << 20]),
-            value: Some(vec![b'\''; bytes]),
-            appended_at_ms: NOW_MS,
+        let letter = |place_offset, bytes| DeadLetterRow {
+            place: TopicPartition::new("dead-letters", 0),
+            place_offset,
+            letter: DeadLetter {
+                reason: Some("\u{fffd}".repeat(65_535)),
+                detail: Some("\u{fffd}".repeat(65_535)),
+                node: Some("n".repeat(65_535)),
+                key: Some(vec![0; 1 << 20]),
+                value: Some(vec![b'\''; bytes]),
+                appended_at_ms: NOW_MS,
+                ..DeadLetter::default()
+            },
         };
         let mut batch = Batch::default();
         batch.dead_letters.extend((0..40).map(|offset| letter(offset, 1 << 20)));

@@ -1,6 +1,7 @@
 //! Dead letters, as the database has them.
 
 use super::{Columns, DatabaseError, ReadDatabase};
+use tally_model::DeadLetter;
 
 /// How much of a record's key is read, in bytes.
 pub const KEY_BYTES_MAX: usize = 256;
@@ -22,24 +23,8 @@ pub struct DeadLetterFilter<'a> {
 pub struct DeadLetterRow {
     /// Where it stands in the topic of dead letters, after its time what orders the list.
     pub place: (i64, i64),
-    /// Milliseconds since 1970.
-    pub appended_at_ms: i64,
-    /// Why.
-    pub reason: Option<String>,
-    /// What was wrong with it in particular.
-    pub detail: Option<String>,
-    /// Who could not take it.
-    pub node: Option<String>,
-    /// Where it came from.
-    pub topic: Option<String>,
-    /// Its partition there.
-    pub partition: Option<i64>,
-    /// Its offset there.
-    pub offset: Option<i64>,
-    /// The beginning of its key.
-    pub key: Option<Vec<u8>>,
-    /// The beginning of its value.
-    pub value: Option<Vec<u8>>,
+    /// The letter, with the beginnings of its key and its value.
+    pub letter: DeadLetter,
     /// The length of the whole value in bytes.
     pub value_bytes: i64,
 }
@@ -101,16 +86,18 @@ impl ReadDatabase {
         let read = |row: &dyn Columns| {
             Ok(DeadLetterRow {
                 place: (row.int(0)?, row.int(1)?),
-                appended_at_ms: row.int(2)?,
-                reason: row.text_or_null(3)?,
-                node: row.text_or_null(4)?,
-                topic: row.text_or_null(5)?,
-                partition: row.int_or_null(6)?,
-                offset: row.int_or_null(7)?,
-                key: row.bytes_or_null(8)?,
-                value: row.bytes_or_null(9)?,
+                letter: DeadLetter {
+                    appended_at_ms: row.int(2)?,
+                    reason: row.text_or_null(3)?,
+                    node: row.text_or_null(4)?,
+                    topic: row.text_or_null(5)?,
+                    partition: row.int_or_null(6)?,
+                    offset: row.int_or_null(7)?,
+                    key: row.bytes_or_null(8)?,
+                    value: row.bytes_or_null(9)?,
+                    detail: row.text_or_null(11)?,
+                },
                 value_bytes: row.int(10)?,
-                detail: row.text_or_null(11)?,
             })
         };
         self.fetch(sql, &parameters, read).await

@@ -104,18 +104,18 @@ impl From<ReasonRow> for ReasonItem {
 
 impl DeadLetter {
     /// Of a row whose value was cut there.
-    fn of(row: DeadLetterRow, payload_bytes_max: usize) -> Self {
+    fn of(DeadLetterRow { letter, value_bytes, .. }: DeadLetterRow, payload_bytes_max: usize) -> Self {
         Self {
-            at: format_ms(row.appended_at_ms),
-            reason: row.reason,
-            detail: row.detail,
-            node: row.node,
-            topic: row.topic,
-            partition: row.partition,
-            offset: row.offset,
-            key: row.key.map(|bytes| text(&bytes, KEY_BYTES_MAX)),
-            payload: row.value.map(|bytes| text(&bytes, payload_bytes_max)),
-            payload_bytes: row.value_bytes.max(0) as u64,
+            at: format_ms(letter.appended_at_ms),
+            reason: letter.reason,
+            detail: letter.detail,
+            node: letter.node,
+            topic: letter.topic,
+            partition: letter.partition,
+            offset: letter.offset,
+            key: letter.key.map(|bytes| text(&bytes, KEY_BYTES_MAX)),
+            payload: letter.value.map(|bytes| text(&bytes, payload_bytes_max)),
+            payload_bytes: value_bytes.max(0) as u64,
         }
     }
 }
@@ -153,8 +153,8 @@ pub async fn dead_letters(State(api): State<Arc<Api>>, RawQuery(query): RawQuery
     });
     let mut rows =
         api.reads.database.dead_letters(filter, behind.transpose()?, paging.limit + 1, payload_bytes_max).await?;
-    let next =
-        paging.cut(&api.receipt_key, &mut rows, |row| (row.appended_at_ms, format!("{}/{}", row.place.0, row.place.1)));
+    let place_of = |row: &DeadLetterRow| (row.letter.appended_at_ms, format!("{}/{}", row.place.0, row.place.1));
+    let next = paging.cut(&api.receipt_key, &mut rows, place_of);
     of_moment(&DeadLettersAnswer {
         items: rows.into_iter().map(|row| DeadLetter::of(row, payload_bytes_max)).collect(),
         next,

@@ -3,7 +3,7 @@
 use super::table::{
     BOARD_ENTRIES, BOARDS, COUNTER_WINDOWS, COUNTERS, DEAD_LETTERS, REACTIONS, SINK_PROGRESS, Table, VERDICTS,
 };
-use crate::batch::Batch;
+use crate::batch::{Batch, DeadLetterRow};
 use std::collections::BTreeMap;
 use std::fmt;
 use tally_model::{Ranking, Verdict, VerdictKind};
@@ -176,21 +176,21 @@ fn verdicts(batch: &Batch) -> Rows<'_> {
 
 fn dead_letters(batch: &Batch) -> Rows<'_> {
     let mut rows: Vec<_> = batch.dead_letters.iter().collect();
-    rows.sort_unstable_by_key(|row| (&row.letter, row.letter_offset));
+    rows.sort_unstable_by_key(|row| (&row.place, row.place_offset));
     let mut values = Vec::new();
-    for row in rows {
-        values.push(Value::Text(&row.letter.topic));
-        values.push(Value::Int(row.letter.partition.into()));
-        values.push(Value::Int(row.letter_offset as i64));
-        values.push(text(&row.reason));
-        values.push(text(&row.detail));
-        values.push(text(&row.node));
-        values.push(text(&row.topic));
-        values.push(int(row.partition));
-        values.push(int(row.offset));
-        values.push(blob(&row.key));
-        values.push(blob(&row.value));
-        values.push(Value::Int(row.appended_at_ms));
+    for DeadLetterRow { place, place_offset, letter } in rows {
+        values.push(Value::Text(&place.topic));
+        values.push(Value::Int(place.partition.into()));
+        values.push(Value::Int(*place_offset as i64));
+        values.push(text(&letter.reason));
+        values.push(text(&letter.detail));
+        values.push(text(&letter.node));
+        values.push(text(&letter.topic));
+        values.push(int(letter.partition));
+        values.push(int(letter.offset));
+        values.push(blob(&letter.key));
+        values.push(blob(&letter.value));
+        values.push(Value::Int(letter.appended_at_ms));
     }
     Rows { table: &DEAD_LETTERS, values }
 }

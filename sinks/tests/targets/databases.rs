@@ -1,8 +1,9 @@
 //! What every database promises beside.
 
 use super::*;
+use tally_model::DeadLetter;
 use tally_model::VerdictKind;
-use tally_sinks::{DeadLetter, Expired};
+use tally_sinks::{DeadLetterRow, Expired};
 
 pub fn it_writes_only_what_changed_and_everything_when_it_refills(place: &DatabasePlace) {
     let mut target = place.target();
@@ -72,21 +73,9 @@ pub fn old_rows_leave_and_the_rest_stays(place: &DatabasePlace) {
     }
     batch.verdicts.push(verdict(0, 9_999, None, NOW_MS - DAY_MS));
     for (letter_offset, appended_at_ms) in [(1, NOW_MS - 14 * DAY_MS - 1), (2, NOW_MS - 14 * DAY_MS)] {
-        let letter = TopicPartition::new("dead-letters", 0);
-        let (reason, detail, node, topic, partition, offset, key, value) = Default::default();
-        batch.dead_letters.push(DeadLetter {
-            letter,
-            letter_offset,
-            reason,
-            detail,
-            node,
-            topic,
-            partition,
-            offset,
-            key,
-            value,
-            appended_at_ms,
-        });
+        let place = TopicPartition::new("dead-letters", 0);
+        let letter = DeadLetter { appended_at_ms, ..DeadLetter::default() };
+        batch.dead_letters.push(DeadLetterRow { place, place_offset: letter_offset, letter });
     }
     let from = TopicPartition::new("windows", 0);
     for window in [window(NOW_MS - 90 * DAY_MS - 3_600_001, 1, 1), window(NOW_MS - 90 * DAY_MS - 3_600_000, 2, 1)] {
