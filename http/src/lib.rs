@@ -1,11 +1,13 @@
 //! What every HTTP surface of tally shares: the accept loop that no slow client can hold, errors as
-//! `application/problem+json`, metrics per route, request ids, and who is calling.
+//! `application/problem+json`, metrics per route, request ids, and who is calling. Also the
+//! client that calls other servers.
 //!
 //! A surface builds a [`axum::Router`], [`Edge::wrap`]s it and hands it to [`Server::serve`].
 
 mod bare_answer;
 mod body;
 mod causes;
+mod client;
 mod client_stream;
 mod coding;
 mod connection;
@@ -25,6 +27,7 @@ mod well_formed;
 
 pub use body::{BodyTimeout, read_body};
 pub use causes::causes;
+pub use client::{ClientError, ClientLimits, HttpClient, ServerError};
 pub use edge::Edge;
 pub use etag::names_tag;
 pub use files::{OwnPath, PageFiles, PageFilesError};

@@ -1,33 +1,26 @@
 //! A JWKS by its address: `https`, or `http` on this machine.
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, HOST, USER_AGENT};
-use hyper::rt::{Read, Write};
+use hyper::header::{ACCEPT, USER_AGENT};
 use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tally_http::{ClientError, ClientLimits, HttpClient};
 
 /// How long a fetch may take, from the name to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// A longer document is something else.
 const BYTES_MAX: usize = 1 << 20;
+const LIMITS: ClientLimits = ClientLimits { connect: None, exchange: TIMEOUT, body_bytes_max: BYTES_MAX };
 
 /// Where a JWKS is published.
 #[derive(Clone)]
 pub struct JwksUrl {
     uri: Uri,
-    host: String,
-    port: u16,
-    tls: Option<TlsConnector>,
+    client: HttpClient,
 }
 
 /// An address that is not asked.
@@ -88,65 +81,38 @@ impl JwksUrl {
         if !is_tls && ca.is_some() {
             return Err(wrong("a file of certificates needs an https URL"));
         }
-        let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let tls = if is_tls { Some(connector(ca)?) } else { None };
-        Ok(Self { uri, host, port, tls })
+        let roots = if is_tls { roots(ca)? } else { RootCertStore::empty() };
+        let client = HttpClient::with_tls(roots, LIMITS).map_err(|error| JwksUrlError(error.to_string()))?;
+        Ok(Self { uri, client })
     }
 
     /// Fetches the document.
     pub(crate) async fn fetch(&self) -> Result<String, FetchError> {
-        let late = |_| FetchError::passing(format!("no answer within {} s", TIMEOUT.as_secs()));
-        tokio::time::timeout(TIMEOUT, self.ask()).await.map_err(late)?
-    }
-
-    async fn ask(&self) -> Result<String, FetchError> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(FetchError::passing)?;
-        let is_remote = stream.peer_addr().is_ok_and(|peer| !peer.ip().to_canonical().is_loopback());
-        match &self.tls {
-            Some(connector) => {
-                let name = ServerName::try_from(self.host.clone()).map_err(FetchError::lasting)?;
-                let stream = connector.connect(name, stream).await.map_err(|error| {
-                    // A certificate does not become another's by waiting.
-                    let heals = error.get_ref().is_none_or(|cause| !cause.is::<rustls::Error>());
-                    FetchError { text: format!("TLS: {error}"), heals }
-                })?;
-                self.exchange(TokioIo::new(stream)).await
-            }
-            None if is_remote => Err(FetchError::lasting(format!("`{}` is not this machine: use https", self.host))),
-            None => self.exchange(TokioIo::new(stream)).await,
-        }
-    }
-
-    async fn exchange<T: Read + Write + Unpin + Send + 'static>(&self, io: T) -> Result<String, FetchError> {
-        let (mut sender, connection) = http1::handshake(io).await.map_err(FetchError::passing)?;
-        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        let request = Request::get(path)
-            .header(HOST, self.uri.authority().map_or("", |authority| authority.as_str()))
+        let request = Request::get(self.uri.clone())
             .header(ACCEPT, "application/jwk-set+json, application/json")
             .header(USER_AGENT, concat!("tally/", env!("CARGO_PKG_VERSION")))
-            .body(Empty::<Bytes>::new())
+            .body(Bytes::new())
             .map_err(FetchError::lasting)?;
-        let answer = async {
-            let response = sender.send_request(request).await.map_err(FetchError::passing)?;
-            let status = response.status();
-            if status != StatusCode::OK {
-                let text = format!("the response has status {status}; 200 is expected, and redirects are not followed");
-                let heals = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-                return Err(FetchError { text, heals });
-            }
-            let body = Limited::new(response.into_body(), BYTES_MAX).collect().await;
-            let body =
-                body.map_err(|error| FetchError::passing(format!("the body: {error}; at most {BYTES_MAX} bytes")))?;
-            String::from_utf8(body.to_bytes().into()).map_err(|_| FetchError::lasting("the body is no UTF-8"))
-        };
-        // Either ends both: without the connection nothing comes, and without the request nobody needs it.
-        tokio::pin!(connection, answer);
-        tokio::select! {
-            outcome = &mut answer => outcome,
-            ended = &mut connection => match ended {
-                Ok(()) => answer.await,
-                Err(error) => Err(FetchError::passing(error)),
-            },
+        let response = self.client.send(request).await?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            let text = format!("the response has status {status}; 200 is expected, and redirects are not followed");
+            let heals = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+            return Err(FetchError { text, heals });
+        }
+        let body = response.into_body();
+        let body =
+            body.map_err(|error| FetchError::passing(format!("the body: {error}; at most {BYTES_MAX} bytes")))?;
+        String::from_utf8(body.into()).map_err(|_| FetchError::lasting("the body is no UTF-8"))
+    }
+}
+
+impl From<ClientError> for FetchError {
+    fn from(error: ClientError) -> Self {
+        match (error.distrust(), &error) {
+            (Some(cause), _) => Self { text: cause.to_string(), heals: cause.may_pass() },
+            (None, ClientError::Late) => Self::passing(format!("no answer within {} s", TIMEOUT.as_secs())),
+            (None, ClientError::Exchange(_)) => Self::passing(error.root_cause()),
         }
     }
 }
@@ -156,7 +122,7 @@ fn is_this_machine(host: &str) -> bool {
     is_loopback || host.eq_ignore_ascii_case("localhost")
 }
 
-fn connector(ca: Option<&Path>) -> Result<TlsConnector, JwksUrlError> {
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, JwksUrlError> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(path) => {
@@ -171,11 +137,5 @@ fn connector(ca: Option<&Path>) -> Result<TlsConnector, JwksUrlError> {
         }
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| JwksUrlError(e.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(roots)
 }

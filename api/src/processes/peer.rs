@@ -2,19 +2,16 @@
 
 use super::ProcessItem;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::time::Duration;
-use tally_http::causes;
+use tally_http::{ClientError, ClientLimits, HttpClient, causes};
 
 /// How long a process may take: the console looks every 2 s.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Metrics are some 100 KiB; more is something else.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
+const LIMITS: ClientLimits = ClientLimits { connect: None, exchange: PATIENCE, body_bytes_max: ANSWER_BYTES_MAX };
 /// Every process of ours has metrics that begin so.
 const OURS: &str = "tally_";
 
@@ -24,7 +21,7 @@ pub struct Peer {
     address: String,
     metrics: Uri,
     authorization: Option<HeaderValue>,
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: HttpClient,
 }
 
 /// Why there is no such process.
@@ -59,18 +56,14 @@ impl Peer {
         if let Some(value) = &mut authorization {
             value.set_sensitive(true);
         }
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
-        Ok(Self { address: address.to_owned(), metrics, authorization, client })
+        Ok(Self { address: address.to_owned(), metrics, authorization, client: HttpClient::plain(LIMITS) })
     }
 
     /// Its metrics now.
     pub async fn look(&self) -> ProcessItem {
-        let (metrics, error) = match tokio::time::timeout(PATIENCE, self.ask()).await {
-            Ok(Ok(text)) => (Some(text), None),
-            Ok(Err(error)) => (None, Some(error)),
-            Err(_) => (None, Some(format!("did not respond within {PATIENCE:?}"))),
+        let (metrics, error) = match self.ask().await {
+            Ok(text) => (Some(text), None),
+            Err(error) => (None, Some(error)),
         };
         ProcessItem { address: Some(self.address.clone()), metrics, error }
     }
@@ -80,8 +73,11 @@ impl Peer {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request = request.body(Empty::new()).map_err(|error| error.to_string())?;
-        let response = self.client.request(request).await.map_err(|error| causes(&error))?;
+        let request = request.body(Bytes::new()).map_err(|error| error.to_string())?;
+        let response = self.client.send(request).await.map_err(|error| match error {
+            ClientError::Late => format!("did not respond within {PATIENCE:?}"),
+            ClientError::Exchange(error) => causes(&error),
+        })?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -90,8 +86,8 @@ impl Peer {
             }
             status => return Err(format!("responds with {}", status.as_u16())),
         }
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let text = String::from_utf8(body.map_err(|error| causes(&*error))?.to_bytes().to_vec()).unwrap_or_default();
+        let body = response.into_body().map_err(|error| causes(&*error))?;
+        let text = String::from_utf8(body.into()).unwrap_or_default();
         match text.lines().any(|line| line.starts_with(OURS)) {
             true => Ok(text),
             false => Err("is not a tally process: its /metrics has no tally metrics".to_owned()),

@@ -2,26 +2,25 @@
 
 use crate::commands::Failure;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 use std::time::Duration;
-use tally_http::causes;
+use tally_http::{ClientError, ClientLimits, HttpClient, causes};
 use tally_model::from_object;
 
 /// An ingest API answers within 3 s; a longer wait means that the network lost something.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest answer rejects 1,000 events with long reasons.
-const ANSWER_BYTES_MAX: usize = 2 << 20;
+const LIMITS: ClientLimits = ClientLimits {
+    connect: Some(Duration::from_secs(5)),
+    exchange: ANSWER_TIMEOUT,
+    // The longest answer rejects 1,000 events with long reasons.
+    body_bytes_max: 2 << 20,
+};
 
 /// Sends batches to `POST /v1/events`.
 pub struct IngestClient {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: HttpClient,
     uri: Uri,
     authorization: Option<HeaderValue>,
 }
@@ -78,11 +77,7 @@ impl IngestClient {
         if let Some(value) = &mut authorization {
             value.set_sensitive(true);
         }
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
-        Ok(Self { client, uri, authorization })
+        Ok(Self { client: HttpClient::plain(LIMITS), uri, authorization })
     }
 
     /// Where events go.
@@ -96,20 +91,16 @@ impl IngestClient {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request = match request.body(Full::new(lines)) {
+        let request = match request.body(lines) {
             Ok(request) => request,
             Err(error) => return Answer::Refused(error.to_string()),
         };
-        let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| causes(&error))?;
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| causes(&*error))?;
-            Ok(Response::from_parts(head, body.to_bytes()))
-        };
-        match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
-            Ok(Ok(response)) => Answer::of(&response),
-            Ok(Err(reason)) => Answer::Again { reason, after: None },
-            Err(_) => Answer::Again { reason: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()), after: None },
+        let again = |reason| Answer::Again { reason, after: None };
+        match self.client.send(request).await.map(Response::into_parts) {
+            Ok((head, Ok(body))) => Answer::of(&Response::from_parts(head, body)),
+            Ok((_, Err(error))) => again(causes(&*error)),
+            Err(ClientError::Late) => again(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())),
+            Err(ClientError::Exchange(error)) => again(causes(&error)),
         }
     }
 }
