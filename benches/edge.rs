@@ -1,4 +1,4 @@
-//! Door and reads beside a Go service that does the same, and reads of a board: the processor time of 10,000 requests.
+//! Ingest API and reads beside a Go service that does the same, and reads of a board: the processor time of 10,000 requests.
 //!
 //! `cargo build --release && cargo bench --bench edge -- [SECONDS] [RUNS]` (6 and 3 by default; medians). Needs what
 //! `make setup` installs, Go for the peer, and wrk. wrk, broker, Redis and server share the machine, so requests a

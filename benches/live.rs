@@ -1,4 +1,4 @@
-//! Live streams by the thousand: what a connection costs in memory, and how long after an event was sent to the door its
+//! Live streams by the thousand: what a connection costs in memory, and how long after an event was sent to the ingest API its
 //! count reaches the readers.
 //!
 //! `cargo build --release && cargo bench --bench live -- [CONNECTIONS] [EVENTS]` (10,000 and 60 by default). Reader and
@@ -54,13 +54,13 @@ fn main() {
     wait_until("the last event to be read by all", || (seen.blocking_lock().len() == connections).then_some(()));
     let cpu = cpu_seconds(service.id()) - cpu_open;
     let kb_after = anonymous_kb(service.id()) - before.0;
-    let (mut from_door, mut from_first) = (Vec::new(), Vec::new());
+    let (mut from_sent, mut from_first) = (Vec::new(), Vec::new());
     let seen = seen.blocking_lock();
     for (number, sent) in (2..).zip(&sent) {
         let at = |seen: &Seen| seen.iter().find(|(views, _)| *views >= number).map(|(_, at)| *at);
         let all: Vec<_> = seen.iter().filter_map(at).collect();
         let first = all.iter().min().copied().expect("somebody has read it");
-        from_door.extend(all.iter().map(|at| (*at - *sent).as_secs_f64() * 1e3));
+        from_sent.extend(all.iter().map(|at| (*at - *sent).as_secs_f64() * 1e3));
         from_first.extend(all.iter().map(|at| (*at - first).as_secs_f64() * 1e3));
     }
     println!("{connections} streams of one subject, {events} events, one every {PAUSE:?}:");
@@ -70,7 +70,7 @@ fn main() {
         per(kb_after, connections)
     );
     println!("  CPU-s to open all: {:.2}; per event to all: {:.3}", cpu_open - before.1, cpu / events as f64);
-    for (what, mut ms) in [("sent to the door -> read", from_door), ("first reader -> this one", from_first)] {
+    for (what, mut ms) in [("sent to the ingest API -> read", from_sent), ("first reader -> this one", from_first)] {
         ms.sort_by(f64::total_cmp);
         let at = |share: f64| ms[((ms.len() - 1) as f64 * share) as usize];
         println!("  {what}, ms: p50 {:.0}, p99 {:.0}, most {:.0}", at(0.5), at(0.99), at(1.0));
@@ -86,7 +86,7 @@ fn per(kb: i64, connections: usize) -> f64 {
 
 fn view(client: &Client, number: usize) {
     let line = format!(r#"{{"event_id":"e{number}","type":"view","actor_id":"u{number}","subject_id":"article:1"}}"#);
-    let answer = client.post("/v1/events", "application/json", line.as_bytes()).expect("the door answers");
+    let answer = client.post("/v1/events", "application/json", line.as_bytes()).expect("the ingest API answers");
     assert_eq!(answer.status, 202, "{answer:?}");
 }
 

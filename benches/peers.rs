@@ -295,7 +295,7 @@ fn freshness(log: &KafkaLog, broker: &Broker, input: &str, mut application: Appl
         if begun.elapsed() > Duration::from_secs(WARM_UP_SECONDS) {
             cpu_before.get_or_insert_with(|| cpu(&application));
         }
-        // Every 10 ms, as a door does that many use; single records would be the broker's whole work.
+        // Every 10 ms, as an ingest API does that many use; single records would be the broker's whole work.
         let due = (begun.elapsed().as_millis() as u64 / 10) * (FRESH_RATE / 100);
         let mut batch = AppendBatch::default();
         let now_ms = system_clock()();

@@ -138,7 +138,7 @@ fn cpu_seconds() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-/// A memory log that holds the workload's valid events, as the door writes them.
+/// A memory log that holds the workload's valid events, as the ingest API writes them.
 fn filled(topology: &Topology<Actions>, events: u64, seed: u64) -> Arc<MemoryLog> {
     let log = Arc::new(MemoryLog::new(system_clock()));
     log.ensure_topics(&topology.topic_specs()).expect("topics");

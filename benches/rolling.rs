@@ -1,8 +1,8 @@
 //! A rolling restart under load: two of each role on Kafka, MariaDB and Redis, 5,000 events a second; each process gets
-//! SIGTERM, is waited for, started again and waited for, one after the other. Whoever sends asks the other door where
+//! SIGTERM, is waited for, started again and waited for, one after the other. Whoever sends asks the other ingest API where
 //! one does not take connections, as a load balancer does; so do readers.
 //!
-//! `cargo build --release && cargo bench --bench rolling -- [RATE]`. Prints what the doors answered, and how old the reads
+//! `cargo build --release && cargo bench --bench rolling -- [RATE]`. Prints what the ingest APIs answered, and how old the reads
 //! were meanwhile.
 
 mod broker;
@@ -38,7 +38,7 @@ fn main() {
         let of_role = sites.iter().zip(ROLES).filter(|(_, known)| *known == role);
         of_role.map(|(site, _)| Client(site.listen.clone())).collect::<Vec<_>>()
     };
-    let (doors, apis) = (of("ingest"), of("api"));
+    let (ingest, apis) = (of("ingest"), of("api"));
     let of_every_partition = (0..100).map(|id| format!("subject_id=article:{id}")).collect::<Vec<_>>().join("&");
     tally_testkit::wait_until("reads to know their time", || {
         let answer = apis[0].get(&format!("/v1/counters?{of_every_partition}")).ok()?;
@@ -46,8 +46,9 @@ fn main() {
     });
     let (stop, begun) = (AtomicBool::new(false), Instant::now());
     std::thread::scope(|scope| {
-        let (doors, stop) = (&doors, &stop);
-        let senders: Vec<_> = (0..SENDERS).map(|sender| scope.spawn(move || send(doors, sender, rate, stop))).collect();
+        let (ingest, stop) = (&ingest, &stop);
+        let senders: Vec<_> =
+            (0..SENDERS).map(|sender| scope.spawn(move || send(ingest, sender, rate, stop))).collect();
         let reader = scope.spawn(|| read(&apis, stop));
         std::thread::sleep(REST);
         for (number, role) in ROLES.iter().enumerate() {
@@ -70,7 +71,10 @@ fn main() {
             *answers.entry(answer).or_default() += count;
         }
         let sent = answers.values().sum::<u64>() * BATCH;
-        println!("answers of the doors: {answers:?}, {:.0} events/s", sent as f64 / begun.elapsed().as_secs_f64());
+        println!(
+            "answers of the ingest APIs: {answers:?}, {:.0} events/s",
+            sent as f64 / begun.elapsed().as_secs_f64()
+        );
         println!("{}", reader.join().expect("the reader"));
     });
     apis[0].wait_until_applied();
@@ -92,7 +96,7 @@ fn site(broker: &Broker, dir: &Path, role: &str, number: u32) -> Site {
 }
 
 /// Sends one sender's share of the rate; what came back, by kind.
-fn send(doors: &[Client], sender: u64, rate: u64, stop: &AtomicBool) -> BTreeMap<String, u64> {
+fn send(ingest: &[Client], sender: u64, rate: u64, stop: &AtomicBool) -> BTreeMap<String, u64> {
     let (mut answers, mut sent, begun) = (BTreeMap::new(), 0, Instant::now());
     let share = (rate / SENDERS) as f64;
     while !stop.load(Ordering::Relaxed) {
@@ -110,10 +114,10 @@ fn send(doors: &[Client], sender: u64, rate: u64, stop: &AtomicBool) -> BTreeMap
             );
         }
         let turn = (sent / BATCH + sender) as usize;
-        let post = |door: &Client| door.post("/v1/events", "application/x-ndjson", body.as_bytes());
+        let post = |client: &Client| client.post("/v1/events", "application/x-ndjson", body.as_bytes());
         let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
-        let answer = match post(&doors[turn % doors.len()]) {
-            Err(error) if refused(&error) => post(&doors[(turn + 1) % doors.len()]),
+        let answer = match post(&ingest[turn % ingest.len()]) {
+            Err(error) if refused(&error) => post(&ingest[(turn + 1) % ingest.len()]),
             answer => answer,
         };
         let kind = answer.map_or_else(|error| error.to_string(), |answer| answer.status.to_string());

@@ -99,7 +99,7 @@ fn restart(site: &Site, n: usize) -> f64 {
     let service = site.start();
     let client = Client(site.listen.clone());
     let event = format!(r#"{{"event_id":"restart-{n}","type":"view","actor_id":"u1","subject_id":"article:1"}}"#);
-    wait_until("the door", || {
+    wait_until("the ingest API", || {
         client.post("/v1/events", "application/json", event.as_bytes()).ok().filter(|answer| answer.status == 202)
     });
     wait_until("the first commit", || {

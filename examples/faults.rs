@@ -1,7 +1,7 @@
 //! Faults of all kinds on real Kafka, MariaDB and Redis, with roles apart, checked to the last event:
 //! `cargo run --release --example faults -- --events 2000000 --kills 100 --seed 1`.
 //!
-//! It starts services of its own (`deploy/services.sh`), sends a workload through the door of real processes, and does
+//! It starts services of its own (`deploy/services.sh`), sends a workload to the ingest API of real processes, and does
 //! harm meanwhile: SIGKILL of roles, SIGSTOP for longer than a session lasts, restarts of Kafka, MariaDB and Redis,
 //! FLUSHALL, connections cut at chosen requests. Then every count in topic, tables, hashes and API is compared with a
 //! naive model that reads the log. The last line begins with `exact:`, or there are differences and the exit code is 1.

@@ -115,7 +115,7 @@ fn what_fails_is_sent_again_until_it_does_not() {
 }
 
 #[test]
-fn the_door_says_how_long_to_wait() {
+fn the_ingest_api_sets_how_long_to_wait() {
     let mock = MockIngest::start(|number, _| match number {
         0 => Reply::with(429, "retry-after: 1\r\n"),
         _ => Reply::Taken,
@@ -158,7 +158,10 @@ fn answers_that_cannot_be_mended_end_it_at_once() {
         (|| Reply::status(404), "404: Title: detail"),
         (|| Reply::with(301, "location: http://example.org\r\n"), "301: Title: detail"),
         (|| Reply::Answer { status: 200, headers: "", body: "<html>".to_owned() }, "200 OK"),
-        (|| Reply::Answer { status: 202, headers: "", body: "hello".to_owned() }, "the answer is not one of a door: "),
+        (
+            || Reply::Answer { status: 202, headers: "", body: "hello".to_owned() },
+            "the answer is not one of an ingest API: ",
+        ),
         (
             || Reply::Answer { status: 202, headers: "", body: r#"{"accepted":1,"rejected":[]}"#.to_owned() },
             "answered for 1 events where 5 were sent",
@@ -210,7 +213,7 @@ fn rejected_lines_are_told_by_their_numbers() {
     let (_dir, path) = file(&vec!["bad".to_owned(); 25]);
     let outcome = send(&mock.url(), &path, &[]);
     assert_eq!(outcome.stderr.lines().count(), 12, "{}", outcome.stderr);
-    let end = "line 10: is bad\nand 15 more were rejected\nthe door has rejected every line\n";
+    let end = "line 10: is bad\nand 15 more were rejected\nthe ingest API has rejected every line\n";
     assert!(outcome.stderr.ends_with(end), "{}", outcome.stderr);
     // A script must not take that for a success. A file without events is one.
     assert_eq!(outcome.code, Some(1));
@@ -234,7 +237,7 @@ fn a_batch_that_is_too_large_is_halved_and_a_line_that_is_too_long_is_left_out()
     let long = event(2).replace("a:1", &"x".repeat(1 << 20));
     let (_dir, path) = file(&[event(1), long, event(3)]);
     let outcome = send(&mock.url(), &path, &["--json"]);
-    assert_eq!(outcome.stderr, "line 2: longer than 1 MiB, and no door takes that\n");
+    assert_eq!(outcome.stderr, "line 2: longer than 1 MiB, and no ingest API takes that\n");
     assert_eq!((&outcome.json()["accepted"], &outcome.json()["rejected"]), (&json!(2), &json!(1)));
     // Together too large for a body, each for itself not.
     let wide = |number| event(number).replace("a:1", &"x".repeat(400 << 10));
@@ -353,7 +356,7 @@ fn a_demo_sends_what_it_is_told_and_ends_well() {
 }
 
 #[test]
-fn a_demo_outlives_a_door_that_is_away_for_a_while() {
+fn a_demo_outlives_an_ingest_api_that_is_unavailable_for_a_while() {
     let mock = MockIngest::start(|number, _| if (2..5).contains(&number) { Reply::HangUp } else { Reply::Taken });
     let outcome: Outcome =
         tally(&["demo", "--to", &mock.url(), "--rate", "1000", "--events", "300"]).output().unwrap().into();

@@ -144,7 +144,7 @@ fn applied(client: &Client, path: &str) -> Value {
 
 /// Services may write to the topic themselves; what they get wrong must not stop the rest.
 #[test]
-fn what_is_wrong_behind_the_door_becomes_a_dead_letter_and_the_rest_goes_on() {
+fn what_is_wrong_in_the_topic_becomes_a_dead_letter_and_the_rest_goes_on() {
     let dir = Scratch::new();
     let site = Site::new(binary(), dir.path());
     stop(site.start());

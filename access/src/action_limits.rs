@@ -1,4 +1,4 @@
-//! How much somebody may do, wherever it is taken: events at the door, collects at the API.
+//! How much somebody may do, wherever it is taken: events at the ingest API, collects at the API.
 
 use crate::buckets::{Buckets, Demands, Over, Rule};
 use crate::principal::Principal;

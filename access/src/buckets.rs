@@ -1,6 +1,6 @@
 //! How much somebody may do in a minute: token buckets, as the generic cell rate algorithm reckons them.
 //!
-//! Each door has buckets of its own. Several doors share theirs through Redis: what the own buckets let through, Redis is
+//! Each service has buckets of its own. Several services share theirs through Redis: what the own buckets let through, Redis is
 //! asked for; where it is away, the own ones decide alone.
 
 mod local;

@@ -26,9 +26,9 @@ const NAME_BYTES_MAX: usize = 64;
 pub struct Limits {
     /// Requests to one process.
     pub requests_per_minute: Option<u32>,
-    /// Events, at all doors together where they share a Redis.
+    /// Events, at all ingest services together if they share a Redis.
     pub events_per_minute: Option<u32>,
-    /// Instead of the door's limit for one actor from one address; 0 for none, as imports need it.
+    /// Instead of the service's limit for one actor from one address; 0 for none, as imports need it.
     pub per_actor_per_minute: Option<u32>,
 }
 

@@ -124,7 +124,7 @@ pub fn fill(log: &KafkaLog, events: u64, seed: u64) -> u64 {
     sent
 }
 
-/// A record of `user-actions` as the door writes it: its times are numbers.
+/// A record of `user-actions` as the ingest API writes it: its times are numbers.
 pub fn record(actor: &str, line: &[u8]) -> OwnedRecord {
     record_of(actor, line, PARTITIONS)
 }

@@ -27,7 +27,7 @@ function init()
   end
   wrk.method = "POST"
   wrk.headers["Content-Type"] = "application/json"
-  -- Where events come from is what the door sees: without a key nobody may say it.
+  -- Where events come from is what the ingest API sees: without a key nobody may say it.
   wrk.headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64)"
 end
 

@@ -167,9 +167,9 @@ fn site(binary: &Path, dir: &Path) -> Site {
 
 /// Takes the place of a process that was killed until the sender has come, and hangs up: what it sent goes again.
 fn hang_up_once(site: &Site) {
-    let door = TcpListener::bind(&site.listen).expect("the port is free");
-    door.set_nonblocking(true).unwrap();
-    let (mut sender, _) = wait_until("the sender to come again", || door.accept().ok());
+    let listener = TcpListener::bind(&site.listen).expect("the port is free");
+    listener.set_nonblocking(true).unwrap();
+    let (mut sender, _) = wait_until("the sender to come again", || listener.accept().ok());
     sender.set_nonblocking(false).unwrap();
     // A connection without a request may be a probe. The beginning of one is enough.
     let _ = sender.read(&mut [0]);

@@ -85,7 +85,7 @@ impl Appender for NoLog {
     }
 }
 
-fn door() -> (Runtime, Router) {
+fn ingest_api() -> (Runtime, Router) {
     let types = EventTypes::default()
         .named(["like", "unlike", "follow", "unfollow", "share", "comment"])
         .anonymous(["view", "read", "api_call"])
@@ -116,12 +116,12 @@ fn events(count: usize, separator: &str, anonymous: bool) -> String {
 
 /// Prints what a request costs, and returns its ratio to the plain loop.
 fn measure(name: &str, rounds: usize, count: usize, content_type: &str, body: String) -> f64 {
-    let (runtime, router) = door();
+    let (runtime, router) = ingest_api();
     let body = Bytes::from(body);
     let peer: SocketAddr = "203.0.113.9:4711".parse().expect("an address");
     let request = || {
         Request::post("/v1/events")
-            .header("host", "door")
+            .header("host", "ingest")
             .header("content-type", content_type)
             .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0")
             .extension(ConnectInfo(peer))

@@ -67,7 +67,7 @@ fn bodies() -> Vec<Case> {
 }
 
 fn headers() -> Vec<Case> {
-    let untyped = || Request::post("/v1/events").header("host", "door").body(Body::from(GOOD)).unwrap();
+    let untyped = || Request::post("/v1/events").header("host", "ingest").body(Body::from(GOOD)).unwrap();
     let all = "accepted: application/json, application/x-ndjson, application/cloudevents+json, \
                application/cloudevents-batch+json.";
     let mut zipped = json(GOOD);
@@ -205,7 +205,7 @@ async fn bad_input_is_answered_with_what_is_wrong_and_reaches_no_log() {
     assert_eq!(bed.metric("tally_ingest_events_total{outcome=\"accepted\"}"), 0.0);
 }
 
-/// What is an object elsewhere, as an array of its fields in the order in which the door happens to declare them.
+/// What is an object elsewhere, as an array of its fields in the order in which the service happens to declare them.
 #[tokio::test]
 async fn an_array_is_no_object_wherever_one_is_read() {
     let bed = Bed::new();

@@ -1,4 +1,4 @@
-//! The door against its description: of events made of the schemas' own limits, it takes exactly those that the schemas
+//! The ingest API against its description: of events made of the schemas' own limits, it takes exactly those that the schemas
 //! take.
 
 mod fixture;
@@ -175,7 +175,7 @@ fn is_of_type(name: &str, value: &Value) -> bool {
     }
 }
 
-fn of_door() -> (Bed, Schemas) {
+fn described() -> (Bed, Schemas) {
     let names: BTreeMap<_, _> = [("com.example.liked".to_owned(), "like".to_owned())].into();
     let bed = Bed::with(tally_ingest::IngestConfig { types: types().of_cloud_events(names), ..fixture::config() });
     let schemas = Schemas(bed.schemas.clone());
@@ -199,7 +199,7 @@ async fn hold(bed: &Bed, schemas: &Schemas, name: &str, media: &str, documents: 
 
 #[test]
 fn every_schema_that_is_named_is_there() {
-    let (bed, schemas) = of_door();
+    let (bed, schemas) = described();
     let known = bed.description["components"]["schemas"].as_object().unwrap();
     let text = format!("{} {}", bed.description, Value::from(schemas.0.clone()));
     let named: Vec<_> =
@@ -212,7 +212,7 @@ fn every_schema_that_is_named_is_there() {
 
 #[tokio::test]
 async fn exactly_the_events_are_taken_that_the_description_takes() {
-    let (bed, schemas) = of_door();
+    let (bed, schemas) = described();
     let base = json!({"event_id": "e1", "type": "like", "actor_id": "u1", "subject_id": "article:7"});
     let mut documents = schemas.variations("Event", &base);
     // What a type asks for beside that.
@@ -232,7 +232,7 @@ async fn exactly_the_events_are_taken_that_the_description_takes() {
 
 #[tokio::test]
 async fn exactly_the_cloud_events_are_taken_that_the_description_takes() {
-    let (bed, schemas) = of_door();
+    let (bed, schemas) = described();
     let data = json!({"actor_id": "u1", "duration_ms": 5});
     let base =
         json!({"specversion": "1.0", "id": "e1", "source": "/", "type": "like", "subject": "article:7", "data": data});
@@ -258,7 +258,7 @@ fn percent_encoded(text: &str) -> String {
 
 #[tokio::test]
 async fn headers_of_cloud_events_are_taken_as_the_description_has_them() {
-    let (bed, schemas) = of_door();
+    let (bed, schemas) = described();
     let parameters = bed.description["paths"]["/v1/events"]["post"]["parameters"].as_array().unwrap();
     let data = json!({"actor_id": "u1", "duration_ms": 5});
     let base = json!({
@@ -295,7 +295,7 @@ async fn headers_of_cloud_events_are_taken_as_the_description_has_them() {
 
 #[tokio::test]
 async fn only_a_service_sends_the_addresses_of_others_and_the_answer_is_described() {
-    let (bed, schemas) = of_door();
+    let (bed, schemas) = described();
     let described = &bed.description["paths"]["/v1/events"]["post"]["responses"];
     let kinds = &schemas.0["EventsProblem"]["allOf"][1]["properties"]["type"]["enum"];
     for (field, value) in [("ip", "198.51.100.1"), ("user_agent", "another")] {
@@ -314,7 +314,7 @@ async fn only_a_service_sends_the_addresses_of_others_and_the_answer_is_describe
 
 #[test]
 fn every_media_type_has_a_schema() {
-    let (bed, schemas) = of_door();
+    let (bed, schemas) = described();
     let content = bed.description["paths"]["/v1/events"]["post"]["requestBody"]["content"].as_object().unwrap();
     for (media, name) in [
         ("application/json", "Events"),
@@ -330,7 +330,7 @@ fn every_media_type_has_a_schema() {
 
 #[tokio::test]
 async fn batches_have_the_limits_that_the_description_has() {
-    let (bed, schemas) = of_door();
+    let (bed, schemas) = described();
     let event = json!({"event_id": "e1", "type": "view", "subject_id": "article:7"});
     let cloud = json!({"specversion": "1.0", "id": "e1", "source": "/", "type": "view", "subject": "article:7"});
     for (name, media, event) in

@@ -58,7 +58,8 @@ async fn compressed_bodies_are_taken_and_limits_count_what_comes_out() {
         let torn = &compress(event("a").as_bytes())[..20];
         let torn = with(request("application/json", torn.to_vec()), &[("content-encoding", coding)]);
         assert_eq!(bed.send(torn).await.status, 400, "{coding}");
-        let tokens = Request::post("/v1/read-tokens").header("host", "door").header("content-type", "application/json");
+        let tokens =
+            Request::post("/v1/read-tokens").header("host", "ingest").header("content-type", "application/json");
         let body = Body::from(compress(b"\xef\xbb\xbf{\"subject_id\":\"article:7\"}"));
         let tokens = bed.send(tokens.header("content-encoding", coding).body(body).unwrap()).await;
         assert_eq!(tokens.status, 200, "{coding}: {}", tokens.body);

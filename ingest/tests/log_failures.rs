@@ -74,7 +74,7 @@ async fn a_silent_log_leaves_the_outcome_unknown() {
 }
 
 #[tokio::test]
-async fn beyond_its_room_the_door_refuses_at_once() {
+async fn beyond_its_room_the_service_refuses_at_once() {
     let bed = Arc::new(Bed::with(IngestConfig { requests_max: 2, ..config() }));
     bed.script(Script::Hold);
     let send = || {

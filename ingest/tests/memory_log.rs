@@ -1,4 +1,4 @@
-//! The door in front of a log that is one, and its description.
+//! The ingest API in front of a real log, and its description.
 
 mod fixture;
 
@@ -36,7 +36,7 @@ async fn what_the_receipt_names_can_be_read_back() {
     let log = MemoryLog::new(Arc::new(|| NOW_MS));
     let routes = open(&log).into_router(None);
     let events: Vec<_> = (0..20).map(|i| event(&format!("e{i}")).replace("u1", &format!("u{}", i % 5))).collect();
-    let request = Request::post("/v1/events").header("host", "door").header("content-type", "application/x-ndjson");
+    let request = Request::post("/v1/events").header("host", "ingest").header("content-type", "application/x-ndjson");
     let response = routes.oneshot(request.body(Body::from(events.join("\n"))).unwrap()).await.unwrap();
     assert_eq!(response.status(), 202);
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();

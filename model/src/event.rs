@@ -27,7 +27,7 @@ pub enum Scalar {
 }
 
 /// Written by hand: serde's own untagged enums try each variant in turn and make an error, with its text, for each
-/// that does not fit. That was a third of what an event costs at the door.
+/// that does not fit. That was a third of what an event costs the ingest API.
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
         struct AnyScalar;
@@ -101,7 +101,7 @@ impl Event {
             user_agent: self.user_agent.as_deref().map(Cow::Borrowed),
             duration_ms: self.duration_ms,
             properties: properties.as_deref().filter(|_| !self.properties.is_empty()).map(Cow::Borrowed),
-            at_door: false,
+            unique_properties: false,
         }
         .write_json(out);
     }

@@ -44,9 +44,9 @@ impl EventError {
 /// What to do with fields that no rule names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownFields {
-    /// At the door: most are spelling mistakes.
+    /// In the ingest API: most are spelling mistakes.
     Refuse,
-    /// Behind it: a newer door may write them.
+    /// In records of the log: a newer ingest API may write them.
     Ignore,
 }
 
@@ -72,7 +72,7 @@ pub struct EventFields<'a> {
     /// Scalars by name, as sent.
     pub properties: Option<Cow<'a, RawValue>>,
     /// Whether a name among them must not repeat. What the log has is read as it always was: the last one counts.
-    pub at_door: bool,
+    pub unique_properties: bool,
 }
 
 impl<'a> EventFields<'a> {
@@ -84,8 +84,8 @@ impl<'a> EventFields<'a> {
         Ok(fields)
     }
 
-    /// Checks every rule of the contract that needs no topology. `now_ms` is the clock of whoever takes the event:
-    /// the door's, or the append time behind it.
+    /// Checks every rule of the contract that needs no topology. `now_ms` is the clock of the ingest API, or the append time
+    /// of the record.
     pub fn check(&self, now_ms: i64) -> Result<(), EventError> {
         required("event_id", &self.event_id, check_event_id)?;
         required("type", &self.event_type, check_event_type)?;
@@ -127,7 +127,7 @@ impl<'a> EventFields<'a> {
     /// The properties, checked.
     pub fn parse_properties(&self) -> Result<BTreeMap<String, Scalar>, EventError> {
         let Some(raw) = &self.properties else { return Ok(BTreeMap::new()) };
-        properties::parse(raw, self.at_door).map_err(|reason| EventError::field("properties", reason))
+        properties::parse(raw, self.unique_properties).map_err(|reason| EventError::field("properties", reason))
     }
 
     /// Takes one property out, before the rules are checked: None where it is not there.
@@ -222,7 +222,7 @@ impl<'de> Visitor<'de> for Fields {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = EventFields { at_door: self.0 == UnknownFields::Refuse, ..EventFields::default() };
+        let mut fields = EventFields { unique_properties: self.0 == UnknownFields::Refuse, ..EventFields::default() };
         while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
             match name.as_ref() {
                 "event_id" => set(&mut map, &mut fields.event_id, "event_id", |Text(t)| t)?,
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn only_at_the_door_a_time_may_not_count_seconds() {
+    fn only_in_the_ingest_api_a_time_may_not_count_seconds() {
         for time in ["1795247999", "999999999", "10000000000", "\"1970-02-01T00:00:00Z\""] {
             let json = GOOD.replace("1795247999000", time);
             let read = |unknown| EventFields::parse(json.as_bytes(), unknown).is_ok();
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_the_door_unknown_fields_are_ignored() {
+    fn unknown_fields_in_records_are_ignored() {
         let json = GOOD.replace('}', ",\"next_year\":{\"a\":[1]}}");
         assert!(EventFields::parse(json.as_bytes(), UnknownFields::Ignore).is_ok());
     }
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_properties_do_not_repeat_at_the_door_and_the_last_one_counts_behind_it() {
+    fn names_of_properties_do_not_repeat_in_the_ingest_api_and_the_last_one_counts_in_records() {
         for twice in
             [r#""a":1,"a":1"#, r#""a":1,"b":2,"\u0061":3"#, r#""é":1,"\u00e9":2"#, r#""\ud83d\ude00":1,"😀":2"#]
         {

@@ -1,6 +1,6 @@
 //! What travels through tally: events, changes, counters, rankings, reactions, verdicts, receipts and progress marks, their
 //! wire formats and their limits. No I/O, no clock; everything a stranger sent is checked here, by one set of rules
-//! for the door and for those who write to the topic themselves.
+//! for the ingest API and for other producers.
 
 mod address;
 mod change;
@@ -69,5 +69,5 @@ pub fn join_key(parts: &[&str]) -> Vec<u8> {
 /// The name of the topic that every node writes its verdicts to.
 pub const VERDICTS_TOPIC: &str = "verdicts";
 
-/// The name of the record header that carries the 16 random bytes of a request at the door.
+/// The name of the record header that carries the 16 random bytes of a request to the ingest API.
 pub const REQUEST_HEADER: &str = "b";

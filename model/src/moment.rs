@@ -9,24 +9,24 @@ use std::ops::RangeInclusive;
 /// or nanoseconds: as milliseconds they lie after the year 33,000.
 pub const OCCURRED_AT_MS: RangeInclusive<i64> = 0..=999_999_999_999_999;
 
-/// RFC 3339 or whole milliseconds. At the door, where somebody can still be told, numbers that count something else are refused
+/// RFC 3339 or whole milliseconds. The ingest API, whose client can still correct it, refuses numbers that count something else
 /// by name: seconds would be an event of 1970, which is late. What the log has is read as it always was.
-pub(crate) struct Moment<const AT_DOOR: bool>(pub(crate) i64);
+pub(crate) struct Moment<const STRICT: bool>(pub(crate) i64);
 
-impl<'de, const AT_DOOR: bool> de::Deserialize<'de> for Moment<AT_DOOR> {
+impl<'de, const STRICT: bool> de::Deserialize<'de> for Moment<STRICT> {
     fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
-        struct AnyMoment<const AT_DOOR: bool>;
-        impl<const AT_DOOR: bool> Visitor<'_> for AnyMoment<AT_DOOR> {
-            type Value = Moment<AT_DOOR>;
+        struct AnyMoment<const STRICT: bool>;
+        impl<const STRICT: bool> Visitor<'_> for AnyMoment<STRICT> {
+            type Value = Moment<STRICT>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("RFC 3339 or whole milliseconds since 1970")
             }
             fn visit_i64<E: de::Error>(self, ms: i64) -> Result<Self::Value, E> {
                 match ms {
-                    _ if AT_DOOR && looks_like_seconds(ms) => {
+                    _ if STRICT && looks_like_seconds(ms) => {
                         Err(E::custom(format_args!("{ms} is in seconds; send milliseconds, {ms}000, or RFC 3339")))
                     }
-                    _ if AT_DOOR && ms > *OCCURRED_AT_MS.end() => {
+                    _ if STRICT && ms > *OCCURRED_AT_MS.end() => {
                         Err(E::custom(format_args!("{ms} is in micro- or nanoseconds; send milliseconds or RFC 3339")))
                     }
                     _ => Ok(Moment(ms)),
@@ -39,6 +39,6 @@ impl<'de, const AT_DOOR: bool> de::Deserialize<'de> for Moment<AT_DOOR> {
                 parse_ms(text).map(Moment).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
-        de.deserialize_any(AnyMoment::<AT_DOOR>)
+        de.deserialize_any(AnyMoment::<STRICT>)
     }
 }

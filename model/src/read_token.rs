@@ -1,4 +1,4 @@
-//! Read tokens: what the door signs when a page opens, so that a read can prove how long it took.
+//! Read tokens: what the ingest API signs when a page opens, so that a read can prove how long it took.
 //!
 //! base64url of: version 2, the time of signing (milliseconds since 1970, 8 bytes, big endian), the length of the subject
 //! (1 byte), the subject, the actor (to the end; none where it is empty), then the first 8 bytes of HMAC-SHA256, as
@@ -14,7 +14,7 @@ const PURPOSE: &str = "read-token";
 /// That somebody has opened the page of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadToken {
-    /// When the door signed it, in milliseconds since 1970.
+    /// When the ingest API signed it, in milliseconds since 1970.
     pub signed_at_ms: i64,
     /// What is read.
     pub subject_id: String,

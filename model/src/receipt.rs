@@ -1,4 +1,4 @@
-//! Receipts: what the door hands out for a request, so that anybody can ask what became of it.
+//! Receipts: the ingest API returns one for each request, and the API tells with it what became of the events.
 //!
 //! base64url of: version 1, log id (8 bytes), request (16 bytes), number of partitions, then partition and last offset
 //! each (varints, LEB128), then the first 8 bytes of HMAC-SHA256 over all that.
@@ -34,7 +34,7 @@ pub struct Receipt {
 /// Why a text is no receipt of this log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
-    /// Not made by this door, or changed since.
+    /// Not made by this service, or changed since.
     #[error("this is not a receipt that this service issued")]
     Forged,
     /// Made for another log: that log was replaced.

@@ -43,7 +43,7 @@ pub struct Verdict {
     pub partition: u32,
     /// Offset of the event there.
     pub offset: u64,
-    /// The request that brought it through the door, hexadecimal; absent for others.
+    /// The request to the ingest API that brought it, hexadecimal; absent for events from other producers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
     /// The event's id; absent where nobody could read it.

@@ -224,7 +224,7 @@ fn events_in_the_log_are_what_they_have_always_been() {
     let event = Event::from_log(stored, append_time_ms).unwrap();
     assert_eq!(event, Event::from_log(sent, append_time_ms).unwrap());
     assert_eq!((event.occurred_at_ms, event.duration_ms), (1_795_248_000_123, Some(6_200)));
-    // Who writes to the topic without the door may leave the time out: then the event happened when the log took it.
+    // A producer beside the ingest API may leave the time out: then the event happened when the log took it.
     let timeless = br#"{"event_id":"e1","type":"view","actor_id":"u42","subject_id":"article:7"}"#;
     assert_eq!(Event::from_log(timeless, append_time_ms).unwrap().occurred_at_ms, append_time_ms);
 }

@@ -229,7 +229,7 @@ fn what_is_no_event_becomes_a_dead_letter_with_its_reason_and_disturbs_nothing()
 }
 
 #[test]
-fn unknown_fields_behind_the_door_are_ignored_and_a_missing_time_is_the_logs() {
+fn unknown_fields_in_records_are_ignored_and_a_missing_time_is_the_logs() {
     let mut driver = driver();
     let json = br#"{"event_id":"e1","type":"view","actor_id":"u1","subject_id":"article:7","next_year":{"a":[1]}}"#;
     driver.pipe("u1", json, NOW_MS).unwrap();

@@ -1,4 +1,4 @@
-//! `tally demo`: seeded synthetic traffic, sent to a door or written to a file.
+//! `tally demo`: seeded synthetic traffic, sent to an ingest API or written to a file.
 
 use super::Failure;
 use super::send::{Batch, Delivery, IngestClient, Report, TargetArgs};
@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 /// How often events are sent.
 const TICK: Duration = Duration::from_millis(50);
-/// What was missed further back than this, because the door was away, is left out.
+/// What was missed further back than this, because the ingest API was unavailable, is left out.
 const LAG_MAX: Duration = Duration::from_secs(1);
-/// The most events that a door takes at once.
+/// The most events that an ingest API takes at once.
 const BATCH_MAX: u64 = 1_000;
-/// How long traffic that runs beside other things looks for its door.
+/// How long traffic that runs beside other things waits for its ingest API.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// Arguments of `tally demo`.
@@ -143,7 +143,7 @@ fn write(args: &DemoArgs, path: &Path) -> Result<(), Failure> {
     written.map_err(|e| Failure::no(format!("{name}: {e}")))
 }
 
-/// Synthetic traffic from a small town to the door at `to`, until `stop`; fails where the door stays away.
+/// Synthetic traffic from a small town to the ingest API at `to`, until `stop`; fails if the ingest API stays unavailable.
 pub async fn traffic(to: String, rate: u32, seed: u64, stop: CancellationToken) -> Result<(), Failure> {
     let report = Arc::new(Report::new(GIVE_UP));
     let mut traffic = Traffic::new(IngestClient::new(&to, None)?, Shape::demo(), seed, report, stop);

@@ -97,7 +97,7 @@ pub fn run(args: SendArgs) -> Result<(), Failure> {
     report.print(args.json);
     outcome?;
     match (report.accepted(), report.rejected()) {
-        (0, 1..) => Err(Failure::no("the door has rejected every line")),
+        (0, 1..) => Err(Failure::no("the ingest API has rejected every line")),
         (_, 1..) if args.strict => Err(Failure::no("")),
         _ => Ok(()),
     }

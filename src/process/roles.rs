@@ -91,7 +91,9 @@ impl Roles {
     pub fn check_effects(&self, topology: &Topology<Actions>) -> Result<(), Failure> {
         let (has_cache, writes_to_flags_cache) = sinks_of_kind(topology, StoreKind::Cache);
         let collects = owned_toggle(topology).is_some();
-        if self.ingest.as_ref().is_some_and(|door| door.require_read_token) && !event_types(topology).contains("read") {
+        if self.ingest.as_ref().is_some_and(|intake| intake.require_read_token)
+            && !event_types(topology).contains("read")
+        {
             return refused("--require-read-token", "no processor of the topology counts events of type `read`");
         }
         if let Some((callers, cache_url)) = &self.callers {

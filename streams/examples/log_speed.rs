@@ -61,7 +61,7 @@ fn measure_appends(name: &str, log: &dyn Log, under_way: usize) -> Result<(), Bo
     log.ensure_topics(&[spec("appended")])?;
     let appender = log.appender()?;
     let value = bytes::Bytes::from(vec![b'v'; VALUE]);
-    // The records stand for what a door holds already: making them is not measured.
+    // The records stand for what an ingest API holds already: making them is not measured.
     let keys: Vec<Vec<bytes::Bytes>> =
         (0..64).map(|batch| (0..RECORDS).map(|i| key(batch, i).to_vec().into()).collect()).collect();
     timed(name, &format!("append, {under_way} under way"), || {

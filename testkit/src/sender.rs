@@ -23,7 +23,7 @@ pub struct Sent {
     pub outcome: serde_json::Value,
     /// Standard error.
     pub messages: String,
-    /// The numbers of the lines that the door has answered for.
+    /// The numbers of the lines that the ingest API has answered for.
     pub acknowledged: HashSet<u64>,
 }
 
@@ -63,7 +63,7 @@ impl Sender {
         signal(self.child.id(), "-CONT");
     }
 
-    /// The lines that the door has answered for so far.
+    /// The lines that the ingest API has answered for so far.
     pub fn acknowledged(&self) -> HashSet<u64> {
         let text = fs::read_to_string(&self.acks).unwrap_or_default();
         text.split_ascii_whitespace().map(|number| number.parse().unwrap()).collect()

@@ -47,7 +47,7 @@ fn keys_let_in_and_no_secret_is_ever_logged() {
         all.extend_from_slice(headers);
         client.exchange(method, path, &all, body.as_bytes()).unwrap()
     };
-    // A file through the door, with the right key and with others.
+    // A file to the ingest API, with the right key and with others.
     let (code, said) = send(dir.path(), &client.0, &writer);
     assert!(code == Some(0) && said.contains("\"accepted\":2"), "{said}");
     for (wrong, expected) in [("tally_wrongwrongwrong", "401: "), (&reader, "403: ")] {

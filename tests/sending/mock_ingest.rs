@@ -1,11 +1,11 @@
-//! A door that does what a test says, and remembers what it was sent.
+//! A mock ingest API that does what a test sets, and records the requests.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// What the door does with a request.
+/// What the mock ingest API does with a request.
 pub enum Reply {
     /// 202 for all of it.
     Taken,

@@ -93,7 +93,7 @@ test('a second browser sees the count change without a reload', async () => {
 
 const news = (page: Page) => page.$eval('[data-live]', (element) => (element as HTMLElement).dataset['live'])
 
-test('a like that the door refuses is taken back with a hint', async () => {
+test('a like that the ingest API refuses is taken back with a hint', async () => {
   const page = await visitor()
   await open(page, 'article:103')
   await page.setRequestInterception(true)

@@ -1,4 +1,4 @@
-//! The buckets that several doors share: one script in Redis, one key and so one slot a call.
+//! The buckets that several services share: one script in Redis, one key and so one slot a call.
 
 use super::{Demand, Grant};
 use crate::metrics::AccessMetrics;
@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tally_cache::redis::{Keys, RedisAddress, RedisFailure, RedisTimeouts, Shards, describe, slot_of};
 
-/// A door waits no longer: it has buckets of its own.
+/// A service waits no longer: it has buckets of its own.
 const TIMEOUTS: RedisTimeouts =
     RedisTimeouts { connect: Duration::from_millis(500), response: Duration::from_millis(100) };
 /// Between two tries to reach a Redis that is away.
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// and in how many microseconds there will be one more.
 ///
 /// The generic cell rate algorithm (ITU-T I.371): what is kept is the time at which the bucket will be full again. The
-/// clock is that of Redis, so the doors' clocks do not matter. Times are whole microseconds, below 2^53.
+/// clock is that of Redis, so the clocks of the services do not matter. Times are whole microseconds, below 2^53.
 const TAKE: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

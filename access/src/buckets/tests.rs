@@ -1,4 +1,4 @@
-//! Limits over one door and over several; without a Redis, with one, and with one that is away.
+//! Limits of one service and of several; without a Redis, with one, and with one that is away.
 
 use super::*;
 use crate::action_limits::{Action, ActionLimits};
@@ -11,12 +11,12 @@ fn metrics() -> AccessMetrics {
     AccessMetrics::new(&Registry::new()).unwrap()
 }
 
-fn doors(url: &str, seed: u64) -> [Buckets; 2] {
-    let door = || {
+fn services(url: &str, seed: u64) -> [Buckets; 2] {
+    let service = || {
         let shared = SharedBuckets::new(RedisAddress::parse(url).unwrap());
         Buckets::new(Some((shared, seed)), metrics())
     };
-    [door(), door()]
+    [service(), service()]
 }
 
 /// How many of so many pieces there were, and after how many seconds there will be one more.
@@ -53,39 +53,39 @@ async fn what_is_over_one_limit_takes_nothing_of_the_others() {
 
 #[tokio::test]
 async fn a_redis_that_is_away_stops_nobody() {
-    let [door, _] = doors("redis://127.0.0.1:1", 1);
-    assert_eq!(take(&door, "a", 6, 8).await, (6, Some(10)));
-    assert_eq!(take(&door, "a", 6, 1).await, (0, Some(10)));
+    let [service, _] = services("redis://127.0.0.1:1", 1);
+    assert_eq!(take(&service, "a", 6, 8).await, (6, Some(10)));
+    assert_eq!(take(&service, "a", 6, 1).await, (0, Some(10)));
 }
 
-/// Doors that are connected. Until then each counts alone, others than the tests do.
-async fn connected_doors(url: &str, seed: u64) -> [Buckets; 2] {
-    let doors = doors(url, seed);
-    for door in &doors {
+/// Services that are connected. Until then each counts alone, others than the tests do.
+async fn connected_services(url: &str, seed: u64) -> [Buckets; 2] {
+    let services = services(url, seed);
+    for service in &services {
         let begun = std::time::Instant::now();
-        while door.metrics.shared_up.get() == 0 {
+        while service.metrics.shared_up.get() == 0 {
             assert!(begun.elapsed() < Duration::from_secs(120), "no connection to {url}");
-            take(door, "early", 1_000_000, 1).await;
+            take(service, "early", 1_000_000, 1).await;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-    doors
+    services
 }
 
-/// What one door has let through, the other counts, by whatever address of the same source it comes.
+/// What one service has let through, the other counts, by whatever address of the same source it comes.
 #[tokio::test]
-async fn a_source_has_one_bucket_at_all_doors() {
+async fn a_source_has_one_bucket_at_all_services() {
     for variable in ["TALLY_TEST_REDIS", "TALLY_TEST_REDIS_CLUSTER"] {
         let Some(url) = service(variable) else { continue };
-        let doors = connected_doors(&url, getrandom::u64().unwrap()).await;
-        let limits = doors.map(|buckets| ActionLimits {
+        let services = connected_services(&url, getrandom::u64().unwrap()).await;
+        let limits = services.map(|buckets| ActionLimits {
             per_ip: Some(1),
             per_actor: None,
             ipv6_prefix_bits: 64,
             switches: Vec::new(),
             buckets: Arc::new(buckets),
         });
-        for (door, ip, admitted) in [
+        for (service, ip, admitted) in [
             (0, "203.0.113.9", true),
             (1, "::ffff:203.0.113.9", false),
             (1, "::ffff:203.0.113.8", true),
@@ -96,17 +96,17 @@ async fn a_source_has_one_bucket_at_all_doors() {
             (0, "2001:db8:0:1:ffff::", false),
         ] {
             let action = Action { principal: None, ip, event_type: "view", actor_id: "" };
-            assert_eq!(limits[door].admit(action).await.is_ok(), admitted, "{variable}: {ip} at door {door}");
+            assert_eq!(limits[service].admit(action).await.is_ok(), admitted, "{variable}: {ip} at service {service}");
         }
     }
 }
 
 #[tokio::test]
-async fn doors_share_what_they_count_through_redis() {
+async fn services_share_what_they_count_through_redis() {
     for variable in ["TALLY_TEST_REDIS", "TALLY_TEST_REDIS_CLUSTER"] {
         let Some(url) = service(variable) else { continue };
         let seed = getrandom::u64().unwrap();
-        let [first, second] = &connected_doors(&url, seed).await;
+        let [first, second] = &connected_services(&url, seed).await;
         assert_eq!(take(first, "a", 3, 2).await, (2, None), "{variable}");
         let (taken, wait) = take(second, "a", 3, 2).await;
         assert_eq!(taken, 1, "{variable}");

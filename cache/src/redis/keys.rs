@@ -49,7 +49,7 @@ impl Keys {
         slot_of(board.split('}').next().unwrap_or(board))
     }
 
-    /// `tally:{tag}:limit`: a bucket of the doors, a number that expires within a minute. In slot [`slot_of`] the tag.
+    /// `tally:{tag}:limit`: a bucket of the ingest APIs, a number that expires within a minute. In slot [`slot_of`] the tag.
     pub fn limit(&self, tag: &str) -> String {
         [&self.prefix, "{", tag, "}:limit"].concat()
     }

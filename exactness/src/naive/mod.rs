@@ -132,7 +132,7 @@ struct Switched {
     group: Option<String>,
 }
 
-/// As the door writes it: times are milliseconds.
+/// As the ingest API writes it: times are milliseconds.
 #[derive(Deserialize)]
 struct Event {
     event_id: String,
@@ -171,7 +171,7 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-/// The rules that a record may break although it has the form of an event; of the door's own none does.
+/// The rules that a record may break although it has the form of an event; of the records of the ingest API none does.
 fn is_valid(event: &Event, record: &LogRecord<'_>, appended_ms: i64) -> bool {
     record.key == event.actor_id.as_bytes()
         && record.partition == partition_of(record.key, record.partitions)

@@ -191,7 +191,7 @@ fn read(token: Value, duration_ms: i64) -> Value {
 
 async fn open(bed: &Bed, who: Option<&Arc<Principal>>, body: &str) -> Answer {
     let mut request =
-        Request::post("/v1/read-tokens").header("host", "door").header("content-type", "application/json");
+        Request::post("/v1/read-tokens").header("host", "ingest").header("content-type", "application/json");
     if let Some(who) = who {
         request = request.extension(who.clone());
     }
@@ -275,6 +275,6 @@ async fn read_tokens_are_signed_for_valid_ids_and_for_oneself() {
             None => assert_eq!(answer.body["type"], format!("urn:tally:problem:{problem}")),
         }
     }
-    let request = Request::post("/v1/read-tokens").header("host", "door").header("content-type", "text/plain");
+    let request = Request::post("/v1/read-tokens").header("host", "ingest").header("content-type", "text/plain");
     assert_eq!(bed.send(request.body(Body::from(good)).unwrap()).await.status, 415);
 }

@@ -116,7 +116,7 @@ impl Answer {
         match status {
             StatusCode::ACCEPTED => match from_object::<Accepted>(body) {
                 Ok(Accepted { accepted, rejected }) => Self::Taken { accepted, rejected },
-                Err(error) => Self::Refused(format!("the answer is not one of a door: {error}")),
+                Err(error) => Self::Refused(format!("the answer is not one of an ingest API: {error}")),
             },
             StatusCode::UNPROCESSABLE_ENTITY => match refusal().and_then(|refusal| refusal.rejected) {
                 Some(rejected) => Self::Taken { accepted: 0, rejected },

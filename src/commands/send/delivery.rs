@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The first pause after a failure; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// The longest pause that the door did not ask for.
+/// The longest pause that the ingest API did not ask for.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long an answer is still waited for once sending is to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
@@ -81,7 +81,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Gives back what is left to send: the halves of a batch that is too large for the door, or what is over a limit.
+    /// Gives back what is left to send: the halves of a batch that is too large for the ingest API, or what is over a limit.
     async fn deliver_whole(&mut self, batch: Batch) -> Result<Option<(Batch, Batch)>, Failure> {
         let Batch { lines, numbers } = batch;
         let lines = Bytes::from(lines);
@@ -123,7 +123,7 @@ impl Delivery {
         }
     }
 
-    /// Some lines are over a limit of the door: the others are dealt with, and these wait until it has room for them.
+    /// Some lines are over a limit of the ingest API: the others are dealt with, and these wait until it has room for them.
     async fn later(
         &mut self,
         batch: Batch,

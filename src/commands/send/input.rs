@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 const CHUNK_BYTES: usize = 256 << 10;
 /// Chunks that may wait to be cut.
 const CHUNKS_WAITING: usize = 4;
-/// No door takes a longer body, so no door takes a longer line.
+/// No ingest API takes a longer body, and so no longer line.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// Where lines come from.

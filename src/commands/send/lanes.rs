@@ -80,11 +80,11 @@ impl Dealer {
     fn take(&mut self, number: u64, line: Line<'_>) -> Result<(), Ended> {
         self.keep_pace()?;
         let line = match line {
-            // The door does not count empty lines either.
+            // The ingest API does not count empty lines either.
             Line::Whole(line) if text_of(number, line).trim_ascii().is_empty() => return Ok(()),
             Line::Whole(line) => text_of(number, line),
             Line::TooLong => {
-                self.report.reject(number, "longer than 1 MiB, and no door takes that");
+                self.report.reject(number, "longer than 1 MiB, and no ingest API takes that");
                 return Ok(());
             }
         };

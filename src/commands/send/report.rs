@@ -48,7 +48,7 @@ impl Report {
         Self { acks: Some(Mutex::new(file)), ..self }
     }
 
-    /// The door has answered for these lines.
+    /// The ingest API has answered for these lines.
     pub fn taken(&self, numbers: &[u64], bytes: usize, rejected: &[Rejected]) -> io::Result<()> {
         self.acknowledged_ms.store(self.begun.elapsed().as_millis() as u64, Ordering::Relaxed);
         self.accepted.fetch_add((numbers.len() - rejected.len()) as u64, Ordering::Relaxed);
@@ -64,7 +64,7 @@ impl Report {
         file.write_all(line.as_bytes())
     }
 
-    /// A line that no door takes.
+    /// A line that no ingest API takes.
     pub fn reject(&self, number: u64, error: &str) {
         if self.rejected.fetch_add(1, Ordering::Relaxed) < SHOWN_MAX {
             let mut shown = self.shown.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

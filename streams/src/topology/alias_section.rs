@@ -48,7 +48,7 @@ pub(super) fn check(aliases: &[AliasSection], known: &BTreeSet<String>, report: 
     for AliasSection { name, meant } in aliases {
         if !known.contains(&meant.text) {
             let help = suggestion::help(&meant.text, known.iter().map(String::as_str), "types");
-            let message = format!("no node takes events of the type `{}` from the door", meant.text);
+            let message = format!("no node takes events of the type `{}` from the ingest API", meant.text);
             report.add(meant.span, message, help);
         }
         if known.contains(&name.text) && name.text != meant.text {

@@ -52,7 +52,7 @@ export interface TallyOptions {
 /** What is sent; id and time are added. */
 export type EventInput = Omit<QueuedEvent, 'event_id' | 'occurred_at'> & { event_id?: string; occurred_at?: number }
 
-/** What became of an event behind the door. */
+/** What became of an event that the ingest API has accepted. */
 export type Fate =
   | { state: 'counted' }
   | { state: 'held' }
@@ -103,7 +103,7 @@ export class Tally {
 
   // --- events ---
 
-  /** Keeps an event, and sends it until the door has answered; the outcome may take as long as the network is away. */
+  /** Keeps an event, and sends it until the ingest API has answered; the outcome may take as long as the network is away. */
   send(event: EventInput): Promise<Outcome> {
     // Later clicks have later times, whatever the clock does: the latest time wins.
     this.lastTime = Math.max(this.lastTime + 1, Date.now() + this.http.skewMs)
@@ -159,7 +159,7 @@ export class Tally {
     }
   }
 
-  /** What became of an event that the door has accepted. Asks for some seconds. */
+  /** What became of an event that the ingest API has accepted. Asks for some seconds. */
   async fate(event_id: string, receipt: string): Promise<Fate> {
     for (const waitMs of [0, 150, 400, 1_000, 2_000, 4_000]) {
       await new Promise((resolve) => setTimeout(resolve, waitMs))

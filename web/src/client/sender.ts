@@ -5,7 +5,7 @@ import { Backoff } from './backoff'
 import { type Http, TallyError } from './http'
 import type { EventQueue, QueuedEvent } from './queue'
 
-/** What became of an event at the door. */
+/** What the ingest API did with an event. */
 export type Outcome = { state: 'accepted'; receipt: string } | { state: 'refused'; reason: string; status: number }
 
 export type SettledListener = (event: QueuedEvent, outcome: Outcome) => void
@@ -43,7 +43,7 @@ export class Sender {
     if (queue.size > 0) this.schedule(0)
   }
 
-  /** Keeps an event and sends it soon. Resolves when the door has taken or refused it, however long that takes. */
+  /** Keeps an event and sends it soon. Resolves when the ingest API has taken or refused it, however long that takes. */
   send(event: QueuedEvent): Promise<Outcome> {
     if (!this.queue.add(event)) {
       return Promise.resolve({ state: 'refused', reason: 'Too many events are waiting to be sent.', status: 0 })
@@ -73,7 +73,7 @@ export class Sender {
     return () => this.changed.delete(listener)
   }
 
-  /** Called for every event that the door took or refused, also for those of a page before this one. */
+  /** Called for every event that the ingest API took or refused, also for those of a page before this one. */
   onSettled(listener: SettledListener): () => void {
     this.listeners.add(listener)
     return () => this.listeners.delete(listener)

@@ -37,7 +37,7 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
 };
 
 const MINUTE_MS: i64 = 60_000;
-/// As at the door.
+/// As in the ingest API.
 const IPV6_PREFIX_BITS: u8 = 64;
 
 /// How many passed, by rule, key and window.

@@ -39,7 +39,7 @@ impl KafkaAppender {
         }
         let mut held = self.client.write().unwrap_or_else(PoisonError::into_inner);
         if held.is_broken() {
-            tracing::warn!("the producer of the door met an error that does not pass; starting a new one");
+            tracing::warn!("the producer of the ingest API met an error that does not pass; starting a new one");
             *held = Client::start(&self.lookup)?;
         }
         Ok(held.clone())
