@@ -40,7 +40,7 @@ pub struct ApiConfig {
 }
 
 impl ApiConfig {
-    /// The topic whose progress says how old an answer about what was switched on is. Rows of `collects` are at least as
+    /// The topic whose progress is the age of an answer about what was switched on. Rows of `collects` are at least as
     /// new: they are written before the log has their event.
     pub(crate) fn switched_topic(&self) -> Option<&OutputTopic> {
         self.reactions.as_ref().or_else(|| self.collects.as_ref().and_then(|_| self.outputs.first()))
@@ -56,7 +56,7 @@ pub struct Rankings {
     pub cached: bool,
     /// Their names, as far as the topology knows them. A board is named like its node; that of a group `node@group`.
     pub nodes: Vec<String>,
-    /// How long the first page of a board, for nobody in particular, is given to others as well. Zero is not at all.
+    /// How long the first page of a board, without a viewer, is reused for other requests. Zero: not at all.
     pub pages_for: Duration,
 }
 

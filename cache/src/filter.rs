@@ -1,7 +1,7 @@
 //! Which subjects there may be: a Bloom filter (Bloom 1970), with two hashes made into many (Kirsch, Mitzenmacher 2006).
 //!
-//! It never says of a subject which was taken in that it was not; it may say of others that they were: 1 in 100 at 7,000,000
-//! subjects, 1 in 4 at 20,000,000. Nothing is ever taken out.
+//! It never misses a subject that was inserted; it may report others as inserted: 1 in 100 at 7,000,000 subjects, 1 in 4 at
+//! 20,000,000. Nothing is ever removed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::xxh3_128;
@@ -18,7 +18,7 @@ impl Filter {
         Self((0..WORDS).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// Whoever sees a position that is told afterwards sees this as well.
+    /// A reader that sees a position published afterwards sees this as well.
     pub fn insert(&self, id: &str) {
         for (word, bit) in places(id) {
             // Most have come before.

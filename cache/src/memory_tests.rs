@@ -56,7 +56,7 @@ impl World {
         Arc::new(Self { cache, store: Mutex::new(0), seen: seen.clone() })
     }
 
-    /// Somebody who leaves no room for the subject.
+    /// A reader of other subjects that leaves no room for this one.
     fn rival(&self) -> String {
         let is_rival = |id: &String| std::ptr::eq(self.cache.shard(id), self.cache.shard(SUBJECT));
         (0..).map(|n| format!("article:x{n}")).find(is_rival).unwrap()

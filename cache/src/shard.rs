@@ -14,7 +14,7 @@ const METRIC_BYTES: usize = 24;
 /// The totals of a subject, as of one record.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CachedCounters {
-    /// All totals, ascending by metric. None at all: nobody has touched the subject.
+    /// All totals, ascending by metric. Empty: no event has touched the subject.
     pub counters: Box<[(Arc<str>, i64)]>,
     /// The record's version.
     pub version: i64,
@@ -127,7 +127,7 @@ impl Shard {
     }
 
     /// From now on every record of the subject is taken in. `reached` is asked under this shard's lock: none was passed
-    /// over that lies beyond it. Where nobody knows how far the writer is, nothing that is loaded can be complete.
+    /// over that lies beyond it. Where it is unknown how far the writer is, nothing that is loaded can be complete.
     pub fn follow(&mut self, subject_id: &str, reached: impl FnOnce() -> Option<u64>, bytes_max: usize) {
         if !self.entries.contains_key(subject_id) {
             self.insert(subject_id, State::Followed { since: u64::MAX, loaded: None });

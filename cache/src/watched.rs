@@ -1,7 +1,7 @@
 //! Subjects of which every change is wanted, whether or not the cache holds them.
 //!
-//! Readers of live streams watch them. The writer leaves the latest totals of each here; whoever sends them out fetches
-//! them when it likes, so a slow one costs no more than a quick one.
+//! Readers of live streams watch them. The writer leaves the latest totals of each here; the task that sends them out
+//! fetches them at its own pace, so a slow one costs no more than a quick one.
 
 use crate::shard::CachedCounters;
 use hashbrown::{HashMap, HashSet};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 #[derive(Default)]
 pub(crate) struct Watched {
     subjects: RwLock<HashSet<Arc<str>>>,
-    /// How many there are: nobody pays for a lock where there are none.
+    /// How many there are: without any, a writer takes no lock.
     len: AtomicUsize,
     changes: Mutex<HashMap<Arc<str>, Arc<CachedCounters>>>,
     /// How often everything was forgotten.
@@ -37,7 +37,7 @@ impl Watched {
             && self.subjects.read().unwrap_or_else(PoisonError::into_inner).contains(subject_id)
     }
 
-    /// The writer's, after the subject's shard has them: whoever watches first and looks there next misses nothing.
+    /// The writer's, after the subject's shard has them: a reader that watches first and reads the shard next misses nothing.
     pub fn changed(&self, subject_id: &str, counters: &Arc<CachedCounters>) {
         if self.len.load(Ordering::Acquire) == 0 {
             return;
@@ -103,6 +103,6 @@ mod tests {
         cache.put("a:2", totals(7));
         let epoch = cache.epoch();
         cache.clear();
-        assert!(versions().is_empty() && cache.epoch() > epoch, "what was before may not be told any more");
+        assert!(versions().is_empty() && cache.epoch() > epoch, "earlier changes are not published any more");
     }
 }

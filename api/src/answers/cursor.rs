@@ -4,7 +4,7 @@
 
 use tally_model::ReceiptKey;
 
-/// Tells cursors from receipts, which the same key signs.
+/// Distinguishes cursors from receipts, which the same key signs.
 const KIND: u8 = b'c';
 
 /// The last item of a page.
@@ -12,12 +12,12 @@ const KIND: u8 = b'c';
 pub struct Cursor {
     /// What the list is sorted by: milliseconds since 1970, or a score in thousandths.
     pub order: i64,
-    /// Tells items of the same order apart.
+    /// Distinguishes items of the same order.
     pub id: String,
 }
 
 impl Cursor {
-    /// As text. `of` says what is paged: the cursor is good for nothing else.
+    /// As text. `of` names the list that is paged: the cursor is valid for no other.
     pub fn encode(&self, of: &str, key: &ReceiptKey) -> String {
         let mut bytes = vec![KIND];
         bytes.extend_from_slice(&self.order.to_be_bytes());

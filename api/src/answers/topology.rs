@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The pipeline as a graph: whoever draws it needs nothing else.
+/// The pipeline as a graph, with everything that is needed to draw it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct TopologyAnswer {
     /// Prefix of consumer groups, changelogs and repartition topics.

@@ -1,7 +1,7 @@
 //! Answers as bytes.
 //!
-//! What a read found and since when it holds are two things: an answer ends with its freshness, and the tag that tells
-//! one content from another is made of what stands before it.
+//! The content of an answer and its freshness are separate: an answer ends with its freshness, and its ETag is computed from
+//! the content before it.
 
 use bytes::Bytes;
 use serde::Serialize;

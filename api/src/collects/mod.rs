@@ -1,5 +1,5 @@
-//! What the database owns: who has collected what. A row, its count and what the
-//! pipeline has to be told change in one transaction; the relay brings it to the log, and the pipeline counts from there.
+//! What the database owns: who has collected what. A row, its count and the
+//! event for the pipeline change in one transaction; the relay brings it to the log, and the pipeline counts from there.
 
 mod relay;
 mod transaction;
@@ -126,15 +126,15 @@ struct Outcomes(Mutex<HashMap<[u8; 16], oneshot::Sender<Place>>>);
 
 impl Outcomes {
     fn wait_for(&self, request: [u8; 16]) -> oneshot::Receiver<Place> {
-        let (tell, told) = oneshot::channel();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(request, tell);
-        told
+        let (place, appended) = oneshot::channel();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(request, place);
+        appended
     }
 
-    fn tell(&self, request: &[u8; 16], place: Place) {
-        if let Some(tell) = self.forget(request) {
+    fn resolve(&self, request: &[u8; 16], place: Place) {
+        if let Some(waiting) = self.forget(request) {
             // The client may have left.
-            let _ = tell.send(place);
+            let _ = waiting.send(place);
         }
     }
 
@@ -246,9 +246,9 @@ impl Collects {
     }
 
     async fn grant(&self, wish: Wish) -> Result<Granted, CollectError> {
-        let (tell, told) = oneshot::channel();
-        self.queue.try_send(Waiting { wish, tell }).map_err(|_| CollectError::Busy)?;
-        match tokio::time::timeout(GRANT_WAIT, told).await {
+        let (granted, outcome) = oneshot::channel();
+        self.queue.try_send(Waiting { wish, granted }).map_err(|_| CollectError::Busy)?;
+        match tokio::time::timeout(GRANT_WAIT, outcome).await {
             Ok(Ok(Some(granted))) => Ok(granted),
             Ok(Ok(None) | Err(_)) | Err(_) => Err(CollectError::Away),
         }

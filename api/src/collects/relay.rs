@@ -123,7 +123,7 @@ impl Relay {
             let offset = offsets.iter().find(|(of, _)| *of == partition);
             if let (Some(request), Some((_, offset))) = (row.request, offset) {
                 // The last offset of the partition is not before the row's own.
-                self.outcomes.tell(&request, (partition, *offset));
+                self.outcomes.resolve(&request, (partition, *offset));
             }
         }
         self.metrics.relayed.inc_by(rows.len() as u64);
@@ -190,10 +190,10 @@ impl Relay {
                 headers: headers.into(),
             });
         }
-        let (tell, told) = oneshot::channel();
-        let done = Box::new(move |outcome| drop(tell.send(outcome)));
+        let (outcome, appended) = oneshot::channel();
+        let done = Box::new(move |result| drop(outcome.send(result)));
         self.appender.append(&self.topic, batch, done);
-        match tokio::time::timeout(APPEND_TIMEOUT, told).await {
+        match tokio::time::timeout(APPEND_TIMEOUT, appended).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(LogError::Unavailable("it went away without an answer".into())),
             Err(_) => Err(LogError::Unavailable(format!("no answer within {} s", APPEND_TIMEOUT.as_secs()))),

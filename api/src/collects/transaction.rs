@@ -1,11 +1,11 @@
 //! The transaction: rows, counts and outbox change together or not at all.
 //!
 //! Requests that wait at the same time share one, so that a hot subject costs a commit for all of them and not one each.
-//! Rows are locked in the order of their keys, all of `collects` before any of `collect_counts`: who meets waits, and
-//! nobody waits in a circle.
+//! Rows are locked in the order of their keys, all of `collects` before any of `collect_counts`, so that transactions
+//! wait for each other but never in a circle.
 //!
 //! The number of a change is one more than that of the row's last one, and at least the database's time in milliseconds.
-//! Its order is that of the lock, whatever any clock says; the time only keeps it rising where a backup was restored
+//! Its order is that of the lock, independent of any clock; the time only keeps it rising where a backup was restored
 //! that lacks the last changes.
 
 use super::CollectEvents;
@@ -44,8 +44,8 @@ struct State {
 }
 
 /// Makes it so, for all wishes together; what became of each, in their order. After an error the connection is good for
-/// nothing but [`WriteConnection::discard`], and nothing was done, unless it was the commit that failed: then nobody
-/// knows, and the same again settles it.
+/// nothing but [`WriteConnection::discard`], and nothing was done, unless it was the commit that failed: then the
+/// outcome is unknown, and the same call again settles it.
 pub async fn grant(
     connection: &mut WriteConnection,
     events: &CollectEvents,
@@ -85,7 +85,7 @@ pub async fn grant(
         of_subject.for_each(|at| granted[*at].count += count - sum);
     }
     for (at, seq) in numbered {
-        tell(connection, events, owner, &wishes[at], seq).await?;
+        add_to_outbox(connection, events, owner, &wishes[at], seq).await?;
     }
     connection.run("COMMIT").await?;
     Ok(granted)
@@ -132,7 +132,7 @@ async fn count(connection: &mut WriteConnection, subject_id: &str, sum: i64) -> 
     Ok(found.first().copied().unwrap_or(0))
 }
 
-async fn tell(
+async fn add_to_outbox(
     connection: &mut WriteConnection,
     events: &CollectEvents,
     owner: &str,

@@ -20,7 +20,7 @@ const TRYING_MAX: Duration = Duration::from_secs(4);
 /// A wish, and who waits for it. None is a database that does not answer.
 pub struct Waiting {
     pub wish: Wish,
-    pub tell: oneshot::Sender<Option<Granted>>,
+    pub granted: oneshot::Sender<Option<Granted>>,
 }
 
 /// See the module.
@@ -42,9 +42,9 @@ impl Writer {
         let mut together = Vec::with_capacity(TOGETHER_MAX);
         while queue.recv_many(&mut together, TOGETHER_MAX).await > 0 {
             // A handler that has gone has answered already: a transaction that has not begun is not needed.
-            together.retain(|waiting| !waiting.tell.is_closed());
-            let (wishes, tell): (Vec<_>, Vec<_>) =
-                together.drain(..).map(|Waiting { wish, tell }| (wish, tell)).unzip();
+            together.retain(|waiting| !waiting.granted.is_closed());
+            let (wishes, waiting): (Vec<_>, Vec<_>) =
+                together.drain(..).map(|Waiting { wish, granted }| (wish, granted)).unzip();
             let granted = self.grant(&wishes).await;
             if let Some(granted) = &granted {
                 let changes = granted.iter().filter(|granted| granted.changed).count();
@@ -53,9 +53,9 @@ impl Writer {
                     self.relay.notify_one();
                 }
             }
-            for (at, tell) in tell.into_iter().enumerate() {
+            for (at, waiting) in waiting.into_iter().enumerate() {
                 // The client may have left.
-                let _ = tell.send(granted.as_ref().and_then(|granted| granted.get(at).copied()));
+                let _ = waiting.send(granted.as_ref().and_then(|granted| granted.get(at).copied()));
             }
         }
     }

@@ -29,7 +29,7 @@ pub struct Content {
 /// The id of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventId {
-    /// Tells this process from others and from itself before a restart.
+    /// Distinguishes this process from others and from itself before a restart.
     pub process: u64,
     /// Rises with every event of the process.
     pub number: u64,

@@ -79,8 +79,8 @@ impl Hub {
         Arc::new(Self { process, state: Mutex::default(), metrics })
     }
 
-    /// A new reader of these, at most 100, with nothing marked. The channels that are new are returned: nobody watches
-    /// them yet. `watch` is called for each of them before anybody else can find it.
+    /// A new reader of these, at most 100, with nothing marked. The channels that are new are returned: no task watches
+    /// them yet. `watch` is called for each of them before another reader can find it.
     pub fn join(&self, of: &[Watched], mut watch: impl FnMut(&Watched)) -> Option<u64> {
         let mut state = self.lock();
         if state.closed {
@@ -137,7 +137,7 @@ impl Hub {
         }
     }
 
-    /// Sends content to all who read it, unless it is older than what they have or says the same.
+    /// Sends content to all who read it, unless it is older than what they have or equal.
     pub fn publish(&self, watched: &Watched, content: &Content) {
         let mut state = self.lock();
         let state = &mut *state;
@@ -355,7 +355,7 @@ mod tests {
         hub.publish(&of[99], &content(51));
         assert_eq!(sent(&hub, slow, &of), ["150", "51"]);
         assert!(sent(&hub, slow, &of).is_empty());
-        // What is older, or says the same, is no event; but its time is told to whoever comes.
+        // Content that is older or equal is no event, but new readers get its time.
         hub.publish(&of[99], &content(50));
         hub.publish(
             &of[99],
@@ -383,7 +383,7 @@ mod tests {
         assert_eq!(begun(id(3, 0)), ["11"]);
         assert_eq!(begun(id(2, 0)), ["3", "11"]);
         assert!(begun(id(4, 11)).is_empty());
-        // Another process knows what it has sent itself; what it says of others is the content.
+        // Another process knows what it has sent itself; the id of another process marks the content.
         assert_eq!(begun(Some(EventId { process: 8, number: 9, digest: 11 })), ["2", "3"]);
     }
 

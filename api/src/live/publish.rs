@@ -43,8 +43,8 @@ impl Live {
             return Ok(());
         }
         let items = read.0.as_ref().map_or(&[][..], |ranking| &ranking.items);
-        let told: Vec<_> = items.iter().map(|item| (&item.subject_id, item.score)).collect();
-        let digest = digest(&serde_json::to_vec(&(board, told))?);
+        let shown: Vec<_> = items.iter().map(|item| (&item.subject_id, item.score)).collect();
+        let digest = digest(&serde_json::to_vec(&(board, shown))?);
         let page = first_page(&self.reads, &self.key, board, read).await?;
         let as_of_ms = page.freshness.as_of_ms();
         let content = Content { name: "ranking", json: Written::of(&page)?.json, digest, version, as_of_ms };

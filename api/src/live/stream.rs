@@ -34,7 +34,7 @@ impl Stream {
         Some(Self { hub: hub.clone(), reader, of, collected: VecDeque::from([PREAMBLE]), _slot: slot })
     }
 
-    /// Says first what the reader has not seen.
+    /// Sends first what the reader has not seen.
     pub fn begin(&self, seen: Option<EventId>) {
         self.hub.begin(self.reader, &self.of, seen);
     }

@@ -64,14 +64,14 @@ async fn fan_out(live: Weak<Live>) {
             look_after(&live, second);
             continue;
         }
-        tell(&live);
+        publish_changes(&live);
         drop(live);
         sleep(ROUND).await;
     }
 }
 
 /// Publishes what has changed to all readers.
-fn tell(live: &Live) {
+fn publish_changes(live: &Live) {
     let totals = &live.reads.totals;
     let Some(MemoryStore { cache, .. }) = totals.memory() else { return };
     // The clocks before the changes: they are at least as new.

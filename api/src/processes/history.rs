@@ -128,11 +128,11 @@ mod tests {
             history.take(0, None, processes);
             history.samples.back().map(|sample| (sample.rejected, sample.store_errors)).unwrap()
         };
-        assert_eq!(take(std::slice::from_ref(&own)), (None, None), "nobody who counts can be seen");
-        assert_eq!(take(&[own.clone(), counting(3)]), (None, None), "what came before is nobody's");
+        assert_eq!(take(std::slice::from_ref(&own)), (None, None), "no counting process can be read");
+        assert_eq!(take(&[own.clone(), counting(3)]), (None, None), "earlier counts belong to no sample");
         assert_eq!(take(&[own.clone(), counting(5), sinking.clone()]), (Some(2), None));
         assert_eq!(take(&[own.clone(), counting(5), sinking.clone()]), (Some(0), Some(0)));
-        assert_eq!(take(&[own.clone(), counting(1), sinking]), (Some(2), Some(0)), "it began anew");
+        assert_eq!(take(&[own.clone(), counting(1), sinking]), (Some(2), Some(0)), "it started over");
         let lost = ProcessItem { metrics: None, error: Some("away".into()), ..counting(0) };
         assert_eq!(take(&[own.clone(), lost]), (None, None));
         assert_eq!(take(&[own, counting(4)]), (Some(3), None), "what it counted meanwhile");

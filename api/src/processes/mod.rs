@@ -168,11 +168,11 @@ mod tests {
         let processes = Processes::new(registries[0].clone(), 7, peers.collect()).unwrap();
         let _other = Processes::new(registries[1].clone(), 8, Vec::new()).unwrap();
         let items = processes.look().await;
-        let told: Vec<_> = items.iter().map(|item| (item.address.as_deref(), item.error.as_deref())).collect();
-        assert_eq!(told[..2], [(None, None), (Some(&*addresses[1]), None)]);
+        let shown: Vec<_> = items.iter().map(|item| (item.address.as_deref(), item.error.as_deref())).collect();
+        assert_eq!(shown[..2], [(None, None), (Some(&*addresses[1]), None)]);
         let strange = (Some(&*addresses[2]), Some("is not a tally process: its /metrics has no tally metrics"));
-        assert_eq!((told[2], told[3].0), (strange, Some(&*gone)));
-        assert!(told[3].1.is_some_and(|error| error.contains("refused")), "{told:?}");
+        assert_eq!((shown[2], shown[3].0), (strange, Some(&*gone)));
+        assert!(shown[3].1.is_some_and(|error| error.contains("refused")), "{shown:?}");
         assert_eq!(items.len(), 4);
     }
 }

@@ -1,7 +1,7 @@
 //! A circuit breaker for a store: one that fails is left alone for a while.
 //!
 //! Many readers share it, none of them waits, and a request is its own probe. The breaker of a sink
-//! (`sinks/src/breaker.rs`) tells a single writer how long to wait, and when to probe before it writes.
+//! (`sinks/src/breaker.rs`) decides how long its single writer waits, and when it probes before it writes.
 
 use prometheus::IntGauge;
 use std::sync::{Mutex, MutexGuard, PoisonError};

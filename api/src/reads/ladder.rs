@@ -175,7 +175,7 @@ impl<T: Readable> Ladder<T> {
         answers
     }
 
-    /// The value of a key that no record exists of, where the cache in this process can tell.
+    /// The value of a key that no record exists of, where the cache in this process knows that.
     pub fn absent(&self, key: Key<'_>) -> Option<Answer<T>> {
         let stored = T::absent(self.rungs.memory.as_ref()?, key)?;
         self.metrics.absent.iter().for_each(prometheus::IntCounter::inc);

@@ -11,13 +11,13 @@ pub trait Readable: Clone + Send + Sync + 'static {
         keys: &[Key<'_>],
     ) -> impl Future<Output = Result<Vec<Option<Stored<Self>>>, StoreError>> + Send;
 
-    /// Tells the cache in this process that these are about to be loaded from another store.
+    /// Announces to the cache in this process that these are about to be loaded from another store.
     fn follow(_memory: &MemoryStore, _keys: &[Key<'_>]) {}
 
     /// Keeps in the cache of this process what another store had.
     fn keep(_memory: &MemoryStore, _key: Key<'_>, _stored: &Stored<Self>) {}
 
-    /// The value of a key that no record exists of, where the cache in this process can tell.
+    /// The value of a key that no record exists of, where the cache in this process knows that.
     fn absent(_memory: &MemoryStore, _key: Key<'_>) -> Option<Stored<Self>> {
         None
     }

@@ -10,12 +10,12 @@ pub fn covers(roots: &[RootPosition], receipt: &Receipt) -> bool {
     receipt.offsets.iter().all(|(partition, offset)| passed(roots, *partition, *offset) == Some(true))
 }
 
-/// Whether an offset is contained; None where nothing was said about its partition.
+/// Whether an offset is contained; None where its partition has no root.
 fn passed(roots: &[RootPosition], partition: u32, offset: u64) -> Option<bool> {
     roots.iter().find(|root| root.partition == partition).map(|root| root.next_offset > offset)
 }
 
-/// The smallest clock; None where nothing was said.
+/// The smallest clock; None where there is no root.
 pub fn clock_ms(roots: &[RootPosition]) -> Option<i64> {
     roots.iter().map(|root| root.clock_ms).min()
 }
@@ -28,8 +28,8 @@ pub fn is_applied(topic: &OutputTopic, progress: &DatabaseProgress, receipt: &Re
     })
 }
 
-/// Below which offset of a root partition everything is contained in a topic, and the clock there: the least of what
-/// its partitions say. None while one that has to speak has not.
+/// Below which offset of a root partition everything is contained in a topic, and the clock there: the least of
+/// its partitions. None while a partition that must have a root has none.
 pub fn applied(
     topic: &OutputTopic,
     root_partition: u32,
@@ -38,16 +38,16 @@ pub fn applied(
     let mut least: Option<RootPosition> = None;
     for partition in 0..topic.partitions {
         let roots = roots_of(partition);
-        let said = roots.iter().find(|root| root.partition == root_partition);
-        let Some(said) = said else {
+        let found = roots.iter().find(|root| root.partition == root_partition);
+        let Some(root) = found else {
             match topic.marks {
                 Marks::Own if partition != root_partition => continue,
                 Marks::Own | Marks::All => return None,
             }
         };
-        let least = least.get_or_insert(*said);
-        least.next_offset = least.next_offset.min(said.next_offset);
-        least.clock_ms = least.clock_ms.min(said.clock_ms);
+        let least = least.get_or_insert(*root);
+        least.next_offset = least.next_offset.min(root.next_offset);
+        least.clock_ms = least.clock_ms.min(root.clock_ms);
     }
     least
 }

@@ -89,7 +89,7 @@ pub trait ReadStore: Send + Sync {
     fn board(&self, board: Key<'_>) -> impl Future<Output = Result<Option<Stored<Board>>, StoreError>> + Send;
 
     /// Waits until these partitions contain what a receipt covers. True where another read is worthwhile: they do, or
-    /// the store cannot tell any more. False where the deadline came first.
+    /// the store no longer knows. False where the deadline came first.
     fn wait(
         &self,
         partitions: &[&TopicPartition],

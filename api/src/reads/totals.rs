@@ -1,4 +1,4 @@
-//! Totals as answered: every metric of the topology, zero where nobody touched it.
+//! Totals as answered: every metric of the topology, zero where no event touched it.
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use std::cmp::Ordering;

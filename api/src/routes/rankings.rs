@@ -137,7 +137,7 @@ pub async fn ranking(
     Ok(has.reply_written(&written, keep))
 }
 
-/// The boards of the topology, by name: those that were written, and those that nobody has come onto yet.
+/// The boards of the topology, by name: those that were written, and those that are still empty.
 fn items_of(boards: &Boards, written: Vec<Summary>) -> Vec<BoardItem> {
     let item = |summary: Summary| {
         let Summary { board, items, as_of_ms } = summary;

@@ -189,7 +189,7 @@ async fn page<T>(
     Ok((found.into_iter().map(|(id, time_ms)| item(id, format_ms(time_ms))).collect(), next, freshness))
 }
 
-/// Where the rows of a metric are, and the topic whose progress says how old they are at most.
+/// Where the rows of a metric are, and the topic whose progress limits their age.
 fn switched<'a>(api: &'a Api, metric: &'a str) -> Result<(&'a OutputTopic, Switched<'a>), ApiProblem> {
     let (known, owned) = (&api.reads.config.toggles, api.reads.config.collects.as_deref());
     let found = match owned == Some(metric) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 const PORT: u16 = 6379;
-/// What keys begin with unless an address says otherwise.
+/// What keys begin with unless the address has a prefix.
 const PREFIX: &str = "tally:";
 const FORMS: &str = "`redis://[user:password@]host[:port][/db]`, `rediss://…` with TLS, \
     `redis+cluster://host:port,host2:port2`, `rediss+cluster://…`; behind it `?prefix=…` and, with TLS, `ca=FILE`";
@@ -16,7 +16,7 @@ pub struct RedisAddress {
     pub(super) nodes: Vec<(String, u16)>,
     pub(super) cluster: bool,
     pub(super) tls: bool,
-    /// Who signed the server's certificate, where that is nobody whom the world knows.
+    /// The CA that signed the server's certificate, where it is not a public one.
     pub(super) ca: Option<PathBuf>,
     pub(super) username: Option<String>,
     pub(super) password: Option<String>,
@@ -41,8 +41,8 @@ impl RedisAddress {
     ///
     /// - `redis://[user:password@]host[:port][/db]`, port 6379 and database 0 by default; `rediss://` with TLS.
     /// - `redis+cluster://host:port,host2:port2`: some nodes of a Cluster; `rediss+cluster://` with TLS.
-    /// - `?prefix=…`: what the keys begin with, `tally:` by default. `ca=FILE`: who signed the server's certificate, in
-    ///   PEM, where that is nobody whom the world knows.
+    /// - `?prefix=…`: what the keys begin with, `tally:` by default. `ca=FILE`: the CA that signed the server's certificate,
+    ///   in PEM, where it is not a public one.
     ///
     /// User and password may be percent-encoded.
     pub fn parse(url: &str) -> Result<Self, AddressError> {

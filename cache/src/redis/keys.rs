@@ -1,8 +1,8 @@
 //! The names of the keys. Braces are hash tags: what stands between them chooses the slot.
 //!
-//! A board has two keys of one slot, written by one script. The sorted set is for everybody who speaks Redis. It cannot
+//! A board has two keys of one slot, written by one script. The sorted set is for any client of Redis. It cannot
 //! hold the ranking itself: among equal scores `ZRANGE … REV` begins with the greatest member, where a board begins with
-//! the least; and scores are doubles, which tell neighbours apart only up to 2^53. So the hash beside it holds the
+//! the least; and scores are doubles, which distinguish neighbours only up to 2^53. So the hash beside it holds the
 //! record as it came from the topic, with version and epoch: the guard of both, and what the API answers from.
 
 use super::address::RedisAddress;

@@ -1,5 +1,5 @@
 //! Redis as a cache, as both of its sides see it: addresses, connections, the names of the keys, and what the stored
-//! progress says. The sink writes (`sinks/src/cache/redis`), the API reads (`api/src/reads/redis.rs`).
+//! progress claims. The sink writes (`sinks/src/cache/redis`), the API reads (`api/src/reads/redis.rs`).
 
 mod address;
 mod keys;

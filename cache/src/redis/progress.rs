@@ -7,7 +7,7 @@
 //! epoch wrote may be older than what the positions claim: for a reader it is a miss.
 //!
 //! **Shards**: the masters that were looked at when the epoch began, by run id, replication id and the slot of a marker.
-//! Where a master is another now, what it had may be lost, and nothing that the hash says is true any more.
+//! Where a master is another now, its data may be lost, and nothing in the hash counts any more.
 
 use super::keys::Keys;
 use super::shards::{RedisFailure, Shards, text};
@@ -140,7 +140,7 @@ pub fn fields(value: &Value) -> Vec<(&Value, &Value)> {
     }
 }
 
-/// What a node says of itself.
+/// The identity that a node reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeIdentity {
     /// See [`StoredShard`].

@@ -53,7 +53,7 @@ fn todo(error: &RedisError) -> Option<&'static str> {
         ErrorKind::InvalidClientConfig => Some("check the address"),
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Some(PROTOCOL),
         ErrorKind::Io => {
-            // That is what TLS says of a certificate, and of bytes that are none of its own.
+            // TLS reports a bad certificate in this way, and bytes that are not TLS.
             let shared = error.source().and_then(|source| source.downcast_ref::<Arc<dyn Error + Send + Sync>>());
             let io = shared.and_then(|error| error.downcast_ref::<io::Error>());
             io.filter(|error| error.kind() == io::ErrorKind::InvalidData)?;

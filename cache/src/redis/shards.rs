@@ -2,8 +2,8 @@
 //!
 //! A Cluster's client that follows redirections by itself would hide what matters here: that a shard is no longer the
 //! process it was. So every master has one plain connection, which never comes back by itself. Whatever goes wrong
-//! with one (an error of the connection, a slot that moved, a master that became a replica), all are dropped and made
-//! anew, and whoever holds progress has to look again whose it is.
+//! with one (an error of the connection, a slot that moved, a master that became a replica), all are dropped and
+//! opened again, and every holder of progress has to check again which master it belongs to.
 
 use super::address::RedisAddress;
 use super::slot::SLOTS;
@@ -178,8 +178,8 @@ async fn discover(address: &RedisAddress, timeouts: RedisTimeouts) -> Result<Vec
     Err(last.unwrap_or_else(|| RedisFailure { node: address.to_string().into(), cause: "no node".into() }))
 }
 
-/// Reads `[[first, last, [host, port, …], replicas…], …]`. A node that does not know its own address says nothing:
-/// then it is the one that was asked.
+/// Reads `[[first, last, [host, port, …], replicas…], …]`. A node that does not know its own address sends
+/// none: then it is the node that was queried.
 fn slot_ranges(value: &Value, asked: &str) -> Option<Vec<SlotRange>> {
     let Value::Array(ranges) = value else { return None };
     let range = |range: &Value| {
@@ -283,7 +283,7 @@ fn failure(node: &Arc<str>, error: &RedisError) -> RedisFailure {
     RedisFailure { node: node.clone(), cause: error.to_string() }
 }
 
-/// An error of the server with its code, which tells the reader what to look up.
+/// An error of the server with its code, for the reader to look up.
 pub fn describe(error: &ServerError) -> String {
     format!("{} {}", error.code(), error.details().unwrap_or_default())
 }

@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn slots_are_those_of_redis() {
-        // As `CLUSTER KEYSLOT` says.
+        // As `CLUSTER KEYSLOT` computes it.
         for (tag, slot) in [("123456789", 12_739), ("user1000", 3_443), ("foo", 12_182), ("article:7", 878), ("", 0)] {
             assert_eq!(slot_of(tag), slot, "{tag}");
         }
