@@ -1,20 +1,20 @@
-//! When what a task says of its progress is true for somebody who reads one of its output partitions.
+//! When the progress that a task publishes is true for a reader of one of its output partitions.
 //!
 //! **The invariant: while a partition's [`Roots`] hold a mark of a task as of a commit, everything that the task wrote to
 //! the partition up to that commit is contained in what was read, or was replaced by something that is.**
 //!
 //! Three things stand against it, and each has its rule:
 //!
-//! - **Compaction.** A mark that was read says that all records before it are contained. Some of them may be gone, and what
+//! - **Compaction.** A mark that was read claims that all records before it are contained. Some of them may be gone, and what
 //!   replaced them may lie further on. All that was gone when reading began, or while it was far behind, has its successor
 //!   below where the partition ended then ([`Containment::distrust`]). Until that has been passed no mark moves anything;
 //!   then the greatest that was read counts.
 //! - **Order between partitions.** A mark of the internal topic may become visible before the records of its own commit.
 //!   It names the last commit that wrote to this partition, and counts once a mark of that commit or a later one was read
 //!   here: the last record of each commit carries one.
-//! - **Records that are gone.** Retention may have removed that record, or it was read by somebody who could not trust it.
+//! - **Records that are gone.** Retention may have removed that record, or a reader that could not trust it has read it.
 //!   Then the mark counts once reading has passed where the partition ended for writers, open transactions included, when
-//!   that was asked after the mark had been heard ([`Containment::prove`]). Where it ends for readers proves nothing: that
+//!   that was queried after the mark had been read ([`Containment::prove`]). Where it ends for readers proves nothing: that
 //!   may lie before the mark's own transaction.
 //!
 //! Marks merge by the greatest (generation, commit), so it makes no difference in which order they come.
@@ -37,11 +37,11 @@ pub struct Containment {
     read: BTreeMap<String, ProgressMark>,
     /// By task, the greatest mark of the internal topic that does not count yet, and the version of the task's last commit
     /// that wrote to this partition.
-    heard: BTreeMap<String, (ProgressMark, i64)>,
+    published: BTreeMap<String, (ProgressMark, i64)>,
     proof: Option<Proof>,
 }
 
-/// Marks that count once reading has passed an end that was asked for after they had been heard.
+/// Marks that count once reading has passed an end that was queried after they had been read.
 #[derive(Clone, Debug)]
 struct Proof {
     end: u64,
@@ -76,32 +76,32 @@ impl Containment {
     }
 
     /// A mark was read in the internal topic. `topic` is that of this partition, which is the task's.
-    pub fn hear(&mut self, progress: &TaskProgress, topic: &str) {
+    pub fn read_progress(&mut self, progress: &TaskProgress, topic: &str) {
         let Some((mark, wrote)) = progress.of_topic(topic) else { return };
         let is_older = |known: Option<i64>| known.is_some_and(|known| known >= mark.version);
-        let heard = self.heard.get(&mark.task).map(|(known, _)| known.version);
-        if !is_older(heard) && !is_older(self.roots.version_of(&mark.task)) {
-            self.heard.insert(mark.task.clone(), (mark, wrote));
+        let known = self.published.get(&mark.task).map(|(known, _)| known.version);
+        if !is_older(known) && !is_older(self.roots.version_of(&mark.task)) {
+            self.published.insert(mark.task.clone(), (mark, wrote));
         }
     }
 
     /// Whether a mark waits and nothing is under way that would prove it: see [`Containment::prove`].
     pub fn doubts(&self) -> bool {
-        self.proof.is_none() && !self.heard.is_empty()
+        self.proof.is_none() && !self.published.is_empty()
     }
 
     /// Whether a mark waits for reading to come further.
     pub fn waits(&self) -> bool {
-        !self.heard.is_empty() || !self.read.is_empty()
+        !self.published.is_empty() || !self.read.is_empty()
     }
 
-    /// Where the partition ended for writers, asked after everything that was heard so far.
+    /// Where the partition ended for writers, queried after all marks of the internal topic that were read so far.
     pub fn prove(&mut self, end: u64) {
-        let marks = self.heard.values().map(|(mark, _)| mark.clone()).collect();
+        let marks = self.published.values().map(|(mark, _)| mark.clone()).collect();
         self.proof = Some(Proof { end, marks });
     }
 
-    /// Everything below `position` has been read: takes what counts from now on. Says whether that changed anything.
+    /// Everything below `position` has been read: takes what counts from now on; whether that changed anything.
     pub fn settle(&mut self, position: u64) -> bool {
         if position < self.trusted_from {
             return false;
@@ -116,7 +116,7 @@ impl Containment {
             }
         }
         let roots = &mut self.roots;
-        self.heard.retain(|task, (mark, wrote)| {
+        self.published.retain(|task, (mark, wrote)| {
             let known = roots.version_of(task);
             if known.is_some_and(|known| known >= mark.version) {
                 return false;

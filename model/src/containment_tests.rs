@@ -35,7 +35,7 @@ fn a_header_counts_when_reading_has_passed_it() {
 fn over_a_compacted_past_no_mark_counts_before_the_end_that_was_seen() {
     let mut partition = Containment::new(Roots::default(), 100);
     partition.read(mark(3));
-    partition.hear(&progress(9, 0), "counters");
+    partition.read_progress(&progress(9, 0), "counters");
     assert!(!partition.settle(99));
     assert_eq!(contained(&partition), None);
     assert!(partition.settle(100));
@@ -54,7 +54,7 @@ fn a_mark_that_is_visible_before_its_records_waits_for_them() {
     let mut partition = Containment::new(Roots::default(), 0);
     partition.read(mark(4));
     partition.settle(10);
-    partition.hear(&progress(7, 6), "counters");
+    partition.read_progress(&progress(7, 6), "counters");
     assert!(!partition.settle(10), "commit 6 wrote here, and was not read");
     assert!(partition.doubts());
     partition.read(mark(6));
@@ -62,7 +62,7 @@ fn a_mark_that_is_visible_before_its_records_waits_for_them() {
     assert_eq!(contained(&partition), Some(7));
     assert!(!partition.doubts());
     // Nothing was written here since: it counts at once.
-    partition.hear(&progress(8, 6), "counters");
+    partition.read_progress(&progress(8, 6), "counters");
     assert!(partition.settle(12));
     assert_eq!(contained(&partition), Some(8));
 }
@@ -70,12 +70,12 @@ fn a_mark_that_is_visible_before_its_records_waits_for_them() {
 #[test]
 fn a_record_that_is_gone_is_proved_by_the_end_for_writers() {
     let mut partition = Containment::new(Roots::default(), 0);
-    partition.hear(&progress(7, 6), "counters");
+    partition.read_progress(&progress(7, 6), "counters");
     partition.settle(10);
     partition.prove(20);
     assert!(!partition.doubts());
-    // What is heard after the question is not proved by its answer.
-    partition.hear(&progress(9, 8), "counters");
+    // A mark that is read after the query is not proved by its result.
+    partition.read_progress(&progress(9, 8), "counters");
     assert!(!partition.settle(19));
     assert!(partition.settle(20));
     assert_eq!(contained(&partition), Some(7));
@@ -85,11 +85,11 @@ fn a_record_that_is_gone_is_proved_by_the_end_for_writers() {
 #[test]
 fn other_topics_and_older_marks_change_nothing() {
     let mut partition = Containment::new(Roots::default(), 0);
-    partition.hear(&progress(7, 0), "rankings");
+    partition.read_progress(&progress(7, 0), "rankings");
     assert!(!partition.doubts() && !partition.settle(5));
-    partition.hear(&progress(7, 0), "counters");
+    partition.read_progress(&progress(7, 0), "counters");
     assert!(partition.settle(5));
-    partition.hear(&progress(6, 0), "counters");
+    partition.read_progress(&progress(6, 0), "counters");
     partition.read(mark(5));
     assert!(!partition.settle(6));
     assert_eq!(contained(&partition), Some(7));
@@ -178,13 +178,13 @@ proptest! {
         let hear = |partition: &mut Containment, commit: usize, position: u64| {
             if commit > 0 {
                 let commit = commit as u64;
-                partition.hear(&progress(commit, history.last_that_wrote(commit)), "counters");
+                partition.read_progress(&progress(commit, history.last_that_wrote(commit)), "counters");
                 partition.settle(position);
             }
         };
         for (step, argument) in steps {
             match step {
-                // A commit is decided; its mark can be heard, its records not yet be read.
+                // A commit is decided; its mark can be read, its records not yet.
                 0 => committed = (committed + 1).min(total),
                 1 => {
                     visible = (visible + 1).min(committed);
@@ -219,10 +219,10 @@ proptest! {
 #[test]
 fn a_task_of_a_new_generation_begins_anew() {
     let mut partition = Containment::new(Roots::default(), 0);
-    partition.hear(&progress(7, 0), "counters");
+    partition.read_progress(&progress(7, 0), "counters");
     partition.settle(1);
     let next = TaskProgress { generation: 2, ..progress(1, 0) };
-    partition.hear(&next, "counters");
+    partition.read_progress(&next, "counters");
     assert!(partition.settle(1));
     assert_eq!(partition.roots().newest(), 2 * GENERATION + 1);
     partition.read(mark(8));

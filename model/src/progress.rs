@@ -36,7 +36,7 @@ pub struct ProgressMark {
     pub task: String,
     /// The generation of the state that wrote it.
     pub generation: u16,
-    /// Ascending by partition. A partition that is missing has not been heard of.
+    /// Ascending by partition. A partition that is missing has no mark yet.
     pub roots: Vec<RootPosition>,
     /// See [`crate::Counters::version`].
     pub version: i64,
@@ -58,7 +58,7 @@ pub struct TaskProgress {
     pub generation: u16,
     /// The number of the commit.
     pub commit: u64,
-    /// Ascending by partition. A partition that is missing has not been heard of.
+    /// Ascending by partition. A partition that is missing has no mark yet.
     pub roots: Vec<RootPosition>,
     /// For each topic whose partition the task owns, the number of the last commit that wrote there; 0 where none did.
     /// A number that is too great is no harm. Empty in headers.

@@ -175,7 +175,7 @@ mod tests {
     fn the_greatest_commit_stands_whatever_comes_last() {
         let mut roots = Roots::default();
         assert!(roots.apply(versioned("a/0", 9, &[root(0, 9)])));
-        assert!(!roots.apply(versioned("a/0", 4, &[root(0, 5)])), "an older one that is heard later");
+        assert!(!roots.apply(versioned("a/0", 4, &[root(0, 5)])), "an older one that is read later");
         assert_eq!(roots.merged(), [root(0, 9)]);
         assert!(roots.apply(versioned("a/0", 10, &[root(0, 11)])));
         assert_eq!((roots.version_of("a/0"), roots.newest()), (Some((1 << 48) + 10), (1 << 48) + 10));

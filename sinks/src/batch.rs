@@ -78,7 +78,7 @@ pub struct DeadLetterRow {
 
 /// A row that folds.
 pub trait Newest {
-    /// Takes in what `later` in the log says. It wins unless its version is smaller.
+    /// Takes in a row from `later` in the log. It wins unless its version is smaller.
     fn merge(&mut self, later: Self);
 }
 
@@ -152,7 +152,7 @@ impl<R: Newest> Fold<R> {
 }
 
 impl Batch {
-    /// Takes in a data record of an output topic; its version. A tombstone says nothing that a guard could judge, so it is
+    /// Takes in a data record of an output topic; its version. A tombstone has no version for a guard to compare, so it is
     /// passed over; rows that are too old leave by [`crate::Target::expire`].
     pub fn add(
         &mut self,
@@ -220,7 +220,7 @@ pub enum RecordError {
     /// Rows are folded by key.
     #[error("it has no key")]
     NoKey,
-    /// The value is not what the topic's type says.
+    /// The value is not of the topic's type.
     #[error("{0}")]
     Value(#[from] serde_json::Error),
 }

@@ -76,7 +76,7 @@ impl Breaker {
         self.wait_ms = 0;
     }
 
-    /// After a success; says whether there were failures before it.
+    /// After a success; whether there were failures before it.
     pub fn succeed(&mut self) -> bool {
         let failed = self.failures > 0;
         *self = Self::default();
@@ -98,7 +98,7 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    /// A wall clock that tells nothing.
+    /// A wall clock without meaning.
     fn at(monotonic_ms: i64) -> Now {
         Now { wall_ms: -monotonic_ms, monotonic_ms }
     }

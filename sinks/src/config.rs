@@ -1,4 +1,4 @@
-//! What a sink is asked to do.
+//! What a sink has to do.
 
 use std::time::Duration;
 use tally_model::OutputType;
@@ -10,11 +10,11 @@ pub struct SinkConfig {
     pub name: String,
     /// The consumer group of all processes that write to the same target: `<application>-sink-<name>`.
     pub group: String,
-    /// This sink's name within the group: nobody else's, and the same after a restart.
+    /// This sink's name within the group: unique there, and the same after a restart.
     pub member: String,
     /// The topics it reads, each with the type of its values.
     pub topics: Vec<(String, OutputType)>,
-    /// The internal topic in which tasks say how far they are, where there is one: `<application>-progress`.
+    /// The internal topic in which tasks publish their progress, where there is one: `<application>-progress`.
     pub progress_topic: Option<String>,
     /// A batch is written when it holds this many records (a poll's worth may come on top) …
     pub records_max: usize,

@@ -1,4 +1,4 @@
-//! What a sink tells about itself.
+//! The metrics of sinks.
 
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -103,7 +103,7 @@ impl SinkMetrics {
         Ok(metrics)
     }
 
-    /// Counts how often the target of that sink was found empty, or replaced, and began to be filled anew.
+    /// Counts how often the target of that sink was found empty or replaced, and its refill began.
     pub fn refills(&self, sink: &str) -> IntCounter {
         self.refills.with_label_values(&[sink])
     }
@@ -136,7 +136,7 @@ impl Handles {
         self.all.expired_rows.with_label_values(&[self.sink.as_str(), table])
     }
 
-    /// Ends the series of a partition that somebody else reads now.
+    /// Ends the series of a partition that another process reads now.
     pub fn forget_lag(&self, topic: &str, partition: u32) {
         let labels = [self.sink.as_str(), topic, &partition.to_string()];
         // It may not have been there.

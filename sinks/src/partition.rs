@@ -91,8 +91,8 @@ impl SinkPartition {
     }
 
     /// A mark was read in the internal topic.
-    pub fn hear(&mut self, progress: &TaskProgress) {
-        self.containment.hear(progress, &self.address.topic);
+    pub fn read_progress(&mut self, progress: &TaskProgress) {
+        self.containment.read_progress(progress, &self.address.topic);
     }
 
     /// Whether a mark waits for reading to come further: [`Containment::waits`].
@@ -105,12 +105,12 @@ impl SinkPartition {
         self.containment.doubts()
     }
 
-    /// Where the partition ended for writers, asked after everything that was heard: [`Containment::prove`].
+    /// Where the partition ended for writers, queried after all marks of the internal topic that were read: [`Containment::prove`].
     pub fn prove(&mut self, written_end: u64) {
         self.containment.prove(written_end);
     }
 
-    /// Takes the marks that count now that reading has come so far; says whether there were any.
+    /// Takes the marks that count now that reading has come so far; whether there were any.
     pub fn settle(&mut self) -> bool {
         let settled = self.containment.settle(self.position);
         if settled {
@@ -120,7 +120,7 @@ impl SinkPartition {
         settled
     }
 
-    /// Moves on; says whether that is further than before.
+    /// Moves on; whether that is further than before.
     pub fn step_to(&mut self, position: u64) -> bool {
         let further = position > self.position;
         self.position = self.position.max(position);

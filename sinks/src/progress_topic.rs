@@ -1,4 +1,4 @@
-//! The internal topic in which tasks say how far they are, as a sink reads it.
+//! The internal topic in which tasks publish their progress, as a sink reads it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -17,12 +17,12 @@ use tally_streams::log::{Consumer, Log, LogError, Now, Polled, Record, TopicPart
 const LEAVE_POLL: Duration = Duration::from_millis(50);
 const LEAVE_POLLS: u32 = 40;
 
-/// How long a mark may wait for a record before the log is asked whether there can be one.
+/// How long a mark may wait for a record before the log is queried whether there can be one.
 const PROOF_AFTER_MS: i64 = 200;
 
-/// A consumer of a sink's share of its topics, and of the internal topic in which tasks say how far they are.
+/// A consumer of a sink's share of its topics, and of the internal topic in which tasks publish their progress.
 pub struct Reading {
-    /// Those that are open: read from where the target says.
+    /// Those that are open: read from the positions of the target.
     pub partitions: Vec<SinkPartition>,
     index: HashMap<TopicPartition, usize, ahash::RandomState>,
     topics: Vec<SinkTopic>,
@@ -105,7 +105,7 @@ impl Reading {
         (0..topic.partitions).filter(|partition| self.share.has(*partition))
     }
 
-    /// Opens what is not open of its share, where `stored` says or at the topic's start.
+    /// Opens what is not open of its share, at the positions in `stored` or at the topic's start.
     pub fn open(&mut self, log: &dyn Log, stored: Vec<StoredPosition>, metrics: &Handles) -> Result<(), LogError> {
         let mut stored: HashMap<_, _> = stored.into_iter().map(|s| (s.partition.clone(), s)).collect();
         let addresses = self.topics.iter().flat_map(|topic| {
@@ -128,15 +128,15 @@ impl Reading {
         self.follow_progress(log)
     }
 
-    /// Reads the internal topic from its start, where it speaks of what is open. It is small, and partitions that were
-    /// opened just now have heard nothing yet.
+    /// Reads the internal topic from its start, in the partitions of what is open. It is small, and partitions that were
+    /// opened just now have no mark yet.
     fn follow_progress(&mut self, log: &dyn Log) -> Result<(), LogError> {
         let Some(progress) = self.progress.as_mut().filter(|_| !self.is_paused) else { return Ok(()) };
         let numbers = self.partitions.iter().map(|partition| partition.address.partition).collect();
         progress.follow(log, self.consumer.as_mut(), numbers)
     }
 
-    /// Closes everything, to open it again where the target says. The membership stays.
+    /// Closes everything, to open it again at the positions of the target. The membership stays.
     pub fn close(&mut self) {
         for partition in &self.partitions {
             self.consumer.unassign(&partition.address);
@@ -151,7 +151,7 @@ impl Reading {
         self.doubts_since_ms = None;
     }
 
-    /// Lets go what the group has taken; the next poll tells it so.
+    /// Lets go what the group has taken; the next poll confirms that to the group.
     pub fn release(&mut self, driver_partitions: &[u32], metrics: &Handles) {
         self.share.take(driver_partitions);
         let (kept, gone): (Vec<_>, Vec<_>) =
@@ -165,7 +165,7 @@ impl Reading {
         metrics.partitions.set(self.partitions.len() as i64);
     }
 
-    /// Stops reading, for as long as the target takes nothing. The membership stays, as long as somebody polls.
+    /// Stops reading, for as long as the target takes nothing. The membership stays as long as the consumer is polled.
     fn pause(&mut self) {
         if !std::mem::replace(&mut self.is_paused, true) {
             self.partitions.iter().for_each(|partition| self.consumer.unassign(&partition.address));
@@ -185,7 +185,7 @@ impl Reading {
         Ok(())
     }
 
-    /// While nothing is read: keeps the membership, and hears of what the group gives and takes.
+    /// While nothing is read: keeps the membership, and follows what the group gives and takes.
     pub fn attend(&mut self) -> Result<Read, LogError> {
         if matches!(self.share, Share::All) {
             return Ok(Read::Nothing { moved: false });
@@ -205,7 +205,7 @@ impl Reading {
     /// Reads what comes within `timeout` into the batch.
     pub fn poll(&mut self, intake: &mut Intake<'_>, timeout: Duration) -> Result<Read, ReadError> {
         match self.poll_consumer(intake, timeout) {
-            // What was replaced there is deleted, also in front of who reads slowly.
+            // What was replaced there is deleted, also in front of a slow reader.
             Err(ReadError::Log(LogError::OutOfRange { partition, .. }))
                 if self.progress.as_ref().is_some_and(|progress| progress.is(&partition)) =>
             {
@@ -226,7 +226,7 @@ impl Reading {
         let proved = self.prove(log, now);
         match self.consumer.poll(if proved { Duration::ZERO } else { timeout })? {
             Polled::Records { from, records, .. } if self.progress.as_ref().is_some_and(|p| p.is(from)) => {
-                let moved = hear(intake.sink, &mut self.partitions, from, records)?;
+                let moved = read_progress(intake.sink, &mut self.partitions, from, records)?;
                 return Ok(if moved || proved { Read::Marks } else { Read::Nothing { moved: false } });
             }
             Polled::Records { from, records, next_offset } => {
@@ -269,7 +269,7 @@ impl Reading {
         (moved, settled)
     }
 
-    /// Where marks have waited for a record for a while, asks whether there can be one; whether some count now.
+    /// Where marks have waited for a record for a while, queries whether there can be one; whether some count now.
     fn prove(&mut self, log: &dyn Log, now: Now) -> bool {
         // Others may have records all the time, and what has none is stepped over only where there are none at all.
         let settled = self.partitions.iter().any(SinkPartition::waits) && self.step().1;
@@ -284,7 +284,7 @@ impl Reading {
         let doubtful = || self.partitions.iter().enumerate().filter(|(_, partition)| partition.doubts());
         let addresses: Vec<_> = doubtful().map(|(_, partition)| partition.address.clone()).collect();
         let indices: Vec<_> = doubtful().map(|(index, _)| index).collect();
-        // Where the log does not answer, it is asked again.
+        // If the log does not respond, the next call queries it again.
         let Ok(ends) = log.written_ends(&addresses) else { return settled };
         indices.into_iter().zip(ends).for_each(|(index, end)| self.partitions[index].prove(end));
         self.step().1 || settled
@@ -379,9 +379,9 @@ impl Intake<'_> {
     }
 }
 
-/// Takes in what the last record of a commit says of the progress.
+/// Takes in the progress that the last record of a commit carries.
 fn read_header(partition: &mut SinkPartition, record: &Record<'_>) -> Result<(), String> {
-    // It is the first one: those of a dead letter are a stranger's, behind others.
+    // It is the first one: a dead letter may have others from its producer, behind its own.
     let header = record.headers.iter().next().filter(|(name, _)| *name == PROGRESS_HEADER);
     if let Some((name, bytes)) = header {
         let progress = TaskProgress::decode(bytes).map_err(|e| format!("header `{name}`: {e}"))?;
@@ -390,8 +390,8 @@ fn read_header(partition: &mut SinkPartition, record: &Record<'_>) -> Result<(),
     Ok(())
 }
 
-/// Takes in what the internal topic says; whether something counts because of that.
-fn hear<'a>(
+/// Takes in records of the internal topic; whether something counts because of that.
+fn read_progress<'a>(
     sink: &str,
     partitions: &mut [SinkPartition],
     from: &TopicPartition,
@@ -406,7 +406,7 @@ fn hear<'a>(
         })?;
         // A task writes to the partitions that have its own number.
         let own = partitions.iter_mut().filter(|partition| partition.address.partition == from.partition);
-        own.for_each(|partition| partition.hear(&progress));
+        own.for_each(|partition| partition.read_progress(&progress));
     }
     let own = partitions.iter_mut().filter(|partition| partition.address.partition == from.partition);
     // Every one of them, not up to the first.

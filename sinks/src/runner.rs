@@ -17,14 +17,14 @@ use tally_streams::log::{Lag, Log, Now};
 
 /// Steps over control records move positions without a row; they can wait for company.
 const EMPTY_STEP_LINGER_MS: i64 = 1_000;
-/// How often the log is asked for its ends, for the metrics.
+/// How often the log is queried for its ends, for the metrics.
 const LAG_EVERY_MS: i64 = 2_000;
 /// How often old rows are looked for; sooner where there are more.
 const EXPIRE_EVERY_MS: i64 = 60_000;
 const EXPIRE_AGAIN_MS: i64 = 500;
-/// How often the target is asked whether it still has what it had.
+/// How often the target is checked for losses.
 const CHECK_EVERY_MS: i64 = 1_000;
-/// A log whose broker has just come back may answer with less than it has: so often in a row it is asked again.
+/// A log whose broker has just come back may answer with less than it has: so often in a row it is queried again.
 const MISFITS_MAX: u32 = 8;
 /// How long a target may go without a write before its positions are looked at: a backup may have been restored.
 const VERIFY_EVERY_MS: i64 = 10_000;
@@ -49,7 +49,7 @@ pub struct SinkTask {
     lag_at_ms: i64,
     expire_at_ms: i64,
     checked_at_ms: i64,
-    /// When the target's positions were last known to be what this sink believes.
+    /// When the target's positions were last known to be what this sink expects.
     verified_at_ms: i64,
     /// How often in a row the target had read more than there is.
     misfits: u32,
@@ -99,7 +99,7 @@ impl SinkTask {
     }
 
     /// Whether what the target has was read from this log as it is now. Ok also where the target does not answer: it is
-    /// asked again when the sink starts.
+    /// checked again when the sink starts.
     pub fn check_origin(&mut self) -> Result<(), SinkError> {
         if self.target.is_cache() {
             return Ok(());
@@ -158,11 +158,11 @@ impl SinkTask {
         self.discard_batch();
     }
 
-    /// Prepares for another attempt, and says why one is needed.
+    /// Prepares for another attempt, and returns why one is needed.
     fn give_way(&mut self, failure: Failure) -> Result<String, SinkError> {
         match failure {
             Failure::Stop(error) => {
-                // Whoever calls again meets the same record again.
+                // The next call meets the same record again.
                 self.restart();
                 Err(error)
             }
@@ -188,21 +188,21 @@ impl SinkTask {
         }
     }
 
-    /// Asks the target whether it is back, before it gets a whole batch.
+    /// Checks whether the target is back, before it gets a whole batch.
     fn probe(&mut self) -> Result<(), Failure> {
         self.target.probe()?;
         self.breaker.probed();
         Ok(())
     }
 
-    /// Between two attempts: whoever does not poll holds up the others, and is thrown out of the group at last. Not at
+    /// Between two attempts: a member that does not poll holds up the others, and at last the group removes it. Not at
     /// once: to stop reading and to begin again costs more than a deadlock.
     fn attend(&mut self) {
         let is_long = self.breaker.state() == State::Open;
         let Some(reading) = self.reading.as_mut().filter(|_| is_long) else { return };
         match reading.attend() {
             Ok(Read::Revoked { partitions, .. }) => {
-                // It cannot be written now: whoever gets them reads them again, and so does this sink the rest.
+                // It cannot be written now: the next owner of these reads them again, and this sink the rest.
                 self.restart();
                 self.release(&partitions);
             }
@@ -232,7 +232,7 @@ impl SinkTask {
         Ok(step)
     }
 
-    /// Joins, and opens what is not open of its share, where the target says.
+    /// Joins, and opens what is not open of its share, at the positions of the target.
     fn open(&mut self, now: Now) -> Result<(), Failure> {
         let reading = match &mut self.reading {
             Some(reading) => reading,
@@ -308,10 +308,10 @@ impl SinkTask {
         Ok(Step::Idle)
     }
 
-    /// Writes what is at hand, so that whoever gets these partitions goes on after it, and lets them go.
+    /// Writes what is at hand, so that the next owner of these partitions goes on after it, and lets them go.
     fn revoke(&mut self, partitions: &[u32], lost: bool, now: Now) -> Result<(), Failure> {
         let written = match lost {
-            // They are somebody else's already. The batch cannot be divided: the rest is read again.
+            // Another member has them already. The batch cannot be divided: the rest is read again.
             true => {
                 self.restart();
                 Ok(())
@@ -322,7 +322,7 @@ impl SinkTask {
         // They are not ours any more, whatever came of it.
         self.release(partitions);
         written.map_err(|failure| match failure {
-            // The batch has rows that are now somebody else's to write.
+            // The batch has rows that another member writes now.
             Failure::Rewrite(cause) => Failure::Restart(cause),
             other => other,
         })
@@ -380,7 +380,7 @@ impl SinkTask {
         Ok(Step::Wrote(records))
     }
 
-    /// Everything is read again from where the target says.
+    /// Everything is read again from the positions of the target.
     fn restart(&mut self) {
         self.reading.iter_mut().for_each(Reading::close);
         self.discard_batch();
@@ -398,7 +398,7 @@ impl SinkTask {
             return;
         }
         self.lag_at_ms = now.monotonic_ms;
-        // Where the log does not answer, reading will tell.
+        // If the log does not respond, reading reports it.
         let Ok(ends) = reading.ends(&*self.log) else { return };
         for (partition, end) in reading.partitions.iter().zip(ends) {
             partition.lag.set(end.saturating_sub(partition.written_to()) as i64);

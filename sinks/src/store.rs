@@ -21,7 +21,7 @@ pub struct SinkType {
     pub kind: StoreKind,
     /// What its addresses may begin with, without the colon.
     pub schemes: &'static [&'static str],
-    /// Reads an address. An error says what is wrong and never contains a password.
+    /// Reads an address. An error names the mistake and never contains a password.
     pub parse: fn(url: &StoreUrl) -> Result<StoreAddress, String>,
 }
 

@@ -10,13 +10,13 @@ use tally_streams::log::TopicPartition;
 /// What every target promises (`tests/targets.rs`):
 /// - A write takes effect as a whole, rows and positions, or not at all.
 /// - No row is replaced by one of a smaller version.
-/// - A position changes only where it still is what the writer believes it to be, and so does what is claimed there: at an
+/// - A position changes only where it still is what the writer expects, and so does what is claimed there: at an
 ///   equal position a writer that was left behind takes no claim back.
 pub trait Target: Send {
     /// The positions stored for the partitions of these topics.
     fn positions(&mut self, topics: &[Arc<str>]) -> Result<Vec<StoredPosition>, TargetError>;
 
-    /// Told at the start: until each of these partitions has reached the offset, what is read from here is older than
+    /// Called at the start: until each of these partitions has reached the offset, what is read from here is older than
     /// what the log held when the sink started. Only a target that starts empty cares.
     fn begin(&mut self, goals: &[(TopicPartition, u64)]) {
         let _ = goals;
@@ -43,13 +43,13 @@ pub trait Target: Send {
     /// Writes rows and positions. After [`TargetError::Unavailable`] the same batch may be written again.
     fn write(&mut self, batch: &Batch) -> Result<(), TargetError>;
 
-    /// Asked about every second, whether or not there is something to write: is all that the positions claim still
+    /// Called about every second, whether or not there is something to write: is all that the positions claim still
     /// there? Only a target that can lose what it has while it is written to has to look.
     fn check(&mut self) -> Result<(), TargetError> {
         Ok(())
     }
 
-    /// Whether it answers, at little cost: asked before a batch is written again after several failures.
+    /// Whether it answers, at little cost: called before a batch is written again after several failures.
     fn probe(&mut self) -> Result<(), TargetError> {
         Ok(())
     }
@@ -82,7 +82,7 @@ pub struct Expired {
     pub more: bool,
 }
 
-/// What two writers of the same target can tell their views of a partition apart by: a position, and what is claimed there.
+/// What distinguishes the views that two writers of a target have of a partition: a position, and what is claimed there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Everything below is contained.
@@ -140,13 +140,13 @@ pub enum TargetError {
         /// The writer's.
         ours: String,
     },
-    /// Somebody else has moved this position: another sink on the same target, or a reset. Nothing was written.
+    /// Another writer has moved this position: another sink on the same target, or a reset. Nothing was written.
     /// Read the positions again.
-    #[error("{partition}: somebody else moved the position from {} to {}", shown(.expected), shown(.found))]
+    #[error("{partition}: another writer moved the position from {} to {}", shown(.expected), shown(.found))]
     Moved {
         /// Which position.
         partition: TopicPartition,
-        /// What the writer believed; None is no position.
+        /// What the writer expected; None is no position.
         expected: Option<Standing>,
         /// What is there.
         found: Option<Standing>,

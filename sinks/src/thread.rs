@@ -70,17 +70,17 @@ impl SinkThread {
     fn start(task: SinkTask, failed: Option<OnFailure>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let state = SinkState { sink: task.name().into(), now: Arc::new(AtomicU8::new(WORKING)) };
-        let (seen, told) = (stop.clone(), state.clone());
+        let (seen, shown) = (stop.clone(), state.clone());
         let name = format!("sink-{}", task.name());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let outcome = run(task, failed, &seen, &told);
-            told.set(ENDED);
+            let outcome = run(task, failed, &seen, &shown);
+            shown.set(ENDED);
             outcome
         })?;
         Ok(Self { stop, state, thread })
     }
 
-    /// How it is, for as long as anybody looks.
+    /// How it is; the state stays readable after its end.
     pub fn state(&self) -> SinkState {
         self.state.clone()
     }

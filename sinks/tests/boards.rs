@@ -38,7 +38,7 @@ fn suite(place: &dyn Place) {
     let mut target = place.target();
     assert_eq!(place.board("hot"), None);
 
-    // Beyond 2^53, where doubles tell no neighbours apart; equal scores by id.
+    // Beyond 2^53, where doubles distinguish no neighbours; equal scores by id.
     let first = ranking("hot", &[("a:1", (1 << 60) + 1), ("a:2", 1 << 60), ("b:'\"|", 7), ("b:\u{7528}", 7)], 5);
     target.write(&batch(&[&first], None, 1)).unwrap();
     assert_eq!(place.board("hot"), Some(shown(&first)));
@@ -75,7 +75,7 @@ fn suite(place: &dyn Place) {
     );
     assert_eq!(place.board("hot"), Some(shown(&newest)));
 
-    // One that nobody is on is still a board.
+    // A board without subjects is still a board.
     let empty = ranking("hot", &[], 9);
     target.write(&batch(&[&empty], Some(5), 6)).unwrap();
     assert_eq!(place.board("hot"), Some(shown(&empty)));
@@ -89,7 +89,7 @@ fn suite(place: &dyn Place) {
     let half = ranking("hot", &items[..1_250], 11);
     target.write(&batch(&[&half], Some(7), 8)).unwrap();
     assert_eq!(place.board("hot"), Some(shown(&half)));
-    assert_eq!(place.board("hot/a}b"), Some(shown(&other)), "nobody else's business");
+    assert_eq!(place.board("hot/a}b"), Some(shown(&other)), "other boards stay");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_board_of_a_later_epoch_is_left_alone_and_tells_the_writer_so() {
         let mut target = place.target();
         let before = ranking("hot", &[("a:1", 3)], 9);
         target.write(&batch(&[&before], None, 1)).unwrap();
-        // Another sink has begun anew in the moment between the look and the script.
+        // Another sink has begun an epoch in the moment between the look and the script.
         let later = place.progress()["epoch"].parse::<u64>().unwrap() + 1;
         let (slot, key) = (tally_cache::redis::Keys::board_slot("hot"), place.keys.ranking("hot"));
         place.nodes.ask::<()>(slot, cmd("HSET").arg(key).arg("@epoch").arg(later));

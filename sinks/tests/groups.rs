@@ -1,4 +1,4 @@
-//! Several sinks on one target: the group divides the partitions, and nobody fights over a position.
+//! Several sinks on one target: the group divides the partitions, and no two fight over a position.
 
 mod fixture;
 
@@ -63,7 +63,7 @@ fn task(world: &World, who: usize, target: Box<dyn Target>) -> SinkTask {
     SinkTask::new(config, world.log.clone(), Box::new(Inspected(target)), &world.metrics)
 }
 
-/// Runs the sinks, then lets whoever is left bring everything to its end.
+/// Runs the sinks, then lets the remaining sinks bring everything to its end.
 fn run(world: &mut World, place: &DatabasePlace, actions: &[(usize, Action)]) -> i64 {
     let mut tasks: [Option<SinkTask>; 3] = [None, None, None];
     let (mut commits, mut kills) = (0, 0);
@@ -92,7 +92,7 @@ fn run(world: &mut World, place: &DatabasePlace, actions: &[(usize, Action)]) ->
         left.iter_mut().for_each(|task| world.drain(task));
     }
     assert_eq!(world.metric("tally_sink_lag_records"), 0.0);
-    assert_eq!(world.metric("tally_sink_errors_total"), 0.0, "nobody found a position that was moved");
+    assert_eq!(world.metric("tally_sink_errors_total"), 0.0, "no sink found a position that was moved");
     if kills == 0 {
         assert_eq!(
             world.metric("tally_sink_records_total"),
@@ -154,12 +154,12 @@ fn every_process_fills_a_cache_of_its_own_with_everything() {
 }
 
 /// What the consumers were asked for at their end, and what they answered.
-type Heard = Arc<Mutex<Vec<&'static str>>>;
+type Calls = Arc<Mutex<Vec<&'static str>>>;
 
-type Script = Arc<Mutex<VecDeque<Result<Said, LogError>>>>;
+type Script = Arc<Mutex<VecDeque<Result<Event, LogError>>>>;
 
 #[derive(Clone)]
-enum Said {
+enum Event {
     Lost(Vec<u32>),
     Assigned(Vec<u32>),
 }
@@ -167,12 +167,12 @@ enum Said {
 struct ScriptedConsumer {
     inner: Box<dyn Consumer>,
     script: Script,
-    heard: Heard,
+    calls: Calls,
 }
 
 impl Drop for ScriptedConsumer {
     fn drop(&mut self) {
-        self.heard.lock().unwrap().push("dropped");
+        self.calls.lock().unwrap().push("dropped");
     }
 }
 
@@ -181,7 +181,7 @@ impl Consumer for ScriptedConsumer {
         self.inner.subscribe(driver, member)
     }
     fn unsubscribe(&mut self) -> Result<(), LogError> {
-        self.heard.lock().unwrap().push("unsubscribe");
+        self.calls.lock().unwrap().push("unsubscribe");
         self.inner.unsubscribe()
     }
     fn assign(&mut self, partition: &TopicPartition, offset: u64) -> Result<(), LogError> {
@@ -192,15 +192,15 @@ impl Consumer for ScriptedConsumer {
     }
     fn poll(&mut self, timeout: Duration) -> Result<Polled<'_>, LogError> {
         match self.script.lock().unwrap().pop_front() {
-            Some(Ok(Said::Lost(partitions))) => Ok(Polled::Revoked { partitions, lost: true }),
-            Some(Ok(Said::Assigned(partitions))) => Ok(Polled::Assigned(partitions)),
+            Some(Ok(Event::Lost(partitions))) => Ok(Polled::Revoked { partitions, lost: true }),
+            Some(Ok(Event::Assigned(partitions))) => Ok(Polled::Assigned(partitions)),
             Some(Err(error)) => Err(error),
             None => {
                 let polled = self.inner.poll(timeout);
-                let mut heard = self.heard.lock().unwrap();
+                let mut calls = self.calls.lock().unwrap();
                 match &polled {
-                    Ok(Polled::Revoked { .. }) => heard.push("revoked"),
-                    Ok(Polled::Nothing) if heard.contains(&"unsubscribe") => heard.push("nothing"),
+                    Ok(Polled::Revoked { .. }) => calls.push("revoked"),
+                    Ok(Polled::Nothing) if calls.contains(&"unsubscribe") => calls.push("nothing"),
                     _ => {}
                 }
                 polled
@@ -216,19 +216,19 @@ impl Consumer for ScriptedConsumer {
 }
 
 /// A log whose consumers answer by the script before they read on.
-fn scripted(world: &World, script: &Script, heard: &Heard) -> Arc<AlteredLog> {
-    let (script, heard) = (script.clone(), heard.clone());
+fn scripted(world: &World, script: &Script, calls: &Calls) -> Arc<AlteredLog> {
+    let (script, calls) = (script.clone(), calls.clone());
     let consumer = move |inner| -> Box<dyn Consumer> {
-        Box::new(ScriptedConsumer { inner, script: script.clone(), heard: heard.clone() })
+        Box::new(ScriptedConsumer { inner, script: script.clone(), calls: calls.clone() })
     };
     Arc::new(AlteredLog::new(world.log.clone()).consumers(consumer))
 }
 
 #[test]
 fn partitions_that_were_lost_take_the_batch_with_them_and_log_errors_are_waited_out() {
-    for (said, errors) in [
-        (vec![Ok(Said::Lost(vec![1])), Ok(Said::Assigned(vec![1]))], 0.0),
-        (vec![Ok(Said::Lost(vec![0, 1])), Ok(Said::Assigned(vec![1])), Ok(Said::Assigned(vec![0]))], 0.0),
+    for (events, errors) in [
+        (vec![Ok(Event::Lost(vec![1])), Ok(Event::Assigned(vec![1]))], 0.0),
+        (vec![Ok(Event::Lost(vec![0, 1])), Ok(Event::Assigned(vec![1])), Ok(Event::Assigned(vec![0]))], 0.0),
         (vec![Err(LogError::Unavailable("away".into()))], 1.0),
         (vec![Err(LogError::Busy), Err(LogError::Unavailable("away".into()))], 2.0),
     ] {
@@ -236,7 +236,7 @@ fn partitions_that_were_lost_take_the_batch_with_them_and_log_errors_are_waited_
             let (mut world, place) = (World::new(), DatabasePlace::new());
             world.history(40);
             let script = Script::default();
-            let log = scripted(&world, &script, &Heard::default());
+            let log = scripted(&world, &script, &Calls::default());
             let linger = Duration::from_millis(40);
             let config = SinkConfig { records_max: 1_000, linger, ..config() };
             let target = Box::new(Inspected(place.target()));
@@ -245,7 +245,7 @@ fn partitions_that_were_lost_take_the_batch_with_them_and_log_errors_are_waited_
                 world.pass(3);
                 task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap();
             }
-            script.lock().unwrap().extend(said.clone());
+            script.lock().unwrap().extend(events.clone());
             world.drain(&mut task);
             assert!(script.lock().unwrap().is_empty());
             assert_eq!(place.all_rows(), expected(40), "after {before} steps");
@@ -260,7 +260,7 @@ fn a_consumer_that_is_fenced_is_replaced() {
     world.history(40);
     let script = Script::default();
     script.lock().unwrap().push_back(Err(LogError::Fenced("member".into())));
-    let log = scripted(&world, &script, &Heard::default());
+    let log = scripted(&world, &script, &Calls::default());
     let mut task = SinkTask::new(config(), log, place.target(), &world.metrics);
     world.drain(&mut task);
     assert_eq!(place.all_rows(), expected(40));
@@ -270,8 +270,8 @@ fn a_consumer_that_is_fenced_is_replaced() {
 fn a_sink_that_ends_leaves_its_group_in_good_order() {
     let (mut world, place) = (World::new(), DatabasePlace::new());
     world.history(40);
-    let (script, heard) = (Script::default(), Heard::default());
-    let log = scripted(&world, &script, &heard);
+    let (script, calls) = (Script::default(), Calls::default());
+    let log = scripted(&world, &script, &calls);
     let config = SinkConfig { linger: Duration::from_secs(60), records_max: 1_000, ..config() };
     let mut task = SinkTask::new(config, log, place.target(), &world.metrics);
     for _ in 0..20 {
@@ -280,7 +280,7 @@ fn a_sink_that_ends_leaves_its_group_in_good_order() {
     }
     assert!(place.all_rows().0.is_empty());
     task.finish(world.now());
-    assert_eq!(*heard.lock().unwrap(), ["unsubscribe", "revoked", "nothing", "dropped"]);
+    assert_eq!(*calls.lock().unwrap(), ["unsubscribe", "revoked", "nothing", "dropped"]);
     assert_eq!(place.all_rows(), expected(40));
 }
 

@@ -16,7 +16,7 @@ use tally_testkit::service;
 const TOPIC_PARTITIONS: u32 = 4;
 const SUBJECTS: i64 = 50;
 
-/// Commits a total of each subject; tells what is expected after it.
+/// Commits a total of each subject; returns what is expected after it.
 fn commit(log: &dyn Log, topic: &str, version: i64, expected: &mut BTreeMap<String, i64>) {
     let mut producer = log.producer(&format!("{topic}-writer")).unwrap();
     for subject in 0..SUBJECTS {

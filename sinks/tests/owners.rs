@@ -36,7 +36,7 @@ fn a_database_beyond_the_end_is_refused_until_somebody_decides() {
             assert!(refused.contains("the target has read up to offset") && refused.contains(way_out), "{refused}");
         }
         assert_eq!((place.all_rows(), copy.metric("tally_sink_position_reset_total")), (before, 0.0));
-        // Whoever made the topics anew says so.
+        // The operator who recreated the topics confirms it.
         place.rows("DELETE FROM sink_progress");
         copy.commits(41, 50);
         copy.drain(&mut task);

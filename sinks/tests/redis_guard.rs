@@ -11,11 +11,11 @@ use tally_cache::redis::RedisAddress;
 use tally_sinks::{Batch, RedisTarget, Target, TargetError};
 use tally_streams::log::TopicPartition;
 
-/// What a record says of a subject: its version and how many metrics it has.
+/// A record of a subject: its version and how many metrics it has.
 type Entry = (usize, i64, usize);
 
 fn entries() -> impl Strategy<Value = Vec<Vec<Entry>>> {
-    // Beyond 2^53, where doubles no longer tell neighbours apart; and short ones beside long ones.
+    // Beyond 2^53, where doubles no longer distinguish neighbours; and short ones beside long ones.
     let version = prop_oneof![0..12i64, (0..6i64).prop_map(|low| (40 << 48) + (1 << 47) + low)];
     prop::collection::vec(prop::collection::vec((0..4usize, version, 0..4usize), 1..5), 1..12)
 }

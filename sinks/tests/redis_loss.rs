@@ -172,7 +172,7 @@ fn a_restart_that_kept_the_data_is_not_believed() {
     assert_eq!(epoch(&own.place), before, "the data are there");
     own.world.drain(&mut task);
     assert_filled(&own.world, &own.place);
-    assert!(epoch(&own.place) > before, "but nobody knows whether all of them are");
+    assert!(epoch(&own.place) > before, "but it is unknown whether all of them are");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_replica_in_its_masters_place_is_not_believed() {
     own.world.drain(&mut task);
     assert_filled(&own.world, &own.place);
     assert_ne!(all_of(&copy), all_of(&own.place));
-    assert_eq!(epoch(&own.place), epoch(&copy), "it says that it has everything");
+    assert_eq!(epoch(&own.place), epoch(&copy), "it claims to have everything");
     own.redis.kill();
     replica.ask::<()>(cmd("CONFIG").arg("SET").arg("port").arg(own.redis.port));
     own.world.drain(&mut task);

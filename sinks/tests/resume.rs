@@ -192,10 +192,10 @@ fn a_cache_beyond_the_end_is_filled_from_the_start_and_claims_nothing() {
     new.drain(&mut new.task(place.target()));
     assert_eq!(new.metric("tally_sink_position_reset_total"), f64::from(ALL_PARTITIONS));
     for (partition, position) in place.cache.positions() {
-        assert_eq!(position.roots.merged(), [], "{partition}: what the old log's marks said is not true of this one");
+        assert_eq!(position.roots.merged(), [], "{partition}: marks of the old log are not true of this one");
     }
     assert_eq!(place.totals("article:1")["likes"], 1);
-    assert!(place.cache.get("article:2").is_none(), "what the old log's records said is not true of this one");
+    assert!(place.cache.get("article:2").is_none(), "records of the old log are not true of this one");
 }
 
 #[test]

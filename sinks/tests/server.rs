@@ -31,7 +31,7 @@ fn waiting(session: &mut Session<'_>, database: &ServerDatabase, statement: &str
         if let Some(id) = session.rows(&sql).pop() {
             return id;
         }
-        assert!(since.elapsed() < Duration::from_secs(60), "nobody runs {statement}");
+        assert!(since.elapsed() < Duration::from_secs(60), "no connection runs {statement}");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -267,7 +267,7 @@ fn what_a_person_must_put_right_is_told_at_the_start_and_what_goes_away_is_waite
         assert!(error.contains("Access denied") && !error.contains("secret"), "{error}");
         let error = open(&database.url.replace(&database.name, "tally_test_missing")).err().unwrap().to_string();
         assert!(error.contains("Unknown database") || error.contains("Access denied"), "{error}");
-        // Nobody listens there: that may change.
+        // No server listens there: that may change.
         let mut absent = open("mysql://u:secret@127.0.0.1:1/db").unwrap();
         let error = absent.write(&batch(1, 1, None, 1)).unwrap_err().to_string();
         assert!(error.contains("refused") && !error.contains("secret"), "{error}");

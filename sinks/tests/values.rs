@@ -46,8 +46,8 @@ impl Pipeline {
         TaskProgress { task: format!("by-subject_id/{task}"), generation: 1, commit, roots: vec![root], outputs }
     }
 
-    /// A commit of a task: totals of these subjects, whose value is the commit's number; whether the internal topic is told.
-    fn commit(&mut self, task: usize, subjects: &[&str], tells: bool) {
+    /// A commit of a task: totals of these subjects, whose value is the commit's number; whether it publishes its progress.
+    fn commit(&mut self, task: usize, subjects: &[&str], publishes: bool) {
         self.commits[task] += 1;
         let commit = self.commits[task];
         let header = self.progress(task, commit, Vec::new()).encode();
@@ -62,7 +62,7 @@ impl Pipeline {
             self.wrote[task] = commit;
             self.written[task].push((commit, (*subject).to_owned()));
         }
-        if tells {
+        if publishes {
             let outputs = vec![OutputCommit { topic: "counters".into(), commit: self.wrote[task] }];
             let progress = self.progress(task, commit, outputs);
             let (key, value) = (progress.task.clone(), progress.encode());
@@ -146,7 +146,7 @@ fn a_mark_whose_commit_has_not_reached_the_records_yet_claims_nothing() {
         pipeline.commit(0, &[], true);
         pipeline.drain(&mut sink);
         assert_eq!((pipeline.claimed(place, 0), place.totals("a:1")["likes"]), (Some(1), 1));
-        // Nor does a sink that begins now believe that it has read to the end.
+        // Nor does a sink that begins now assume that it has read to the end.
         drop(sink);
         let mut sink = pipeline.sink(place);
         pipeline.drain(&mut sink);
@@ -277,7 +277,7 @@ fn first() -> Counters {
     counters("a:1", &[("likes", 1)], &["likes"], GENERATION + 1)
 }
 
-/// Only tally writes the first header: what a stranger sent along stands behind the reason of a dead letter.
+/// Only tally writes the first header: headers of another producer stand behind the reason of a dead letter.
 #[test]
 fn a_header_that_a_stranger_sent_claims_nothing() {
     let place = DatabasePlace::new();
@@ -344,8 +344,8 @@ fn no_claim_without_its_rows() {
                         .map(|_| format!("{task}:{}", random.random_range(0..5)))
                         .collect();
                     let subjects: Vec<_> = subjects.iter().map(String::as_str).collect();
-                    let tells = random.random_bool(0.5);
-                    pipeline.commit(task, &subjects, tells);
+                    let publishes = random.random_bool(0.5);
+                    pipeline.commit(task, &subjects, publishes);
                 }
                 5 => pipeline.world.log.hold(&partition).unwrap(),
                 6..8 => pipeline.world.log.release(&partition).unwrap(),

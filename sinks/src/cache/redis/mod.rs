@@ -4,12 +4,12 @@
 //! any moment. So
 //!
 //! - totals are written first and positions when all are acknowledged. A crash in between leaves totals that are newer
-//!   than the positions say, never older; what is then read again is refused by the guard, or changes nothing;
+//!   than the positions claim, never older; what is then read again is refused by the guard, or changes nothing;
 //! - positions are compared before the totals are written, too: what a sink that was left behind has in its hands is
 //!   not written at all, unless it was overtaken in that very moment;
 //! - a loss is noticed before the next position is written, and about every second without traffic ([`session`]). From
 //!   the loss until then readers are safe by themselves: what is missing is a miss, what another epoch wrote is a miss,
-//!   and a master that is not among those of the progress is not believed.
+//!   and a master that is not among those of the progress is not trusted.
 
 mod scripts;
 mod session;

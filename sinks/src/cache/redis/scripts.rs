@@ -79,7 +79,7 @@ if epoch == ARGV[1] then redis.call('HSET', KEYS[1], 'shards', ARGV[2]) end
 return epoch
 ";
 
-/// Key: progress. Arguments: the epoch; then for each partition its field, what the caller believes to be there (the next
+/// Key: progress. Arguments: the epoch; then for each partition its field, what the caller expects there (the next
 /// offset, `/`, the revision of the marks; empty for none) and the new value. All or nothing. Answers nothing when it is
 /// done, else the field that differs and what was found; `epoch` first. What an older release stored has no revision:
 /// there only the offset is compared.

@@ -20,7 +20,7 @@ use tally_cache::redis::{
 
 /// A shard that does not answer for so long is away.
 const TIMEOUTS: RedisTimeouts = RedisTimeouts { connect: Duration::from_secs(1), response: Duration::from_secs(1) };
-/// Whoever began an epoch and has not opened it after this long has died.
+/// A sink that began an epoch and has not opened it after this long has died.
 const OPENING_MS: u64 = 3_000;
 /// How old the last look at the masters may be when positions are written. Markers are looked at in every write.
 const LOOK_AGE_MAX: Duration = Duration::from_millis(200);
@@ -35,7 +35,7 @@ pub struct Met {
 }
 
 impl Met {
-    /// Whether whoever began this epoch may still be about to open it. Its number is the wall time of another machine:
+    /// Whether the sink that began this epoch may still be about to open it. Its number is the wall time of another machine:
     /// where that lies ahead, the wait begins when the epoch is first met.
     fn may_open(&mut self, epoch: u64) -> bool {
         let met_at = match self.unopened {
@@ -67,7 +67,7 @@ pub struct Session {
 pub enum Ended {
     /// Redis does not answer, or not well.
     Away(RedisFailure),
-    /// What it had is lost, or somebody else has begun anew.
+    /// Its data is lost, or another sink has begun an epoch.
     Lost(String),
 }
 
@@ -219,7 +219,7 @@ impl Session {
     }
 }
 
-const ANOTHER_EPOCH: &str = "redis: the positions are gone, or another sink has begun to fill it anew";
+const ANOTHER_EPOCH: &str = "redis: the positions are gone, or another sink has begun to refill it";
 
 impl Found {
     async fn look(address: &RedisAddress) -> Result<Self, Ended> {
@@ -269,8 +269,8 @@ impl Found {
         Opened { session: Session::new(shards, keys, epoch, masters, looked_at), progress, begun: None }
     }
 
-    /// Begins an epoch: positions are deleted, every shard is marked, and only then are there positions again. Whoever
-    /// else does the same at this time: one of both wins each step, the other starts over.
+    /// Begins an epoch: positions are deleted, every shard is marked, and only then are there positions again. If
+    /// another sink does the same at this time, one of both wins each step, and the other starts over.
     async fn begin(self, seen: u64, reason: String) -> Result<Opened, Ended> {
         let Self { shards, keys, nodes, progress, looked_at } = self;
         let progress_shard = shards.of(keys.progress_slot());
@@ -303,7 +303,7 @@ impl Found {
     }
 }
 
-/// Every shard as it says it is. One that does not take writes is no master, whatever the Cluster says.
+/// The identity that every shard reports. One that does not take writes is no master, even if the Cluster lists it as one.
 async fn masters(shards: &Shards) -> Result<Vec<NodeIdentity>, RedisFailure> {
     let nodes = NodeIdentity::of_all(shards).await?;
     match nodes.iter().position(|node| !node.is_master) {
@@ -332,7 +332,7 @@ fn differ(shards: &Shards, nodes: &[NodeIdentity], masters: &[StoredShard]) -> O
 }
 
 fn no_marker(shards: &Shards, shard: usize) -> String {
-    format!("redis {}: was emptied, or is filled anew by another sink", shards.node(shard))
+    format!("redis {}: was emptied, or is refilled by another sink", shards.node(shard))
 }
 
 fn get(key: &str) -> Cmd {
@@ -363,6 +363,6 @@ mod tests {
         met.unopened = Some((now_ms + day_ms, long_ago));
         assert!(!met.may_open(now_ms + day_ms));
         assert!(met.may_open(now_ms + day_ms + 1), "another one");
-        assert!(!met.may_open(now_ms - day_ms), "whoever began it has died long ago");
+        assert!(!met.may_open(now_ms - day_ms), "the sink that began it has died long ago");
     }
 }

@@ -104,7 +104,7 @@ impl Writer {
             refilled.map(|(partition, until)| (partition.clone(), Refill { until: *until, since })).collect();
     }
 
-    /// Whether Redis answers. What it has lost meanwhile is for whoever reads the positions next.
+    /// Whether Redis answers. The next read of the positions finds what it has lost meanwhile.
     pub async fn probe(&mut self) -> Result<(), TargetError> {
         match self.session().await {
             Ok(session) => self.session = Some(session),
@@ -129,8 +129,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a batch. The session is given back only when all went well: after a failure nobody knows what became of
-    /// the commands that were under way, and whose connections these are.
+    /// Writes a batch. The session is given back only when all went well: after a failure it is unknown what became
+    /// of the commands that were under way, and which master the connections belong to.
     pub async fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
         let mut session = self.session().await?;
         let fields: Vec<String> = batch.positions.iter().map(|step| step.partition.to_string()).collect();
@@ -237,7 +237,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Says which partition has reached the end of its refill too late to trust it, if any.
+    /// Returns the partition that has reached the end of its refill too late to trust it, if any.
     async fn write_positions(
         &mut self,
         session: &Session,
@@ -272,7 +272,7 @@ impl Writer {
             let step = batch.positions.iter().zip(fields).find(|(_, known)| Some(*known) == field.as_ref());
             return Err(match step {
                 Some((step, _)) => moved(step, found),
-                None => TargetError::Lost("redis: another sink has begun to fill it anew".into()),
+                None => TargetError::Lost("redis: another sink has begun to refill it".into()),
             });
         }
         for (step, value) in batch.positions.iter().zip(values) {
