@@ -42,7 +42,7 @@ impl WorkloadFile {
         written
     }
 
-    /// Writes so many lines more, until `goes_on` says no.
+    /// Writes so many lines more, until `goes_on` returns false.
     fn extend(&mut self, out: &mut impl Write, events: u64, goes_on: impl Fn() -> bool) -> io::Result<()> {
         // Another seed for each part, so that the ids differ.
         let seed = self.seed ^ (self.lines << 20);

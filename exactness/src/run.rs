@@ -19,7 +19,7 @@ use tally_testkit::{Client, Sender, Service, Site, now_ms, wait_until};
 /// A process that is asked to stop has so long.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
-/// A run, and how it is told of.
+/// A run, and its report.
 pub struct ExactRun<'a> {
     /// The program.
     pub binary: &'a Path,
@@ -137,7 +137,7 @@ impl ExactRun<'_> {
     }
 }
 
-/// The busiest subjects, some others, and some that nobody ever touched.
+/// The busiest subjects, some others, and some without events.
 pub(crate) fn sample(seed: u64) -> Vec<String> {
     let mut random = Random::new(seed);
     let mut sample: Vec<_> = (1..=60).map(|n| format!("article:{n}")).collect();
@@ -223,7 +223,7 @@ pub(crate) fn served(client: &Client, rules: &[Rules]) -> Held {
 /// Boards at all moments, and what the topic held then. No process may run.
 fn compare_boards_of(site: &Site, model: &Model, mut moments: Vec<Moment>, differences: &mut Differences) {
     let (rules, mut topic) = (boards::rules(), TopicBoards::default());
-    let log = EmbeddedLog::open(site.log_dir(), EmbeddedOptions::default()).expect("nobody else has the log open");
+    let log = EmbeddedLog::open(site.log_dir(), EmbeddedOptions::default()).expect("no other process has the log open");
     read_topic(&log, "rankings", |record| topic.take(record, &mut moments));
     topic.finish(&mut moments);
     compare_boards(model, &moments, &rules, differences);

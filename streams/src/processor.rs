@@ -206,7 +206,7 @@ pub struct Released<V> {
     pub value: V,
     /// The record that brought it, and as of when it counts: `clock_ms` is the time it was due.
     pub origin: Origin,
-    /// Key and value of a record that says the same, for the dead letters.
+    /// Key and value of a record with the same content, for the dead letters.
     pub record: (Vec<u8>, Vec<u8>),
 }
 

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(40);
 /// Actor and subject.
 type Pairs = HashSet<(String, String)>;
 
-/// They ask until they are told to finish.
+/// They send requests until they are stopped.
 pub struct Collectors {
     over: Arc<AtomicBool>,
     /// Of whom it was answered that one has collected the other.

@@ -62,13 +62,13 @@ pub fn moment(cluster: &Cluster, client: &Client) -> Moment {
     rest(client, &rules, || {
         let served = served(client, &rules);
         let stored = StoredBoards::read_mysql(&direct.mariadb).held("database");
-        // What is in Redis was written after what it said of itself a moment ago.
+        // The content of Redis was written after the identity that it reported a moment ago.
         let sets = sorted_sets(&direct.redis, &served)?;
         Some(vec![served, stored, sets])
     })
 }
 
-/// The sorted sets of boards; None while one is missing, or is not what the record beside it says.
+/// The sorted sets of boards; None while one is missing, or differs from the record beside it.
 fn sorted_sets(url: &str, served: &Held) -> Option<Held> {
     let mut connection = redis::Client::open(url).and_then(|client| client.get_connection()).ok()?;
     let mut boards = BTreeMap::new();

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tally::workload::Random;
 use tally_testkit::{Client, Sender, Service, Site, boards, wait_for};
 
-/// A run, and how it is told of.
+/// A run, and its report.
 pub struct FaultRun<'a> {
     /// The program.
     pub binary: &'a Path,
@@ -138,13 +138,13 @@ impl Cluster {
         }
     }
 
-    /// Waits until everything that was sent is counted. Nobody may be stopped.
+    /// Waits until everything that was sent is counted. No process may be stopped.
     fn rest(&mut self) -> Moment {
         let client = self.apply();
         compare::moment(self, &client)
     }
 
-    /// Waits until the log has been told of every collect, and every store contains what follows from everything in the
+    /// Waits until the log has every collect, and every store contains what follows from everything in the
     /// log.
     fn apply(&mut self) -> Client {
         self.check();
@@ -156,14 +156,14 @@ impl Cluster {
         client
     }
 
-    /// A role that ended by itself is a failure, whatever the fault. But one that finds no log when it starts says so and
-    /// ends, to be started again by whoever looks after it.
+    /// A role that ended by itself is a failure, whatever the fault. But one that finds no log when it starts reports that and
+    /// ends, to be started again by its supervisor.
     fn check(&mut self) {
         for running in &mut self.roles {
             if let Some(status) = running.service.as_mut().and_then(Service::ended) {
                 let messages = running.site.messages();
-                let said = messages.lines().last().unwrap_or_default();
-                let waits = status.code() == Some(1) && said.contains("the log does not answer");
+                let message = messages.lines().last().unwrap_or_default();
+                let waits = status.code() == Some(1) && message.contains("the log does not answer");
                 assert!(waits, "{} ended by itself, {status}: {}", running.name, last(&messages));
                 running.service = Some(running.site.spawn());
             }

@@ -93,9 +93,9 @@ struct Kept {
 struct Line {
     /// The next answer does not arrive.
     lost: AtomicBool,
-    /// The client is gone, and what the server says is for nobody.
+    /// The client is gone, and the server's response is dropped.
     late: AtomicBool,
-    /// What the server has said since then, in reads.
+    /// The server's responses since then, in reads.
     answers: AtomicU64,
 }
 
@@ -187,7 +187,7 @@ impl Pipe {
         let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
     }
 
-    /// What is lost, if one of these requests is what somebody waits for.
+    /// What is lost, if a client waits for one of these requests.
     fn cut(&self, names: &[&'static str]) -> Option<Loss> {
         let mut armed = self.plan.armed.lock().unwrap();
         let cut = armed.filter(|cut| cut.request == "any" || names.contains(&cut.request))?;

@@ -15,7 +15,7 @@ pub struct Services {
     pub mariadb: Proxy,
     /// Before Redis.
     pub redis: Proxy,
-    /// Without the proxies: for whoever compares at the end.
+    /// Without the proxies: for the comparison at the end.
     pub direct: Addresses,
 }
 
@@ -66,7 +66,7 @@ impl Services {
         let dir = dir.join("services");
         let listen = || TcpListener::bind(("127.0.0.1", quiet_port())).unwrap();
         let kafka = listen();
-        // A client of Kafka goes where the broker says that it is, so the broker says that it is the proxy.
+        // A client of Kafka connects to the address that the broker advertises, so the broker advertises the proxy.
         let advertised = kafka.local_addr().unwrap().to_string();
         let env = script(&dir, "start", &["kafka", "mariadb", "redis"], Some(&advertised));
         let direct = Addresses {

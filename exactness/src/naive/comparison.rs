@@ -12,7 +12,7 @@ const WORST_MAX: f64 = 0.04;
 /// Differences that are written out.
 const SHOWN_MAX: usize = 20;
 
-/// What differs; nothing, if all is well. And how much was compared, so that nobody is glad of an empty comparison.
+/// What differs; nothing, if all is well. And how much was compared, so that an empty comparison does not pass.
 #[derive(Default)]
 pub struct Differences {
     /// How many of each were compared.
@@ -174,7 +174,7 @@ pub fn compare_stored(model: &Model, stored: &Stored, differences: &mut Differen
     differences.compare_visitors("visitors", &exact, &visitors);
 }
 
-/// What the API says of some subjects: every metric it names, and none missing that was counted.
+/// The API's answer for some subjects: every metric it names, and none missing that was counted.
 pub fn compare_counters(model: &Model, served: &HashMap<String, BTreeMap<String, i64>>, differences: &mut Differences) {
     differences.compared("subjects served", served.len());
     for (subject, counters) in served {

@@ -28,7 +28,8 @@ pub struct LogRecord<'a> {
 
 /// Hands over every record, partition by partition, in the order of the offsets.
 pub fn read_history(log_dir: &Path, each: impl FnMut(&LogRecord<'_>)) {
-    let log = EmbeddedLog::open(log_dir, EmbeddedOptions::default()).expect("the log opens: nobody else has it open");
+    let log =
+        EmbeddedLog::open(log_dir, EmbeddedOptions::default()).expect("the log opens: no other process has it open");
     read_topic(&log, TOPIC, each);
 }
 

@@ -1,5 +1,5 @@
 //! What the pipeline must have counted, computed in the plainest way: hash maps, one pass over the log, nothing of the
-//! processors. It counts what the shipped `topology.yaml` says; a change there is a change here.
+//! processors. It counts as the shipped `topology.yaml` does; a change there is a change here.
 
 mod comparison;
 mod history;
@@ -77,7 +77,7 @@ pub struct Model {
     /// What rule `toggle` holds back: by partition, number of the window, actor and subject.
     held: BTreeMap<(u32, i64, String, String), Click>,
     switches: HashMap<ReactionKey, Switch>,
-    /// (actor, subject): the greatest number, and what it says.
+    /// (actor, subject): the greatest number, and its state.
     pub collects: HashMap<(String, String), (i64, bool)>,
     /// When each was switched on last.
     collected_since: HashMap<(String, String), i64>,
@@ -194,7 +194,7 @@ impl Model {
         let Some(event) = event.filter(|event| is_valid(event, record, appended_ms)) else {
             self.dead_letters.insert(place);
             let read: Readable = serde_json::from_slice(record.value).unwrap_or_default();
-            // Nobody can ask for an event without an id.
+            // An event without an id cannot be looked up.
             if read.event_id.is_some() {
                 self.verdict(place, "dead", read, appended_ms);
             }
@@ -371,7 +371,7 @@ impl Model {
         *self.windows.entry((subject.to_owned(), metric, length_ms, start_ms)).or_default() += 1;
     }
 
-    /// The greatest time wins, the later one in the log wins a tie. Says by how much the count changes.
+    /// The greatest time wins, the later one in the log wins a tie. Returns by how much the count changes.
     fn switch(
         &mut self,
         metric: &'static str,

@@ -12,7 +12,7 @@ pub struct Held {
     pub store: &'static str,
     /// In milliseconds since 1970.
     pub clock_ms: i64,
-    /// One that nobody has come onto yet may be missing.
+    /// An empty one may be missing.
     pub boards: BTreeMap<String, Board>,
 }
 
@@ -28,7 +28,7 @@ impl Held {
 pub struct Moment {
     /// Where `user-actions` ended, by partition.
     pub ends: Vec<u64>,
-    /// By the clock of whoever looked; nothing was written before it that `ends` does not cover.
+    /// By the clock of the reader; nothing was written before it that `ends` does not cover.
     pub at_ms: i64,
     /// From this clock on nothing that `ends` covers is held back.
     pub released_ms: i64,
@@ -56,7 +56,7 @@ pub fn compare_boards(model: &Model, moments: &[Moment], rules: &[Rules], differ
             let found = held.boards.get(&rules.board).cloned().unwrap_or_default();
             differences.compared(held.store, 1);
             differences.compared("places on boards", right.len());
-            differences.compared("boards with somebody", usize::from(!right.is_empty()));
+            differences.compared("boards with subjects", usize::from(!right.is_empty()));
             if found != right {
                 let place = (0..).find(|at| found.get(*at) != right.get(*at)).unwrap_or_default();
                 let (found_there, right_there) = (found.get(place), right.get(place));
@@ -95,7 +95,7 @@ impl TopicBoards {
         let board = String::from_utf8(record.key.to_vec()).expect("the names of boards are UTF-8");
         let items = items(&json["items"]);
         let version = json["version"].as_i64().expect("a version");
-        assert_ne!(self.boards.get(&board), Some(&items), "{board}: a record that says nothing new");
+        assert_ne!(self.boards.get(&board), Some(&items), "{board}: a record without a change");
         self.written.insert((board.clone(), version), items.clone());
         self.boards.insert(board, items);
     }

@@ -13,7 +13,7 @@ pub(super) const PROGRESS: &str =
     "SELECT roots FROM sink_progress WHERE topic IN ('counters', 'counter-windows', 'reactions', 'verdicts')";
 const PROGRESS_ROWS: usize = 4 * 8;
 
-/// The smallest clock in the progress of every partition; that of the beginning of time while some has said nothing.
+/// The smallest clock in the progress of every partition; the earliest time while some partition has none.
 pub(super) fn smallest_clock(roots: &[String]) -> i64 {
     let clocks = roots.iter().flat_map(|roots| {
         let roots: Vec<serde_json::Value> = serde_json::from_str(roots).unwrap();
@@ -87,7 +87,7 @@ impl StoredBoards {
         self.boards.get_mut(&board).expect("entries have a board").1.push((subject, score));
     }
 
-    /// As many entries as the board's row says.
+    /// As many entries as the board's row has.
     pub(super) fn checked(self) -> Self {
         for (board, (_, items)) in &self.boards {
             assert_eq!(items.len() as i64, self.lengths[board], "{board}: entries, and the number of them");

@@ -63,10 +63,10 @@ pub(crate) fn inspect(file: &Path, inspection: &Inspection<'_>) -> Result<(), Da
     }
     let mut walk = Walk::new(&file, about.len(), &newest, inspection);
     walk.check_snapshot(&newest)?;
-    // A meta page whose number was damaged may pass for the newest: what it says is then older than it claims.
+    // A meta page whose number was damaged may pass for the newest: its content is then older than its number.
     match Walk::new(&file, about.len(), &former, inspection).last_freed(&former) {
         Ok(former) if former > walk.last_freed(&newest)? => {
-            Err(Damage::new("the meta pages contradict each other: the newest is not the one that says so"))
+            Err(Damage::new("the meta pages contradict each other: the one with the greatest number is not the newest"))
         }
         // The former snapshot may be gone where the newest is whole: its pages may be used again.
         _ => Ok(()),

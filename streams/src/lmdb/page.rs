@@ -48,7 +48,7 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 pub(super) fn kind(number: u64, bytes: &[u8]) -> Result<u16, Damage> {
     let (own, flags) = (u64_at(bytes, 0).unwrap_or_default(), u16_at(bytes, 10).unwrap_or_default());
     if own != number {
-        return Err(Damage::at(number, format!("says that it is page {own}")));
+        return Err(Damage::at(number, format!("claims to be page {own}")));
     }
     Ok(flags)
 }

@@ -24,7 +24,7 @@ pub(super) struct Walk<'a> {
     inspection: &'a Inspection<'a>,
 }
 
-/// What tells the trees apart.
+/// What distinguishes the trees.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Free,

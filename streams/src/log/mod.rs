@@ -9,7 +9,7 @@
 //!   records only, in offset order. Offsets may have gaps.
 //! - Append times are set by the log and never run backwards within a partition; in the embedded log and in its twin not
 //!   within the whole log, also over restarts.
-//! - Once a call that commits or appends says `Ok`, the data survives `kill -9`.
+//! - Once a call that commits or appends returns `Ok`, the data survives `kill -9`.
 //! - A producer that takes over a transactional id fences the former holder: nothing the former sends afterwards
 //!   becomes visible.
 

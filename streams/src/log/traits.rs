@@ -96,7 +96,7 @@ pub enum Polled<'a> {
     /// Possibly none: then only the membership is new (any rebalance ends the generation before, for all members).
     Assigned(Vec<u32>),
     /// Partitions of the driver topic taken from this member. The caller commits what is in flight, then polls again:
-    /// that poll tells the group that they are free. `lost` means they are gone already: nothing may be committed for them.
+    /// that poll releases them to the group. `lost` means they are gone already: nothing may be committed for them.
     Revoked {
         /// Partition numbers.
         partitions: Vec<u32>,
@@ -122,7 +122,7 @@ pub trait Consumer: Send {
     fn poll(&mut self, timeout: Duration) -> Result<Polled<'_>, LogError>;
     /// Where reading of an assigned partition goes on.
     fn position(&self, partition: &TopicPartition) -> Option<u64>;
-    /// The membership as of the last rebalance that `poll` told of.
+    /// The membership as of the last rebalance that `poll` returned.
     fn group_metadata(&self) -> GroupMetadata;
 }
 

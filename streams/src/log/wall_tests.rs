@@ -29,7 +29,7 @@ impl Hands {
         self.wall.fetch_add(by_ms, Ordering::SeqCst);
     }
 
-    /// Time passes, and somebody looks every second.
+    /// Time passes, and the clock is read every second.
     fn pass(&self, ms: i64) -> Option<Doubt> {
         for _ in 0..ms / 1_000 {
             self.wall.fetch_add(1_000, Ordering::SeqCst);

@@ -35,7 +35,7 @@ pub struct Control {
     pub wire_version: u8,
     /// What the state was made with.
     pub fingerprint: Fingerprint,
-    /// Random; tells this log from one that replaced it.
+    /// Random; distinguishes this log from one that replaced it.
     pub log_id: [u8; 8],
     /// Random; signs receipts and seeds hashes.
     pub secret: [u8; 32],
@@ -69,7 +69,7 @@ pub struct Proposal<'a> {
 /// Why this program cannot run this topology on this log.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// The log says so.
+    /// An error of the log.
     #[error(transparent)]
     Log(#[from] LogError),
     /// The state was made with another topology.
@@ -129,7 +129,7 @@ pub fn establish(log: &dyn Log, application: &str, proposal: &Proposal<'_>) -> R
         }
         match contend(log, application, &topic, proposal) {
             Err(ControlError::Log(error)) if passes(&error) && Instant::now() < deadline => {
-                tracing::debug!(%error, "somebody else writes the control record");
+                tracing::debug!(%error, "another process writes the control record");
                 std::thread::sleep(turns.next().unwrap_or(CONTEST_STEP));
             }
             outcome => return outcome,

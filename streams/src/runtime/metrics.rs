@@ -168,7 +168,7 @@ impl StreamMetrics {
                 self.node_forwarded.with_label_values(&[node.as_ref(), value]).inc_by(count);
             }
         }
-        self.refusals.tell(&mut rejected, Instant::now());
+        self.refusals.report(&mut rejected, Instant::now());
         for (subtopology, count) in counts {
             self.tasks.with_label_values(&[owner, subtopology.as_ref()]).set(count);
         }

@@ -13,21 +13,21 @@ pub(super) struct Refusals(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    told_at: Option<Instant>,
+    reported_at: Option<Instant>,
     waiting: Rejections,
 }
 
 impl Refusals {
     /// Takes in what tasks have rejected, and warns when it is time. `now` is for the messages alone: nothing is decided
     /// by it.
-    pub fn tell(&self, rejected: &mut Rejections, now: Instant) -> bool {
+    pub fn report(&self, rejected: &mut Rejections, now: Instant) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.waiting.append(rejected);
-        if state.told_at.is_some_and(|told_at| now.duration_since(told_at) < EVERY) {
+        if state.reported_at.is_some_and(|reported_at| now.duration_since(reported_at) < EVERY) {
             return false;
         }
         let Some((node, reason, kind, others)) = state.waiting.take_most_frequent() else { return false };
-        state.told_at = Some(now);
+        state.reported_at = Some(now);
         tracing::warn!(
             node = &*node,
             reason,
@@ -49,17 +49,17 @@ mod tests {
     fn it_warns_at_once_and_then_once_a_minute() {
         let refusals = Refusals::default();
         let mut now = Instant::now();
-        let mut told = 0;
+        let mut reported = 0;
         for second in 0..=180 {
             let mut rejected = Rejections::of_one("valid", "wrong");
-            told += u32::from(refusals.tell(&mut rejected, now));
-            assert_eq!(told, 1 + second / 60, "after {second} s");
+            reported += u32::from(refusals.report(&mut rejected, now));
+            assert_eq!(reported, 1 + second / 60, "after {second} s");
             now += Duration::from_secs(1);
         }
-        // What came meanwhile is not lost: it is told when the minute is over, without anything new.
-        assert!(!refusals.tell(&mut Rejections::of_one("valid", "wrong"), now));
+        // What came meanwhile is not lost: it is reported when the minute is over, without anything new.
+        assert!(!refusals.report(&mut Rejections::of_one("valid", "wrong"), now));
         now += EVERY;
-        assert!(refusals.tell(&mut Rejections::default(), now));
-        assert!(!refusals.tell(&mut Rejections::default(), now + EVERY));
+        assert!(refusals.report(&mut Rejections::default(), now));
+        assert!(!refusals.report(&mut Rejections::default(), now + EVERY));
     }
 }

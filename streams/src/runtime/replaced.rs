@@ -12,20 +12,20 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Replaced(BTreeMap<u32, Waiting>);
 
-/// A task's source, and how often the task had told the topic how far it is.
-type Told = BTreeMap<TopicPartition, u64>;
+/// A task's source, and how often the task had published its progress.
+type Published = BTreeMap<TopicPartition, u64>;
 
 struct Waiting {
-    /// What lies below was replaced, once every task has told the topic again
+    /// What lies below was replaced, once every task has published its progress again
     end: u64,
-    told: Told,
+    published: Published,
     /// and readers see what replaced it: up to here.
     visible_from: Option<u64>,
 }
 
 impl Replaced {
     /// Deletes what is no longer needed; call it now and then. The newest record of every task stays, and is visible:
-    /// where a transaction was left open in the topic, nothing is deleted. `complete` says how many tasks write to a partition:
+    /// where a transaction was left open in the topic, nothing is deleted. `complete` returns how many tasks write to a partition:
     /// nothing is deleted while one of them is not here.
     pub fn delete<'a, D: Dataflow>(
         &mut self,
@@ -34,36 +34,40 @@ impl Replaced {
         tasks: impl Iterator<Item = (&'a TopicPartition, &'a Task<D>)>,
         complete: impl Fn(u32) -> usize,
     ) -> Result<(), LogError> {
-        let mut told = BTreeMap::<u32, Told>::new();
+        let mut published = BTreeMap::<u32, Published>::new();
         for (source, task) in tasks {
-            told.entry(source.partition).or_default().insert(source.clone(), task.marks());
+            published.entry(source.partition).or_default().insert(source.clone(), task.marks());
         }
-        told.retain(|partition, told| told.len() == complete(*partition) && told.values().all(|times| *times > 0));
-        if told.is_empty() {
+        published.retain(|partition, published| {
+            published.len() == complete(*partition) && published.values().all(|times| *times > 0)
+        });
+        if published.is_empty() {
             return Ok(());
         }
-        self.0.retain(|partition, waiting| told.get(partition).is_some_and(|told| told.keys().eq(waiting.told.keys())));
-        let addresses: Vec<_> = told.keys().map(|number| TopicPartition::new(topic.clone(), *number)).collect();
+        self.0.retain(|partition, waiting| {
+            published.get(partition).is_some_and(|published| published.keys().eq(waiting.published.keys()))
+        });
+        let addresses: Vec<_> = published.keys().map(|number| TopicPartition::new(topic.clone(), *number)).collect();
         let (visible, written) = (log.ends(&addresses)?, log.written_ends(&addresses)?);
-        for (((number, told), address), (visible, written)) in
-            told.into_iter().zip(&addresses).zip(visible.into_iter().zip(written))
+        for (((number, published), address), (visible, written)) in
+            published.into_iter().zip(&addresses).zip(visible.into_iter().zip(written))
         {
-            let begin = |told| Waiting { end: written, told, visible_from: None };
+            let begin = |published| Waiting { end: written, published, visible_from: None };
             let Some(waiting) = self.0.get_mut(&number) else {
-                self.0.insert(number, begin(told));
+                self.0.insert(number, begin(published));
                 continue;
             };
-            let mut then = told.values().zip(waiting.told.values());
+            let mut then = published.values().zip(waiting.published.values());
             if then.clone().any(|(now, then)| now < then) {
                 // A task was reopened, and counts from the start.
-                *waiting = begin(told);
+                *waiting = begin(published);
                 continue;
             }
             match waiting.visible_from {
                 None if then.all(|(now, then)| now > then) => waiting.visible_from = Some(written),
                 Some(from) if visible >= from => {
                     log.delete_records(address, waiting.end)?;
-                    *waiting = begin(told);
+                    *waiting = begin(published);
                 }
                 None | Some(_) => {}
             }

@@ -1,4 +1,4 @@
-//! The state directory: locked by one process, known to others by its id, and what tells boots of the machine apart.
+//! The state directory: locked by one process, known to others by its id, and what distinguishes boots of the machine.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};

@@ -150,7 +150,7 @@ impl<D: Dataflow> StreamThread<D> {
         let now = reading.now;
         if self.producer.is_none() {
             self.producer = Some(self.log.producer(&self.site.owner)?);
-            self.hear()?;
+            self.follow_assignment()?;
             self.open_tasks(now)?;
         }
         if !self.can_begin()? {
@@ -192,8 +192,8 @@ impl<D: Dataflow> StreamThread<D> {
         Ok(polling)
     }
 
-    /// What the group has told meanwhile, for a thread without tasks: they must not be opened if they are another's.
-    fn hear(&mut self) -> Result<(), TaskError> {
+    /// Takes in changes of the assignment, for a thread without tasks: they must not be opened if they are another's.
+    fn follow_assignment(&mut self) -> Result<(), TaskError> {
         loop {
             match self.take_in(Duration::ZERO, i64::MAX)? {
                 Taken::Nothing => return Ok(()),

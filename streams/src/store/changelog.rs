@@ -307,7 +307,7 @@ mod tests {
         for len in 1..body.len() {
             let mut reader = ChangelogReader::new(&body[..len]);
             let errors = reader.by_ref().filter(Result::is_err).count();
-            // A cut right behind a whole section cannot be told from a shorter body: the envelope's checksum can.
+            // A cut right behind a whole section cannot be distinguished from a shorter body: the envelope's checksum can.
             assert!(errors == 1 || len == 24, "cut at {len}");
             assert!(reader.next().is_none());
         }

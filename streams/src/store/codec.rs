@@ -30,7 +30,7 @@ pub trait StoreValue: Clone + Send + 'static {
 pub struct Hash128([u64; 2]);
 
 impl Hash128 {
-    /// XXH3 with the generation's secret seed. Parts are told apart by their lengths.
+    /// XXH3 with the generation's secret seed. Parts are distinguished by their lengths.
     pub fn of(seed: u64, parts: &[&[u8]]) -> Self {
         // Keys are a few short ids: the stack holds nearly all of them.
         let mut buffer = [0u8; 320];
@@ -103,7 +103,7 @@ impl StoreKey for Hash128 {
 pub struct SegmentHash {
     /// The segment.
     pub segment: u64,
-    /// Tells keys apart, also without the segment.
+    /// Distinguishes keys, also without the segment.
     pub hash: Hash128,
 }
 

@@ -113,7 +113,7 @@ proptest! {
         const LASTS: i64 = 5;
         let mut lives = Lives::<Store>::new();
         let (mut open, mut committed): ((Model, i64), (Model, i64)) = Default::default();
-        // What whoever reads the tops knows, and knew at the last commit.
+        // What a reader of the tops knows, and knew at the last commit.
         let (mut read, mut read_before): ([Vec<_>; 2], [Vec<_>; 2]) = Default::default();
         for step in steps {
             let store = &mut lives.store;
@@ -171,7 +171,7 @@ fn it_comes_back_from_a_checkpoint() {
     checkpoint.write(&Default::default(), |out| store.checkpoint(out)).unwrap();
     let mut store = Store::default();
     store.open("board", 0, Some(checkpoint)).unwrap();
-    assert_eq!(store.take_top("", 9), None, "nobody has said which time it is");
+    assert_eq!(store.take_top("", 9), None, "no time was set");
     store.advance(5, 2);
     let top: Vec<_> = ["b", "c", "a"].into_iter().map(Arc::from).zip([7, 6, 5]).collect();
     assert_eq!(store.take_top("", 9), Some(top));

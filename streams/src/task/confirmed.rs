@@ -39,7 +39,7 @@ impl Confirmed {
         Self { times, ..Self::default() }
     }
 
-    /// Whether something was confirmed exactly here: then only the record of moves says whether the clock was set.
+    /// Whether something was confirmed exactly here: then only the record of moves shows whether the clock was set.
     pub fn is_at(&self, next_offset: u64) -> bool {
         self.times.iter().any(|time| time.from_offset == next_offset)
     }

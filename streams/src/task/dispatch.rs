@@ -185,17 +185,17 @@ impl<D: Dataflow> Task<D> {
         self.counts[node].rejected += 1;
         let subtopology = self.subtopology.clone();
         let (name, policy) = (&subtopology.nodes[node].name, subtopology.nodes[node].on_error);
-        let told = match &reject.detail {
+        let reason = match &reject.detail {
             Some(detail) => format!("{} ({detail})", reject.reason),
             None => reject.reason.clone(),
         };
         let halt = |reason| Err(TaskError::Halt { address: format!("{}@{}", self.source(), origin.offset), reason });
         // What another task wrote is never put aside: it would be missing from the counts without a trace.
         let Some(record) = source else {
-            return halt(format!("node `{name}` cannot take an internal record: {told}"));
+            return halt(format!("node `{name}` cannot take an internal record: {reason}"));
         };
         if policy == OnError::Halt {
-            return halt(format!("node `{name}` (on_error: halt): {told}"));
+            return halt(format!("node `{name}` (on_error: halt): {reason}"));
         }
         self.rejections.note(name, &reject, &subtopology.source, origin);
         if let (OnError::DeadLetter, Some(output)) = (policy, subtopology.dead_letters) {

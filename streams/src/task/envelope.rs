@@ -24,7 +24,7 @@ pub struct Envelope<'a> {
     pub wire_version: u8,
     /// Which consistent set of state it belongs to.
     pub generation: u16,
-    /// The partition of the task that wrote it; its subtopology is told by the topic.
+    /// The partition of the task that wrote it; its subtopology follows from the topic.
     pub task: u32,
     /// The transactional id of the writer.
     pub owner: &'a str,

@@ -33,7 +33,7 @@ use std::sync::Arc;
 /// Why a task cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
-    /// The log says so.
+    /// An error of the log.
     #[error(transparent)]
     Log(#[from] LogError),
     /// A store does.

@@ -97,7 +97,7 @@ mod tests {
         for offset in 8..11 {
             other.note(&node, &reject("wrong", "later"), "user-actions", &origin(offset));
         }
-        // A stranger may make up as many reasons as he likes.
+        // Another producer may cause any number of reasons.
         for n in 0..100 {
             other.note(&node, &reject(&format!("other {n}"), ""), "user-actions", &origin(n));
         }

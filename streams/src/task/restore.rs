@@ -1,5 +1,5 @@
 //! What a task is made of: its checkpoint, records of its changelog, and a check against the group's offset.
-//! `takeover` says in which order.
+//! `takeover` has their order.
 
 use super::checkpoint::TaskCheckpoint;
 use super::confirmed::{Confirmed, ConfirmedTime};
@@ -39,7 +39,7 @@ pub struct TaskSite<D: Dataflow> {
     pub confirmed_times: Arc<[ConfirmedTime]>,
     /// Where checkpoints are; None keeps state in memory alone.
     pub state_dir: Option<PathBuf>,
-    /// Tells one boot of the machine from another.
+    /// Distinguishes one boot of the machine from another.
     pub boot_id: String,
 }
 

@@ -41,7 +41,7 @@ struct Arrival<D: Dataflow> {
 
 /// Why an arrival cannot be completed.
 enum Doubt {
-    /// The checkpoint does not fit what the log says: without it, it may.
+    /// The checkpoint does not fit the log: without it, the task may open.
     Checkpoint(String),
     Task(TaskError),
 }

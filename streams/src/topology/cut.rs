@@ -148,7 +148,7 @@ impl Cut {
         let reads = graph.nodes_read(node);
         let node = &sections.nodes[node];
         if [a, b].iter().any(|at| reads.get(*at).is_none_or(|read| !fits(node, &sections.nodes[*read]))) {
-            // It named the wrong node, and is told so.
+            // It named the wrong node, and gets an error.
             return;
         }
         let (Some(a), Some(b)) = (input_name(node, a), input_name(node, b)) else { return };

@@ -163,7 +163,7 @@ fn check_unused<D: Dataflow>(
         if implicit || excused || named.contains(name) {
             continue;
         }
-        let message = format!("nobody reads or writes topic `{name}`");
+        let message = format!("no node reads or writes topic `{name}`");
         let help = match name == side.topic {
             true => format!("no node gives {name}; remove the topic"),
             false => format!("write it (`to: {name}` at a node), or remove it"),

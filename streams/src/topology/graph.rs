@@ -232,7 +232,7 @@ fn report_circle<D: Dataflow>(circle: &[usize], sections: &Sections<'_, D>, repo
     let name = |at: usize| &sections.nodes[circle[(first + at) % circle.len()]].name;
     let reads = |at: usize| fits(&sections.nodes[circle[at]], &sections.nodes[circle[(at + 1) % circle.len()]]);
     if circle.len() > 1 && (0..circle.len()).any(|at| !reads(at)) {
-        // A reader named the wrong node, and is told so.
+        // A reader named the wrong node, and gets an error.
         return;
     }
     let names: Vec<String> = (0..=circle.len()).map(|at| format!("`{}`", name(at).text)).collect();

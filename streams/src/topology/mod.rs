@@ -59,7 +59,7 @@ pub struct NodeType<D: Dataflow> {
     /// How many partitions the repartition topic of such a subtopology has; None: as many as the root.
     pub partitions: Option<u32>,
     /// The type of a second node that every node of this type implies: named `<node>.<type>`, it takes the same
-    /// parameters, reads the node, and writes what the file says in `to`.
+    /// parameters, reads the node, and writes to the file's `to`.
     pub then: Option<&'static NodeType<D>>,
     /// Describes the node's own parameters, for the reference.
     pub params: fn() -> Vec<ParamSpec>,
@@ -101,7 +101,7 @@ pub trait SinkType {
     fn name(&self) -> &'static str;
     /// What its addresses may begin with, without the colon.
     fn schemes(&self) -> &'static [&'static str];
-    /// Checks an address of such a scheme. An error says what is wrong and does not quote the address.
+    /// Checks an address of such a scheme. An error names the mistake and does not quote the address.
     fn check(&self, url: &str) -> Result<(), String>;
 }
 
@@ -326,7 +326,7 @@ pub struct Sink {
     pub name: String,
     /// [`SinkType::name`] of its type.
     pub kind: &'static str,
-    /// Where it writes, if the file says so.
+    /// Where it writes, if the file names that.
     pub url: Option<SinkUrl>,
     /// The topics it reads.
     pub from: Vec<String>,

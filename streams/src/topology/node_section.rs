@@ -27,7 +27,7 @@ pub(super) struct NodeSection<'r, D: Dataflow> {
     /// What it wants its input to be keyed by, if not just as it comes.
     pub key: Option<String>,
     pub on_error: OnError,
-    /// Where the file says so.
+    /// The position in the file.
     pub on_error_given: Option<Span>,
     pub params: Params,
     /// None where the file is wrong about its parameters.
@@ -107,7 +107,7 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
         section
     }
 
-    /// The second node, where its type has one. What the file says in `to` is the second one's from here on.
+    /// The second node, where its type has one. The file's `to` is the second one's from here on.
     pub fn implied(&mut self) -> Option<Self> {
         let second = self.node_type?.then?;
         let blueprint = match &self.blueprint {
@@ -151,7 +151,7 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
         }
     }
 
-    /// Reports what the node's type says about its parameters.
+    /// Reports the mistakes that the node's type finds in its parameters.
     pub fn report_params(&self, errors: Vec<ParamError>, report: &mut Report<'_>) {
         for error in errors {
             self.params.report(error, &self.name, report);

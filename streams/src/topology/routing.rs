@@ -109,7 +109,7 @@ impl<D: Dataflow> Router<'_, '_, D> {
     fn topics_of(&self, node: usize) -> Vec<&TopicSection> {
         let section: &NodeSection<'_, D> = &self.sections.nodes[node];
         let written = self.graph.writes[node].iter().map(|topic| &self.sections.topics[*topic]);
-        // One that takes something else is reported, and its partitions are nobody's mistake.
+        // One that takes something else is reported, and its partitions are no mistake of their own.
         let takes = |topic: &&TopicSection| {
             topic.value.as_deref().zip(section.outputs()).is_none_or(|(value, outputs)| outputs.contains(&value))
         };

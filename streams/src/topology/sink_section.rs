@@ -19,7 +19,7 @@ pub(super) struct SinkSection {
     pub name: Name,
     /// None where the file is wrong about it.
     pub kind: Option<&'static str>,
-    /// Where it writes, if the file says so.
+    /// Where it writes, if the file names that.
     pub url: Option<SinkUrl>,
     /// Topics; whether they exist is found out later.
     pub from: Vec<Name>,

@@ -19,7 +19,7 @@ enum Part {
 pub struct UnsetVariable(pub String);
 
 impl SinkUrl {
-    /// Reads an address; an error says what is wrong with its variables.
+    /// Reads an address; an error names what is wrong with its variables.
     pub fn parse(written: &str) -> Result<Self, String> {
         let (mut parts, mut rest) = (Vec::new(), written);
         while let Some((text, after)) = rest.split_once("${") {

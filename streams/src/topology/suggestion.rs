@@ -10,7 +10,7 @@ pub(super) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
     let word = plain(word);
     let distance = |candidate: &str| {
         let (candidate, length) = (plain(candidate), word.chars().count().max(candidate.chars().count()));
-        // Two letters are too few to tell a slip from another word.
+        // Two letters are too few to distinguish a slip from another word.
         let distance_max = if length <= 2 { 0 } else { length / 3 };
         // Before the distance is computed, which takes the product of both lengths.
         let near = candidate.len().abs_diff(word.len()) <= 4 * distance_max;

@@ -21,7 +21,7 @@ fn settle(harness: &Harness, members: &mut [&mut Member], partitions: u32) {
     assert_eq!(union, all(partitions), "every partition has one owner");
 }
 
-/// And is told under which membership.
+/// And learns its membership.
 pub fn a_single_member_gets_everything(factory: Factory<'_>) {
     let harness = factory();
     let (topic, group) = (harness.topic("driver", 5), harness.name("group"));
@@ -59,7 +59,7 @@ pub fn a_second_member_gets_half_after_it_was_given_back(factory: Factory<'_>) {
     assert_eq!(second.owned, moving);
     let (one, two) = (first.consumer.group_metadata(), second.consumer.group_metadata());
     assert!(one.generation > generation);
-    assert_eq!(one.generation, two.generation, "all members are told of the generation");
+    assert_eq!(one.generation, two.generation, "all members learn the generation");
     assert_ne!(one.member, two.member);
 }
 
@@ -176,7 +176,7 @@ pub fn offsets_without_a_member_are_not_checked(factory: Factory<'_>) {
     harness.until("the offset shows", || harness.log.committed(&group, &at) == Ok(Some(committed.clone())));
 }
 
-/// Whoever comes and goes in whatever order.
+/// Members that come and go in any order.
 pub fn no_partition_ever_has_two_owners(factory: Factory<'_>) {
     let harness = factory();
     let (topic, group) = (harness.topic("driver", 8), harness.name("group"));

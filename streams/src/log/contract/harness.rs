@@ -135,7 +135,7 @@ impl Harness {
         all
     }
 
-    /// Does something until it says that it is done; gives up when patience is over.
+    /// Does something until it reports that it is done; gives up when patience is over.
     pub fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
         let since = Instant::now();
         while !done() {
@@ -161,7 +161,7 @@ pub(super) fn poll(consumer: &mut dyn Consumer) -> Vec<(TopicPartition, Read)> {
     read.into_iter().map(|record| (at.clone(), record)).collect()
 }
 
-/// A member of a group that does what it is told.
+/// A member of a group that follows commands.
 pub struct Member {
     /// Its consumer.
     pub consumer: Box<dyn Consumer>,

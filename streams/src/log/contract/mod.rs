@@ -12,7 +12,7 @@ pub mod transactions;
 
 pub use harness::{Factory, Harness, Member, Read};
 
-/// One `#[test]` for each behaviour; the argument is a `fn() -> Harness`. A second one, `fn() -> bool`, says whether
+/// One `#[test]` for each behaviour; the argument is a `fn() -> Harness`. A second one, `fn() -> bool`, returns whether
 /// the engine is there to be tested.
 #[macro_export]
 macro_rules! log_contract {

@@ -71,7 +71,7 @@ pub fn assigning_again_moves_and_unassigning_stops(factory: Factory<'_>) {
     assert!(poll(&mut *consumer).is_empty());
 }
 
-/// Below the start and beyond the end a poll says so, and another offset heals it.
+/// Below the start and beyond the end a poll reports that, and another offset heals it.
 pub fn outside_the_log_is_out_of_range(factory: Factory<'_>) {
     let harness = factory();
     let topic = harness.topic("range", 2);

@@ -27,7 +27,7 @@ pub(super) const RECORD_BYTES_MAX: usize = 64 << 20;
 
 const FORMAT: u8 = 1;
 
-/// What a batch says about itself.
+/// The header of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// Records in it.
@@ -59,7 +59,7 @@ impl Head {
     }
 }
 
-/// Checks a stored value against its checksum. `Err` says what is wrong.
+/// Checks a stored value against its checksum. `Err` names the mistake.
 pub(super) fn check(base: u64, value: &[u8]) -> Result<Head, &'static str> {
     let Some((crc, body)) = value.split_first_chunk::<4>() else {
         return Err("a batch is shorter than its head");

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::assignment::{MemberId, assign};
 use crate::log::{GroupMetadata, LogError};
 
-/// What a poll tells a member.
+/// What a poll returns to a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rebalance {
     /// These are the member's from now on; possibly none, then only the generation is new.
@@ -97,7 +97,7 @@ pub(super) fn member_name(id: MemberId) -> String {
 struct Group {
     driver: String,
     generation: i64,
-    /// By partition: who has been told that it is theirs.
+    /// By partition: the member that has been assigned it.
     owners: Vec<Option<MemberId>>,
     /// By partition: who is to have it.
     targets: Vec<Option<MemberId>>,
@@ -111,9 +111,9 @@ struct Group {
 struct Member {
     /// The version after which there was nothing new for it.
     seen: u64,
-    /// The generation it was told of.
-    told: i64,
-    /// What it was told to give up; its next poll does.
+    /// The generation that its last poll returned.
+    generation: i64,
+    /// What its last poll took from it; its next poll confirms that.
     revoking: Vec<u32>,
     leaving: bool,
 }
@@ -176,7 +176,7 @@ impl Group {
         let revoked: Vec<u32> =
             pairs().filter(|(_, (o, t))| ours(o, t) == (true, false)).map(|(partition, _)| partition).collect();
         if !revoked.is_empty() {
-            member.told = self.generation;
+            member.generation = self.generation;
             member.revoking.clone_from(&revoked);
             return (Some((Rebalance::Revoked(revoked), self.generation)), released);
         }
@@ -190,10 +190,10 @@ impl Group {
             self.owners[*partition as usize] = Some(id);
         }
         member.seen = self.version;
-        if assigned.is_empty() && member.told == self.generation {
+        if assigned.is_empty() && member.generation == self.generation {
             return (None, released);
         }
-        member.told = self.generation;
+        member.generation = self.generation;
         (Some((Rebalance::Assigned(assigned), self.generation)), released)
     }
 }

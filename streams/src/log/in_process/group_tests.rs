@@ -13,7 +13,7 @@ fn a_handover_takes_three_polls() {
     assert_eq!(groups.poll("g", one), assigned(0..4, 1));
     assert_eq!(groups.poll("g", one), (None, false));
     let two = groups.join("g", "driver", 4).unwrap();
-    assert_eq!(groups.poll("g", two), assigned([], 2), "told of the generation, given nothing yet");
+    assert_eq!(groups.poll("g", two), assigned([], 2), "it knows the generation and has nothing yet");
     assert_eq!(groups.poll("g", two), (None, false));
     assert_eq!(groups.poll("g", one), (Some((Rebalance::Revoked(vec![2, 3]), 2)), false));
     assert_eq!(groups.poll("g", two), (None, false), "still the other's");
@@ -61,7 +61,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the members believe.
+/// The members as they see themselves.
 #[derive(Default)]
 struct Members(Vec<(MemberId, BTreeSet<u32>)>);
 
@@ -115,7 +115,7 @@ proptest! {
         }
         let staying: Vec<_> = members.0.iter().filter(|(id, _)| !leaving.contains(id)).map(|(_, owned)| owned.len()).collect();
         for (id, owned) in &members.0 {
-            prop_assert!(!leaving.contains(id) || owned.is_empty(), "whoever leaves gives everything back");
+            prop_assert!(!leaving.contains(id) || owned.is_empty(), "a member that leaves gives everything back");
         }
         if let (Some(most), Some(least)) = (staying.iter().max(), staying.iter().min()) {
             prop_assert_eq!(staying.iter().sum::<usize>(), partitions as usize, "everything has an owner");

@@ -98,7 +98,7 @@ struct Stored {
 }
 
 impl MemoryStorage {
-    /// Calls `each` with the batch that holds `from`, or else the next one, and those after it until it says false.
+    /// Calls `each` with the batch that holds `from`, or else the next one, and those after it until it returns false.
     fn scan(&self, partition: PartitionId, from: u64, mut each: impl FnMut(u64, &[u8]) -> bool) {
         let stored = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let batches = &stored.partitions[partition as usize];

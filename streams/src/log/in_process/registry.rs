@@ -137,7 +137,7 @@ impl Registry {
     }
 }
 
-/// A topic as it is stored; their order says which numbers the partitions have.
+/// A topic as it is stored; the numbers of the partitions follow from the order of topics.
 #[derive(Serialize, Deserialize)]
 struct StoredTopic {
     name: String,

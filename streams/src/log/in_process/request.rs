@@ -12,7 +12,7 @@ use crate::log::{AppendedOffsets, CommittedOffset, GroupMetadata, LogError, Topi
 pub(super) trait Submit: Send + Sync {
     /// Hands a request over; its reply comes in any case.
     fn submit(&self, request: Request);
-    /// Makes room for that many bytes of appends, or says why there is none.
+    /// Makes room for that many bytes of appends, or returns why there is none.
     fn admit(&self, bytes: usize) -> Result<(), LogError>;
     /// Gives back what was admitted and not handed over.
     fn release(&self, bytes: usize);

@@ -65,7 +65,7 @@ impl Writer {
         Self { view, clock, partitions, slice_batches: SLICE_BATCHES, time_ms, wall: None, holders }
     }
 
-    /// From now on time is what this says.
+    /// From now on this is the time.
     pub fn judged_by(mut self, wall: Option<Arc<WallClock>>) -> Self {
         wall.iter().for_each(|wall| wall.has_appended(self.time_ms));
         self.wall = wall;

@@ -210,7 +210,7 @@ fn a_take_over_parts_what_waits() {
     let (after, after_told) = transaction(&former, vec![(0, batches(&["after"]))], 2);
     let (reply, held) = told();
     run(&mut writer, vec![before, Request::TakeOver("id".into(), reply), after]);
-    assert_eq!(take(&before_told), Ok(()), "it was there first, and is durable when the successor hears of it");
+    assert_eq!(take(&before_told), Ok(()), "it was there first, and is durable when the successor gets its response");
     assert_eq!(take(&after_told), Err(LogError::Fenced("id".into())));
     assert!(take(&held).is_ok_and(|holder| holder.check().is_ok()));
     assert_eq!(writer.view.committed("g", 0).map(|c| c.map(|c| c.offset)), Ok(Some(1)));

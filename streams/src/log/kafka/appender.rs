@@ -216,7 +216,7 @@ struct Request {
 
 #[derive(Default)]
 struct Outcome {
-    /// Records whose delivery was not told.
+    /// Records whose delivery is not reported yet.
     missing: usize,
     /// The last offset by partition.
     last: BTreeMap<u32, u64>,
@@ -329,7 +329,7 @@ fn headers<'a>(list: impl ExactSizeIterator<Item = (&'a str, &'a [u8])>) -> Opti
 mod tests {
     use super::*;
 
-    /// A request of two records, and what is told of it.
+    /// A request of two records, and its outcome.
     fn request() -> (Request, mpsc::Receiver<Result<AppendedOffsets, LogError>>) {
         let (tell, told) = mpsc::channel();
         let done: Completion = Box::new(move |outcome| drop(tell.send(outcome)));

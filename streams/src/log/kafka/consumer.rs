@@ -4,7 +4,7 @@
 use super::super::{Consumer, GroupMetadata, Headers, LogError, Polled, Record, TopicPartition};
 use super::context::Quiet;
 use super::lookup::{Lookup, Which};
-use super::member::{Member, Told};
+use super::member::{Change, Member};
 use super::native::{Message, Queue};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// If nothing has arrived for this long, positions are compared with the log's bounds, at this interval.
 const BOUNDS_AFTER: Duration = Duration::from_secs(1);
 /// How often partitions without progress are checked. If one has records at two checks and none arrives, it is read
-/// with a new client: a broker that had just restarted may have told the present client that there is no such
+/// with a new client: a broker that had just restarted may have reported to the present client that there is no such
 /// partition, which the client caches for minutes.
 const STALLS_EVERY: Duration = Duration::from_secs(5);
 
@@ -64,7 +64,7 @@ struct Reader {
 /// What a poll found, as indices: what is lent to the caller is made at the end.
 enum Found {
     Nothing,
-    Told(Told),
+    Change(Change),
     Records { from: usize, to: usize, next_offset: u64 },
 }
 
@@ -218,8 +218,8 @@ impl KafkaConsumer {
         self.tell_client()?;
         let deadline = Instant::now() + timeout;
         loop {
-            if let Some(told) = self.member.as_mut().map(Member::poll).transpose()?.flatten() {
-                return Ok(Found::Told(told));
+            if let Some(change) = self.member.as_mut().map(Member::poll).transpose()?.flatten() {
+                return Ok(Found::Change(change));
             }
             if let Some(found) = self.buffered()? {
                 return Ok(found);
@@ -392,8 +392,8 @@ impl Consumer for KafkaConsumer {
     fn poll(&mut self, timeout: Duration) -> Result<Polled<'_>, LogError> {
         Ok(match self.find(timeout)? {
             Found::Nothing => Polled::Nothing,
-            Found::Told(Told::Assigned(partitions)) => Polled::Assigned(partitions),
-            Found::Told(Told::Revoked { partitions, lost }) => Polled::Revoked { partitions, lost },
+            Found::Change(Change::Assigned(partitions)) => Polled::Assigned(partitions),
+            Found::Change(Change::Revoked { partitions, lost }) => Polled::Revoked { partitions, lost },
             Found::Records { from, to, next_offset } => {
                 let records = self.messages[from..to].iter().map(|message| Ok(record(message)));
                 Polled::Records { from: &self.current, records: Box::new(records), next_offset }

@@ -12,15 +12,15 @@ const HOLDS_FOR: Duration = Duration::from_secs(45);
 /// For clients that need nothing else.
 #[derive(Default)]
 pub(super) struct Quiet {
-    /// Why a broker could not be reached, as told last, and when.
-    heard: Mutex<Option<(Code, String, Instant)>>,
+    /// Why a broker could not be reached, as librdkafka reported last, and when.
+    last_error: Mutex<Option<(Code, String, Instant)>>,
 }
 
 impl Quiet {
-    /// What was told last, if it still holds.
-    pub fn heard(&self) -> Option<(Code, String)> {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        heard.filter(|(_, _, at)| at.elapsed() < HOLDS_FOR).map(|(code, reason, _)| (code, reason))
+    /// The last error, if it still holds.
+    pub fn last_error(&self) -> Option<(Code, String)> {
+        let error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        error.filter(|(_, _, at)| at.elapsed() < HOLDS_FOR).map(|(code, reason, _)| (code, reason))
     }
 }
 
@@ -31,9 +31,9 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         report(&error, reason);
-        // That all brokers are down follows from what was told of each.
+        // That all brokers are down follows from the errors of each.
         if let Some(code) = error.rdkafka_error_code().filter(|code| *code != Code::AllBrokersDown) {
-            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) =
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some((code, reason.to_owned(), Instant::now()));
         }
     }

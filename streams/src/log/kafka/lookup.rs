@@ -19,8 +19,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Between looks at why the first answer does not come.
 const MEET_STEP: Duration = Duration::from_millis(500);
 /// How long a poll may wait for what the client reports.
-const HEAR: Duration = Duration::from_millis(20);
-/// A client that says so often in a row that it knows no such partition is replaced.
+const EVENTS_WAIT: Duration = Duration::from_millis(20);
+/// A client that reports so often in a row that it knows no such partition is replaced.
 const UNKNOWN_MAX: u32 = 3;
 
 /// See the module.
@@ -74,7 +74,7 @@ fn whole(answer: TopicPartitionList) -> Result<TopicPartitionList, KafkaError> {
     Ok(answer)
 }
 
-/// Whether a client says that there is no such partition.
+/// Whether a client reports that there is no such partition.
 fn is_unknown(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
     matches!(error.rdkafka_error_code(), Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition))
@@ -112,8 +112,8 @@ impl Lookup {
         loop {
             let client = self.committed.client();
             let Err(error) = client.fetch_metadata(Some("tally-unused"), MEET_STEP) else { return Ok(()) };
-            let heard = self.heard();
-            if let Some((code @ (RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL), reason)) = &heard
+            let reported = self.last_error();
+            if let Some((code @ (RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL), reason)) = &reported
                 && let Some(refusal) = refusal(*code, reason)
             {
                 return Err(LogError::Fatal(format!("Kafka at {}: {refusal}", self.options.brokers)));
@@ -125,16 +125,16 @@ impl Lookup {
     }
 
     /// The last cause that the client reported.
-    fn heard(&self) -> Option<(RDKafkaErrorCode, String)> {
+    fn last_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         // Reports wait in a queue that only this empties. A poll without a timeout ends at the first line of the log.
         let client = self.committed.client();
-        while client.poll(HEAR).is_some() {}
-        client.context().heard()
+        while client.poll(EVENTS_WAIT).is_some() {}
+        client.context().last_error()
     }
 
     /// The error if nothing answered, with the cause that the client reported, which is not part of `error`.
     fn unreached(&self, error: &KafkaError) -> LogError {
-        match self.heard() {
+        match self.last_error() {
             Some((_, reason)) => self.options.unavailable(plain(&reason)),
             None => self.options.unavailable(error),
         }
@@ -257,7 +257,7 @@ pub(super) enum Which {
     WrittenEnd,
 }
 
-/// What an error of TLS or SASL asks of whoever configured the client; None where it may pass: a connection that ended in
+/// What an operator has to change after an error of TLS or SASL; None where it may pass: a connection that ended in
 /// the middle of a handshake.
 fn refusal(code: RDKafkaErrorCode, reason: &str) -> Option<String> {
     let text = plain(reason);
@@ -280,7 +280,7 @@ fn refusal(code: RDKafkaErrorCode, reason: &str) -> Option<String> {
     (!passes).then(|| format!("no TLS with it: {text}: check ssl.* in the client properties"))
 }
 
-/// What librdkafka says of a connection, without the name of its socket in front and its age behind.
+/// The error of a connection as librdkafka words it, without the name of its socket in front and its age behind.
 fn plain(reason: &str) -> &str {
     let text = reason.split_once("/bootstrap: ").map_or(reason, |(_, text)| text);
     text.rsplit_once(" (after ").map_or(text, |(text, _)| text)

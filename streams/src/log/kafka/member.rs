@@ -37,8 +37,8 @@ const LOSSES_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const STALE_AFTER: Duration = Duration::from_secs(10);
 
-/// What the group told.
-pub(super) enum Told {
+/// A change of the assignment.
+pub(super) enum Change {
     Assigned(Vec<u32>),
     Revoked { partitions: Vec<u32>, lost: bool },
 }
@@ -58,11 +58,11 @@ pub(super) struct Member {
     losses: VecDeque<Instant>,
     /// Ours, from `Assigned` until `Revoked`.
     owned: BTreeSet<u32>,
-    /// A revocation was told and is not answered yet.
+    /// A revocation was returned and is not confirmed yet.
     revoking: bool,
-    /// As it was when the group told last; None where it was none then.
+    /// As of the last change of the assignment; None where there was none then.
     membership: Option<GroupMetadata>,
-    /// When the client was last asked for its membership, and since when that is another than what was told.
+    /// When the client's membership was last read, and since when it differs from the one returned.
     looked_at: Instant,
     stale_since: Option<Instant>,
     leaving: bool,
@@ -70,7 +70,7 @@ pub(super) struct Member {
 
 struct Rebalances {
     group: String,
-    queue: Mutex<VecDeque<(Told, Option<GroupMetadata>)>>,
+    queue: Mutex<VecDeque<(Change, Option<GroupMetadata>)>>,
     /// An error that ends the membership.
     failed: Mutex<Option<(Code, String)>>,
     /// Revocations are no longer acknowledged: see [`close`].
@@ -106,19 +106,19 @@ impl ConsumerContext for Rebalances {
     fn rebalance(&self, client: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
         let metadata = native::membership(client, &self.group);
-        let told = match what {
+        let change = match what {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 let _ = client.incremental_assign(&TopicPartitionList::new());
-                Told::Assigned(partitions)
+                Change::Assigned(partitions)
             }
             _ if self.closing.load(Ordering::SeqCst) => {
                 let _ = client.incremental_unassign(&TopicPartitionList::new());
                 return;
             }
-            // Answered at the poll after the one that tells of it: until then they are ours and may be committed.
-            _ => Told::Revoked { partitions, lost: client.assignment_lost() },
+            // Confirmed at the poll after the one that returns it: until then they are ours and may be committed.
+            _ => Change::Revoked { partitions, lost: client.assignment_lost() },
         };
-        lock(&self.queue).push_back((told, metadata));
+        lock(&self.queue).push_back((change, metadata));
     }
 }
 
@@ -136,7 +136,7 @@ fn connect(lookup: &Lookup, group: &str, driver: &str, name: &str) -> Result<Bas
 /// acknowledgement, forever. A client of librdkafka 2.12 occasionally does not close at all and is abandoned.
 fn close(client: BaseConsumer<Rebalances>) {
     client.context().closing.store(true, Ordering::SeqCst);
-    // One that was told before and is not answered yet.
+    // One that was returned before and is not confirmed yet.
     let _ = client.incremental_unassign(&TopicPartitionList::new());
     let (closed, is_closed) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
@@ -170,8 +170,8 @@ impl Member {
         })
     }
 
-    /// What the group has told since the last call, one by one. Does not wait.
-    pub fn poll(&mut self) -> Result<Option<Told>, LogError> {
+    /// The changes since the last call, one by one. Does not wait.
+    pub fn poll(&mut self) -> Result<Option<Change>, LogError> {
         let Some(client) = &self.client else {
             if !self.leaving && self.losses.back().is_none_or(|lost_at| lost_at.elapsed() >= REJOIN_AFTER) {
                 self.client = Some(connect(&self.lookup, &self.group, &self.driver, &self.present_name())?);
@@ -191,13 +191,13 @@ impl Member {
         if let Some((code, reason)) = failed {
             let code = client.client().fatal_error().map_or(code, |(code, _)| code);
             return match code {
-                Code::FencedInstanceId => self.begin_anew("the member's name was given to another; joining again"),
+                Code::FencedInstanceId => self.start_over("the member's name was given to another; joining again"),
                 _ => Err(LogError::Fatal(format!("group `{}`: {reason}", self.group))),
             };
         }
-        let Some((told, membership)) = lock(&client.context().queue).pop_front() else {
+        let Some((change, membership)) = lock(&client.context().queue).pop_front() else {
             if self.is_stale() {
-                return self.begin_anew("the membership is another than the group reported; joining again");
+                return self.start_over("the membership is another than the group reported; joining again");
             }
             let group = self.group.as_str();
             if self.orphans.are_found(&self.lookup, group, &self.driver, self.owned.len()) {
@@ -208,17 +208,17 @@ impl Member {
             return Ok(None);
         };
         self.membership = membership;
-        Ok(Some(match told {
-            // The session ended before anybody looked, so they may be another's already. The client tells of that next.
-            Told::Assigned(_) if self.membership.is_none() => return Ok(None),
-            Told::Assigned(partitions) => {
+        Ok(Some(match change {
+            // The session ended before the poll, so they may be another's already. The client reports that next.
+            Change::Assigned(_) if self.membership.is_none() => return Ok(None),
+            Change::Assigned(partitions) => {
                 let fresh: Vec<_> = partitions.into_iter().filter(|partition| self.owned.insert(*partition)).collect();
-                Told::Assigned(fresh)
+                Change::Assigned(fresh)
             }
-            Told::Revoked { partitions, lost } => {
+            Change::Revoked { partitions, lost } => {
                 self.revoking = true;
                 let ours: Vec<_> = partitions.into_iter().filter(|partition| self.owned.remove(partition)).collect();
-                Told::Revoked { partitions: ours, lost }
+                Change::Revoked { partitions: ours, lost }
             }
         }))
     }
@@ -235,7 +235,7 @@ impl Member {
     }
 
     /// Reports everything as lost; the member joins again with a new client. See the module.
-    fn begin_anew(&mut self, why: &str) -> Result<Option<Told>, LogError> {
+    fn start_over(&mut self, why: &str) -> Result<Option<Change>, LogError> {
         let group = self.group.as_str();
         self.losses.push_back(Instant::now());
         self.losses.retain(|lost_at| lost_at.elapsed() < LOSSES_WITHIN);
@@ -249,13 +249,13 @@ impl Member {
         Ok(Some(self.join_again()))
     }
 
-    fn join_again(&mut self) -> Told {
+    fn join_again(&mut self) -> Change {
         if let Some(client) = self.client.take() {
             // Closing takes as long as its requests under way.
             std::thread::spawn(move || close(client));
         }
         (self.revoking, self.stale_since) = (false, None);
-        Told::Revoked { partitions: std::mem::take(&mut self.owned).into_iter().collect(), lost: true }
+        Change::Revoked { partitions: std::mem::take(&mut self.owned).into_iter().collect(), lost: true }
     }
 
     /// A name that the group does not know triggers a full rebalance.
@@ -278,8 +278,8 @@ impl Member {
     /// partition from any current member, so two owners of a partition could both commit. If there was none, it is an
     /// invalid one, which the broker refuses; it would not check offsets without a member name at all.
     pub fn metadata(&self) -> GroupMetadata {
-        let nobody = || GroupMetadata { group: self.group.clone(), generation: -1, member: "nobody".to_owned() };
-        self.membership.clone().unwrap_or_else(nobody)
+        let none = || GroupMetadata { group: self.group.clone(), generation: -1, member: "nobody".to_owned() };
+        self.membership.clone().unwrap_or_else(none)
     }
 }
 

@@ -13,7 +13,7 @@ pub struct KafkaOptions {
     pub brokers: String,
     /// Properties of librdkafka for all clients: TLS, SASL, buffers. Those that decide about correctness are refused.
     pub properties: Vec<(String, String)>,
-    /// How long a call waits for the cluster before it says [`LogError::Unavailable`].
+    /// How long a call waits for the cluster before it returns [`LogError::Unavailable`].
     pub patience: Duration,
     /// The group removes a member without a heartbeat for this long.
     pub session_timeout: Duration,
@@ -178,7 +178,7 @@ impl KafkaOptions {
             .set("compression.type", "lz4")
             .set("batch.num.messages", "100000")
             .set("queue.buffering.max.messages", "1000000")
-            // A broker takes 1 MiB of batch by default, and says so only when it is sent more.
+            // A broker takes 1 MiB of batch by default, and reports that only when it is sent more.
             .set("message.max.bytes", "1048576");
         config
     }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const METADATA_BYTES_MAX: usize = 4096;
 /// Between looks at whether it is time to give up, while records are on their way.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
-/// Until errors of delivery are told when nothing is on its way any more.
+/// Until errors of delivery are reported when nothing is on its way any more.
 const TELL_STEP: Duration = Duration::from_micros(200);
 /// Between tries of a call that the client wants repeated.
 const RETRY: Duration = Duration::from_millis(5);

@@ -30,7 +30,7 @@ pub struct OpenTransaction {
     pub start_offset: u64,
 }
 
-/// The transactions that are open in a partition, as its leader says.
+/// The transactions that are open in a partition, as its leader reports them.
 pub fn open_transactions(options: &KafkaOptions, of: &TopicPartition) -> Result<Vec<OpenTransaction>, LogError> {
     let failed = |what: &dyn std::fmt::Display| LogError::Unavailable(format!("the producers of {of}: {what}"));
     if options.properties.iter().any(|(name, _)| name == "security.protocol") {

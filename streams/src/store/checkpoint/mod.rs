@@ -87,7 +87,7 @@ pub struct Checkpoint {
     deaths_on_drop: AtomicU8,
 }
 
-/// Whether the task's commit, or damage, has decided what the file of deaths says.
+/// Whether the task's commit, or damage, has decided the content of the file of deaths.
 const SETTLED: u8 = u8::MAX;
 
 /// Where a checkpoint is, and what it must say of itself.
@@ -95,9 +95,9 @@ const SETTLED: u8 = u8::MAX;
 pub struct CheckpointSite {
     /// A directory of its own.
     pub dir: PathBuf,
-    /// Tells one boot of the machine from another.
+    /// Distinguishes one boot of the machine from another.
     pub boot_id: String,
-    /// Tells its task and log from all others.
+    /// Distinguishes its task and log from all others.
     pub owner: String,
 }
 

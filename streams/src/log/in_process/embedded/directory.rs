@@ -48,7 +48,7 @@ impl Directory {
     }
 
     /// Whether a log is to be begun. One that was here is not: without its data it is lost, and nothing takes its place.
-    /// `proof` says what else shows that there was one.
+    /// `proof` names other evidence that there was one.
     pub fn is_to_begin(&self, proof: Option<&str>) -> Result<bool, LogError> {
         let data = self.path.join("data.mdb");
         let is_there = |name: &str| self.path.join(name).symlink_metadata().is_ok();

@@ -160,7 +160,7 @@ impl LmdbStorage {
         Ok(usage(&self.env, self.page_bytes).used_bytes.saturating_sub(held * self.page_bytes))
     }
 
-    /// Calls `each` with the batch that holds `from`, or else the next one, and those after it until it says false.
+    /// Calls `each` with the batch that holds `from`, or else the next one, and those after it until it returns false.
     fn scan(&self, id: PartitionId, from: u64, mut each: impl FnMut(u64, &[u8]) -> bool) -> Result<(), LogError> {
         let mut scan = |txn: &RoTxn<'_, WithoutTls>| -> heed::Result<()> {
             let (db, key) = (self.partition(id), from.to_be_bytes());
@@ -282,7 +282,7 @@ fn open_env(dir: &Path, options: &EmbeddedOptions) -> Result<Env<WithoutTls>, Lo
         open.map_size(usize::try_from(map_bytes).unwrap_or(usize::MAX & !0xffff))
             .max_dbs(options.partitions_max.saturating_add(1))
             .max_readers(READERS_MAX);
-        // SAFETY: the directory is locked, so that nobody else maps or changes its files while this environment
+        // SAFETY: the directory is locked, so that no other process maps or changes its files while this environment
         // lives, and no flag is set that gives up LMDB's own guarantees.
         match unsafe { open.open(dir) } {
             Ok(env) => return Ok(env),

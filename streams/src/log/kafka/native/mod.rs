@@ -64,7 +64,7 @@ impl<C: ConsumerContext> Queue<C> {
         into.reserve(most);
         let timeout_ms = i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
         // SAFETY: there is room for `most` pointers behind `before`; `Message` is a transparent non-null pointer, and
-        // the call says how many of them it has written. Each of them is ours to destroy.
+        // the call returns how many of them it has written. Each of them is ours to destroy.
         unsafe {
             let room = into.as_mut_ptr().add(before).cast::<*mut sys::rd_kafka_message_t>();
             let count = sys::rd_kafka_consume_batch_queue(self.queue.as_ptr(), timeout_ms, room, most);
@@ -86,12 +86,12 @@ impl<C: ConsumerContext> Drop for Queue<C> {
 #[repr(transparent)]
 pub(super) struct Message(NonNull<sys::rd_kafka_message_t>);
 
-// SAFETY: a message belongs to whoever took it from its queue, whatever the thread.
+// SAFETY: a message belongs to the thread that took it from its queue, whatever the thread.
 unsafe impl Send for Message {}
 
 impl Message {
     fn message(&self) -> &sys::rd_kafka_message_t {
-        // SAFETY: the message lives until it is dropped, and nobody writes to these fields.
+        // SAFETY: the message lives until it is dropped, and no thread writes to these fields.
         unsafe { self.0.as_ref() }
     }
 
@@ -193,7 +193,7 @@ pub(super) fn membership<C: ConsumerContext>(consumer: &BaseConsumer<C>, group: 
 
 /// # Safety
 /// `text` is null or a C string that lives through the call.
-// SAFETY: for the caller, as the comment says.
+// SAFETY: for the caller, as in the comment.
 unsafe fn text(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
@@ -220,7 +220,7 @@ impl NativeError {
 
     /// # Safety
     /// `error` is null or an error that is the caller's; it is destroyed.
-    // SAFETY: for the caller, as the comment says.
+    // SAFETY: for the caller, as in the comment.
     unsafe fn take(error: *mut sys::rd_kafka_error_t) -> Result<(), Self> {
         if error.is_null() {
             return Ok(());

@@ -272,7 +272,7 @@ fn serve_event(client: &Client<Quiet>, notes: &Notes) {
 
 /// # Safety
 /// Called by librdkafka alone, with the client that is being made.
-// SAFETY: for librdkafka, as the comment says.
+// SAFETY: for librdkafka, as in the comment.
 unsafe extern "C" fn on_new(
     client: *mut sys::rd_kafka_t,
     _config: *const sys::rd_kafka_conf_t,
@@ -289,7 +289,7 @@ unsafe extern "C" fn on_new(
 ///
 /// # Safety
 /// Called by librdkafka alone, with what was given to `on_new`.
-// SAFETY: for librdkafka, as the comment says.
+// SAFETY: for librdkafka, as in the comment.
 unsafe extern "C" fn on_response(
     _client: *mut sys::rd_kafka_t,
     _socket: c_int,
