@@ -57,7 +57,7 @@ fn a_workload_is_the_same_in_topic_table_and_hash() {
             ("places on boards", 500),
             ("collects", COLLECTS),
             // Four stores. `liked-4m`, `busy-5m` and `rising` may be empty by the time that all is counted.
-            ("boards with somebody", 4 * 6),
+            ("boards with subjects", 4 * 6),
         ] {
             assert!(differences.compared[what] >= least, "{differences}");
         }

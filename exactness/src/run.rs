@@ -192,8 +192,8 @@ fn moment(site: &Site) -> Moment {
     rest(&client, &rules, || Some(vec![served(&client, &rules), stored()]))
 }
 
-/// Looks at stores until that falls into a moment of rest at which no board ages and no click is held back. While nothing is sent there is one soon:
-/// clocks are told every few seconds, and boards age by the minute.
+/// Reads the stores until a read falls into a moment at which no board ages and no event is held back. While nothing is
+/// sent, there is one soon: clocks are published every few seconds, and boards age by the minute.
 pub(crate) fn rest(client: &Client, rules: &[Rules], look: impl Fn() -> Option<Vec<Held>>) -> Moment {
     let mut seen = (Vec::new(), 0);
     wait_until("rest", || {

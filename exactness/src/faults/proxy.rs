@@ -1,5 +1,5 @@
-//! A proxy that cuts connections at chosen requests: before a request reaches the server, or after the server has done
-//! what it asks and before the client hears of it; or it keeps the request, and delivers it when the client has given
+//! A proxy that cuts connections at chosen requests: before a request reaches the server, or after the server has
+//! executed it and before the client gets the response; or it keeps the request, and delivers it when the client has given
 //! up long ago.
 
 use std::io::{Read, Write};

@@ -84,7 +84,7 @@ impl Differences {
             }
         }
         for (subject, value) in found.iter().filter(|(subject, _)| !expected.contains_key(*subject)) {
-            self.add(format!("{what} of {subject:?}: {value} is stored, nobody was there"));
+            self.add(format!("{what} of {subject:?}: {value} is stored, without an event"));
         }
         self.compared("visitors that are estimates", errors.len());
         let rmse = match errors.is_empty() {
