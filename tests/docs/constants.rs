@@ -189,7 +189,7 @@ const NUMBERS: &[(&str, &[Number])] = &[
             ("every 5 minutes", ".", "const REPEAT: Duration = Duration::from_secs(300);"),
             ("up to 256 MiB", "cache", "Self { size_bytes_max: 256 << 20 }"),
             ("8 MiB filter", "cache", "const WORDS: usize = 1 << 20;"),
-            ("up to 64 MiB of requested subjects", "api", "size_bytes_max: 64 << 20"),
+            ("up to 64 MiB of requested subjects", ".", "size_bytes_max: 64 << 20"),
             ("within 6 s", "streams", "session_timeout: Duration::from_secs(6),"),
             ("Every 2 s tally checks", ".", "const WATCH: Duration = Duration::from_secs(2);"),
             ("left for 2 s", ".", "TAKEOVER_AFTER: Duration = Duration::from_secs(2);"),
