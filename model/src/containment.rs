@@ -41,7 +41,7 @@ pub struct Containment {
     proof: Option<Proof>,
 }
 
-/// Marks that count once reading has passed an end that was queried after they had been read.
+/// Marks that count once reading has passed an end that was queried after the marks had been received.
 #[derive(Clone, Debug)]
 struct Proof {
     end: u64,
@@ -49,12 +49,12 @@ struct Proof {
 }
 
 impl Containment {
-    /// Of a reader that has these roots already, and begins to read a partition that ends at `end` for writers.
+    /// For a reader that has these roots already, and begins to read a partition that ends at `end` for writers.
     pub fn new(roots: Roots, end: u64) -> Self {
         Self { roots, trusted_from: end, ..Self::default() }
     }
 
-    /// What counts.
+    /// The marks that count.
     pub fn roots(&self) -> &Roots {
         &self.roots
     }

@@ -1,4 +1,4 @@
-//! The time of an event as somebody sent it.
+//! The time of an event as it was sent.
 
 use crate::{looks_like_seconds, parse_ms};
 use serde::de::{self, Deserializer, Visitor};

@@ -11,14 +11,14 @@ use crate::{check_actor_id, check_subject_id};
 const VERSION: u8 = 2;
 const PURPOSE: &str = "read-token";
 
-/// That somebody has opened the page of a subject.
+/// Proof that the page of a subject was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadToken {
     /// When the ingest API signed it, in milliseconds since 1970.
     pub signed_at_ms: i64,
-    /// What is read.
+    /// The subject of the page.
     pub subject_id: String,
-    /// Who reads; None for somebody without a name.
+    /// The reader; None for an anonymous one.
     pub actor_id: Option<String>,
 }
 

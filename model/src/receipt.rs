@@ -70,7 +70,7 @@ impl Receipt {
             Some((&VERSION, rest)) => rest,
             _ => return Err(ReceiptError::Forged),
         };
-        // Another log has another secret, so its receipts can only be told by the id.
+        // Another log has another secret, so only the id identifies its receipts.
         if take::<8>(&mut rest).ok_or(ReceiptError::Forged)? != key.log_id {
             return Err(ReceiptError::UnknownLog);
         }
@@ -91,8 +91,8 @@ impl Receipt {
 }
 
 impl ReceiptKey {
-    /// Bytes as text that only this key's owner can make, and that is good for `purpose` alone. The first byte tells
-    /// it from a receipt, which begins with 1.
+    /// Text that only the owner of this key can make from these bytes, valid for `purpose` alone. The first byte must
+    /// differ from that of a receipt, which is 1.
     pub fn seal(&self, mut bytes: Vec<u8>, purpose: &str) -> String {
         let mac = self.purpose_mac(&bytes, purpose).finalize().into_bytes();
         bytes.extend_from_slice(&mac[..MAC_BYTES]);

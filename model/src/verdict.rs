@@ -1,4 +1,4 @@
-//! What the topic `verdicts` says: which events were not counted, and why; and which are held back for now.
+//! The values of the topic `verdicts`: events that were not counted, with the reason, and events that are held back.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub enum VerdictKind {
     /// Held back by a rate rule until its window ends: not counted yet. [`VerdictKind::Limited`] or
     /// [`VerdictKind::Released`] follows.
     Held,
-    /// No longer held back: it went on its way, and what was said of it before is void.
+    /// No longer held back: the event was forwarded, which voids its earlier verdicts.
     Released,
 }
 
@@ -46,10 +46,10 @@ pub struct Verdict {
     /// The request to the ingest API that brought it, hexadecimal; absent for events from other producers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
-    /// The event's id; absent where nobody could read it.
+    /// The event's id; absent if it could not be parsed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
-    /// Who; absent where nobody could read it.
+    /// The actor; absent if it could not be parsed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor_id: Option<String>,
     /// Why.

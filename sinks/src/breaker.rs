@@ -5,7 +5,7 @@ use tally_streams::log::Now;
 
 /// The first wait.
 const FIRST_MS: i64 = 100;
-/// No wait is longer: so often something is asked that is away.
+/// The longest wait between two attempts.
 const LONGEST_MS: i64 = 10_000;
 /// After this many failures in a row only a probe is sent, until one succeeds.
 const TRIP: u32 = 5;

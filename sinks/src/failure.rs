@@ -7,7 +7,7 @@ use tally_streams::log::{LogError, TopicPartition};
 /// What stops a sink for good.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// A record that only another program can have written, or damage. Passing over it would lose its content.
+    /// A record that only another program can have written, or damage. Skipping it would lose its data.
     #[error(
         "sink `{sink}`: {partition}: offset {offset}: cannot be read as {expected:?}: {cause}. \
          Only tally writes this topic: find out who else did; then replay into a new topic, or move the sink past it"
@@ -49,7 +49,7 @@ pub enum SinkError {
         /// Whether it may be the log that answers with less than it has: one whose broker has just come back.
         may_pass: bool,
     },
-    /// A row that the target will never take. Passing over it would lose its content.
+    /// A row that the target will never accept. Skipping it would lose its data.
     #[error("sink `{sink}`: {row}: cannot be stored: {cause}")]
     Row {
         /// The sink's name.

@@ -7,7 +7,7 @@ use prometheus::{IntCounter, IntGauge};
 use tally_model::{Containment, OutputType, ProgressMark, Roots, TaskProgress};
 use tally_streams::log::TopicPartition;
 
-/// A partition of an output topic on its way into the target.
+/// A partition of an output topic, as this sink reads it.
 pub struct SinkPartition {
     pub address: TopicPartition,
     pub output: OutputType,
@@ -110,7 +110,7 @@ impl SinkPartition {
         self.containment.prove(written_end);
     }
 
-    /// Takes the marks that count now that reading has come so far; whether there were any.
+    /// Takes the marks that count at the current position; returns whether there were any.
     pub fn settle(&mut self) -> bool {
         let settled = self.containment.settle(self.position);
         if settled {

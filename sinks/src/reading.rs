@@ -17,10 +17,10 @@ use tally_streams::log::{Consumer, Log, LogError, Now, Polled, Record, TopicPart
 const LEAVE_POLL: Duration = Duration::from_millis(50);
 const LEAVE_POLLS: u32 = 40;
 
-/// How long a mark may wait for a record before the log is queried whether there can be one.
+/// How long a mark may wait for a record before the log is queried whether that record can still arrive.
 const PROOF_AFTER_MS: i64 = 200;
 
-/// A consumer of a sink's share of its topics, and of the internal topic in which tasks publish their progress.
+/// A consumer of a sink's share of its topics, and of the internal topic of the tasks' progress.
 pub struct Reading {
     /// Those that are open: read from the positions of the target.
     pub partitions: Vec<SinkPartition>,
@@ -47,7 +47,7 @@ pub enum Read {
     Nothing { moved: bool },
     /// The share grew, or only the membership is new: open what is missing.
     Assigned,
-    /// The group takes these partitions of the driver: write what is at hand, unless they are lost already, and then
+    /// The group revokes these partitions of the driver: write the batch, unless they are lost already, and then
     /// [`Reading::release`] them.
     Revoked { partitions: Vec<u32>, lost: bool },
 }
@@ -151,7 +151,7 @@ impl Reading {
         self.doubts_since_ms = None;
     }
 
-    /// Lets go what the group has taken; the next poll confirms that to the group.
+    /// Releases revoked partitions; the next poll reports that to the group.
     pub fn release(&mut self, driver_partitions: &[u32], metrics: &Handles) {
         self.share.take(driver_partitions);
         let (kept, gone): (Vec<_>, Vec<_>) =
@@ -165,7 +165,7 @@ impl Reading {
         metrics.partitions.set(self.partitions.len() as i64);
     }
 
-    /// Stops reading, for as long as the target takes nothing. The membership stays as long as the consumer is polled.
+    /// Stops reading while the target accepts nothing. The membership stays as long as the group is polled.
     fn pause(&mut self) {
         if !std::mem::replace(&mut self.is_paused, true) {
             self.partitions.iter().for_each(|partition| self.consumer.unassign(&partition.address));
@@ -185,7 +185,7 @@ impl Reading {
         Ok(())
     }
 
-    /// While nothing is read: keeps the membership, and follows what the group gives and takes.
+    /// While reading is paused: keeps the membership, and receives assignments and revocations.
     pub fn attend(&mut self) -> Result<Read, LogError> {
         if matches!(self.share, Share::All) {
             return Ok(Read::Nothing { moved: false });
@@ -205,7 +205,7 @@ impl Reading {
     /// Reads what comes within `timeout` into the batch.
     pub fn poll(&mut self, intake: &mut Intake<'_>, timeout: Duration) -> Result<Read, ReadError> {
         match self.poll_consumer(intake, timeout) {
-            // What was replaced there is deleted, also in front of a slow reader.
+            // Replaced records are deleted there, also ahead of a slow reader.
             Err(ReadError::Log(LogError::OutOfRange { partition, .. }))
                 if self.progress.as_ref().is_some_and(|progress| progress.is(&partition)) =>
             {
@@ -271,7 +271,8 @@ impl Reading {
 
     /// Where marks have waited for a record for a while, queries whether there can be one; whether some count now.
     fn prove(&mut self, log: &dyn Log, now: Now) -> bool {
-        // Others may have records all the time, and what has none is stepped over only where there are none at all.
+        // Other partitions may have records all the time; a partition without records advances only when there are none
+        // at all.
         let settled = self.partitions.iter().any(SinkPartition::waits) && self.step().1;
         if !self.partitions.iter().any(SinkPartition::doubts) {
             self.doubts_since_ms = None;

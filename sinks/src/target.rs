@@ -5,13 +5,13 @@ use std::sync::Arc;
 use tally_model::{OutputType, Roots};
 use tally_streams::log::TopicPartition;
 
-/// A place that holds rows and, with them, how far they go.
+/// A store of rows and, with them, of the positions up to which they are complete.
 ///
-/// What every target promises (`tests/targets.rs`):
+/// Guarantees of every target (`tests/targets.rs`):
 /// - A write takes effect as a whole, rows and positions, or not at all.
 /// - No row is replaced by one of a smaller version.
-/// - A position changes only where it still is what the writer expects, and so does what is claimed there: at an
-///   equal position a writer that was left behind takes no claim back.
+/// - A position, and the progress stored with it, changes only if it still is what the writer expects: at an equal
+///   position, a writer that was overtaken reverts no progress.
 pub trait Target: Send {
     /// The positions stored for the partitions of these topics.
     fn positions(&mut self, topics: &[Arc<str>]) -> Result<Vec<StoredPosition>, TargetError>;
@@ -101,7 +101,7 @@ impl StoredPosition {
 /// How far a topic partition is contained in a target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredPosition {
-    /// Of an output topic.
+    /// A partition of an output topic.
     pub partition: TopicPartition,
     /// Everything below is contained.
     pub next_offset: u64,
@@ -148,7 +148,7 @@ pub enum TargetError {
         partition: TopicPartition,
         /// What the writer expected; None is no position.
         expected: Option<Standing>,
-        /// What is there.
+        /// The stored state.
         found: Option<Standing>,
     },
 }

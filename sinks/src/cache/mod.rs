@@ -1,4 +1,4 @@
-//! The caches as targets: the totals of the subjects that are requested, and all boards. [`MemoryTarget`] is the sink's side of a
+//! The caches as targets: the totals of requested subjects, and all boards. [`MemoryTarget`] is the sink's side of a
 //! [`tally_cache::MemoryCache`], [`RedisTarget`] that of a Redis.
 
 mod memory;

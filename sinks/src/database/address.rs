@@ -28,7 +28,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// Reads an address, or says what is wrong with it. No message contains a password.
+    /// Parses an address. The error names the mistake and never contains a password.
     pub fn parse(url: &str) -> Result<Self, String> {
         if url.starts_with("sqlite:") {
             // The parser's messages say what is wrong, never what was given.

@@ -63,7 +63,7 @@ pub(crate) fn inspect(file: &Path, inspection: &Inspection<'_>) -> Result<(), Da
     }
     let mut walk = Walk::new(&file, about.len(), &newest, inspection);
     walk.check_snapshot(&newest)?;
-    // A meta page whose number was damaged may pass for the newest: its content is then older than its number.
+    // A meta page whose number was damaged may pass for the newest, although its content is older.
     match Walk::new(&file, about.len(), &former, inspection).last_freed(&former) {
         Ok(former) if former > walk.last_freed(&newest)? => {
             Err(Damage::new("the meta pages contradict each other: the one with the greatest number is not the newest"))

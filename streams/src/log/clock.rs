@@ -1,7 +1,7 @@
 //! Time, injected: nothing else in this crate reads the wall clock.
 //!
-//! There are two kinds of it. The wall clock dates events; it may be wrong, and it jumps. The monotonic
-//! clock measures how long something takes. [`Now`] has both by name, so that no duration is taken by the wall clock.
+//! There are two kinds. The wall clock has the date; it may be wrong, and it jumps. The monotonic clock measures
+//! durations. [`Now`] has both by name, so that no duration is measured by the wall clock.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;

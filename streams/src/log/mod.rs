@@ -1,17 +1,17 @@
 //! The log: what the runtime sees of Kafka.
 //!
 //! Topics of partitions, a consumer in a group, a transactional producer, committed offsets with metadata. Three
-//! engines implement it: [`embedded`] (one process, one directory, durable), [`memory`] (its twin for tests) and Kafka, unless the
-//! feature `kafka` is off. One suite of contract tests (`contract`) runs against all of them.
+//! engines implement it: [`embedded`] (one process, one directory, durable), [`memory`] (its twin for tests) and Kafka,
+//! unless the feature `kafka` is off. One suite of contract tests (`contract`) runs against all of them.
 //!
-//! What every engine promises:
+//! Guarantees of every engine:
 //! - A transaction's records and committed offsets become visible together or not at all; consumers see committed
 //!   records only, in offset order. Offsets may have gaps.
-//! - Append times are set by the log and never run backwards within a partition; in the embedded log and in its twin not
-//!   within the whole log, also over restarts.
+//! - Append times are set by the log and never decrease within a partition; in the embedded log and in its twin, within
+//!   the whole log, also over restarts.
 //! - Once a call that commits or appends returns `Ok`, the data survives `kill -9`.
-//! - A producer that takes over a transactional id fences the former holder: nothing the former sends afterwards
-//!   becomes visible.
+//! - A producer that takes over a transactional id fences the former holder: nothing that the former holder sends
+//!   afterwards becomes visible.
 
 mod clock;
 #[cfg(feature = "testkit")]

@@ -95,8 +95,9 @@ pub enum Polled<'a> {
     /// Partitions of the driver topic given to this member. The caller assigns with [`Consumer::assign`] what it wants to read.
     /// Possibly none: then only the membership is new (any rebalance ends the generation before, for all members).
     Assigned(Vec<u32>),
-    /// Partitions of the driver topic taken from this member. The caller commits what is in flight, then polls again:
-    /// that poll releases them to the group. `lost` means they are gone already: nothing may be committed for them.
+    /// Partitions of the driver topic that are revoked from this member. The caller commits its open work, then polls
+    /// again: that poll reports to the group that they are free. `lost` means they are gone already: nothing may be
+    /// committed for them.
     Revoked {
         /// Partition numbers.
         partitions: Vec<u32>,
@@ -144,10 +145,10 @@ pub trait TransactionalProducer: Send {
     fn readiness(&mut self) -> Result<Readiness, LogError> {
         Ok(Readiness::Ready)
     }
-    /// Adds a record to the open transaction (opens one where there is none). A record that is refused for what it is
+    /// Adds a record to the open transaction (opens one if there is none). A record that is rejected for its content
     /// (`UnknownTopic`, too large) leaves the transaction as it was.
     fn send(&mut self, record: ProducerRecord<'_>) -> Result<(), LogError>;
-    /// Adds committed offsets to the open transaction (opens one where there is none).
+    /// Adds committed offsets to the open transaction (opens one if there is none).
     fn send_offsets(
         &mut self,
         group: &GroupMetadata,

@@ -83,7 +83,7 @@ pub enum ControlError {
     /// The records are written in a version that this program cannot write.
     #[error("{}", wire_version_refused(*.written, .known))]
     WireVersion {
-        /// What is written.
+        /// The version in the record.
         written: u8,
         /// What this program can write.
         known: RangeInclusive<u8>,

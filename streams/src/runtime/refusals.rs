@@ -56,7 +56,7 @@ mod tests {
             assert_eq!(reported, 1 + second / 60, "after {second} s");
             now += Duration::from_secs(1);
         }
-        // What came meanwhile is not lost: it is reported when the minute is over, without anything new.
+        // Rejections in between are not lost: they are reported when the minute is over, without a new one.
         assert!(!refusals.report(&mut Rejections::of_one("valid", "wrong"), now));
         now += EVERY;
         assert!(refusals.report(&mut Rejections::default(), now));

@@ -24,9 +24,9 @@ struct Waiting {
 }
 
 impl Replaced {
-    /// Deletes what is no longer needed; call it now and then. The newest record of every task stays, and is visible:
-    /// where a transaction was left open in the topic, nothing is deleted. `complete` returns how many tasks write to a partition:
-    /// nothing is deleted while one of them is not here.
+    /// Deletes replaced records; to be called at intervals. The newest record of every task stays, and is visible:
+    /// nothing is deleted while a transaction is open in the topic. `complete` is the number of tasks that write to a
+    /// partition: nothing is deleted while one of them is not in this process.
     pub fn delete<'a, D: Dataflow>(
         &mut self,
         log: &dyn Log,

@@ -1,4 +1,4 @@
-//! The state directory: locked by one process, known to others by its id, and what distinguishes boots of the machine.
+//! The state directory, locked by one process: its id in the log, and the id of the machine's boot.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -96,7 +96,7 @@ fn id_of(file: &Path) -> Result<String, String> {
     }
 }
 
-/// The kernel's id of this boot; empty where there is none, so that a checkpoint is only trusted after a clean close.
+/// The kernel's id of this boot; empty if unknown, so that a checkpoint is only trusted after a clean close.
 pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }

@@ -32,7 +32,7 @@ pub enum ChangelogEntry<'a> {
         /// The first segment that stays.
         before: u64,
     },
-    /// Everything in the key range is what `entries` say, as of this record.
+    /// The key range contains exactly `entries`, as of this record.
     SnapshotChunk {
         /// The range's first key.
         first: &'a [u8],

@@ -39,7 +39,8 @@ impl Confirmed {
         Self { times, ..Self::default() }
     }
 
-    /// Whether something was confirmed exactly here: then only the record of moves shows whether the clock was set.
+    /// Whether a clock was confirmed at exactly this offset: then only the record of moves shows whether the clock was
+    /// set.
     pub fn is_at(&self, next_offset: u64) -> bool {
         self.times.iter().any(|time| time.from_offset == next_offset)
     }

@@ -24,7 +24,7 @@ pub struct Envelope<'a> {
     pub wire_version: u8,
     /// Which consistent set of state it belongs to.
     pub generation: u16,
-    /// The partition of the task that wrote it; its subtopology follows from the topic.
+    /// The partition of the writing task; the topic gives its subtopology.
     pub task: u32,
     /// The transactional id of the writer.
     pub owner: &'a str,
@@ -40,7 +40,7 @@ pub struct Envelope<'a> {
     pub progress: Vec<RootProgress>,
     /// In changelogs: the progress of each upstream task. Empty in hops.
     pub upstream: Vec<Vec<RootProgress>>,
-    /// None in the first version, which does not say; empty in hops. It stands behind the header.
+    /// None in wire version 1, which lacks it; empty in hops. Encoded after the header.
     #[serde(skip)]
     pub outputs: Option<OutputCommits>,
 }

@@ -1,5 +1,5 @@
-//! What a task is made of: its checkpoint, records of its changelog, and a check against the group's offset.
-//! `takeover` has their order.
+//! The parts from which a task is restored: its checkpoint, records of its changelog, and a check against the group's
+//! offset. `takeover` has their order.
 
 use super::checkpoint::TaskCheckpoint;
 use super::confirmed::{Confirmed, ConfirmedTime};

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// Each is a repartition topic, a changelog and a task per partition.
 const PARTS_MAX: usize = 64;
 
-/// The subtopologies, and who is in which.
+/// The subtopologies, and the nodes of each.
 pub(super) struct Cut {
     /// The root's first; each behind the one it is fed from.
     pub parts: Vec<Part>,
@@ -111,8 +111,9 @@ impl Cut {
         found
     }
 
-    /// `by-<key>`; of several with the same key, that which is nearest to the root, and by name first, has it and the
-    /// others are `<source>-by-<key>`. So a name depends on who feeds whom, never on the order of the file.
+    /// Names each subtopology `by-<key>`. Of several with the same key, the one nearest to the root, then the first by
+    /// name, has that name, and the others are `<source>-by-<key>`. So a name depends on the graph, never on the order
+    /// of the file.
     fn name_all(&mut self, application: &str) {
         let mut names: BTreeMap<String, usize> = BTreeMap::from([(self.parts[0].name.clone(), 0)]);
         let mut level = vec![0];
@@ -196,7 +197,7 @@ pub(super) fn idle(application: &str) -> String {
     format!("{application}-idle")
 }
 
-/// The topic in which tasks say how far they are.
+/// The topic of the tasks' progress.
 pub(super) fn progress(application: &str) -> String {
     format!("{application}-progress")
 }

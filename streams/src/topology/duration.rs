@@ -19,7 +19,7 @@ const MILLIS_MAX: u64 = i64::MAX as u64 / 1_000_000;
 
 /// Reads a duration: whole numbers with a unit, larger units first, each unit once. Zero is a duration.
 ///
-/// The error names what is accepted.
+/// The error describes the accepted form.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("expected {FORMS}, found `{text}`");
     let mut rest = text.trim();

@@ -1,4 +1,4 @@
-//! Who reads whom: names of the file resolved to nodes and topics, and put in the order records flow.
+//! The graph: names of the file resolved to nodes and topics, in the order records flow.
 
 use super::edges::{DEAD_LETTERS, fits};
 use super::fields::Name;

@@ -32,7 +32,7 @@ pub(super) struct NodeSection<'r, D: Dataflow> {
     pub params: Params,
     /// None where the file is wrong about its parameters.
     pub blueprint: Option<Box<dyn Blueprint<D>>>,
-    /// What the blueprint publishes; the default where there is none.
+    /// The facts that the blueprint publishes; the default without one.
     pub facts: D::Facts,
 }
 
@@ -107,11 +107,11 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
         section
     }
 
-    /// The second node, where its type has one. The file's `to` is the second one's from here on.
+    /// The second node, if its type has one. From here on the topics in `to` are its own.
     pub fn implied(&mut self) -> Option<Self> {
         let second = self.node_type?.then?;
         let blueprint = match &self.blueprint {
-            // Whatever is wrong with the parameters, the first node's type has said.
+            // Mistakes in the parameters were reported for the first node.
             Some(_) => (second.parse)(&self.name.text, &self.params).ok(),
             None => None,
         };

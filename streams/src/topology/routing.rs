@@ -12,10 +12,10 @@ use super::topic_section::{Partitions, TopicSection};
 use super::{Output, Repartition, Target};
 use crate::processor::Dataflow;
 
-/// What the root has where the file does not say.
+/// Partitions of the root if the file has no number.
 const PARTITIONS_DEFAULT: u32 = 16;
 
-/// What a subtopology writes, and per node (in its order) and edge type who takes it.
+/// The outputs of a subtopology, and per node (in its order) and edge type the receivers.
 pub(super) struct Routing {
     pub hops: Vec<Repartition>,
     pub outputs: Vec<Output>,
@@ -30,7 +30,7 @@ pub(super) struct Router<'a, 'r, D: Dataflow> {
     pub sections: &'a Sections<'r, D>,
     pub graph: &'a Graph,
     pub cut: &'a Cut,
-    /// Of the root, so of every task's source that wants no other number.
+    /// Partitions of the root, and of every task's source without another number.
     pub partitions: u32,
 }
 
@@ -109,7 +109,7 @@ impl<D: Dataflow> Router<'_, '_, D> {
     fn topics_of(&self, node: usize) -> Vec<&TopicSection> {
         let section: &NodeSection<'_, D> = &self.sections.nodes[node];
         let written = self.graph.writes[node].iter().map(|topic| &self.sections.topics[*topic]);
-        // One that takes something else is reported, and its partitions are no mistake of their own.
+        // A topic of another type is reported elsewhere, and its partitions are no mistake of this check.
         let takes = |topic: &&TopicSection| {
             topic.value.as_deref().zip(section.outputs()).is_none_or(|(value, outputs)| outputs.contains(&value))
         };

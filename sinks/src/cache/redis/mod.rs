@@ -1,15 +1,14 @@
 //! Redis, alone or as a Cluster, as a target.
 //!
-//! What makes it different from a database: there is no transaction over several shards, and all of it can be lost at
-//! any moment. So
+//! Unlike in a database, no transaction spans several shards, and all data can be lost at any moment. So
 //!
-//! - totals are written first and positions when all are acknowledged. A crash in between leaves totals that are newer
-//!   than the positions claim, never older; what is then read again is refused by the guard, or changes nothing;
-//! - positions are compared before the totals are written, too: what a sink that was left behind has in its hands is
-//!   not written at all, unless it was overtaken in that very moment;
-//! - a loss is noticed before the next position is written, and about every second without traffic ([`session`]). From
-//!   the loss until then readers are safe by themselves: what is missing is a miss, what another epoch wrote is a miss,
-//!   and a master that is not among those of the progress is not trusted.
+//! - totals are written first, positions when all totals are acknowledged. A crash in between leaves totals that are
+//!   newer than the positions, never older; when they are read again, the guard rejects them or they change nothing;
+//! - positions are compared before the totals are written, too: a sink that was overtaken writes nothing, unless it was
+//!   overtaken at that very moment;
+//! - a loss is detected before the next position is written, and about every second without traffic ([`session`]).
+//!   Until then readers are safe: missing data is a miss, data of another epoch is a miss, and a master that is not
+//!   among those of the progress is not trusted.
 
 mod scripts;
 mod session;

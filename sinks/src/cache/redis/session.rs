@@ -200,7 +200,7 @@ impl Session {
         ask(&self.shards, self.shards.of(self.keys.progress_slot()), command).await
     }
 
-    /// The questions for a shard's markers, to be asked behind what is written there.
+    /// The queries for a shard's markers, to be sent after the writes to it.
     pub fn ask_markers(&self, shard: usize, pipeline: &mut Pipeline) {
         for (_, marker) in self.markers.iter().filter(|(of, _)| *of == shard) {
             pipeline.cmd("GET").arg(marker);

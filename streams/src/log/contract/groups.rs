@@ -1,4 +1,4 @@
-//! Groups: every partition has at most one owner, who is asked before it loses it.
+//! Groups: every partition has at most one owner, which gives it up before another gets it.
 
 use std::collections::BTreeSet;
 

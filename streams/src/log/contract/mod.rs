@@ -12,8 +12,8 @@ pub mod transactions;
 
 pub use harness::{Factory, Harness, Member, Read};
 
-/// One `#[test]` for each behaviour; the argument is a `fn() -> Harness`. A second one, `fn() -> bool`, returns whether
-/// the engine is there to be tested.
+/// One `#[test]` for each behaviour; the argument is a `fn() -> Harness`. A second argument, `fn() -> bool`, returns
+/// whether the engine is available.
 #[macro_export]
 macro_rules! log_contract {
     ($factory:path) => {

@@ -104,7 +104,7 @@ pub fn outside_the_log_is_out_of_range(factory: Factory<'_>) {
     }
 }
 
-/// Up to exactly the offset that was asked for; beyond the bounds is clamped; other partitions keep theirs.
+/// Deletes up to exactly the given offset; offsets outside the bounds are clamped; other partitions are unchanged.
 pub fn deleted_records_are_gone_exactly(factory: Factory<'_>) {
     let harness = factory();
     let topic = harness.topic("delete", 2);

@@ -49,7 +49,7 @@ pub fn records_come_back_as_they_were(factory: Factory<'_>) {
     }
 }
 
-/// Offsets ascend in the order of writing, over appends and transactions, each to the partition that the caller names.
+/// Offsets ascend in the order of writing, over appends and transactions, each in the partition that the caller names.
 pub fn records_come_in_the_order_of_writing(factory: Factory<'_>) {
     let harness = factory();
     let topic = harness.topic("order", 3);

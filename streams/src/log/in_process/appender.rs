@@ -40,7 +40,7 @@ impl EngineAppender {
 impl Appender for EngineAppender {
     fn append(&self, topic: &str, records: AppendBatch, done: Completion) {
         let bytes = REQUEST_BYTES + records.len_bytes();
-        // Admitted before the work of encoding: an overloaded log refuses cheaply.
+        // Admitted before the work of encoding: an overloaded log rejects cheaply.
         if let Err(error) = self.submit.admit(bytes) {
             return done(Err(error));
         }

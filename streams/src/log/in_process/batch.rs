@@ -156,7 +156,7 @@ impl BatchBuilder {
     }
 }
 
-/// Records on their way to one partition, cut into batches of a bearable size.
+/// Records for one partition, cut into batches of limited size.
 #[derive(Default)]
 pub(super) struct Batches {
     list: Vec<BatchBuilder>,

@@ -1,7 +1,8 @@
-//! Groups: who reads which partitions of the driver topic.
+//! Groups: the assignment of partitions of the driver topic to members.
 //!
-//! Coordination is cooperative, as in Kafka: a partition that moves is first taken from its owner, whose next poll
-//! gives it back, and only then given to the next one. Nothing here waits or reads a clock; members ask by polling.
+//! Coordination is cooperative, as in Kafka: a partition that moves is first revoked from its owner, which gives it
+//! back with its next poll, and only then given to the next member. Nothing here waits or reads a clock; members learn
+//! of changes by polling.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -99,7 +100,7 @@ struct Group {
     generation: i64,
     /// By partition: the member that has been assigned it.
     owners: Vec<Option<MemberId>>,
-    /// By partition: who is to have it.
+    /// By partition: the member that shall have it.
     targets: Vec<Option<MemberId>>,
     members: BTreeMap<MemberId, Member>,
     last_member: MemberId,

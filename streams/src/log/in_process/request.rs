@@ -1,4 +1,4 @@
-//! What the writer is asked to do, and how it answers.
+//! The requests to the writer, and its answers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -148,7 +148,7 @@ pub(super) fn ask<T: Send + 'static>(
     }
 }
 
-/// An answer on its way out, to be delivered without any lock held.
+/// An answer to be delivered without any lock held.
 pub(super) enum Answer {
     /// To an append.
     Appended(Reply<AppendedOffsets>, Result<AppendedOffsets, LogError>),

@@ -21,8 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// If nothing has arrived for this long, positions are compared with the log's bounds, at this interval.
 const BOUNDS_AFTER: Duration = Duration::from_secs(1);
 /// How often partitions without progress are checked. If one has records at two checks and none arrives, it is read
-/// with a new client: a broker that had just restarted may have reported to the present client that there is no such
-/// partition, which the client caches for minutes.
+/// with a new client: a broker that had just restarted may have reported to the present client that the partition does
+/// not exist, which the client caches for minutes.
 const STALLS_EVERY: Duration = Duration::from_secs(5);
 
 /// See the module.
@@ -30,8 +30,8 @@ pub(super) struct KafkaConsumer {
     lookup: Arc<Lookup>,
     group: String,
     member: Option<Member>,
-    /// Taken from the client; those before `done` have been given out. Dropped before the client, which would wait for
-    /// them for ever.
+    /// Taken from the client; those before `done` have been given out. Dropped before the client, which would otherwise
+    /// wait for them forever.
     messages: Vec<Message>,
     done: usize,
     reader: Option<Reader>,

@@ -31,7 +31,7 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         report(&error, reason);
-        // That all brokers are down follows from the errors of each.
+        // "All brokers down" adds nothing to the reports about each.
         if let Some(code) = error.rdkafka_error_code().filter(|code| *code != Code::AllBrokersDown) {
             *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some((code, reason.to_owned(), Instant::now()));

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// Between tries of a question.
 const RETRY: Duration = Duration::from_millis(50);
-/// A client that has not answered a question for offsets after this time is asked again.
+/// A client that has not answered a query for offsets after this time is queried again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Between looks at why the first answer does not come.
 const MEET_STEP: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ pub(super) struct Lookup {
     uncommitted: Asker,
     /// Topics do not change their number of partitions while tally runs.
     partitions: Mutex<HashMap<String, u32>>,
-    /// A client for each group that was asked about.
+    /// A client for each queried group.
     groups: Mutex<HashMap<String, Arc<BaseConsumer<Quiet>>>>,
 }
 
@@ -140,7 +140,7 @@ impl Lookup {
         }
     }
 
-    /// Number of partitions of a topic as the cluster has it now; None where there is none.
+    /// Number of partitions of a topic in the cluster; None if the topic does not exist.
     pub fn look_up(&self, topic: &str) -> Result<Option<u32>, LogError> {
         // Right after creation a broker may not know a topic yet, or not its leaders.
         self.ask(|left| {

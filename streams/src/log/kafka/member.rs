@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-/// How long a member that is dropped may take to say goodbye.
+/// How long a dropped member may take to leave its group.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// A member whose name another took joins again after this time, and gives up at the fifth loss within a minute.
 const REJOIN_AFTER: Duration = Duration::from_secs(2);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// The longest metadata of a committed offset.
 const METADATA_BYTES_MAX: usize = 4096;
-/// Between looks at whether it is time to give up, while records are on their way.
+/// Between checks of the deadline, while records are in flight.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
 /// Until errors of delivery are reported when nothing is on its way any more.
 const TELL_STEP: Duration = Duration::from_micros(200);
@@ -340,7 +340,7 @@ impl TransactionalProducer for KafkaProducer {
                 Ok(())
             }
             Ok(None) => Err(self.broke(LogError::Uncertain("the commit was not answered in time".to_owned()))),
-            // What the client takes for an abort need not be one where a request to commit is still on its way.
+            // The client may report an abort although a request to commit is still in flight.
             Err(LogError::Aborted(reason)) if self.client.has_lost_end() => {
                 Err(self.broke(LogError::Uncertain(reason)))
             }

@@ -24,13 +24,13 @@ pub struct OpenTransaction {
     pub producer_id: i64,
     /// Its epoch.
     pub producer_epoch: i32,
-    /// The epoch of the coordinator that wrote the last marker; -1 where there is none.
+    /// The epoch of the coordinator that wrote the last marker; -1 without a marker.
     pub coordinator_epoch: i32,
     /// The offset of its first record.
     pub start_offset: u64,
 }
 
-/// The transactions that are open in a partition, as its leader reports them.
+/// The transactions that are open in a partition, by its leader.
 pub fn open_transactions(options: &KafkaOptions, of: &TopicPartition) -> Result<Vec<OpenTransaction>, LogError> {
     let failed = |what: &dyn std::fmt::Display| LogError::Unavailable(format!("the producers of {of}: {what}"));
     if options.properties.iter().any(|(name, _)| name == "security.protocol") {

@@ -51,8 +51,8 @@ pub struct CheckpointMeta {
     pub commit: u64,
     /// Per upstream task (the root: only itself): how far the root topic had been taken in.
     pub upstream: Vec<Vec<RootProgress>>,
-    /// By topic, the last commit that wrote to the task's partition of it. None where the log does not say it either. It
-    /// stands behind the rest, so that older releases read what they know.
+    /// By topic, the last commit that wrote to the task's partition of it. None if the changelog lacks it too. Encoded
+    /// last, so that older releases read the fields that they know.
     #[serde(skip)]
     pub outputs: Option<Vec<(String, u64)>>,
 }
@@ -87,10 +87,10 @@ pub struct Checkpoint {
     deaths_on_drop: AtomicU8,
 }
 
-/// Whether the task's commit, or damage, has decided the content of the file of deaths.
+/// Whether the content of the file of deaths was decided, by the task's commit or by damage.
 const SETTLED: u8 = u8::MAX;
 
-/// Where a checkpoint is, and what it must say of itself.
+/// Where a checkpoint is, and the owner that it must have.
 #[derive(Clone, Debug)]
 pub struct CheckpointSite {
     /// A directory of its own.

@@ -125,7 +125,7 @@ fn a_task_that_lets_it_go_alive_does_not_count_as_dead() {
     assert_eq!(open().1, None);
 }
 
-/// Opens the checkpoint in a process that dies with it open; whether there was one.
+/// Opens the checkpoint in a process that dies with it open; returns whether there was one.
 fn dies_with_it_open(dir: &Path) -> &'static str {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "store::checkpoint::tests::dies_with_a_checkpoint_open", "--nocapture"]);

@@ -47,8 +47,8 @@ impl Directory {
         Ok(Self { path: dir.to_owned(), _lock: lock })
     }
 
-    /// Whether a log is to be begun. One that was here is not: without its data it is lost, and nothing takes its place.
-    /// `proof` names other evidence that there was one.
+    /// Whether to create a new log. If there was a log whose data is missing, it is lost, and no new log takes its
+    /// place. `proof` names other evidence of a former log.
     pub fn is_to_begin(&self, proof: Option<&str>) -> Result<bool, LogError> {
         let data = self.path.join("data.mdb");
         let is_there = |name: &str| self.path.join(name).symlink_metadata().is_ok();
