@@ -126,9 +126,14 @@ impl Submit for Queue {
             request.refuse(LogError::Fatal("the log is closed".into()));
             return;
         }
+        let was_empty = state.requests.is_empty();
         state.requests.push(request);
         drop(state);
-        self.more.notify_one();
+        // The committer waits only while nothing is there, and takes everything. Waking it is a call into the system even
+        // if it does not wait.
+        if was_empty {
+            self.more.notify_one();
+        }
     }
 
     fn admit(&self, bytes: usize) -> Result<(), LogError> {
