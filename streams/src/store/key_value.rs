@@ -55,3 +55,35 @@ impl<K: StoreKey, V: StoreValue> StoreKind for KeyValueStore<K, V> {
         &mut self.entries
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::lives::Lives;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_is_not_in_memory_yet_is_read_from_the_newest_checkpoint() {
+        let key = |n: u32| -> Arc<str> { n.to_string().into() };
+        let mut lives = Lives::<KeyValueStore<Arc<str>, u32>>::new();
+        (0..40).for_each(|n| lives.store.put(&key(n), n));
+        lives.commit();
+        lives.checkpoint();
+        lives.restart();
+        lives.store.delete(&key(0));
+        // So many checkpoints that the runs which were there at the start are merged.
+        for n in 1..20 {
+            lives.store.put(&key(n), 100 + n);
+            lives.commit();
+            lives.checkpoint();
+            assert_eq!(lives.store.get(&key(0)), None, "deleted, checkpoint {n}");
+            assert_eq!(lives.store.get(&key(n + 19)), Some(&(n + 19)), "unchanged, checkpoint {n}");
+        }
+        while lives.store.hydrate(3).unwrap() {}
+        assert_eq!(lives.store.take_fault(), None);
+        for n in 0..40 {
+            let expected = (n > 0).then(|| if n < 20 { 100 + n } else { n });
+            assert_eq!(lives.store.get(&key(n)).copied(), expected, "{n}");
+        }
+    }
+}
