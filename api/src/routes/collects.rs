@@ -1,5 +1,6 @@
 //! `PUT` and `DELETE /v1/subjects/{subject_id}/collects/{actor_id}`.
 
+use super::described::{Responses, problems};
 use super::query::{Query, actor_id as check_actor_id, in_path, subject_id as check_subject_id};
 use crate::collects::{Caller, Collect, Collected, Collects};
 use axum::Json;
@@ -10,7 +11,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use tally_access::{Access, Principal, Routes, Scope};
 use tally_http::{ApiProblem, peer_of};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -36,6 +37,30 @@ pub struct CollectAnswer {
     receipt: Option<String>,
 }
 
+/// The parameters of both routes.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "only described")]
+struct CollectPath {
+    /// `kind:id`, percent-encoded
+    subject_id: String,
+    /// Percent-encoded
+    actor_id: String,
+}
+
+/// The problems of both routes.
+enum CollectProblems {}
+
+impl IntoResponses for CollectProblems {
+    fn responses() -> Responses {
+        problems([
+            (400, "Invalid id or parameter"),
+            (429, "Over a limit; see Retry-After"),
+            (503, "The database does not respond, or the server's clock is in doubt; see Retry-After"),
+        ])
+    }
+}
+
 /// Collect a subject.
 ///
 /// The state and its count change in one database transaction before the response is sent. The request is
@@ -45,16 +70,8 @@ pub struct CollectAnswer {
     path = "/v1/subjects/{subject_id}/collects/{actor_id}",
     operation_id = "collect",
     tag = "collects",
-    params(
-        ("subject_id" = String, Path, description = "`kind:id`, percent-encoded"),
-        ("actor_id" = String, Path, description = "Percent-encoded"),
-    ),
-    responses(
-        (status = 200, description = "The state after the request", body = CollectAnswer),
-        (status = 400, description = "Invalid id or parameter", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 429, description = "Over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not respond, or the server's clock is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
-    ),
+    params(CollectPath),
+    responses((status = 200, description = "The state after the request", body = CollectAnswer), CollectProblems),
 )]
 async fn put(
     State(collects): State<Arc<Collects>>,
@@ -73,16 +90,8 @@ async fn put(
     path = "/v1/subjects/{subject_id}/collects/{actor_id}",
     operation_id = "uncollect",
     tag = "collects",
-    params(
-        ("subject_id" = String, Path, description = "`kind:id`, percent-encoded"),
-        ("actor_id" = String, Path, description = "Percent-encoded"),
-    ),
-    responses(
-        (status = 200, description = "The state after the request", body = CollectAnswer),
-        (status = 400, description = "Invalid id or parameter", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 429, description = "Over a limit; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not respond, or the server's clock is in doubt; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
-    ),
+    params(CollectPath),
+    responses((status = 200, description = "The state after the request", body = CollectAnswer), CollectProblems),
 )]
 async fn delete(
     State(collects): State<Arc<Collects>>,

@@ -1,6 +1,7 @@
 //! `GET /v1/subjects/{subject_id}/counters` and `GET /v1/counters`.
 
 use super::after::after;
+use super::described::{AfterParams, AfterResponses};
 use super::query::{self, Query, in_path, refused, subject_id};
 use super::reply::{Has, Keep};
 use super::series::{SeriesAnswer, series};
@@ -47,15 +48,12 @@ pub enum SubjectReply {
         ("window" = Option<String>, Query, description = "A window length of the topology, such as `1d`: returns the counts per window"),
         ("from" = Option<String>, Query, description = "With `window`: start time, RFC 3339 or milliseconds since 1970; 30 windows by default"),
         ("to" = Option<String>, Query, description = "With `window`: end time, exclusive; now by default. At most 1000 windows"),
-        ("after" = Option<String>, Query, description = "A receipt: waits until everything it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "The longest wait in milliseconds; 1000 by default, up to 10000"),
+        AfterParams,
     ),
     responses(
         (status = 200, description = "The totals, or the windows; zeros for a subject without events", body = SubjectReply),
-        (status = 304, description = "The content still matches If-None-Match"),
         (status = 400, description = "Invalid id, time, window, receipt or parameter", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 410, description = "The receipt belongs to a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        AfterResponses,
     ),
 )]
 pub async fn subject_counters(
@@ -90,15 +88,12 @@ pub async fn subject_counters(
     params(
         ("subject_id" = Vec<String>, Query, min_items = 1, max_items = 100, description = "1 to 100 times; the response keeps the order"),
         ("actor_id" = Option<String>, Query, description = "The viewer: each item has this actor's toggles"),
-        ("after" = Option<String>, Query, description = "A receipt: waits until everything it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "The longest wait in milliseconds; 1000 by default, up to 10000"),
+        AfterParams,
     ),
     responses(
         (status = 200, description = "The totals", body = SubjectsAnswer),
-        (status = 304, description = "The content still matches If-None-Match"),
         (status = 400, description = "Invalid id, receipt or parameter", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 410, description = "The receipt belongs to a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        AfterResponses,
     ),
 )]
 pub async fn many_counters(

@@ -1,5 +1,6 @@
 //! `GET /v1/dead-letters`: the records that no processor could take, the newest first.
 
+use super::described::PageParams;
 use super::paging::{paging, refused_cursor};
 use super::query::{Query, refused};
 use super::reply::of_moment;
@@ -128,8 +129,7 @@ impl DeadLetter {
     path = "/v1/dead-letters",
     tag = "operations",
     params(
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; 50 by default"),
-        ("cursor" = Option<String>, Query, description = "`next` of the previous page"),
+        PageParams,
         ("reason" = Option<String>, Query, description = "Only records with exactly this reason; empty: records without one"),
         ("node" = Option<String>, Query, description = "Only records of this processor; empty: records without one"),
         ("payload_bytes_max" = Option<u32>, Query, minimum = 1, maximum = 65_536, description = "Payload bytes to return; 2048 by default"),

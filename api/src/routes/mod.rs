@@ -4,6 +4,7 @@ mod after;
 mod collects;
 mod counters;
 mod dead_letters;
+mod described;
 mod history;
 mod live;
 mod paging;

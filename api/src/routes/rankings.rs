@@ -1,6 +1,7 @@
 //! `GET /v1/rankings` and `GET /v1/rankings/{board}`.
 
 use super::after::after;
+use super::described::{AfterParams, AfterResponses, PageParams};
 use super::paging::paging;
 use super::query::{Query, actor_id, in_path, listed};
 use super::reply::{Has, Keep, written};
@@ -50,15 +51,12 @@ pub struct BoardItem {
     path = "/v1/rankings",
     tag = "rankings",
     params(
-        ("after" = Option<String>, Query, description = "A receipt: waits until everything it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "The longest wait in milliseconds; 1000 by default, up to 10000"),
+        AfterParams,
     ),
     responses(
         (status = 200, description = "The boards; empty if the topology has none", body = BoardsAnswer),
-        (status = 304, description = "The content still matches If-None-Match"),
         (status = 400, description = "Invalid receipt or parameter", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 410, description = "The receipt belongs to a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        AfterResponses,
     ),
 )]
 pub async fn rankings(
@@ -88,19 +86,15 @@ pub async fn rankings(
     tag = "rankings",
     params(
         ("board" = String, Path, description = "A board of the topology, percent-encoded; `node@group` for a group"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; 50 by default"),
-        ("cursor" = Option<String>, Query, description = "`next` of the previous page"),
+        PageParams,
         ("actor_id" = Option<String>, Query, description = "The viewer: each item has this actor's toggles"),
-        ("after" = Option<String>, Query, description = "A receipt: waits until everything it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "The longest wait in milliseconds; 1000 by default, up to 10000"),
+        AfterParams,
     ),
     responses(
         (status = 200, description = "The items; empty if no subject has a score", body = RankingAnswer),
-        (status = 304, description = "The content still matches If-None-Match"),
         (status = 400, description = "Invalid cursor, id, receipt or parameter", body = ApiProblem, content_type = "application/problem+json"),
         (status = 404, description = "No such board; `detail` lists the boards", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 410, description = "The receipt belongs to a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        AfterResponses,
     ),
 )]
 pub async fn ranking(

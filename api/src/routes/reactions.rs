@@ -2,6 +2,7 @@
 //! `collects`.
 
 use super::after::after;
+use super::described::{AfterParams, AfterResponses, PageParams, Responses, problems};
 use super::paging::paging;
 use super::query::{self, Query, in_path, listed};
 use super::reply::{Has, Keep};
@@ -18,7 +19,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use tally_http::ApiProblem;
 use tally_model::format_ms;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 /// Actors who have switched a metric on for a subject, newest first.
 #[derive(Serialize, ToSchema)]
@@ -72,6 +73,17 @@ pub struct SubjectItem {
     occurred_at: String,
 }
 
+/// The responses of both lists, besides the list.
+enum ListResponses {}
+
+impl IntoResponses for ListResponses {
+    fn responses() -> Responses {
+        let mut all = AfterResponses::responses();
+        all.extend(problems([(400, "Invalid id, cursor, receipt or parameter"), (404, "No such metric")]));
+        all
+    }
+}
+
 /// The actors who like a subject, newest first; likewise for the other toggles.
 ///
 /// Pages continue after the last item of the previous page, whatever changed in between.
@@ -82,18 +94,12 @@ pub struct SubjectItem {
     params(
         ("subject_id" = String, Path, description = "`kind:id`, percent-encoded"),
         ("metric" = String, Path, description = "A metric of a `toggle` of the topology"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; 50 by default"),
-        ("cursor" = Option<String>, Query, description = "`next` of the previous page"),
-        ("after" = Option<String>, Query, description = "A receipt: waits until everything it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "The longest wait in milliseconds; 1000 by default, up to 10000"),
+        PageParams,
+        AfterParams,
     ),
     responses(
         (status = 200, description = "The actors; empty if there are none", body = ActorsAnswer),
-        (status = 304, description = "The content still matches If-None-Match"),
-        (status = 400, description = "Invalid id, cursor, receipt or parameter", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 404, description = "No such metric", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 410, description = "The receipt belongs to a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        ListResponses,
     ),
 )]
 pub async fn actors(
@@ -142,18 +148,12 @@ pub async fn owned_actors(
     params(
         ("actor_id" = String, Path, description = "Percent-encoded"),
         ("metric" = String, Path, description = "A metric of a `toggle` of the topology"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; 50 by default"),
-        ("cursor" = Option<String>, Query, description = "`next` of the previous page"),
-        ("after" = Option<String>, Query, description = "A receipt: waits until everything it covers is visible"),
-        ("wait_ms" = Option<u64>, Query, maximum = 10_000, description = "The longest wait in milliseconds; 1000 by default, up to 10000"),
+        PageParams,
+        AfterParams,
     ),
     responses(
         (status = 200, description = "The subjects; empty if there are none", body = SubjectsOfActorAnswer),
-        (status = 304, description = "The content still matches If-None-Match"),
-        (status = 400, description = "Invalid id, cursor, receipt or parameter", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 404, description = "No such metric", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 410, description = "The receipt belongs to a log that was replaced", body = ApiProblem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not respond; see Retry-After", body = ApiProblem, content_type = "application/problem+json"),
+        ListResponses,
     ),
 )]
 pub async fn subjects(
