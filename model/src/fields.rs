@@ -3,6 +3,7 @@
 use crate::event::{MAX_AHEAD_MS, Scalar};
 use crate::moment::{Moment, OCCURRED_AT_MS};
 use crate::properties;
+use crate::scan::scan;
 use crate::{canonical_ip, check_actor_id, check_event_id, check_event_type, check_subject_id};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -15,7 +16,8 @@ use std::io::Write as _;
 pub const DURATION_MS_MAX: i64 = 86_400_000;
 /// The longest user agent, in bytes.
 pub const USER_AGENT_BYTES_MAX: usize = 1 << 10;
-const FIELDS: &[&str] =
+/// The names of all fields.
+pub(crate) const FIELDS: &[&str] =
     &["event_id", "type", "actor_id", "subject_id", "occurred_at", "ip", "user_agent", "duration_ms", "properties"];
 
 /// Why something is no event.
@@ -78,6 +80,11 @@ pub struct EventFields<'a> {
 impl<'a> EventFields<'a> {
     /// Parses one JSON object. Only the shape is checked here.
     pub fn parse(json: &'a [u8], unknown: UnknownFields) -> Result<Self, EventError> {
+        scan(json, unknown).map_or_else(|| Self::parse_any(json, unknown), Ok)
+    }
+
+    /// The same, whatever its form.
+    pub(crate) fn parse_any(json: &'a [u8], unknown: UnknownFields) -> Result<Self, EventError> {
         let mut de = serde_json::Deserializer::from_slice(json);
         let fields = Fields(unknown).deserialize(&mut de).map_err(|e| EventError::Shape(e.to_string()))?;
         de.end().map_err(|e| EventError::Shape(e.to_string()))?;
@@ -87,6 +94,12 @@ impl<'a> EventFields<'a> {
     /// Checks every rule of the contract that needs no topology. `now_ms` is the clock of the ingest API, or the append time
     /// of the record.
     pub fn check(&self, now_ms: i64) -> Result<(), EventError> {
+        self.check_all_but_properties(now_ms)?;
+        self.parse_properties().map(drop)
+    }
+
+    /// The same for who reads the properties anyway, which checks them.
+    pub(crate) fn check_all_but_properties(&self, now_ms: i64) -> Result<(), EventError> {
         required("event_id", &self.event_id, check_event_id)?;
         required("type", &self.event_type, check_event_type)?;
         required("actor_id", &self.actor_id, check_actor_id)?;
@@ -107,14 +120,13 @@ impl<'a> EventFields<'a> {
         }
         match self.duration_ms {
             Some(duration) if !(0..=DURATION_MS_MAX).contains(&duration) => {
-                return Err(EventError::field("duration_ms", "must be 0 to 86,400,000"));
+                Err(EventError::field("duration_ms", "must be 0 to 86,400,000"))
             }
             None if self.event_type.as_deref() == Some("read") => {
-                return Err(EventError::field("duration_ms", "is required for `read`"));
+                Err(EventError::field("duration_ms", "is required for `read`"))
             }
-            _ => {}
+            _ => Ok(()),
         }
-        self.parse_properties().map(drop)
     }
 
     /// Writes `ip` in the one spelling that an address has here.

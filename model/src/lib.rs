@@ -23,6 +23,7 @@ mod reaction;
 mod read_token;
 mod receipt;
 mod roots;
+mod scan;
 mod sequence;
 mod time;
 mod top;
