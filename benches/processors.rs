@@ -157,7 +157,7 @@ fn filled(topology: &Topology<Actions>, events: u64, seed: u64) -> Arc<MemoryLog
             return Ok(());
         }
         let event = Event::from_log(line, now_ms).expect("valid");
-        let key = bytes::Bytes::copy_from_slice(event.actor_id.as_bytes());
+        let key = bytes::Bytes::copy_from_slice(event.actor_id().as_bytes());
         batch.push(OwnedRecord {
             partition: partition_of(&key, partitions),
             key: Some(key),
@@ -236,8 +236,8 @@ fn plain_loop(log: &MemoryLog) -> f64 {
     while let Polled::Records { records, .. } = consumer.poll(Duration::ZERO).expect("a poll") {
         for record in records.map(|record| record.expect("a record")) {
             let event = Event::from_log(record.value.unwrap_or_default(), record.append_time_ms).expect("valid");
-            if seen.insert((event.actor_id.to_string(), event.event_id.to_string())) {
-                *counts.entry((event.subject_id.to_string(), event.event_type.to_string())).or_default() += 1;
+            if seen.insert((event.actor_id().to_owned(), event.event_id().to_owned())) {
+                *counts.entry((event.subject_id.to_string(), event.event_type().to_owned())).or_default() += 1;
             }
         }
     }

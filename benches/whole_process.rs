@@ -143,8 +143,8 @@ fn plain_loop(file: &Path) -> f64 {
     let (mut seen, mut counts) = (HashSet::new(), HashMap::<(String, String), i64>::new());
     for line in BufReader::new(std::fs::File::open(file).expect("the file")).split(b'\n') {
         let Ok(event) = Event::from_log(&line.expect("a line"), i64::MAX / 2) else { continue };
-        if seen.insert((event.actor_id.to_string(), event.event_id.to_string())) {
-            *counts.entry((event.subject_id.to_string(), event.event_type.to_string())).or_default() += 1;
+        if seen.insert((event.actor_id().to_owned(), event.event_id().to_owned())) {
+            *counts.entry((event.subject_id.to_string(), event.event_type().to_owned())).or_default() += 1;
         }
     }
     let mut out = Vec::new();

@@ -109,8 +109,8 @@ pub fn fill(log: &KafkaLog, events: u64, seed: u64) -> u64 {
         let event = Event::from_log(line, now_ms).expect("valid");
         let is_late = now_ms - event.occurred_at_ms > LATE_AFTER_MS;
         // The peer takes what is late, and tally does not.
-        if !is_late && ["like", "unlike", "view", "read"].contains(&&*event.event_type) {
-            batch.push(record(&event.actor_id, line));
+        if !is_late && ["like", "unlike", "view", "read"].contains(&event.event_type()) {
+            batch.push(record(event.actor_id(), line));
             sent += 1;
             if batch.records.len() == 5_000 {
                 append(&*appender, std::mem::take(&mut batch));

@@ -54,7 +54,7 @@ async fn what_the_receipt_names_can_be_read_back() {
         let mut offsets = Vec::new();
         for record in records.map(Result::unwrap) {
             let taken = Event::from_log(record.value.unwrap(), record.append_time_ms).unwrap();
-            assert_eq!(record.key, Some(taken.actor_id.as_bytes()));
+            assert_eq!(record.key, Some(taken.actor_id().as_bytes()));
             assert_eq!(record.headers.get(REQUEST_HEADER), Some(&receipt.request as &[u8]));
             offsets.push(record.offset);
         }

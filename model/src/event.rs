@@ -59,20 +59,11 @@ impl<'de> Deserialize<'de> for Scalar {
 /// Something that somebody did. Valid by construction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// With `actor_id` the idempotency key.
-    pub event_id: Box<str>,
-    /// What was done: like, view, …
-    pub event_type: Box<str>,
-    /// Who did it.
-    pub actor_id: Arc<str>,
-    /// What it was done to: `kind:id`.
+    texts: Texts,
+    /// What it was done to: `kind:id`. Shared with the changes that the event brings about.
     pub subject_id: Arc<str>,
     /// Milliseconds since 1970.
     pub occurred_at_ms: i64,
-    /// From where.
-    pub ip: Option<Box<str>>,
-    /// With what.
-    pub user_agent: Option<Box<str>>,
     /// How long.
     pub duration_ms: Option<i64>,
     /// At most 16 scalars.
@@ -82,9 +73,32 @@ pub struct Event {
 impl Event {
     /// Reads an event from the log. An event without a time happened when the log took it.
     pub fn from_log(json: &[u8], append_time_ms: i64) -> Result<Self, EventError> {
-        let fields = EventFields::parse(json, UnknownFields::Ignore)?;
-        fields.check(append_time_ms)?;
-        Self::from_fields(&fields, append_time_ms)
+        Self::checked(&EventFields::parse(json, UnknownFields::Ignore)?, append_time_ms, append_time_ms)
+    }
+
+    /// With `actor_id` the idempotency key.
+    pub fn event_id(&self) -> &str {
+        self.texts.get(EVENT_ID)
+    }
+
+    /// What was done: like, view, …
+    pub fn event_type(&self) -> &str {
+        self.texts.get(EVENT_TYPE)
+    }
+
+    /// Who did it.
+    pub fn actor_id(&self) -> &str {
+        self.texts.get(ACTOR_ID)
+    }
+
+    /// From where.
+    pub fn ip(&self) -> Option<&str> {
+        self.texts.has_ip.then(|| self.texts.get(IP))
+    }
+
+    /// With what.
+    pub fn user_agent(&self) -> Option<&str> {
+        self.texts.has_user_agent.then(|| self.texts.get(USER_AGENT))
     }
 
     /// Writes it as the log keeps it.
@@ -92,13 +106,13 @@ impl Event {
         // Only a failing writer fails here, and scalars do not.
         let properties = serde_json::value::to_raw_value(&self.properties).ok();
         EventFields {
-            event_id: Some(Cow::Borrowed(&self.event_id)),
-            event_type: Some(Cow::Borrowed(&self.event_type)),
-            actor_id: Some(Cow::Borrowed(&self.actor_id)),
+            event_id: Some(Cow::Borrowed(self.event_id())),
+            event_type: Some(Cow::Borrowed(self.event_type())),
+            actor_id: Some(Cow::Borrowed(self.actor_id())),
             subject_id: Some(Cow::Borrowed(&self.subject_id)),
             occurred_at_ms: Some(self.occurred_at_ms),
-            ip: self.ip.as_deref().map(Cow::Borrowed),
-            user_agent: self.user_agent.as_deref().map(Cow::Borrowed),
+            ip: self.ip().map(Cow::Borrowed),
+            user_agent: self.user_agent().map(Cow::Borrowed),
             duration_ms: self.duration_ms,
             properties: properties.as_deref().filter(|_| !self.properties.is_empty()).map(Cow::Borrowed),
             unique_properties: false,
@@ -106,21 +120,69 @@ impl Event {
         .write_json(out);
     }
 
+    /// Checks fields as [`EventFields::check`] does, and takes them. `now_ms` is the clock that they are checked against;
+    /// without a time the event happened at `append_time_ms`.
+    pub fn checked(fields: &EventFields<'_>, now_ms: i64, append_time_ms: i64) -> Result<Self, EventError> {
+        fields.check_all_but_properties(now_ms)?;
+        Self::from_fields(fields, append_time_ms)
+    }
+
     /// Takes fields that have passed [`EventFields::check`]; what is missing all the same is an error.
     pub fn from_fields(fields: &EventFields<'_>, now_ms: i64) -> Result<Self, EventError> {
         let required = |name: &'static str| move || EventError::field(name, "is required");
+        let event_id = fields.event_id.as_deref().ok_or_else(required("event_id"))?;
+        let event_type = fields.event_type.as_deref().ok_or_else(required("type"))?;
+        let actor_id = fields.actor_id.as_deref().ok_or_else(required("actor_id"))?;
+        let subject_id = fields.subject_id.as_deref().ok_or_else(required("subject_id"))?;
+        // Services that write to the topic spell it as they like.
+        let ip = fields.ip.as_deref().map(|ip| canonical_ip(ip).unwrap_or(Cow::Borrowed(ip)));
         Ok(Self {
-            event_id: fields.event_id.as_deref().ok_or_else(required("event_id"))?.into(),
-            event_type: fields.event_type.as_deref().ok_or_else(required("type"))?.into(),
-            actor_id: fields.actor_id.as_deref().ok_or_else(required("actor_id"))?.into(),
-            subject_id: fields.subject_id.as_deref().ok_or_else(required("subject_id"))?.into(),
+            texts: Texts::new([event_id, event_type, actor_id], ip.as_deref(), fields.user_agent.as_deref()),
+            subject_id: subject_id.into(),
             occurred_at_ms: fields.occurred_at_ms.unwrap_or(now_ms),
-            // Services that write to the topic spell it as they like.
-            ip: fields.ip.as_deref().map(|ip| canonical_ip(ip).unwrap_or(Cow::Borrowed(ip)).into()),
-            user_agent: fields.user_agent.as_deref().map(Into::into),
             duration_ms: fields.duration_ms,
             properties: fields.parse_properties()?,
         })
+    }
+}
+
+/// The places of an event's texts.
+const EVENT_ID: usize = 0;
+const EVENT_TYPE: usize = 1;
+const ACTOR_ID: usize = 2;
+const IP: usize = 3;
+const USER_AGENT: usize = 4;
+
+/// The texts of an event, one behind the other: one allocation for all.
+#[derive(Clone, PartialEq)]
+struct Texts {
+    all: Box<str>,
+    ends: [u32; 5],
+    has_ip: bool,
+    has_user_agent: bool,
+}
+
+impl Texts {
+    fn new(ids: [&str; 3], ip: Option<&str>, user_agent: Option<&str>) -> Self {
+        let [event_id, event_type, actor_id] = ids;
+        let texts = [event_id, event_type, actor_id, ip.unwrap_or_default(), user_agent.unwrap_or_default()];
+        let mut all = String::with_capacity(texts.iter().map(|text| text.len()).sum());
+        let ends = texts.map(|text| {
+            all.push_str(text);
+            all.len() as u32
+        });
+        Self { all: all.into(), ends, has_ip: ip.is_some(), has_user_agent: user_agent.is_some() }
+    }
+
+    fn get(&self, place: usize) -> &str {
+        let begin = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.all[begin as usize..self.ends[place] as usize]
+    }
+}
+
+impl fmt::Debug for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries((0..self.ends.len()).map(|place| self.get(place))).finish()
     }
 }
 
@@ -162,7 +224,7 @@ mod tests {
             [("::ffff:203.0.113.9", "203.0.113.9"), ("2001:DB8:0::1", "2001:db8::1"), ("192.0.2.1", "192.0.2.1")]
         {
             let json = format!(r#"{{"event_id":"e","type":"like","actor_id":"u","subject_id":"a:1","ip":"{sent}"}}"#);
-            assert_eq!(Event::from_log(json.as_bytes(), 77).unwrap().ip.as_deref(), Some(read), "{sent}");
+            assert_eq!(Event::from_log(json.as_bytes(), 77).unwrap().ip(), Some(read), "{sent}");
         }
     }
 

@@ -83,7 +83,7 @@ impl<'a> EventFields<'a> {
         scan(json, unknown).map_or_else(|| Self::parse_any(json, unknown), Ok)
     }
 
-    /// The same, whatever its form.
+    /// Parses an object of any form.
     pub(crate) fn parse_any(json: &'a [u8], unknown: UnknownFields) -> Result<Self, EventError> {
         let mut de = serde_json::Deserializer::from_slice(json);
         let fields = Fields(unknown).deserialize(&mut de).map_err(|e| EventError::Shape(e.to_string()))?;
@@ -98,7 +98,7 @@ impl<'a> EventFields<'a> {
         self.parse_properties().map(drop)
     }
 
-    /// The same for who reads the properties anyway, which checks them.
+    /// [`EventFields::check`] without the properties, which their parser checks.
     pub(crate) fn check_all_but_properties(&self, now_ms: i64) -> Result<(), EventError> {
         required("event_id", &self.event_id, check_event_id)?;
         required("type", &self.event_type, check_event_type)?;

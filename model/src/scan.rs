@@ -1,7 +1,7 @@
 //! Reads an event in one pass, in the form that nearly all events have: the known fields, each once, without escapes.
 //!
-//! Everything else, and everything that is wrong, is left to the general parser: what an event is and what a sender gets
-//! to read about a mistake is decided there alone. A property test holds both to the same result.
+//! Everything else, and everything that is wrong, is left to the general parser, which alone decides what an event is and
+//! which message a mistake gets. A property test holds both to the same result.
 
 use crate::fields::{EventFields, UnknownFields};
 use crate::moment::OCCURRED_AT_MS;
@@ -16,8 +16,8 @@ const DIGITS_MAX: usize = 18;
 pub(crate) fn scan(json: &[u8], unknown: UnknownFields) -> Option<EventFields<'_>> {
     // Once for all texts, which are cut out of it at quotes.
     let mut scanner = Scanner { text: std::str::from_utf8(json).ok()?, at: 0 };
-    let at_door = unknown == UnknownFields::Refuse;
-    let mut fields = EventFields { at_door, ..EventFields::default() };
+    let strict = unknown == UnknownFields::Refuse;
+    let mut fields = EventFields { unique_properties: strict, ..EventFields::default() };
     if scanner.next()? != b'{' {
         return None;
     }
@@ -31,7 +31,7 @@ pub(crate) fn scan(json: &[u8], unknown: UnknownFields) -> Option<EventFields<'_
             "type" => set(&mut fields.event_type, scanner.text().map(Cow::Borrowed)?)?,
             "actor_id" => set(&mut fields.actor_id, scanner.text().map(Cow::Borrowed)?)?,
             "subject_id" => set(&mut fields.subject_id, scanner.text().map(Cow::Borrowed)?)?,
-            "occurred_at" => set(&mut fields.occurred_at_ms, scanner.moment(at_door)?)?,
+            "occurred_at" => set(&mut fields.occurred_at_ms, scanner.moment(strict)?)?,
             "ip" => set(&mut fields.ip, scanner.text().map(Cow::Borrowed)?)?,
             "user_agent" => set(&mut fields.user_agent, scanner.text().map(Cow::Borrowed)?)?,
             "duration_ms" => set(&mut fields.duration_ms, scanner.number()?)?,
@@ -103,12 +103,12 @@ impl<'a> Scanner<'a> {
     }
 
     /// Milliseconds, or RFC 3339.
-    fn moment(&mut self, at_door: bool) -> Option<i64> {
+    fn moment(&mut self, strict: bool) -> Option<i64> {
         if self.peek()? == b'"' {
             return parse_ms(self.text()?);
         }
         let time_ms = self.number()?;
-        let is_refused = at_door && (looks_like_seconds(time_ms) || time_ms > *OCCURRED_AT_MS.end());
+        let is_refused = strict && (looks_like_seconds(time_ms) || time_ms > *OCCURRED_AT_MS.end());
         (!is_refused).then_some(time_ms)
     }
 
@@ -157,7 +157,7 @@ mod tests {
         format!("{} {fields:?}", String::from_utf8_lossy(&out))
     }
 
-    /// Whether the scanner took it. What it takes it reads as the general parser does.
+    /// Whether the scanner reads it. If so, its result must be that of the general parser.
     fn check(json: &[u8]) -> bool {
         let modes = [UnknownFields::Refuse, UnknownFields::Ignore];
         let taken = modes.map(|unknown| {
@@ -216,7 +216,7 @@ mod tests {
             assert!(!check(json.as_bytes()), "{json}");
         }
         assert!(!check(b"{\"event_id\":\"\xff\"}"));
-        // Only at the door a number may not be of seconds.
+        // Only where unknown fields are refused, a number may not be of seconds.
         assert!(check(br#"{"occurred_at":1795247999}"#));
         assert!(scan(br#"{"occurred_at":1795247999}"#, UnknownFields::Refuse).is_none());
     }

@@ -38,6 +38,17 @@ impl Dataflow for Actions {
         edge_type as usize
     }
 
+    fn kinds_taken(facts: &NodeFacts) -> &[String] {
+        &facts.event_types
+    }
+
+    fn kind(item: &Item) -> usize {
+        match item {
+            Item::Event(action) => action.kind,
+            _ => usize::MAX,
+        }
+    }
+
     fn write(item: &Item, out: &mut OutputRecord) {
         match item {
             Item::Reaction(reaction) => write_value(reaction, out),

@@ -1,6 +1,8 @@
 //! CEL expressions over the fields of an event.
 
 use crate::mistake::Mistake;
+use cel::common::value::CowVal;
+use cel::context::VariableResolver;
 use cel::{Context, Env, Program, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +17,6 @@ pub const FIELDS: &[&str] =
 pub struct Expression {
     program: Arc<Program>,
     env: Arc<Env>,
-    /// The fields that it names: only these are set.
-    fields: Vec<&'static str>,
 }
 
 impl Expression {
@@ -24,14 +24,10 @@ impl Expression {
     pub fn compile(source: &str, allowed: &[&'static str]) -> Result<Self, String> {
         let env = Arc::new(Env::stdlib());
         let program = env.compile(source).map_err(|e| format!("does not compile: {e}"))?;
-        let mut fields = Vec::new();
-        for variable in program.references().variables() {
-            match allowed.iter().find(|field| **field == variable) {
-                Some(field) => fields.push(*field),
-                None => return Err(format!("names `{variable}`; it may name {}", allowed.join(", "))),
-            }
+        if let Some(unknown) = program.references().variables().iter().find(|name| !allowed.contains(name)) {
+            return Err(format!("names `{unknown}`; it may name {}", allowed.join(", ")));
         }
-        Ok(Self { program: Arc::new(program), env, fields })
+        Ok(Self { program: Arc::new(program), env })
     }
 
     /// True or false for an event.
@@ -51,10 +47,9 @@ impl Expression {
     }
 
     fn evaluate(&self, event: &Event) -> Result<Value, Mistake> {
+        let fields = Fields(event);
         let mut context = Context::with_env(self.env.clone());
-        for field in &self.fields {
-            context.add_variable_from_value(*field, value_of(event, field));
-        }
+        context.set_variable_resolver(&fields);
         self.program.execute(&context).map_err(|error| {
             let said = error.to_string();
             // Behind the colon are keys and values.
@@ -66,16 +61,26 @@ impl Expression {
     }
 }
 
+/// The fields of an event, converted when an expression reads them.
+struct Fields<'a>(&'a Event);
+
+impl VariableResolver for Fields<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        let value = FIELDS.contains(&variable).then(|| value_of(self.0, variable))?;
+        value.try_into().ok().map(CowVal::Owned)
+    }
+}
+
 fn value_of(event: &Event, field: &str) -> Value {
-    let optional = |text: &Option<Box<str>>| text.as_deref().map_or(Value::Null, Value::from);
+    let optional = |text: Option<&str>| text.map_or(Value::Null, Value::from);
     match field {
-        "event_id" => Value::from(&*event.event_id),
-        "type" => Value::from(&*event.event_type),
-        "actor_id" => Value::from(&*event.actor_id),
+        "event_id" => Value::from(event.event_id()),
+        "type" => Value::from(event.event_type()),
+        "actor_id" => Value::from(event.actor_id()),
         "subject_id" => Value::from(&*event.subject_id),
         "occurred_at" => Value::Int(event.occurred_at_ms),
-        "ip" => optional(&event.ip),
-        "user_agent" => optional(&event.user_agent),
+        "ip" => optional(event.ip()),
+        "user_agent" => optional(event.user_agent()),
         "duration_ms" => event.duration_ms.map_or(Value::Null, Value::Int),
         _ => {
             let scalar = |scalar: &Scalar| match scalar {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 pub struct NodeFacts {
     /// The metrics that it counts.
     pub metrics: Vec<MetricSpec>,
-    /// The types of events that it takes. Together these are all types that a topology knows.
+    /// The types of events that it takes: edges pass it no others. Empty where it takes every event. Together these are
+    /// all types that a topology knows.
     pub event_types: Vec<String>,
     /// Set where two of these types switch something on and off.
     pub toggle: Option<ToggleFacts>,

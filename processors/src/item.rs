@@ -33,6 +33,9 @@ pub enum Item {
 pub struct Action {
     /// The event.
     pub event: Event,
+    /// Its type: a place in [`Topology::kinds`](tally_streams::topology::Topology::kinds), or a greater number where no node
+    /// takes it.
+    pub kind: usize,
     /// The smaller of its own time and the log's: chooses windows and minutes, and orders toggles.
     pub effective_ms: i64,
     /// Its number among the events of its actor and subject, if the database assigns such numbers: the number then
@@ -49,8 +52,8 @@ impl Action {
         node: &str,
         reason: String,
     ) -> Item {
-        let Event { event_id, actor_id, .. } = &self.event;
-        verdict(context.origin(), context.version(), kind, node, reason, Some(event_id), Some(actor_id))
+        let (event_id, actor_id) = (Some(self.event.event_id()), Some(self.event.actor_id()));
+        verdict(context.origin(), context.version(), kind, node, reason, event_id, actor_id)
     }
 }
 

@@ -6,6 +6,7 @@
 mod counting;
 mod dataflow;
 mod edge;
+mod event_types;
 mod expression;
 mod facts;
 mod hop;

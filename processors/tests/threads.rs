@@ -5,6 +5,7 @@
 //! dies. The reference is the same input, in the same partitions and at the same append times, through the test driver.
 
 use prometheus::Registry;
+use prometheus::core::Collector;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
@@ -378,9 +379,13 @@ fn a_node_counts_what_it_passed_on_by_its_type() {
     let passed_on = |node: &str, value: &str| world.metrics.node_forwarded.with_label_values(&[node, value]).get();
     assert_eq!([took("valid"), passed_on("valid", "event"), passed_on("valid", "verdict")], [4, 3, 0]);
     assert_eq!([took("fresh"), passed_on("fresh", "event"), passed_on("fresh", "verdict")], [3, 2, 1]);
-    // The second like changes nothing, and views are none.
+    // The second like changes nothing.
     assert_eq!([passed_on("likes", "change"), passed_on("likes", "reaction")], [1, 1]);
-    assert_eq!([took("views"), passed_on("views", "change")], [took("likes"), 0]);
+    // Likes are not routed to the node that counts views. Its counter exists all the same.
+    assert_eq!([took("checked"), took("likes"), took("views"), passed_on("views", "change")], [2, 1, 0, 0]);
+    let families = world.metrics.node_processed.collect();
+    let has = |node: &str| families[0].get_metric().iter().any(|metric| metric.get_label()[0].value() == node);
+    assert!(["valid", "likes", "views", "totals"].into_iter().all(has));
     let seen = world.metrics.tasks.with_label_values(&["tally-0", "user-actions"]).get();
     assert_eq!(seen, 8);
 }

@@ -50,8 +50,8 @@ fn add(graph: &mut TopologyAnswer, subtopology: &Arc<Subtopology<Actions>>) {
         });
         // Every processor may write verdicts; drawn, they would hide everything else.
         let routes = Actions::EDGE_TYPES.iter().zip(&from.routes);
-        for (value, targets) in routes.filter(|(value, _)| **value != OutputType::Verdict.name()) {
-            for target in targets {
+        for (value, route) in routes.filter(|(value, _)| **value != OutputType::Verdict.name()) {
+            for target in route.targets() {
                 let to = match *target {
                     Target::Node(node) => processor_id(&subtopology.nodes[node].name),
                     Target::Hop(hop) => topic_id(&subtopology.hops[hop].topic),

@@ -20,7 +20,7 @@ use tally_model::OutputType;
 use tally_processors::{Actions, MetricKind, metrics, owned_toggle};
 use tally_sinks::StoreKind;
 use tally_streams::log::Now;
-use tally_streams::topology::{Subtopology, Target, Topology};
+use tally_streams::topology::{Route, Subtopology, Target, Topology};
 use tokio_util::sync::CancellationToken;
 
 /// Rows of the outbox that another process has not sent for so long are sent by this one.
@@ -176,7 +176,7 @@ fn writers(topology: &Topology<Actions>, output: OutputType) -> Vec<String> {
             let Target::Output(index) = target else { return false };
             topology.topics[&*subtopology.outputs[*index].topic].value == output.name()
         };
-        let nodes = subtopology.nodes.iter().filter(|node| node.routes.iter().flatten().any(writes));
+        let nodes = subtopology.nodes.iter().filter(|node| node.routes.iter().flat_map(Route::targets).any(writes));
         nodes.map(|node| node.name.to_string()).collect::<Vec<_>>()
     };
     topology.subtopologies.iter().flat_map(of).collect()

@@ -31,7 +31,7 @@ fn the_first_thousand_lines_are_what_they_have_always_been() {
 fn another_seed_or_time_gives_other_lines_and_other_ids() {
     let ids = |plan: Plan| -> HashSet<String> {
         let events = lines(&plan).into_iter().filter(|(kind, _)| *kind == LineKind::Event);
-        events.map(|(_, line)| event(&line).unwrap().event_id.into()).collect()
+        events.map(|(_, line)| event(&line).unwrap().event_id().into()).collect()
     };
     let first = ids(Plan::full(500, 1, END_MS));
     assert!(first.is_disjoint(&ids(Plan::full(500, 2, END_MS))));
@@ -48,8 +48,8 @@ fn a_line_is_what_its_kind_says() {
         match kind {
             LineKind::Event => {
                 let event = event(&line).unwrap_or_else(|e| panic!("{text}: {e}"));
-                assert!(["view", "read", "like", "unlike"].contains(&&*event.event_type), "{text}");
-                assert!(ids.insert(event.event_id.clone()), "{text}");
+                assert!(["view", "read", "like", "unlike"].contains(&event.event_type()), "{text}");
+                assert!(ids.insert(event.event_id().to_owned()), "{text}");
                 told.insert(line);
             }
             LineKind::Repeat => assert!(told.contains(&line), "{text}"),
@@ -79,11 +79,11 @@ fn shares_are_those_of_the_issue() {
         let mut count = |what: &str| *counts.entry(what.to_owned()).or_default() += 1.0 / 3_000.0;
         count(&format!("{kind:?}"));
         let Ok(event) = event(&line) else { continue };
-        count(&event.event_type);
+        count(event.event_type());
         if &*event.subject_id == "article:1" {
             count("hot");
         }
-        if event.actor_id.starts_with("bot") {
+        if event.actor_id().starts_with("bot") {
             count("bots");
         }
         let in_order_ms = END_MS - 2_000 - (299_999 - i as i64) / 10;

@@ -30,6 +30,18 @@ pub trait Dataflow: Sized + 'static {
     /// The edge type of a value.
     fn edge_type(value: &Self::Value) -> usize;
 
+    /// The names of the kinds of values that a node with these facts takes; none where it takes every kind. Edges pass a
+    /// node no others.
+    fn kinds_taken(_facts: &Self::Facts) -> &[String] {
+        &[]
+    }
+
+    /// The kind of a value, as its place in [`Topology::kinds`](crate::topology::Topology::kinds). A value of a greater
+    /// number goes only to nodes that take every kind.
+    fn kind(_value: &Self::Value) -> usize {
+        usize::MAX
+    }
+
     /// Turns a value into a record of an output topic.
     fn write(value: &Self::Value, out: &mut OutputRecord);
 
@@ -196,8 +208,8 @@ pub(crate) enum Sent<V> {
     Input,
     /// Something new.
     Value(V),
-    /// Something that came before.
-    Released(Released<V>),
+    /// Something that came before. Boxed: it is rare, and much larger than the others.
+    Released(Box<Released<V>>),
 }
 
 /// A value that a node held back, on its way on.
@@ -230,7 +242,7 @@ pub struct Origin {
 
 /// What a processor sees of its task.
 pub struct Context<'a, D: Dataflow> {
-    pub(crate) origin: Origin,
+    pub(crate) origin: &'a Origin,
     pub(crate) partitions: u32,
     pub(crate) version: i64,
     pub(crate) stores: &'a mut Stores,
@@ -251,13 +263,13 @@ impl<D: Dataflow> Context<'_, D> {
     /// Sends on what an earlier record brought and this node held back. Only in `punctuate`: what is due goes before the
     /// record that moves the clock.
     pub fn release(&mut self, released: Released<D::Value>) {
-        self.sent.push(Sent::Released(released));
+        self.sent.push(Sent::Released(Box::new(released)));
     }
 
     /// The record that is being processed; behind a hop, the record that carried the value. In `flush` and `punctuate`
     /// there is none, and only the partition means something.
     pub fn origin(&self) -> &Origin {
-        &self.origin
+        self.origin
     }
 
     /// The task's clock, milliseconds since 1970; `i64::MIN` until every upstream task has reported. For a held value,

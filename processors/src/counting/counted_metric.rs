@@ -81,7 +81,7 @@ impl CountedMetric {
             send(ChangeBody::Delta { minute, total_only: *total_only, delta: *delta });
             // Who takes back has acted, when it did what is taken back.
             if self.actors && *delta > 0 {
-                let hash = xxh3_64_with_seed(event.actor_id.as_bytes(), self.hash_seed);
+                let hash = xxh3_64_with_seed(event.actor_id().as_bytes(), self.hash_seed);
                 send(ChangeBody::Visitor { window: Some((MINUTE_MS, minute * MINUTE_MS)), hash });
             }
         }

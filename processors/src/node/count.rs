@@ -88,7 +88,6 @@ impl Blueprint<Actions> for Count {
         Box::new(CountProcessor {
             node: self.node.clone(),
             metric: CountedMetric::new(self.node.as_str().into(), site),
-            event: self.event.clone(),
             condition: self.condition.clone(),
             late_after_ms: site.settings.late_after.as_millis() as i64,
         })
@@ -98,7 +97,6 @@ impl Blueprint<Actions> for Count {
 struct CountProcessor {
     node: String,
     metric: CountedMetric,
-    event: String,
     condition: Option<Expression>,
     late_after_ms: i64,
 }
@@ -106,9 +104,6 @@ struct CountProcessor {
 impl Processor<Actions> for CountProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
         let Item::Event(action) = item else { return Ok(()) };
-        if *action.event.event_type != *self.event {
-            return Ok(());
-        }
         if let Some(condition) = &self.condition {
             match condition.test(&action.event) {
                 Ok(true) => {}

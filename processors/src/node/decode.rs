@@ -3,11 +3,11 @@
 
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
+use crate::event_types::EventTypes;
 use crate::item::{Action, Item, verdict};
 use crate::mistake::Mistake;
 use crate::params::NoParams;
 use serde::de::IgnoredAny;
-use std::collections::BTreeSet;
 use tally_model::{Event, EventError, EventFields, MAC_HEADER, SEQ_HEADER, SequenceKey, UnknownFields, VerdictKind};
 use tally_streams::log::{Record, partition_of};
 use tally_streams::processor::{Context, Processor, Reject};
@@ -42,18 +42,21 @@ impl Blueprint<Actions> for Decode {
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
-        let event_types = site.nodes.iter().flat_map(|(_, facts)| &facts.event_types).cloned().collect();
-        let owned_types = site.nodes.iter().flat_map(|(_, facts)| facts.owned_types()).cloned().collect();
-        let sequence_key = SequenceKey(site.secret);
-        Box::new(DecodeProcessor { node: self.node.clone(), event_types, owned_types, sequence_key })
+        let owns = |kind| site.nodes.iter().any(|(_, facts)| facts.owned_types().contains(kind));
+        Box::new(DecodeProcessor {
+            node: self.node.clone(),
+            event_types: EventTypes::new(site),
+            owned: site.kinds.iter().map(owns).collect(),
+            sequence_key: SequenceKey(site.secret),
+        })
     }
 }
 
 struct DecodeProcessor {
     node: String,
-    event_types: BTreeSet<String>,
-    /// Those among them that need a number of the database.
-    owned_types: BTreeSet<String>,
+    event_types: EventTypes,
+    /// By kind, whether such events need a number of the database.
+    owned: Vec<bool>,
     sequence_key: SequenceKey,
 }
 
@@ -62,31 +65,32 @@ impl DecodeProcessor {
         let json = record.value.ok_or("the record has no value")?;
         let append_time_ms = context.origin().append_time_ms;
         let fields = EventFields::parse(json, UnknownFields::Ignore).map_err(|error| unreadable(json, &error))?;
-        let seq = match fields.event_type.as_deref().filter(|event_type| self.owned_types.contains(*event_type)) {
+        let kind = fields.event_type.as_deref().and_then(|event_type| self.event_types.kind(event_type));
+        let seq = match kind.filter(|kind| self.owned[*kind]) {
             Some(_) => Some(self.seq(record, json)?),
             None => None,
         };
         // A row is there whatever the clock of the host was that wrote it.
         let now_ms = if seq.is_some() { i64::MAX } else { append_time_ms };
-        fields.check(now_ms).map_err(|e| Mistake::of_json(&e.to_string()))?;
-        let event = Event::from_fields(&fields, append_time_ms).map_err(|e| Mistake::of_json(&e.to_string()))?;
-        if record.key != Some(event.actor_id.as_bytes()) {
+        let event = Event::checked(&fields, now_ms, append_time_ms).map_err(|e| Mistake::of_json(&e.to_string()))?;
+        let actor_id = event.actor_id();
+        if record.key != Some(actor_id.as_bytes()) {
             let key = record.key.map_or("none".to_owned(), |key| format!("`{}`", String::from_utf8_lossy(key)));
-            let detail = format!("key {key}, actor_id `{}`", event.actor_id);
+            let detail = format!("key {key}, actor_id `{actor_id}`");
             return Err(Mistake::new("the record's key is not its actor_id: send that as the key", detail));
         }
         let (partitions, found) = (context.partitions(), context.origin().partition);
-        let home = partition_of(event.actor_id.as_bytes(), partitions);
+        let home = partition_of(actor_id.as_bytes(), partitions);
         if home != found {
-            let detail = format!("actor `{}` belongs to partition {home} of {partitions}, not {found}", event.actor_id);
+            let detail = format!("actor `{actor_id}` belongs to partition {home} of {partitions}, not {found}");
             return Err(Mistake::new(WRONG_PARTITION, detail));
         }
-        if !self.event_types.contains(&*event.event_type) {
-            let detail = format!("`{}`", event.event_type);
+        let Some(kind) = kind else {
+            let detail = format!("`{}`", event.event_type());
             return Err(Mistake::new("`type` is counted by no processor of the topology", detail));
-        }
+        };
         let effective_ms = event.occurred_at_ms.min(append_time_ms);
-        Ok(Action { event, effective_ms, seq })
+        Ok(Action { event, kind, effective_ms, seq })
     }
 
     fn seq(&self, record: &Record<'_>, json: &[u8]) -> Result<i64, Mistake> {

@@ -91,7 +91,7 @@ impl Processor<Actions> for DedupeProcessor {
             context.forward(verdict);
             return Ok(());
         }
-        let id = Hash128::of(self.hash_seed, &[event.actor_id.as_bytes(), event.event_id.as_bytes()]);
+        let id = Hash128::of(self.hash_seed, &[event.actor_id().as_bytes(), event.event_id().as_bytes()]);
         if context.store(self.seen).insert(&id, keep_until_ms, ()) {
             context.pass();
         } else {

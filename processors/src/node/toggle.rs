@@ -10,6 +10,7 @@
 use crate::counting::counted_metric::{Act, CountedMetric};
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
+use crate::event_types::EventTypes;
 use crate::expression::Expression;
 use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts, ToggleFacts};
 use crate::item::{Action, Item};
@@ -192,8 +193,7 @@ impl Blueprint<Actions> for Toggle {
         let counted = |counted: &Counted| (counted.clone(), CountedMetric::new(counted.metric.clone(), site));
         Box::new(ToggleProcessor {
             node: self.node.clone(),
-            on: self.on.clone(),
-            off: self.off.clone(),
+            on: EventTypes::new(site).kind(&self.on),
             counts: self.counts.iter().map(counted).collect(),
             switches: site.store(&self.node),
             hash_seed: site.hash_seed,
@@ -238,8 +238,8 @@ impl StoreValue for Switch {
 
 struct ToggleProcessor {
     node: String,
-    on: String,
-    off: String,
+    /// The kind of events that switch on; others that come switch off.
+    on: Option<usize>,
     counts: Vec<(Counted, CountedMetric)>,
     switches: StoreHandle<Switches>,
     hash_seed: u64,
@@ -247,10 +247,10 @@ struct ToggleProcessor {
 }
 
 impl ToggleProcessor {
-    /// The subjects of all counts, before anything is changed: an invalid one rejects the event as a whole.
-    fn subjects(&self, context: &Context<'_, Actions>, action: &Action) -> Result<Vec<Arc<str>>, Reject<Item>> {
-        let subject = |counted: &Counted| {
-            let Some(expression) = &counted.subject else { return Ok(action.event.subject_id.clone()) };
+    /// The subjects that expressions name, in the order of the counts, before anything is changed: an invalid one rejects
+    /// the event as a whole.
+    fn derived(&self, context: &Context<'_, Actions>, action: &Action) -> Result<Vec<Arc<str>>, Reject<Item>> {
+        let derive = |expression: &Expression| {
             let subject = expression.text(&action.event)?;
             match check_subject_id(&subject) {
                 Ok(()) => Ok(subject.into()),
@@ -259,8 +259,9 @@ impl ToggleProcessor {
         };
         self.counts
             .iter()
-            .map(|(counted, _)| {
-                subject(counted).map_err(|mistake: Mistake| {
+            .filter_map(|(counted, _)| Some((counted, counted.subject.as_ref()?)))
+            .map(|(counted, expression)| {
+                derive(expression).map_err(|mistake: Mistake| {
                     let Mistake { reason, detail } = mistake.at(&format!("count `{}`", counted.metric));
                     let verdict = action.verdict(context, VerdictKind::Dead, &self.node, reason.clone());
                     Reject { reason, detail, verdict: Some(Box::new(verdict)) }
@@ -274,12 +275,9 @@ impl Processor<Actions> for ToggleProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
         let Item::Event(action) = item else { return Ok(()) };
         let (event, time_ms) = (&action.event, action.effective_ms);
-        let active = *event.event_type == *self.on;
-        if !active && *event.event_type != *self.off {
-            return Ok(());
-        }
-        let subjects = self.subjects(context, action)?;
-        let key = Hash128::of(self.hash_seed, &[event.actor_id.as_bytes(), event.subject_id.as_bytes()]);
+        let active = Some(action.kind) == self.on;
+        let mut derived = self.derived(context, action)?.into_iter();
+        let key = Hash128::of(self.hash_seed, &[event.actor_id().as_bytes(), event.subject_id.as_bytes()]);
         let before = context.store(self.switches).get(&key).cloned();
         let order = action.seq.unwrap_or(time_ms);
         let is_old = |before: &Switch| match action.seq {
@@ -303,15 +301,16 @@ impl Processor<Actions> for ToggleProcessor {
         let (append_time_ms, clock_ms) = (context.origin().append_time_ms, context.clock_ms());
         let total_only = clock_ms - since_ms > self.late_after_ms;
         let act = Act { event, since_ms, total_only, delta: if active { 1 } else { -1 }, group };
-        for ((_, metric), subject_id) in self.counts.iter().zip(&subjects) {
-            metric.forward(context, subject_id, &act);
+        for (counted, metric) in &self.counts {
+            let own = counted.subject.as_ref().and_then(|_| derived.next());
+            metric.forward(context, own.as_ref().unwrap_or(&event.subject_id), &act);
         }
         if action.seq.is_some() {
             return Ok(());
         }
         let version = context.version();
         context.forward(Item::Reaction(Reaction {
-            actor_id: event.actor_id.to_string(),
+            actor_id: event.actor_id().to_owned(),
             metric: self.node.clone(),
             subject_id: event.subject_id.to_string(),
             active,

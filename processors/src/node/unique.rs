@@ -90,7 +90,6 @@ impl Blueprint<Actions> for Unique {
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
         Box::new(UniqueProcessor {
             metric: self.node.as_str().into(),
-            event: self.event.clone(),
             windows_ms: self.windows_ms.clone(),
             hash_seed: site.hash_seed,
             late_after_ms: site.settings.late_after.as_millis() as i64,
@@ -100,7 +99,6 @@ impl Blueprint<Actions> for Unique {
 
 struct UniqueProcessor {
     metric: Arc<str>,
-    event: String,
     windows_ms: Vec<i64>,
     hash_seed: u64,
     late_after_ms: i64,
@@ -109,18 +107,15 @@ struct UniqueProcessor {
 impl Processor<Actions> for UniqueProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
         let Item::Event(action) = item else { return Ok(()) };
-        if *action.event.event_type == *self.event {
-            let hash = xxh3_64_with_seed(action.event.actor_id.as_bytes(), self.hash_seed);
-            // What comes so late may belong to windows that are closed.
-            let is_late = context.clock_ms() - action.effective_ms > self.late_after_ms;
-            let windows = self.windows_ms.iter().filter(|_| !is_late);
-            let windows =
-                windows.map(|length_ms| Some((*length_ms, windows::start_ms(action.effective_ms, *length_ms))));
-            for window in std::iter::once(None).chain(windows) {
-                let body = ChangeBody::Visitor { window, hash };
-                let (subject_id, metric) = (action.event.subject_id.clone(), self.metric.clone());
-                context.forward(Item::Change(Change { subject_id, metric, body }));
-            }
+        let hash = xxh3_64_with_seed(action.event.actor_id().as_bytes(), self.hash_seed);
+        // What comes so late may belong to windows that are closed.
+        let is_late = context.clock_ms() - action.effective_ms > self.late_after_ms;
+        let windows = self.windows_ms.iter().filter(|_| !is_late);
+        let windows = windows.map(|length_ms| Some((*length_ms, windows::start_ms(action.effective_ms, *length_ms))));
+        for window in std::iter::once(None).chain(windows) {
+            let body = ChangeBody::Visitor { window, hash };
+            let (subject_id, metric) = (action.event.subject_id.clone(), self.metric.clone());
+            context.forward(Item::Change(Change { subject_id, metric, body }));
         }
         Ok(())
     }

@@ -157,9 +157,8 @@ impl StreamMetrics {
             }
             self.behind_clock.inc_by(task.take_behind_clock());
             for (node, counts) in task.take_counts() {
-                if counts.processed > 0 {
-                    self.node_processed.with_label_values(&[node]).inc_by(counts.processed);
-                }
+                // Also 0: the counter must exist before the node gets its first value.
+                self.node_processed.with_label_values(&[node]).inc_by(counts.processed);
                 if counts.rejected > 0 {
                     self.node_rejected.with_label_values(&[node]).inc_by(counts.rejected);
                 }

@@ -1,10 +1,10 @@
 //! How a value runs through the nodes of a task.
 
 use super::envelope::VALUES_ONLY;
-use super::{Input, Task, TaskError};
+use super::{Input, Passage, Task, TaskError};
 use crate::log::{Header, Headers, ProducerRecord, Record, TransactionalProducer, partition_of};
 use crate::processor::{Context, Dataflow, Hop, Origin, Processor, Reject, Released, Sent};
-use crate::topology::{OnError, Target};
+use crate::topology::{OnError, Route, Target};
 
 impl<D: Dataflow> Task<D> {
     /// Lets a node forward something outside of a record; whether it did.
@@ -18,21 +18,21 @@ impl<D: Dataflow> Task<D> {
         let version = self.next_version();
         let clock_ms = self.position.clock_ms;
         let origin = Origin { partition: self.partition, append_time_ms: clock_ms, clock_ms, ..Origin::default() };
-        let mut context = Context {
-            origin,
-            partitions: self.subtopology.partitions,
-            version,
-            stores: &mut self.stores,
-            sent: &mut sent,
-        };
+        let partitions = self.subtopology.partitions;
+        let mut context = Context { origin: &origin, partitions, version, stores: &mut self.stores, sent: &mut sent };
         f(&mut self.processors[node], &mut context);
         let has_sent = !sent.is_empty();
-        for sent in sent.drain(..) {
-            match sent {
-                Sent::Value(value) => self.route(node, &value, &origin, None, producer)?,
-                Sent::Released(released) => self.release(node, &released, producer)?,
-                Sent::Input => {}
+        if has_sent {
+            let subtopology = self.subtopology.clone();
+            let passage = Passage { subtopology: &subtopology, origin: &origin, source: None };
+            for sent in &sent {
+                match sent {
+                    Sent::Value(value) => self.route(node, value, &passage, producer)?,
+                    Sent::Released(released) => self.release(node, released, &passage, producer)?,
+                    Sent::Input => {}
+                }
             }
+            sent.clear();
         }
         self.pool.push(sent);
         Ok(has_sent)
@@ -43,6 +43,7 @@ impl<D: Dataflow> Task<D> {
         &mut self,
         node: usize,
         released: &Released<D::Value>,
+        passage: &Passage<'_, D>,
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(), TaskError> {
         let Released { value, origin, record: (key, bytes) } = released;
@@ -57,7 +58,7 @@ impl<D: Dataflow> Task<D> {
             value: Some(bytes),
             headers: Headers::encoded(&headers),
         };
-        self.route(node, value, origin, Some(&record), producer)
+        self.route(node, value, &Passage { origin, source: Some(&record), ..*passage }, producer)
     }
 
     /// Runs a node and everything downstream of it, depth first.
@@ -65,19 +66,14 @@ impl<D: Dataflow> Task<D> {
         &mut self,
         node: usize,
         input: Input<'_, D::Value>,
-        origin: &Origin,
-        source: Option<&Record<'_>>,
+        passage: &Passage<'_, D>,
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(), TaskError> {
         let mut sent = self.pool.pop().unwrap_or_default();
         let version = self.next_version();
-        let mut context = Context {
-            origin: *origin,
-            partitions: self.subtopology.partitions,
-            version,
-            stores: &mut self.stores,
-            sent: &mut sent,
-        };
+        let Passage { subtopology, origin, source } = *passage;
+        let partitions = subtopology.partitions;
+        let mut context = Context { origin, partitions, version, stores: &mut self.stores, sent: &mut sent };
         self.counts[node].processed += 1;
         let processor = &mut self.processors[node];
         let outcome = match (&input, source) {
@@ -87,21 +83,19 @@ impl<D: Dataflow> Task<D> {
         };
         match outcome {
             Ok(()) => {
-                for sent in sent.drain(..) {
-                    match (&sent, &input) {
-                        (Sent::Value(value), _) => self.route(node, value, origin, source, producer)?,
-                        (Sent::Input, Input::Value(value)) => self.route(node, value, origin, source, producer)?,
+                for sent in &sent {
+                    match (sent, &input) {
+                        (Sent::Value(value), _) => self.route(node, value, passage, producer)?,
+                        (Sent::Input, Input::Value(value)) => self.route(node, value, passage, producer)?,
                         (Sent::Input, Input::Record) => {}
                         // What was held back is due by the clock, not by a record.
                         (Sent::Released(_), _) => {}
                     }
                 }
             }
-            Err(reject) => {
-                sent.clear();
-                self.reject(node, reject, origin, source, producer)?;
-            }
+            Err(reject) => self.reject(node, reject, passage, producer)?,
         }
+        sent.clear();
         self.pool.push(sent);
         Ok(())
     }
@@ -110,21 +104,28 @@ impl<D: Dataflow> Task<D> {
         &mut self,
         node: usize,
         value: &D::Value,
-        origin: &Origin,
-        source: Option<&Record<'_>>,
+        passage: &Passage<'_, D>,
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(), TaskError> {
-        let subtopology = self.subtopology.clone();
         let edge_type = D::edge_type(value);
-        let targets = subtopology.nodes[node].routes.get(edge_type).map_or(&[][..], Vec::as_slice);
-        if !targets.is_empty() {
+        let Some(route) = passage.subtopology.nodes[node].routes.get(edge_type) else { return Ok(()) };
+        if !route.targets().is_empty() {
             self.forwarded[node * D::EDGE_TYPES.len() + edge_type] += 1;
         }
-        for target in targets {
+        self.send(route, value, passage, producer)
+    }
+
+    /// Passes a value to every target that takes its kind.
+    pub(super) fn send(
+        &mut self,
+        route: &Route,
+        value: &D::Value,
+        passage: &Passage<'_, D>,
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(), TaskError> {
+        for target in route.of_kind(D::kind(value)) {
             match target {
-                Target::Node(next) => {
-                    self.dispatch(*next, Input::Value(value), origin, source, producer)?;
-                }
+                Target::Node(next) => self.dispatch(*next, Input::Value(value), passage, producer)?,
                 Target::Hop(hop) => self.hops[*hop].add(value),
                 Target::Output(output) => {
                     self.record.clear();
@@ -178,12 +179,11 @@ impl<D: Dataflow> Task<D> {
         &mut self,
         node: usize,
         reject: Reject<D::Value>,
-        origin: &Origin,
-        source: Option<&Record<'_>>,
+        passage: &Passage<'_, D>,
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(), TaskError> {
         self.counts[node].rejected += 1;
-        let subtopology = self.subtopology.clone();
+        let Passage { subtopology, origin, source } = *passage;
         let (name, policy) = (&subtopology.nodes[node].name, subtopology.nodes[node].on_error);
         let reason = match &reject.detail {
             Some(detail) => format!("{} ({detail})", reject.reason),
@@ -217,7 +217,7 @@ impl<D: Dataflow> Task<D> {
             self.written[output] = true;
         }
         match reject.verdict {
-            Some(verdict) => self.route(node, &verdict, origin, source, producer),
+            Some(verdict) => self.route(node, &verdict, passage, producer),
             None => Ok(()),
         }
     }

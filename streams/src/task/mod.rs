@@ -58,6 +58,14 @@ pub struct NodeCounts {
     pub rejected: u64,
 }
 
+/// What is the same for everything that a record brings about: the graph, and where it comes from.
+struct Passage<'a, D: Dataflow> {
+    subtopology: &'a Subtopology<D>,
+    origin: &'a Origin,
+    /// The record of the root topic; None where an internal record, or none, is the cause.
+    source: Option<&'a Record<'a>>,
+}
+
 /// A value or a record on its way into a node.
 enum Input<'a, V> {
     Value(&'a V),
@@ -247,8 +255,9 @@ impl<D: Dataflow> Task<D> {
         let (partition, offset, forgotten) = (self.partition, record.offset, self.confirmed.forgotten(record.offset));
         let origin = Origin { partition, offset, append_time_ms, clock_ms, request, forgotten };
         let subtopology = self.subtopology.clone();
+        let passage = Passage { subtopology: &subtopology, origin: &origin, source: Some(record) };
         for entry in &subtopology.entries {
-            self.dispatch(*entry, Input::Record, &origin, Some(record), producer)?;
+            self.dispatch(*entry, Input::Record, &passage, producer)?;
         }
         if let Some(own) = self.position.upstream.first_mut().and_then(|said| said.first_mut()) {
             own.next_offset = record.offset + 1;
@@ -273,16 +282,18 @@ impl<D: Dataflow> Task<D> {
             clock_ms: self.position.clock_ms,
             ..Origin::default()
         };
-        let mut values = Vec::new();
-        D::Hop::decode(body, &mut |value| values.push(value)).map_err(|e| self.halt(record.offset, e))?;
         let subtopology = self.subtopology.clone();
-        for value in &values {
+        let passage = Passage { subtopology: &subtopology, origin: &origin, source: None };
+        let mut sent = Ok(());
+        let decoded = D::Hop::decode(body, &mut |value| {
             // One hop serves all its readers, and they need not take the same type.
-            let edge_type = D::EDGE_TYPES[D::edge_type(value)];
-            for entry in subtopology.entries.iter().filter(|entry| subtopology.nodes[**entry].input == edge_type) {
-                self.dispatch(*entry, Input::Value(value), &origin, None, producer)?;
+            let route = &subtopology.entry_routes[D::edge_type(&value)];
+            if sent.is_ok() {
+                sent = self.send(route, &value, &passage, producer);
             }
-        }
+        });
+        decoded.map_err(|e| self.halt(record.offset, e))?;
+        sent?;
         if envelope.part + 1 == envelope.parts {
             match self.position.upstream.get_mut(envelope.task as usize) {
                 Some(said) => *said = envelope.progress,

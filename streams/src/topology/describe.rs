@@ -2,7 +2,7 @@
 
 use super::duration::ConfigDuration;
 use super::fields::count;
-use super::{Node, OnError, Subtopology, Target, Topology};
+use super::{Node, OnError, Route, Subtopology, Target, Topology};
 use crate::log::Cleanup;
 use crate::processor::Dataflow;
 
@@ -59,7 +59,7 @@ impl<D: Dataflow> Topology<D> {
 impl<D: Dataflow> Subtopology<D> {
     fn row(&self, node: &Node<D>) -> [String; 6] {
         let mut to: Vec<&str> = Vec::new();
-        for target in node.routes.iter().flatten() {
+        for target in node.routes.iter().flat_map(Route::targets) {
             let name = match *target {
                 // Readers name it in their own `from`.
                 Target::Node(_) => continue,

@@ -5,11 +5,13 @@ use super::cut::{Cut, changelog};
 use super::document::Yaml;
 use super::edges;
 use super::graph::Graph;
+use super::kinds::{self, Taken};
 use super::report::Report;
 use super::routing::{Router, Routing, partitions_of, root_partitions};
 use super::sections::{Declared, Sections};
 use super::{
-    BuildSite, Diagnostics, Node, NodeType, Output, Sink, SinkType, StoreSpec, Subtopology, Topic, Topology, suggestion,
+    BuildSite, Diagnostics, Node, NodeType, Output, Route, Sink, SinkType, StoreSpec, Subtopology, Target, Topic,
+    Topology, suggestion,
 };
 use crate::log::TopicSpec;
 use crate::processor::Dataflow;
@@ -128,6 +130,7 @@ fn check_blueprints<D: Dataflow>(
     let Some(blueprints) = blueprints.filter(|all| all.len() == sections.nodes.len()) else { return };
     let published = |node: &usize| (sections.nodes[*node].name.text.as_str(), &sections.nodes[*node].facts);
     let all: Vec<_> = in_flow.iter().map(published).collect();
+    let kinds = kinds::of_nodes::<D>(all.iter().map(|(_, facts)| *facts));
     for (node, blueprint) in in_flow.iter().zip(blueprints) {
         let stores_here = cut.homes[*node].map_or(&[][..], |home| &stores[home]);
         let inputs: Vec<_> = graph.nodes_read(*node).iter().map(published).collect();
@@ -141,6 +144,7 @@ fn check_blueprints<D: Dataflow>(
             settings: &sections.settings,
             inputs,
             nodes: all.clone(),
+            kinds: &kinds,
             stores: handles.collect(),
             // Tasks, hashes and secrets are a matter of running.
             upstream_tasks: 0,
@@ -155,6 +159,14 @@ fn check_blueprints<D: Dataflow>(
 
 fn named(output: Output, in_log: impl Fn(String) -> String) -> Output {
     Output { topic: in_log(output.topic.to_string()).into(), ..output }
+}
+
+fn entry_routes<D: Dataflow>(entries: &[usize], nodes: &[Node<D>], kinds: usize, taken: &[Taken]) -> Vec<Route> {
+    let route = |edge_type: &&str| {
+        let readers = entries.iter().copied().filter(|entry| nodes[*entry].input == *edge_type);
+        Route::new(readers.map(Target::Node).collect(), kinds, taken)
+    };
+    D::EDGE_TYPES.iter().map(route).collect()
 }
 
 /// Puts together what has been checked; None if a check has let something through.
@@ -172,10 +184,13 @@ fn assemble<D: Dataflow>(
         true => format!("{}{name}", sections.settings.topic_prefix),
         false => name,
     };
+    let kinds = kinds::of_nodes::<D>(sections.nodes.iter().map(|node| &node.facts));
     let mut nodes: Vec<_> = sections.nodes.into_iter().map(Some).collect();
     let mut subtopologies = Vec::new();
     let root: Arc<str> = in_log(cut.parts.first()?.source.clone()).into();
     for ((part, routing), stores) in cut.parts.into_iter().zip(routings).zip(stores) {
+        let taken: Vec<_> = part.nodes.iter().map(|node| nodes[*node].as_ref()).collect::<Option<_>>()?;
+        let taken: Vec<Taken> = taken.into_iter().map(|section| Taken::new::<D>(&section.facts, &kinds)).collect();
         let mut here = Vec::new();
         for (node, routes) in part.nodes.into_iter().zip(routing.routes) {
             let section = nodes.get_mut(node)?.take()?;
@@ -188,7 +203,7 @@ fn assemble<D: Dataflow>(
                 blueprint: section.blueprint?,
                 facts: section.facts,
                 from: section.from?.into_iter().map(|name| in_log(name.text)).collect(),
-                routes,
+                routes: routes.into_iter().map(|targets| Route::new(targets, kinds.len(), &taken)).collect(),
                 on_error: section.on_error,
             });
         }
@@ -199,6 +214,7 @@ fn assemble<D: Dataflow>(
             key: part.key,
             upstream: part.upstream,
             partitions: part.partitions.unwrap_or(partitions),
+            entry_routes: entry_routes(&routing.entries, &here, kinds.len(), &taken),
             nodes: here,
             entries: routing.entries,
             hops: routing.hops,
@@ -231,5 +247,13 @@ fn assemble<D: Dataflow>(
         });
     }
     let aliases = sections.aliases.into_iter().map(|alias| (alias.name.text, alias.meant.text)).collect();
-    Some(Topology { settings: sections.settings, topics, root, subtopologies, sinks, cloud_event_types: aliases })
+    Some(Topology {
+        settings: sections.settings,
+        topics,
+        root,
+        subtopologies,
+        kinds,
+        sinks,
+        cloud_event_types: aliases,
+    })
 }

@@ -28,9 +28,9 @@ impl<D: Dataflow> Topology<D> {
                 let _ = writeln!(chart.text, "  s{i} -.-> {topic}");
             }
             for (at, node) in subtopology.nodes.iter().enumerate() {
-                for (edge_type, targets) in node.routes.iter().enumerate() {
+                for (edge_type, route) in node.routes.iter().enumerate() {
                     let label = D::EDGE_TYPES.get(edge_type).copied().unwrap_or_default();
-                    for target in targets {
+                    for target in route.targets() {
                         let to = match *target {
                             Target::Node(node) => format!("s{i}n{node}"),
                             Target::Hop(hop) => chart.topic(&subtopology.hops[hop].topic),

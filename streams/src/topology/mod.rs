@@ -16,6 +16,7 @@ mod fields;
 mod fingerprint;
 mod graph;
 mod internal_topics;
+mod kinds;
 mod load;
 mod mermaid;
 mod node_section;
@@ -32,6 +33,7 @@ mod topic_section;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use duration::{ConfigDuration, parse_duration};
 pub use fingerprint::{Difference, Fingerprint};
+pub use kinds::Route;
 pub use params::{ParamError, ParamSpec, Params};
 pub use sink_url::{SinkUrl, UnsetVariable};
 pub use suggestion::help as suggest;
@@ -131,6 +133,8 @@ pub struct BuildSite<'a, D: Dataflow> {
     pub inputs: Vec<(&'a str, &'a D::Facts)>,
     /// Name and facts of all nodes of the topology, in the order records flow.
     pub nodes: Vec<(&'a str, &'a D::Facts)>,
+    /// See [`Topology::kinds`].
+    pub kinds: &'a [String],
     /// Where this node's stores stand among the task's, by name.
     pub stores: BTreeMap<String, usize>,
     /// How many tasks write what this node's subtopology reads; 0 for the root's.
@@ -186,6 +190,8 @@ pub struct Topology<D: Dataflow> {
     pub root: Arc<str>,
     /// In the order records flow: the root's first.
     pub subtopologies: Vec<Arc<Subtopology<D>>>,
+    /// Every kind of values that some node takes without taking all, sorted. See [`Dataflow::kinds_taken`].
+    pub kinds: Vec<String>,
     /// Sinks, in the order of the file.
     pub sinks: Vec<Sink>,
     /// What CloudEvents call types of events, and the types that are meant.
@@ -215,6 +221,7 @@ impl<D: Dataflow> Topology<D> {
             settings: &self.settings,
             inputs,
             nodes,
+            kinds: &self.kinds,
             stores: stores.collect(),
             upstream_tasks: subtopology.upstream.map_or(0, |upstream| self.subtopologies[upstream].partitions),
             hash_seed,
@@ -254,6 +261,8 @@ pub struct Subtopology<D: Dataflow> {
     pub nodes: Vec<Node<D>>,
     /// Nodes that read the source.
     pub entries: Vec<usize>,
+    /// Per edge type: where such values of the source go. Several nodes may read one hop, and each is given its own.
+    pub entry_routes: Vec<Route>,
     /// Repartition topics it writes.
     pub hops: Vec<Repartition>,
     /// Output topics it writes.
@@ -294,7 +303,7 @@ pub struct Node<D: Dataflow> {
     pub type_name: &'static str,
     /// Whether it does not stand in the file: another node implies it.
     pub implied: bool,
-    /// The edge type it takes. Several nodes may read one hop and take different types; each is given its own only.
+    /// The edge type it takes.
     pub input: &'static str,
     /// Its parameters.
     pub blueprint: Box<dyn Blueprint<D>>,
@@ -303,7 +312,7 @@ pub struct Node<D: Dataflow> {
     /// Names of the nodes or topics it reads.
     pub from: Vec<String>,
     /// Per edge type: where such values go.
-    pub routes: Vec<Vec<Target>>,
+    pub routes: Vec<Route>,
     /// What happens to values it cannot take.
     pub on_error: OnError,
 }

@@ -21,7 +21,7 @@ fn edge(name: &str) -> usize {
 /// Where values of an edge type go from a node.
 fn route<'t>(subtopology: &'t Subtopology<Test>, node: &str, edge_type: &str) -> &'t [Target] {
     let node = subtopology.nodes.iter().find(|other| &*other.name == node);
-    node.map_or(&[], |node| &node.routes[edge(edge_type)])
+    node.map_or(&[], |node| node.routes[edge(edge_type)].targets())
 }
 
 #[test]

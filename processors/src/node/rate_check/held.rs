@@ -1,6 +1,7 @@
 //! Events that a rate rule holds back until its window ends.
 
 use crate::dataflow::Actions;
+use crate::event_types::EventTypes;
 use crate::item::{Action, Item, verdict};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -48,18 +49,20 @@ impl Held {
 
     /// What to tell those who wait for it.
     pub fn verdict(&self, context: &Context<'_, Actions>, kind: VerdictKind, node: &str) -> Item {
-        let Event { event_id, actor_id, .. } = &self.event;
+        let (event_id, actor_id) = (Some(self.event.event_id()), Some(self.event.actor_id()));
         let origin = self.origin(context, self.append_time_ms);
-        verdict(&origin, context.version(), kind, node, self.rule.clone(), Some(event_id), Some(actor_id))
+        verdict(&origin, context.version(), kind, node, self.rule.clone(), event_id, actor_id)
     }
 
     /// Lets it go on its way, as of the time that it was due.
-    pub fn release(self, context: &mut Context<'_, Actions>, due_ms: i64) {
+    pub fn release(self, context: &mut Context<'_, Actions>, event_types: &EventTypes, due_ms: i64) {
         let mut json = Vec::new();
         self.event.write_json(&mut json);
         let (origin, effective_ms) = (self.origin(context, due_ms), self.effective_ms());
-        let record = (self.event.actor_id.as_bytes().to_vec(), json);
-        let value = Item::Event(Action { event: self.event, effective_ms, seq: None });
+        let record = (self.event.actor_id().as_bytes().to_vec(), json);
+        // The file may have changed since, and no node may take it any more.
+        let kind = event_types.kind(self.event.event_type()).unwrap_or(usize::MAX);
+        let value = Item::Event(Action { event: self.event, kind, effective_ms, seq: None });
         context.release(Released { value, origin, record });
     }
 

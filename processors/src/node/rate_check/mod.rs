@@ -13,6 +13,7 @@ mod held;
 
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
+use crate::event_types::EventTypes;
 use crate::item::{Action, Item};
 use crate::params::{code, one_of, params};
 use held::{Held, HeldEvents};
@@ -119,10 +120,10 @@ pub enum Excess {
 impl KeyField {
     fn of(self, event: &Event, ipv6_prefix_bits: u8) -> Option<Cow<'_, str>> {
         match self {
-            Self::ActorId => Some(Cow::Borrowed(&event.actor_id)),
+            Self::ActorId => Some(Cow::Borrowed(event.actor_id())),
             Self::SubjectId => Some(Cow::Borrowed(&event.subject_id)),
-            Self::Ip => event.ip.as_deref().map(|ip| source_of(ip, ipv6_prefix_bits)),
-            Self::Type => Some(Cow::Borrowed(&event.event_type)),
+            Self::Ip => event.ip().map(|ip| source_of(ip, ipv6_prefix_bits)),
+            Self::Type => Some(Cow::Borrowed(event.event_type())),
         }
     }
 }
@@ -229,9 +230,11 @@ impl Blueprint<Actions> for RateCheck {
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
+        let rules_of = |kind| self.rules.iter().filter(|rule| rule.events.contains(kind)).map(Limit::new).collect();
         Box::new(RateCheckProcessor {
             node: self.node.clone(),
-            rules: self.rules.clone(),
+            limits: site.kinds.iter().map(rules_of).collect(),
+            event_types: EventTypes::new(site),
             passed: site.store(&self.node),
             held: self.holds().then(|| site.store(&self.held_name())),
             hash_seed: site.hash_seed,
@@ -272,7 +275,9 @@ fn check_held(rule: &Rule, site: &BuildSite<'_, Actions>) -> Result<(), (usize, 
 
 struct RateCheckProcessor {
     node: String,
-    rules: Vec<Rule>,
+    /// By kind of events, the rules for them, in their order.
+    limits: Vec<Vec<Limit>>,
+    event_types: EventTypes,
     passed: StoreHandle<Passed>,
     /// None where no rule holds anything.
     held: Option<StoreHandle<HeldEvents>>,
@@ -281,22 +286,42 @@ struct RateCheckProcessor {
     windows: Vec<(Hash128, i64)>,
 }
 
-/// The window of an event under a rule: its key, and when it ends for the last event that may choose it.
-fn window(rule: &Rule, action: &Action, append_time_ms: i64, hash_seed: u64) -> Option<(Hash128, i64)> {
-    if !rule.events.iter().any(|event_type| **event_type == *action.event.event_type) {
-        return None;
+/// A rule at work.
+struct Limit {
+    rule: String,
+    by: Vec<KeyField>,
+    max: u32,
+    per_ms: i64,
+    grace_ms: i64,
+    excess: Excess,
+    ipv6_prefix_bits: u8,
+}
+
+impl Limit {
+    fn new(rule: &Rule) -> Self {
+        Self {
+            rule: rule.name.clone(),
+            by: rule.by.clone(),
+            max: rule.max,
+            per_ms: rule.per.0.as_millis() as i64,
+            grace_ms: rule.grace.map_or(0, |grace| grace.0.as_millis() as i64),
+            excess: rule.excess,
+            ipv6_prefix_bits: rule.ipv6_prefix.unwrap_or(IPV6_PREFIX_BITS),
+        }
     }
-    let grace_ms = rule.grace.map_or(0, |grace| grace.0.as_millis() as i64);
-    let per_ms = rule.per.0.as_millis() as i64;
-    let window = action.effective_ms.max(append_time_ms - grace_ms).div_euclid(per_ms);
-    let (window_bytes, prefix_bits) = (window.to_le_bytes(), rule.ipv6_prefix.unwrap_or(IPV6_PREFIX_BITS));
-    let mut fields: [Cow<'_, str>; 4] = Default::default();
-    for (place, field) in fields.iter_mut().zip(&rule.by) {
-        *place = field.of(&action.event, prefix_bits)?;
+
+    /// The window of an event: its key, and when it ends for the last event that may choose it.
+    fn window(&self, action: &Action, append_time_ms: i64, hash_seed: u64) -> Option<(Hash128, i64)> {
+        let window = action.effective_ms.max(append_time_ms - self.grace_ms).div_euclid(self.per_ms);
+        let window_bytes = window.to_le_bytes();
+        let mut fields: [Cow<'_, str>; 4] = Default::default();
+        for (place, field) in fields.iter_mut().zip(&self.by) {
+            *place = field.of(&action.event, self.ipv6_prefix_bits)?;
+        }
+        let [a, b, c, d] = fields.each_ref().map(|field| field.as_bytes());
+        let parts: [&[u8]; 6] = [self.rule.as_bytes(), &window_bytes, a, b, c, d];
+        Some((Hash128::of(hash_seed, &parts), (window + 1) * self.per_ms + self.grace_ms))
     }
-    let [a, b, c, d] = fields.each_ref().map(|field| field.as_bytes());
-    let parts: [&[u8]; 6] = [rule.name.as_bytes(), &window_bytes, a, b, c, d];
-    Some((Hash128::of(hash_seed, &parts), (window + 1) * per_ms + grace_ms))
 }
 
 impl Processor<Actions> for RateCheckProcessor {
@@ -309,21 +334,21 @@ impl Processor<Actions> for RateCheckProcessor {
         let append_time_ms = context.origin().append_time_ms;
         self.windows.clear();
         let mut exceeded = None;
-        for rule in &self.rules {
-            let Some((key, keep_until_ms)) = window(rule, action, append_time_ms, self.hash_seed) else { continue };
-            if context.store(self.passed).get(&key).is_some_and(|passed| *passed >= rule.max) {
-                if rule.excess == Excess::Drop {
-                    let verdict = action.verdict(context, VerdictKind::Limited, &self.node, rule.name.clone());
+        for limit in self.limits.get(action.kind).into_iter().flatten() {
+            let Some((key, keep_until_ms)) = limit.window(action, append_time_ms, self.hash_seed) else { continue };
+            if context.store(self.passed).get(&key).is_some_and(|passed| *passed >= limit.max) {
+                if limit.excess == Excess::Drop {
+                    let verdict = action.verdict(context, VerdictKind::Limited, &self.node, limit.rule.clone());
                     context.forward(verdict);
                     return Ok(());
                 }
                 // Only if no rule drops it. No event is of two rules that hold.
-                exceeded = Some((rule, key, keep_until_ms));
+                exceeded = Some((limit, key, keep_until_ms));
             }
             self.windows.push((key, keep_until_ms));
         }
-        if let (Some(held), Some((rule, key, due_ms))) = (self.held, exceeded) {
-            let new = Held::new(context, &rule.name, action);
+        if let (Some(held), Some((limit, key, due_ms))) = (self.held, exceeded) {
+            let new = Held::new(context, &limit.rule, action);
             let before = context.store(held).get(&key).cloned();
             if before.as_ref().is_some_and(|before| before.effective_ms() > new.effective_ms()) {
                 context.forward(new.verdict(context, VerdictKind::Limited, &self.node));
@@ -354,7 +379,7 @@ impl Processor<Actions> for RateCheckProcessor {
             (PunctuationType::Timer, Some(held)) => {
                 while let Some((due_ms, event)) = context.store(held).take_due(time_ms) {
                     context.forward(event.verdict(context, VerdictKind::Released, &self.node));
-                    event.release(context, due_ms);
+                    event.release(context, &self.event_types, due_ms);
                 }
             }
             _ => context.store(self.passed).expire(time_ms),
