@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::batch::Head;
 use super::handle::{Handle, InProcess};
 use super::request::{Request, Submit};
-use super::storage::{Op, PartitionId, Storage, push_frame, reaches};
+use super::storage::{Op, PartitionId, Storage, reaches};
 use super::writer::Writer;
 use crate::log::{Clock, LogError, TopicPartition};
 
@@ -97,21 +96,6 @@ struct Stored {
     keys: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-impl MemoryStorage {
-    /// Calls `each` with the batch that holds `from`, or else the next one, and those after it until it returns false.
-    fn scan(&self, partition: PartitionId, from: u64, mut each: impl FnMut(u64, &[u8]) -> bool) {
-        let stored = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let batches = &stored.partitions[partition as usize];
-        let first = batches.range(..=from).next_back().filter(|(base, value)| reaches(**base, value, from));
-        let first = first.map_or(from, |(base, _)| *base);
-        for (base, value) in batches.range(first..) {
-            if !each(*base, value) {
-                return;
-            }
-        }
-    }
-}
-
 impl Storage for MemoryStorage {
     fn commit(&self, ops: &[Op<'_>]) -> Result<(), LogError> {
         let mut stored = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -133,30 +117,21 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
-    fn read(&self, partition: PartitionId, from: u64, bytes_max: usize, out: &mut Vec<u8>) -> Result<(), LogError> {
-        let empty = out.len();
-        self.scan(partition, from, |base, value| {
-            if out.len() > empty && out.len() - empty + value.len() > bytes_max {
-                return false;
-            }
-            push_frame(out, base, value);
-            true
-        });
-        Ok(())
-    }
-
-    fn heads(
+    fn scan(
         &self,
         partition: PartitionId,
         from: u64,
-        count_max: usize,
-        out: &mut Vec<(u64, Head)>,
+        each: &mut dyn FnMut(u64, &[u8]) -> bool,
     ) -> Result<(), LogError> {
-        let full = out.len() + count_max;
-        self.scan(partition, from, |base, value| {
-            out.extend(Head::decode(value).map(|head| (base, head)));
-            out.len() < full
-        });
+        let stored = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let batches = &stored.partitions[partition as usize];
+        let first = batches.range(..=from).next_back().filter(|(base, value)| reaches(**base, value, from));
+        let first = first.map_or(from, |(base, _)| *base);
+        for (base, value) in batches.range(first..) {
+            if !each(*base, value) {
+                break;
+            }
+        }
         Ok(())
     }
 

@@ -44,17 +44,35 @@ pub(super) const KEY_BYTES_MAX: usize = 500;
 pub(super) trait Storage: Send + Sync {
     /// Applies all of `ops` or none; what it keeps durably is durable when it returns.
     fn commit(&self, ops: &[Op<'_>]) -> Result<(), LogError>;
-    /// Appends whole batches to `out` as frames ([`frames`]): the one that holds `from` or else the next one, then
-    /// as many as fit `bytes_max` altogether, but at least one where there is one.
-    fn read(&self, partition: PartitionId, from: u64, bytes_max: usize, out: &mut Vec<u8>) -> Result<(), LogError>;
-    /// Appends the base offsets and (unchecked) heads of at most `count_max` batches, beginning as `read` does.
+    /// Calls `each` with the batch that holds `from`, or else the next one, and those after it until it returns false.
+    fn scan(&self, partition: PartitionId, from: u64, each: &mut dyn FnMut(u64, &[u8]) -> bool)
+    -> Result<(), LogError>;
+    /// Appends whole batches to `out` as frames ([`frames`]): the first that [`Storage::scan`] finds, then as many as fit
+    /// `bytes_max` altogether.
+    fn read(&self, partition: PartitionId, from: u64, bytes_max: usize, out: &mut Vec<u8>) -> Result<(), LogError> {
+        let empty = out.len();
+        self.scan(partition, from, &mut |base, value| {
+            if out.len() > empty && out.len() - empty + value.len() > bytes_max {
+                return false;
+            }
+            push_frame(out, base, value);
+            true
+        })
+    }
+    /// Appends the base offsets and (unchecked) heads of at most `count_max` batches that [`Storage::scan`] finds.
     fn heads(
         &self,
         partition: PartitionId,
         from: u64,
         count_max: usize,
         out: &mut Vec<(u64, Head)>,
-    ) -> Result<(), LogError>;
+    ) -> Result<(), LogError> {
+        let full = out.len() + count_max;
+        self.scan(partition, from, &mut |base, value| {
+            out.extend(Head::decode(value).map(|head| (base, head)));
+            out.len() < full
+        })
+    }
     /// The base offsets of the first and the last batch; None without any.
     fn bounds(&self, partition: PartitionId) -> Result<Option<(u64, u64)>, LogError>;
     /// What `Op::Put` set.
@@ -69,7 +87,7 @@ pub(super) fn reaches(base: u64, value: &[u8], from: u64) -> bool {
 const FRAME_BYTES: usize = 12;
 
 /// Appends a frame: base offset, length, value.
-pub(super) fn push_frame(out: &mut Vec<u8>, base: u64, value: &[u8]) {
+fn push_frame(out: &mut Vec<u8>, base: u64, value: &[u8]) {
     out.reserve(FRAME_BYTES + value.len());
     out.extend_from_slice(&base.to_le_bytes());
     out.extend_from_slice(&(value.len() as u32).to_le_bytes());

@@ -2,7 +2,6 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use super::*;
-use crate::log::in_process::batch::Head;
 use crate::log::in_process::consumer::EngineConsumer;
 use crate::log::in_process::memory::MemoryStorage;
 use crate::log::in_process::request::PartitionWrites;
@@ -33,18 +32,13 @@ impl Storage for Watched {
         Ok(())
     }
 
-    fn read(&self, partition: PartitionId, from: u64, bytes_max: usize, out: &mut Vec<u8>) -> Result<(), LogError> {
-        self.0.inner.read(partition, from, bytes_max, out)
-    }
-
-    fn heads(
+    fn scan(
         &self,
         partition: PartitionId,
         from: u64,
-        count_max: usize,
-        out: &mut Vec<(u64, Head)>,
+        each: &mut dyn FnMut(u64, &[u8]) -> bool,
     ) -> Result<(), LogError> {
-        self.0.inner.heads(partition, from, count_max, out)
+        self.0.inner.scan(partition, from, each)
     }
 
     fn bounds(&self, partition: PartitionId) -> Result<Option<(u64, u64)>, LogError> {

@@ -18,10 +18,10 @@ use super::options::EmbeddedOptions;
 use super::room::{Room, Usage};
 use crate::lmdb::{Inspection, inspect};
 use crate::log::LogError;
-use crate::log::in_process::batch::{Head, RECORD_BYTES_MAX};
+use crate::log::in_process::batch::RECORD_BYTES_MAX;
 use crate::log::in_process::keys;
 use crate::log::in_process::registry::Registry;
-use crate::log::in_process::storage::{Op, PartitionId, Storage, push_frame, reaches};
+use crate::log::in_process::storage::{Op, PartitionId, Storage, reaches};
 
 /// Concurrent read transactions; each lasts as long as one copy.
 const READERS_MAX: u32 = 512;
@@ -159,9 +159,23 @@ impl LmdbStorage {
         }
         Ok(usage(&self.env, self.page_bytes).used_bytes.saturating_sub(held * self.page_bytes))
     }
+}
 
-    /// Calls `each` with the batch that holds `from`, or else the next one, and those after it until it returns false.
-    fn scan(&self, id: PartitionId, from: u64, mut each: impl FnMut(u64, &[u8]) -> bool) -> Result<(), LogError> {
+impl Storage for LmdbStorage {
+    fn commit(&self, ops: &[Op<'_>]) -> Result<(), LogError> {
+        let usage = usage(&self.env, self.page_bytes);
+        self.room.check(ops, usage, || self.free_inside())?;
+        self.room.grow(ops, usage)?;
+        match self.write(ops) {
+            Err(LogError::Full(_)) if self.freed.swap(false, Ordering::Relaxed) => {
+                self.turn()?;
+                self.write(ops)
+            }
+            done => done,
+        }
+    }
+
+    fn scan(&self, id: PartitionId, from: u64, each: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), LogError> {
         let mut scan = |txn: &RoTxn<'_, WithoutTls>| -> heed::Result<()> {
             let (db, key) = (self.partition(id), from.to_be_bytes());
             let first =
@@ -180,46 +194,6 @@ impl LmdbStorage {
             Ok(())
         };
         self.env.read_txn().and_then(|txn| scan(&txn)).map_err(|e| unread(&e))
-    }
-}
-
-impl Storage for LmdbStorage {
-    fn commit(&self, ops: &[Op<'_>]) -> Result<(), LogError> {
-        let usage = usage(&self.env, self.page_bytes);
-        self.room.check(ops, usage, || self.free_inside())?;
-        self.room.grow(ops, usage)?;
-        match self.write(ops) {
-            Err(LogError::Full(_)) if self.freed.swap(false, Ordering::Relaxed) => {
-                self.turn()?;
-                self.write(ops)
-            }
-            done => done,
-        }
-    }
-
-    fn read(&self, partition: PartitionId, from: u64, bytes_max: usize, out: &mut Vec<u8>) -> Result<(), LogError> {
-        let empty = out.len();
-        self.scan(partition, from, |base, value| {
-            if out.len() > empty && out.len() - empty + value.len() > bytes_max {
-                return false;
-            }
-            push_frame(out, base, value);
-            true
-        })
-    }
-
-    fn heads(
-        &self,
-        partition: PartitionId,
-        from: u64,
-        count_max: usize,
-        out: &mut Vec<(u64, Head)>,
-    ) -> Result<(), LogError> {
-        let full = out.len() + count_max;
-        self.scan(partition, from, |base, value| {
-            out.extend(Head::decode(value).map(|head| (base, head)));
-            out.len() < full
-        })
     }
 
     fn bounds(&self, partition: PartitionId) -> Result<Option<(u64, u64)>, LogError> {
