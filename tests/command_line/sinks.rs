@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row};
 use std::fs;
 use std::path::Path;
-use tally_testkit::{Client, SHIPPED_TOPOLOGY, Scratch, wait_until};
+use tally_testkit::{Client, SHIPPED_TOPOLOGY, Scratch, Site, wait_until};
 
 /// The rows of each table that a sink fills.
 const ROWS: &[&str] = &[
@@ -123,4 +123,32 @@ fn secrets_of_addresses_come_from_the_environment_and_are_not_shown() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("sink `archive`: `url`: the environment variable `PASSWORD` is not set"), "{said}");
+}
+
+#[test]
+fn beside_a_redis_that_does_not_respond_the_view_of_the_process_answers() {
+    let dir = Scratch::new();
+    let mut site = Site::new(env!("CARGO_BIN_EXE_tally"), dir.path());
+    // No server listens there.
+    site.flags = ["--cache", "redis://127.0.0.1:1"].map(str::to_owned).into();
+    let service = site.spawn();
+    let client = Client(site.listen.clone());
+    let event = br#"{"event_id":"e1","type":"like","actor_id":"u1","subject_id":"article:1"}"#;
+    wait_until("the ingest API", || {
+        let answer = client.post("/v1/events", "application/json", event).ok()?;
+        (answer.status == 202).then_some(())
+    });
+    let metric = |name: &str| {
+        let page = String::from_utf8(client.get("/metrics").unwrap().body).unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse::<f64>().unwrap())
+    };
+    wait_until("the view to answer", || {
+        let counters = client.get("/v1/subjects/article:1/counters").unwrap().json();
+        let answered = metric("tally_api_reads_total{store=\"memory\"}") > 0.0;
+        (answered && counters["counters"]["likes"] == 1).then_some(())
+    });
+    wait_until("the view to be measured", || (metric("tally_api_view_subjects") > 0.0).then_some(()));
+    assert_eq!(metric("tally_api_reads_total{store=\"redis\"}"), 0.0);
+    assert_eq!(service.terminate().0.code(), Some(0));
 }
