@@ -1,8 +1,10 @@
 //! Records on their way into a target, folded: the newest of each key wins.
 
+use crate::fold::{Fold, Names};
+use crate::row::{CounterRow, CountersRecord, CountersText, ReactionRow, ReactionText, WindowRow, WindowText};
 use crate::target::Standing;
-use hashbrown::HashMap;
-use tally_model::{CounterWindow, Counters, DeadLetter, OutputType, OutputValue, Ranking, Reaction, Roots, Verdict};
+use serde::Deserialize;
+use tally_model::{DeadLetter, OutputType, Ranking, Roots, Verdict};
 use tally_streams::log::{Record, TopicPartition};
 
 /// What a target writes at once.
@@ -11,7 +13,7 @@ pub struct Batch {
     /// Totals by subject.
     pub counters: Fold<CounterRow>,
     /// Windows by subject, metric, length and start.
-    pub windows: Fold<CounterWindow>,
+    pub windows: Fold<WindowRow>,
     /// Toggles by actor, metric and subject.
     pub reactions: Fold<ReactionRow>,
     /// Whole boards by name.
@@ -23,6 +25,8 @@ pub struct Batch {
     /// The positions after this batch, of the partitions where they move.
     pub positions: Vec<Move>,
     records: usize,
+    /// Names of metrics: they outlive the batch.
+    names: Names,
 }
 
 /// A step of a position.
@@ -40,31 +44,6 @@ pub struct Move {
     pub version: i64,
 }
 
-/// Rows of which a newer one replaces an older one of the same key.
-#[derive(Debug)]
-pub struct Fold<R> {
-    rows: Vec<R>,
-    index: HashMap<Box<[u8]>, usize, ahash::RandomState>,
-}
-
-/// The totals of a subject, and which of them to write.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CounterRow {
-    /// The newest totals; `changed` is the union of what the folded records name.
-    pub counters: Counters,
-    /// Write all totals: a record that named some of them may have been compacted away before it was read.
-    pub whole: bool,
-}
-
-/// The newest state of a toggle, and when it was first seen.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReactionRow {
-    /// The newest state.
-    pub reaction: Reaction,
-    /// The least append time among the folded records.
-    pub created_at_ms: i64,
-}
-
 /// A record that could not be processed, and where its letter lies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetterRow {
@@ -74,81 +53,6 @@ pub struct DeadLetterRow {
     pub place_offset: u64,
     /// The letter.
     pub letter: DeadLetter,
-}
-
-/// A row that folds.
-pub trait Newest {
-    /// Takes in a row from `later` in the log. It wins unless its version is smaller.
-    fn merge(&mut self, later: Self);
-}
-
-impl Newest for CounterRow {
-    fn merge(&mut self, mut later: Self) {
-        if later.counters.version >= self.counters.version {
-            std::mem::swap(self, &mut later);
-        }
-        // The newest totals contain what the other record changed as well.
-        let other = later;
-        self.whole |= other.whole;
-        for metric in other.counters.changed {
-            if !self.counters.changed.contains(&metric) {
-                self.counters.changed.push(metric);
-            }
-        }
-    }
-}
-
-impl Newest for ReactionRow {
-    fn merge(&mut self, mut later: Self) {
-        if later.reaction.version >= self.reaction.version {
-            std::mem::swap(self, &mut later);
-        }
-        self.created_at_ms = self.created_at_ms.min(later.created_at_ms);
-    }
-}
-
-impl Newest for CounterWindow {
-    fn merge(&mut self, later: Self) {
-        if later.version >= self.version {
-            *self = later;
-        }
-    }
-}
-
-impl Newest for Ranking {
-    fn merge(&mut self, later: Self) {
-        if later.version >= self.version {
-            *self = later;
-        }
-    }
-}
-
-impl<R> Default for Fold<R> {
-    fn default() -> Self {
-        Self { rows: Vec::new(), index: HashMap::default() }
-    }
-}
-
-impl<R: Newest> Fold<R> {
-    /// The rows, one a key, in order of first appearance.
-    pub fn rows(&self) -> &[R] {
-        &self.rows
-    }
-
-    fn add(&mut self, key: &[u8], row: R) {
-        match self.index.get(key) {
-            Some(&at) => self.rows[at].merge(row),
-            None => {
-                self.index.insert(key.into(), self.rows.len());
-                self.rows.push(row);
-            }
-        }
-    }
-
-    fn clear(&mut self) {
-        self.rows.clear();
-        self.index.clear();
-    }
 }
 
 impl Batch {
@@ -170,17 +74,40 @@ impl Batch {
         }
         let Some(value) = record.value else { return Ok(0) };
         let key = record.key.ok_or(RecordError::NoKey)?;
-        match output {
-            OutputType::Counters => read(value, |counters| self.counters.add(key, CounterRow { counters, whole })),
-            OutputType::CounterWindow => read(value, |window| self.windows.add(key, window)),
-            OutputType::Reaction => read(value, |reaction: Reaction| {
-                let created_at_ms = reaction.appended_at_ms;
-                self.reactions.add(key, ReactionRow { reaction, created_at_ms });
-            }),
-            OutputType::Ranking => read(value, |ranking| self.rankings.add(key, ranking)),
-            OutputType::Verdict => read(value, |verdict| self.verdicts.push(verdict)),
-            OutputType::Raw => Ok(0),
-        }
+        let names = &mut self.names;
+        Ok(match output {
+            OutputType::Counters => {
+                let totals: CountersText<'_> = read(value)?;
+                let version = totals.version;
+                self.counters.add(key, CountersRecord { totals, whole }, names);
+                version
+            }
+            OutputType::CounterWindow => {
+                let window: WindowText<'_> = read(value)?;
+                let version = window.version;
+                self.windows.add(key, window, names);
+                version
+            }
+            OutputType::Reaction => {
+                let reaction: ReactionText<'_> = read(value)?;
+                let version = reaction.version;
+                self.reactions.add(key, reaction, names);
+                version
+            }
+            OutputType::Ranking => {
+                let ranking: Ranking = read(value)?;
+                let version = ranking.version;
+                self.rankings.add(key, ranking, names);
+                version
+            }
+            OutputType::Verdict => {
+                let verdict: Verdict = read(value)?;
+                let version = verdict.version;
+                self.verdicts.push(verdict);
+                version
+            }
+            OutputType::Raw => 0,
+        })
     }
 
     /// Counts a record that has no row, or none that the target takes: it fills a batch all the same.
@@ -206,12 +133,9 @@ impl Batch {
     }
 }
 
-/// Reads a value and takes it in; its version.
-fn read<V: OutputValue>(value: &[u8], take: impl FnOnce(V)) -> Result<i64, RecordError> {
-    let value: V = serde_json::from_slice(value)?;
-    let version = value.version();
-    take(value);
-    Ok(version)
+/// Reads a value without copies where it can.
+fn read<'a, V: Deserialize<'a>>(value: &'a [u8]) -> Result<V, RecordError> {
+    Ok(serde_json::from_slice(value)?)
 }
 
 /// Why a record of an output topic cannot be taken in.

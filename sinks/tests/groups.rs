@@ -46,7 +46,7 @@ impl Target for Inspected {
     }
     fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
         for row in batch.counters.rows() {
-            let partition = partition_of(row.counters.subject_id.as_bytes(), PARTITIONS);
+            let partition = partition_of(row.subject_id.as_bytes(), PARTITIONS);
             let moves = batch.positions.iter().any(|step| step.partition.partition == partition);
             assert!(moves, "a row of partition {partition} without a step of its position");
         }

@@ -1,8 +1,9 @@
 //! The cache in this process, as a target.
 
-use crate::batch::{Batch, CounterRow, Move};
+use crate::batch::{Batch, Move};
+use crate::row::CounterRow;
 use crate::target::{Standing, StoredPosition, Target, TargetError};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use std::sync::Arc;
 use tally_cache::{CachedCounters, MemoryCache, Position};
 use tally_model::OutputType;
@@ -13,30 +14,18 @@ pub struct MemoryTarget {
     cache: Arc<MemoryCache>,
     /// Partitions that have not yet reached what the log held when the sink started.
     goals: Option<HashMap<TopicPartition, u64>>,
-    /// Metrics' names, so that a million subjects share them.
-    names: HashSet<Arc<str>, ahash::RandomState>,
 }
 
 impl MemoryTarget {
     /// Writes to that cache; there must be one target a cache.
     pub fn new(cache: Arc<MemoryCache>) -> Self {
-        Self { cache, goals: None, names: HashSet::default() }
+        Self { cache, goals: None }
     }
 
-    fn put(&mut self, row: &CounterRow) {
-        let counters = row.counters.counters.iter().map(|(metric, value)| (self.name(metric), *value)).collect();
-        self.cache.put(&row.counters.subject_id, CachedCounters { counters, version: row.counters.version });
-    }
-
-    fn name(&mut self, metric: &str) -> Arc<str> {
-        match self.names.get(metric) {
-            Some(name) => name.clone(),
-            None => {
-                let name = Arc::<str>::from(metric);
-                self.names.insert(name.clone());
-                name
-            }
-        }
+    fn put(&self, row: &CounterRow) {
+        // The names of metrics are shared by all subjects: a batch outlives its rows.
+        let counters = row.totals.iter().cloned().collect();
+        self.cache.put(&row.subject_id, CachedCounters { counters, version: row.version });
     }
 
     fn compare(&self, moves: &[Move]) -> Result<(), TargetError> {

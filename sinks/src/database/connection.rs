@@ -132,16 +132,18 @@ where
     DB: sqlx::Database,
     i64: for<'v> Encode<'v, DB> + Type<DB>,
     Option<i64>: for<'v> Encode<'v, DB> + Type<DB>,
+    Arc<str>: for<'v> Encode<'v, DB> + Type<DB>,
     for<'v> &'v str: Encode<'v, DB> + Type<DB>,
     for<'v> &'v [u8]: Encode<'v, DB> + Type<DB>,
 {
     let mut arguments = DB::Arguments::default();
-    arguments.reserve(values.len(), 0);
+    arguments.reserve(values.len(), values.iter().map(Value::len_bytes).sum());
     for value in values {
         let added = match value {
             Value::Null => arguments.add(None::<i64>),
             Value::Int(value) => arguments.add(*value),
             Value::Text(value) => arguments.add(*value),
+            Value::Shared(value) => arguments.add(Arc::clone(value)),
             Value::Owned(value) => arguments.add(value.as_str()),
             Value::Blob(value) => arguments.add(*value),
         };

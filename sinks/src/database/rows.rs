@@ -6,6 +6,7 @@ use super::table::{
 use crate::batch::{Batch, DeadLetterRow};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use tally_model::{Ranking, Verdict, VerdictKind};
 
 /// A value for a column.
@@ -14,6 +15,8 @@ pub enum Value<'a> {
     Null,
     Int(i64),
     Text(&'a str),
+    /// Bound without a copy where the driver can.
+    Shared(&'a Arc<str>),
     Owned(String),
     Blob(&'a [u8]),
 }
@@ -42,6 +45,7 @@ impl Value<'_> {
         match self {
             Self::Null | Self::Int(_) => 9,
             Self::Text(text) => 9 + text.len(),
+            Self::Shared(text) => 9 + text.len(),
             Self::Owned(text) => 9 + text.len(),
             Self::Blob(bytes) => 9 + bytes.len(),
         }
@@ -54,6 +58,7 @@ impl fmt::Display for Value<'_> {
             Self::Null => f.write_str("NULL"),
             Self::Int(value) => write!(f, "{value}"),
             Self::Text(text) => write!(f, "{text:?}"),
+            Self::Shared(text) => write!(f, "{text:?}"),
             Self::Owned(text) => write!(f, "{text:?}"),
             Self::Blob(bytes) => write!(f, "{} bytes", bytes.len()),
         }
@@ -69,16 +74,15 @@ pub fn rows_of(batch: &Batch) -> Vec<Rows<'_>> {
 
 fn counters(batch: &Batch) -> Rows<'_> {
     let mut rows: Vec<_> = batch.counters.rows().iter().collect();
-    rows.sort_unstable_by(|a, b| a.counters.subject_id.cmp(&b.counters.subject_id));
+    rows.sort_unstable_by(|a, b| a.subject_id.cmp(&b.subject_id));
     let mut values = Vec::new();
     for row in rows {
-        let counters = &row.counters;
-        for (metric, value) in &counters.counters {
-            if row.whole || counters.changed.contains(metric) {
-                values.push(Value::Text(&counters.subject_id));
-                values.push(Value::Text(metric));
+        for (metric, value) in &row.totals {
+            if row.whole || row.changed.contains(metric) {
+                values.push(Value::Shared(&row.subject_id));
+                values.push(Value::Shared(metric));
                 values.push(Value::Int(*value));
-                values.push(Value::Int(counters.version));
+                values.push(Value::Int(row.version));
             }
         }
     }
@@ -87,11 +91,11 @@ fn counters(batch: &Batch) -> Rows<'_> {
 
 fn windows(batch: &Batch) -> Rows<'_> {
     let mut rows: Vec<_> = batch.windows.rows().iter().collect();
-    rows.sort_unstable_by_key(|w| (w.subject_id.as_str(), w.metric.as_str(), w.window_ms, w.window_start_ms));
+    rows.sort_unstable_by_key(|w| (&*w.subject_id, &*w.metric, w.window_ms, w.window_start_ms));
     let mut values = Vec::new();
     for row in rows {
-        values.push(Value::Text(&row.subject_id));
-        values.push(Value::Text(&row.metric));
+        values.push(Value::Shared(&row.subject_id));
+        values.push(Value::Shared(&row.metric));
         values.push(Value::Int(row.window_ms));
         values.push(Value::Int(row.window_start_ms));
         values.push(Value::Int(row.value));
@@ -102,20 +106,17 @@ fn windows(batch: &Batch) -> Rows<'_> {
 
 fn reactions(batch: &Batch) -> Rows<'_> {
     let mut rows: Vec<_> = batch.reactions.rows().iter().collect();
-    rows.sort_unstable_by_key(|row| {
-        (row.reaction.actor_id.as_str(), row.reaction.metric.as_str(), row.reaction.subject_id.as_str())
-    });
+    rows.sort_unstable_by_key(|row| (&*row.actor_id, &*row.metric, &*row.subject_id));
     let mut values = Vec::new();
     for row in rows {
-        let reaction = &row.reaction;
-        values.push(Value::Text(&reaction.actor_id));
-        values.push(Value::Text(&reaction.metric));
-        values.push(Value::Text(&reaction.subject_id));
-        values.push(Value::Int(reaction.active.into()));
-        values.push(Value::Int(reaction.occurred_at_ms));
+        values.push(Value::Shared(&row.actor_id));
+        values.push(Value::Shared(&row.metric));
+        values.push(Value::Shared(&row.subject_id));
+        values.push(Value::Int(row.active.into()));
+        values.push(Value::Int(row.occurred_at_ms));
         values.push(Value::Int(row.created_at_ms));
-        values.push(Value::Int(reaction.appended_at_ms));
-        values.push(Value::Int(reaction.version));
+        values.push(Value::Int(row.updated_at_ms));
+        values.push(Value::Int(row.version));
     }
     Rows { table: &REACTIONS, values }
 }

@@ -3,10 +3,11 @@
 //! Lua counts in doubles, which cannot hold a version: versions and epochs are compared as the decimal numbers that
 //! they are written as.
 
+use crate::row::CounterRow;
 use crate::target::Standing;
 use redis::{Cmd, Pipeline, Script, cmd};
 use std::sync::LazyLock;
-use tally_model::{Counters, Ranking};
+use tally_model::Ranking;
 
 const OLDER: &str = "
 local function older(a, b)
@@ -133,13 +134,13 @@ pub fn load() -> Pipeline {
 }
 
 /// Writes the totals of some subjects, whose keys are of one slot.
-pub fn totals<'a>(epoch: u64, keys: &[String], rows: impl Iterator<Item = &'a Counters>) -> Cmd {
+pub fn totals<'a>(epoch: u64, keys: &[String], rows: impl Iterator<Item = &'a CounterRow>) -> Cmd {
     let mut command = ALL[0].invoke(keys);
     command.arg(epoch);
     for row in rows {
-        command.arg(row.counters.len()).arg(row.version.max(0));
-        for (metric, value) in &row.counters {
-            command.arg(metric).arg(*value);
+        command.arg(row.totals.len()).arg(row.version.max(0));
+        for (metric, value) in &row.totals {
+            command.arg(&**metric).arg(*value);
         }
     }
     command

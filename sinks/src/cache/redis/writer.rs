@@ -2,7 +2,8 @@
 
 use super::scripts;
 use super::session::{Ended, Met, Opened, Session};
-use crate::batch::{Batch, CounterRow, Move};
+use crate::batch::{Batch, Move};
+use crate::row::CounterRow;
 use crate::target::{Standing, StoredPosition, TargetError};
 use hashbrown::{HashMap, HashSet};
 use prometheus::IntCounter;
@@ -300,12 +301,12 @@ type OfShard = (usize, usize, Cmd);
 /// will do.
 fn totals(session: &Session, rows: &[CounterRow]) -> Vec<OfShard> {
     let cluster = session.shards.is_cluster();
-    let slot = |row: &CounterRow| if cluster { slot_of(&row.counters.subject_id) } else { 0 };
+    let slot = |row: &CounterRow| if cluster { slot_of(&row.subject_id) } else { 0 };
     let mut rows: Vec<_> = rows.iter().map(|row| (slot(row), row)).collect();
     rows.sort_by_key(|(slot, _)| *slot);
     let script = |rows: &[(u16, &CounterRow)]| {
-        let keys: Vec<String> = rows.iter().map(|(_, row)| session.keys.counters(&row.counters.subject_id)).collect();
-        let command = scripts::totals(session.epoch, &keys, rows.iter().map(|(_, row)| &row.counters));
+        let keys: Vec<String> = rows.iter().map(|(_, row)| session.keys.counters(&row.subject_id)).collect();
+        let command = scripts::totals(session.epoch, &keys, rows.iter().map(|(_, row)| *row));
         (session.shards.of(rows[0].0), keys.len(), command)
     };
     let of_slots = rows.chunk_by(|(a, _), (b, _)| a == b);
