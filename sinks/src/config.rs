@@ -18,6 +18,7 @@ pub struct SinkConfig {
     pub progress_topic: Option<String>,
     /// A batch is written when it holds this many records (a poll's worth may come on top) …
     pub records_max: usize,
-    /// … or when its first record has waited this long.
+    /// … or when its first record has waited this long. For a database it waits for 4 times as long as the last write
+    /// took, if that is longer, and at most 5 times as long as this.
     pub linger: Duration,
 }

@@ -17,6 +17,11 @@ use tally_streams::log::{Lag, Log, Now};
 
 /// Steps over control records move positions without a row; they can wait for company.
 const EMPTY_STEP_LINGER_MS: i64 = 1_000;
+/// A batch for a database waits this many times as long as the last write took, so that a busy sink writes fewer and
+/// larger transactions: several records of a key become one row, and several rows of a page one write of it …
+const WRITE_TIMES: i64 = 4;
+/// … but at most this many times `linger`.
+const LINGERS_MAX: i64 = 5;
 /// How often the log is queried for its ends, for the metrics.
 const LAG_EVERY_MS: i64 = 2_000;
 /// How often old rows are looked for; sooner where there are more.
@@ -43,6 +48,10 @@ pub struct SinkTask {
     batch_since_ms: Option<i64>,
     /// When a position first moved without a record.
     empty_step_since_ms: Option<i64>,
+    /// When the last write began, until the next step shows how long it took.
+    writing_since_ms: Option<i64>,
+    /// How long the last write took.
+    write_ms: i64,
     breaker: Breaker,
     clock_lag: Lag,
     /// By the monotonic clock, like every `_ms` here.
@@ -83,6 +92,8 @@ impl SinkTask {
             batch: Batch::default(),
             batch_since_ms: None,
             empty_step_since_ms: None,
+            writing_since_ms: None,
+            write_ms: 0,
             breaker: Breaker::default(),
             clock_lag: Lag::default(),
             lag_at_ms: i64::MIN,
@@ -216,6 +227,9 @@ impl SinkTask {
     }
 
     fn advance(&mut self, now: Now, timeout: Duration) -> Result<Step, Failure> {
+        if let Some(since_ms) = self.writing_since_ms.take() {
+            self.write_ms = now.since_ms(since_ms);
+        }
         self.open(now)?;
         if self.is_due(now) {
             return self.write(now);
@@ -273,15 +287,24 @@ impl SinkTask {
         self.config.linger.as_millis() as i64
     }
 
+    /// How long the first record of a batch waits for others.
+    fn batch_linger_ms(&self) -> i64 {
+        let linger_ms = self.linger_ms();
+        match self.target.is_cache() {
+            true => linger_ms,
+            false => (self.write_ms * WRITE_TIMES).clamp(linger_ms, linger_ms * LINGERS_MAX),
+        }
+    }
+
     fn is_due(&self, now: Now) -> bool {
         let passed = |since: Option<i64>, linger_ms| since.is_some_and(|since_ms| now.since_ms(since_ms) >= linger_ms);
         self.batch.records() >= self.config.records_max
-            || passed(self.batch_since_ms, self.linger_ms())
+            || passed(self.batch_since_ms, self.batch_linger_ms())
             || passed(self.empty_step_since_ms, self.linger_ms().max(EMPTY_STEP_LINGER_MS))
     }
 
     fn read(&mut self, now: Now, timeout: Duration) -> Result<Step, Failure> {
-        let linger_ms = self.linger_ms();
+        let linger_ms = self.batch_linger_ms();
         let Some(reading) = &mut self.reading else { return Ok(Step::Idle) };
         let linger_left_ms = |since: i64| (linger_ms - now.since_ms(since)).max(0) as u64;
         let timeout = match self.batch_since_ms {
@@ -366,6 +389,7 @@ impl SinkTask {
         }
         timer.observe_duration();
         self.metrics.batches.inc();
+        self.writing_since_ms = Some(now.monotonic_ms);
         self.verified_at_ms = now.monotonic_ms;
         reading.partitions.iter_mut().for_each(SinkPartition::written);
         let records = self.batch.records();

@@ -3,7 +3,7 @@
 mod fixture;
 
 use fixture::*;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tally_model::OutputType;
@@ -199,44 +199,6 @@ fn a_cache_beyond_the_end_is_filled_from_the_start_and_claims_nothing() {
 }
 
 #[test]
-fn a_position_below_the_start_goes_to_the_start_and_is_counted() {
-    let place = DatabasePlace::new();
-    let mut world = World::new();
-    world.history(10);
-    let mut task = world.task(Box::new(place.open()));
-    world.drain(&mut task);
-    drop(task);
-    world.history(10);
-    for partition in 0..PARTITIONS {
-        let address = TopicPartition::new("counters", partition);
-        let end = world.log.bounds(&address).unwrap().1;
-        world.log.delete_records(&address, end).unwrap();
-    }
-    world.history(3);
-    world.drain(&mut world.task(Box::new(place.open())));
-    assert_eq!(world.metric("tally_sink_position_reset_total"), f64::from(PARTITIONS));
-    assert_eq!(world.metric("tally_sink_lag_records"), 0.0);
-}
-
-#[test]
-fn records_that_vanish_under_a_running_sink_are_jumped_and_counted() {
-    let place = DatabasePlace::new();
-    let mut world = World::new();
-    world.history(4);
-    let mut task = world.task(Box::new(place.open()));
-    world.drain(&mut task);
-    world.history(10);
-    for partition in 0..PARTITIONS {
-        let address = TopicPartition::new("counters", partition);
-        let end = world.log.bounds(&address).unwrap().1;
-        world.log.delete_records(&address, end).unwrap();
-    }
-    world.drain(&mut task);
-    assert_eq!(world.metric("tally_sink_position_reset_total"), f64::from(PARTITIONS));
-    assert_eq!(world.metric("tally_sink_lag_records"), 0.0);
-}
-
-#[test]
 fn a_record_that_cannot_be_read_stops_the_sink_with_its_address() {
     let place = DatabasePlace::new();
     let mut world = World::new();
@@ -319,6 +281,48 @@ fn an_empty_log_makes_a_cache_ready_at_once() {
     let (world, place) = (World::new(), CachePlace::new());
     world.task(place.target()).poll_once(Now::both(NOW_MS), 0.0, Duration::ZERO).unwrap();
     assert!(place.cache.ready());
+}
+
+#[test]
+fn a_database_that_writes_slowly_gets_larger_batches_within_bounds() {
+    /// Each write takes 30 ms.
+    struct Slow(Box<dyn Target>, Arc<AtomicI64>);
+    impl Target for Slow {
+        fn positions(&mut self, topics: &[Arc<str>]) -> Result<Vec<StoredPosition>, TargetError> {
+            self.0.positions(topics)
+        }
+        fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
+            self.1.fetch_add(30, Ordering::Relaxed);
+            self.0.write(batch)
+        }
+        fn is_cache(&self) -> bool {
+            self.0.is_cache()
+        }
+    }
+    // Until the first write nothing is known; then 4 times 30 ms, but at most 5 times `linger`. Caches wait for `linger`.
+    for (is_cache, linger_ms, waits_ms) in [(false, 10, [10, 50]), (false, 100, [100, 120]), (true, 10, [10, 10])] {
+        let (cache, database) = (CachePlace::new(), DatabasePlace::new());
+        let mut world = World::new();
+        let inner = if is_cache { cache.target() } else { database.target() };
+        let target = Box::new(Slow(inner, world.now_ms.clone()));
+        let config = SinkConfig { linger: Duration::from_millis(linger_ms), records_max: 10_000, ..config() };
+        let mut task = SinkTask::new(config, world.log.clone(), target, &world.metrics);
+        // What was reset at the start is written at once, and its steps over control records wait longer.
+        world.drain(&mut task);
+        let waited = waits_ms.map(|_| {
+            world.history(1);
+            let mut begun = None;
+            loop {
+                let before = world.now_ms();
+                match task.poll_once(world.now(), 0.0, Duration::ZERO).unwrap() {
+                    Step::Read(_) => drop(begun.get_or_insert(before)),
+                    Step::Wrote(_) => break before - begun.unwrap(),
+                    Step::Idle | Step::Waiting(_) => world.pass(1),
+                }
+            }
+        });
+        assert_eq!(waited, waits_ms, "cache: {is_cache}, linger: {linger_ms} ms");
+    }
 }
 
 #[test]

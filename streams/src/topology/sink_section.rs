@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const KEYS: &[&str] = &["type", "from", "url", "batch"];
 const BATCH_KEYS: &[&str] = &["records_max", "linger"];
-const RECORDS_MAX: u32 = 10_000;
+const RECORDS_MAX: u32 = 100_000;
 const RECORDS_DEFAULT: u32 = 1_000;
 const LINGER_MAX: Duration = Duration::from_secs(60);
 const LINGER_DEFAULT: Duration = Duration::from_millis(10);

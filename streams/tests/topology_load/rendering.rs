@@ -71,7 +71,7 @@ topology.yaml:12:19: unknown node type `decoed`
    |                   ^^^^^^
 help: did you mean `decode`?
 
-topology.yaml:23:81: expected a whole number from 1 to 10000, found the string `none`
+topology.yaml:23:81: expected a whole number from 1 to 100000, found the string `none`
 23 |   database: { type: database, from: [counters, rankings], batch: { records_max: none, linger: 100ms } }
    |                                                                                 ^^^^";
     assert_eq!(rendered(&text), expected);
