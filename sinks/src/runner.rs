@@ -18,9 +18,9 @@ use tally_streams::log::{Lag, Log, Now};
 /// Steps over control records move positions without a row; they can wait for company.
 const EMPTY_STEP_LINGER_MS: i64 = 1_000;
 /// A batch for a database waits this many times as long as the last write took, so that a busy sink writes fewer and
-/// larger transactions: several records of a key become one row, and several rows of a page one write of it …
+/// larger transactions: several records of a key become one row.
 const WRITE_TIMES: i64 = 4;
-/// … but at most this many times `linger`.
+/// The most times `linger` that it waits.
 const LINGERS_MAX: i64 = 5;
 /// How often the log is queried for its ends, for the metrics.
 const LAG_EVERY_MS: i64 = 2_000;
@@ -289,11 +289,8 @@ impl SinkTask {
 
     /// How long the first record of a batch waits for others.
     fn batch_linger_ms(&self) -> i64 {
-        let linger_ms = self.linger_ms();
-        match self.target.is_cache() {
-            true => linger_ms,
-            false => (self.write_ms * WRITE_TIMES).clamp(linger_ms, linger_ms * LINGERS_MAX),
-        }
+        let (linger_ms, busy_ms) = (self.linger_ms(), self.write_ms * WRITE_TIMES);
+        if self.target.is_cache() { linger_ms } else { busy_ms.clamp(linger_ms, linger_ms * LINGERS_MAX) }
     }
 
     fn is_due(&self, now: Now) -> bool {

@@ -4,7 +4,6 @@ use super::table::{
     BOARD_ENTRIES, BOARDS, COUNTER_WINDOWS, COUNTERS, DEAD_LETTERS, REACTIONS, SINK_PROGRESS, Table, VERDICTS,
 };
 use crate::batch::{Batch, DeadLetterRow};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use tally_model::{Ranking, Verdict, VerdictKind};
@@ -65,7 +64,7 @@ impl fmt::Display for Value<'_> {
     }
 }
 
-/// All rows of a batch but those of boards, sorted by key: neighbours share pages, and writers that meet wait for each other in order.
+/// All rows of a batch but those of boards, sorted by key: see [`crate::fold::Fold::sorted`].
 pub fn rows_of(batch: &Batch) -> Vec<Rows<'_>> {
     let all =
         [counters(batch), windows(batch), reactions(batch), verdicts(batch), dead_letters(batch), progress(batch)];
@@ -73,10 +72,8 @@ pub fn rows_of(batch: &Batch) -> Vec<Rows<'_>> {
 }
 
 fn counters(batch: &Batch) -> Rows<'_> {
-    let mut rows: Vec<_> = batch.counters.rows().iter().collect();
-    rows.sort_unstable_by(|a, b| a.subject_id.cmp(&b.subject_id));
     let mut values = Vec::new();
-    for row in rows {
+    for row in batch.counters.sorted() {
         for (metric, value) in &row.totals {
             if row.whole || row.changed.contains(metric) {
                 values.push(Value::Shared(&row.subject_id));
@@ -90,10 +87,8 @@ fn counters(batch: &Batch) -> Rows<'_> {
 }
 
 fn windows(batch: &Batch) -> Rows<'_> {
-    let mut rows: Vec<_> = batch.windows.rows().iter().collect();
-    rows.sort_unstable_by_key(|w| (&*w.subject_id, &*w.metric, w.window_ms, w.window_start_ms));
-    let mut values = Vec::new();
-    for row in rows {
+    let mut values = Vec::with_capacity(batch.windows.rows().len() * COUNTER_WINDOWS.columns().count());
+    for row in batch.windows.sorted() {
         values.push(Value::Shared(&row.subject_id));
         values.push(Value::Shared(&row.metric));
         values.push(Value::Int(row.window_ms));
@@ -105,10 +100,8 @@ fn windows(batch: &Batch) -> Rows<'_> {
 }
 
 fn reactions(batch: &Batch) -> Rows<'_> {
-    let mut rows: Vec<_> = batch.reactions.rows().iter().collect();
-    rows.sort_unstable_by_key(|row| (&*row.actor_id, &*row.metric, &*row.subject_id));
-    let mut values = Vec::new();
-    for row in rows {
+    let mut values = Vec::with_capacity(batch.reactions.rows().len() * REACTIONS.columns().count());
+    for row in batch.reactions.sorted() {
         values.push(Value::Shared(&row.actor_id));
         values.push(Value::Shared(&row.metric));
         values.push(Value::Shared(&row.subject_id));
@@ -146,21 +139,23 @@ pub fn board_entries(ranking: &Ranking) -> Rows<'_> {
 }
 
 /// The last verdict on each event, by its place.
-fn last_verdicts(batch: &Batch) -> impl Iterator<Item = &Verdict> {
-    let by_place: BTreeMap<_, _> =
-        batch.verdicts.iter().map(|verdict| ((verdict.partition, verdict.offset), verdict)).collect();
-    by_place.into_values()
+fn last_verdicts(batch: &Batch) -> Vec<&Verdict> {
+    let mut rows: Vec<_> = batch.verdicts.iter().collect();
+    let place = |row: &&Verdict| (row.partition, row.offset);
+    // Of those on one event the order stays.
+    rows.sort_by_key(place);
+    rows.chunk_by(|a, b| place(a) == place(b)).filter_map(|of_event| of_event.last().copied()).collect()
 }
 
 /// Partition and offset of events that are no longer held back: their rows go, by place.
 pub fn released(batch: &Batch) -> Vec<(u32, u64)> {
-    let released = last_verdicts(batch).filter(|row| row.verdict == VerdictKind::Released);
+    let released = last_verdicts(batch).into_iter().filter(|row| row.verdict == VerdictKind::Released);
     released.map(|row| (row.partition, row.offset)).collect()
 }
 
 fn verdicts(batch: &Batch) -> Rows<'_> {
     let mut values = Vec::new();
-    for row in last_verdicts(batch).filter(|row| row.verdict != VerdictKind::Released) {
+    for row in last_verdicts(batch).into_iter().filter(|row| row.verdict != VerdictKind::Released) {
         values.push(Value::Int(row.partition.into()));
         values.push(Value::Int(row.offset as i64));
         values.push(text(&row.request));
