@@ -21,13 +21,13 @@ pub struct TokenKeys(Source);
 
 enum Source {
     File(Reloading<KeySet>),
-    Url(Published),
+    Url(Box<Published>),
 }
 
 struct Published {
     url: JwksUrl,
     current: RwLock<Arc<KeySet>>,
-    /// Whoever has it asks; the others wait for what comes of it.
+    /// Its holder sends the request; the others wait for the outcome.
     state: Mutex<State>,
 }
 
@@ -68,7 +68,7 @@ impl TokenKeys {
             Err(FetchError { text, heals: false }) => return Err(text),
             Ok(_) => {}
         }
-        Ok(Self(Source::Url(published)))
+        Ok(Self(Source::Url(Box::new(published))))
     }
 
     /// The keys.
