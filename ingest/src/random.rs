@@ -1,5 +1,4 @@
-//! Random bytes of the system for the names of requests, drawn many at a time: a call into the system for each request is
-//! a noticeable part of what a single event costs.
+//! Random bytes of the system for the names of requests, drawn many at a time, so that few requests need a system call.
 
 use std::sync::{Mutex, PoisonError};
 
