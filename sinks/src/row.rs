@@ -111,7 +111,7 @@ pub struct ReactionText<'a> {
 }
 
 /// A text, borrowed unless it has escapes.
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Pairs of a metric and its total.
@@ -133,14 +133,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Totals<'a> {
                     pairs.push(pair);
                 }
                 // As tally writes them.
-                if !pairs.is_sorted_by(|a, b| a.0.0 < b.0.0) {
-                    pairs = pairs
-                        .into_iter()
-                        .map(|(Text(metric), value)| (metric, value))
-                        .collect::<BTreeMap<_, _>>()
-                        .into_iter()
-                        .map(|(metric, value)| (Text(metric), value))
-                        .collect();
+                if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
+                    pairs = pairs.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
                 }
                 Ok(Totals(pairs))
             }
