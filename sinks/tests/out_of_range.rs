@@ -1,5 +1,5 @@
 //! Positions outside of their topic. Below its start: every sink goes on at the start, counts that and logs it. Beyond its
-//! end: a cache is filled again from the start (`resume.rs` has what it claims), and a database is left alone (`owners.rs`).
+//! end: a cache is filled again from the start, and a database is left alone (`owners.rs`).
 
 mod fixture;
 
@@ -53,19 +53,32 @@ fn records_that_vanish_under_a_running_sink_are_jumped_and_counted() {
     }
 }
 
+/// Fills a cache from one log, then from another, shorter one.
+fn fill_from_another_log(place: &dyn Place) {
+    let mut old = World::new();
+    old.history(40);
+    old.drain(&mut old.task(place.target()));
+    let mut new = World::new();
+    new.counters(&counters("article:1", &[("likes", 1)], &["likes"], 1 << 48));
+    new.producer.commit().unwrap();
+    new.drain(&mut new.task(place.target()));
+    assert_eq!(new.metric("tally_sink_position_reset_total"), f64::from(ALL_PARTITIONS));
+    assert_eq!(place.totals("article:1")["likes"], 1);
+}
+
 #[test]
 fn a_cache_beyond_the_end_is_filled_from_the_start() {
     let mut places: Vec<Box<dyn Place>> = vec![Box::new(CachePlace::new())];
     places.extend(redis_places().into_iter().map(|place| Box::new(place) as Box<dyn Place>));
-    for place in places {
-        let mut old = World::new();
-        old.history(40);
-        old.drain(&mut old.task(place.target()));
-        let mut new = World::new();
-        new.counters(&counters("article:1", &[("likes", 1)], &["likes"], 1 << 48));
-        new.producer.commit().unwrap();
-        new.drain(&mut new.task(place.target()));
-        assert_eq!(new.metric("tally_sink_position_reset_total"), f64::from(ALL_PARTITIONS));
-        assert_eq!(place.totals("article:1")["likes"], 1);
+    places.iter().for_each(|place| fill_from_another_log(&**place));
+}
+
+#[test]
+fn a_memory_cache_beyond_the_end_claims_nothing_of_the_old_log() {
+    let place = CachePlace::new();
+    fill_from_another_log(&place);
+    for (partition, position) in place.cache.positions() {
+        assert_eq!(position.roots.merged(), [], "{partition}: marks of the old log are not true of this one");
     }
+    assert!(place.cache.get("article:2").is_none(), "records of the old log are not true of this one");
 }

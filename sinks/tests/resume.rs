@@ -181,24 +181,6 @@ fn a_reset_is_noticed_by_the_sink_that_runs() {
 }
 
 #[test]
-fn a_cache_beyond_the_end_is_filled_from_the_start_and_claims_nothing() {
-    let place = CachePlace::new();
-    let mut old = World::new();
-    old.history(40);
-    old.drain(&mut old.task(place.target()));
-    let mut new = World::new();
-    new.counters(&counters("article:1", &[("likes", 1)], &["likes"], 1 << 48));
-    new.producer.commit().unwrap();
-    new.drain(&mut new.task(place.target()));
-    assert_eq!(new.metric("tally_sink_position_reset_total"), f64::from(ALL_PARTITIONS));
-    for (partition, position) in place.cache.positions() {
-        assert_eq!(position.roots.merged(), [], "{partition}: marks of the old log are not true of this one");
-    }
-    assert_eq!(place.totals("article:1")["likes"], 1);
-    assert!(place.cache.get("article:2").is_none(), "records of the old log are not true of this one");
-}
-
-#[test]
 fn a_record_that_cannot_be_read_stops_the_sink_with_its_address() {
     let place = DatabasePlace::new();
     let mut world = World::new();
