@@ -1,5 +1,5 @@
 //! A rolling restart under load: two of each role on Kafka, MariaDB and Redis, 5,000 events a second; each process gets
-//! SIGTERM, is waited for, started again and waited for, one after the other. Whoever sends asks the other ingest API where
+//! SIGTERM, is waited for, started again and waited for, one after the other. A sender tries the other ingest API where
 //! one does not take connections, as a load balancer does; so do readers.
 //!
 //! `cargo build --release && cargo bench --bench rolling -- [RATE]`. Prints what the ingest APIs answered, and how old the reads

@@ -1,8 +1,8 @@
 //! A large run, checked to the last event: `cargo run --release --example exact -- --events 2000000 --kills 50`.
 //!
-//! It writes a workload, sends it to the ingest API of a real process, kills that process as often as told, restarts it
-//! on the same data, and compares every count, reaction and verdict with a naive model that reads the log. The last line
-//! begins with `exact:`, or there are differences and the exit code is 1.
+//! It writes a workload, sends it to the ingest API of a real process, kills that process `--kills` times, restarts it on the
+//! same data, and compares every count, reaction and verdict with a naive model that reads the log. The last line begins with
+//! `exact:`, or there are differences and the exit code is 1.
 
 use clap::Parser;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! How much somebody may do, wherever it is taken: events at the ingest API, collects at the API.
+//! The limits on a caller's actions, the same in each API that takes them: events in the ingest API, collects in the API.
 
 use crate::buckets::{Buckets, Demands, Over, Rule};
 use crate::principal::Principal;

@@ -1,4 +1,4 @@
-//! How much somebody may do in a minute: token buckets, as the generic cell rate algorithm reckons them.
+//! Limits per minute: token buckets, computed by the generic cell rate algorithm.
 //!
 //! Each service has buckets of its own. Several services share theirs through Redis: what the own buckets let through, Redis is
 //! asked for; where it is away, the own ones decide alone.

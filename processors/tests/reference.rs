@@ -1,6 +1,6 @@
 //! The tables of node parameters in docs/topology.md are what the node types say of themselves.
 //!
-//! Each table stands between two comments. With `UPDATE_DOCS` in the environment the test writes it anew.
+//! Each table stands between two comments. With `UPDATE_DOCS` in the environment the test rewrites it.
 
 use std::{env, fs};
 use tally_processors::{Actions, REGISTRY};

@@ -9,8 +9,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Starts logging for the whole process.
 pub fn start() {
-    let told = std::env::var("RUST_LOG").ok().and_then(|targets| targets.parse::<Targets>().ok());
-    let filter = told.unwrap_or_else(|| Targets::new().with_default(Level::INFO));
+    let chosen = std::env::var("RUST_LOG").ok().and_then(|targets| targets.parse::<Targets>().ok());
+    let filter = chosen.unwrap_or_else(|| Targets::new().with_default(Level::INFO));
     let layer = fmt::layer().with_writer(std::io::stderr);
     let layer = match std::io::stderr().is_terminal() {
         true => layer.with_target(false).boxed(),

@@ -24,7 +24,7 @@ pub enum Connection {
 
 /// Why there is no connection.
 pub struct ConnectError {
-    /// Whether it may go away by itself: then whoever asks goes on asking.
+    /// Whether the failure may pass by itself: then the caller tries again.
     pub is_transient: bool,
     /// What is wrong, and what to do.
     pub cause: String,

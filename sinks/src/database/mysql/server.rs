@@ -46,7 +46,7 @@ impl ServerAddress {
     /// Connects, and nothing else.
     pub async fn reach(&self) -> Result<(), ConnectError> {
         let connection = within(self.0.connect()).await?;
-        // Whoever comes next makes a connection of their own.
+        // The next caller makes a new connection.
         drop(connection);
         Ok(())
     }

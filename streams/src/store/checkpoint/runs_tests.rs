@@ -210,8 +210,8 @@ fn a_kill_leaves_one_whole_checkpoint() {
         child.wait().unwrap();
         let (checkpoint, meta) = open(dir.path());
         let commit = meta.expect("a checkpoint").commit;
-        let told: u64 = written.split_whitespace().last().unwrap().parse().unwrap();
-        assert!(commit >= told && commit > reached, "kill {kill}: {commit}, after {told} and {reached}");
+        let reported: u64 = written.split_whitespace().last().unwrap().parse().unwrap();
+        assert!(commit >= reported && commit > reached, "kill {kill}: {commit}, after {reported} and {reached}");
         while next <= commit {
             model.retain(|(segment, _), _| *segment >= (next / 50).saturating_sub(1));
             let mut changes = Model::new();
