@@ -59,7 +59,7 @@ fn main() {
     for (number, sent) in (2..).zip(&sent) {
         let at = |seen: &Seen| seen.iter().find(|(views, _)| *views >= number).map(|(_, at)| *at);
         let all: Vec<_> = seen.iter().filter_map(at).collect();
-        let first = all.iter().min().copied().expect("somebody has read it");
+        let first = all.iter().min().copied().expect("a reader has it");
         from_sent.extend(all.iter().map(|at| (*at - *sent).as_secs_f64() * 1e3));
         from_first.extend(all.iter().map(|at| (*at - first).as_secs_f64() * 1e3));
     }
@@ -77,7 +77,7 @@ fn main() {
     }
     drop(seen);
     let (status, took) = service.terminate();
-    println!("  SIGTERM with streams that nobody closes: {status}, {took:?}");
+    println!("  SIGTERM with open streams: {status}, {took:?}");
 }
 
 fn per(kb: i64, connections: usize) -> f64 {

@@ -140,7 +140,7 @@ impl Application {
     fn drain(mut self, broker: &Broker, log: &KafkaLog, sent: u64) -> Drain {
         let committed = |topic: &str| committed(log, &self.group, topic).iter().sum::<u64>();
         let end = |topic: &str| ends(log, topic).map_or(u64::MAX, |ends| ends.iter().sum());
-        // A hop ends with control records, which nobody commits.
+        // A hop ends with control records, whose offsets are never committed.
         while committed("user-actions") < sent || end(&self.hop) > committed(&self.hop) + 2 * u64::from(PARTITIONS) {
             assert!(self.child.try_wait().expect("its state").is_none(), "{} ended by itself", self.group);
             assert!(self.begun.elapsed() < PATIENCE, "{}: {} of {sent}", self.group, committed("user-actions"));

@@ -1,4 +1,4 @@
-//! How long it takes until somebody commits again, on a broker of its own.
+//! Time from a kill until a process commits again, on a broker of the benchmark's own.
 //!
 //! `cargo build --release && cargo bench --bench takeover -- [EVENTS] [RUNS]` (2,000,000 and 20 by default):
 //! 1. One process has counted EVENTS; it is killed and started again, RUNS times: seconds from the start of the process

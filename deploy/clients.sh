@@ -96,4 +96,4 @@ go_client() {
 if has_node; then typescript; else echo "skipped: Redocly, Spectral and a client in TypeScript (no Node 20 or newer, with npm)"; fi
 if python3 -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python; else echo "skipped: a client in Python (no Python 3.11 or newer, with venv)"; fi
 if has_go; then go_client; else echo "skipped: a client in Go (no Go $go_min or newer)"; fi
-echo "clients: the description is good for ${done[*]:-nobody who is here}"
+echo "clients: the description works for ${done[*]:-no installed client}"

@@ -133,9 +133,9 @@ kill_now() {
 
 # --- ports -----------------------------------------------------------------------------------------------------------
 
-# Prints N ports of 127.0.0.1 that nobody has. They are not taken from where the kernel takes them for port 0 and for
-# outgoing connections: a port must still be free after its service was killed. Somebody may be quicker all the same;
-# whoever starts something looks for `address already in use` and chooses again.
+# Prints N unused ports of 127.0.0.1. They lie outside of the kernel's range for port 0 and outgoing connections,
+# because a port must still be free after its service was killed. Another process can still take one first, so every
+# start checks for `address already in use` and chooses again.
 free_ports() {
   perl -MIO::Socket::INET -e '
     my ($low) = do { open my $f, "<", "/proc/sys/net/ipv4/ip_local_port_range"; $f ? split " ", <$f> : () };
@@ -221,7 +221,7 @@ launch_mariadb() {
     --innodb-buffer-pool-size=256M --innodb-flush-log-at-trx-commit=2
 }
 
-# Whoever else may listen on that port has another data directory.
+# Another server on that port would report another data directory.
 ready_mariadb() {
   local found
   found=$(timeout 10 mariadb --no-defaults -h127.0.0.1 -P"$(port_of mariadb 1)" -utally -ptally tally \
@@ -364,7 +364,7 @@ install_kafka() {
   say "Maven fetches Kafka $kafka_version into $jars"
   output=$(mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
     -DoutputDirectory="$temporary" 2>&1) || die "Maven failed: $output"
-  # Whoever came first has the same.
+  # A concurrent download has the same content.
   mv -T "$temporary" "$jars" 2>/dev/null || has_kafka || die "cannot make $jars"
 }
 
@@ -411,7 +411,7 @@ install_mysql() {
     dpkg-deb -x "$package" "$temporary/root"
   done
   rm -rf "$temporary/root/usr/bin" "$temporary/root/usr/share/doc" "$temporary/root/etc"
-  # Whoever came first has much the same.
+  # A concurrent download has nearly the same content.
   mv -T "$temporary/root" "$mysql_root" 2>/dev/null || has_mysql || say "no MySQL: cannot make $mysql_root"
   rm -rf "$temporary"
 }

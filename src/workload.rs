@@ -57,7 +57,7 @@ enum Actor {
 }
 
 impl Workload {
-    /// `name` tells the ids of this workload from those of others: up to 40 of `A-Za-z0-9._:-`.
+    /// `name` distinguishes the ids of this workload from those of others: up to 40 of `A-Za-z0-9._:-`.
     pub fn new(shape: Shape, seed: u64, name: impl Into<String>) -> Self {
         let popularity = Popularity::new(shape.subjects, shape.hot);
         let (random, remembered, last, likes) = (Random::new(seed), Vec::new(), Vec::new(), Vec::new());

@@ -247,7 +247,7 @@ fn roles() {
     assert_cases(ROLES);
 }
 
-/// Whoever is started before its log is up is started again: that is no mistake of the one who configured it.
+/// A process started before its log is up is restarted by its supervisor: this is no configuration error.
 #[test]
 fn a_log_that_does_not_answer_is_told_with_its_address() {
     let dir = stage();

@@ -129,7 +129,7 @@ fn the_ingest_api_sets_how_long_to_wait() {
 #[test]
 fn it_gives_up_when_nothing_is_acknowledged_and_says_how_to_go_on() {
     let (_dir, path) = file(&events(30));
-    // Taken and given back: nobody listens there.
+    // A port that was just closed: connections are refused.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let outcome = send(&format!("http://{address}"), &path, &["--give-up", "300ms", "--json"]);
     assert_eq!(outcome.code, Some(1));

@@ -8,7 +8,7 @@ use tally_model::source_of;
 /// An action counts against at most so many limits.
 const RULES: usize = 3;
 
-/// How many bits of an address of IPv6 say whose it is, where nobody says otherwise: a host gets a /64 of its own.
+/// Default number of leading bits by which IPv6 addresses count as one: a host usually has its own /64.
 pub const IPV6_PREFIX_BITS: u8 = 64;
 
 /// The limits of actions, for each minute.
@@ -33,9 +33,9 @@ pub struct Action<'a> {
     pub principal: Option<&'a Principal>,
     /// Where it comes from; empty where that is not known.
     pub ip: &'a str,
-    /// The type of the event that it is, or that will tell of it.
+    /// The type of the event that the action is or causes.
     pub event_type: &'a str,
-    /// Who acts; empty for nobody.
+    /// The actor; empty for none.
     pub actor_id: &'a str,
 }
 
@@ -67,7 +67,7 @@ impl ActionLimits {
                 places.push(demands.add(rule, per_minute, self.buckets.hash(rule, parts)));
             }
         };
-        // Nobody looks for the network of an address that no limit counts.
+        // The network is computed only if a limit counts by address.
         let per_actor = self.switches.iter().any(|switch| switch == action.event_type);
         let source = match per_actor || self.per_ip.is_some_and(|limit| limit > 0) {
             true => source_of(action.ip, self.ipv6_prefix_bits),

@@ -48,7 +48,7 @@ impl Rule {
     }
 }
 
-/// Who is counted, as a number that tells nobody who it is.
+/// The counted subject as a hash, which does not reveal it.
 pub type LimitHash = u128;
 
 /// What a request needs of some buckets.
@@ -151,7 +151,7 @@ impl Buckets {
         Self { local: LocalBuckets::default(), shared, seed, metrics }
     }
 
-    /// The number of whoever these parts name.
+    /// The hash of the subject that these parts name.
     pub fn hash(&self, rule: Rule, parts: &[&str]) -> LimitHash {
         let mut bytes = Vec::with_capacity(192);
         bytes.extend_from_slice(rule.as_str().as_bytes());

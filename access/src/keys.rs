@@ -54,8 +54,8 @@ struct Key {
 /// The keys of a file.
 #[derive(Default)]
 pub struct KeyRing {
-    /// By the first bytes of the digest. Whoever could find those out by the time of a look-up would know nothing of a
-    /// key; the rest is compared in constant time all the same.
+    /// By the first bytes of the digest. Learning them from the duration of a look-up would reveal nothing about a key;
+    /// the rest is compared in constant time.
     by_prefix: HashMap<[u8; 8], Vec<Key>, ahash::RandomState>,
 }
 

@@ -23,7 +23,7 @@ fn counters(uri_id: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_subject_that_nobody_touched_has_zeros() {
+async fn a_subject_without_events_has_zeros() {
     let world = World::new().await;
     let zeros = json!({"likes": 0, "views": 0, "visitors": 0});
     world
@@ -99,7 +99,7 @@ async fn ids_are_decoded() {
     }
 }
 
-/// Asks while somebody else moves things, and says how long it took.
+/// Sends a request while `moving` runs; returns its duration and body.
 async fn ask_while(world: &World, uri: &str, moving: impl Future<Output = ()>) -> (Duration, serde_json::Value) {
     let started = Instant::now();
     let ask = async {
@@ -182,7 +182,7 @@ async fn many_that_wait_for_the_database_all_get_their_answer_twice() {
         let (answers, ()) = tokio::join!(all, moving);
         assert!(answers.iter().all(|answer| answer.body["after"] == "applied"));
         assert_eq!(answers.len(), 50);
-        // Long enough for the shared reader to notice that nobody waits: the second round starts it anew.
+        // Long enough for the shared reader to stop because no request waits: the second round starts it again.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

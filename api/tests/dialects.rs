@@ -161,7 +161,7 @@ fn come_and_go(server: &OwnServer) {
             server.tell(away);
             // The first round finds the broken connections, the second has none.
             for round in 0..2 {
-                // Of a subject that nobody has read: what was last known of others is still served.
+                // A subject that was not read before: the last known state of others is still served.
                 let uri = format!("/v1/subjects/article:{away}-{round}/counters");
                 tokio::time::sleep(Duration::from_millis(150)).await;
                 let since = Instant::now();

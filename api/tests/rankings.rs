@@ -264,7 +264,7 @@ async fn where_no_store_answers_boards_are_as_they_were_last_known() {
 }
 
 #[tokio::test]
-async fn the_first_page_for_nobody_in_particular_is_made_once_for_all_who_ask_within_its_time() {
+async fn a_first_page_without_an_actor_is_shared_by_all_requests_within_its_time() {
     let mut with_pages = config();
     let pages_for = Duration::from_secs(3_600);
     with_pages.rankings = with_pages.rankings.map(|rankings| Rankings { pages_for, ..rankings });
@@ -310,7 +310,7 @@ fn mark(next_offset: u64, after_ms: i64) -> (Vec<u8>, Vec<u8>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn beside_redis_the_log_itself_feeds_a_view_of_all_boards() {
-    // Nobody listens there: what is not in the view comes from the database.
+    // No Redis listens there: what is not in the view comes from the database.
     let world = World::with(config(), Some(RedisAddress::parse("redis://127.0.0.1:1").unwrap())).await;
     fill(&world).await;
     world.append("rankings", &[record(&ranking("hot", &ITEMS[..3], 2_000)), mark(20, 7_000)]);

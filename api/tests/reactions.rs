@@ -38,9 +38,8 @@ async fn who_likes_a_subject_newest_first() {
         "as_of": "2026-11-21T08:00:02.000Z",
     });
     world.expect("/v1/subjects/article:1/likes/actors", expected).await;
-    let nobody =
-        json!({"subject_id": "article:3", "metric": "likes", "items": [], "as_of": "2026-11-21T08:00:02.000Z"});
-    world.expect("/v1/subjects/article:3/likes/actors", nobody).await;
+    let empty = json!({"subject_id": "article:3", "metric": "likes", "items": [], "as_of": "2026-11-21T08:00:02.000Z"});
+    world.expect("/v1/subjects/article:3/likes/actors", empty).await;
 }
 
 #[tokio::test]
@@ -58,7 +57,7 @@ async fn what_an_actor_likes() {
 #[tokio::test]
 async fn pages_go_on_where_the_one_before_ended_whatever_comes_between() {
     let world = world().await;
-    // Half of them at the same moment: the id tells them apart.
+    // Pairs have the same time: the id orders them.
     for number in 0..10 {
         world.reaction(&format!("u{number}"), "likes", "article:1", true, number / 2 * 2).await;
     }
@@ -136,7 +135,7 @@ async fn a_viewer_sees_what_it_has_switched_on() {
 }
 
 #[tokio::test]
-async fn a_list_waits_for_what_somebody_wrote() {
+async fn a_list_waits_for_the_events_of_a_receipt() {
     let world = world().await;
     let uri = format!("/v1/subjects/article:1/likes/actors?wait_ms=0&after={}", receipt(&[(0, 9), (1, 10)]));
     assert_eq!(world.get(&uri).await.body["after"], "pending");

@@ -246,7 +246,7 @@ async fn what_may_be_kept_is_said_and_what_the_client_has_is_not_sent_again() {
         assert_eq!(header("etag").is_none(), expected == "no-store", "{uri}");
         kept.extend(header("etag").map(|tag| (uri.to_owned(), tag)));
     }
-    // Time goes on and nothing changes: whoever has it still has it.
+    // Time passes and nothing changes: the client's copy stays valid.
     at(2);
     for (uri, tag) in &kept {
         let response = world.response(uri, &[("if-none-match", tag)]).await;

@@ -78,8 +78,8 @@ async fn by_default_thirty_windows_up_to_the_present_one() {
         (&answer["series"][28]["approximate"], &answer["series"][29]["approximate"]),
         (&Value::Null, &json!(["visitors"]))
     );
-    let nobody = world.get("/v1/subjects/article:3/counters?window=1d").await.body;
-    assert_eq!(values(&nobody, "views"), [0; 30]);
+    let untouched = world.get("/v1/subjects/article:3/counters?window=1d").await.body;
+    assert_eq!(values(&untouched, "views"), [0; 30]);
 }
 
 #[tokio::test]

@@ -1,20 +1,21 @@
 //! The cache in this process.
 //!
-//! A stream of records fills it: all of them ([`Admit::All`]), or those of subjects that somebody asked for
-//! ([`Admit::Asked`]). What is not there is loaded from another store and kept. The invariant: **what
-//! [`MemoryCache::get`] returns contains every record below the position** that was there before the call.
+//! A stream of records fills it: all of them ([`Admit::All`]), or those of requested subjects ([`Admit::Asked`]). A
+//! missing subject is loaded from another store and kept. The invariant: **what [`MemoryCache::get`] returns contains
+//! every record below the position** that was there before the call.
 //!
 //! A load runs beside the stream, and a record must not slip between the two: read and dropped before the subject was
 //! followed, and not yet in the store when it was loaded. So
 //!
-//! 1. the writer tells how far a batch goes before it looks which subjects are followed ([`MemoryCache::reaching`]);
-//! 2. whoever loads first follows the subject, and then, under the same lock, reads how far the writer has come: from
-//!    there on no record is dropped ([`MemoryCache::follow`]);
+//! 1. the writer publishes the end of a batch before it looks up which subjects are followed
+//!    ([`MemoryCache::reaching`]);
+//! 2. a loader first follows the subject, then reads the writer's published end under the same lock: from there on no
+//!    record is dropped ([`MemoryCache::follow`]);
 //! 3. only then the other store's position is read, and then the totals. They count as complete where that position has
 //!    reached what 2. has read, or where a record came meanwhile ([`MemoryCache::fill`]). Otherwise the subject stays
 //!    followed from there, and the next load is complete.
 //!
-//! Boards are few, small and whole: whoever writes them writes all, and none is ever loaded.
+//! Boards are few and small: the writer stores all of them completely, and none is ever loaded.
 
 use crate::filter::Filter;
 use crate::locks;
@@ -43,7 +44,7 @@ pub struct CacheLimits {
 pub enum Admit {
     /// All.
     All,
-    /// Those of subjects that are there already, because somebody asked for them.
+    /// Those of subjects that are already in the cache because they were requested.
     Asked,
 }
 
@@ -164,8 +165,8 @@ impl MemoryCache {
         locks::read(&self.boards).values().cloned().collect()
     }
 
-    /// Whether the writer has come so far that what is found may be believed. Before that a subject may be older than
-    /// one that somebody has seen already.
+    /// Whether the writer has caught up, so that results can be trusted. Before that, a subject may be older than one
+    /// that a client has already seen.
     pub fn ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
@@ -192,7 +193,7 @@ impl MemoryCache {
         self.write(subject_id).fill(subject_id, loaded, self.shard_bytes_max);
     }
 
-    /// The last that is known of a subject, when nobody else answers.
+    /// The last known state of a subject, for when no other store answers.
     pub fn last(&self, subject_id: &str, partition: &TopicPartition) -> Option<Loaded> {
         // The position before the totals: they are at least as new.
         let roots = self.roots(partition);
@@ -283,7 +284,8 @@ impl MemoryCache {
         self.positions_read().get(partition).cloned()
     }
 
-    /// The writer's: moves positions, after what they cover was put. Whoever sees a position finds what it covers.
+    /// For the writer: moves positions after the records that they cover were put. A reader that sees a position also
+    /// finds those records.
     pub fn advance(&self, steps: impl IntoIterator<Item = (TopicPartition, Position)>) {
         Arc::make_mut(&mut *self.positions_write()).extend(steps);
         self.progress.send_modify(|writes| *writes += 1);

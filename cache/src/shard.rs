@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_that_nobody_read_goes_first() {
+    fn the_oldest_unread_subject_is_evicted_first() {
         let mut shard = Shard::default();
         let room_for_three = 3 * size_bytes("a:1");
         for id in ["a:1", "a:2", "a:3"] {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_a_subject_that_nobody_asked_for_is_passed_over() {
+    fn a_record_of_a_subject_that_was_not_requested_is_skipped() {
         let mut shard = Shard::default();
         shard.put("a:1", counters(1), 10_000, false);
         assert!(!shard.follows("a:1") && shard.len() == 0);

@@ -155,7 +155,7 @@ fn current_id() -> String {
 
 async fn unless_panic<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
     let mut future = pin!(future);
-    // After a panic the future is dropped and never polled again, so nobody sees what it left half done.
+    // After a panic the future is dropped and never polled again, so its partial state is never observed.
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
         Err(panic) => Poll::Ready(Err(panic)),

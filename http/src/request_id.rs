@@ -31,8 +31,8 @@ impl RequestId {
         sent.filter(|id| is_sane(id)).map_or_else(Self::new, |id| Self(Text::Sent(id.into())))
     }
 
-    /// An id that nobody else has. Sixteen hexadecimal digits: the place of this request in a sequence that begins
-    /// at random for each process, scattered so that ids of neighbours do not look alike.
+    /// A unique id of sixteen hexadecimal digits: the place of this request in a sequence that begins at random for
+    /// each process, scattered so that ids of neighbours do not look alike.
     pub(crate) fn new() -> Self {
         static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(getrandom::u64().unwrap_or_default()));
         Self(Text::Own(hex(scatter(NEXT.fetch_add(1, Ordering::Relaxed)))))

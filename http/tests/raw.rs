@@ -108,7 +108,7 @@ async fn a_hundred_subjects_in_any_script_fit_in_an_address() {
 }
 
 #[tokio::test]
-async fn whoever_sends_all_of_a_body_that_nobody_wants_sees_why_and_may_go_on() {
+async fn a_client_that_sends_an_unwanted_body_gets_the_reason_and_keeps_its_connection() {
     let server = start(patient()).await;
     for (path, expected) in [
         ("POST /nowhere", (404, "not-found")),
@@ -145,7 +145,7 @@ async fn whoever_sends_all_of_a_body_that_nobody_wants_sees_why_and_may_go_on() 
 }
 
 #[tokio::test]
-async fn whoever_asks_first_is_told_to_go_on_only_where_the_body_is_wanted() {
+async fn expect_continue_is_answered_only_if_the_body_is_wanted() {
     let server = start(patient()).await;
     let head = |path: &str, bytes: usize| {
         format!("POST {path} HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: {bytes}\r\n\r\n")

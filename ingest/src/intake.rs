@@ -139,7 +139,7 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Whoever is no service with a key acts from where they are.
+    /// A caller without an API key cannot set `ip` and `user_agent`: they are those of the connection.
     fn check_origin(&self, fields: &EventFields<'_>) -> Result<(), InvalidEvent> {
         if self.caller.is_service() {
             return Ok(());

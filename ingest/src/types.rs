@@ -15,9 +15,9 @@ pub struct EventTypes {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Admittance {
-    /// Somebody did it.
+    /// The actor must be named.
     Named,
-    /// Anybody may have done it.
+    /// The actor may be anonymous.
     Anonymous,
     /// It is written by another route, which the text names.
     Elsewhere(Box<str>),

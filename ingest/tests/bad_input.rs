@@ -197,7 +197,7 @@ async fn bad_input_is_answered_with_what_is_wrong_and_reaches_no_log() {
         assert_eq!(answer.body["status"], answer.status, "{name}");
         assert!(answer.body["request_id"].as_str().is_some_and(|id| id.len() == 16), "{name}");
         assert!(answer.body.to_string().len() < 4096, "{name}: the answer is too long");
-        // Whoever sends events one by one or in batches finds each of them in the same place.
+        // Single events and batches have their errors in the same field.
         assert_eq!(answer.body["rejected"].is_array(), answer.status == 422, "{name}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -227,7 +227,7 @@ async fn an_array_is_no_object_wherever_one_is_read() {
     ] {
         let answer = bed.send(request(media, body.clone())).await;
         assert_eq!(answer.status, 422, "{media} {body}: {}", answer.body);
-        // An id that nobody wrote is not made up of what stands first.
+        // A missing id is not replaced by another value of the event.
         let rejected = answer.body["rejected"].as_array().unwrap();
         let ids = rejected.iter().map(|entry| entry["event_id"].as_str()).collect::<Vec<_>>();
         let is_object = |at: usize| body.starts_with('{') || media == batch && at == 2;

@@ -237,7 +237,7 @@ async fn exactly_the_cloud_events_are_taken_that_the_description_takes() {
     let base =
         json!({"specversion": "1.0", "id": "e1", "source": "/", "type": "like", "subject": "article:7", "data": data});
     let mut documents = schemas.variations("CloudEvent", &base);
-    // Of `data` the schema of a CloudEvent cannot tell who must be named: here somebody always is.
+    // The schema of a CloudEvent cannot express when `data` needs an actor: these documents always have one.
     documents.retain(|document| document["data"]["actor_id"].is_string());
     for data in schemas.variations("CloudEventData", &data).into_iter().filter(|data| data.get("actor_id").is_some()) {
         let mut document = base.clone();

@@ -43,7 +43,7 @@ pub enum ChangeBody {
         /// Usually +1 or -1.
         delta: i64,
     },
-    /// Somebody was there.
+    /// A visit by an actor.
     Visitor {
         /// Length and start of the window in ms; none is all time.
         window: Option<(i64, i64)>,

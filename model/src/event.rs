@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-/// Something that somebody did. Valid by construction.
+/// An action of an actor. Valid by construction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     texts: Texts,

@@ -1,4 +1,4 @@
-//! An event as somebody sent it: borrowed fields, parsed and checked by one set of rules.
+//! An event as it was sent: borrowed fields, parsed and checked by one set of rules.
 
 use crate::event::{MAX_AHEAD_MS, Scalar};
 use crate::moment::{Moment, OCCURRED_AT_MS};

@@ -87,8 +87,8 @@ mod tests {
         for text in [receipt.as_str(), &cursor, &other, "", "x", "!!", &"A".repeat(40_000)] {
             assert_eq!(ReadToken::decode(text, &key()), None, "{text}");
         }
-        let nobody = ReadToken { actor_id: None, ..token() };
-        assert_eq!(ReadToken::decode(&nobody.encode(&key()), &key()), Some(nobody));
+        let anonymous = ReadToken { actor_id: None, ..token() };
+        assert_eq!(ReadToken::decode(&anonymous.encode(&key()), &key()), Some(anonymous));
     }
 
     proptest! {

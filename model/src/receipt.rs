@@ -1,4 +1,4 @@
-//! Receipts: the ingest API returns one for each request, and the API tells with it what became of the events.
+//! Receipts: the ingest API returns one for each request, and the API looks up the outcome of the events by it.
 //!
 //! base64url of: version 1, log id (8 bytes), request (16 bytes), number of partitions, then partition and last offset
 //! each (varints, LEB128), then the first 8 bytes of HMAC-SHA256 over all that.

@@ -10,7 +10,7 @@ pub const SEQ_HEADER: &str = "seq";
 pub const MAC_HEADER: &str = "mac";
 /// Its length in bytes.
 const MAC_BYTES: usize = 16;
-/// Tells these bytes from all else that the secret signs: receipts begin with 1, cursors with `c`.
+/// Distinguishes these bytes from others that the secret signs: receipts begin with 1, cursors with `c`.
 const KIND: u8 = b's';
 
 /// The key that signs sequence numbers. Its secret is the one that signs receipts.
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_gives_out_a_number() {
+    fn unsigned_numbers_are_rejected() {
         let key = SequenceKey([7; 32]);
         let (seq, mac) = (3i64.to_be_bytes(), key.mac(3, EVENT));
         let other = SequenceKey([8; 32]).mac(3, EVENT);

@@ -39,7 +39,7 @@ sinks:";
     changed(&text, "max: 60,", "max: 1000000,")
 }
 
-/// Something that somebody does.
+/// An action of an actor.
 #[derive(Clone, Debug)]
 struct Deed {
     kind: &'static str,

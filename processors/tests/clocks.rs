@@ -235,7 +235,7 @@ fn a_log_whose_time_was_ahead_goes_on_from_what_is_confirmed() {
     everybody(&world, "article:4");
     world.run(&mut thread, 300);
     assert_eq!(world.likes("article:4"), 40, "nothing is late any more");
-    // Whoever repeats what was counted before counts nothing, though its id may be forgotten.
+    // A repeat of an event that was counted before counts nothing, even if its id was forgotten.
     let before = world.likes("article:1");
     for (number, actor) in (0..).zip(&actors) {
         world.send(number, "like", actor, "article:1", NOW_MS);

@@ -277,7 +277,7 @@ fn a_log_of_an_older_release_is_written_as_before_until_its_wire_version_is_rais
         assert_eq!(marks.last(), Some(&is_compacted(topic)), "{topic}/{partition}");
     }
     assert_eq!(world.told().len(), 17);
-    // What was written before nobody noted down: what is said of it is not too little.
+    // Commits of the old wire version were not recorded: the reported numbers must not be too small.
     let last = world.last_commits();
     for progress in world.told().into_values() {
         let partition: u32 = progress.task.rsplit_once('/').unwrap().1.parse().unwrap();

@@ -16,7 +16,7 @@ use tally_testkit::{SHIPPED_TOPOLOGY, now_ms, service};
 
 const EVENTS: usize = 200;
 
-/// The shipped topology under a name that nobody else has.
+/// The shipped topology under a unique name.
 fn topology(unique: &str) -> Topology<Actions> {
     let text =
         SHIPPED_TOPOLOGY.replacen("application: tally", &format!("application: {unique}\ntopic_prefix: {unique}-"), 1);

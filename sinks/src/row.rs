@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_are_sorted_whoever_wrote_them() {
+    fn totals_of_every_writer_are_sorted() {
         let record = r#"{"subject_id":"a:1","counters":{"b":1,"a":2,"b":3},"changed":[],"version":1}"#;
         assert_eq!(folded(&[(record.to_owned(), false)]).totals, [("a".into(), 2), ("b".into(), 3)]);
     }

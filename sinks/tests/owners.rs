@@ -18,9 +18,9 @@ fn stopped(world: &World, task: &mut SinkTask) -> String {
     panic!("it goes on")
 }
 
-/// An old copy of the log: its rows have smaller versions than those that are there, and would be refused one by one.
+/// An old copy of the log: its rows have smaller versions than those in the database, which would reject each of them.
 #[test]
-fn a_database_beyond_the_end_is_refused_until_somebody_decides() {
+fn a_database_beyond_the_end_is_refused_until_an_operator_decides() {
     for place in DatabasePlace::all() {
         let mut world = World::new();
         world.history(40);
@@ -47,7 +47,7 @@ fn a_database_beyond_the_end_is_refused_until_somebody_decides() {
 
 /// A broker that has just come back may answer with less than there is, for a moment.
 #[test]
-fn an_end_that_was_stale_stops_nobody() {
+fn a_stale_end_stops_no_sink() {
     let place = DatabasePlace::new();
     let mut world = World::new();
     world.history(10);
@@ -106,7 +106,7 @@ fn a_second_log_on_the_same_database_is_refused_with_both_names() {
 }
 
 #[test]
-fn nobody_owns_a_database_that_is_not_there() {
+fn a_missing_database_has_no_owner() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("tally.db");
     for url in [format!("sqlite:{}", file.display()), "mysql://u:p@127.0.0.1:1/db".into(), "no address".into()] {

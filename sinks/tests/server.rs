@@ -72,7 +72,7 @@ fn a_deadlock_is_tried_again() {
 }
 
 #[test]
-fn a_lock_that_somebody_keeps_is_an_error_in_time_and_writes_nothing() {
+fn a_lock_that_is_held_too_long_is_an_error_and_writes_nothing() {
     for database in server_databases() {
         let place = DatabasePlace::Server(database);
         let DatabasePlace::Server(database) = &place else { continue };
@@ -238,7 +238,7 @@ fn dead_letters_of_any_size_fit_but_for_one_over_the_packet() {
 }
 
 #[test]
-fn tables_are_made_once_by_whoever_comes_first_and_again_after_a_cut() {
+fn tables_are_created_once_by_the_first_process_and_again_after_an_interruption() {
     for database in server_databases() {
         let place = DatabasePlace::Server(database);
         thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| place.open()))));

@@ -116,7 +116,7 @@ pub struct PageArgs {
     pub ingest_url: Option<String>,
 }
 
-/// What `tally api` alone tells those who send it events.
+/// Flags of `tally api` for the response to events.
 #[derive(Args, Clone, Debug, Default)]
 pub struct IngestPlace {
     /// URL of the ingest API for senders; named in the response to events sent to this process
@@ -160,7 +160,7 @@ impl PageArgs {
             None if Path::new(BUILT_PAGE).join("index.html").is_file() => {
                 match PageFiles::read(Path::new(BUILT_PAGE)) {
                     Ok(files) => Ok(Some(files)),
-                    // Nobody asked for it.
+                    // The default directory: no flag asks for it.
                     Err(error) => {
                         tracing::warn!("the page: {error}; a plain one is served instead");
                         Ok(None)
@@ -250,7 +250,7 @@ impl StoreArgs {
         database("--database", &self.database)
     }
 
-    /// Whether nobody has named another database.
+    /// Whether the database is the default one.
     pub fn is_default_database(&self) -> bool {
         self.database == DATABASE
     }

@@ -4,7 +4,7 @@ use super::Failure;
 use super::addresses::shown;
 use tally_sinks::check_options;
 
-/// Checks the scheme and the options of a database's address; whoever opens it looks at the rest. No error contains a
+/// Checks the scheme and the options of a database's address; opening the database checks the rest. No error contains a
 /// password.
 pub(super) fn database<'a>(flag: &str, url: &'a str) -> Result<&'a str, Failure> {
     match url.split_once(':') {

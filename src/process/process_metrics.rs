@@ -17,7 +17,7 @@ pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
         "Always 1; the labels identify the build. `revision` is TALLY_REVISION at build time, or `unknown`.",
     );
     let build = GaugeVec::new(opts, &["version", "revision"])?;
-    // Whoever builds a release may name the commit.
+    // A release build can set the commit.
     let revision = option_env!("TALLY_REVISION").unwrap_or("unknown");
     build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1.0);
     registry.register(Box::new(build))?;
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_measured_when_somebody_asks() {
+    fn process_metrics_are_measured_on_request() {
         let registry = Registry::new();
         register(&registry).unwrap();
         let value = |name: &str| {

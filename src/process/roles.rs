@@ -127,7 +127,8 @@ impl Roles {
         Ok(())
     }
 
-    /// Refuses what holds for callers where nobody can call, and what is about limits where there are none.
+    /// Rejects flags for callers in a process without routes for them, and flags for limits in a process without
+    /// limits.
     fn check_callers(&self, args: &CallerArgs, cache_url: &str, topology: &Topology<Actions>) -> Result<(), Failure> {
         let only_reads = self.ingest.is_none() && owned_toggle(topology).is_none();
         if let Some(flag) = args.given().filter(|_| only_reads) {

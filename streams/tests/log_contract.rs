@@ -130,7 +130,7 @@ mod kafka {
         groups::a_single_member_gets_everything(&open);
         records::appends_tell_the_last_offsets(&open);
         transactions::offsets_come_back_with_their_metadata(&open);
-        transactions::whoever_takes_over_fences_the_former(&open);
+        transactions::a_takeover_fences_the_former_holder(&open);
     }
 
     #[test]
@@ -152,7 +152,7 @@ mod kafka {
         assert!(authority.contains("certificate verify failed"), "{authority}");
     }
 
-    /// Somebody else deletes topics, and makes one anew with another number of partitions.
+    /// Another client deletes topics and recreates one with another number of partitions.
     #[test]
     fn topics_that_are_deleted_are_missed_at_once() {
         use rdkafka::ClientConfig;
@@ -176,8 +176,8 @@ mod kafka {
         let is_seen = |found| harness.log.altered_topics(&topics) == Ok(vec![(topics[1].name.clone(), found)]);
         harness.until("the deletion to be seen", || is_seen(None));
         let other = KafkaLog::open(KafkaOptions::new(broker)).unwrap();
-        let anew = [spec("deleted", 1)];
-        harness.until("it to be made anew", || other.ensure_topics(&anew).is_ok());
+        let recreated = [spec("deleted", 1)];
+        harness.until("it to be recreated", || other.ensure_topics(&recreated).is_ok());
         harness.until("the other number of partitions to be seen", || is_seen(Some(1)));
     }
 
@@ -200,7 +200,7 @@ mod kafka {
             first.poll();
             first.owned.len() < 3
         });
-        // Killed before it has given them back, and started again at once: nobody hears of the former any more.
+        // Killed before it has given them back and restarted immediately: the former member never reports again.
         std::mem::forget(first);
         let mut first = Twin::join_as("first", &harness, &group, &topic);
         harness.until("all partitions to have an owner", || {
@@ -258,8 +258,8 @@ mod kafka {
         assert_eq!(answer[8..10], [0, 0], "the broker has forgotten {name}: {answer:?}");
     }
 
-    /// As one that was stopped, or whose machine had no time for it, while the group was dividing anew: its client has
-    /// heard that it is no member any more, but not told, and has something to tell from before.
+    /// A member that was stopped, or starved of CPU, during a rebalance: its client knows that it was expelled, but has
+    /// not reported that yet, and still has an older event to report.
     #[test]
     fn a_member_that_slept_through_the_end_of_its_session_commits_nothing() {
         let Some(broker) = broker() else { return };
@@ -284,13 +284,13 @@ mod kafka {
                 (join("sleeper"), awake)
             };
             let before = awake.consumer.group_metadata();
-            harness.until("the group to divide anew", || {
+            harness.until("the group to rebalance", || {
                 awake.poll();
                 awake.consumer.group_metadata() != before
             });
             expel(&broker, &group, "sleeper");
             own_all(&mut awake);
-            // Some heartbeats, so that the client hears of it. With less the test would only be a milder one.
+            // Some heartbeats, so that the client learns of it. A shorter wait would only make the test weaker.
             std::thread::sleep(Duration::from_secs(1));
             let at = TopicPartition::new(topic.as_str(), 0);
             let mut producer = harness.log.producer(&harness.name("sleeper")).unwrap();

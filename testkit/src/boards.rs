@@ -81,7 +81,7 @@ impl Rules {
         self.weight(what.0) != 0 && self.group.is_none_or(|group| what.1.as_deref() == Some(group))
     }
 
-    /// Whether somebody who acted in a minute counts as one who acted lately.
+    /// Whether an act of a minute counts towards the minimum of actors.
     fn is_late_act(&self, minute: i64, now: i64) -> bool {
         let age = now - minute.div_euclid(self.slot_minutes());
         match self.forgets {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 /// Endings of the files that are kept: logs of services and of tally, and what a sender said.
 const KEPT: [&str; 4] = ["log", "jsonl", "stderr", "outcome"];
 
-/// Tells apart what one test keeps.
+/// Distinguishes the files that one test keeps.
 static NUMBER: AtomicU32 = AtomicU32::new(1);
 
 /// A directory of a test's own.

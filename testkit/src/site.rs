@@ -251,8 +251,8 @@ impl Client {
         self.lags()?.iter().map(end).collect()
     }
 
-    /// By partition how many records the slowest store lacks, if that is known, and where the input ends; None where
-    /// nobody answers.
+    /// Per partition, how many records the slowest store lacks (if known) and the end of the input; None without an
+    /// answer.
     pub fn lags(&self) -> Option<Vec<(Option<u64>, u64)>> {
         let answer = self.get("/v1/progress").ok().filter(|answer| answer.status == 200)?.json();
         let partitions = answer["partitions"].as_array().unwrap();
@@ -273,8 +273,8 @@ impl Client {
         (as_of, answer["items"].as_array().unwrap().iter().map(item).collect())
     }
 
-    /// Has an actor collect a subject or no longer collect it; how many do then. None where nobody answers, or only to say
-    /// that the database does not: then it is not known what became of it.
+    /// Sets whether an actor collects a subject; returns the count. None if there is no answer, or the database does
+    /// not answer: the outcome is then unknown.
     pub fn collect(&self, subject: &str, actor: &str, active: bool) -> Option<i64> {
         let path = format!("/v1/subjects/{subject}/collects/{actor}");
         let answer = self.exchange(if active { "PUT" } else { "DELETE" }, &path, &[], b"").ok()?;

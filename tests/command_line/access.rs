@@ -54,7 +54,7 @@ fn keys_let_in_and_no_secret_is_ever_logged() {
         let (code, said) = send(dir.path(), &client.0, wrong);
         assert!(code == Some(1) && said.contains(expected) && !said.contains(wrong), "{said}");
     }
-    // A user acts for nobody else.
+    // A user can act only as itself.
     let bearer = format!("Bearer {TOKEN}");
     let mine = like("e3", "u42", 1) + &like("e4", "u7", 1);
     let answer = ask("POST", "/v1/events", &[("authorization", &bearer)], &mine).json();

@@ -1,4 +1,4 @@
-//! A transaction that nobody ends: it is reported with everything that Kafka's own tools need, and they end it.
+//! A hanging transaction: it is reported with everything that Kafka's own tools need, and they end it.
 
 use crate::{TURN, services};
 use std::process::Command;

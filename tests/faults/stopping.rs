@@ -13,9 +13,9 @@ const PROMISED: Duration = Duration::from_secs(10);
 /// How a service is dead.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Death {
-    /// SIGSTOP: it takes connections and says nothing.
+    /// SIGSTOP: it accepts connections and never responds.
     Frozen,
-    /// SIGKILL: nobody is there.
+    /// SIGKILL: connections are refused.
     Killed,
 }
 
@@ -121,7 +121,7 @@ fn end(
     for (_, site) in sites {
         for path in ["/v1/events", "/v1/counters?subject_id=article:1", "/v1/subjects/article:1/collects/u1"] {
             let client = Client(site.listen.clone());
-            // Nobody waits for the answer, which may never come.
+            // The thread is not joined: the answer may never arrive.
             std::thread::spawn(move || match path {
                 "/v1/events" => {
                     let event = br#"{"event_id":"e1","type":"share","actor_id":"u1","subject_id":"article:1"}"#;

@@ -58,7 +58,7 @@ fn viewed(client: &Client, actor: &str) -> (Value, String) {
     (counters["views"].clone(), taken["receipt"].as_str().unwrap().to_owned())
 }
 
-/// What is said to somebody whose view is refused.
+/// The response to a rejected view.
 fn refused(client: &Client, actor: &str) -> String {
     let answer = client.post("/v1/events", "application/json", view(actor).to_string().as_bytes()).unwrap();
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("10")), "{answer:?}");

@@ -156,7 +156,7 @@ test('dead letters are grouped by reason, filtered and exported', async () => {
   }
 })
 
-test('the console shows all processes that the server was told of, and says of which it hears nothing', async () => {
+test('the console shows all configured processes and reports which of them do not respond', async () => {
   const other = await here.another({ flags: ['--peers', `${here.tally.base},http://127.0.0.1:1`] })
   await send(here.tally.base, [{ event_id: 'elsewhere', type: 'share', actor_id: 'u1', subject_id: 'article:122' }])
   const page = await visitor()

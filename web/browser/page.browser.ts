@@ -50,7 +50,7 @@ test('a like is shown at once, counted, and still there after a reload', async (
   })
   await open(page, 'article:101')
   expect(await likesShown(page)).toEqual({ count: '0', on: false })
-  // In one step: nobody can have answered yet.
+  // In one step, before any answer can arrive.
   const atOnce = await page.$eval('[data-like]', async (button) => {
     ;(button as HTMLButtonElement).click()
     await new Promise((done) => requestAnimationFrame(done))
@@ -68,7 +68,7 @@ test('a like is shown at once, counted, and still there after a reload', async (
 })
 
 test('a second browser sees the count change without a reload', async () => {
-  // One click each: a rule may hold back what somebody changes quickly.
+  // One click each: a rule may hold back quick changes of one user.
   const likers = [await visitor(), await visitor(), await visitor()]
   const other = await visitor()
   await Promise.all([...likers, other].map((page) => open(page, 'article:102')))
@@ -121,7 +121,7 @@ test('a collect is the database\'s word: shown with its count, seen by others, s
     const [found, pressed] = await collect(page)
     return found === count && pressed === on
   }
-  await until(shows(page, '0', false), 'nobody has collected it')
+  await until(shows(page, '0', false), 'it has no collects')
   await page.click('[data-collect]')
   await until(shows(page, '1', true), 'it is collected')
   await until(shows(other, '1', false), 'the other browser sees it')
@@ -183,7 +183,7 @@ test('a click without a network is delivered once when it is back, also by a pag
   await until(isShown(later, '1', true), 'the page shows it')
   expect(sent.filter((body) => body.includes('"like"')).length).toBe(1)
 
-  // Reloaded without a network: whoever sends it, the page that goes or the one that comes, it counts once.
+  // Reloaded without a network: the click counts once, whether the old page or the new one sends it.
   await open(page, 'article:111')
   await goOffline(page)
   await page.click('[data-like]')
@@ -209,7 +209,7 @@ test('a click just before the page is left is counted once', async () => {
   expect(await counter('article:110', 'likes')).toBe(1)
 })
 
-test('a hidden tab is no read, and five seconds in front of somebody are one', async () => {
+test('a hidden tab is no read, and five visible seconds are one', async () => {
   const page = await visitor()
   const front = await (contexts.at(-1) as BrowserContext).newPage()
   await front.bringToFront()
@@ -262,7 +262,7 @@ test('the theme can be chosen and stays', async () => {
   expect(await ground()).toBe(dark)
 })
 
-test('what nobody has written or counted is not found, and looking does not make it', async () => {
+test('a subject without text and events is not found, and opening it does not create it', async () => {
   const page = await visitor()
   const status = async (path: string) => (await page.goto(here.tally.base + path))?.status()
   expect(await status('/subjects/nonsense')).toBe(404)

@@ -35,7 +35,7 @@ async fn who_has_many_addresses_has_one_bucket() {
     }
 }
 
-/// One view from whoever calls: their address as the server sees it, if that is within the limits.
+/// One view by the caller: returns the address that the server sees, or 429 above a limit.
 async fn view(State(limits): State<ActionLimits>, request: Request) -> (StatusCode, String) {
     let ip = peer_of(request.extensions()).unwrap().to_string();
     let action = Action { principal: None, ip: &ip, event_type: "view", actor_id: "" };

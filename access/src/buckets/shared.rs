@@ -53,14 +53,14 @@ struct Link {
 }
 
 enum State {
-    /// Since when nobody has tried.
+    /// The time of the last attempt.
     Away(Option<Instant>),
     Connecting,
     Up(Shards),
 }
 
 impl SharedBuckets {
-    /// Buckets at an address; nothing is done before somebody takes from them.
+    /// Buckets at an address. Does not connect before the first take.
     pub fn new(address: RedisAddress) -> Self {
         let keys = Keys::new(&address);
         Self {
@@ -113,8 +113,7 @@ impl SharedBuckets {
         Ok(grants)
     }
 
-    /// The first call of a pipeline brings the script along, so that the others find it: whoever restarts forgets
-    /// scripts.
+    /// The first call of a pipeline includes the script for the others: a restarted Redis has lost its scripts.
     fn call(&self, pipeline: &mut Pipeline, demand: &Demand, first: bool) {
         let piece_us = 60_000_000 / demand.per_minute;
         let call = match first {
@@ -146,7 +145,7 @@ fn granted(demand: &Demand, answer: &Value) -> Result<Grant, String> {
 }
 
 impl Link {
-    /// The connections, if there are any; otherwise somebody is sent for them, and nobody waits.
+    /// The connections, if there are any; otherwise a task starts to connect, and the caller does not wait for it.
     fn shards(self: &Arc<Self>, metrics: &AccessMetrics) -> Option<Shards> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match &*state {

@@ -52,7 +52,7 @@ async fn what_is_over_one_limit_takes_nothing_of_the_others() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_away_stops_nobody() {
+async fn an_unavailable_redis_blocks_no_request() {
     let [service, _] = services("redis://127.0.0.1:1", 1);
     assert_eq!(take(&service, "a", 6, 8).await, (6, Some(10)));
     assert_eq!(take(&service, "a", 6, 1).await, (0, Some(10)));
@@ -111,7 +111,7 @@ async fn services_share_what_they_count_through_redis() {
         let (taken, wait) = take(second, "a", 3, 2).await;
         assert_eq!(taken, 1, "{variable}");
         assert!((1..=20).contains(&wait.unwrap()), "{wait:?}");
-        assert_eq!(take(first, "a", 3, 1).await.0, 0, "{variable}: it has one left, and nobody may take it");
+        assert_eq!(take(first, "a", 3, 1).await.0, 0, "{variable}: one is left, which no request may take");
         // Many at once, of all slots.
         let mut demands = Demands::default();
         let places: Vec<_> =

@@ -112,7 +112,7 @@ impl Bed {
 }
 
 #[tokio::test]
-async fn nobody_gets_where_they_may_not() {
+async fn requests_without_the_scope_are_refused() {
     let bed = Bed::new();
     let Bed { writer, reader, admin, scraper, expired, .. } = &bed;
     let jwt = token(json!({}), json!({}));
@@ -232,7 +232,7 @@ async fn one_credential_is_enough_and_two_are_too_many() {
 }
 
 #[tokio::test]
-async fn the_query_has_a_token_on_live_alone_and_nobody_behind_sees_it() {
+async fn only_live_accepts_a_token_in_the_query_and_handlers_never_see_it() {
     let bed = Bed::new();
     let jwt = token(json!({}), json!({}));
     for (credential, name) in [(&bed.reader, "reader"), (&jwt, "u42")] {

@@ -122,7 +122,7 @@ async fn keys_change_with_what_is_published_and_stay_where_it_is_no_good() {
 }
 
 #[tokio::test]
-async fn a_kid_that_nobody_knows_has_the_address_asked_once_for_all_who_wait() {
+async fn an_unknown_kid_is_fetched_once_for_all_waiting_requests() {
     let issuer = Issuer::start(&ok(&jwks()), None).await;
     let keys = issuer.keys().await.unwrap();
     let known = keys.get();
@@ -134,7 +134,7 @@ async fn a_kid_that_nobody_knows_has_the_address_asked_once_for_all_who_wait() {
     }
     assert!(waiting.join_all().await.into_iter().all(|found| found), "all of them find the new keys");
     assert_eq!(issuer.asked(), 2);
-    // Nobody knows that one either, and it is too early to ask again.
+    // This kid is unknown too, and it is too early for another fetch.
     let known = keys.get();
     for _ in 0..50 {
         assert!(!keys.refresh_for_kid(&known).await);
@@ -188,7 +188,7 @@ async fn a_server_is_who_its_certificate_says() {
 }
 
 #[test]
-fn only_an_address_that_nobody_can_change_on_the_way_is_asked() {
+fn only_an_address_that_is_safe_in_transit_is_fetched() {
     let pem = fixture("localhost.pem");
     for (text, ca, why) in [
         ("https://id.example/keys", None, ""),

@@ -112,7 +112,7 @@ impl TokenKeys {
         let Source::Url(published) = &self.0 else { return false };
         let mut state = published.state.lock().await;
         let others = || !Arc::ptr_eq(&self.get(), known);
-        // Whoever had the lock before may have found it.
+        // The previous holder of the lock may have fetched the key.
         if !others()
             && state.schedule.may_ask_for_kid(Instant::now())
             && let Err(error) = published.ask(&mut state).await
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn kids_that_nobody_knows_are_asked_for_once_in_a_while() {
+    fn unknown_kids_are_fetched_at_most_once_per_pause() {
         let begin = Instant::now();
         let refresh = Duration::from_secs(300);
         let mut schedule = Schedule { refresh, due: begin + refresh, failures: 0, for_kid: None };

@@ -171,7 +171,7 @@ async fn of_a_subject_without_a_record_no_store_is_asked() {
     let asked = world.counter("database");
     assert_eq!(world.get(&uri(&known)).await.body["counters"]["likes"], 3);
     assert!(world.counter("database") > asked, "of one that has a record they are");
-    // What somebody has just written may be a subject's first record.
+    // An event that was just accepted may become the first record of a subject.
     let after = format!("{}?wait_ms=0&after={}", uri(&unknown), receipt(&[(0, 20)]));
     assert_eq!(world.get(&after).await.body["after"], "pending");
     append_likes(&world, &unknown, 1);
@@ -182,8 +182,8 @@ async fn of_a_subject_without_a_record_no_store_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beside_redis_the_log_itself_tells_of_subjects_that_somebody_watches() {
-    // Nobody listens there: what is not in the view comes from the database.
+async fn beside_redis_the_log_itself_feeds_watched_subjects() {
+    // No Redis listens there: what is not in the view comes from the database.
     let world = World::with(config(), Some(RedisAddress::parse("redis://127.0.0.1:1").unwrap())).await;
     for partition in [0, 1] {
         world.move_to("counters", partition, &[(0, 10, 5_000), (1, 10, 5_000)]).await;
@@ -231,7 +231,7 @@ async fn a_board_is_told_as_its_first_page() {
     assert_eq!(changed.data["items"][0]["subject_id"], "article:2");
     drop(events);
     assert_eq!(Events::open(&world, "/v1/live?board=hot", Some(&id)).await.next().await.id, changed.id);
-    // One that nobody has come onto yet is empty.
+    // A board that never had a subject is empty.
     let empty = Events::open(&world, "/v1/live?board=quiet", None).await.next().await;
     assert_eq!(empty.data["items"], json!([]));
 }

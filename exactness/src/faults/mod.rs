@@ -256,7 +256,7 @@ impl FaultRun<'_> {
             if (moments.len() as u32) < kills * self.moments / self.kills {
                 sender.pause();
                 cluster.wake_zombies(true);
-                let _nobody_collects = collectors.hold();
+                let _collects_are_paused = collectors.hold();
                 moments.push(cluster.rest());
                 (self.say)(format!("moment {} of {}: all boards are taken down", moments.len(), self.moments));
                 sender.resume();

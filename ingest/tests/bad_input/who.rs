@@ -1,4 +1,4 @@
-//! What somebody may not send, though it is well formed: as another actor, too much, or without proof.
+//! Well-formed events that the caller may not send: as another actor, above a limit, or without a read token.
 
 use super::fixture::*;
 use axum::body::Body;
@@ -37,7 +37,7 @@ fn like(id: usize, actor: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_user_acts_for_nobody_else_and_from_nowhere_else() {
+async fn a_user_acts_only_as_itself_and_from_its_own_address() {
     let bed = Bed::new();
     let user = principal("u42", true, Limits::default());
     let event = |more: Value| {

@@ -91,7 +91,7 @@ impl World {
         [&self.wall, &self.monotonic, &self.broker].into_iter().for_each(|clock| clock.step(ms));
     }
 
-    /// That many steps of 10 ms, by a wall clock that nobody judges.
+    /// That many steps of 10 ms, with a wall clock that is not checked.
     pub fn run(&self, thread: &mut StreamThread<Actions>, steps: usize) {
         for _ in 0..steps {
             thread.poll_once(self.now(), Duration::ZERO).unwrap();
@@ -114,12 +114,12 @@ impl World {
         }
     }
 
-    /// Somebody likes something now.
+    /// An actor likes a subject now.
     pub fn like(&self, actor: &str, subject: &str) {
         self.event("like", actor, subject, self.broker.ms());
     }
 
-    /// Somebody did something then.
+    /// An event with that time.
     pub fn event(&self, kind: &str, actor: &str, subject: &str, at_ms: i64) {
         let number = self.events.fetch_add(1, Ordering::Relaxed);
         self.send(number, kind, actor, subject, at_ms);

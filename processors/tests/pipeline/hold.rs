@@ -96,7 +96,7 @@ fn what_another_rule_drops_is_not_held_and_what_is_held_counts_towards_no_rule()
 }
 
 #[test]
-fn an_event_that_nobody_can_take_when_it_is_released_is_a_dead_letter() {
+fn an_event_that_is_rejected_on_release_is_a_dead_letter() {
     let toggle = "counts: [\n                { metric: followers";
     let text = SHIPPED_TOPOLOGY.replace("'user:' + actor_id", "'follower-of-somebody:' + actor_id");
     let text = text.replace("events: [like, unlike], max: 1", "events: [follow, unfollow], max: 1");
@@ -288,7 +288,7 @@ proptest! {
         let of_kind = |verdicts: &BTreeMap<usize, String>, kind: &str| -> Vec<usize> {
             verdicts.iter().filter(|(_, verdict)| *verdict == kind).map(|(number, _)| *number).collect()
         };
-        // In both actors' partitions time has come as far as somebody clicked: let it come as far as the last click.
+        // The clock of each actor's partition stands at a click: advance it to the last click.
         driver.advance_clock(append).unwrap();
         plain.pass_time(append);
         let (seen, _) = take(&mut driver);

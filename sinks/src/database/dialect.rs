@@ -31,7 +31,7 @@ pub struct Expired {
     pub counter_windows: &'static str,
 }
 
-/// The next offset of a position that was claimed and has none yet. Nobody sees it outside of that transaction.
+/// The next offset of a position that was claimed and has none yet. It is not visible outside of that transaction.
 pub const CLAIMED: i64 = -1;
 
 /// `(?, ?), (?, ?)`: placeholders for rows.

@@ -42,7 +42,7 @@ fn a_newer_release_writes_what_the_older_one_reads_until_it_is_told() {
 }
 
 #[test]
-fn what_is_confirmed_is_kept_by_whoever_writes_next() {
+fn a_confirmed_time_is_kept_by_the_next_writer() {
     let (log, fingerprint) = (log(), Fingerprint::default());
     establish(&log, "app", &Proposal { wire_versions: 1..=2, ..proposal(&fingerprint) }).unwrap();
     let time = |partition| ConfirmedTime { partition, from_offset: 5, until_offset: 7, clock_ms: 1, log_ms: 2 };

@@ -11,7 +11,7 @@ fn a_full_queue_says_so_at_once() {
     let appender = log.appender().unwrap();
     let (go, blocked) = mpsc::channel::<()>();
     let (entered, entry) = mpsc::channel();
-    // A completion that blocks holds the committer up, which nobody should do but a test.
+    // A completion that blocks also blocks the committer; only a test may do that.
     let block = move |_| {
         entered.send(()).unwrap();
         blocked.recv().unwrap();

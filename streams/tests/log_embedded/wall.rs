@@ -1,4 +1,4 @@
-//! While nobody knows what time it is.
+//! The log while the wall clock is in doubt.
 
 use crate::*;
 use tally_streams::log::{Now, WallClock, WallLimits};

@@ -1,4 +1,4 @@
-//! A pipeline small enough to see through, with a node type for every case that the loader tells apart.
+//! A minimal pipeline with a node type for every case that the loader distinguishes.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;

@@ -71,14 +71,14 @@ fn values_go_to_every_reader_of_their_type_once() {
     // Two readers behind one hop.
     assert_eq!(route(first, "likes", "change"), [Target::Hop(0)]);
     assert_eq!(route(second, "hot", "ranking"), [Target::Output(1)]);
-    // Nobody takes events as verdicts or changes as events.
+    // No node takes events as verdicts or changes as events.
     assert_eq!(route(first, "likes", "event"), []);
     assert_eq!(route(first, "valid", "verdict"), [Target::Output(0)]);
     assert_eq!(route(first, "likes", "verdict"), [], "only types that list verdicts have the route");
 }
 
 #[test]
-fn verdicts_and_dead_letters_are_outputs_that_nobody_writes_down() {
+fn verdicts_and_dead_letters_are_implicit_outputs() {
     let topology = loaded(GOOD);
     let output = |topic: &str, partitions, co_partitioned| Output { topic: topic.into(), partitions, co_partitioned };
     let (first, second) = (&topology.subtopologies[0], &topology.subtopologies[1]);

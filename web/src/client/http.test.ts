@@ -62,7 +62,7 @@ test('waits grow, are drawn, and end at a ceiling', () => {
   expect([1, 2, 3, 4, 5].map(() => most.next())).toEqual([1_000, 2_000, 4_000, 8_000, 8_000])
 })
 
-test('whoever reads what is switched on sees what was accepted before, also after a reload', async () => {
+test('a read of toggles contains the events accepted before, also after a reload', async () => {
   const items = new Map<string, string>()
   const storage = {
     get length() {
@@ -93,7 +93,7 @@ test('whoever reads what is switched on sees what was accepted before, also afte
   expect(asked).toEqual([`${mine}&after=r7`, counters, `${mine}&after=r7`, mine, mine])
 })
 
-test('whoever is refused is told, unless the credential has changed meanwhile', async () => {
+test('a refusal is reported, unless the credential has changed meanwhile', async () => {
   let credential = 'old'
   const refused: [number, string, string][] = []
   const statuses = [401, 403, 404, 401]

@@ -31,13 +31,13 @@ export type { LiveState } from './live'
 export type { QueuedEvent } from './queue'
 export type { Outcome } from './sender'
 
-/** How long somebody must see a page before that is a read. */
+/** How long a page must be visible to count as a read. */
 export const READ_MS = 5_000
 
 export interface TallyOptions {
   /** Where tally is; by default where the page came from. */
   base?: string
-  /** Who acts. Views and reads need nobody. */
+  /** The actor. Views and reads need none. */
   actorId?: string
   /** An API key or a JWT, asked for at every request. */
   credential?: () => string | null | undefined
@@ -57,7 +57,7 @@ export type Fate =
   | { state: 'counted' }
   | { state: 'held' }
   | { state: 'not-counted'; why: NotCounted }
-  /** It is safe in the log; nobody can say more yet. */
+  /** It is durable in the log; its outcome is not known yet. */
   | { state: 'unknown' }
 
 export interface ReadOptions {
@@ -125,8 +125,7 @@ export class Tally {
 
   /**
    * Reports a read once the page was visible for 5 s, with the token that the server signs where it has that. Call it
-   * when the page opens. Returns what ends it; `onRead` tells that it was reported.
-   */
+   * when the page opens. Returns a function that ends it; `onRead` is called once the read was reported. /
   reportRead(subject_id: string, onRead?: (visibleMs: number) => void): () => void {
     let ended = false
     let end = () => {
@@ -177,7 +176,7 @@ export class Tally {
     return { state: 'unknown' }
   }
 
-  /** Events that nobody has answered for yet, the oldest first. */
+  /** Events without an answer yet, oldest first. */
   queued(): QueuedEvent[] {
     return this.sender.queued()
   }

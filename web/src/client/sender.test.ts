@@ -60,7 +60,7 @@ test('events that come together go in one request, in the order of their times',
   expect(storage.length).toBe(0)
 })
 
-test('what nobody answered for is sent again, with the same id and time', async () => {
+test('events without an answer are sent again, with the same id and time', async () => {
   const server = new IngestServer()
   server.answers = ['away', json(503, {}), json(429, {}, { 'retry-after': '7' })]
   const sending = sender(server)

@@ -1,4 +1,4 @@
-// Sends queued events in batches, again and again until somebody answers for them.
+// Sends queued events in batches and retries until the server answers.
 
 import type { EventsAnswer, RejectedEvent } from './answers'
 import { Backoff } from './backoff'
@@ -62,7 +62,7 @@ export class Sender {
     this.schedule(0)
   }
 
-  /** What nobody has answered for yet. */
+  /** Events without an answer yet. */
   queued(): QueuedEvent[] {
     return this.queue.all()
   }
@@ -79,7 +79,7 @@ export class Sender {
     return () => this.listeners.delete(listener)
   }
 
-  /** The page goes: what is not under way is handed to the browser. It stays queued, since nobody hears the answer. */
+  /** The page closes: the browser sends events that are not in flight. They stay queued, since no answer can arrive. */
   leave(beacon: (url: string, body: Blob) => boolean) {
     const events = this.batch()
     if (events.length === 0) return
@@ -98,7 +98,7 @@ export class Sender {
 
   private schedule(inMs: number) {
     const at = Date.now() + inMs
-    // Whoever is earlier wins: a click does not end the wait that a failing server asked for.
+    // The earlier time wins, but a click does not end a wait that a failing server asked for.
     if (this.timer !== undefined && this.timerAt <= at) return
     if (this.timer !== undefined && this.waitsForServer && inMs > 0) return
     clearTimeout(this.timer)

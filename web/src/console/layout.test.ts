@@ -53,7 +53,7 @@ test('records flow from left to right, and no two nodes share a place', () => {
     const inside = drawing.nodes.filter((one) => Number(x) > one.x && Number(x) < one.x + one.width && Number(y) >= one.y && Number(y) <= one.y + one.height)
     expect(inside.map((one) => one.node.id)).toEqual([])
   }
-  // What nobody writes by an edge stands with what comes out.
+  // A topic that no edge writes is placed in the column of the outputs.
   expect(at('topic:dead').x).toBe(at('topic:out').x)
   expect(drawing.groups.map((group) => group.name)).toEqual(['in', 'by-subject'])
 })

@@ -1,4 +1,4 @@
-// What somebody wants to look up.
+// The terms that the console can look up.
 
 export type Kind = 'subject' | 'actor' | 'receipt'
 

@@ -47,7 +47,7 @@ test('samples are found by their labels and added up', () => {
   expect(sum(metrics, 'tally_nothing')).toBeUndefined()
 })
 
-test('rates are differences, and a process that began anew has none', () => {
+test('rates are differences, and a restarted process has none', () => {
   let readings = new Readings().next(look(10_000, [process(undefined, text(10))]))
   expect(readings.of(valid)).toMatchObject({ takes: undefined, passesOn: undefined, lagSeconds: 2, errors: 0, errorRate: undefined })
   readings = readings.next(look(12_000, [process(undefined, text(30))]))
@@ -64,7 +64,7 @@ test('a node shows what it passed on, not what it took, and verdicts are not pas
   expect(readings.of(valid)).toMatchObject({ takes: 10, passesOn: 5, byType: { event: 5, verdict: 10 } })
   // What comes out of a topic between two subtopologies is what was written to it.
   expect(readings.of(hop, topology).takes).toBe(5)
-  // A node that never passed anything on passes on nothing, and where nobody counts nothing is known.
+  // A node that never forwarded anything has rate 0; without counters the rate is unknown.
   expect(readings.of({ ...valid, name: 'quiet' }).passesOn).toBe(0)
   const apart = new Readings().next(look(1, [process(undefined, 'tally_x 1')])).next(look(2, [process(undefined, 'tally_x 1')]))
   expect(apart.of(valid)).toMatchObject({ takes: undefined, passesOn: undefined, errors: undefined })
@@ -99,7 +99,7 @@ test('what is idle is not behind, whatever its clocks and marks are', () => {
   expect(busy.of(database)).toMatchObject({ lagRecords: 7, lagSeconds: 6 })
 })
 
-test('errors have a rate over the last minute and a sum, also in processes that began anew', () => {
+test('errors have a rate over the last minute and a sum, also in restarted processes', () => {
   const failing = (errors: number | undefined) => [process('http://a', text(1) + (errors === undefined ? '' : `tally_node_rejected_total{node="valid"} ${errors}\n`))]
   let readings = new Readings().next(look(10_000, failing(undefined)))
   readings = readings.next(look(30_000, failing(3)))

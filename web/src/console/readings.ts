@@ -93,7 +93,7 @@ export class Readings {
     return (now - before) / this.secondsSince(1)
   }
 
-  /** Whether events wait that are not in every store; undefined where nobody knows. Marks of idle tasks are no events. */
+  /** Whether events wait that are not in every store; undefined if unknown. Marks of idle tasks are no events. */
   get isWaiting(): boolean | undefined {
     return this.looks[0]?.progress?.partitions.some((one) => one.lag_records > 0)
   }
@@ -109,7 +109,7 @@ export class Readings {
     return times.length === 0 ? undefined : Math.min(...times) * 1000
   }
 
-  /** Which tasks and sinks can be seen: what runs in a process that nobody named is missing everywhere here. */
+  /** Which tasks and sinks are visible: those of a process that is not configured as a peer are missing in all readings. */
   coverage(topology: TopologyAnswer): Coverage[] {
     const tasks = topology.subtopologies.map(({ name, partitions }): Coverage => {
       return { name, seen: Math.min(partitions, this.total('tally_tasks', { subtopology: name }) ?? 0), all: partitions, of: 'tasks' }
@@ -255,9 +255,8 @@ export class Readings {
   }
 
   /**
-   * By how much a counter has risen since a look, over the processes that both looks saw. One that fell began anew. A
-   * counter that has just appeared counts from 0 where `appears` says so.
-   */
+   * The increase of a counter since a look, over the processes that both looks saw. A counter that fell was restarted
+   * from 0. A counter that has just appeared counts from 0 if `appears` is set. /
   private increase(name: string, labels: Record<string, string>, since: number, appears: boolean): number | undefined {
     const [now, before] = [this.looks[0], this.looks[since]]
     if (!now || !before || now === before) return undefined

@@ -19,7 +19,7 @@ test('counts become rates over the time since the sample before, however long th
 
 test('errors are those of the last five minutes per minute, and all with since when', () => {
   expect(errorsIn([])).toBeUndefined()
-  expect(errorsIn([sample(0, 1), sample(10, 1)]), 'nobody knows').toBeUndefined()
+  expect(errorsIn([sample(0, 1), sample(10, 1)]), 'unknown').toBeUndefined()
   const samples = Array.from({ length: 61 }, (_, index) => sample(index * 10, 0, index === 0 ? null : index < 20 ? 1 : 0, null))
   expect(errorsIn(samples)).toEqual({ rejected: 19, storeErrors: undefined, perMinute: 0, sinceMs: 0 })
   samples.push(sample(610, 0, 10, 0))

@@ -2,7 +2,7 @@
 
 import type { HistoryAnswer } from '../client'
 
-/** A value at a time in milliseconds; undefined where nobody knows. */
+/** A value at a time in milliseconds; undefined if unknown. */
 export interface Point {
   at: number
   value: number | undefined

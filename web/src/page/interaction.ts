@@ -18,7 +18,7 @@ export interface Interaction {
   closed: ComputedRef<string>
   collect: ComputedRef<Toggle & { state: 'ready' | 'busy' | 'unavailable' }>
   live: ComputedRef<LiveState>
-  /** Clicks that nobody has answered for yet. */
+  /** Clicks without an answer yet. */
   waiting: ComputedRef<number>
   /** Something that a person should know; empty where there is nothing. */
   hint: ComputedRef<string>
@@ -148,7 +148,7 @@ export function interact(tally: Tally, subject_id: string): Interaction {
       heldCount.value = undefined
     }, HOLD_MS)
     void (on ? tally.like(subject_id) : tally.unlike(subject_id))
-    // Whoever was clicked last decides; earlier ones are only sent.
+    // The last click decides the shown state; earlier ones are only sent.
     lastClick = tally.queued().findLast(isLike)?.event_id
   }
 

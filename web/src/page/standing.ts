@@ -1,4 +1,4 @@
-// Whether there is such a subject. Whoever opens a page that nobody has written must not make it by looking at it.
+// Whether a subject exists. Opening the page of a subject that does not exist must not create it.
 
 import { onScopeDispose, type Ref, ref, watch } from 'vue'
 import { type Tally, TallyError } from '../client'

@@ -1,4 +1,4 @@
-// Who looks at the page. A name that nobody proves: where the server asks for a key or token, that is given here too.
+// The user of the page: an unverified name, and a key or token if the server requires one.
 
 import { reactive } from 'vue'
 import { randomId } from '../client'
@@ -33,7 +33,7 @@ export const identity = reactive({
 })
 keep(local, ACTOR, identity.actorId)
 
-/** Whoever shows a token is whom it names: the server takes events of nobody else from them. */
+/** The token's `sub` becomes the name: the server accepts events of no other actor with this token. */
 export function identify(actorId: string, credential: string) {
   identity.credential = credential.trim()
   identity.actorId = actorOfToken(identity.credential) ?? (actorId.trim() || `guest-${randomId().slice(0, 10)}`)

@@ -1,4 +1,4 @@
-// Keys of one letter, while nobody types.
+// Single-letter shortcuts, disabled while the user types.
 
 import { onBeforeUnmount, onMounted } from 'vue'
 

@@ -104,7 +104,7 @@ impl Slots {
         self.change_actors(|actors| actors.forget_before(slot));
     }
 
-    /// Somebody acts; `max` are remembered.
+    /// Records an act; at most `max` actors are remembered.
     pub fn act(&mut self, hash: u64, slot: i64, max: usize) {
         self.1.get_or_insert_default().act(hash, slot, max);
     }
@@ -221,8 +221,8 @@ impl Ranked for Slots {
     /// hash and 0.
     fn difference(&self, before: &Self, items: &mut Vec<u64>) {
         if self.1 != before.1 {
-            let nobody = Actors::default();
-            let [now, was] = [self, before].map(|slots| slots.1.as_deref().unwrap_or(&nobody));
+            let no_actors = Actors::default();
+            let [now, was] = [self, before].map(|slots| slots.1.as_deref().unwrap_or(&no_actors));
             now.differences(was, |hash, slot| match slot {
                 Some(slot) => items.extend([ACTED as u64, hash, slot as u64]),
                 None => items.extend([FORGOTTEN as u64, hash, 0]),

@@ -8,7 +8,7 @@ use tally_streams::store::{Ranked, StoreValue};
 const ONE: i128 = 1 << 32;
 const NOW: i64 = 100;
 
-/// Whoever acted.
+/// Scoring without a minimum of actors.
 fn of(aging: Aging) -> Scoring {
     Scoring { aging, actors_min: 0 }
 }

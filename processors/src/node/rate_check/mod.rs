@@ -1,7 +1,7 @@
 //! `type: rate_check`: rules of at most so many events per key and fixed window.
 //!
-//! An event's window is chosen by the later of its effective time and (append time - `grace`): with the default grace of
-//! 0 nobody escapes by forging times. The first `max` of a window in log order pass.
+//! An event's window is chosen by the later of its effective time and (append time - `grace`): with the default grace
+//! of 0, a forged time cannot evade a rule. The first `max` of a window in log order pass.
 //!
 //! The rest get the verdict `limited` (`excess: drop`). Or all but one (`excess: hold`): the one with the greatest
 //! effective time, of equal ones the later in the log, is held until the window ends for the last event that may choose
@@ -251,7 +251,7 @@ fn check_held(rule: &Rule, site: &BuildSite<'_, Actions>) -> Result<(), (usize, 
     let mut first = None;
     for (j, event) in rule.events.iter().enumerate() {
         let mut counting = site.nodes.iter().filter(|(_, facts)| facts.event_types.contains(event));
-        // One that nobody counts is another mistake.
+        // An event type that no node counts is another mistake.
         let Some((name, facts)) = counting.next() else { continue };
         if let Some((other, _)) = counting.next() {
             return Err((

@@ -78,7 +78,7 @@ pub fn a_dropped_member_frees_its_partitions(factory: Factory<'_>) {
 }
 
 /// Revoked first, time to commit, then nothing; and the others take over.
-pub fn whoever_unsubscribes_gives_back_in_good_order(factory: Factory<'_>) {
+pub fn a_member_that_unsubscribes_gives_back_its_partitions(factory: Factory<'_>) {
     let harness = factory();
     let (topic, group) = (harness.topic("driver", 4), harness.name("group"));
     let at = TopicPartition::new(topic.as_str(), 0);

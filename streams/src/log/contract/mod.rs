@@ -24,7 +24,7 @@ macro_rules! log_contract {
             groups: a_single_member_gets_everything,
             groups: a_second_member_gets_half_after_it_was_given_back,
             groups: a_dropped_member_frees_its_partitions,
-            groups: whoever_unsubscribes_gives_back_in_good_order,
+            groups: a_member_that_unsubscribes_gives_back_its_partitions,
             groups: offsets_of_a_former_generation_are_refused,
             groups: offsets_without_a_member_are_not_checked,
             groups: everybody_is_told_of_a_rebalance,
@@ -50,7 +50,7 @@ macro_rules! log_contract {
             transactions: an_aborted_transaction_leaves_nothing,
             transactions: offsets_come_back_with_their_metadata,
             transactions: an_empty_transaction_does_nothing,
-            transactions: whoever_takes_over_fences_the_former,
+            transactions: a_takeover_fences_the_former_holder,
             transactions: producers_do_not_disturb_each_other,
         }
     };

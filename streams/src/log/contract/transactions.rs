@@ -100,7 +100,7 @@ pub fn an_empty_transaction_does_nothing(factory: Factory<'_>) {
 }
 
 /// From then on the former holder writes nothing, whatever it had open; other ids are not affected.
-pub fn whoever_takes_over_fences_the_former(factory: Factory<'_>) {
+pub fn a_takeover_fences_the_former_holder(factory: Factory<'_>) {
     let harness = factory();
     let topic = harness.topic("fenced", 1);
     let at = TopicPartition::new(topic.as_str(), 0);

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_asked_twice_and_one_that_answers_is_enough() {
+    fn no_broker_is_asked_twice_and_one_answer_is_enough() {
         assert_eq!(refusal(&KafkaOptions::new("127.0.0.1:1,host.invalid")), None);
         let secure = KafkaOptions::new("127.0.0.1:1").with_properties("security.protocol=SASL_SSL").unwrap();
         assert_eq!(refusal(&secure), None);
