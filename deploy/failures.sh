@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Says which tests failed, from the output of a stage of deploy/test.sh: of each its name, its message, and the files
-# that have the logs of its processes.
+# Prints the failed tests from the output of a stage of deploy/test.sh: the name and message of each, and the files that
+# have the logs of its processes.
 #
 #   failures.sh DIR STAGE    DIR/STAGE.log has the output, DIR/services and DIR/processes have logs
 set -euo pipefail
@@ -39,6 +39,6 @@ echo "=== $stage failed; all of its output: $log"
 if [[ -n $found ]]; then
   printf '%s\n' "$found"
 else
-  # What a compiler or a script said last is why.
+  # The last output of a compiler or a script is the reason.
   tail -n 40 "$log"
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Holds a running tally against what /openapi.json says of it, with Schemathesis: no answer may be a 5xx, or differ from
-# its description in status, media type, headers or body.
+# Checks a running tally against its /openapi.json with Schemathesis: no answer may be a 5xx, or differ from its
+# description in status, media type, headers or body.
 #
 #   schema.sh [SECONDS]    the tally that TALLY_BINARY names, in a directory of its own; with SECONDS again and again, with
 #                          other requests each time, until they have passed

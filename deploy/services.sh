@@ -155,7 +155,8 @@ is_new() { [[ ! -f $dir/$1/ports ]]; }
 ports_of() { cat "$dir/$1/ports" 2>/dev/null || cat "$dir/$1/ports.new"; }
 port_of() { ports_of "$1" | cut -d ' ' -f "$2"; }
 
-# --- services: launch_X starts what does not run, ready_X says whether it may be used ------------------------------------
+# --- services: launch_X starts what does not run, ready_X reports whether it can be used
+# ------------------------------------
 
 kafka_jars() { echo "${TALLY_KAFKA_DIR:-$HOME/.cache/tally/kafka-$kafka_version}"; }
 has_kafka() { [[ -f $(kafka_jars)/kafka_2.13-$kafka_version.jar ]]; }
@@ -186,7 +187,7 @@ launch_kafka() {
     exec "${java[@]}" -Xms256m -Xmx512m kafka.Kafka "$0"' "$dir/kafka/server.properties" "$jars" "$uuid"
 }
 
-# Of the listener with TLS and SASL, signed by itself; and what a client needs to know of both.
+# The self-signed certificate of the listener with TLS and SASL, and the client properties for both.
 make_certificate() {
   local store=(-keystore "$1/certificate.p12" -storetype PKCS12 -storepass for-tests -alias tally)
   {
@@ -612,7 +613,7 @@ signal_all() {
   [[ $signal != KILL ]] || kill_now "${names[@]}"
 }
 
-# When `run` is told to end, so is its command.
+# A signal that ends `run` also ends its command.
 pass_on() {
   trap '' INT TERM HUP
   [[ -n $child ]] || return 0
@@ -634,7 +635,7 @@ run() {
   source "$dir/env"
   set +a
   [[ ! -t 0 ]] || exec </dev/null
-  # With job control the command is the leader of a process group, so that all of it can be told to end.
+  # With job control the command is the leader of a process group, so that a signal reaches all of it.
   set -m
   "$@" &
   child=$!

@@ -35,7 +35,7 @@ use_services() {
   # shellcheck disable=SC1091
   source "$services_dir/env"
   set +a
-  # A test that finds no address now fails; elsewhere it says that it was skipped.
+  # A test that finds no address now fails; otherwise it reports that it was skipped.
   export TALLY_TEST_SERVICES=required
   if [[ -n ${TALLY_TEST_MYSQL:-} ]]; then
     echo "database: MySQL ${TALLY_TEST_MYSQL_VERSION:-at TALLY_TEST_MYSQL} beside MariaDB"

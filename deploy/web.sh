@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The page in web/: built where Node is, and tested in a real Chromium.
 #
-#   web.sh build     builds web/dist where something has changed; without Node it says so, and that is all
-#   web.sh check     types and unit tests
-#   web.sh browser   the page and the console in Chromium, against the tally that TALLY_BINARY names; prints a line
+#   web.sh build     builds web/dist where something has changed; without Node it only prints a message web.sh check
+#   types and unit tests web.sh browser   the page and the console in Chromium, against the tally that TALLY_BINARY
+#   names; prints a line
 #                    that begins with `browser:`
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../web"

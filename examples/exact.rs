@@ -20,7 +20,7 @@ struct Args {
     /// Lines of the workload at least: it sends on until all kills and moments are done
     #[arg(long, default_value_t = 2_000_000)]
     events: u64,
-    /// Of the workload and of the moments of the kills
+    /// Seed of the workload and of the moments of the kills
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// SIGKILLs while it sends

@@ -22,7 +22,7 @@ struct Args {
     /// Lines of the workload at least: it sends on until all kills are done
     #[arg(long, default_value_t = 500_000)]
     events: u64,
-    /// Of the workload and of the faults
+    /// Seed of the workload and of the faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// SIGKILLs while it sends; other faults come with them

@@ -5,7 +5,7 @@ use crate::principal::Principal;
 use std::sync::Arc;
 use tally_model::source_of;
 
-/// An action counts against at most so many limits.
+/// Most limits that one action counts against.
 const RULES: usize = 3;
 
 /// Default number of leading bits by which IPv6 addresses count as one: a host usually has its own /64.
@@ -18,7 +18,7 @@ pub struct ActionLimits {
     pub per_ip: Option<u32>,
     /// Actions of [`ActionLimits::switches`] of one actor from one address.
     pub per_actor: Option<u32>,
-    /// Addresses of IPv6 with the same first so many bits count as one.
+    /// IPv6 addresses that share this many leading bits count as one.
     pub ipv6_prefix_bits: u8,
     /// The types that switch something on or off: like, unlike, follow, unfollow.
     pub switches: Vec<String>,
@@ -29,7 +29,7 @@ pub struct ActionLimits {
 /// What is done, and by whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Action<'a> {
-    /// None where everybody may do everything.
+    /// None in a process without authentication.
     pub principal: Option<&'a Principal>,
     /// Where it comes from; empty where that is not known.
     pub ip: &'a str,

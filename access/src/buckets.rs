@@ -1,7 +1,7 @@
 //! Limits per minute: token buckets, computed by the generic cell rate algorithm.
 //!
-//! Each service has buckets of its own. Several services share theirs through Redis: what the own buckets let through, Redis is
-//! asked for; where it is away, the own ones decide alone.
+//! Each process has its own buckets. Several processes share theirs through Redis: what the local buckets grant is also
+//! requested from Redis; while Redis is unavailable, the local buckets decide alone.
 
 mod local;
 #[cfg_attr(not(feature = "redis"), path = "buckets/without_shared.rs")]
@@ -14,7 +14,7 @@ use local::LocalBuckets;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// What is limited.
+/// A kind of limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// Requests of a key.
@@ -23,12 +23,12 @@ pub enum Rule {
     Key,
     /// Events from an address.
     Ip,
-    /// What one actor switches on and off from one address.
+    /// Toggle events of one actor from one address.
     Actor,
 }
 
 impl Rule {
-    /// As metrics and keys of Redis name it.
+    /// Its name in metrics and Redis keys.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Requests => "requests",
@@ -51,14 +51,14 @@ impl Rule {
 /// The counted subject as a hash, which does not reveal it.
 pub type LimitHash = u128;
 
-/// What a request needs of some buckets.
+/// The demands of a request on its buckets.
 #[derive(Default)]
 pub struct Demands {
     list: Vec<Demand>,
     places: HashMap<LimitHash, u32, ahash::RandomState>,
 }
 
-/// So many pieces of one bucket.
+/// A number of tokens from one bucket.
 #[derive(Clone, Copy, Debug)]
 struct Demand {
     rule: Rule,
@@ -68,9 +68,9 @@ struct Demand {
 }
 
 impl Demands {
-    /// Needs one more piece of a bucket that holds `per_minute`. Answers its place in the grants.
+    /// Demands one more token from a bucket that holds `per_minute`. Returns the index of its grant.
     pub fn add(&mut self, rule: Rule, per_minute: u32, hash: LimitHash) -> u32 {
-        // Most requests are about one or two.
+        // Most requests have one or two demands.
         let last = self.list.len().wrapping_sub(1);
         let place = match self.list.last() {
             Some(demand) if demand.hash == hash => last,
@@ -83,13 +83,13 @@ impl Demands {
         place as u32
     }
 
-    /// Whether nothing is needed.
+    /// Whether there is no demand.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 }
 
-/// What a request may take.
+/// The tokens granted to a request.
 pub struct Grants {
     list: Vec<Grant>,
     metrics: AccessMetrics,
@@ -105,9 +105,9 @@ struct Grant {
 /// A limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Over {
-    /// Which.
+    /// The limit that is reached.
     pub rule: Rule,
-    /// Until there is room again for one.
+    /// Time until the bucket has a token again.
     pub retry_after_s: u32,
 }
 
@@ -118,7 +118,7 @@ impl std::fmt::Display for Over {
 }
 
 impl Grants {
-    /// Takes a piece at each of these places, or of none.
+    /// Takes a token at each of these places, or none at all.
     pub fn take(&mut self, places: &[u32]) -> Result<(), Over> {
         let over = places.iter().map(|place| self.list[*place as usize]).find(|grant| grant.left == 0);
         if let Some(Grant { rule, retry_after, .. }) = over {
@@ -136,7 +136,7 @@ impl std::fmt::Debug for Buckets {
     }
 }
 
-/// Buckets of this process, and perhaps those that it shares.
+/// The buckets of this process, and the shared ones if any.
 pub struct Buckets {
     local: LocalBuckets,
     shared: Option<SharedBuckets>,
@@ -145,7 +145,7 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    /// Empty ones. All who share must count under the same seed.
+    /// New buckets. All processes that share buckets must use the same seed.
     pub fn new(shared: Option<(SharedBuckets, u64)>, metrics: AccessMetrics) -> Self {
         let (shared, seed) = shared.map_or((None, 0), |(shared, seed)| (Some(shared), seed));
         Self { local: LocalBuckets::default(), shared, seed, metrics }
@@ -162,11 +162,11 @@ impl Buckets {
         xxhash_rust::xxh3::xxh3_128_with_seed(&bytes, self.seed)
     }
 
-    /// Takes what there is of what is needed.
+    /// Takes the available tokens for the demands.
     pub async fn admit(&self, demands: Demands) -> Grants {
         let mut list: Vec<_> = demands.list.iter().map(|demand| self.local.take(demand)).collect();
         if let Some(shared) = &self.shared {
-            // What is over here is over for all.
+            // A demand above the local limit is above the shared one too.
             let asked = demands.list.iter().zip(&list).enumerate().filter(|(_, (_, grant))| grant.left > 0);
             let asked: Vec<_> =
                 asked.map(|(place, (demand, grant))| (place, Demand { pieces: grant.left, ..*demand })).collect();

@@ -27,7 +27,7 @@ pub(crate) fn add_schemes(api: &mut OpenApi) {
     }
 }
 
-/// Adds to each operation what it asks for, and how it refuses.
+/// Adds to each operation its security requirement and its errors.
 pub(crate) fn add_access(api: &mut OpenApi, access: Access) {
     for item in api.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];

@@ -62,7 +62,7 @@ impl Guard {
         let credential = Credential::shown(request.headers(), query_token.as_deref())?;
         let now = (self.0.clock)();
         let principal = self.0.find_or_ask(&credential, now).await?;
-        // What lasts outlives the request that the credential is borrowed from.
+        // A lasting response outlives the request that the credential is borrowed from.
         let leave = lasts.then(|| Leave {
             guard: self.clone(),
             credential: credential.into_owned(),
@@ -89,12 +89,12 @@ impl Guard {
     }
 }
 
-/// A guard in front of routes that ask for the same.
+/// The guard of routes with the same requirement.
 #[derive(Clone)]
 struct Gate {
     guard: Guard,
     scope: Scope,
-    /// Whether their answers have no end.
+    /// Whether their responses are endless streams.
     lasts: bool,
 }
 
@@ -105,7 +105,7 @@ async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Res
             let response = next.run(request).await;
             Ok(match leave.filter(|_| response.status().is_success()) {
                 Some(leave) => response.map(|body| leave.bind(body)),
-                // An error has an end of its own.
+                // An error response ends by itself.
                 None => response,
             })
         }

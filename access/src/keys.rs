@@ -1,6 +1,7 @@
 //! API keys: a file names each with a hash of it; the key itself is nowhere.
 //!
-//! A key has 256 random bits, so a plain SHA-256 is as hard to turn back as a slow hash, and cheap to ask each time.
+//! A key has 256 random bits, so a plain SHA-256 is as hard to reverse as a slow hash, and cheap to compute per
+//! request.
 
 use crate::principal::Principal;
 use crate::refusal::Refusal;
@@ -20,7 +21,7 @@ pub(crate) const HASH_PREFIX: &str = "sha256:";
 /// The longest name, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// How much a key may do in a minute; None where nothing is said.
+/// The limits of a key per minute; None for the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -111,7 +112,7 @@ impl Key {
             return Err(wrong(name.referenced, "`name` must be 1 to 64 letters, digits and `-` `.` `_`"));
         }
         let digest = hash.value.strip_prefix(HASH_PREFIX).and_then(unhex);
-        // What stands there may be the key itself: it is not repeated.
+        // The value may be the key itself, so the error does not repeat it.
         let digest = digest.ok_or_else(|| {
             wrong(hash.referenced, "`hash` must be `sha256:` and 64 hexadecimal digits, as `tally key` prints it")
         })?;
@@ -157,7 +158,7 @@ fn prefix(digest: &[u8; 32]) -> [u8; 8] {
 mod tests {
     use super::*;
 
-    /// Of `tally_secret`.
+    /// The hash of `tally_secret`.
     const HASH: &str = "sha256:c46ad6b6a1ed63cb0c0c0a4c25cd8b9f3d7a5e1fe14dd0a2c6bd7e1ddc9f3cf9";
 
     #[test]

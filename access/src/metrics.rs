@@ -3,7 +3,7 @@
 use crate::buckets::Rule;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
-/// The metrics of this crate, registered once a process.
+/// The metrics of this crate, registered once per process.
 #[derive(Clone)]
 pub struct AccessMetrics {
     pub(crate) refused: IntCounterVec,

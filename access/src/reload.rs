@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// Larger files are something else.
+/// A larger file cannot be a key file.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The parsed content of a file. A version that cannot be parsed changes nothing: the previous content stays in use.
@@ -43,7 +43,7 @@ impl<T> Reloading<T> {
         if *seen == now && !asked {
             return Ok(false);
         }
-        // One complaint for each version.
+        // One log entry per invalid version.
         *seen = now;
         let (value, stamp) = read(&self.path, self.parse)?;
         *seen = Some(stamp);

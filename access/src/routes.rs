@@ -1,5 +1,5 @@
-//! Routes, and what each asks of its callers: declared where the route is registered, and read from there by the guard and by
-//! the description.
+//! Routes, and the access that each requires: declared where the route is registered, and read from there by the guard
+//! and by the description.
 
 use crate::description;
 use crate::guard::Guard;
@@ -20,12 +20,12 @@ pub enum Access {
     Lasting(Scope),
 }
 
-/// Routes, none of which can be served before it is declared what it asks of its callers.
+/// Routes, none of which can be served before its required access is declared.
 #[derive(Default)]
 pub struct Routes(Vec<(Access, OpenApiRouter)>);
 
 impl Routes {
-    /// Routes that ask for the same. There is at least one.
+    /// Routes that require the same access. There is at least one.
     pub fn new(access: Access, routes: impl Into<OpenApiRouter>) -> Self {
         Self(vec![(access, routes.into())])
     }

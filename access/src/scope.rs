@@ -8,11 +8,11 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Send events, collect, ask for read tokens.
+    /// Send events, collect, request read tokens.
     Write,
     /// Read counters, boards, receipts.
     Read,
-    /// Read, and see how the service itself does.
+    /// Read, and see the state of the service itself.
     Admin,
     /// Read `/metrics` and nothing else: what a Prometheus needs.
     Metrics,

@@ -1,4 +1,4 @@
-//! What the API has to know of the topology.
+//! The parts of the topology that the API uses.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

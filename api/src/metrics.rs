@@ -21,7 +21,7 @@ pub struct ApiMetrics {
     pub view_clock_lag_seconds: Gauge,
     /// How long reads with `after` waited.
     pub wait_seconds: Histogram,
-    /// Of the live streams.
+    /// Metrics of the live streams.
     pub live: LiveMetrics,
     breakers: IntGaugeVec,
 }
@@ -66,7 +66,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Counts a read of so many keys, of which the store had so many.
+    /// Counts a read of `asked` keys, of which the store had `found`.
     pub fn count(&self, asked: usize, found: usize) {
         self.hits.inc_by(found as u64);
         self.misses.iter().for_each(|misses| misses.inc_by(asked.saturating_sub(found) as u64));

@@ -22,7 +22,7 @@ use tally_streams::log::{Log, Time};
 
 /// What the API is put together from.
 pub struct Parts {
-    /// What it has to know of the topology.
+    /// The parts of the topology that the API uses.
     pub config: ApiConfig,
     /// The graph, for those who draw it.
     pub topology: TopologyAnswer,

@@ -18,7 +18,7 @@ thread_local! {
 
 struct Turns {
     state: Mutex<State>,
-    /// Of each thread: its turn may have come.
+    /// Per thread: signalled when its turn may have come.
     wake: Vec<Condvar>,
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn step(can_go_on: impl Fn() -> bool) {
     }
 }
 
-/// Gives the turn away for good, also where the thread panics.
+/// Gives up the turn permanently, also if the thread panics.
 struct End(Arc<Turns>, usize);
 
 impl Drop for End {

@@ -1,7 +1,7 @@
 //! The caches, as both sides see them: sinks write them, the API reads them.
 //!
-//! [`MemoryCache`] is in this process; [`redis`] is shared by many, unless the feature `redis` is off. All of either can be lost and is filled again from
-//! the log. A subject that is missing is a miss (ask the database), never zero.
+//! [`MemoryCache`] is in this process; [`redis`] is shared by many, unless the feature `redis` is off. All of either
+//! can be lost and is filled again from the log. A missing subject is a miss (read the database), never zero.
 
 mod filter;
 #[cfg(test)]

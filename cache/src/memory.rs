@@ -62,11 +62,11 @@ pub struct MemoryCache {
     admit: Admit,
     boards: RwLock<BTreeMap<String, Arc<Ranking>>>,
     watched: Watched,
-    /// Of all that ever came, where the writer began at the start.
+    /// Filter of all subjects with a record, if the writer began at the start of the topic.
     filter: Option<Filter>,
     /// Replaced as a whole, so that a reader takes one lock for all the partitions that it looks at.
     positions: RwLock<Arc<Positions>>,
-    /// How far the writer goes with what it has in its hands: at least the positions.
+    /// Published end of the batch that the writer is processing: at least the positions.
     reached: RwLock<HashMap<TopicPartition, u64>>,
     ready: AtomicBool,
     /// Counts the writes that moved a position.
@@ -99,19 +99,19 @@ impl Position {
     }
 }
 
-/// The positions at one moment, of a cache that may be believed.
+/// The positions at one moment, of a cache that can be trusted.
 pub struct Serving {
     positions: Arc<Positions>,
-    /// Of a partition that nothing was heard of: none, or that it has none.
+    /// The position of a partition without any record so far: None, or the empty position.
     unheard: Option<Position>,
 }
 
 impl Serving {
-    /// How far a partition is; None where the cache may not be believed for it. What [`MemoryCache::get`] returns
+    /// The position of a partition; None if the cache cannot be trusted for it. What [`MemoryCache::get`] returns
     /// afterwards is at least as new.
     pub fn position(&self, partition: &TopicPartition) -> Option<&Position> {
         let position = self.positions.get(partition).or(self.unheard.as_ref());
-        // One that follows its topic from some point on knows nothing before the first mark.
+        // A cache that follows its topic from some later offset on has no progress before the first mark.
         position.filter(|position| self.unheard.is_some() || !position.merged.is_empty())
     }
 }
@@ -176,7 +176,7 @@ impl MemoryCache {
         self.positions_read().get(partition).map_or_else(|| Arc::from([]), |position| position.merged.clone())
     }
 
-    /// The positions, where the cache may be believed at all.
+    /// The positions, if the cache can be trusted.
     pub fn serving(&self) -> Option<Serving> {
         let unheard = || (self.admit == Admit::All).then(Position::default);
         self.ready().then(|| Serving { positions: self.positions_read().clone(), unheard: unheard() })
@@ -208,7 +208,7 @@ impl MemoryCache {
         self.progress.subscribe()
     }
 
-    /// From now on every change of a subject is told by [`MemoryCache::changes`]. What the cache has of it afterwards, if
+    /// From now on [`MemoryCache::changes`] returns every change of a subject. What the cache has of it afterwards, if
     /// anything, is where those changes begin.
     pub fn watch(&self, subject_id: &Arc<str>) {
         self.watched.add(subject_id.clone());
@@ -219,8 +219,8 @@ impl MemoryCache {
         self.watched.remove(subject_id);
     }
 
-    /// The latest totals of each watched subject that a record came for since this was last asked. Positions that were
-    /// read before hold for them.
+    /// The latest totals of each watched subject that got a record since the last call. Positions that were read before
+    /// hold for them.
     pub fn changes(&self) -> HashMap<Arc<str>, Arc<CachedCounters>> {
         self.watched.take()
     }
@@ -273,13 +273,13 @@ impl MemoryCache {
         }
     }
 
-    /// The writer's: where each partition stands.
+    /// For the writer: the position of each partition.
     pub fn positions(&self) -> Vec<(TopicPartition, Position)> {
         let positions = self.positions_read();
         positions.iter().map(|(partition, position)| (partition.clone(), position.clone())).collect()
     }
 
-    /// The writer's: where a partition stands.
+    /// For the writer: the position of a partition.
     pub fn position(&self, partition: &TopicPartition) -> Option<Position> {
         self.positions_read().get(partition).cloned()
     }

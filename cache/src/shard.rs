@@ -27,7 +27,7 @@ pub struct Loaded {
     pub counters: Arc<CachedCounters>,
     /// How far the input is contained in them.
     pub roots: Arc<[RootPosition]>,
-    /// Below which offset of the subject's partition every record is contained; None where the store does not say.
+    /// Below which offset of the subject's partition every record is contained; None if the store does not report it.
     pub next_offset: Option<u64>,
 }
 

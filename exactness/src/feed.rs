@@ -42,7 +42,7 @@ impl WorkloadFile {
         written
     }
 
-    /// Writes so many lines more, until `goes_on` returns false.
+    /// Writes `events` further lines, or fewer if `goes_on` returns false.
     fn extend(&mut self, out: &mut impl Write, events: u64, goes_on: impl Fn() -> bool) -> io::Result<()> {
         // Another seed for each part, so that the ids differ.
         let seed = self.seed ^ (self.lines << 20);
@@ -97,7 +97,7 @@ impl Feed {
 
 fn feed(mut file: WorkloadFile, mut pipe: ChildStdin, enough: &AtomicBool) -> WorkloadFile {
     let mut beginning = File::open(&file.path).unwrap();
-    // A sender that has ended takes nothing more; why is its own to say.
+    // A sender that has ended accepts no more lines and reports the reason itself.
     if io::copy(&mut beginning, &mut pipe).is_err() {
         return file;
     }

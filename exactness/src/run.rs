@@ -16,7 +16,7 @@ use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_testkit::boards::{self, Rules};
 use tally_testkit::{Client, Sender, Service, Site, now_ms, wait_until};
 
-/// A process that is asked to stop has so long.
+/// How long a process may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// A run, and its report.
@@ -27,7 +27,7 @@ pub struct ExactRun<'a> {
     pub dir: &'a Path,
     /// At least: it sends on until all kills and moments are done.
     pub events: u64,
-    /// Of the workload, and of the moments of the kills.
+    /// Seed of the workload and of the moments of the kills.
     pub seed: u64,
     /// SIGKILLs at random moments while it sends.
     pub kills: u32,

@@ -1,4 +1,4 @@
-//! Request bodies that end: in bytes and in time.
+//! Request bodies with limits of bytes and time.
 
 use crate::client_stream::Unread;
 use crate::coding::Coding;
@@ -153,7 +153,7 @@ async fn read_sent(
             continue;
         }
         if whole.is_empty() {
-            // What a client announces is not believed beyond what it has begun to send.
+            // The announced length is trusted only in proportion to the bytes that have arrived.
             whole.reserve((announced as usize).min(8 * (first.len() + data.len())));
             whole.extend_from_slice(&std::mem::take(&mut first));
         }

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 
 /// `Accept-Encoding` of the response to another coding.
 const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, zstd");
-/// RFC 9659: a window of 8 MiB must do for everybody. The frame's own word is not taken for how much memory it needs.
+/// RFC 9659: a window of 8 MiB must suffice for every client. The memory need that the frame declares is not trusted.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// A body is decompressed in pieces of this, and no further than it is admitted.
 const PIECE_BYTES: usize = 64 << 10;
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_bomb_ends_at_the_limit() {
-        // Of a gigabyte of zeros, 100 KiB are made at most, and a piece more.
+        // At most 100 KiB and one more piece of a gigabyte of zeros are decompressed.
         let member = gzip(&vec![0; 16 << 20]);
         let mut made = 0;
         let admit = |bytes| {

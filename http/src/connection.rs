@@ -30,7 +30,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// How long a refused client gets to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a connection has to know of the server's limits.
+/// The server's limits for a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     header_timeout: Duration,

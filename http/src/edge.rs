@@ -112,7 +112,7 @@ where
     }
 }
 
-/// What the access log says of a request.
+/// The fields of a request in the access log.
 struct Access {
     method: Method,
     path: String,
@@ -172,7 +172,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 async fn as_problem(response: Response) -> Response {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
-    // A page for people says by itself what is wrong.
+    // An HTML page already shows what is wrong.
     let is_told = |value: &HeaderValue| value == PROBLEM_JSON || value.as_bytes().starts_with(b"text/html");
     if !is_error || response.headers().get(header::CONTENT_TYPE).is_some_and(is_told) {
         return response;

@@ -6,7 +6,7 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-/// The route's name in metrics where no route matched: what strangers ask for must not become labels.
+/// The route's name in metrics where no route matched: requested paths must not become labels.
 const UNMATCHED: &str = "unmatched";
 /// The status in metrics where the client left before the answer (nginx's number for it).
 const CLIENT_LEFT: &str = "499";
@@ -50,7 +50,7 @@ pub(crate) struct RouteMetrics {
 
 struct MethodMetrics {
     seconds: Histogram,
-    /// Of the first success that was answered; other statuses are looked up.
+    /// The counter of the first successful status; other statuses are looked up.
     succeeded: OnceLock<(StatusCode, IntCounter)>,
 }
 

@@ -58,7 +58,7 @@ impl TrustedProxies {
             return caller;
         }
         for hop in hops(headers).iter().rev() {
-            // `unknown` and made-up names end the chain: the last address that is vouched for counts.
+            // `unknown` and made-up names end the chain: the last address reported by a trusted proxy counts.
             let Some(address) = hop else { break };
             caller = *address;
             if !self.trusts(caller) {

@@ -39,7 +39,7 @@ pub fn probes(checks: Vec<Check>) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(livez)).routes(routes!(readyz)).with_state(checks.into())
 }
 
-/// Well.
+/// The check passes.
 #[derive(Serialize, ToSchema)]
 struct Well {
     /// `ok`.

@@ -68,19 +68,19 @@ impl ApiProblem {
         Self::new(status, "unsupported-media-type", "Unsupported media type", detail)
     }
 
-    /// 429: over a limit; try again after so many seconds.
+    /// 429: above a limit; retry after `retry_after_s` seconds.
     pub fn too_many_requests(detail: impl Into<String>, retry_after_s: u32) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail)
             .retry_after(retry_after_s)
     }
 
-    /// 500: our fault. Says nothing of the cause, which belongs in the log.
+    /// 500: an internal error. The cause is only in the log.
     pub fn internal() -> Self {
         let detail = "An internal error occurred. The service log has the cause under this request_id.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
     }
 
-    /// 503: not now; try again after so many seconds.
+    /// 503: temporarily unavailable; retry after `retry_after_s` seconds.
     pub fn unavailable(detail: impl Into<String>, retry_after_s: u32) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable", detail)
             .retry_after(retry_after_s)

@@ -10,7 +10,7 @@ pub struct Caller {
     pub ip: Option<String>,
     /// The user agent that the sender names; cut to a length that each event can carry.
     pub user_agent: Option<String>,
-    /// None where everybody may do everything.
+    /// None in a process without authentication.
     pub principal: Option<Arc<Principal>>,
 }
 

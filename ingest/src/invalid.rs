@@ -80,7 +80,7 @@ impl fmt::Display for InvalidEvent {
     }
 }
 
-/// A text of at most so many bytes, and a mark where something is missing.
+/// A text cut to at most this many bytes, with a mark where it was cut.
 pub(crate) fn shorten(text: &str, bytes_max: usize) -> Cow<'_, str> {
     match text.len() <= bytes_max {
         true => Cow::Borrowed(text),

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 /// IPv4 (RFC 4291, section 2.5.5.2), every other one of IPv6 is written as RFC 5952 has it. None for what is no address.
 pub fn canonical_ip(text: &str) -> Option<Cow<'_, str>> {
     let address: IpAddr = text.parse().ok()?;
-    // Of IPv4 only one spelling is taken.
+    // IPv4 has only one accepted spelling.
     if address.is_ipv4() {
         return Some(Cow::Borrowed(text));
     }

@@ -34,7 +34,7 @@ pub struct Change {
 /// What changes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChangeBody {
-    /// Something is counted, or a count is taken back.
+    /// Something is counted, or a count is undone.
     Delta {
         /// When it happened. A retraction carries the minute of what it retracts.
         minute: Minute,
@@ -124,7 +124,7 @@ impl SubjectChanges {
             ChangeBody::Delta { minute, total_only, delta } => {
                 let same =
                     |d: &&mut Delta| d.minute == minute && d.total_only == total_only && same_name(&d.metric, metric);
-                // The newest minute stands last: look there first.
+                // The newest minute is last: search there first.
                 match self.deltas.iter_mut().rev().find(same) {
                     Some(entry) => entry.delta += delta,
                     None => self.deltas.push(Delta { metric: metric.clone(), minute, total_only, delta }),

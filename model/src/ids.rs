@@ -101,7 +101,7 @@ mod tests {
     use regex::Regex;
 
     proptest! {
-        /// A pattern and the longest length together say what the check says.
+        /// The pattern and the maximum length together are equivalent to the check.
         #[test]
         fn patterns_and_checks_are_the_same_rules(
             id in "([a-z]{1,34}:)?[a-zA-Z0-9._:{} \t\n\0\u{7f}\u{85}\u{a0}\u{200b}\u{2028}\u{3000}\u{feff}é用😀-]{0,6}",

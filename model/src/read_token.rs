@@ -23,10 +23,10 @@ pub struct ReadToken {
 }
 
 impl ReadToken {
-    /// How long one is good: as long as an event may be late by default.
+    /// Lifetime: as long as an event may be late by default.
     pub const LIFETIME_MS: i64 = 86_400_000;
 
-    /// When it stops being good.
+    /// When it expires.
     pub fn expires_at_ms(&self) -> i64 {
         self.signed_at_ms.saturating_add(Self::LIFETIME_MS)
     }

@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 
 /// The greatest mark of every task that writes to a partition.
 ///
-/// Most partitions have one writer. Where several tasks write to one (dead letters), each vouches for its own records
-/// only, so the last mark alone would claim too much: what holds for all is the minimum.
+/// Most partitions have one writer. Where several tasks write to one (dead letters), each mark is valid for its own
+/// task's records only, so the last mark alone would claim too much: what holds for all is the minimum.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Roots {
     generation: u16,
     tasks: BTreeMap<String, Vouched>,
 }
 
-/// What a task vouches for.
+/// The progress that a task guarantees.
 #[derive(Clone, Debug, PartialEq)]
 struct Vouched {
     /// generation << 48 | commit; without the commit where an older release has stored it.
@@ -81,7 +81,7 @@ impl Roots {
         self.tasks.values().any(|known| !known.roots.is_empty() && names_commit(known.version))
     }
 
-    /// What all the tasks vouch for, ascending by partition.
+    /// The progress that all tasks guarantee together, ascending by partition.
     pub fn merged(&self) -> Vec<RootPosition> {
         let mut least = BTreeMap::<u32, RootPosition>::new();
         for root in self.tasks.values().flat_map(|known| &known.roots) {
@@ -191,7 +191,7 @@ mod tests {
             before = roots.revision();
             assert_eq!(Roots::from_json(&roots.to_json(), 0).unwrap(), roots);
         }
-        // What vouches for nothing is not stored.
+        // A mark without progress is not stored.
         roots.apply(versioned("c/0", 7, &[]));
         assert_eq!(roots.revision(), Roots::from_json(&roots.to_json(), 0).unwrap().revision());
     }

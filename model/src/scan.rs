@@ -9,7 +9,7 @@ use crate::{looks_like_seconds, parse_ms};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// Numbers of up to so many digits fit `i64`.
+/// The most digits of which every number fits `i64`.
 const DIGITS_MAX: usize = 18;
 
 /// The fields of an event of the usual form; None for everything else.

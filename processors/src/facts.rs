@@ -1,5 +1,5 @@
-//! What nodes publish about themselves. It is all that other nodes and the application know of a node, so no node type
-//! knows another.
+//! What nodes publish about themselves. Other nodes and the application see nothing else of a node, so no node type
+//! depends on another.
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ pub struct ToggleFacts {
     pub owned: bool,
 }
 
-/// What a node needs to know of a metric that others count.
+/// What a node needs of a metric that other nodes count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricWant {
     /// The metric's name.

@@ -32,7 +32,7 @@ pub struct Batch {
 /// A step of a position.
 #[derive(Clone, Debug)]
 pub struct Move {
-    /// Of an output topic.
+    /// Partition of an output topic.
     pub partition: TopicPartition,
     /// What is stored now; None where there is nothing. Nothing is written where this is not so.
     pub expected: Option<Standing>,
@@ -44,14 +44,14 @@ pub struct Move {
     pub version: i64,
 }
 
-/// A record that could not be processed, and where its letter lies.
+/// A record that could not be processed, and the position of its dead letter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetterRow {
     /// The partition of the letter.
     pub place: TopicPartition,
     /// The offset of the letter there.
     pub place_offset: u64,
-    /// The letter.
+    /// The dead letter.
     pub letter: DeadLetter,
 }
 
@@ -110,7 +110,7 @@ impl Batch {
         })
     }
 
-    /// Counts a record that has no row, or none that the target takes: it fills a batch all the same.
+    /// Counts a record without a row for this target: it still fills the batch.
     pub fn add_mark(&mut self) {
         self.records += 1;
     }

@@ -27,7 +27,7 @@ pub struct Breaker {
 /// How much is tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Everything.
+    /// Closed: everything is allowed.
     #[default]
     Closed = 0,
     /// One attempt, because a probe has succeeded.
@@ -39,7 +39,7 @@ pub enum State {
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permit {
-    /// Nothing for that many milliseconds.
+    /// Nothing is allowed for that many milliseconds.
     Wait(i64),
     /// Send a probe.
     Probe,
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!((breaker.state(), breaker.permit(at(wait_ms))), (State::Open, Permit::Probe));
         breaker.probed();
         assert_eq!((breaker.state(), breaker.permit(at(wait_ms))), (State::HalfOpen, Permit::Go));
-        // The attempt fails all the same: open again, with the longer wait.
+        // The attempt fails: open again, with the longer wait.
         let longer_ms = breaker.fail(at(wait_ms), 0.0);
         assert_eq!((breaker.state(), longer_ms), (State::Open, 2 * wait_ms));
         assert_eq!(breaker.permit(at(wait_ms + longer_ms - 1)), Permit::Wait(1));

@@ -4,7 +4,7 @@ use crate::reading::ReadError;
 use crate::target::TargetError;
 use tally_streams::log::{LogError, TopicPartition};
 
-/// What stops a sink for good.
+/// An error that stops a sink permanently.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// A record that only another program can have written, or damage. Skipping it would lose its data.
@@ -63,11 +63,11 @@ pub enum SinkError {
 
 /// Why a step did not get done.
 pub enum Failure {
-    /// For good.
+    /// Permanent.
     Stop(SinkError),
-    /// A row that the target will never take: for good.
+    /// A row that the target will never accept: permanent.
     Refused { row: String, cause: String },
-    /// The target's rows are another log's: for good.
+    /// The target's rows belong to another log: permanent.
     Foreign(String),
     /// The consumer is of no use any more: make a new one.
     Rejoin(String),

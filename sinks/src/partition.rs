@@ -1,4 +1,4 @@
-//! What a sink knows of one partition that it reads.
+//! The state of one partition that a sink reads.
 
 use crate::batch::Move;
 use crate::metrics::Handles;

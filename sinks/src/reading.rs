@@ -39,11 +39,11 @@ pub struct Reading {
 /// What a poll brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// That many records and marks.
+    /// The number of records and marks.
     Records(usize),
     /// No record, but marks that count now.
     Marks,
-    /// No record; whether a position moved all the same.
+    /// No record; `moved` is whether a position moved anyway.
     Nothing { moved: bool },
     /// The share grew, or only the membership is new: open what is missing.
     Assigned,
@@ -305,7 +305,7 @@ impl Reading {
         log.ends(&addresses)
     }
 
-    /// Leaves the group in good order, so that others need not wait for a time-out. Everything is written by now.
+    /// Leaves the group cleanly, so that other members need not wait for a time-out. Everything is written by now.
     pub fn leave(&mut self) -> Result<(), LogError> {
         if matches!(self.share, Share::All) {
             return Ok(());

@@ -1,6 +1,6 @@
 //! The sink's task: from the topics, through a batch, into the target.
 //!
-//! A state machine that [`SinkTask::poll_once`] moves: no clock, no thread and no chance inside.
+//! A state machine that [`SinkTask::poll_once`] moves: it has no clock, no thread and no randomness.
 
 use crate::batch::Batch;
 use crate::breaker::{Breaker, Permit, State};
@@ -67,13 +67,13 @@ pub struct SinkTask {
 /// What a call of [`SinkTask::poll_once`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Read that many records.
+    /// The number of records read.
     Read(usize),
-    /// Wrote a batch of that many records.
+    /// Wrote a batch; the number of its records.
     Wrote(usize),
     /// There was nothing to read.
     Idle,
-    /// Something failed: nothing will be tried for that many milliseconds.
+    /// A failure: nothing is tried for this many milliseconds.
     Waiting(i64),
 }
 

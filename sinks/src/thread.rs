@@ -90,7 +90,7 @@ impl SinkThread {
         self.thread.is_finished()
     }
 
-    /// Asks it to write what it has read and end; does not wait.
+    /// Requests the thread to write what it has read and end; does not wait.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }

@@ -16,7 +16,7 @@ pub struct CheckArgs {
 
 /// Prints a summary, or everything that is wrong (exit code 1).
 pub fn run(args: CheckArgs) -> Result<(), Failure> {
-    // A file that cannot be read is wrong usage; one that is wrong is what this command is asked about.
+    // An unreadable file is wrong usage; mistakes in the file are the result of this command.
     let (name, text) = args.file.read()?;
     let topology = Topology::<Actions>::load(&name, &text, REGISTRY, SINK_TYPES).map_err(Failure::no)?;
     let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);

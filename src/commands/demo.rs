@@ -84,10 +84,10 @@ impl ShapeName {
     }
 }
 
-/// Sends until told to stop, or writes a file.
+/// Sends until it is stopped, or writes a file.
 pub fn run(args: DemoArgs) -> Result<(), Failure> {
     if let Some(path) = &args.write {
-        // The environment may say them for other commands.
+        // The environment may set them for other commands.
         let said = std::env::args().find(|arg| ["--to", "--api-key"].iter().any(|flag| is_flag(arg, flag)));
         if let Some(flag) = said {
             let flag = flag.split('=').next().unwrap_or_default();

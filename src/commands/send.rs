@@ -133,7 +133,7 @@ async fn send(args: &SendArgs, client: IngestClient, input: Input, report: &Arc<
             ended = lanes.join_next() => match ended {
                 None => break,
                 Some(Ok(Ok(()))) => {}
-                // The first failure says why; those of the other lanes follow from it.
+                // The first failure is the cause; those of the other lanes follow from it.
                 Some(Ok(Err(failure))) if !stop.is_cancelled() => {
                     stop.cancel();
                     outcome = Err(failure);

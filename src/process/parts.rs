@@ -50,7 +50,7 @@ struct Description;
 impl Parts {
     /// Opens the log and starts what runs on threads of its own. One that cannot go on cancels `failed`. Blocks.
     pub fn start(roles: &Roles, failed: &CancellationToken) -> Result<Self, Failure> {
-        // A mistake in its flag is told before anything is opened.
+        // A mistake in its flag is reported before anything is opened.
         let page = if roles.api.is_some() { roles.page.files()? } else { None };
         let site = Site::open(roles)?;
         let sinks = sinks(&site, roles)?;

@@ -100,7 +100,7 @@ fn collects(site: &Site, stores: &Stores, callers: &CallerRules) -> Result<Optio
     Ok(Some(Collects::start(parts, &site.registry).map_err(Failure::no)?))
 }
 
-/// What the API has to know of the topology.
+/// The parts of the topology that the API uses.
 pub fn api_config(topology: &Topology<Actions>, stores: &Stores) -> Result<ApiConfig, Failure> {
     let root = &topology.subtopologies[0];
     let (counters_topic, counters) =

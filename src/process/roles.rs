@@ -139,7 +139,7 @@ impl Roles {
         if args.limit_actor.is_some() && !has_switches {
             return refused("--limit-actor", "the topology has no toggle, so there is nothing to switch on or off");
         }
-        // Keys may have limits of their own: of events, and of what one actor switches from one address.
+        // Keys may have their own limits: of events, and of toggle events of one actor from one address.
         let has_keys = self.site.access.keys.is_some();
         let per_address = args.per_ip().is_some() || has_switches && (has_keys || args.per_actor().is_some());
         let no_limits = |flag: &str| {

@@ -31,7 +31,7 @@ pub fn serve(roles: Roles) -> Result<(), Failure> {
     logging::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::no)?;
     let outcome = runtime.block_on(live(roles));
-    // Whatever still waits for a client, or for a log that is away, must not hold the process.
+    // Work that still waits for a client or an unavailable log must not keep the process running.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
@@ -76,7 +76,7 @@ async fn live(roles: Roles) -> Result<(), Failure> {
         () = asked.wait() => return end_start(starting).await,
     };
     let mut config = ServerConfig { shutdown_deadline: SHUTDOWN_DEADLINE, ..ServerConfig::default() };
-    // Live streams must not take the connections of those who only ask.
+    // Live streams must not use up the connections for requests.
     let live_streams = roles.api.as_ref().map_or(0, |(_, reads)| reads.live_streams);
     config.connections_max = config.connections_max.saturating_add(live_streams);
     let server = Server::new(config, parts.registry()).map_err(Failure::no)?;

@@ -63,7 +63,7 @@ impl Site {
         let log = log::open(args, &address, &wall, proof)?;
         let registry = Registry::new();
         log.ensure_topics(&topology.topic_specs()).map_err(|e| log::failure(args, e))?;
-        // Before anything is read that may stand still.
+        // Before any read that may block.
         let standing = match &address {
             LogAddress::Embedded(_) => None,
             LogAddress::Kafka(brokers) => {

@@ -79,12 +79,12 @@ impl Stores {
         self.of_sinks(topology).any(|(sink, store)| is_read(store) && sink.from.iter().any(|from| from == topic))
     }
 
-    /// Every database: of the sinks and of the API.
+    /// Every database of the sinks and the API.
     pub fn databases(&self) -> impl Iterator<Item = &StoreUrl> {
         self.by_sink.iter().filter_map(database_of).chain([&self.database])
     }
 
-    /// Every cache: of the sinks and of the API.
+    /// Every cache of the sinks and the API.
     pub fn caches(&self) -> impl Iterator<Item = CacheAddress> {
         self.by_sink.iter().filter_map(cache_of).chain([self.cache.clone()])
     }

@@ -25,7 +25,7 @@ impl Random {
         ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// True in so many of 10,000 cases.
+    /// True with a probability of `of_10_000` in 10,000.
     pub fn chance(&mut self, of_10_000: u32) -> bool {
         self.below(10_000) < u64::from(of_10_000)
     }

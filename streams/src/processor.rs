@@ -19,7 +19,8 @@ pub trait Dataflow: Sized + 'static {
     type Value: Clone + fmt::Debug;
     /// Values on their way through one repartition topic, combined until the commit.
     type Hop: Hop<Self::Value>;
-    /// What a node publishes about itself to the other nodes and to the application: all that they know of it.
+    /// What a node publishes about itself to the other nodes and to the application: nothing else of it is visible to
+    /// them.
     type Facts: Default + Send + Sync;
 
     /// The types of records that a node with these facts takes from outside: those that `cloud_event_types` may map to.
@@ -48,7 +49,7 @@ pub trait Dataflow: Sized + 'static {
     /// The header of a data record that carries what [`Dataflow::encode_progress`] makes. No value has one of this name.
     const PROGRESS_HEADER: &'static str;
 
-    /// Turns progress into bytes: of a header, or of a record of the internal topic.
+    /// Encodes progress for a header, or for a record of the internal topic.
     fn encode_progress(progress: &OutputProgress<'_>) -> Vec<u8>;
 
     /// Turns progress into a record of an output topic, under a key that no value has. Only for logs whose records are

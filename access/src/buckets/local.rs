@@ -1,4 +1,4 @@
-//! The buckets of this process: the reckoning is governor's, the memory is bounded here.
+//! The buckets of this process: governor computes the rates, this module bounds the memory.
 
 use super::{Demand, Grant};
 use governor::clock::{Clock, MonotonicClock};
@@ -11,16 +11,16 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-/// Buckets that look at each other's place: eight fill two lines of the processor's cache.
+/// Buckets per group: eight fill two cache lines.
 const WAYS: usize = 8;
-/// Groups of them: 131,072 buckets, 2 MiB and some.
+/// Number of groups: 131,072 buckets in all, a little over 2 MiB.
 const GROUPS: usize = 16_384;
 
 /// One limiter for each size of a bucket, over one table.
 #[derive(Default)]
 pub(super) struct LocalBuckets {
     by_size: RwLock<HashMap<u32, Arc<Limiter>, ahash::RandomState>>,
-    /// Made when something is limited for the first time.
+    /// Allocated at the first limited request.
     table: OnceLock<Arc<Table>>,
 }
 

@@ -11,7 +11,7 @@ use tally_cache::redis::{Keys, RedisAddress, RedisFailure, RedisTimeouts, Shards
 /// A service waits no longer: it has buckets of its own.
 const TIMEOUTS: RedisTimeouts =
     RedisTimeouts { connect: Duration::from_millis(500), response: Duration::from_millis(100) };
-/// Between two tries to reach a Redis that is away.
+/// Pause between attempts to connect to an unavailable Redis.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Key: a bucket. Arguments: microseconds a piece, pieces in a full bucket, pieces wanted. Answers how many there were,
@@ -48,7 +48,7 @@ pub struct SharedBuckets {
 struct Link {
     address: RedisAddress,
     state: Mutex<State>,
-    /// Whether it was said that Redis is away: once is enough.
+    /// Whether the outage of Redis was logged: once is enough.
     told: AtomicBool,
 }
 
@@ -69,7 +69,7 @@ impl SharedBuckets {
         }
     }
 
-    /// Takes what there is, each with the place it was asked at; None where Redis is away.
+    /// Takes the available tokens; returns each grant with the index of its demand, or None while Redis is unavailable.
     pub(super) async fn take(
         &self,
         demands: &[(usize, Demand)],

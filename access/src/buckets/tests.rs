@@ -1,4 +1,4 @@
-//! Limits of one service and of several; without a Redis, with one, and with one that is away.
+//! Limits of one process and of several: without Redis, with Redis, and while Redis is unavailable.
 
 use super::*;
 use crate::action_limits::{Action, ActionLimits};
@@ -19,7 +19,7 @@ fn services(url: &str, seed: u64) -> [Buckets; 2] {
     [service(), service()]
 }
 
-/// How many of so many pieces there were, and after how many seconds there will be one more.
+/// How many of the demanded tokens were granted, and after how many seconds the next one is available.
 async fn take(buckets: &Buckets, who: &str, per_minute: u32, pieces: usize) -> (usize, Option<u32>) {
     let mut demands = Demands::default();
     let hash = buckets.hash(Rule::Actor, &[who]);

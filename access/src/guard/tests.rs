@@ -131,7 +131,7 @@ async fn requests_without_the_scope_are_refused() {
     let (scope, actor, good) = ("insufficient-scope", "other-actor", "");
     type Row<'a> = (&'a str, &'a str, Option<(&'static str, String)>, u16, &'a str);
     let table: Vec<Row<'_>> = vec![
-        // Open to everybody, whatever they send.
+        // Open to all clients, whatever credential they send.
         ("GET", "/livez", None, 200, good),
         ("GET", "/livez", Some(key("nonsense")), 200, good),
         ("GET", "/nowhere", None, 404, good),

@@ -23,7 +23,7 @@ pub struct JwksUrl {
     client: HttpClient,
 }
 
-/// An address that is not asked.
+/// An address that is not fetched.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct JwksUrlError(String);
@@ -54,8 +54,8 @@ impl JwksUrl {
             .any(|scheme| text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme)))
     }
 
-    /// Reads an address. `ca` has the certificates, in PEM, of who vouches for the server, instead of those that the world
-    /// trusts. Blocks.
+    /// Reads an address. `ca` has the CA certificates in PEM that sign the server's certificate, instead of those that
+    /// the world trusts. Blocks.
     pub fn parse(text: &str, ca: Option<&Path>) -> Result<Self, JwksUrlError> {
         let wrong = |why: &str| JwksUrlError(why.to_owned());
         let uri: Uri = text.parse().map_err(|_| wrong("is not a URL"))?;

@@ -1,4 +1,4 @@
-//! Tokens that were found good a moment ago: a look-up is far cheaper than a signature.
+//! Tokens that were verified a moment ago: a look-up is far cheaper than verifying a signature.
 
 use crate::Moment;
 use crate::keys::sha256;
@@ -6,12 +6,12 @@ use crate::principal::Principal;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How long one is remembered.
+/// How long a token is remembered.
 const REMEMBERED_MS: i64 = 60_000;
-/// How many are: some 3 MB.
+/// How many tokens are remembered: about 3 MB.
 const TOKENS_MAX: usize = 16_384;
 
-/// Good tokens by their SHA-256: what is remembered cannot be used as a token.
+/// Valid tokens by their SHA-256, which cannot be used as a token.
 #[derive(Default)]
 pub(super) struct Verified(Mutex<Generations>);
 

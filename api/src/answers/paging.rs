@@ -9,7 +9,7 @@ pub const LIMIT_DEFAULT: usize = 50;
 
 /// The page requested: `limit` and `cursor`.
 pub struct Paging {
-    /// What is paged. A cursor is good for nothing else.
+    /// The list that is paged. A cursor is valid for that list only.
     pub of: String,
     /// How many items the page may have.
     pub limit: usize,

@@ -99,8 +99,8 @@ impl ProgressReader {
         Ok(ProgressAnswer { topic: config.input_topic.clone(), partitions: partitions.collect() })
     }
 
-    /// How long ago everything was up to date, in milliseconds. Whatever the clocks say, it is never 0 while records wait,
-    /// and at least as long as this process has seen them wait at the same place.
+    /// How long ago everything was up to date, in milliseconds. Whatever the clocks show, it is never 0 while records
+    /// wait, and at least as long as this process has seen them wait at the same place.
     fn lag_ms(&self, partition: u32, stored: Option<RootPosition>, lag_records: u64) -> Option<i64> {
         let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
         if lag_records == 0 {

@@ -47,7 +47,7 @@ pub struct GraphNode {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub subtopology: Option<String>,
-    /// Of a topic.
+    /// Partitions of a topic.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub partitions: Option<u32>,

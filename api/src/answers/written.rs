@@ -7,14 +7,14 @@ use bytes::Bytes;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// With this the freshness begins.
+/// The text that begins the freshness.
 const AS_OF: &[u8] = b"\"as_of\":";
 
 /// An answer as JSON.
 pub struct Written {
-    /// The whole.
+    /// The complete JSON.
     pub json: Bytes,
-    /// Of which so much comes before the freshness.
+    /// Length of the content before the freshness.
     content_bytes: usize,
 }
 
@@ -26,13 +26,13 @@ impl Written {
         Ok(Self { content_bytes: freshness.unwrap_or(json.len()), json: json.into() })
     }
 
-    /// The same wherever and whenever the content is.
+    /// Digest for the ETag: equal for equal content, in every process and at any time.
     pub fn digest(&self) -> u64 {
         digest(&self.json[..self.content_bytes])
     }
 }
 
-/// The same in every process.
+/// A digest that is the same in every process.
 pub fn digest(content: &[u8]) -> u64 {
     xxh3_64(content)
 }

@@ -1,5 +1,5 @@
-//! What the database owns: who has collected what. A row, its count and the
-//! event for the pipeline change in one transaction; the relay brings it to the log, and the pipeline counts from there.
+//! Collects, which the database owns. A row, its count and the event for the pipeline change in one transaction; the
+//! relay appends the event to the log, and the pipeline counts it from there.
 
 mod relay;
 mod transaction;
@@ -30,11 +30,11 @@ const GRANT_WAIT: Duration = Duration::from_secs(10);
 pub struct CollectEvents {
     /// An actor collects.
     pub on: Arc<str>,
-    /// And does so no more.
+    /// An actor stops collecting.
     pub off: Arc<str>,
 }
 
-/// What collects are put together from.
+/// The parts that [`Collects`] needs.
 pub struct CollectsParts {
     /// The database that has the tables: never a replica.
     pub database: WriteAddress,
@@ -42,9 +42,9 @@ pub struct CollectsParts {
     pub events: CollectEvents,
     /// The root topic, and its number of partitions.
     pub topic: (Arc<str>, u32),
-    /// The way into it.
+    /// Appends to it.
     pub appender: Arc<dyn Appender>,
-    /// What signs receipts; its secret signs the order of the events as well.
+    /// The key that signs receipts; its secret also signs the sequence numbers of the events.
     pub receipt_key: ReceiptKey,
     /// Milliseconds since 1970: the time of a change, which orders nothing. Or why the time is in doubt.
     pub clock: Arc<dyn Fn() -> Result<i64, Doubt> + Send + Sync>,
@@ -82,7 +82,7 @@ pub struct Collect<'a> {
 /// Who wants it.
 #[derive(Clone, Copy)]
 pub struct Caller<'a> {
-    /// None where everybody may do everything.
+    /// None in a process without authentication.
     pub principal: Option<&'a Principal>,
     /// The address; empty where it is not known.
     pub ip: &'a str,
@@ -93,7 +93,7 @@ pub struct Caller<'a> {
 pub struct Collected {
     /// How many actors have collected the subject.
     pub count: i64,
-    /// Of the event in the log. None where nothing had to change, or where the log has not confirmed it in time.
+    /// The receipt of the event in the log. None if nothing changed, or if the log did not confirm the event in time.
     pub receipt: Option<String>,
 }
 
@@ -112,7 +112,7 @@ pub enum CollectError {
     /// Too many requests wait for the database.
     #[error("too many requests wait for the database")]
     Busy,
-    /// The database does not answer; it may have done what was asked.
+    /// The database does not answer; it may have made the change.
     #[error("the database does not answer")]
     Away,
 }

@@ -1,10 +1,10 @@
 //! The relay: brings what is in the outbox to the log, and deletes what the log has acknowledged.
 //!
-//! Each process sends what it has put in itself, at once, in the order of the ids; so it knows the offsets that a receipt
-//! needs. An actor's event waits as long as the outbox has an older one of that actor that another process sends. What
-//! another process has left behind is taken over once it is older than a live process needs to send it. A process that was
-//! taken for dead may then write an event for the second time, and behind newer ones: the number in header `seq` orders,
-//! so nothing comes of it.
+//! Each process sends what it has put in itself, at once, in the order of the ids; so it knows the offsets that a
+//! receipt needs. An actor's event waits as long as the outbox has an older one of that actor that another process
+//! sends. What another process has left behind is taken over once it is older than a live process needs to send it. A
+//! process that only seemed dead may then write an event a second time, after newer ones. This has no effect, because
+//! the number in header `seq` decides the order.
 
 use super::{Outcomes, RelayMetrics};
 use crate::database::{Columns, WriteAddress, WriteConnection};
@@ -15,13 +15,13 @@ use tally_model::{MAC_HEADER, REQUEST_HEADER, SEQ_HEADER, SequenceKey, unhex};
 use tally_streams::log::{AppendBatch, AppendedOffsets, Appender, Headers, LogError, OwnedRecord, partition_of};
 use tokio::sync::{Notify, oneshot};
 
-/// Rows that are sent together.
+/// Rows per append.
 const ROWS_MAX: usize = 512;
 /// How often the outbox is read without a notification.
 const IDLE: Duration = Duration::from_millis(250);
-/// How often it is measured, and what others have left is looked for.
+/// How often the outbox is measured and searched for rows that other processes have left.
 const MEASURE: Duration = Duration::from_secs(1);
-/// Rows that are counted at most.
+/// The most rows that are counted.
 const COUNTED_MAX: usize = 100_000;
 /// How long the log may take.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(10);

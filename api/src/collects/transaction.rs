@@ -21,13 +21,13 @@ pub struct Wish {
     pub actor_id: String,
     /// Collected, or not any more.
     pub active: bool,
-    /// Random; names the event that may come of it.
+    /// Random; the id of the event that the change causes.
     pub request: [u8; 16],
     /// Milliseconds since 1970.
     pub at_ms: i64,
 }
 
-/// What became of a wish.
+/// The outcome of a wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Granted {
     /// Whether it was not so before.
@@ -43,9 +43,9 @@ struct State {
     seq: i64,
 }
 
-/// Makes it so, for all wishes together; what became of each, in their order. After an error the connection is good for
-/// nothing but [`WriteConnection::discard`], and nothing was done, unless it was the commit that failed: then the
-/// outcome is unknown, and the same call again settles it.
+/// Applies all wishes in one transaction; returns the outcome of each, in their order. After an error the connection is
+/// good for nothing but [`WriteConnection::discard`], and nothing was done, unless it was the commit that failed: then
+/// the outcome is unknown, and the same call again settles it.
 pub async fn grant(
     connection: &mut WriteConnection,
     events: &CollectEvents,
@@ -72,7 +72,7 @@ pub async fn grant(
                 granted[*at].changed = true;
                 numbered.push((*at, state.seq));
             }
-            // Of this transaction alone; the rest is added when it is known.
+            // The sum of this transaction alone; the stored count is added once it was read.
             granted[*at].count = *sum;
         }
         if let Some(last) = same.iter().rev().find(|at| granted[**at].changed) {

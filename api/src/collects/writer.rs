@@ -1,4 +1,4 @@
-//! The one writer of a process: takes what waits, and does it in one transaction after the other.
+//! The one writer of a process: takes all waiting requests and applies them in one transaction after the other.
 
 use super::CollectEvents;
 use super::transaction::{Granted, Wish, grant};
@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-/// Requests that wait; more are sent away.
+/// Most requests that wait; further ones are rejected.
 pub const WAITING_MAX: usize = 1_024;
 /// Requests that share a transaction.
 const TOGETHER_MAX: usize = 128;
-/// Tries of one transaction, and how long they may take together. Another transaction's lock passes; a server that is away
-/// fails the requests at once.
+/// Tries of one transaction, and how long they may take together. The lock of another transaction is released soon; an
+/// unavailable server fails the requests immediately.
 const TRIES_MAX: usize = 8;
 const TRYING_MAX: Duration = Duration::from_secs(4);
 
-/// A wish, and who waits for it. None is a database that does not answer.
+/// A wish, and the channel for its outcome: None if the database does not answer.
 pub struct Waiting {
     pub wish: Wish,
     pub granted: oneshot::Sender<Option<Granted>>,
@@ -41,7 +41,7 @@ impl Writer {
     pub async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
         let mut together = Vec::with_capacity(TOGETHER_MAX);
         while queue.recv_many(&mut together, TOGETHER_MAX).await > 0 {
-            // A handler that has gone has answered already: a transaction that has not begun is not needed.
+            // A handler that was dropped has already sent its response, so its transaction need not begin.
             together.retain(|waiting| !waiting.granted.is_closed());
             let (wishes, waiting): (Vec<_>, Vec<_>) =
                 together.drain(..).map(|Waiting { wish, granted }| (wish, granted)).unzip();
@@ -60,7 +60,7 @@ impl Writer {
         }
     }
 
-    /// None where the database does not answer, or answers no.
+    /// None if the database does not answer or rejects the statement.
     async fn grant(&mut self, wishes: &[Wish]) -> Option<Vec<Granted>> {
         let begun = Instant::now();
         for tried in 1.. {
@@ -81,7 +81,8 @@ impl Writer {
                 }
                 Err(error) => {
                     connection.discard().await;
-                    // Even a commit whose answer was lost: what it has done is not done again.
+                    // A retry is safe even if the response of the commit was lost: changes that were made are not made
+                    // again.
                     if tried == TRIES_MAX || begun.elapsed() > TRYING_MAX || !is_worth_another_try(&error) {
                         tracing::warn!(tried, "collects: database: {error}");
                         return None;

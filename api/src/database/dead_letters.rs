@@ -5,7 +5,7 @@ use tally_model::DeadLetter;
 
 /// How much of a record's key is read, in bytes.
 pub const KEY_BYTES_MAX: usize = 256;
-/// How many of the newest are grouped: a read has its time, and the rest are known by their reasons.
+/// How many of the newest are grouped, which bounds the duration of a read.
 const GROUPED_MAX: usize = 10_000;
 /// Groups of an answer.
 const REASONS_MAX: usize = 100;
@@ -21,7 +21,7 @@ pub struct DeadLetterFilter<'a> {
 
 /// A row of `dead_letters`.
 pub struct DeadLetterRow {
-    /// Where it stands in the topic of dead letters, after its time what orders the list.
+    /// Its position in the topic of dead letters; orders letters of the same time.
     pub place: (i64, i64),
     /// The letter, with the beginnings of its key and its value.
     pub letter: DeadLetter,

@@ -39,7 +39,7 @@ pub struct ReadDatabase {
     polling: AtomicBool,
 }
 
-/// Why a statement has no answer: the database is away, or its rows are not what the statement expects.
+/// Why a statement failed: the database is unavailable, or its rows are not as expected.
 #[derive(Debug, thiserror::Error)]
 #[error("database: {0}")]
 pub struct DatabaseError(#[from] sqlx::Error);

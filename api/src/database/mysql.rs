@@ -105,7 +105,7 @@ impl WriteServer {
         rows::<MySql>(&mut self.0, sql, parameters).await?.iter().map(|row| read(row)).collect()
     }
 
-    /// Gives it up. Nothing is sent to a server that may not answer: it sees the end of the connection.
+    /// Closes the socket without sending anything, since the server may not answer.
     pub fn discard(self) {
         drop(self.0);
     }

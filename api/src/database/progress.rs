@@ -118,7 +118,7 @@ impl ReadDatabase {
         if fresh(&last) || last.read_at.is_some_and(|read_at| read_at >= asked_at) {
             return Ok(last);
         }
-        // So does its failure: otherwise each would wait for a server that is away, one after the other.
+        // Its failure answers it too: otherwise each would wait for an unavailable server, one after the other.
         if let Some((_, cause)) = failed.as_ref().filter(|(began_at, _)| *began_at >= asked_at) {
             return Err(sqlx::Error::Io(std::io::Error::other(cause.clone())).into());
         }

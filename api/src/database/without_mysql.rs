@@ -67,7 +67,7 @@ impl WriteServer {
         match self.0 {}
     }
 
-    /// Gives it up.
+    /// Closes the connection.
     pub fn discard(self) {
         match self.0 {}
     }

@@ -63,7 +63,7 @@ impl WriteAddress {
         let options = SqliteConnectOptions::from_str(url)?
             .create_if_missing(false)
             .busy_timeout(LOCK_TIMEOUT)
-            // Nothing else knows of these rows: an answer that was given must outlive a power failure.
+            // These rows exist nowhere else: a change that was confirmed must survive a power failure.
             .synchronous(SqliteSynchronous::Full)
             .disable_statement_logging();
         Ok(Self::Sqlite(Box::new(options)))
@@ -116,7 +116,7 @@ impl WriteConnection {
         }
     }
 
-    /// Gives it up; an open transaction is rolled back.
+    /// Closes the connection; an open transaction is rolled back.
     pub async fn discard(self) {
         match self {
             // Its thread closes the file: afterwards nothing holds the lock.
@@ -153,7 +153,7 @@ where
     within(query.fetch_all(connection)).await
 }
 
-/// Does something in time, or says that the database did not.
+/// Runs a future with a time limit; the error reports that the database did not answer in time.
 pub async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     match tokio::time::timeout(STATEMENT_TIMEOUT, work).await {
         Ok(done) => done,

@@ -18,9 +18,9 @@ pub struct Content {
     pub name: &'static str,
     /// The data as JSON: an object that ends with `as_of` and what follows it.
     pub json: Bytes,
-    /// Of the content without its time: equal for equal states.
+    /// Hash of the content without its time: equal for equal states.
     pub digest: u64,
-    /// Of the record that it was made from. One of a smaller version is older.
+    /// Version of the record that it was made from. A smaller version is older.
     pub version: i64,
     /// When it holds, in milliseconds since 1970.
     pub as_of_ms: i64,
@@ -33,7 +33,7 @@ pub struct EventId {
     pub process: u64,
     /// Rises with every event of the process.
     pub number: u64,
-    /// Of the content.
+    /// Digest of the content.
     pub digest: u64,
 }
 

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 
 /// The mark of a heartbeat; those of subjects are below.
 const HEARTBEAT_MARK: u128 = 1 << 127;
-/// Of so many seconds each reader has its heartbeat in one.
+/// Seconds between the heartbeats of a reader.
 pub const HEARTBEAT_SECONDS: u64 = 15;
 /// An event whose time is older is written again for new readers.
 const AS_OF_AGE_MAX_MS: i64 = 1_000;

@@ -47,7 +47,7 @@ pub struct Live {
 /// Why a stream does not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
-    /// All streams of this process, so many, are taken.
+    /// This process has reached its maximum number of streams, given here.
     #[error("the limit of {0} live streams is reached")]
     Full(usize),
     /// The process is stopping.

@@ -23,7 +23,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// One that has nothing to say yet; None where no stream may begin any more. See [`Hub::join`].
+    /// A stream without events yet; None once no stream may begin any more. See [`Hub::join`].
     pub fn join(
         hub: &Arc<Hub>,
         of: Box<[Watched]>,

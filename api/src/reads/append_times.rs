@@ -15,7 +15,7 @@ pub struct AppendTimes {
 }
 
 impl AppendTimes {
-    /// Of records of this topic.
+    /// Append times of the records of this topic.
     pub fn new(log: Arc<dyn Log>, topic: &str) -> Self {
         Self { log, topic: topic.into(), consumer: Mutex::new(None) }
     }

@@ -97,7 +97,7 @@ mod tests {
                 assert_eq!(landing.value().await, Some(value));
             }
         }
-        // One that is given up brings nothing, and does not stand in the way of the next.
+        // A cancelled flight returns nothing and does not block the next one.
         let (waiting, flight) = flights.join(&["a"]);
         drop(flight);
         for landing in waiting {

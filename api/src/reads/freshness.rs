@@ -1,4 +1,4 @@
-//! Of when an answer is.
+//! The time of an answer's content.
 
 use super::after::After;
 use super::roots::{clock_ms, covers};
@@ -7,7 +7,7 @@ use serde::Serialize;
 use tally_model::format_ms;
 use utoipa::ToSchema;
 
-/// Of when an answer is.
+/// The time of an answer's content, and whether it contains the events of a receipt.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Freshness {
     /// The response contains everything that the log had accepted by this time (RFC 3339). 1970 if nothing was read yet.
@@ -29,12 +29,13 @@ fn as_time<S: serde::Serializer>(time_ms: &i64, serializer: S) -> Result<S::Ok, 
 }
 
 impl Freshness {
-    /// Of what is as of a task's clock, in milliseconds since 1970.
+    /// The freshness of content as of a task's clock, in milliseconds since 1970.
     pub(crate) fn new(clock_ms: i64) -> Self {
         Self { as_of: clock_ms.max(0), after: None, stale: false }
     }
 
-    /// Of all these answers together, at least one; with `after` whether they contain what its receipt covers.
+    /// The freshness of several answers together, at least one; with `after`, also whether they contain the events of
+    /// its receipt.
     pub(crate) fn of<T>(answers: &[Answer<T>], after: Option<&After>) -> Self {
         let oldest_ms = answers.iter().map(|answer| clock_ms(&answer.stored.roots).unwrap_or(0)).min();
         let covered = |after: &After| answers.iter().all(|answer| covers(&answer.stored.roots, &after.receipt));
@@ -47,18 +48,18 @@ impl Freshness {
         self.as_of
     }
 
-    /// With whether what a receipt covers is contained, where one was given.
+    /// Adds whether the events of a receipt are contained, if there is one.
     pub(crate) fn judged(self, is_covered: Option<bool>) -> Self {
         let after = is_covered.map(|is_covered| if is_covered { "applied" } else { "pending" });
         Self { after, ..self }
     }
 
-    /// Of what was last known, because no store answered.
+    /// The freshness of the last known state, because no store answered.
     pub(crate) fn of_last_known(self) -> Self {
         Self { stale: true, ..self }
     }
 
-    /// Of both together.
+    /// The freshness of both together.
     pub(crate) fn least(self, other: Self) -> Self {
         let pending = [self.after, other.after].into_iter().flatten().min_by_key(|state| *state != "pending");
         Self { as_of: self.as_of.min(other.as_of), after: pending, stale: self.stale || other.stale }

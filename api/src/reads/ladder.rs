@@ -41,7 +41,7 @@ pub struct Rungs {
 /// See the module.
 pub struct Ladder<T: Readable> {
     rungs: Rungs,
-    /// Of the output topic, by number.
+    /// Partitions of the output topic, by number.
     partitions: Vec<TopicPartition>,
     flights: Flights<Outcome<T>>,
     metrics: LadderMetrics,

@@ -51,7 +51,7 @@ pub struct Reads {
     /// What only the database has.
     pub database: Arc<ReadDatabase>,
     redis: Option<Arc<Guarded<RedisStore>>>,
-    /// Of all reads.
+    /// The metrics of all reads.
     pub metrics: ApiMetrics,
 }
 

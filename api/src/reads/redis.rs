@@ -107,7 +107,7 @@ impl RedisStore {
         Ok(found)
     }
 
-    /// Reads a hash. One that another epoch wrote may be older than the positions say: a miss.
+    /// Reads a hash. A hash of another epoch may be older than the positions claim: a miss.
     fn counters(&self, positions: &Positions, hash: &Value) -> Option<CachedCounters> {
         let (mut version, mut is_current) = (None, false);
         let mut counters = Vec::new();

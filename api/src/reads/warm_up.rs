@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::Duration;
 
-/// At most so many are loaded, 100 at once, one request after the other.
+/// The most subjects that are loaded, 100 per request, one request after the other.
 const SUBJECTS_MAX: usize = 5_000;
 const REQUEST_SUBJECTS: usize = 100;
 /// How often the view is checked until it is current.

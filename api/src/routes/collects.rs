@@ -15,7 +15,7 @@ use utoipa::{IntoParams, IntoResponses, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Of the route.
+/// The path of the route.
 pub const PATH: &str = "/v1/subjects/{subject_id}/collects/{actor_id}";
 
 type RawPath = Result<Path<(String, String)>, PathRejection>;

@@ -32,7 +32,7 @@ pub struct SubjectsAnswer {
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum SubjectReply {
-    /// Of all time.
+    /// Totals of all time.
     Totals(SubjectAnswer),
     /// In windows.
     Series(SeriesAnswer),

@@ -91,7 +91,7 @@ pub struct ReasonItem {
     pub last: String,
 }
 
-/// What a cursor is good for: no reason and no name of a node holds a NUL.
+/// The list that a cursor is valid for: no reason and no node name contains a NUL.
 fn filter_of(filter: DeadLetterFilter<'_>) -> String {
     let part = |name: &str, value: Option<&str>| value.map_or(String::new(), |value| format!("\0{name}={value}"));
     format!("dead letters{}{}", part("reason", filter.reason), part("node", filter.node))
@@ -104,7 +104,7 @@ impl From<ReasonRow> for ReasonItem {
 }
 
 impl DeadLetter {
-    /// Of a row whose value was cut there.
+    /// The item of a row; its value is cut at `payload_bytes_max`.
     fn of(DeadLetterRow { letter, value_bytes, .. }: DeadLetterRow, payload_bytes_max: usize) -> Self {
         Self {
             at: format_ms(letter.appended_at_ms),

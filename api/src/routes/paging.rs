@@ -22,7 +22,7 @@ pub fn paging(api: &Api, query: &Query<'_>, of: String, list: &str) -> Result<Pa
     Ok(Paging { cursor: cursor.transpose()?, of, limit })
 }
 
-/// A cursor that is good for nothing here; `list` names what is paged.
+/// A cursor that is not valid for this list; `list` names the list.
 pub fn refused_cursor(list: &str) -> ApiProblem {
     refused("`cursor`", &format!("was not issued by this service for this {list}"))
 }

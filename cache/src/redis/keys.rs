@@ -1,4 +1,4 @@
-//! The names of the keys. Braces are hash tags: what stands between them chooses the slot.
+//! The names of the keys. Braces are hash tags: the text between them selects the slot.
 //!
 //! A board has two keys of one slot, written by one script. The sorted set is for any client of Redis. It cannot
 //! hold the ranking itself: among equal scores `ZRANGE … REV` begins with the greatest member, where a board begins with

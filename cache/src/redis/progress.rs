@@ -1,4 +1,4 @@
-//! What stands under `tally:progress`: how far each partition is contained, and under which conditions that is true.
+//! The content of `tally:progress`: how far each partition is contained, and under which conditions that is true.
 //!
 //! The hash has a field `epoch`, a field `shards`, and a field `<topic>/<partition>` for each partition.
 //!
@@ -26,10 +26,10 @@ pub const SHARDS: &str = "shards";
 /// A master as it was when an epoch began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredShard {
-    /// Of the process: another one after a restart.
+    /// Run id of the process: differs after a restart.
     pub run_id: String,
-    /// Of the data's history: another one after a restart and after a replica became the master. Replicas have their
-    /// master's.
+    /// Id of the history of the data: differs after a restart and after a replica became the master. Replicas have
+    /// their master's.
     pub replication_id: String,
     /// The slot of its marker.
     pub marker: u16,
@@ -42,7 +42,7 @@ pub struct StoredPartition {
     pub next_offset: u64,
     /// The greatest version among it.
     pub version: i64,
-    /// Until this offset is reached, less is contained than the position and the roots say: compaction has removed
+    /// Until this offset is reached, less is contained than the position and the roots claim: compaction has removed
     /// records whose successors have not been read again yet.
     pub refill_until: Option<u64>,
     /// How far the input is contained.
@@ -123,7 +123,7 @@ impl RedisProgress {
                     let stored = StoredPartition::from_json(&value).map_err(wrong)?;
                     progress.partitions.insert(TopicPartition::new(topic, partition), stored);
                 }
-                // A later version may say more.
+                // A later version may have more fields.
                 _ => {}
             }
         }
@@ -171,7 +171,7 @@ impl NodeIdentity {
         })
     }
 
-    /// Of every shard, in their order.
+    /// Reads the origin of every shard, in their order.
     pub async fn of_all(shards: &Shards) -> Result<Vec<Self>, RedisFailure> {
         let mut pipeline = Pipeline::with_capacity(2);
         Self::ask(&mut pipeline);

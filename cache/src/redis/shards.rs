@@ -115,7 +115,7 @@ impl Shards {
         &self.shards[shard].node
     }
 
-    /// Sends a pipeline to a shard. Answers stand in the order of the commands; an error of one is a
+    /// Sends a pipeline to a shard. Replies are in the order of the commands; an error of one is a
     /// [`Value::ServerError`] among them. What goes wrong with the connection fails all.
     pub async fn ask(&self, shard: usize, pipeline: &Pipeline) -> Result<Vec<Value>, RedisFailure> {
         let Shard { node, connection } = &self.shards[shard];
@@ -123,7 +123,7 @@ impl Shards {
         answers.map_err(|error| failure(node, &error))
     }
 
-    /// Sends a pipeline to each shard named, all at the same time. Answers stand in the order asked.
+    /// Sends a pipeline to each shard named, all at the same time. Replies are in the order of the request.
     pub async fn ask_each(&self, pipelines: Vec<(usize, Pipeline)>) -> Result<Vec<Vec<Value>>, RedisFailure> {
         if let [(shard, pipeline)] = &pipelines[..] {
             return Ok(vec![self.ask(*shard, pipeline).await?]);
@@ -157,7 +157,7 @@ struct SlotRange {
     master: (String, u16),
 }
 
-/// Asks one node after the other for the Cluster's slots.
+/// Queries one node after the other for the slots of the Cluster.
 async fn discover(address: &RedisAddress, timeouts: RedisTimeouts) -> Result<Vec<SlotRange>, RedisFailure> {
     let mut last = None;
     for (host, port) in &address.nodes {

@@ -19,7 +19,7 @@ const TABLE: [u16; 256] = {
     table
 };
 
-/// The slot of a hash tag: of what stands between a key's braces.
+/// The slot of a hash tag, the text between a key's braces.
 pub fn slot_of(tag: &str) -> u16 {
     tag.bytes().fold(0, |crc: u16, byte| (crc << 8) ^ TABLE[usize::from((crc >> 8) as u8 ^ byte)]) % SLOTS
 }

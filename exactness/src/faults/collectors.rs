@@ -21,7 +21,7 @@ type Pairs = HashSet<(String, String)>;
 /// They send requests until they are stopped.
 pub struct Collectors {
     over: Arc<AtomicBool>,
-    /// Of whom it was answered that one has collected the other.
+    /// The (actor, subject) pairs whose collect was confirmed.
     pairs: Arc<Mutex<Pairs>>,
     lanes: Vec<(Arc<Mutex<()>>, JoinHandle<u64>)>,
 }

@@ -1,4 +1,4 @@
-//! What the log, the tables, the hashes and the API say, held against the naive model of the topic `user-actions`.
+//! Compares the log, the tables, the hashes and the API with the naive model of the topic `user-actions`.
 
 use super::Cluster;
 use crate::feed::WorkloadFile;

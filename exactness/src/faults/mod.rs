@@ -26,7 +26,7 @@ pub struct FaultRun<'a> {
     pub dir: &'a Path,
     /// At least: it sends on until all kills are done.
     pub events: u64,
-    /// Of the workload, and of the plan of faults.
+    /// Seed of the workload and of the plan of faults.
     pub seed: u64,
     /// Different pairs of actor and subject that must be collected through the API; it goes on until they are.
     pub collects: usize,
@@ -43,7 +43,7 @@ pub struct FaultRun<'a> {
     pub say: &'a dyn Fn(String),
 }
 
-/// The processes: their names say their role.
+/// The processes, named after their roles.
 const ROLES: [(&str, &str); 6] = [
     ("ingest", "ingest"),
     ("process-1", "process"),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// A server that has not answered a late request after this time has not taken it.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// What the server speaks.
+/// The protocol of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// Kafka's, in which the requests are known.
@@ -88,7 +88,7 @@ struct Kept {
     line: Arc<Line>,
 }
 
-/// What has become of a connection.
+/// The state of a connection.
 #[derive(Default)]
 struct Line {
     /// The next answer does not arrive.

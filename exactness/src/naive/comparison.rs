@@ -17,9 +17,9 @@ const SHOWN_MAX: usize = 20;
 pub struct Differences {
     /// How many of each were compared.
     pub compared: BTreeMap<&'static str, usize>,
-    /// Of the estimates: the largest root mean square of their relative errors.
+    /// The largest root mean square of the relative errors of estimates.
     pub rmse: f64,
-    /// Of the estimates: the largest relative error.
+    /// The largest relative error of an estimate.
     pub worst: f64,
     shown: Vec<String>,
     count: usize,
@@ -39,7 +39,7 @@ impl Differences {
         }
     }
 
-    /// So many more were compared.
+    /// Adds to the number of compared values.
     pub fn compared(&mut self, what: &'static str, count: usize) {
         *self.compared.entry(what).or_default() += count;
     }

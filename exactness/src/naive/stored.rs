@@ -44,11 +44,11 @@ pub struct Stored {
 /// The boards of a database, at one moment.
 #[derive(Default)]
 pub struct StoredBoards {
-    /// The smallest clock that the database vouches for.
+    /// The smallest clock of the database's progress.
     pub clock_ms: i64,
     /// Version and items by name.
     pub boards: BTreeMap<String, (i64, Board)>,
-    /// What the boards' rows say that there is of each.
+    /// The number of rows per board according to `boards`.
     lengths: BTreeMap<String, i64>,
 }
 
@@ -157,7 +157,7 @@ impl Stored {
     }
 }
 
-/// Asks a database of either kind for a number.
+/// Queries a number from a database of either kind.
 pub fn number(url: &str, sql: &str) -> i64 {
     let query = AssertSqlSafe(sql.to_owned());
     let answer = block_on(async {

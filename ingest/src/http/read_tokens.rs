@@ -31,7 +31,7 @@ pub struct PageOpened {
 pub struct SignedReadToken {
     /// For `properties.read_token` of the `read` event.
     token: String,
-    /// When it stops being good.
+    /// When it expires.
     #[schema(example = "2026-11-22T08:00:00.000Z")]
     expires_at: String,
 }

@@ -1,7 +1,7 @@
-//! A metric as a node counts it: its changes, with what other nodes want to know of it ([`MetricWant`]).
+//! A metric as a node counts it: its changes, with the additions that other nodes want ([`MetricWant`]).
 //!
-//! Boards want to know who acted, and in which group. The count within a group goes by a name of its own
-//! ([`grouped_metric`]), who acted as visitors of the minute; both are combined like all changes, and totals pass them by.
+//! Boards need the actors and the group. The count within a group has a metric name of its own ([`grouped_metric`]);
+//! actors are sent as visitors of the minute. Both are combined like all changes, and totals ignore them.
 
 use super::windows::MINUTE_MS;
 use crate::dataflow::Actions;
@@ -31,7 +31,7 @@ struct Group {
     metric: Arc<str>,
 }
 
-/// What is counted, or taken back.
+/// The event that counts, or retracts a count.
 pub struct Act<'a> {
     pub event: &'a Event,
     /// When what is counted happened.
@@ -61,14 +61,14 @@ impl CountedMetric {
         counted
     }
 
-    /// What remembers the group that an event names; 0 where it names none that some node wants.
+    /// The tag of the group that an event names; 0 if no node wants that group.
     pub fn group_of(&self, event: &Event) -> u32 {
         let value = self.property.as_ref().and_then(|property| event.properties.get(property));
         let Some(Scalar::Text(value)) = value else { return 0 };
         self.groups.iter().find(|group| group.value == *value).map_or(0, |group| group.tag)
     }
 
-    /// Sends what follows from an act.
+    /// Forwards the changes that an act causes.
     pub fn forward(&self, context: &mut Context<'_, Actions>, subject_id: &Arc<str>, act: &Act<'_>) {
         let Act { event, since_ms, total_only, delta, group } = act;
         let minute = since_ms.div_euclid(MINUTE_MS);
@@ -79,7 +79,7 @@ impl CountedMetric {
                 context.forward(Item::Change(Change { subject_id, metric, body }));
             };
             send(ChangeBody::Delta { minute, total_only: *total_only, delta: *delta });
-            // Who takes back has acted, when it did what is taken back.
+            // A retraction adds no actor: the act that it retracts already did, at its own minute.
             if self.actors && *delta > 0 {
                 let hash = xxh3_64_with_seed(event.actor_id().as_bytes(), self.hash_seed);
                 send(ChangeBody::Visitor { window: Some((MINUTE_MS, minute * MINUTE_MS)), hash });

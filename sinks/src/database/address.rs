@@ -31,7 +31,7 @@ impl Address {
     /// Parses an address. The error names the mistake and never contains a password.
     pub fn parse(url: &str) -> Result<Self, String> {
         if url.starts_with("sqlite:") {
-            // The parser's messages say what is wrong, never what was given.
+            // The parser's messages name the mistake and never repeat the input.
             let options = SqliteConnectOptions::from_str(url).map_err(|e| e.to_string())?;
             return Ok(Self::Sqlite(Box::new(options.disable_statement_logging())));
         }

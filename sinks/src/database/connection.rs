@@ -65,7 +65,7 @@ impl Connection {
         }
     }
 
-    /// Whether an error says that a row itself cannot be stored: trying again would not help.
+    /// Whether an error means that the row itself cannot be stored, so that a retry would not help.
     pub fn is_refusal(&self, error: &Error) -> bool {
         match self {
             Self::Sqlite(_) => sqlite::is_refusal(error),
@@ -108,7 +108,7 @@ impl Connection {
         }
     }
 
-    /// Gives it up; an open transaction is rolled back.
+    /// Closes the connection; an open transaction is rolled back.
     pub async fn discard(self) {
         match self {
             // Its thread closes the file: afterwards nothing holds the lock.
@@ -117,7 +117,7 @@ impl Connection {
         }
     }
 
-    /// Says goodbye.
+    /// Closes the connection in the protocol.
     pub async fn close(self) {
         match self {
             Self::Sqlite(connection) => drop(connection.close().await),

@@ -39,7 +39,7 @@ const CHUNKS: [usize; 4] = [512, 64, 8, 1];
 ///
 /// It blocks: use it on a thread of its own, not within an async runtime.
 pub struct Database {
-    /// Of this thread alone; the connection's timers and sockets live in it.
+    /// Used by this thread only; it owns the timers and sockets of the connection.
     runtime: Runtime,
     address: Address,
     upserts: Upserts,
@@ -48,7 +48,7 @@ pub struct Database {
     retention: Retention,
     /// The log that its rows must be from; None for any.
     log: Option<String>,
-    /// The log's id stands in it, as far as is known.
+    /// Whether the database is known to contain the log's id.
     claimed: bool,
 }
 

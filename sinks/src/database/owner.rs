@@ -1,5 +1,5 @@
 //! Which log a database was filled from. Positions and versions of one log mean nothing for another: rows of the other
-//! would be taken for newer or older than they are. So the log's id stands in the database from the first write on.
+//! would be taken for newer or older than they are. So the database contains the log's id from the first write on.
 
 use super::address::Address;
 use super::connection::Connection;
@@ -73,7 +73,7 @@ pub(super) async fn check(connection: &mut Connection, log: &str) -> Result<(), 
 /// Makes the database this log's, unless it is another's.
 pub(super) async fn claim(connection: &mut Connection, log: &str) -> Result<(), TargetError> {
     let insert = connection.dialect().claim_log;
-    // Of two that come at once the second finds the first.
+    // The second of two concurrent writers finds the row of the first.
     connection.execute(insert.into(), &[Value::Text(log)]).await.map_err(unavailable)?;
     check(connection, log).await
 }

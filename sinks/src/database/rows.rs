@@ -142,7 +142,7 @@ pub fn board_entries(ranking: &Ranking) -> Rows<'_> {
 fn last_verdicts(batch: &Batch) -> Vec<&Verdict> {
     let mut rows: Vec<_> = batch.verdicts.iter().collect();
     let place = |row: &&Verdict| (row.partition, row.offset);
-    // Of those on one event the order stays.
+    // A stable sort: verdicts of the same event keep their order.
     rows.sort_by_key(place);
     rows.chunk_by(|a, b| place(a) == place(b)).filter_map(|of_event| of_event.last().copied()).collect()
 }

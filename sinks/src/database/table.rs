@@ -24,11 +24,11 @@ pub struct Column {
 /// How a newer row changes a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Update {
-    /// The newer value stands.
+    /// The newer value wins.
     Replace,
-    /// The lesser value stands.
+    /// The smaller value wins.
     Least,
-    /// The newer value stands, and no row with a smaller one changes anything.
+    /// The newer value wins, and a row with a smaller one changes nothing.
     Guard,
 }
 

@@ -57,8 +57,8 @@ fn padded<T: Copy>(some: &[T]) -> impl Iterator<Item = T> {
     some.iter().copied().chain(std::iter::repeat(some[some.len() - 1])).take(len)
 }
 
-/// Reads the positions, and keeps everybody else from changing them until the transaction ends. One that is not there
-/// is made first: two writers that both found nothing would both go on.
+/// Reads and locks the positions until the transaction ends. A missing position is inserted first: otherwise two
+/// writers that both found none would both continue.
 async fn lock(connection: &mut Connection, moves: &[Move]) -> Result<HashMap<TopicPartition, Standing>, sqlx::Error> {
     let mut partitions: Vec<&TopicPartition> = moves.iter().map(|step| &step.partition).collect();
     partitions.sort_unstable();
@@ -97,8 +97,8 @@ async fn lock(connection: &mut Connection, moves: &[Move]) -> Result<HashMap<Top
     Ok(stored)
 }
 
-/// Positions are compared and set, and so is what is claimed there: a sink that was left behind, or one that runs twice,
-/// can never move one back.
+/// Positions and their revisions are compared before they are set, so an outdated sink, or one that runs twice, can
+/// never move a position back.
 fn compare(moves: &[Move], stored: &HashMap<TopicPartition, Standing>) -> Result<(), TargetError> {
     for step in moves {
         let found = stored.get(&step.partition).copied();

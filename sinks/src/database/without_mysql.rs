@@ -52,7 +52,7 @@ impl Server {
         match self.0 {}
     }
 
-    /// Whether an error says that a row itself cannot be stored.
+    /// Whether an error means that the row itself cannot be stored.
     pub fn is_refusal(&self, _: &Error) -> bool {
         match self.0 {}
     }
@@ -77,12 +77,12 @@ impl Server {
         match self.0 {}
     }
 
-    /// Gives it up.
+    /// Closes the connection.
     pub fn discard(self) {
         match self.0 {}
     }
 
-    /// Says goodbye.
+    /// Closes the connection in the protocol.
     pub async fn close(self) {
         match self.0 {}
     }

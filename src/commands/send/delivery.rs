@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The first pause after a failure; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// The longest pause that the ingest API did not ask for.
+/// The longest pause without a `Retry-After`.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long an answer is still waited for once sending is to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);

@@ -61,12 +61,12 @@ impl Dealer {
                 Ok(Ok(chunk)) => {
                     lines.cut(&chunk, &mut |number, line| self.take(number, line)).and_then(|()| self.flush_old())
                 }
-                // What was read before leaves all the same.
+                // Lines that were read before are still sent.
                 Ok(Err(failure)) => return self.flush_all().map_or(Ok(()), |()| Err(failure)),
                 Err(RecvTimeoutError::Timeout) => self.flush_old(),
                 Err(RecvTimeoutError::Disconnected) => {
                     let rest = lines.finish(&mut |number, line| self.take(number, line));
-                    // Closed lanes have said why.
+                    // Closed lanes have reported the reason.
                     let _ = rest.and_then(|()| self.flush_all());
                     return Ok(());
                 }
@@ -152,7 +152,7 @@ fn lane_of(line: &[u8], lanes: usize) -> usize {
     }
 }
 
-/// So many lines a second.
+/// Limits the lines per second.
 pub struct Pace {
     per_second: u64,
     begun: Instant,

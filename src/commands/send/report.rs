@@ -1,4 +1,4 @@
-//! What was delivered so far, and what is said of it at the end.
+//! What was delivered so far, and the report at the end.
 
 use super::client::Rejected;
 use crate::commands::Failure;
@@ -113,7 +113,7 @@ impl Report {
         format!("{accepted} accepted, {rejected} rejected in {seconds:.1} s: {rate} events/s{again}")
     }
 
-    /// Says at the end what there is to say: the first rejected lines on stderr, the counts on stdout.
+    /// Prints the report: the first rejected lines on stderr, the counts on stdout.
     pub fn print(&self, json: bool) {
         let shown = std::mem::take(&mut *self.shown.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
         for line in &shown {

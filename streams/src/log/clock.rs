@@ -50,7 +50,7 @@ impl Now {
 /// seems to lag. So the lag is at least the time since the last advance.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lag {
-    /// Where it stands, and since when, by the monotonic clock.
+    /// Its value, and since when it has that value, by the monotonic clock.
     stands: Option<(i64, i64)>,
 }
 

@@ -134,7 +134,7 @@ pub enum Readiness {
     Ready,
     /// It can, since a moment ago: it has been replaced since the last transaction.
     Renewed,
-    /// It is being replaced: ask again soon.
+    /// It is being replaced: retry soon.
     Waiting,
 }
 

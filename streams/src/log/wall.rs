@@ -125,7 +125,7 @@ impl WallClock {
         self.lock().log_ms = ms;
     }
 
-    /// When the log has taken its newest record, as far as this process knows; `i64::MIN` where it knows of none.
+    /// Append time of the log's newest record known to this process; `i64::MIN` if none is known.
     pub fn log_time_ms(&self) -> i64 {
         self.lock().log_ms
     }

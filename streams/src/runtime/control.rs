@@ -54,9 +54,9 @@ impl Control {
 /// What a process proposes for the record.
 #[derive(Clone, Debug)]
 pub struct Proposal<'a> {
-    /// Of its topology.
+    /// The fingerprint of its topology.
     pub fingerprint: &'a Fingerprint,
-    /// What its program can write.
+    /// The wire versions that the process can write.
     pub wire_versions: RangeInclusive<u8>,
     /// Stores and subtopologies that the record does not have are added to it.
     pub accept_added: bool,

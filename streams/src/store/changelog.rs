@@ -15,7 +15,7 @@ pub enum ChangelogEntry<'a> {
         /// The value as stored.
         value: &'a [u8],
     },
-    /// The key is gone.
+    /// The key was deleted.
     Delete {
         /// The key as stored.
         key: &'a [u8],
@@ -27,7 +27,7 @@ pub enum ChangelogEntry<'a> {
         /// u64 LE each.
         items: &'a [u8],
     },
-    /// All segments below are gone.
+    /// All segments below were dropped.
     DropSegments {
         /// The first segment that stays.
         before: u64,

@@ -1,8 +1,8 @@
 //! A store of values that are due at a time each: [`DueStore::take_due`] returns those that are due by the clock, the
 //! earliest first.
 //!
-//! The order is derived from the values and never written: it is rebuilt when it is needed after a restart or a rollback.
-//! Opening the store therefore loads all values into memory. It is meant for few of them.
+//! The order is derived from the values and never written: it is rebuilt when it is needed after a restart or a
+//! rollback. Opening the store therefore loads all values into memory, so it is meant for a small number of values.
 
 use super::changelog::ChangelogEntry;
 use super::codec::{StoreKey, StoreValue};

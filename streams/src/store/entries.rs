@@ -57,11 +57,11 @@ pub(super) struct Entries<K: StoreKey, E: Entry<K>> {
     behind: Option<CheckpointReader>,
     /// What went wrong while an entry was read through.
     fault: Option<StoreError>,
-    /// Segments below are gone for good.
+    /// Segments below are dropped, and the drop is committed.
     dropped: u64,
-    /// Segments below are gone if the open transaction commits.
+    /// Segments below are dropped if the open transaction commits.
     dropping: u64,
-    /// Segments below are gone from the checkpoint.
+    /// Segments below are dropped from the checkpoint.
     dropped_on_disk: u64,
     key_bytes: Vec<u8>,
 }

@@ -71,7 +71,7 @@ mod tests {
         lives.checkpoint();
         lives.restart();
         lives.store.delete(&key(0));
-        // So many checkpoints that the runs which were there at the start are merged.
+        // Enough checkpoints for the runs of the start to be merged.
         for n in 1..20 {
             lives.store.put(&key(n), 100 + n);
             lives.commit();

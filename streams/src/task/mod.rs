@@ -117,7 +117,7 @@ pub struct Task<D: Dataflow> {
     /// The internal topic of progress, and how many marks were written to it since the task was opened.
     marks_topic: Arc<str>,
     marks: u64,
-    /// Of its changelog, when it was opened.
+    /// Records of its changelog that were read when it was opened.
     restored_records: u64,
     /// It has committed, so its checkpoint is not the cause of crashes.
     proven: bool,

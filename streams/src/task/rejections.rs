@@ -12,7 +12,7 @@ const KINDS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub struct Rejections {
     kinds: BTreeMap<(Arc<str>, String), Kind>,
-    /// Of reasons beyond [`KINDS_MAX`].
+    /// Rejections with reasons beyond [`KINDS_MAX`].
     others: u64,
 }
 

@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(route.targets(), all);
         assert_eq!(route.of_kind(0), all);
         assert_eq!(route.of_kind(1), [all[0], all[2], all[3], all[4]]);
-        // Of a kind that only nodes elsewhere take, and of none.
+        // A kind that only nodes of other subtopologies take, and an unknown kind.
         for kind in [2, 3, usize::MAX] {
             assert_eq!(route.of_kind(kind), [all[0], all[3], all[4]]);
         }

@@ -22,7 +22,7 @@ impl<D: Dataflow> Topology<D> {
     /// Reads and checks a file. `file_name` is for messages only.
     ///
     /// Reports everything that is wrong at once, but nothing that only follows from something else: a node with an
-    /// unknown type does not make its readers complain.
+    /// unknown type causes no errors at its readers.
     pub fn load<S: SinkType>(
         file_name: &str,
         text: &str,

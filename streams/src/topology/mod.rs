@@ -81,7 +81,7 @@ pub trait Blueprint<D: Dataflow>: Send + Sync {
     fn stores_behind(&self, _inputs: &[&D::Facts]) -> Vec<StoreSpec> {
         self.stores()
     }
-    /// What other nodes and the application need to know of this node.
+    /// What other nodes and the application need of this node.
     fn facts(&self) -> D::Facts {
         D::Facts::default()
     }
@@ -233,7 +233,7 @@ impl<D: Dataflow> Topology<D> {
 /// A topic of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topic {
-    /// What the log is asked for.
+    /// The topics that the log must have.
     pub spec: TopicSpec,
     /// The parts of the key, as written.
     pub key: Vec<String>,

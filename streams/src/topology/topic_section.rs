@@ -46,7 +46,7 @@ impl TopicSection {
         }
         let owner = format!("topic `{}`", name.text);
         let Some(fields) = Fields::read(owner, name.span, &entry.value, KEYS, report) else {
-            // Its name is known all the same: readers and writers of it are not wrong.
+            // Its name still counts as known, so its readers and writers get no errors.
             return Self {
                 name,
                 key: Vec::new(),

@@ -1,4 +1,4 @@
-//! Who has acted on a subject, as far as a board has to know: the newest so many, and of each when it acted last.
+//! The actors of a subject, as far as a board needs them: the newest `max`, each with the time of its last act.
 //!
 //! Whether there were so many since some slot follows from those alone. And taking over the newest of both keeps the
 //! newest of all: so neither order nor batches matter.
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 pub(super) struct Actors(Vec<(u64, i64)>);
 
 impl Actors {
-    /// An actor acts. Of more than `max` the one whose last act is the oldest is forgotten; of equal ones that with the
-    /// greatest hash.
+    /// Records an act of an actor. Beyond `max`, the actor with the oldest last act is forgotten; of equal ones that
+    /// with the greatest hash.
     pub fn act(&mut self, hash: u64, slot: i64, max: usize) {
         match self.0.binary_search_by_key(&hash, |(hash, _)| *hash) {
             Ok(at) => self.0[at].1 = self.0[at].1.max(slot),

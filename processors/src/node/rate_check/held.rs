@@ -47,7 +47,7 @@ impl Held {
         self.event.occurred_at_ms.min(self.append_time_ms)
     }
 
-    /// What to tell those who wait for it.
+    /// The verdict to write for it.
     pub fn verdict(&self, context: &Context<'_, Actions>, kind: VerdictKind, node: &str) -> Item {
         let (event_id, actor_id) = (Some(self.event.event_id()), Some(self.event.actor_id()));
         let origin = self.origin(context, self.append_time_ms);
@@ -87,7 +87,7 @@ impl StoreValue for Held {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let Stored { offset, append_time_ms, request, rule, event } = postcard::from_bytes(bytes).ok()?;
-        // It was checked when it came; rules that have changed since have no say.
+        // It was checked on arrival; rules that have changed since do not apply.
         let fields = EventFields::parse(&event, UnknownFields::Ignore).ok()?;
         let event = Event::from_fields(&fields, append_time_ms).ok()?;
         Some(Self { offset, append_time_ms, request, rule: rule.into_owned(), event })

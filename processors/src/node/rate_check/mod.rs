@@ -1,4 +1,4 @@
-//! `type: rate_check`: rules of at most so many events per key and fixed window.
+//! `type: rate_check`: rules that limit the events per key and fixed window.
 //!
 //! An event's window is chosen by the later of its effective time and (append time - `grace`): with the default grace
 //! of 0, a forged time cannot evade a rule. The first `max` of a window in log order pass.
@@ -164,7 +164,7 @@ fn parse(node: &str, params: &Params) -> Parsed<Actions> {
             wrong("per", "must be 1s to 24h");
         }
         if rule.excess == Excess::Hold {
-            // One event stands for the rest: so they must be about the same thing.
+            // One event replaces the others, so they must have the same actor and subject.
             if ![KeyField::ActorId, KeyField::SubjectId].iter().all(|field| rule.by.contains(field)) {
                 wrong(
                     "by",
@@ -243,7 +243,7 @@ impl Blueprint<Actions> for RateCheck {
     }
 }
 
-/// What a rule holds must be the events of one toggle: of others more than the last counts.
+/// A rule may hold only events of one toggle: of other events, more than the last one counts.
 fn check_held(rule: &Rule, site: &BuildSite<'_, Actions>) -> Result<(), (usize, String)> {
     if rule.excess != Excess::Hold {
         return Ok(());

@@ -254,7 +254,7 @@ impl TotalProcessor {
     }
 
     fn add_visitors(&mut self, context: &mut Context<'_, Actions>, subject_id: &Arc<str>, visitors: &Visitors) {
-        // Of other metrics they are for boards, which want to know who acted.
+        // Visitors of other metrics are for boards, which need the actors.
         let metric = self.metrics.get(&*visitors.metric).filter(|metric| metric.spec.kind == MetricKind::Unique);
         let Some(metric) = metric else { return };
         if let Some(window) = visitors.window {

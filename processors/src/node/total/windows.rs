@@ -29,7 +29,7 @@ pub(super) struct Window {
     pub metric: Arc<str>,
     pub length_ms: i64,
     pub start_ms: i64,
-    /// Of visitors; else a sum.
+    /// Whether it counts visitors; otherwise it is a sum.
     pub is_unique: bool,
 }
 

@@ -28,7 +28,7 @@ use writer::Writer;
 /// It connects when it is first used, and again after every failure. It blocks: use it on a thread of its own, not
 /// within an async runtime.
 pub struct RedisTarget {
-    /// Of this thread alone; the connections' timers and sockets live in it.
+    /// Used by this thread only; it owns the timers and sockets of the connections.
     runtime: Runtime,
     writer: Writer,
 }

@@ -55,7 +55,7 @@ end
 return ARGV[1]
 ";
 
-/// Key: a marker. Argument: the epoch. Answers what stands there afterwards.
+/// Key: a marker. Argument: the epoch. Returns its value afterwards.
 const MARK: &str = "
 local found = redis.call('GET', KEYS[1])
 if found and older(ARGV[1], found) then return found end

@@ -18,7 +18,7 @@ use tally_cache::redis::{
     StoredShard, text,
 };
 
-/// A shard that does not answer for so long is away.
+/// A shard that does not answer for this long is unavailable.
 const TIMEOUTS: RedisTimeouts = RedisTimeouts { connect: Duration::from_secs(1), response: Duration::from_secs(1) };
 /// A sink that began an epoch and has not opened it after this long has died.
 const OPENING_MS: u64 = 3_000;

@@ -14,7 +14,7 @@ use tally_cache::redis::{Keys, RedisAddress, RedisProgress, StoredPartition, slo
 use tally_model::{Ranking, TRUST_MS};
 use tally_streams::log::TopicPartition;
 
-/// Keys of one script. A longer one would hold up everybody else.
+/// Keys per script. A longer script would block other clients.
 const SCRIPT_KEYS_MAX: usize = 100;
 /// Keys and entries of boards on their way to one shard at a time.
 const PIPELINE_KEYS_MAX: usize = 1_000;

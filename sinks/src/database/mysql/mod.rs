@@ -182,8 +182,8 @@ fn number(error: &Error) -> Option<u16> {
 fn is_transient(error: &Error) -> bool {
     match number(error) {
         Some(number) => TRANSIENT.contains(&number),
-        // Of a certificate that is not accepted, and of a peer that speaks another protocol, TLS says "invalid data"; the
-        // other kinds are of files that the address names. All else is of a network or a server that may come back.
+        // TLS reports "invalid data" for a rejected certificate and for a peer with another protocol; the other kinds
+        // are of files that the address names. All else is of a network or a server that may come back.
         None => matches!(error, Error::Io(io) if !matches!(
             io.kind(),
             ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::NotFound | ErrorKind::PermissionDenied
@@ -191,7 +191,7 @@ fn is_transient(error: &Error) -> bool {
     }
 }
 
-/// Whether an error says that a row itself cannot be stored: trying again would not help.
+/// Whether an error means that the row itself cannot be stored, so that a retry would not help.
 fn is_refusal(error: &Error) -> bool {
     let state = error.as_database_error().and_then(|e| e.code().map(|code| code.starts_with("22")));
     // Data exceptions; null where none may be, a failed check, a packet over `max_allowed_packet`, a string that is no

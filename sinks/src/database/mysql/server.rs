@@ -26,9 +26,9 @@ pub struct Server {
 }
 
 impl ServerAddress {
-    /// Reads an address, or says what is wrong with it. No message contains a password.
+    /// Parses an address; the error names the mistake. No message contains a password.
     pub fn parse(url: &str) -> Result<Self, String> {
-        // The parser's messages say what is wrong, never what was given.
+        // The parser's messages name the mistake and never repeat the input.
         let options = MySqlConnectOptions::from_str(url).map_err(|e| {
             format!("{e}: use `mysql://user:password@host[:port]/db`, special characters percent-encoded")
         })?;
@@ -77,7 +77,7 @@ impl Server {
         (STATEMENT_BYTES.min(packet / 2), packet - packet / 16)
     }
 
-    /// Whether an error says that a row itself cannot be stored: trying again would not help.
+    /// Whether an error means that the row itself cannot be stored, so that a retry would not help.
     pub fn is_refusal(&self, error: &Error) -> bool {
         is_refusal(error)
     }
@@ -104,18 +104,18 @@ impl Server {
         within(query.fetch_all(&mut self.connection)).await?.iter().map(|row| read(row)).collect()
     }
 
-    /// Gives it up. Nothing is sent to a server that may not answer: it sees the end of the connection.
+    /// Closes the socket without sending anything, since the server may not answer.
     pub fn discard(self) {
         drop(self.connection);
     }
 
-    /// Says goodbye.
+    /// Closes the connection in the protocol.
     pub async fn close(self) {
         drop(within(self.connection.close()).await);
     }
 }
 
-/// Does something in time, or says that the server did not.
+/// Runs a future with a time limit; the error reports that the server did not answer in time.
 pub async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     match tokio::time::timeout(STATEMENT_TIMEOUT, work).await {
         Ok(done) => done,

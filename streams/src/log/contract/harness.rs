@@ -135,7 +135,7 @@ impl Harness {
         all
     }
 
-    /// Does something until it reports that it is done; gives up when patience is over.
+    /// Repeats a step until it reports success; panics after a time limit.
     pub fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
         let since = Instant::now();
         while !done() {

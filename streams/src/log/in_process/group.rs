@@ -52,14 +52,14 @@ impl Groups {
         }
     }
 
-    /// The member wants to leave in good order: what it holds is revoked by its next poll.
+    /// The member leaves cleanly: its partitions are revoked by its next poll.
     pub fn unsubscribe(&mut self, group: &str, member: MemberId) {
         if let Some(state) = self.groups.get_mut(group) {
             state.unsubscribe(member);
         }
     }
 
-    /// The member is gone, and with it what it held.
+    /// The member and its partitions are removed.
     pub fn remove(&mut self, group: &str, member: MemberId) {
         if let Some(state) = self.groups.get_mut(group) {
             state.remove(member);

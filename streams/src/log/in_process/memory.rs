@@ -12,7 +12,7 @@ use crate::log::{Clock, LogError, TopicPartition};
 /// How often retention looks, by the log's clock. There is no thread: it looks when something is written.
 const SWEEP_INTERVAL_MS: i64 = 1_000;
 
-/// Everything is gone with the last handle.
+/// Its content is dropped with the last handle.
 pub struct MemoryLog {
     handle: Handle,
 }
@@ -46,7 +46,7 @@ impl InProcess for MemoryLog {
     }
 }
 
-/// Runs the writer where it is asked.
+/// Runs the writer on the caller's thread.
 struct Inline(Mutex<InlineWriter>);
 
 struct InlineWriter {

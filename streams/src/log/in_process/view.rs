@@ -134,7 +134,7 @@ impl Published {
         self.bounds[id as usize].start = start;
     }
 
-    /// The writer's: there are that many partitions now; the new ones are empty.
+    /// For the writer: sets the number of partitions; the new ones are empty.
     pub fn grow(&mut self, partitions: PartitionId) {
         self.bounds.resize(partitions as usize, Bounds { start: 0, end: 0 });
     }

@@ -52,7 +52,7 @@ impl KafkaAppender {
         }
         let client = self.client()?;
         let lanes = client.lanes(topic, partitions);
-        // Stable: of a partition, they go in the order in which they came.
+        // A stable sort: the records of a partition keep their order.
         records.sort_by_key(|record| record.partition);
         for records in records.chunk_by(|a, b| a.partition == b.partition) {
             client.offer(&lanes, records, request);

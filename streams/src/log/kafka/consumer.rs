@@ -303,7 +303,7 @@ impl KafkaConsumer {
             (Code::TopicAuthorizationFailed, _) => {
                 Err(LogError::Fatal(format!("reading {}: {code}", message.topic().to_string_lossy())))
             }
-            // The client goes on by itself: a leader moved, a broker is away.
+            // The client recovers by itself: a leader moved, or a broker is unavailable.
             _ => {
                 tracing::debug!(%code, "a partition cannot be read at present");
                 Ok(())
@@ -327,7 +327,7 @@ impl KafkaConsumer {
                 *known = position as u64;
                 let next_offset = *known;
                 self.current = at;
-                // Asked again at once: there may be more partitions.
+                // Queried again immediately: there may be more partitions.
                 self.positions_at = None;
                 return Ok(Some(Found::Records { from: 0, to: 0, next_offset }));
             }

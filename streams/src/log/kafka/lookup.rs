@@ -87,12 +87,12 @@ impl Lookup {
         Ok(Self { options, committed, uncommitted, partitions, groups })
     }
 
-    /// A client for questions that any client can ask.
+    /// A client for queries that depend on neither group nor isolation level.
     pub fn any_client(&self) -> Arc<BaseConsumer<Quiet>> {
         self.committed.client()
     }
 
-    /// Asks until there is an answer, patience ends, or the error is not one that passes.
+    /// Repeats a query until it succeeds, the time is up, or the error is permanent.
     pub fn ask<T>(&self, mut question: impl FnMut(Duration) -> Result<T, KafkaError>) -> Result<T, LogError> {
         let deadline = Instant::now() + self.options.patience;
         loop {

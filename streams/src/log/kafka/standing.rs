@@ -170,7 +170,7 @@ fn tags(from: &mut &[u8]) -> Option<()> {
             break;
         }
     }
-    // A broker of this version sends none; of others nothing is known.
+    // A broker of this version sends none; fields of other versions are not understood.
     (count == 0).then_some(())
 }
 

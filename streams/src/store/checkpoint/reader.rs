@@ -39,7 +39,7 @@ impl IndexedRun {
 }
 
 impl CheckpointReader {
-    /// Of the store at `index`.
+    /// A reader of the store at `index`.
     pub fn new(checkpoint: Arc<Checkpoint>, index: usize) -> Result<Self, StoreError> {
         let mut reader = Self { checkpoint, index, segments: Vec::new(), read: None };
         reader.refresh()?;

@@ -12,7 +12,7 @@ use heed::{RoTxn, RwTxn};
 use std::cmp::Ordering;
 use std::ops::{Bound, Range};
 
-/// So many runs of about one size are merged.
+/// The number of runs of about one size that are merged.
 const MERGED_RUNS: usize = 8;
 /// About one size: a power of this in blocks.
 const SIZE_STEP_BITS: u32 = 3;
@@ -87,7 +87,7 @@ pub(super) struct RunBuilder {
 }
 
 impl RunBuilder {
-    /// Adds an entry of a segment. Of equal ones any stays.
+    /// Adds an entry of a segment. Of entries with equal keys, any one is kept.
     pub fn add(&mut self, segment: u64, key: impl FnOnce(&mut Vec<u8>), value: Option<impl FnOnce(&mut Vec<u8>)>) {
         let begin = self.bytes.len();
         key(&mut self.bytes);
@@ -325,7 +325,7 @@ impl Merged {
         }
         let left = self.runs.iter().enumerate().filter(|(_, run)| !run.is_done);
         let by_key = |a: &Reading, b: &Reading| a.prefix.cmp(&b.prefix).then_with(|| a.key().cmp(b.key()));
-        // Of equal ones the first, which is the newest.
+        // With equal keys, the first run, which is the newest.
         let first = left.reduce(|a, b| if by_key(b.1, a.1) == Ordering::Less { b } else { a });
         let Some((current, run)) = first else { return Ok(false) };
         self.current = Some(current);

@@ -33,7 +33,7 @@ impl Committer {
         Ok(Self { queue, thread: Some(thread) })
     }
 
-    /// The way to it.
+    /// The queue in front of the committer.
     pub fn queue(&self) -> &Arc<Queue> {
         &self.queue
     }
@@ -92,7 +92,7 @@ struct Waiting {
 }
 
 impl Queue {
-    /// Everything that waits; nothing where it is `until`; None when the log is closed and all is done.
+    /// All waiting requests; none if `until` passes first; None once the log is closed and all requests are done.
     fn take(&self, until: Instant) -> Option<Vec<Request>> {
         let mut state = self.lock();
         while state.requests.is_empty() {

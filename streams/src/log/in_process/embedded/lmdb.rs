@@ -29,7 +29,7 @@ const READERS_MAX: u32 = 512;
 /// The least that is worth trying as a map.
 const MAP_BYTES_MIN: u64 = 1 << 20;
 
-/// Leaf pages that are looked through at the start: the first 64 MiB. Of the others their branches are.
+/// Leaf pages that are verified at the start: the first 64 MiB. Of later leaves only the branches above are verified.
 const LEAVES_MAX: u64 = 16_384;
 
 /// A batch is at most this long: one record, and what is around it.

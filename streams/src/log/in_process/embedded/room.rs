@@ -1,4 +1,4 @@
-//! How much may still be written: the room on the disk, in LMDB's map and between the pages of its file.
+//! The space left for writes: on the disk, in LMDB's map, and in unused pages of its file.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -10,10 +10,10 @@ use super::options::EmbeddedOptions;
 use crate::log::LogError;
 use crate::log::in_process::storage::Op;
 
-/// LMDB's page where nothing is known yet; the system's page size is never smaller.
+/// LMDB's page size while the file's is not known yet; the system's page size is never smaller.
 const PAGE_BYTES: u64 = 4096;
 
-/// Pages that a commit copies on the way to one changed leaf, at most.
+/// The most pages that a commit copies on the path to one changed leaf.
 const PATH_PAGES: u64 = 5;
 
 /// The file grows by an eighth of itself at a time, within these limits.
