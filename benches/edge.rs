@@ -168,7 +168,7 @@ fn tally(broker: &Broker, dir: &Path, role: &str) -> Site {
     site
 }
 
-/// Counts something of each subject, into Redis, and asks for each once.
+/// Counts an event of each subject into Redis, and reads each subject once.
 fn fill_view(broker: &Broker, dir: &Path, api: &Site) -> Service {
     let others = ["process", "sink"].map(|role| tally(broker, dir, role));
     let running = others.each_ref().map(Site::start);

@@ -2,7 +2,7 @@
 //! count reaches the readers.
 //!
 //! `cargo build --release && cargo bench --bench live -- [CONNECTIONS] [EVENTS]` (10,000 and 60 by default). Reader and
-//! server share the machine and speak over loopback; the limit on open files must be above the number of connections. All
+//! server share the machine and use loopback; the limit on open files must be above the number of connections. All
 //! readers watch the same subject: each event is one record in the log and CONNECTIONS events on as many sockets.
 
 use std::io;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-/// Between two events: each has reached everybody before the next is sent.
+/// Pause between two events: each has reached all readers before the next is sent.
 const PAUSE: Duration = Duration::from_millis(400);
 
 /// When each number of views was first read, on one connection.
@@ -90,7 +90,7 @@ fn view(client: &Client, number: usize) {
     assert_eq!(answer.status, 202, "{answer:?}");
 }
 
-/// Reads one stream until it says this many views.
+/// Reads one stream until it shows this many views.
 async fn read(address: &str, until: i64, open: &AtomicUsize) -> io::Result<Seen> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET /v1/live?subject_id=article:1 HTTP/1.1\r\nhost: {address}\r\n\r\n");
@@ -119,7 +119,7 @@ async fn read(address: &str, until: i64, open: &AtomicUsize) -> io::Result<Seen>
     }
 }
 
-/// What an event says of the views.
+/// The views in an event.
 fn views(event: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(event).ok()?;
     let (_, rest) = text.split_once("\"views\":")?;

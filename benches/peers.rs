@@ -18,7 +18,7 @@ use tally_streams::log::kafka::KafkaLog;
 use tally_streams::log::{AppendBatch, Log, Polled, TopicPartition, system_clock};
 
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Of the measurement of freshness.
+/// Event rate of the freshness measurement.
 const FRESH_RATE: u64 = 10_000;
 const FRESH_SECONDS: u64 = 30;
 const WARM_UP_SECONDS: u64 = 30;

@@ -114,7 +114,7 @@ impl Costs {
         median(self.pipeline.iter().copied())
     }
 
-    /// Of each run to the plain loop of the same moment.
+    /// The ratio of each run to the plain loop beside it.
     fn ratio(&self) -> f64 {
         median(self.pipeline.iter().zip(&self.plain).map(|(pipeline, plain)| pipeline / plain))
     }

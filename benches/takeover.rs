@@ -24,7 +24,7 @@ const TOPIC: &str = "user-actions";
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Between looks at the group's offsets.
 const LOOK: Duration = Duration::from_millis(10);
-/// Of the trickle, and how long it is let flow between two kills.
+/// Interval of the steady events, and how long they are sent between two kills.
 const BATCH_EVERY: Duration = Duration::from_millis(20);
 const BATCH: u64 = 20;
 const BETWEEN: Duration = Duration::from_secs(2);

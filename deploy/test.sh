@@ -14,7 +14,7 @@ logs=$(mktemp -d "$all_logs/$(date +%Y%m%d-%H%M%S).XXXX")
 # Where tests keep the logs of the processes that they started.
 export TALLY_TEST_LOGS=$logs/processes
 mkdir "$TALLY_TEST_LOGS" "$logs/services"
-# Of this run alone.
+# The logs of this run only.
 services_dir=$(mktemp -d)
 failed=
 

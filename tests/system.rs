@@ -134,7 +134,7 @@ fn read_after(client: &Client, subject: &str, receipt: &Value) -> Value {
     applied(client, &format!("/v1/subjects/{subject}/counters?wait_ms=1000&after={receipt}"))["counters"].clone()
 }
 
-/// Asks until the answer has what its receipt covers.
+/// Repeats the request until the response contains the events of its receipt.
 fn applied(client: &Client, path: &str) -> Value {
     let ask = || Some(client.get(path).unwrap().json()).filter(|answer| answer["after"] != "pending");
     let answer = wait_until("what the receipt covers", ask);
@@ -199,7 +199,7 @@ fn append(site: &Site, records: &[Written<'_>]) {
     told.recv().unwrap().unwrap();
 }
 
-/// What is asked for by the name of a toggle is what the topology of this directory stores under it.
+/// A request with the name of a toggle reads what the topology of this directory stores under it.
 #[test]
 fn who_likes_and_follows_whom_goes_by_the_names_of_the_toggles() {
     let dir = Scratch::new();
@@ -228,7 +228,7 @@ fn who_likes_and_follows_whom_goes_by_the_names_of_the_toggles() {
     stop(service);
 }
 
-/// The second click within five seconds waits for their end, and its receipt says so until then.
+/// The second click within five seconds waits for their end, and its receipt lists it in `held` until then.
 #[test]
 fn a_click_that_is_held_is_told_and_counts_in_the_end() {
     let dir = Scratch::new();
@@ -241,7 +241,7 @@ fn a_click_that_is_held_is_told_and_counts_in_the_end() {
             Some(client.get(&path).unwrap().json()).filter(|receipt| receipt["state"] == "applied")
         })
     };
-    // Where the five seconds were over before anybody could look, another try finds others.
+    // If the five seconds ended before the check, the test tries again.
     let mut tries = 0;
     let (subject, receipt) = wait_until("a click to be held", || {
         tries += 1;

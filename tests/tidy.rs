@@ -1,5 +1,5 @@
-//! What a reviewer would say again and again, said by a machine: arrows between crates, sizes, names, leftovers, paths,
-//! links. Every check lists all offenders as `file:line: what`. Standard library only.
+//! Automated review rules: arrows between crates, sizes, names, leftovers, paths, links. Every check lists all
+//! offenders as `file:line: what`. Standard library only.
 
 #[path = "tidy/folders.rs"]
 mod folders;
@@ -28,9 +28,9 @@ const ARROWS: &[(&str, &[&str])] = &[
 const TEST_CRATES: &[&str] = &["exactness", "testkit"];
 /// Longer files do not fit a head.
 const LINES_MAX: usize = 450;
-/// Files that may be longer all the same, each with a reason beside it. None has one.
+/// Exceptions: longer files, each with its reason. There are none.
 const LONG_FILES: &[&str] = &[];
-/// Words that say nothing of what is inside.
+/// Names that do not describe their content.
 const EMPTY_WORDS: &[&str] = &["util", "utils", "helper", "helpers", "common", "manager", "managers", "impl", "impls"];
 /// Where `unsafe` may stand: a file, or a folder with its end.
 const UNSAFE_ALLOWED: &[&str] = &[
@@ -70,7 +70,7 @@ impl Source {
         self.text.starts_with("#!")
     }
 
-    /// Tests, benchmarks and examples: a panic is their way to say no.
+    /// Tests, benchmarks and examples: they report failures by a panic.
     fn may_panic(&self) -> bool {
         let mut folders = self.path.split('/').rev().skip(1);
         folders.any(|folder| ["tests", "benches", "examples"].contains(&folder))

@@ -16,7 +16,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work)
 }
 
-/// Fills the tables and asks everything; the answers with their questions.
+/// Fills the tables and sends every request; returns requests and responses.
 async fn answers(world: &World) -> Vec<(String, StatusCode, Value)> {
     let longest = format!("article:{}", "\u{7528}".repeat(40));
     for (id, likes) in [("article:a", 1), ("article:A", 2), ("article:\u{e9}", i64::MAX), (&longest, 4)] {

@@ -115,7 +115,7 @@ async fn the_database_answers_until_the_cache_is_ready() {
     assert_eq!((ids(&answer), &answer["as_of"]), (vec!["article:1"], &json!("2026-11-21T08:00:04.000Z")));
     let list = world.get("/v1/rankings").await.body;
     assert_eq!(list["boards"][0], json!({"board": "hot", "items": 1, "as_of": "2026-11-21T08:00:01.600Z"}));
-    // It has all boards: one that it does not have is not there, whatever the database says.
+    // The view has all boards: a board that it lacks does not exist, even if the database has one.
     world.board(&ranking("hot@former", ITEMS, 1)).await;
     assert_eq!(world.get("/v1/rankings/hot@former").await.status, StatusCode::NOT_FOUND);
 }

@@ -1,4 +1,4 @@
-//! Boards out of Redis, where the view of this process cannot answer: what of them may be believed.
+//! Boards from Redis while the view of this process cannot answer, and when they are not trusted.
 
 mod fixture;
 
@@ -70,7 +70,7 @@ impl Sink {
     }
 }
 
-/// Of every Redis that the environment names.
+/// A world for every Redis of the environment.
 async fn worlds() -> Vec<(World, Sink)> {
     let mut worlds = Vec::new();
     for variable in ["TALLY_TEST_REDIS", "TALLY_TEST_REDIS_CLUSTER"] {

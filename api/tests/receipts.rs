@@ -104,7 +104,7 @@ async fn progress_is_told_by_partition() {
     let first = partition(0, 5, Some(4), json!(3), json!(4), 2, json!(2.5));
     let silent = partition(1, 2, None, Value::Null, json!(2), 2, Value::Null);
     world.expect("/v1/progress", json!({"topic": "user-actions", "partitions": [first, silent]})).await;
-    // The wall clock is set back: nothing looks as if it were behind, and records wait all the same.
+    // The wall clock is set back: nothing appears to lag, although records wait.
     world.now_ms.store(NOW_MS - 60_000, Ordering::Relaxed);
     world.waited_ms.store(0, Ordering::Relaxed);
     let at_least = |seconds| partition(0, 5, Some(4), json!(3), json!(4), 2, json!(seconds));

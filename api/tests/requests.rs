@@ -1,4 +1,4 @@
-//! Requests that are refused, and what the answers say.
+//! Refused requests and their responses.
 
 mod fixture;
 

@@ -10,7 +10,7 @@ use tally_model::Event;
 use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
 use tally_streams::log::*;
 
-/// Of the topic that everything is read from.
+/// Partitions of the root topic.
 pub const PARTITIONS: u32 = 4;
 
 /// `late_after` of the topologies.

@@ -42,7 +42,7 @@ pub struct CacheLimits {
 /// Which records are taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admit {
-    /// All.
+    /// All records.
     All,
     /// Those of subjects that are already in the cache because they were requested.
     Asked,

@@ -126,8 +126,9 @@ impl Shard {
         self.evict(bytes_max);
     }
 
-    /// From now on every record of the subject is taken in. `reached` is asked under this shard's lock: none was passed
-    /// over that lies beyond it. Where it is unknown how far the writer is, nothing that is loaded can be complete.
+    /// From now on every record of the subject is taken in. `reached` is called under this shard's lock: none was
+    /// passed over that lies beyond it. Where it is unknown how far the writer is, nothing that is loaded can be
+    /// complete.
     pub fn follow(&mut self, subject_id: &str, reached: impl FnOnce() -> Option<u64>, bytes_max: usize) {
         if !self.entries.contains_key(subject_id) {
             self.insert(subject_id, State::Followed { since: u64::MAX, loaded: None });

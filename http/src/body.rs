@@ -42,7 +42,7 @@ pub(crate) struct DeadlineBody {
     /// Made when the body first has to be waited for: most have arrived together with the head.
     sleep: Option<Pin<Box<Sleep>>>,
     unread: Unread,
-    /// The client waits for `100 Continue`, which hyper sends when the body is first asked for.
+    /// The client waits for `100 Continue`, which hyper sends when the body is first polled.
     awaits_continue: bool,
 }
 

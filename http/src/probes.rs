@@ -20,7 +20,7 @@ pub struct Check {
 type Asked = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 impl Check {
-    /// A check of the part `name`: `ask` returns the reason if it is not ready, for people, and answers quickly.
+    /// A check of the part `name`: `ask` must return quickly, with a reason for people if the part is not ready.
     pub fn new<F>(name: &'static str, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), String>> + Send + 'static,

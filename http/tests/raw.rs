@@ -163,7 +163,7 @@ async fn expect_continue_is_answered_only_if_the_body_is_wanted() {
         let answer = read_to_end(stream).await;
         assert_eq!(problem(&answer).0, status, "{answer}");
         assert!(answer.contains("connection: close\r\n"), "{answer}");
-        // Some do not wait to be told.
+        // Some clients do not wait for 100.
         let answer = exchange(&server, [head(path, LARGE_BYTES).as_bytes(), &vec![b'x'; LARGE_BYTES]].concat()).await;
         assert_eq!(problem(&answer).0, status, "{answer}");
     }

@@ -1,4 +1,4 @@
-//! Clients that are slow, silent or too many, and a server that is asked to stop.
+//! Clients that are slow, silent or too many, and a server that stops.
 
 mod fixture;
 
@@ -32,7 +32,7 @@ async fn slow_heads_and_silent_connections_are_closed() {
             streams.push(stream);
         }
     }
-    // One that was served and then says nothing more.
+    // A client that was served and then sends nothing more.
     let mut idle = server.connect().await;
     idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     streams.push(idle);

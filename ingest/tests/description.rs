@@ -187,7 +187,7 @@ async fn hold(bed: &Bed, schemas: &Schemas, name: &str, media: &str, documents: 
     let (mut taken, all) = (0, documents.len());
     for document in documents {
         let expected = schemas.takes(&json!({"$ref": format!("#/components/schemas/{name}")}), &document);
-        // What the description cannot say: only a service may send the addresses of others.
+        // A rule that the schema cannot express: only a service may send the addresses of others.
         let mut request = request(media, document.to_string());
         request.extensions_mut().insert(service());
         let answer = bed.send(request).await;
@@ -215,7 +215,7 @@ async fn exactly_the_events_are_taken_that_the_description_takes() {
     let (bed, schemas) = described();
     let base = json!({"event_id": "e1", "type": "like", "actor_id": "u1", "subject_id": "article:7"});
     let mut documents = schemas.variations("Event", &base);
-    // What a type asks for beside that.
+    // Further requirements of a type.
     for kind in schemas.0["Event"]["properties"]["type"]["enum"].as_array().unwrap() {
         let mut event = base.clone();
         event["type"] = kind.clone();

@@ -117,7 +117,7 @@ async fn what_is_missing_is_filled_in_and_what_was_sent_stays() {
     let values = bed.values();
     let (sent, filled) = (&values[1], &values[0]);
     assert_eq!((&sent["ip"], &sent["user_agent"]), (&json!("::1"), &json!("mine")));
-    // The peer is no trusted proxy, whatever it says.
+    // The peer is no trusted proxy, whatever headers it sends.
     assert_eq!((&filled["ip"], &filled["user_agent"]), (&json!("203.0.113.9"), &json!("theirs \"quoted\"")));
     assert!(values.iter().all(|value| value["occurred_at"] == NOW_MS));
 }

@@ -91,12 +91,12 @@ impl Event {
         self.texts.get(ACTOR_ID)
     }
 
-    /// From where.
+    /// Address of the client.
     pub fn ip(&self) -> Option<&str> {
         self.texts.has_ip.then(|| self.texts.get(IP))
     }
 
-    /// With what.
+    /// User agent of the client.
     pub fn user_agent(&self) -> Option<&str> {
         self.texts.has_user_agent.then(|| self.texts.get(USER_AGENT))
     }
@@ -127,7 +127,7 @@ impl Event {
         Self::from_fields(fields, append_time_ms)
     }
 
-    /// Takes fields that have passed [`EventFields::check`]; what is missing all the same is an error.
+    /// Takes fields that have passed [`EventFields::check`]; a missing field is still an error.
     pub fn from_fields(fields: &EventFields<'_>, now_ms: i64) -> Result<Self, EventError> {
         let required = |name: &'static str| move || EventError::field(name, "is required");
         let event_id = fields.event_id.as_deref().ok_or_else(required("event_id"))?;

@@ -65,9 +65,9 @@ pub struct EventFields<'a> {
     pub subject_id: Option<Cow<'a, str>>,
     /// Milliseconds since 1970.
     pub occurred_at_ms: Option<i64>,
-    /// From where.
+    /// Address of the client.
     pub ip: Option<Cow<'a, str>>,
-    /// With what.
+    /// User agent of the client.
     pub user_agent: Option<Cow<'a, str>>,
     /// How long.
     pub duration_ms: Option<i64>,

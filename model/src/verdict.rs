@@ -52,7 +52,7 @@ pub struct Verdict {
     /// The actor; absent if it could not be parsed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor_id: Option<String>,
-    /// Why.
+    /// The kind of verdict.
     pub verdict: VerdictKind,
     /// For people: the rule's name, or the error.
     pub reason: String,

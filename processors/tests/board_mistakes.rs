@@ -1,4 +1,4 @@
-//! What `tally check` says about a board that cannot be.
+//! The messages of `tally check` about invalid boards.
 
 use tally_processors::REGISTRY;
 use tally_sinks::SINK_TYPES;

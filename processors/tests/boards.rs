@@ -190,7 +190,7 @@ impl World {
         }
     }
 
-    /// The board as of now, once every task has heard that it is now.
+    /// The board as of now, once the clocks of all tasks have reached now.
     fn board(&mut self, name: &str) -> Vec<(String, i64)> {
         self.now_ms += 1;
         self.driver.advance_clock(self.now_ms).unwrap();

@@ -1,4 +1,4 @@
-//! The tables of node parameters in docs/topology.md are what the node types say of themselves.
+//! The tables of node parameters in docs/topology.md are generated from the node types.
 //!
 //! Each table stands between two comments. With `UPDATE_DOCS` in the environment the test rewrites it.
 

@@ -32,7 +32,7 @@ fn topology() -> Topology<Actions> {
     Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// Its commits fail as `next_fault` says: 1 = aborted, 2 = uncertain and not done, 3 = uncertain and done.
+/// Its commits fail according to `next_fault`: 1 = aborted, 2 = uncertain and not done, 3 = uncertain and done.
 struct FaultyProducer {
     inner: Box<dyn TransactionalProducer>,
     next_fault: Arc<AtomicU32>,
@@ -381,7 +381,7 @@ fn a_node_counts_what_it_passed_on_by_its_type() {
     assert_eq!([took("fresh"), passed_on("fresh", "event"), passed_on("fresh", "verdict")], [3, 2, 1]);
     // The second like changes nothing.
     assert_eq!([passed_on("likes", "change"), passed_on("likes", "reaction")], [1, 1]);
-    // Likes are not routed to the node that counts views. Its counter exists all the same.
+    // Likes are not routed to the node that counts views. Its counter exists nevertheless.
     assert_eq!([took("checked"), took("likes"), took("views"), passed_on("views", "change")], [2, 1, 0, 0]);
     let families = world.metrics.node_processed.collect();
     let has = |node: &str| families[0].get_metric().iter().any(|metric| metric.get_label()[0].value() == node);

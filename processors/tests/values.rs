@@ -28,7 +28,7 @@ fn is_old_mark(record: &StoredRecord) -> bool {
     record.key.starts_with(PROGRESS_KEY_PREFIX)
 }
 
-/// What the first header of a record says, if that is of progress.
+/// The progress in the first header of a record, if it has one.
 fn progress(record: &StoredRecord) -> Option<TaskProgress> {
     let (name, value) = record.headers.first()?;
     (name == PROGRESS_HEADER).then(|| TaskProgress::decode(value).unwrap())
@@ -134,7 +134,7 @@ impl World {
         last
     }
 
-    /// What each task says of the last commit that wrote to a topic is so.
+    /// Each task reports the correct last commit per topic.
     fn check_told(&self) {
         let last = self.last_commits();
         let mut named = 0;
@@ -183,7 +183,7 @@ fn output_topics_hold_values_only() {
             }
         }
         if topic == "dead-letters" {
-            // One partition for the tasks of all: what they say would be about others' records too.
+            // One partition for all tasks: their progress would cover records of other tasks too.
             assert!(records.iter().all(|record| progress(record).is_none()));
             continue;
         }

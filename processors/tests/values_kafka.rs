@@ -1,4 +1,4 @@
-//! On a broker: every value of every output topic is JSON, and what is said of progress comes after what it speaks of.
+//! On a broker: every value of every output topic is JSON, and progress comes after the records that it covers.
 
 use prometheus::Registry;
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ fn a_plain_json_consumer_reads_every_value_of_every_output_topic() {
     let ends: Vec<u64> = (0..log.partitions(&topology.root).unwrap())
         .map(|partition| log.bounds(&TopicPartition::new(topology.root.clone(), partition)).unwrap().1)
         .collect();
-    // Every task has told that it has all of it, and what it told before has been deleted at least once.
+    // Every task has published complete progress, and older progress was deleted at least once.
     let covers_all =
         |progress: &TaskProgress| progress.roots.iter().all(|root| root.next_offset == ends[root.partition as usize]);
     let since = Instant::now();

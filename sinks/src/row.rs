@@ -46,11 +46,11 @@ pub struct WindowRow {
 /// The newest state of a toggle, and when it was first seen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReactionRow {
-    /// Who.
+    /// The actor.
     pub actor_id: Arc<str>,
-    /// Which toggle.
+    /// The toggle.
     pub metric: Arc<str>,
-    /// What.
+    /// The subject.
     pub subject_id: Arc<str>,
     /// Switched on.
     pub active: bool,

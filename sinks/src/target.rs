@@ -144,7 +144,7 @@ pub enum TargetError {
     /// Read the positions again.
     #[error("{partition}: another writer moved the position from {} to {}", shown(.expected), shown(.found))]
     Moved {
-        /// Which position.
+        /// Partition of the position.
         partition: TopicPartition,
         /// What the writer expected; None is no position.
         expected: Option<Standing>,

@@ -16,7 +16,7 @@ use tally_streams::testkit::AlteredLog;
 enum Action {
     /// It starts, or takes that many steps.
     Steps(usize),
-    /// It ends in good order.
+    /// It stops cleanly.
     Finish,
     /// It is killed.
     Kill,
@@ -148,12 +148,12 @@ fn every_process_fills_a_cache_of_its_own_with_everything() {
         assert_eq!(place.totals("article:9").len(), 2);
         assert_eq!(place.board(BOARDS[1]), Some(shown(&board_at(39))));
         assert_eq!([0, 1].map(|p| place.cache.roots(&TopicPartition::new("counters", p))[0].next_offset), [40, 40]);
-        // It stays: the next one gets everything all the same.
+        // It stays: the next sink still gets everything.
         std::mem::forget(task);
     }
 }
 
-/// What the consumers were asked for at their end, and what they answered.
+/// The calls of the consumers at their end, and their results.
 type Calls = Arc<Mutex<Vec<&'static str>>>;
 
 type Script = Arc<Mutex<VecDeque<Result<Event, LogError>>>>;

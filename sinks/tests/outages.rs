@@ -7,7 +7,7 @@ use fixture::*;
 use std::time::{Duration, Instant};
 use tally_sinks::{SinkTask, Step};
 
-/// Steps until the sink has seen that the server is away; no step may take long.
+/// Steps until the sink has detected the outage; no step may take long.
 fn notice(world: &World, task: &mut SinkTask) {
     let (since, errors) = (Instant::now(), world.metric("tally_sink_errors_total"));
     while world.metric("tally_sink_errors_total") < errors + 6.0 {

@@ -97,7 +97,7 @@ fn a_second_log_on_the_same_database_is_refused_with_both_names() {
             assert!(refused.contains(both) && refused.contains("--database"), "{refused}");
         }
         assert_eq!(place.all_rows(), before);
-        // The way out: an empty database is anybody's.
+        // The remedy: an empty database can belong to any log.
         place.clear();
         second.drain(&mut second.task(Box::new(place.open().of_log([0xb2; 8]))));
         let owner = DatabaseOwner { log_id: Some("b2b2b2b2b2b2b2b2".into()), is_filled: true };

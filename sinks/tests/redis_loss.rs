@@ -312,7 +312,7 @@ fn one_shard_of_a_cluster_that_is_emptied_or_restarted_is_noticed() {
         world.drain(&mut world.task(place.target()));
         assert_filled(&world, &place);
     }
-    // One that is away: nothing can be written, and what it has lost comes again.
+    // A master that is down: nothing can be written, and its lost data is refilled.
     let mut task = world.task(place.target());
     world.drain(&mut task);
     let node = cluster.of(place.keys.progress_slot());

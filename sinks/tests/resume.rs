@@ -85,7 +85,7 @@ fn failures_are_waited_out_whether_or_not_the_write_took_effect() {
     }
 }
 
-/// A target that can be away, and counts what it is asked.
+/// A target that can be unavailable, and counts its calls.
 struct Remote {
     inner: Box<dyn Target>,
     is_away: Arc<AtomicBool>,

@@ -43,7 +43,7 @@ macro_rules! target_contract {
     };
 }
 
-/// The same, with what is asked of databases alone.
+/// The same, with tests for databases only.
 macro_rules! database_contract {
     ($places:expr) => {
         target_contract! { $places }

@@ -172,7 +172,7 @@ pub enum PunctuationType {
 /// whatever its interval is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// Which time.
+    /// The clock that it follows.
     pub kind: PunctuationType,
     /// At least 1.
     pub interval_ms: i64,
@@ -207,7 +207,7 @@ pub trait Processor<D: Dataflow>: Send {
 pub(crate) enum Sent<V> {
     /// What came in, as it was.
     Input,
-    /// Something new.
+    /// A new value.
     Value(V),
     /// Something that came before. Boxed: it is rare, and much larger than the others.
     Released(Box<Released<V>>),

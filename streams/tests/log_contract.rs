@@ -273,7 +273,7 @@ mod kafka {
                 });
             };
             let join = |name| Twin::join_as(name, &harness, &group, &topic);
-            // What the sleeper is told last it does not hear: that one partition is its own, or not any more.
+            // The sleeper misses the last notification: that one partition is assigned to it, or revoked.
             let (mut sleeper, mut awake) = if has_been_first {
                 let mut sleeper = join("sleeper");
                 own_all(&mut sleeper);

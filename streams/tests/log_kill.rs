@@ -25,7 +25,7 @@ fn open(dir: &Path) -> EmbeddedLog {
     log
 }
 
-/// A value that says where it is, of a length that varies from a few bytes to several pages.
+/// A value that contains its position, of a length that varies from a few bytes to several pages.
 fn value(offset: u64) -> String {
     format!("{offset} {}", "#".repeat((offset * offset % 9_000) as usize))
 }
@@ -38,7 +38,7 @@ fn end(log: &EmbeddedLog, topic: &str, partition: u32) -> u64 {
     log.bounds(&TopicPartition::new(topic, partition)).unwrap().1
 }
 
-/// The child: writes as fast as it can and says what was acknowledged. Does nothing in an ordinary run.
+/// The child: writes as fast as it can and prints what was acknowledged. Does nothing in an ordinary run.
 #[test]
 fn child_that_writes() {
     let Ok(dir) = std::env::var(DIRECTORY) else { return };

@@ -50,7 +50,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What must hold of the log, said as simply as possible.
+/// The simplest model of the log.
 #[derive(Default)]
 struct Model {
     /// By place: values and append times of all records ever, and the start.

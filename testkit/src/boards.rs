@@ -19,14 +19,14 @@ pub enum Forgets {
     Window {
         /// Its length.
         minutes: i64,
-        /// Of one bucket.
+        /// Length of a bucket.
         bucket: i64,
     },
-    /// Trending: the window, held against what the baseline before it lets expect.
+    /// Trending: the window, compared with the expectation from the baseline before it.
     Trend {
         /// Length of the window.
         minutes: i64,
-        /// Of one bucket.
+        /// Length of a bucket.
         bucket: i64,
         /// Length of the baseline.
         baseline: i64,
@@ -51,12 +51,12 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// A board of everybody.
+    /// A board without groups.
     pub fn new(board: &str, weights: &[(&'static str, i128)], forgets: Forgets, top: usize) -> Self {
         Self { board: board.to_owned(), weights: weights.to_vec(), forgets, top, min_actors: 0, group: None }
     }
 
-    /// The same for subjects that so many distinct actors acted on.
+    /// The same board, for subjects with at least this many distinct actors.
     pub fn min_actors(self, min_actors: usize) -> Self {
         Self { min_actors, ..self }
     }
@@ -103,7 +103,7 @@ pub struct Change {
     pub subject: String,
     /// What is counted.
     pub metric: &'static str,
-    /// Of what is counted, or taken back; since 1970.
+    /// Minute of the event that counts or is undone, since 1970.
     pub minute: i64,
     /// +1 or -1.
     pub delta: i64,
@@ -116,7 +116,7 @@ pub struct Change {
 /// Metric and group.
 type What = (&'static str, Option<String>);
 
-/// Of one subject.
+/// The acts on one subject.
 #[derive(Default)]
 struct Subject {
     /// By what and minute.
@@ -195,7 +195,7 @@ fn decayed(sums: Vec<(i64, i128)>, half_life: i64, now: i64) -> i128 {
 /// floor(2^32 * 2^(minute / half-life)).
 fn power(minute: i64, half_life: i64) -> i128 {
     let power = (minute as f64 / half_life as f64).exp2() * f64::from(1u32 << 16) * f64::from(1u32 << 16);
-    // Doubles have 20 more places than are asked for: enough, but where the next whole number is nearer than that.
+    // Doubles have 20 more bits than needed: enough, except where the next whole number is closer than that.
     assert!(minute == 0 || (0.00001..0.99999).contains(&power.fract()), "minute {minute} of {half_life}: too near");
     power as i128
 }

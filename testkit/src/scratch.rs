@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, io, thread};
 use tempfile::TempDir;
 
-/// Endings of the files that are kept: logs of services and of tally, and what a sender said.
+/// Endings of the files that are kept: logs of services and of tally, and the output of a sender.
 const KEPT: [&str; 4] = ["log", "jsonl", "stderr", "outcome"];
 
 /// Distinguishes the files that one test keeps.

@@ -33,7 +33,7 @@ impl Sender {
         Self::start(binary, file, file, Stdio::null(), address, flags)
     }
 
-    /// Begins to send what it is given; what it says is kept beside `file`.
+    /// Starts to send the lines it is given; its output is kept beside `file`.
     pub fn fed(binary: &Path, file: &Path, address: &str, flags: &[&str]) -> (Self, ChildStdin) {
         let mut sender = Self::start(binary, file, Path::new("-"), Stdio::piped(), address, flags);
         let input = sender.child.stdin.take().unwrap();

@@ -18,7 +18,7 @@ pub struct Site {
     pub dir: PathBuf,
     /// Where it serves, `host:port`.
     pub listen: String,
-    /// Of checkpoints.
+    /// The directory of checkpoints.
     pub state_dir: PathBuf,
     /// By default the one that is shipped.
     pub topology: PathBuf,
@@ -68,7 +68,7 @@ impl Site {
         self.dir.join("tally.db")
     }
 
-    /// What the service said so far.
+    /// The output of the process so far.
     pub fn messages(&self) -> String {
         fs::read_to_string(self.messages_file()).unwrap_or_default()
     }
@@ -91,7 +91,7 @@ impl Site {
             command.current_dir(&self.dir).args(&self.flags).envs(environment);
             return command;
         }
-        // The workloads of tests are no people; `flags` say where limits are wanted.
+        // Without limits, since the workloads of tests exceed those for people; `flags` can set them.
         command.env("TALLY_LIMIT_ACTOR", "0");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(role) = &self.role {
@@ -158,7 +158,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Waits for the line that says where it listens.
+    /// Waits for the line with its address.
     pub fn wait_until_ready(&mut self) {
         if !self.ready && self.address.recv_timeout(PATIENCE).is_err() {
             let (status, said) = (self.child.try_wait(), fs::read_to_string(&self.messages_file));

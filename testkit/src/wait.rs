@@ -8,7 +8,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Asks until the answer is some, and returns it. Panics after [`PATIENCE`].
+/// Repeats a call until it returns Some, and returns that value. Panics after [`PATIENCE`].
 #[track_caller]
 pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Keys, tokens and limits of a process that runs, and what it says of them.
+//! Keys, tokens and limits of a running process, and its messages about them.
 
 use super::{stage, tally};
 use std::fs;
@@ -61,7 +61,7 @@ fn keys_let_in_and_no_secret_is_ever_logged() {
     assert_eq!((&answer["accepted"], &answer["rejected"][0]["index"]), (&1.into(), &1.into()), "{answer}");
     let refused = answer["rejected"][0]["error"].as_str().unwrap();
     assert!(refused.starts_with("`actor_id` must be the `sub` of the token"), "{refused}");
-    // Nor does a user collect for anybody else.
+    // Nor can a user collect as another actor.
     for (actor, who, status) in [
         ("u42", ("authorization", &bearer), 200),
         ("u7", ("authorization", &bearer), 403),
@@ -74,7 +74,7 @@ fn keys_let_in_and_no_secret_is_ever_logged() {
             assert_eq!(told.status, status, "{method} {path}: {told:?}");
         }
     }
-    // Reads and operations ask for their scopes.
+    // Reads and operations require their scopes.
     let path = format!("/v1/subjects/a:1/counters?wait_ms=1000&after={}", answer["receipt"].as_str().unwrap());
     let read = wait_until("the read to have what was sent", || {
         Some(ask("GET", &path, &[("x-api-key", &reader)], "").json()).filter(|read| read["after"] != "pending")
@@ -139,7 +139,7 @@ fn who_likes_too_much_waits() {
     let error = rejected[0]["error"].as_str().unwrap();
     assert!(error.starts_with("exceeds the limit of toggle events per minute for this actor"), "{error}");
     assert_eq!(post("other", 0, 100).json()["accepted"], 100);
-    // A file of them is delivered all the same, only later: one request has more than the limit.
+    // A file of them is still delivered, only later: one request has more than the limit.
     let lines: String = (0..605).map(|n| like(&format!("s{n}"), "sender", n)).collect();
     fs::write(dir.path().join("likes.ndjson"), lines).unwrap();
     let (code, said) = send(dir.path(), &site.listen, "unused");
@@ -229,7 +229,7 @@ fn a_proxy_is_trusted_by_its_mapped_address_and_each_caller_has_one_bucket() {
     drop(service);
 }
 
-/// Every route with what it asks for, and whether it is described.
+/// Every route with its required access, and whether it is described.
 const ROUTES: &[(&str, &str, Option<&str>, bool)] = &[
     ("POST", "/v1/events", Some("write"), true),
     ("POST", "/v1/read-tokens", Some("write"), true),

@@ -161,7 +161,7 @@ fn what_the_environment_says_for_other_commands_is_no_option() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A deployment may give the same number to every process, so it is no mistake; the log says what becomes of it.
+/// A deployment may give the same number to every process, so it is no mistake; the log reports the effect.
 #[test]
 fn more_threads_than_partitions_are_told() {
     let dir = stage();

@@ -25,7 +25,7 @@ const SERVER_KEY: &str = include_str!("tls/server.key");
 /// Command line, exit code, and what the last line of standard error contains.
 type Case = (String, i32, &'static str);
 
-/// Runs `tally` for each case. Nothing that was said may hold a password.
+/// Runs `tally` for each case. No output may contain a password.
 fn refuse(dir: &Path, cases: &[Case]) {
     let mut wrong = Vec::new();
     for cases in cases.chunks(AT_ONCE) {
@@ -159,7 +159,7 @@ fn a_store_that_will_never_let_in_is_told_apart() {
     refuse(dir.path(), &cases);
 }
 
-/// What a MySQL says first: its version, and that it speaks TLS.
+/// The first packet of a MySQL server: its version, and that it supports TLS.
 fn greeting() -> Vec<u8> {
     let (protocol_41, tls, secure, plugin) = (1_u32 << 9, 1_u32 << 11, 1_u32 << 15, 1_u32 << 19);
     let capabilities = (protocol_41 | tls | secure | plugin | 1 << 3).to_le_bytes();
@@ -175,8 +175,8 @@ fn greeting() -> Vec<u8> {
     packet
 }
 
-/// A server that says something, and then speaks TLS with a certificate for another name; where it said something, the
-/// client has a packet of 36 bytes to say before that. Its address.
+/// A server that sends a first packet, if given, and then uses TLS with a certificate for another name; after a first
+/// packet, the client sends 36 bytes before TLS. Returns its address.
 fn tls_server(greeting: &[u8]) -> String {
     let certificate = CertificateDer::from_pem_slice(SERVER.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(SERVER_KEY.as_bytes()).unwrap();

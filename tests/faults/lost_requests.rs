@@ -116,7 +116,7 @@ fn read(log: &KafkaLog, partition: &TopicPartition) -> Vec<String> {
 
 /// Until the next connection is cut.
 const CUT_EVERY: Duration = Duration::from_secs(2);
-/// Between so many cuts something must have been counted.
+/// Within this many cuts something must have been counted.
 const PROGRESSED: u32 = 5;
 const SUBJECTS: u64 = 20;
 
@@ -180,7 +180,7 @@ fn cut_again_and_again(broker: &Broker, client: &Client) {
     wait_until("more to be counted", || (shares() > before).then_some(()));
 }
 
-/// Sends events until it is told to end, each by an actor of its own and to every subject in turn; how many. What is not
+/// Sends events until it is stopped, each by an actor of its own and to every subject in turn; how many. What is not
 /// acknowledged is sent again.
 fn feed(client: &Client, over: &AtomicBool) -> u64 {
     let mut sent = 0;

@@ -58,7 +58,7 @@ struct Shared {
 }
 
 impl MockIngest {
-    /// `script` says what to do with the n-th request, from 0.
+    /// `script` returns the reaction to the n-th request, from 0.
     pub fn start(script: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();

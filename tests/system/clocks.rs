@@ -103,7 +103,7 @@ fn a_wall_clock_that_is_set_stops_nothing_and_spoils_nothing() {
     assert_eq!((views, &told["not_counted"]), (json!(3), &json!([])), "not late: {told}");
     service.kill();
 
-    // Started with a clock that is ahead, nothing speaks against it; afterwards the log's time is ahead.
+    // A process that starts with a clock ahead trusts it; afterwards the log's time is ahead.
     clock.set("+26h");
     let service = clock.site.start();
     until_ready();

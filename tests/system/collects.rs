@@ -16,12 +16,12 @@ const LANES: u64 = 64;
 const SUBJECTS: u64 = 5;
 /// Fewer than lanes: the same actor comes over several connections.
 const ACTORS: u64 = 40;
-/// It goes on until so many different pairs of actor and subject were collected,
+/// The test continues until this many different pairs of actor and subject were collected,
 const PAIRS_MIN: usize = 100;
 /// and the tables were looked at so often.
 const LOOKS_MIN: u32 = 10;
 
-/// Subjects whose count is not what their rows say, in one snapshot.
+/// Subjects whose count differs from their rows, in one snapshot.
 const DISAGREEMENTS: &str = "SELECT COUNT(*) FROM (SELECT c.subject_id AS subject_id, SUM(c.active) AS rows_on \
     FROM collects c GROUP BY c.subject_id) r LEFT JOIN collect_counts n ON n.subject_id = r.subject_id \
     WHERE r.rows_on <> COALESCE(n.value, 0)";
@@ -92,7 +92,7 @@ fn run(site: &Site, url: &str, kills: u32, pause: Duration) -> Done {
     Done { answers: answers.into_inner(), looks: looks.into_inner() }
 }
 
-/// What the log says, what the rows say and what the topic of totals made of it are the same.
+/// The log, the rows and the topic of totals agree.
 fn compare(site: &Site, stored: &Stored, done: &Done) {
     let mut model = Model::default();
     read_history(&site.log_dir(), |record| model.take(record));

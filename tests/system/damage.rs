@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use tally_exactness::stop;
 use tally_testkit::{Client, Site, wait_until};
 
-/// What becomes of a checkpoint's file.
+/// The damage to a checkpoint's file.
 type Damage<'a> = &'a dyn Fn(&Path);
 
-/// Likes of `article:7` by that many actors; what the counter then says.
+/// Likes `article:7` as each of these actors; returns the counter afterwards.
 fn like(client: &Client, actors: std::ops::Range<u32>) -> serde_json::Value {
     let events = actors.map(|n| event(&format!("e{n}"), "like", &format!("u{n}"), "article:7"));
     let receipt = post(client, &json!(events.collect::<Vec<_>>()));
     read_after(client, "article:7", &receipt)["likes"].clone()
 }
 
-/// Starts something that must not start: its exit code and what it said.
+/// Runs a start that must fail; returns its exit code and output.
 fn refused(site: &Site) -> (Option<i32>, String) {
     let before = site.messages().len();
     let mut service = site.spawn();

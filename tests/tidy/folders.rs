@@ -3,7 +3,7 @@
 use super::{Offenders, code, rust_sources};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Pairs of folders that use each other all the same, each with its reason.
+/// Exceptions: pairs of folders that use each other, each with its reason.
 const CIRCLES_ALLOWED: &[(&str, &str, &str)] = &[(
     "src/commands",
     "src/process",

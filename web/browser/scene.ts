@@ -21,7 +21,7 @@ export interface Scene {
 export function scene(options: RunningOptions = {}): Scene {
   const contexts: BrowserContext[] = []
   const others: Running[] = []
-  /** What no page may ever say: broken scripts, and what the policy of the server forbids. */
+  /** Messages that fail a test: script errors, and violations of the server's content security policy. */
   const complaints: string[] = []
   const watch = (page: Page) => {
     page.on('pageerror', (error) => complaints.push(String(error)))

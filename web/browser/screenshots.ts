@@ -22,7 +22,7 @@ const VIEWS = [
   { name: 'console-processes', path: '/console/#processes' },
   { name: 'not-found', path: '/subjects/nonsense' },
 ]
-/** Where keys are asked for. */
+/** A server that requires keys. */
 const CLOSED_VIEWS = [
   { name: 'sign-in', path: '/' },
   { name: 'console-sign-in', path: '/console/' },

@@ -1,4 +1,4 @@
-// Page and console where the server asks for keys.
+// Page and console of a server that requires keys.
 
 import type { Page } from 'puppeteer-core'
 import { expect, test } from 'vitest'

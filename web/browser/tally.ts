@@ -10,7 +10,7 @@ const START_MS = 120_000
 
 export interface Running {
   base: string
-  /** A key for each of the scopes that were asked for, by their text. */
+  /** A key for each of the requested scopes, by their text. */
   keys: Record<string, string>
   stop: () => Promise<void>
 }
@@ -19,7 +19,7 @@ export interface RunningOptions {
   /** Events of sample traffic per second. */
   demo?: number
   flags?: string[]
-  /** Keys are asked for, and there is one for each of these lists of scopes. */
+  /** Require keys, with one key for each of these lists of scopes. */
   scopes?: string[]
 }
 
@@ -81,7 +81,7 @@ function listening(child: ChildProcess): Promise<string> {
   })
 }
 
-/** Asks until it is so; a machine may be busy. */
+/** Repeats a check until it holds, since the machine may be busy. */
 export async function until(isSo: () => Promise<boolean>, what: string, patienceMs = 120_000): Promise<void> {
   const end = Date.now() + patienceMs
   for (;;) {

@@ -31,7 +31,7 @@ pub struct DeadLetterRow {
 
 /// Dead letters of one processor for one reason.
 pub struct ReasonRow {
-    /// Why.
+    /// Their reason.
     pub reason: Option<String>,
     /// The processor that could not handle them.
     pub node: Option<String>,

@@ -247,7 +247,7 @@ impl Hub {
         }
     }
 
-    /// None is.
+    /// No subject is settled any more.
     pub fn unsettle_all(&self) {
         let mut state = self.lock();
         let state = &mut *state;

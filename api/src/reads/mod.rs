@@ -117,8 +117,8 @@ impl Reads {
         self.boards.as_ref().filter(|boards| boards.may_have(board))
     }
 
-    /// Of when the rows are that are read afterwards from the database, once what a receipt covers is there or its time
-    /// is over.
+    /// The freshness of rows that are read from the database afterwards. Waits until the events of a receipt are there,
+    /// or until its deadline.
     pub async fn database_freshness(
         &self,
         topic: &OutputTopic,

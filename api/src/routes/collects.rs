@@ -31,8 +31,8 @@ pub struct CollectAnswer {
     active: bool,
     /// Number of actors who have collected the subject, right after this change.
     count: i64,
-    /// For `after` on reads of counters and boards. Null if nothing changed, or if the log did not confirm the change within
-    /// 0.5 s; the change is stored all the same and reaches the log later.
+    /// For `after` on reads of counters and boards. Null if nothing changed, or if the log did not confirm the change
+    /// within 0.5 s; the change is stored anyway and reaches the log later.
     #[schema(required = true)]
     receipt: Option<String>,
 }

@@ -28,7 +28,7 @@ pub struct SubjectsAnswer {
     freshness: Freshness,
 }
 
-/// What is asked of a subject: its totals, or with `window` what was counted in each window.
+/// The requested form: the totals of a subject, or with `window` the counts of each window.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum SubjectReply {

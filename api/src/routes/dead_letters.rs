@@ -77,7 +77,7 @@ pub struct ReasonsAnswer {
 /// Dead letters of one processor for one reason.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ReasonItem {
-    /// Why.
+    /// Their reason.
     #[schema(required = true)]
     pub reason: Option<String>,
     /// The processor that could not handle them.
@@ -180,7 +180,7 @@ pub async fn reasons(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> 
     of_moment(&ReasonsAnswer { items: items.into_iter().map(ReasonItem::from).collect(), looked_at })
 }
 
-/// How much of each payload is asked for.
+/// The requested length of each payload.
 fn payload_bytes_max(query: &Query<'_>) -> Result<usize, ApiProblem> {
     let Some(text) = query.one("payload_bytes_max")? else { return Ok(PAYLOAD_BYTES_DEFAULT) };
     let bytes = text.parse().ok().filter(|bytes| (1..=PAYLOAD_BYTES_MAX).contains(bytes));

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, IntoResponses, ToSchema};
 /// By status.
 pub type Responses = BTreeMap<String, RefOr<Response>>;
 
-/// Of lists with pages.
+/// Parameters of lists with pages.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "only described")]
@@ -20,7 +20,7 @@ pub struct PageParams {
     cursor: Option<String>,
 }
 
-/// Of reads that can wait for what a receipt covers.
+/// Parameters of reads that can wait for the events of a receipt.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "only described")]
@@ -32,7 +32,7 @@ pub struct AfterParams {
     wait_ms: Option<u64>,
 }
 
-/// Of reads that can wait for what a receipt covers, and have an ETag.
+/// Responses of reads that can wait for the events of a receipt and have an ETag.
 pub enum AfterResponses {}
 
 impl IntoResponses for AfterResponses {

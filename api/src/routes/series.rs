@@ -46,7 +46,7 @@ pub struct WindowItem {
     approximate: Vec<Arc<str>>,
 }
 
-/// Answers where `window` is asked for.
+/// Answers a request with `window`.
 pub async fn series(
     api: &Arc<Api>,
     subject_id: String,
@@ -78,7 +78,7 @@ pub async fn series(
     Ok(SeriesAnswer { subject_id, window: written(window_ms), series: items, freshness })
 }
 
-/// The window that is asked for, and the metrics that are counted in it.
+/// The requested window, and the metrics that are counted in it.
 fn window<'a>(api: &'a Api, query: &Query<'_>) -> Result<(i64, &'a [String]), ApiProblem> {
     let windows = &api.reads.config.windows;
     let text = query.one("window")?.unwrap_or_default();
@@ -95,7 +95,7 @@ fn written(window_ms: i64) -> String {
     ConfigDuration(std::time::Duration::from_millis(window_ms.unsigned_abs())).to_string()
 }
 
-/// The starts of the first and the last window asked for.
+/// The starts of the first and the last requested window.
 fn span(query: &Query<'_>, window_ms: i64, now_ms: i64) -> Result<(i64, i64), ApiProblem> {
     let to_ms = time(query, "to")?.unwrap_or(now_ms + 1);
     let last_ms = (to_ms - 1).div_euclid(window_ms) * window_ms;

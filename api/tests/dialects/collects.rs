@@ -65,7 +65,7 @@ async fn set(world: &World, collects: &Arc<Collects>, active: bool, subject: &st
     answer.body
 }
 
-/// (actor, subject) -> numbers in the order of the log, with what they say. Every MAC is checked.
+/// (actor, subject) -> numbers in the order of the log, with the state of each. Every MAC is checked.
 type Told = BTreeMap<(String, String), Vec<(i64, bool)>>;
 
 fn told(world: &World) -> Told {
@@ -94,7 +94,7 @@ fn told(world: &World) -> Told {
     told
 }
 
-/// What the numbers say, in their order. Each came at least once, for the first time in order, and none is missing: a change
+/// The states, ordered by number. Each came at least once, for the first time in order, and none is missing: a change
 /// is always one from what was before.
 fn whole(told: &[(i64, bool)]) -> Vec<bool> {
     let mut first = Vec::new();
@@ -314,7 +314,7 @@ fn rows_and_counts_agree_at_every_moment_with_concurrent_writers() {
     });
 }
 
-/// Subjects whose count is not what their rows say, in one snapshot.
+/// Subjects whose count differs from their rows, in one snapshot.
 async fn disagreements(world: &World) -> Vec<i64> {
     let sql = "SELECT 1 FROM (SELECT c.subject_id AS subject_id, SUM(c.active) AS rows_on FROM collects c GROUP BY c.subject_id) r \
                LEFT JOIN collect_counts n ON n.subject_id = r.subject_id WHERE r.rows_on <> COALESCE(n.value, 0)";

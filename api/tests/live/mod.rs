@@ -87,7 +87,7 @@ async fn a_stream_begins_with_what_is_and_goes_on_with_what_changes() {
         json!({"subject_id": "article:1", "counters": counters, "as_of": format!("2026-11-21T08:00:0{second}.000Z")})
     };
     assert_eq!((name.as_str(), &data), ("counters", &of(1, 1)));
-    // A record that says the same is no event.
+    // A record with the same content causes no event.
     like(&world, "article:1", 1);
     like(&world, "article:2", 5);
     like(&world, "article:1", 2);
@@ -100,7 +100,7 @@ async fn a_stream_begins_with_what_is_and_goes_on_with_what_changes() {
     like(&world, "article:1", 3);
     let last = events.next().await;
     assert_eq!(last.data["counters"]["likes"], 3);
-    // And what came meanwhile, or where the id says nothing, all there is.
+    // And the changes since then, or everything if the id is unknown.
     drop(events);
     like(&world, "article:1", 4);
     for seen in [Some(last.id.as_str()), None, Some("nonsense")] {
@@ -159,7 +159,7 @@ async fn of_a_subject_without_a_record_no_store_is_asked() {
     world.move_to("counters", 0, &[(0, 10, 5_000), (1, 10, 5_000)]).await;
     world.total(&known, "likes", 3).await;
     let uri = |id: &str| format!("/v1/subjects/{id}/counters");
-    // Until the topic was read to its end, the stores are asked.
+    // Until the topic was read to its end, the stores answer.
     let since = std::time::Instant::now();
     while world.counter("none") == 0.0 {
         let answer = world.get(&uri(&unknown)).await.body;

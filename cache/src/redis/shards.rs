@@ -31,7 +31,7 @@ pub struct RedisTimeouts {
 pub struct RedisFailure {
     /// Host and port.
     pub node: Arc<str>,
-    /// Why.
+    /// The cause.
     pub cause: String,
 }
 

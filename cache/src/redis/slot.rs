@@ -3,7 +3,7 @@
 /// Slots of a Cluster.
 pub const SLOTS: u16 = 16_384;
 
-/// CRC-16/XMODEM, byte by byte, as the specification of Redis Cluster asks.
+/// CRC-16/XMODEM, byte by byte, as the Redis Cluster specification requires.
 const TABLE: [u16; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;

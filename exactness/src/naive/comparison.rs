@@ -31,7 +31,7 @@ impl Differences {
         self.count == 0
     }
 
-    /// One more.
+    /// Adds a difference.
     pub fn add(&mut self, difference: String) {
         self.count += 1;
         if self.shown.len() < SHOWN_MAX {

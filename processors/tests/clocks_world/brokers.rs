@@ -1,4 +1,4 @@
-//! A log whose brokers' clocks differ from those of everybody else: each partition of one topic has its own.
+//! A log whose brokers' clocks differ from all other clocks: each partition of one topic has its own.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use tally_streams::log::partition_of;
 use tally_streams::testkit::{TopologyTestDriver, Written};
 use tally_streams::topology::Topology;
 
-/// Of the driver's control record.
+/// The secret of the driver's control record.
 const SECRET: [u8; 32] = [7; 32];
 
 fn value(kind: &str, occurred_at: i64) -> Vec<u8> {

@@ -11,7 +11,7 @@ fn with(from: &str, to: &str) -> Topology<Actions> {
     Topology::load("t", &SHIPPED_TOPOLOGY.replace(from, to), REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// Everything that was said of events, in order.
+/// All verdicts on events, in order.
 fn said(driver: &mut TopologyTestDriver<Actions>) -> Vec<String> {
     verdicts(driver).into_iter().map(|(id, verdict)| format!("{id} {verdict}")).collect()
 }

@@ -53,7 +53,7 @@ pub struct Delivery {
     client: Arc<IngestClient>,
     report: Arc<Report>,
     stop: CancellationToken,
-    /// So that many senders do not come back at the same moment.
+    /// Random pauses, so that many senders do not retry at the same moment.
     jitter: Random,
 }
 

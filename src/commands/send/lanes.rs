@@ -160,7 +160,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Begins now.
+    /// A limit that starts now.
     pub fn new(per_second: u64) -> Self {
         Self { per_second, begun: Instant::now(), lines: 0 }
     }

@@ -27,7 +27,7 @@ pub(super) enum Content<'a> {
     Value(&'a [u8]),
     /// A database of its own.
     Database(&'a [u8]),
-    /// A value of so many bytes on pages that begin with this one.
+    /// A value of `len_bytes` on consecutive pages from `first` on.
     Overflow { first: u64, len_bytes: u64 },
 }
 

@@ -250,7 +250,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// A count, and so many page numbers.
+    /// Reads a list of free pages: its length, then the page numbers.
     fn take_free(&mut self, number: u64, list: &[u8]) -> Result<(), Damage> {
         let count = u64_at(list, 0).and_then(|count| usize::try_from(count).ok());
         let numbers = count.and_then(|count| list.get(8..count.checked_mul(8)?.checked_add(8)?));

@@ -26,7 +26,7 @@ pub enum LogError {
     /// The offset is outside what the log keeps.
     #[error("{partition}: offset {offset} is outside {start}..={end}")]
     OutOfRange {
-        /// Which partition.
+        /// The partition.
         partition: TopicPartition,
         /// The requested offset.
         offset: u64,

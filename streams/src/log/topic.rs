@@ -9,7 +9,7 @@ pub enum Cleanup {
     Delete,
     /// Only the newest record of a key stays.
     Compact,
-    /// Both.
+    /// By time and by key.
     CompactAndDelete,
 }
 

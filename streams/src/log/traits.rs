@@ -130,18 +130,18 @@ pub trait Consumer: Send {
 /// Whether a producer can begin a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// It can.
+    /// A transaction can begin.
     Ready,
-    /// It can, since a moment ago: it has been replaced since the last transaction.
+    /// A transaction can begin; the producer was replaced since the last one.
     Renewed,
-    /// It is being replaced: retry soon.
+    /// The producer is being replaced: retry soon.
     Waiting,
 }
 
 /// Writes in transactions. Owned by one thread. Creating it fences the former holder of the id.
 pub trait TransactionalProducer: Send {
-    /// Whether a transaction can begin without waiting, or goes on. Does not wait itself; a call that begins a transaction
-    /// all the same does.
+    /// Whether a transaction is open or can begin without waiting. Does not wait itself; a call that begins a
+    /// transaction earlier waits.
     fn readiness(&mut self) -> Result<Readiness, LogError> {
         Ok(Readiness::Ready)
     }

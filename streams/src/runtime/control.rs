@@ -93,7 +93,7 @@ pub enum ControlError {
     Unreadable {
         /// Where it is.
         address: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }

@@ -133,7 +133,8 @@ pub(super) struct Order<K: StoreKey, V: Ranked> {
 }
 
 impl<K: RankedKey, V: Ranked> Order<K, V> {
-    /// The order of all keys with their standings at a tick. Heads have at least `head` places if there are so many.
+    /// The order of all keys with their standings at a tick. Heads have at least `head` places, or all keys if there
+    /// are fewer.
     pub fn new(rule: V::Rule, tick: i64, head: usize, keys: impl Iterator<Item = (K, Standing)>) -> Self {
         let mut order = Self { rule, tick, groups: HashMap::default(), due: BTreeMap::new() };
         let mut places: HashMap<String, Vec<Place<K>>, ahash::RandomState> = HashMap::default();

@@ -105,7 +105,7 @@ impl<K: RankedKey, V: Ranked> RankedStore<K, V> {
         let Some(order) = &mut self.order else { return };
         let rule = order.rule;
         if V::ages_each_tick(rule) || order.due_until(tick) > self.entries.table.len() / 4 {
-            // Looking at all of them at once is cheaper than moving so many one by one.
+            // Sorting all of them once is cheaper than moving this many one by one.
             return self.rebuild(rule, tick, 0);
         }
         let keys = order.take_due(tick);

@@ -55,8 +55,8 @@ pub struct NodeType<D: Dataflow> {
     pub input: &'static str,
     /// The edge types it forwards.
     pub outputs: &'static [&'static str],
-    /// The key its input must be partitioned by when the file does not say `by`; None keeps the upstream's.
-    /// A node with a key other than its upstream's starts a new subtopology, behind a repartition topic.
+    /// The key its input must be partitioned by if the file has no `by`; None keeps the upstream's. A node with a key
+    /// other than its upstream's starts a new subtopology, behind a repartition topic.
     pub key: Option<&'static str>,
     /// How many partitions the repartition topic of such a subtopology has; None: as many as the root.
     pub partitions: Option<u32>,

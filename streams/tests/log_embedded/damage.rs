@@ -1,4 +1,4 @@
-//! Damage is noticed, and said with its address.
+//! Damage is detected and reported with its address.
 
 use crate::*;
 
@@ -132,7 +132,7 @@ fn whatever_bit_is_flipped_nothing_is_lost_in_silence() {
     }
 }
 
-/// What a start says of a directory, which must be a refusal.
+/// The error of a start on a directory, which must be refused.
 fn refusal(dir: &Path, options: EmbeddedOptions) -> String {
     match EmbeddedLog::open(dir, options).map(drop) {
         Err(LogError::Corrupt { address, detail }) => {

@@ -114,7 +114,7 @@ pub struct Board {
 /// A node's parameters, as far as these tests look at them.
 struct Plan {
     stores: Vec<StoreSpec>,
-    /// Names that must be among the node's inputs: what only the graph can tell.
+    /// Names that must be among the node's inputs, which only the graph can check.
     inputs: Vec<String>,
 }
 

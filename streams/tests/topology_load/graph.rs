@@ -232,7 +232,7 @@ fn anchors_aliases_and_merge_keys_are_written_out() {
         let node = topology.subtopologies[0].nodes.iter().find(|node| &*node.name == "views");
         node.map(|node| (node.type_name, node.from.clone(), node.on_error))
     };
-    // What it does not say itself it has from `likes`.
+    // It takes the missing keys from `likes`.
     assert_eq!(views(&text), Some(("count", vec!["calm".into()], OnError::Halt)));
 }
 

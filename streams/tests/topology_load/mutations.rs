@@ -1,4 +1,4 @@
-//! Whatever is in a file, the loader says what is wrong with it and where.
+//! For any content of a file, the loader reports what is wrong and where.
 
 use crate::dataflow::{GOOD, load};
 use proptest::prelude::*;

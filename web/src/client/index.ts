@@ -39,9 +39,9 @@ export interface TallyOptions {
   base?: string
   /** The actor. Views and reads need none. */
   actorId?: string
-  /** An API key or a JWT, asked for at every request. */
+  /** An API key or a JWT; called for every request. */
   credential?: () => string | null | undefined
-  /** Called when the server answers 401 or 403: it asks for a credential, or for another one. */
+  /** Called when the server answers 401 or 403: a credential is missing or not valid. */
   onRefused?: RefusedListener
   /** Where unsent events are kept; `localStorage` by default, nothing with `null`. */
   storage?: Storage | null
@@ -103,7 +103,7 @@ export class Tally {
 
   // --- events ---
 
-  /** Keeps an event, and sends it until the ingest API has answered; the outcome may take as long as the network is away. */
+  /** Keeps an event, and sends it until the ingest API has answered; the outcome stays pending while the network is down. */
   send(event: EventInput): Promise<Outcome> {
     // Later clicks have later times, whatever the clock does: the latest time wins.
     this.lastTime = Math.max(this.lastTime + 1, Date.now() + this.http.skewMs)
@@ -153,12 +153,12 @@ export class Tally {
     try {
       return (await this.http.json<{ token: string }>('/v1/read-tokens', { method: 'POST', body, timeoutMs: 5_000 })).token
     } catch {
-      // A server without such a call, or none for the moment: it says itself whether a read without one counts.
+      // The server has no such route, or does not respond: it decides itself whether a read without a token counts.
       return undefined
     }
   }
 
-  /** What became of an event that the ingest API has accepted. Asks for some seconds. */
+  /** The outcome of an event that the ingest API has accepted. Polls for some seconds. */
   async fate(event_id: string, receipt: string): Promise<Fate> {
     for (const waitMs of [0, 150, 400, 1_000, 2_000, 4_000]) {
       await new Promise((resolve) => setTimeout(resolve, waitMs))
@@ -215,7 +215,7 @@ export class Tally {
     try {
       return await ask({ ...options, after: own })
     } catch (error) {
-      // A receipt of a log that is gone.
+      // A receipt of a log that was replaced.
       if (!(error instanceof TallyError) || error.isPassing) throw error
       this.lastReceipt.set(undefined)
       return ask(options)
@@ -263,7 +263,7 @@ export class Tally {
     return this.http.json('/v1/progress/history')
   }
 
-  /** This process and those that it was told of, with their metrics. */
+  /** This process and its configured peers, with their metrics. */
   processes(): Promise<ProcessesAnswer> {
     return this.http.json('/v1/processes')
   }

@@ -46,7 +46,7 @@ export class EventQueue {
     try {
       this.storage?.setItem(PREFIX + event.event_id, JSON.stringify(event))
     } catch {
-      // Full or forbidden: the event is sent all the same, as long as the page lives.
+      // Full or forbidden: the event is still sent while the page is open.
     }
     return true
   }

@@ -139,7 +139,7 @@ test('what is over a limit stays queued and goes again when the ingest API has r
   await vi.advanceTimersByTimeAsync(6_900)
   expect(server.requests.length).toBe(1)
   await vi.advanceTimersByTimeAsync(100)
-  // Also where nothing was taken, what is wrong is told and what is over a limit waits.
+  // Even if no event was accepted, invalid events are reported and those above a limit wait.
   expect(await d).toEqual({ state: 'refused', reason: 'no such type', status: 422 })
   expect([...storage.items.keys()]).toEqual(['tally:event:b'])
   await vi.advanceTimersByTimeAsync(8_900)

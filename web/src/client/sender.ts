@@ -170,7 +170,7 @@ export class Sender {
 
   private failed(events: QueuedEvent[], error: TallyError): number {
     const rejected = error.problem?.rejected
-    // Some may be refused for good where the others only have to wait.
+    // Some may be rejected permanently while the others only have to wait.
     const waitMs = this.refuse(events, rejected ?? [])
     if (error.isPassing || waitMs !== undefined) return this.options.backoff.next(error.retryAfterMs ?? waitMs)
     if (rejected) {
@@ -188,7 +188,7 @@ export class Sender {
     return 0
   }
 
-  /** Settles what is refused for good. What is only over a limit stays queued: how long to wait before it goes again. */
+  /** Settles permanently rejected events. Events above a limit stay queued; returns the wait before they are sent again. */
   private refuse(events: QueuedEvent[], rejected: RejectedEvent[]): number | undefined {
     let waitMs: number | undefined
     for (const { index, error, retry_after } of rejected) {

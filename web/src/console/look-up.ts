@@ -7,7 +7,7 @@ export interface Wanted {
   id: string
 }
 
-/** Kind and id of the address `#look-up=actor=u42`; without a kind, `#look-up=article:7`, that is told from the id. */
+/** Kind and id of the address `#look-up=actor=u42`; without a kind, `#look-up=article:7`, the kind follows from the id. */
 export function ofHash(hash: string): { kind: Kind | 'any'; id: string } | undefined {
   const [, kind, encoded] = /^#look-up=(?:(subject|actor|receipt)=)?(.+)$/.exec(hash) ?? []
   if (!encoded) return undefined

@@ -103,7 +103,7 @@ export class Readings {
     return this.processes.some((one) => one.metrics?.has('tally_tasks'))
   }
 
-  /** When the processes that count something began, the earliest; undefined where none says. */
+  /** Start time of the earliest process with such a counter; undefined if no process reports one. */
   get sinceMs(): number | undefined {
     const times = this.processes.map((one) => one.metrics && sum(one.metrics, 'process_start_time_seconds')).filter((time) => time !== undefined)
     return times.length === 0 ? undefined : Math.min(...times) * 1000

@@ -12,7 +12,7 @@ type Sample = HistoryAnswer['samples'][number]
 
 const known = (value: number | null): number | undefined => value ?? undefined
 
-/** What a history says of one number. Counts become rates per `perSeconds`. */
+/** One number of a history. Counts become rates per `perSeconds`. */
 export function pointsOf(samples: Sample[], value: (sample: Sample) => number | null, perSeconds?: number): Point[] {
   return samples.map((sample, index) => {
     const at = Date.parse(sample.at)
@@ -39,7 +39,7 @@ export interface Errors {
 
 const LATELY_MS = 5 * 60_000
 
-/** The errors of a history; undefined where no sample knows of any. */
+/** The errors of a history; undefined if no sample has them. */
 export function errorsIn(samples: Sample[]): Errors | undefined {
   const [first, last] = [samples[0], samples.at(-1)]
   if (!first || !last || samples.every((sample) => errorsOf(sample) === null)) return undefined

@@ -82,7 +82,7 @@ export function titleOf(subject_id: string): string {
   return articleOf(subject_id)?.title ?? subject_id
 }
 
-/** The texts repeat: from the second time on a title does not tell which article it is, so its id goes with it. */
+/** The texts repeat: from the second use on, a title does not identify its article, so its id is shown too. */
 export function idBesideTitle(subject_id: string): string | undefined {
   const number = numberOf(subject_id)
   return number !== undefined && number > ARTICLES.length ? subject_id : undefined

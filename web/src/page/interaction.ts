@@ -1,4 +1,4 @@
-// Counters and buttons of one subject: what the server says, and on top of it what was just clicked.
+// Counters and buttons of one subject: the state of the server, with recent clicks on top.
 
 import { type ComputedRef, computed, reactive, ref } from 'vue'
 import { type Counters, type LiveState, type Outcome, type QueuedEvent, type Tally, TallyError, type Viewer } from '../client'
@@ -103,7 +103,7 @@ export function interact(tally: Tally, subject_id: string): Interaction {
   }
 
   async function settled(event: QueuedEvent, outcome: Outcome) {
-    // Also of a view: a process without an ingest API, and a key that may only read, are known before anybody clicks.
+    // Also of a view: a process without an ingest API, and a key that may only read, are known before the first click.
     if (outcome.state === 'refused' && CLOSED.includes(outcome.status)) closed.value = outcome.reason
     if (!isLike(event)) return
     const isLast = () => !stopped && (lastClick === undefined || lastClick === event.event_id)

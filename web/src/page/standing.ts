@@ -12,7 +12,7 @@ export type Standing =
 
 const AGAIN_MS = 2_000
 
-/** Asks the server about subjects that have no text here. `again` changes where another answer may be expected. */
+/** Queries the server about subjects without a text. `again` changes when the answer may have changed. */
 export function standingOf(tally: Tally, subject: Ref<string>, again: Ref<unknown>): Ref<Standing> {
   const standing = ref<Standing>({ state: 'asking', trouble: '' })
   let timer: ReturnType<typeof setTimeout> | undefined
@@ -39,7 +39,7 @@ export function standingOf(tally: Tally, subject: Ref<string>, again: Ref<unknow
         return
       }
       standing.value = { state: 'asking', trouble: message }
-      // Who is refused signs in first; that asks again.
+      // After a refusal the user signs in, which repeats the query.
       if (!(error instanceof TallyError && error.isRefusal)) timer = setTimeout(ask, AGAIN_MS)
     }
   }

@@ -1,7 +1,7 @@
 //! The actors of a subject, as far as a board needs them: the newest `max`, each with the time of its last act.
 //!
-//! Whether there were so many since some slot follows from those alone. And taking over the newest of both keeps the
-//! newest of all: so neither order nor batches matter.
+//! Whether at least `max` actors have acted since a slot follows from those alone. And taking over the newest of both
+//! keeps the newest of all: so neither order nor batches matter.
 
 use serde::{Deserialize, Serialize};
 

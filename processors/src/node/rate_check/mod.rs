@@ -96,11 +96,11 @@ params! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyField {
-    /// Who.
+    /// The actor.
     ActorId,
-    /// What.
+    /// The subject.
     SubjectId,
-    /// From where.
+    /// The address.
     Ip,
     /// The type of the event.
     Type,

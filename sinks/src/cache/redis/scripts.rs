@@ -172,7 +172,7 @@ pub fn begin(key: &str, seen: Option<u64>, epoch: u64) -> Cmd {
     command
 }
 
-/// Opens it.
+/// The call that opens an epoch.
 pub fn open(key: &str, epoch: u64, shards: &str) -> Cmd {
     let mut command = ALL[3].invoke(&[key.to_owned()]);
     command.arg(epoch).arg(shards);

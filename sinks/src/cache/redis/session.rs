@@ -126,7 +126,7 @@ impl Session {
     }
 
     /// Looks whether everything is as it was, and reads these fields of progress on the way. The masters are looked at
-    /// where `thorough` asks for it, and where the last time was too long ago.
+    /// if `thorough` requests it, or if the last check was too long ago.
     pub async fn look(&mut self, fields: &[String], thorough: bool) -> Result<Vec<Option<StoredPartition>>, Ended> {
         let asked_at = Instant::now();
         let thorough = thorough || asked_at.duration_since(self.looked_at) > LOOK_AGE_MAX;

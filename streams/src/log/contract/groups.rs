@@ -9,7 +9,7 @@ fn all(partitions: u32) -> BTreeSet<u32> {
     (0..partitions).collect()
 }
 
-/// Polls everybody until they own all partitions in equal shares.
+/// Polls all members until they own all partitions in equal shares.
 fn settle(harness: &Harness, members: &mut [&mut Member], partitions: u32) {
     harness.until("the group has settled", || {
         let moved = members.iter_mut().filter_map(|member| member.poll().then_some(())).count() > 0;

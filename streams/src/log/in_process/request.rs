@@ -12,7 +12,7 @@ use crate::log::{AppendedOffsets, CommittedOffset, GroupMetadata, LogError, Topi
 pub(super) trait Submit: Send + Sync {
     /// Hands a request over; its reply comes in any case.
     fn submit(&self, request: Request);
-    /// Makes room for that many bytes of appends, or returns why there is none.
+    /// Reserves room for that many bytes of appends; an error if the queue is full or closed.
     fn admit(&self, bytes: usize) -> Result<(), LogError>;
     /// Gives back what was admitted and not handed over.
     fn release(&self, bytes: usize);
@@ -57,7 +57,7 @@ pub(super) type PartitionWrites = Vec<(u32, Batches)>;
 
 /// See [`Request::Append`].
 pub(super) struct Append {
-    /// Where to.
+    /// Its topic.
     pub topic: Arc<Topic>,
     /// Ascending by partition.
     pub writes: PartitionWrites,
@@ -77,7 +77,7 @@ pub(super) struct Transaction {
     pub offsets: Vec<(Vec<u8>, CommittedOffset)>,
     /// The memberships under which the offsets are committed.
     pub memberships: Vec<GroupMetadata>,
-    /// Done.
+    /// Called once it is done.
     pub reply: Reply<()>,
 }
 
@@ -116,7 +116,7 @@ impl<T> Reply<T> {
         Self(Some(Box::new(done)))
     }
 
-    /// Answers.
+    /// Sends the answer.
     pub fn send(mut self, answer: Result<T, LogError>) {
         if let Some(done) = self.0.take() {
             done(answer);

@@ -167,7 +167,7 @@ impl Changes {
         *self.lock()
     }
 
-    /// Something changed.
+    /// Signals a change.
     pub fn raise(&self) {
         *self.lock() += 1;
         self.more.notify_all();

@@ -149,7 +149,7 @@ fn close(client: BaseConsumer<Rebalances>) {
 }
 
 impl Member {
-    /// Asks the group for partitions of `driver`.
+    /// Joins the group for partitions of `driver`.
     pub fn join(lookup: &Arc<Lookup>, group: &str, driver: &str, name: &str) -> Result<Self, LogError> {
         lookup.partitions(driver)?;
         Ok(Self {

@@ -28,7 +28,7 @@ fn put(out: &mut CheckpointWriter<'_>, segment: u64, key: &[u8], value: Option<&
     out.put(segment, |out| out.extend_from_slice(key), value)
 }
 
-/// All entries, read so many at a time.
+/// All entries, read `at_once` at a time.
 fn all(checkpoint: &Arc<Checkpoint>, at_once: usize) -> Result<Model, StoreError> {
     let mut reader = CheckpointReader::new(checkpoint.clone(), 0)?;
     let mut found = Model::new();
@@ -58,7 +58,7 @@ fn runs(checkpoint: &Checkpoint) -> BTreeMap<u64, BTreeSet<u32>> {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Of some keys from a first one on; a value of so many bytes each, or none. Whether the disk fills meanwhile.
+    /// Writes or deletes consecutive keys with values of one size; the disk may fill meanwhile.
     Write {
         segment: u64,
         first: u64,
