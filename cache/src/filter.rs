@@ -1,4 +1,4 @@
-//! Which subjects there may be: a Bloom filter (Bloom 1970), with two hashes made into many (Kirsch, Mitzenmacher 2006).
+//! The subjects that may exist: a Bloom filter (Bloom 1970), whose hashes derive from two (Kirsch, Mitzenmacher 2006).
 //!
 //! It never misses a subject that was inserted; it may report others as inserted: 1 in 100 at 7,000,000 subjects, 1 in 4 at
 //! 20,000,000. Nothing is ever removed.
@@ -21,7 +21,7 @@ impl Filter {
     /// A reader that sees a position published afterwards sees this as well.
     pub fn insert(&self, id: &str) {
         for (word, bit) in places(id) {
-            // Most have come before.
+            // Most subjects were inserted before.
             if self.0[word].load(Ordering::Relaxed) & bit == 0 {
                 self.0[word].fetch_or(bit, Ordering::Relaxed);
             }

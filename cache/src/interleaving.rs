@@ -1,11 +1,11 @@
-//! Threads that take turns in an order which a seed decides: a run is the same every time, and many seeds see
-//! orders that no machine would come upon by itself. Between two steps one thread runs alone.
+//! Threads that take turns in an order which a seed decides: a run is the same every time, and many seeds cover orders
+//! that rarely occur on a real machine. Between two steps one thread runs alone.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// A run that takes more has threads that wait for each other.
+/// The most steps of a run: beyond that, its threads wait for each other.
 const TURNS_MAX: u32 = 100_000;
 
 /// A thread of a run.

@@ -1,4 +1,4 @@
-//! The locks of the memory cache: whatever panics under one leaves it usable. In tests each is a point at which
+//! The locks of the memory cache: a lock stays usable after a panic under it. In tests each is a point at which
 //! `interleaving` may let another thread go on.
 
 #[cfg(test)]

@@ -1,33 +1,33 @@
-//! When the progress that a task publishes is true for a reader of one of its output partitions.
+//! When the progress that a task publishes is valid for a reader of one of its output partitions.
 //!
 //! **The invariant: while a partition's [`Roots`] hold a mark of a task as of a commit, everything that the task wrote to
 //! the partition up to that commit is contained in what was read, or was replaced by something that is.**
 //!
-//! Three things stand against it, and each has its rule:
+//! Three hazards threaten it, and each has its rule:
 //!
-//! - **Compaction.** A mark that was read claims that all records before it are contained. Some of them may be gone, and what
-//!   replaced them may lie further on. All that was gone when reading began, or while it was far behind, has its successor
-//!   below where the partition ended then ([`Containment::distrust`]). Until that has been passed no mark moves anything;
-//!   then the greatest that was read counts.
+//! - **Compaction.** A mark claims that all records before it are contained. Some of them may have been compacted, and
+//!   their successors may follow later. Every record that was compacted when reading began, or while reading was far
+//!   behind, has its successor below the end that the partition had then ([`Containment::distrust`]). Until reading has
+//!   passed that end no mark counts; then the greatest one that was read counts.
 //! - **Order between partitions.** A mark of the internal topic may become visible before the records of its own commit.
 //!   It names the last commit that wrote to this partition, and counts once a mark of that commit or a later one was read
 //!   here: the last record of each commit carries one.
-//! - **Records that are gone.** Retention may have removed that record, or a reader that could not trust it has read it.
-//!   Then the mark counts once reading has passed where the partition ended for writers, open transactions included, when
-//!   that was queried after the mark had been read ([`Containment::prove`]). Where it ends for readers proves nothing: that
-//!   may lie before the mark's own transaction.
+//! - **Removed records.** Retention may have removed that record, or it was read before its mark could be trusted. Then
+//!   the mark counts once reading has passed the partition's end for writers, open transactions included, queried after
+//!   the mark was read ([`Containment::prove`]). The end for readers proves nothing: it may lie before the mark's own
+//!   transaction.
 //!
-//! Marks merge by the greatest (generation, commit), so it makes no difference in which order they come.
+//! Marks merge by the greatest (generation, commit), so their order does not matter.
 
 use crate::progress::{ProgressMark, TaskProgress};
 use crate::roots::Roots;
 use std::collections::BTreeMap;
 
-/// Compaction leaves records alone that are younger than this, milliseconds. A reader that is not further behind has
-/// missed nothing.
+/// Compaction keeps records that are younger than this, in milliseconds. A reader that is less far behind has missed
+/// nothing.
 pub const TRUST_MS: i64 = 60_000;
 
-/// What is known of the progress in one partition of an output topic. See the module.
+/// The known progress of one partition of an output topic. See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Containment {
     roots: Roots,
@@ -49,7 +49,7 @@ struct Proof {
 }
 
 impl Containment {
-    /// For a reader that has these roots already, and begins to read a partition that ends at `end` for writers.
+    /// For a reader that starts from these roots, in a partition whose end for writers is `end`.
     pub fn new(roots: Roots, end: u64) -> Self {
         Self { roots, trusted_from: end, ..Self::default() }
     }
@@ -59,14 +59,14 @@ impl Containment {
         &self.roots
     }
 
-    /// Reading is, or was, so far behind that it may have missed what was compacted: no mark counts before it has passed
-    /// `end`, where the partition ends for writers now.
+    /// Reading is, or was, so far behind that it may have missed compacted records: no mark counts before it has passed
+    /// `end`, the partition's current end for writers.
     pub fn distrust(&mut self, end: u64) {
         self.trusted_from = self.trusted_from.max(end);
     }
 
-    /// A mark was read in the partition itself, as a record or as the header of one. It counts when reading has settled
-    /// behind it.
+    /// A mark was read in the partition itself, as a record or as the header of one. It counts once reading has passed
+    /// it and the trusted end.
     pub fn read(&mut self, mark: ProgressMark) {
         match self.read.get_mut(&mark.task) {
             Some(known) if known.version > mark.version => {}
@@ -85,23 +85,24 @@ impl Containment {
         }
     }
 
-    /// Whether a mark waits and nothing is under way that would prove it: see [`Containment::prove`].
+    /// Whether a mark waits and no end was queried that would prove it: see [`Containment::prove`].
     pub fn doubts(&self) -> bool {
         self.proof.is_none() && !self.published.is_empty()
     }
 
-    /// Whether a mark waits for reading to come further.
+    /// Whether a mark waits until more has been read.
     pub fn waits(&self) -> bool {
         !self.published.is_empty() || !self.read.is_empty()
     }
 
-    /// Where the partition ended for writers, queried after all marks of the internal topic that were read so far.
+    /// Sets the partition's end for writers, queried after all marks of the internal topic that were read so far.
     pub fn prove(&mut self, end: u64) {
         let marks = self.published.values().map(|(mark, _)| mark.clone()).collect();
         self.proof = Some(Proof { end, marks });
     }
 
-    /// Everything below `position` has been read: takes what counts from now on; whether that changed anything.
+    /// Everything below `position` has been read: applies the marks that count now; returns whether that changed
+    /// anything.
     pub fn settle(&mut self, position: u64) -> bool {
         if position < self.trusted_from {
             return false;

@@ -1,4 +1,4 @@
-//! The buckets that several services share: one script in Redis, one key and so one slot a call.
+//! The buckets that several processes share: one script in Redis; each call has one key and thus one slot.
 
 use super::{Demand, Grant};
 use crate::metrics::AccessMetrics;
@@ -8,17 +8,17 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tally_cache::redis::{Keys, RedisAddress, RedisFailure, RedisTimeouts, Shards, describe, slot_of};
 
-/// A service waits no longer: it has buckets of its own.
+/// The longest wait for Redis: a process also has local buckets.
 const TIMEOUTS: RedisTimeouts =
     RedisTimeouts { connect: Duration::from_millis(500), response: Duration::from_millis(100) };
 /// Pause between attempts to connect to an unavailable Redis.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Key: a bucket. Arguments: microseconds a piece, pieces in a full bucket, pieces wanted. Answers how many there were,
-/// and in how many microseconds there will be one more.
+/// Key: a bucket. Arguments: microseconds per token, tokens in a full bucket, tokens wanted. Returns how many were
+/// available, and in how many microseconds the next one is.
 ///
 /// The generic cell rate algorithm (ITU-T I.371): what is kept is the time at which the bucket will be full again. The
-/// clock is that of Redis, so the clocks of the services do not matter. Times are whole microseconds, below 2^53.
+/// clock is that of Redis, so the clocks of the processes do not matter. Times are whole microseconds, below 2^53.
 const TAKE: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -39,7 +39,7 @@ return {taken, wait}
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(TAKE));
 
-/// Buckets in a Redis. Connects by itself, again and again where it has to.
+/// Buckets in a Redis. Connects by itself, and reconnects as needed.
 pub struct SharedBuckets {
     link: Arc<Link>,
     keys: Keys,

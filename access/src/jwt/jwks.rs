@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use tally_model::{Object, from_object};
 
-/// 2048 to 8192 bits; less can be broken, more is slow.
+/// 2048 to 8192 bits: shorter keys are weak, longer ones slow.
 const MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 
 /// The keys of a JWKS that sign.
@@ -97,7 +97,7 @@ impl KeySet {
         }
     }
 
-    /// None at all, until a set has been fetched.
+    /// An empty set, until one has been fetched.
     pub(crate) fn none() -> Self {
         Self { keys: Vec::new(), verified: Verified::default() }
     }
@@ -107,7 +107,7 @@ impl KeySet {
         self.keys.is_empty()
     }
 
-    /// The key of that name; the only one there is where none is named.
+    /// The key with that name; without a name, the only key.
     pub(super) fn key(&self, kid: Option<&str>) -> Option<&JwtKey> {
         match (kid, &self.keys[..]) {
             (None, [(_, only)]) => Some(only),
@@ -167,7 +167,7 @@ fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
     };
     match jwk.alg.as_deref() {
         None => of_type.first().copied(),
-        // RFC 9864's name for the same.
+        // The name of the same algorithm in RFC 9864.
         Some("Ed25519") => of_type.iter().copied().find(|algorithm| *algorithm == EdDSA),
         Some(name) => of_type.iter().copied().find(|algorithm| format!("{algorithm:?}") == name),
     }

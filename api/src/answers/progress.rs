@@ -1,4 +1,4 @@
-//! How far everything has come, as it is answered.
+//! Processing progress, as the API returns it.
 
 use crate::config::{Marks, OutputTopic};
 use crate::database::{DatabaseError, DatabaseProgress};
@@ -12,7 +12,7 @@ use tally_model::RootPosition;
 use tally_streams::log::{Lag, Log, LogError, Time, TopicPartition};
 use utoipa::ToSchema;
 
-/// How far everything has come, by partition of the root topic.
+/// Processing progress per partition of the root topic.
 #[derive(Serialize, ToSchema)]
 pub struct ProgressAnswer {
     /// The root topic.
@@ -40,7 +40,7 @@ pub struct PartitionProgress {
     lag_seconds: Option<f64>,
 }
 
-/// Reads how far everything has come, of the log and of all stores.
+/// Reads the progress of the log and of all stores.
 pub struct ProgressReader {
     reads: Arc<Reads>,
     log: Arc<dyn Log>,
@@ -58,7 +58,7 @@ pub enum Unread {
     /// The database does not.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The task that read the log is gone.
+    /// The task that read the log has ended.
     #[error("{0}")]
     Gone(#[from] tokio::task::JoinError),
 }
@@ -69,7 +69,7 @@ impl ProgressReader {
         Arc::new(Self { reads, log, clock, lags: Mutex::default() })
     }
 
-    /// How far everything has come now. `stored` reads the progress of the database, after the log's ends.
+    /// The current progress. `stored` reads the progress of the database, after the log's ends.
     pub async fn read(
         self: &Arc<Self>,
         stored: impl Future<Output = Result<Arc<DatabaseProgress>, DatabaseError>>,
@@ -112,7 +112,7 @@ impl ProgressReader {
         Some(now.wall_ms.saturating_sub(root.clock_ms).max(standing_ms).max(1))
     }
 
-    /// The topics of the cache that the sinks fill, each with how far its partitions are; None where there is no such
+    /// The topics of the cache that the sinks fill, each with the positions of its partitions; None without such a
     /// cache.
     async fn cached(&self) -> Option<Vec<(OutputTopic, Vec<Contained>)>> {
         let config = &self.reads.config;
@@ -158,13 +158,13 @@ impl ProgressAnswer {
         self.partitions.iter().map(|partition| partition.lag_records).sum()
     }
 
-    /// How far the slowest partition is behind; None where that is unknown of one.
+    /// The lag of the slowest partition; None if one is unknown.
     pub fn lag_seconds(&self) -> Option<f64> {
         self.partitions.iter().try_fold(0.0, |most: f64, partition| Some(most.max(partition.lag_seconds?)))
     }
 }
 
-/// What all contain; None while one contains nothing.
+/// The progress that all stores contain; None while one contains nothing.
 fn least(all: impl Iterator<Item = Option<RootPosition>>) -> Option<RootPosition> {
     let all = all.collect::<Option<Vec<_>>>()?;
     let least = |a: RootPosition, b: RootPosition| RootPosition {

@@ -19,7 +19,7 @@ use tally_model::{EventFields, hex};
 pub struct Wish {
     pub subject_id: String,
     pub actor_id: String,
-    /// Collected, or not any more.
+    /// Whether the subject is to be collected.
     pub active: bool,
     /// Random; the id of the event that the change causes.
     pub request: [u8; 16],
@@ -30,7 +30,7 @@ pub struct Wish {
 /// The outcome of a wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Granted {
-    /// Whether it was not so before.
+    /// Whether the state changed.
     pub changed: bool,
     /// How many have collected the subject afterwards.
     pub count: i64,

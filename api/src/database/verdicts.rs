@@ -15,8 +15,8 @@ pub struct VerdictRow {
 }
 
 impl ReadDatabase {
-    /// Which events of a request a rate rule holds back, and what became of those that were not counted, in the order of
-    /// the log.
+    /// The events of a request that a rate rule holds back, and the verdicts of those that were not counted, in the
+    /// order of the log.
     pub async fn verdicts(&self, request: &str) -> Result<(Vec<String>, Vec<VerdictRow>), DatabaseError> {
         let sql = "SELECT event_id, verdict, reason FROM verdicts WHERE request = ? ORDER BY `partition`, `offset`";
         let read = |row: &dyn Columns| {

@@ -1,5 +1,5 @@
-//! A connection for writing, to either database: for the tables that belong to the API. Every statement runs in time or
-//! not at all, and after any error the connection is given up, which rolls back.
+//! A connection for writing, to either database: for the tables that belong to the API. Every statement has a time
+//! limit, and after any error the connection is closed, which rolls back.
 
 use super::mysql::{self, ServerAddress, WriteServer};
 use super::pool::Columns;
@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a statement, or a new connection, may take. A server that was frozen or lost is noticed by this.
+/// How long a statement, or a new connection, may take. This detects a server that is frozen or lost.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a statement waits for another's lock; less than it may take.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! Events as they are sent: written once, shared by all who read them.
+//! Events as they are sent: serialized once and shared by all readers.
 //!
 //! The id of an event is `<process>-<number>-<digest>` in hexadecimal digits. Numbers rise within a process and reach each
 //! reader in that order; the digest is that of the content without its time, and the same in every process.
@@ -6,9 +6,9 @@
 use bytes::Bytes;
 use std::str::FromStr;
 
-/// Keeps a connection from looking dead.
+/// A comment that keeps an idle connection alive.
 pub const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
-/// What a stream begins with: how long a browser waits before it connects again.
+/// The start of a stream: how long a browser waits before it reconnects.
 pub const PREAMBLE: Bytes = Bytes::from_static(b"retry: 2000\n\n");
 
 /// The state of one subject or board, as a stream sends it.
@@ -44,7 +44,7 @@ impl EventId {
         let Self { process, number, digest } = self;
         out.extend_from_slice(format!("id: {process:x}-{number:x}-{digest:x}\n").as_bytes());
         out.extend_from_slice(format!("event: {}\ndata: ", content.name).as_bytes());
-        // JSON has no line ends of its own.
+        // Serialized JSON contains no line breaks.
         out.extend_from_slice(&content.json);
         out.extend_from_slice(b"\n\n");
         out.into()

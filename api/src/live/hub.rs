@@ -1,11 +1,10 @@
-//! Who reads what, and what each has still to be sent.
+//! The readers of streams, what each of them reads, and what is still to be sent to it.
 //!
-//! There is one lock over all of it. Under it an event gets its number and is marked for its readers, and under it a reader
-//! collects what is marked: so numbers reach every reader in rising order, and a reader that has seen number n was sent the
-//! latest below it of everything it reads. That is what an id is worth when the reader comes back.
+//! One lock guards everything. Under it an event gets its number and is marked for its readers, and a reader collects
+//! its marked events. So numbers reach every reader in rising order, and a reader that has seen number n was sent the
+//! latest event below n of everything it reads. A returning reader's id relies on this.
 //!
-//! A reader that does not read costs a mark for each of its subjects, never a queue: when it reads again it gets the
-//! latest.
+//! A reader that does not read costs one mark per subject, never a queue: when it reads again it gets the latest event.
 
 use super::event::{Content, EventId, HEARTBEAT};
 use crate::metrics::LiveMetrics;
@@ -21,7 +20,7 @@ pub const HEARTBEAT_SECONDS: u64 = 15;
 /// An event whose time is older is written again for new readers.
 const AS_OF_AGE_MAX_MS: i64 = 1_000;
 
-/// What a stream may be about.
+/// The content of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Watched {
     /// The counters of a subject.
@@ -30,7 +29,7 @@ pub enum Watched {
     Board(Arc<str>),
 }
 
-/// All readers, and the latest of everything that one of them reads.
+/// All readers, and the latest event of everything that any of them reads.
 pub struct Hub {
     process: u64,
     state: Mutex<State>,
@@ -44,7 +43,7 @@ struct State {
     channels: HashMap<Watched, Channel>,
     next_reader: u64,
     readers: HashMap<u64, Marks>,
-    /// Subjects of which not every change is certain to be published, each once.
+    /// Subjects whose changes might not all be published, each once.
     unsettled: VecDeque<Arc<str>>,
     closed: bool,
 }
@@ -52,9 +51,9 @@ struct State {
 #[derive(Default)]
 struct Channel {
     latest: Option<Latest>,
-    /// The place of this channel among what a reader reads.
+    /// The index of this channel among those of a reader.
     readers: HashMap<u64, u32>,
-    /// Since the last sweep: the one after that takes it away.
+    /// Without readers since the last sweep: the next one removes it.
     is_idle: bool,
     is_unsettled: bool,
 }
@@ -66,7 +65,7 @@ struct Latest {
     bytes: Bytes,
 }
 
-/// What a reader has to be sent, and whom to wake for it.
+/// The events to send to a reader, and its waker.
 #[derive(Default)]
 struct Marks {
     bits: u128,
@@ -106,7 +105,7 @@ impl Hub {
         Some(reader)
     }
 
-    /// A reader is gone.
+    /// Removes a reader.
     pub fn leave(&self, reader: u64, of: &[Watched]) {
         let mut state = self.lock();
         state.readers.remove(&reader);
@@ -118,7 +117,7 @@ impl Hub {
         self.metrics.streams.set(state.readers.len() as i64);
     }
 
-    /// Marks for a reader whatever there is that it has not seen: `seen` is the last event it was sent, if any.
+    /// Marks everything for a reader that it has not seen: `seen` is the last event it was sent, if any.
     pub fn begin(&self, reader: u64, of: &[Watched], seen: Option<EventId>) {
         let mut state = self.lock();
         let state = &mut *state;
@@ -137,7 +136,7 @@ impl Hub {
         }
     }
 
-    /// Sends content to all who read it, unless it is older than what they have or equal.
+    /// Sends content to all its readers, unless it is older than or equal to theirs.
     pub fn publish(&self, watched: &Watched, content: &Content) {
         let mut state = self.lock();
         let state = &mut *state;
@@ -167,7 +166,7 @@ impl Hub {
         }
     }
 
-    /// What a reader has to be sent, in the order of its numbers; None where the stream has ended.
+    /// The events to send to a reader, ordered by number; None once the stream has ended.
     pub fn poll(&self, reader: u64, of: &[Watched], cx: &mut Context<'_>) -> Poll<Option<VecDeque<Bytes>>> {
         let mut state = self.lock();
         let state = &mut *state;
@@ -194,7 +193,7 @@ impl Hub {
         Poll::Ready(Some(events))
     }
 
-    /// Sends heartbeats to the readers whose second it is.
+    /// Sends heartbeats to the readers that are due in this second.
     pub fn beat(&self, second: u64) {
         let mut state = self.lock();
         let turn = second % HEARTBEAT_SECONDS;
@@ -218,7 +217,7 @@ impl Hub {
         self.metrics.watched.set(state.channels.len() as i64);
     }
 
-    /// Some subjects that are not settled, in turn; they are not any more until they are handed back.
+    /// Takes some subjects that are not settled, in turn; the caller hands them back.
     pub fn unsettled(&self, max: usize) -> Vec<Arc<str>> {
         let mut state = self.lock();
         let state = &mut *state;
@@ -226,7 +225,7 @@ impl Hub {
         while taken.len() < max
             && let Some(id) = state.unsettled.pop_front()
         {
-            // One that was swept away meanwhile has no readers.
+            // A channel that was removed meanwhile has no readers.
             if let Some(channel) = state.channels.get_mut(&Watched::Subject(id.clone())) {
                 channel.is_unsettled = false;
                 taken.push(id);
@@ -235,7 +234,7 @@ impl Hub {
         taken
     }
 
-    /// These are not certain to have every change published.
+    /// The changes of these subjects might not all be published.
     pub fn unsettle(&self, ids: impl IntoIterator<Item = Arc<str>>) {
         let mut state = self.lock();
         let state = &mut *state;
@@ -256,7 +255,7 @@ impl Hub {
         }
     }
 
-    /// The boards that streams are about, and the version of what was sent of each.
+    /// The boards of all streams, and the version that was sent of each.
     pub fn boards(&self) -> Vec<(Arc<str>, Option<i64>)> {
         let state = self.lock();
         let board = |(watched, channel): (&Watched, &Channel)| match watched {
@@ -268,7 +267,7 @@ impl Hub {
         state.channels.iter().filter_map(board).collect()
     }
 
-    /// Ends all streams, and lets none begin.
+    /// Ends all streams and rejects new ones.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -281,7 +280,7 @@ impl Hub {
 }
 
 impl Channel {
-    /// A subject stands in the queue once. Boards are looked at every time.
+    /// A subject is in the queue at most once. Boards are checked every time.
     fn unsettle(&mut self, watched: &Watched, queue: &mut VecDeque<Arc<str>>) {
         if let Some(id) = watched.subject()
             && !std::mem::replace(&mut self.is_unsettled, true)
@@ -383,7 +382,7 @@ mod tests {
         assert_eq!(begun(id(3, 0)), ["11"]);
         assert_eq!(begun(id(2, 0)), ["3", "11"]);
         assert!(begun(id(4, 11)).is_empty());
-        // Another process knows what it has sent itself; the id of another process marks the content.
+        // Only the process of the id knows what it has sent; for an id of another process the digest decides.
         assert_eq!(begun(Some(EventId { process: 8, number: 9, digest: 11 })), ["2", "3"]);
     }
 

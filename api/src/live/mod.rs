@@ -1,9 +1,9 @@
 //! Live streams: server-sent events, whenever counters or a board change.
 //!
-//! One task publishes the changes that the cache in this process has taken in, at most once in [`tasks::ROUND`]; an event
-//! is written once for all readers. A second one reads, as any request does, the subjects of which the cache does not
-//! report every change: their records were passed over before the first stream about them, or there is no current cache.
-//! A third one does the same for boards.
+//! One task publishes the changes in the cache of this process, at most once per [`tasks::ROUND`]; an event is
+//! serialized once for all readers. A second task reads, as any request does, the subjects whose changes the cache does
+//! not report completely: their records were skipped before the first stream of them, or there is no current cache. A
+//! third task does the same for boards.
 
 mod event;
 mod hub;
@@ -24,7 +24,7 @@ use tally_model::ReceiptKey;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// How many streams there may be, and when they end.
+/// The maximum number of streams, and the signal that ends them.
 #[derive(Clone, Debug)]
 pub struct LiveConfig {
     /// Open streams; one more gets 503.
@@ -56,10 +56,10 @@ pub enum LiveError {
     /// There is no such board.
     #[error("there is no such board")]
     NoBoard,
-    /// What it is about cannot be read.
+    /// The content of the stream cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// What was read cannot be written as JSON.
+    /// The content cannot be serialized as JSON.
     #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),
 }

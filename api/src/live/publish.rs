@@ -1,4 +1,4 @@
-//! What is read for the readers of streams, and handed to them.
+//! Reads for streams, and their publication.
 
 use super::event::Content;
 use super::hub::Watched;
@@ -12,7 +12,7 @@ use crate::reads::store::Totals;
 use std::sync::Arc;
 
 impl Live {
-    /// Content as it is sent; one that cannot be written as JSON is not there.
+    /// Content as it is sent; None if it cannot be serialized as JSON.
     pub fn publish(&self, id: Arc<str>, totals: Totals, freshness: Freshness) {
         let (version, as_of_ms) = (totals.version, freshness.as_of_ms());
         let answer = SubjectAnswer::new(&self.reads.template, (*id).to_owned(), totals, freshness);

@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-/// Between two events of a subject there is at least this.
+/// The shortest time between two events of a subject.
 pub const ROUND: Duration = Duration::from_millis(100);
-/// And between two of a board.
+/// The shortest time between two events of a board.
 const BOARD_ROUND: Duration = Duration::from_millis(250);
-/// How often a board is read where no cache reports its changes.
+/// How often a board is read if no cache reports its changes.
 const BOARD_AGE_MAX: Duration = Duration::from_secs(1);
-/// How often the subjects are read whose changes no cache reports, and how many at once.
+/// How often subjects are read whose changes no cache reports.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
 const SETTLE_MAX: usize = 1_000;
 /// Subjects that are read at once.
@@ -46,7 +46,7 @@ async fn moved(progress: &mut Option<watch::Receiver<u64>>) -> bool {
     }
 }
 
-/// The one task that all readers of counters hang on.
+/// The task that publishes counters to all readers.
 async fn fan_out(live: Weak<Live>) {
     let subscribe = |live: Arc<Live>| live.reads.totals.memory().map(|memory| memory.cache.subscribe());
     let mut progress = live.upgrade().and_then(subscribe);
@@ -82,7 +82,7 @@ fn publish_changes(live: &Live) {
     }
 }
 
-/// Sends heartbeats, and removes what no stream is about any more.
+/// Sends heartbeats, and removes channels without a stream.
 fn look_after(live: &Live, second: u64) {
     live.hub.beat(second);
     if second.is_multiple_of(HEARTBEAT_SECONDS) {
@@ -113,7 +113,7 @@ async fn settle(live: Weak<Live>) {
             if let Err(error) = live.publish_subjects(&texts).await {
                 tracing::debug!("live counters are not read: {error}");
             }
-            // Found out before the call: a settled subject is published, and the hub has one lock.
+            // Determined before the call, since the hub has one lock.
             let left = unsettled(&live, ids.to_vec()).await;
             hub.unsettle(left);
         }
@@ -131,8 +131,8 @@ async fn unsettled(live: &Live, ids: Vec<Arc<str>>) -> Vec<Arc<str>> {
     left
 }
 
-/// Whether the cache has all of a subject that is watched, or knows that there is nothing. Then every change from there on
-/// is published.
+/// Whether the cache has all records of a watched subject, or knows that none exists. Then every later change is
+/// published.
 async fn is_settled(live: &Live, id: &Arc<str>) -> bool {
     let totals = &live.reads.totals;
     let key = totals.key(id);

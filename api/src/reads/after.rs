@@ -3,9 +3,9 @@
 use std::time::Instant;
 use tally_model::Receipt;
 
-/// What a read has to wait for, and until when.
+/// The receipt that a read waits for, and its deadline.
 pub struct After {
-    /// What must be visible.
+    /// The receipt whose events must be visible.
     pub receipt: Receipt,
     /// When to answer without it.
     pub deadline: Instant,

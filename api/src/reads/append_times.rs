@@ -1,4 +1,4 @@
-//! When the log took what a receipt covers: read from the log itself, since a receipt has no time.
+//! Append times of the events of a receipt: read from the log itself, since a receipt has no time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ impl AppendTimes {
         Self { log, topic: topic.into(), consumer: Mutex::new(None) }
     }
 
-    /// The append time of a record, or of the next one where it is gone; None where the log has neither. Blocks.
+    /// The append time of a record, or of the next one if it was deleted; None if the log has neither. Blocks.
     pub fn find(&self, partition: u32, offset: u64) -> Result<Option<i64>, LogError> {
         let address = TopicPartition::new(self.topic.clone(), partition);
         let (start, end) = self.log.bounds(&address)?;

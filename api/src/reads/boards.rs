@@ -12,7 +12,7 @@ use tally_cache::MemoryCache;
 use tally_model::Ranking;
 use tally_streams::log::TopicPartition;
 
-/// A board, and of when it is.
+/// A board and its freshness.
 pub type BoardRead = (Board, Freshness);
 
 /// A board in the list of all.
@@ -32,25 +32,25 @@ impl Summary {
 }
 
 impl Boards {
-    /// Whether a board may be one of the topology's. What others have written stays in the stores.
+    /// Whether a board can be one of the topology. Boards of other topologies stay in the stores.
     pub fn may_have(&self, board: &str) -> bool {
         let node = board.split('@').next().unwrap_or(board);
         self.rankings.nodes.iter().any(|known| known == node)
     }
 
-    /// Whether there is a board, by what was read of it: one of the topology that was never written is empty.
+    /// Whether a board exists, given what was read of it: a board of the topology that was never written is empty.
     pub fn has(&self, board: &str, (ranking, _): &BoardRead) -> bool {
         ranking.is_some() || self.rankings.nodes.iter().any(|node| node == board)
     }
 
-    /// A board, once what a receipt covers is there or its time is over.
+    /// Reads a board. Waits until it contains the events of a receipt, or until the deadline.
     pub async fn board(&self, board: &str, after: Option<&After>) -> Result<BoardRead, Away> {
         let (boards, freshness) = self.ladder.read(&[board], after).await?;
         Ok((boards.into_iter().next().flatten(), freshness))
     }
 
-    /// All boards that were ever written, by name: from the cache in this process, which has all of them, then from
-    /// the database; where neither answers, as they were last known.
+    /// All boards that were ever written, by name: from the cache in this process, which has all of them, then from the
+    /// database; if neither answers, their last known state.
     pub async fn list(&self, reads: &Reads, after: Option<&After>) -> Result<(Vec<Summary>, Freshness), DatabaseError> {
         let partitions: Vec<_> = self.ladder.partitions().iter().collect();
         if let Some(memory) = self.ladder.memory()
@@ -74,7 +74,7 @@ impl Boards {
     }
 
     /// The boards that the topology names, from Redis: it has no list of its own, since a set of names would lie in
-    /// another slot than the boards. None where it has none of them.
+    /// another slot than the boards. None if it has none of them.
     async fn list_redis(&self, after: Option<&After>) -> Option<(Vec<Summary>, Freshness)> {
         let mut list: Option<(Vec<Summary>, Freshness)> = None;
         for node in &self.rankings.nodes {
@@ -97,7 +97,7 @@ impl Boards {
         if let Some(After { receipt, deadline }) = after
             && !covers(&read.roots, receipt)
         {
-            // Even where it is too late: the progress behind what was read may be a moment old.
+            // Even after the deadline: the progress behind the read may be a moment old.
             redis.store.wait(&[key.partition], receipt, *deadline).await;
             read = redis.read::<Board>(&[key]).await?.pop()??;
         }

@@ -1,4 +1,4 @@
-//! A circuit breaker for a store: one that fails is left alone for a while.
+//! A circuit breaker for a store: a failing store gets no requests for a while.
 //!
 //! Many readers share it, none of them waits, and a request is its own probe. The breaker of a sink
 //! (`sinks/src/breaker.rs`) decides how long its single writer waits, and when it probes before it writes.
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 /// Failures in a row that open it.
 const TRIP: u32 = 3;
-/// The first rest; each failed probe doubles it.
+/// The first pause; each failed probe doubles it.
 const FIRST_REST: Duration = Duration::from_millis(500);
-/// No rest is longer: so long a store that is back may go unnoticed.
+/// The longest pause, and so the longest time until a recovered store is noticed.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
-/// Lets requests through while they succeed. After some failures in a row none for a while, then one probe: where it
-/// succeeds, all again.
+/// Lets requests through while they succeed. After some failures in a row it lets none through for a while, then one
+/// probe; if that succeeds, all again.
 pub struct Breaker {
     state: Mutex<State>,
     /// 0 closed, 1 half open, 2 open.
@@ -28,7 +28,8 @@ enum State {
     HalfOpen { rest: Duration },
 }
 
-/// One request let through. Dropped without an outcome (the request was given up), it proves nothing about the store.
+/// One request let through. If it is dropped without an outcome (the request was cancelled), it does not affect the
+/// breaker.
 pub struct Permit<'a> {
     breaker: &'a Breaker,
     is_probe: bool,
@@ -79,7 +80,7 @@ impl Permit<'_> {
                 *state = State::Closed { failures: failures + 1 };
                 None
             }
-            // Requests that were under way when it opened add nothing.
+            // Requests that were in flight when it opened do not count.
             State::Open { .. } | State::HalfOpen { .. } => None,
         };
         if let Some(rest) = rest {

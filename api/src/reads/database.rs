@@ -1,4 +1,4 @@
-//! The database as a store. It has every subject and every board: what it has no rows of was never written.
+//! The database as a store. It has every subject and every board: a subject or board without rows was never written.
 
 use super::roots::covers;
 use super::store::{Board, Contained, Key, ReadStore, StoreError, Stored, Totals};

@@ -6,7 +6,7 @@ use super::store::{Key, ReadStore, Stored};
 use prometheus::IntGauge;
 use std::time::Instant;
 
-/// A store outside of this process. After some failures it is left alone for a while.
+/// A store outside of this process. After some failures it gets no requests for a while.
 pub struct Guarded<S> {
     /// The store.
     pub store: S,
@@ -19,7 +19,7 @@ impl<S: ReadStore> Guarded<S> {
         Self { store, breaker: Breaker::new(state) }
     }
 
-    /// What the store has, in the order of the keys; None where it does not answer, or is left alone.
+    /// The values of the store, in the order of the keys; None if it does not answer, or the breaker is open.
     pub async fn read<T: Readable>(&self, keys: &[Key<'_>]) -> Option<Vec<Option<Stored<T>>>> {
         let permit = self.breaker.permit(Instant::now())?;
         match T::read(&self.store, keys).await {

@@ -1,8 +1,8 @@
 //! The read ladder: the cache in this process, then Redis, then the database, then what was last known.
 //!
-//! Readers that miss the same key at the same time share one load ([`Flights`]). What a load brings is kept in the cache
-//! in this process, zeros as well. That is the negative cache: an entry of an untouched subject is followed like
-//! any other, so the first record of it replaces the zeros.
+//! Readers that miss the same key at the same time share one load ([`Flights`]). Loaded values are kept in the cache of
+//! this process, zeros too. That is the negative cache: an entry of an untouched subject is followed like any other, so
+//! the first record of it replaces the zeros.
 
 use super::after::After;
 use super::database::DatabaseStore;
@@ -20,12 +20,12 @@ use std::sync::Arc;
 use std::time::Instant;
 use tally_streams::log::{Log, TopicPartition, partition_of};
 
-/// No store answers, and nothing was ever known of a key.
+/// No store answers, and a key has no last known value.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("no store answers")]
 pub struct Away;
 
-/// What became of a load.
+/// The outcome of a load.
 type Outcome<T> = Result<Answer<T>, Away>;
 
 /// The stores of a ladder, from the top. Redis and the database are shared by all ladders.
@@ -48,7 +48,7 @@ pub struct Ladder<T: Readable> {
 }
 
 impl<T: Readable> Ladder<T> {
-    /// Over these stores, which have what came from all partitions of an output topic.
+    /// A ladder over these stores, which contain all partitions of an output topic.
     pub fn new(rungs: Rungs, topic: &str, partitions: u32, metrics: LadderMetrics) -> Arc<Self> {
         let topic: Arc<str> = topic.into();
         let partitions = (0..partitions).map(|number| TopicPartition::new(topic.clone(), number)).collect();
@@ -115,7 +115,7 @@ impl<T: Readable> Ladder<T> {
         let begun = flight.as_ref().map_or(0, |flight| flight.ids().count());
         self.metrics.coalesced.inc_by((ids.len() - begun) as u64);
         if let Some(flight) = flight {
-            // On a task of its own: the reader that began it may be gone before the others have their answer.
+            // In a separate task: the reader that began it may be dropped before the others have their answer.
             tokio::spawn(self.clone().fly(flight));
         }
         let mut outcomes = Vec::with_capacity(landings.len());
@@ -141,7 +141,7 @@ impl<T: Readable> Ladder<T> {
         flight.land(outcomes);
     }
 
-    /// Reads from a store what has no answer yet.
+    /// Reads the keys without an answer from a store.
     async fn descend<S: ReadStore>(
         &self,
         store: &Guarded<S>,
@@ -175,7 +175,7 @@ impl<T: Readable> Ladder<T> {
         answers
     }
 
-    /// The value of a key that no record exists of, where the cache in this process knows that.
+    /// The value of a key without records, if the cache of this process knows that there are none.
     pub fn absent(&self, key: Key<'_>) -> Option<Answer<T>> {
         let stored = T::absent(self.rungs.memory.as_ref()?, key)?;
         self.metrics.absent.iter().for_each(prometheus::IntCounter::inc);
@@ -188,8 +188,8 @@ impl<T: Readable> Ladder<T> {
         Some(Answer { stored, source: Source::LastKnown })
     }
 
-    /// Waits until the cache in this process is as far as the last of these keys' partitions that it serves, or the
-    /// deadline. A subject whose first events are the receipt's appears there with them.
+    /// Waits until the cache of this process contains the receipt's events for all partitions of these keys that it
+    /// serves, or until the deadline. A subject whose first events are those of the receipt appears there with them.
     async fn wait_for_memory(&self, keys: &[Key<'_>], After { receipt, deadline }: &After) {
         let Some(memory) = &self.rungs.memory else { return };
         let Some(serving) = memory.cache.serving() else { return };
@@ -234,8 +234,7 @@ impl<T: Readable> Ladder<T> {
 }
 
 impl Ladder<Totals> {
-    /// Finds out whether subjects without a record are certain to have no rows: see [`MemoryStore::look_at_start`].
-    /// Blocks.
+    /// Determines whether subjects without a record certainly have no rows: see [`MemoryStore::look_at_start`]. Blocks.
     pub fn look_at_start(&self, log: &dyn Log) {
         if let Some(memory) = &self.rungs.memory {
             memory.look_at_start(log, &self.partitions);

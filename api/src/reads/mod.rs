@@ -1,4 +1,4 @@
-//! Reads of totals and boards: the stores, the ladder over them, and of when an answer is.
+//! Reads of totals and boards: the stores, the ladder over them, and the freshness of answers.
 
 pub mod after;
 pub mod append_times;
@@ -46,9 +46,9 @@ pub struct Reads {
     pub template: Arc<Template>,
     /// Totals of subjects.
     pub totals: Arc<Ladder<Totals>>,
-    /// Boards, where the topology has any and the database takes them.
+    /// Boards, if the topology has any and the database stores them.
     pub boards: Option<Boards>,
-    /// What only the database has.
+    /// Data that only the database has.
     pub database: Arc<ReadDatabase>,
     redis: Option<Arc<Guarded<RedisStore>>>,
     /// The metrics of all reads.
@@ -83,7 +83,7 @@ impl Reads {
         database: Arc<ReadDatabase>,
         metrics: ApiMetrics,
     ) -> Arc<Self> {
-        // Both stores have a state that can be seen, whether or not there is a Redis.
+        // Both breakers are visible as metrics, with or without a Redis.
         let (of_redis, of_database) = (metrics.breaker("redis"), metrics.breaker("database"));
         let redis = |address| Arc::new(Guarded::new(RedisStore::new(address, template.clone()), of_redis));
         let redis = caches.redis.map(redis);
@@ -112,7 +112,7 @@ impl Reads {
         read
     }
 
-    /// The boards, where the topology may have one of this name.
+    /// The boards, if the topology can have one of this name.
     pub fn boards_with(&self, board: &str) -> Option<&Boards> {
         self.boards.as_ref().filter(|boards| boards.may_have(board))
     }
@@ -142,7 +142,7 @@ impl Reads {
     /// no such cache.
     pub async fn cached(&self, partitions: &[&TopicPartition]) -> Option<Vec<Contained>> {
         let progress = match (&self.redis, self.totals.memory()) {
-            // Redis that does not answer contains nothing that can be read.
+            // A Redis that does not answer contains nothing.
             (Some(redis), _) => redis.store.progress(partitions).await,
             (None, memory) => memory?.progress(partitions).await,
         };

@@ -14,15 +14,15 @@ pub trait Readable: Clone + Send + Sync + 'static {
     /// Announces to the cache in this process that these are about to be loaded from another store.
     fn follow(_memory: &MemoryStore, _keys: &[Key<'_>]) {}
 
-    /// Keeps in the cache of this process what another store had.
+    /// Keeps a value of another store in the cache of this process.
     fn keep(_memory: &MemoryStore, _key: Key<'_>, _stored: &Stored<Self>) {}
 
-    /// The value of a key that no record exists of, where the cache in this process knows that.
+    /// The value of a key without records, if the cache of this process knows that there are none.
     fn absent(_memory: &MemoryStore, _key: Key<'_>) -> Option<Stored<Self>> {
         None
     }
 
-    /// What the cache in this process has, whether or not it is current.
+    /// The value in the cache of this process, even if the cache is not current.
     fn last_known(memory: &MemoryStore, key: Key<'_>) -> Option<Stored<Self>>;
 }
 

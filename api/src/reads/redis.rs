@@ -15,10 +15,10 @@ use tally_cache::redis::{
 use tally_model::{Ranking, Receipt};
 use tally_streams::log::TopicPartition;
 
-/// A reader waits no longer: the database is there as well.
+/// The longest wait of a reader, which then reads the database.
 const TIMEOUTS: RedisTimeouts =
     RedisTimeouts { connect: Duration::from_millis(500), response: Duration::from_millis(300) };
-/// How old the progress may be against which totals are judged. An older one claims less, never too much.
+/// Maximum age of the progress that is applied to totals. Older progress claims less, never too much.
 const PROGRESS_AGE_MAX: Duration = Duration::from_millis(15);
 /// How often the progress is read while a request waits for it.
 const POLL: Duration = Duration::from_millis(15);
@@ -32,7 +32,7 @@ pub struct RedisStore {
     connecting: tokio::sync::Mutex<()>,
 }
 
-/// Connections, with what was found when they were made.
+/// Connections, with the state that was found when they were made.
 struct Connected {
     shards: Shards,
     nodes: Vec<NodeIdentity>,
@@ -187,7 +187,7 @@ impl ReadStore for RedisStore {
         Ok(partitions.iter().map(roots).collect())
     }
 
-    /// One round trip, and now and then one more for the progress.
+    /// One round trip, sometimes one more for the progress.
     async fn totals(&self, subjects: &[Key<'_>]) -> Result<Vec<Option<Stored<Totals>>>, StoreError> {
         let connected = self.connected().await?;
         // Positions before totals: these are at least as new.
@@ -227,8 +227,8 @@ impl ReadStore for RedisStore {
     }
 }
 
-/// What can be trusted of the progress: nothing while an epoch is being opened, no partition that is being refilled, and
-/// nothing where a node is not among those that the progress names. Then the connections are replaced: they may be the
+/// The trusted part of the progress: nothing while an epoch is being opened, no partition that is being refilled, and
+/// nothing if a node is not among those that the progress names. Then the connections are replaced: they may be the
 /// stale part.
 fn positions(connected: &Connected, progress: RedisProgress) -> Result<Positions, RedisFailure> {
     let RedisProgress { epoch, shards, partitions } = progress;

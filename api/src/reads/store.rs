@@ -1,4 +1,4 @@
-//! What a store that serves reads has to answer.
+//! The interface of a store that serves reads.
 
 use crate::database::DatabaseError;
 use std::sync::Arc;
@@ -46,11 +46,11 @@ pub enum Source {
     Redis,
     /// The database.
     Database,
-    /// What was last known: no store answered.
+    /// The last known value: no store answered.
     LastKnown,
 }
 
-/// What was read under a key, and from where.
+/// A value that was read, and its source.
 #[derive(Clone, Debug)]
 pub struct Answer<T> {
     /// The value.
@@ -62,7 +62,7 @@ pub struct Answer<T> {
 /// Why a store has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Redis does not answer, or not with what a sink writes.
+    /// Redis does not answer, or its content is not that of a sink.
     #[error(transparent)]
     Redis(#[from] RedisFailure),
     /// The database does not.
@@ -88,8 +88,8 @@ pub trait ReadStore: Send + Sync {
     /// A board as a whole; None is a miss.
     fn board(&self, board: Key<'_>) -> impl Future<Output = Result<Option<Stored<Board>>, StoreError>> + Send;
 
-    /// Waits until these partitions contain what a receipt covers. True where another read is worthwhile: they do, or
-    /// the store no longer knows. False where the deadline came first.
+    /// Waits until these partitions contain what a receipt covers. True if another read is worthwhile: they do, or the
+    /// store can no longer tell. False if the deadline passed first.
     fn wait(
         &self,
         partitions: &[&TopicPartition],

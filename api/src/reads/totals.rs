@@ -14,8 +14,8 @@ pub struct Template {
     unique: Vec<Arc<str>>,
 }
 
-/// Metric -> value, ascending by metric. A metric that the topology no longer has is answered as well. Nothing is copied
-/// until it is written out.
+/// Metric -> value, ascending by metric. A metric that the topology no longer has is included. Nothing is copied until
+/// it is written out.
 #[derive(Clone)]
 pub struct AllTotals {
     template: Arc<Template>,
@@ -54,7 +54,7 @@ impl Template {
 }
 
 impl AllTotals {
-    /// Zeros, and over them what was found.
+    /// Zeros, overwritten by the values found.
     pub fn new(template: &Arc<Template>, found: Arc<CachedCounters>) -> Self {
         Self { template: template.clone(), found }
     }

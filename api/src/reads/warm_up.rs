@@ -1,6 +1,6 @@
-//! What the view holds before the first request: the subjects of the boards, which most readers request.
+//! Loads the subjects of the boards into the view before the first request, since most readers request them.
 //!
-//! Afterwards nothing has to be refreshed: what the view holds, its topic keeps current, and nothing in it expires.
+//! Afterwards no refresh is needed: the topic keeps the view current, and nothing in it expires.
 
 use super::Reads;
 use std::collections::BTreeSet;

@@ -22,7 +22,7 @@ pub struct RedisAddress {
     pub(super) password: Option<String>,
     pub(super) db: i64,
     pub(super) prefix: String,
-    /// What messages show instead, where its parts are secrets as well.
+    /// The text that messages show instead, if its other parts are secret too.
     shown: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl RedisAddress {
     /// User and password may be percent-encoded.
     pub fn parse(url: &str) -> Result<Self, AddressError> {
         let (scheme, rest) = url.split_once("://").unwrap_or((url.split(':').next().unwrap_or_default(), ""));
-        // A password may hold anything, so what is not understood is not shown.
+        // A password may contain any character, so unparsable parts are not shown.
         let refused = |cause: String| AddressError { shown: format!("{scheme}://…"), cause };
         let (cluster, tls) = match scheme {
             "redis" => (false, false),

@@ -3,11 +3,11 @@
 //! The hash has a field `epoch`, a field `shards`, and a field `<topic>/<partition>` for each partition.
 //!
 //! **Epoch**: one filling of Redis, from the start of the topics. A larger number is a later one (milliseconds since
-//! 1970 where nothing stands against it). Every hash of totals names the epoch in which it was written. What another
-//! epoch wrote may be older than what the positions claim: for a reader it is a miss.
+//! 1970, or more if a larger epoch exists). Every hash of totals names the epoch in which it was written. Entries of
+//! another epoch may be older than the positions claim: a reader treats them as misses.
 //!
-//! **Shards**: the masters that were looked at when the epoch began, by run id, replication id and the slot of a marker.
-//! Where a master is another now, its data may be lost, and nothing in the hash counts any more.
+//! **Shards**: the masters that were checked when the epoch began, by run id, replication id and the slot of a marker.
+//! If a master has been replaced, its data may be lost, and the whole hash is invalid.
 
 use super::keys::Keys;
 use super::shards::{RedisFailure, Shards, text};

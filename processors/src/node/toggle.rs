@@ -212,7 +212,7 @@ struct Switch {
     order: i64,
     /// The effective time of the event that switched it on last.
     since_ms: i64,
-    /// The group that that event named; 0 where it named none that has a board.
+    /// The group that this event named; 0 if it named none with a board.
     group: u32,
 }
 

@@ -13,8 +13,8 @@ pub trait Log: Send + Sync {
     fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), LogError>;
     /// Number of partitions, or `UnknownTopic`.
     fn partitions(&self, topic: &str) -> Result<u32, LogError>;
-    /// Those of these topics that do not exist now, or have another number of partitions: with that number. Never
-    /// cached: topics can be deleted, and a cluster may recreate them by itself.
+    /// Which of these topics do not exist now, or have another number of partitions, with that number. Never cached:
+    /// topics can be deleted, and a cluster may recreate them by itself.
     fn altered_topics(&self, topics: &[TopicSpec]) -> Result<Vec<(String, Option<u32>)>, LogError> {
         let mut altered = Vec::new();
         for topic in topics {
@@ -40,16 +40,16 @@ pub trait Log: Send + Sync {
     fn written_ends(&self, partitions: &[TopicPartition]) -> Result<Vec<u64>, LogError> {
         self.ends(partitions)
     }
-    /// The values between the ends of [`Log::bounds`] and [`Log::written_ends`]: of transactions that are open, or whose
-    /// outcome has not reached the partition, or that were aborted. None where a log has no such thing.
+    /// The values between the ends of [`Log::bounds`] and [`Log::written_ends`]: those of transactions that are open or
+    /// aborted, or whose outcome has not reached the partition. None if the engine has no such values.
     fn unsettled(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, Vec<u8>)>, LogError> {
         let _ = partitions;
         Ok(Vec::new())
     }
-    /// What the group has committed. Open transactions do not count and are not waited for; what was committed a moment
-    /// ago may not show yet.
+    /// What the group has committed. Open transactions do not count and are not waited for; a commit of a moment ago
+    /// may not be visible yet.
     fn committed(&self, group: &str, partition: &TopicPartition) -> Result<Option<CommittedOffset>, LogError>;
-    /// Forgets records below `before`; lower than the start or beyond the end is clamped.
+    /// Deletes records below `before`; lower than the start or beyond the end is clamped.
     fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError>;
     /// A consumer; `group` matters only to `subscribe`.
     fn consumer(&self, group: &str) -> Result<Box<dyn Consumer>, LogError>;
@@ -154,9 +154,9 @@ pub trait TransactionalProducer: Send {
         group: &GroupMetadata,
         offsets: &[(TopicPartition, CommittedOffset)],
     ) -> Result<(), LogError>;
-    /// Makes the transaction durable and visible; without an open one, does nothing.
-    /// After an error the transaction is gone: `abort` (a formality in some engines), then retry if the error allows.
-    /// [`LogError::Uncertain`]: it is unknown whether it took effect; read the log.
+    /// Makes the transaction durable and visible; without an open one, does nothing. After an error the transaction is
+    /// lost: `abort` (a formality in some engines), then retry if the error allows. [`LogError::Uncertain`]: it is
+    /// unknown whether it took effect; read the log.
     fn commit(&mut self) -> Result<(), LogError>;
     /// Drops the open transaction.
     fn abort(&mut self) -> Result<(), LogError>;

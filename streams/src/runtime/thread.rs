@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 pub enum Polling {
     /// There was nothing to do.
     Idle,
-    /// Something was taken in or committed.
+    /// A record was processed, or a transaction committed.
     Worked,
-    /// It is waiting out a failure, and did not wait in this poll.
+    /// It pauses after a failure; this poll did not block.
     Paused,
     /// The thread has left its group and holds nothing any more.
     Left,
@@ -59,9 +59,9 @@ pub struct StreamThread<D: Dataflow> {
     hydrating: bool,
     /// When tasks are opened that another thread of this process had not released yet.
     reopen_at_ms: Option<i64>,
-    /// Sources of root tasks whose next record lies ahead, with its append time: it is waited for.
+    /// Sources of root tasks whose next record is ahead of the clock, with its append time: they wait for it.
     ahead: BTreeMap<TopicPartition, i64>,
-    /// Tasks are being opened, and how often in a row what was found did not fit.
+    /// Whether tasks are being opened, and how often in a row they did not fit the log.
     opening: bool,
     misfits: u32,
     checkpoint_faults: CheckpointFaults,
@@ -192,7 +192,7 @@ impl<D: Dataflow> StreamThread<D> {
         Ok(polling)
     }
 
-    /// Takes in changes of the assignment, for a thread without tasks: they must not be opened if they are another's.
+    /// Applies changes of the assignment before tasks are opened: tasks of other members must not be opened.
     fn follow_assignment(&mut self) -> Result<(), TaskError> {
         loop {
             match self.take_in(Duration::ZERO, i64::MAX)? {
@@ -262,8 +262,8 @@ impl<D: Dataflow> StreamThread<D> {
         let Some(producer) = self.producer.as_mut() else { return Ok(()) };
         let is_root = |task: &Task<D>| task.subtopology().upstream.is_none();
         let roots: Vec<_> = self.tasks.iter().filter(|(_, task)| is_root(task)).map(|(at, _)| at.clone()).collect();
-        // Asked after `now`, so whatever was appended before it is below; what lies in an open transaction, too: it may
-        // become visible later with an older append time.
+        // Queried after `now`, so all records appended before `now` are below this end, including those of open
+        // transactions, which may become visible later with an older append time.
         let mut ends = self.log.written_ends(&roots)?.into_iter();
         for task in self.tasks.values_mut() {
             if reading.doubt.is_none()
@@ -277,7 +277,7 @@ impl<D: Dataflow> StreamThread<D> {
         Ok(())
     }
 
-    /// Opens the tasks of assigned partitions that are not open yet, and reads on where they stand.
+    /// Opens the tasks of assigned partitions that are not open yet, and continues reading at their positions.
     fn open_tasks(&mut self, now: Now) -> Result<(), TaskError> {
         let has_waited = self.reopen_at_ms.take().is_some();
         let mut wanted = Vec::new();
@@ -316,7 +316,7 @@ impl<D: Dataflow> StreamThread<D> {
     }
 
     fn revoke(&mut self, partitions: &[u32], lost: bool, now: Now) -> Result<(), TaskError> {
-        // They are not ours any more whatever happens below: nothing may open their tasks again.
+        // These partitions are lost whatever happens below: their tasks must not be opened again.
         self.assigned.retain(|partition| !partitions.contains(partition));
         let settled = match lost {
             true => self.rollback(),
@@ -338,7 +338,7 @@ impl<D: Dataflow> StreamThread<D> {
         settled
     }
 
-    /// Takes the open transaction back, in memory and in the log, and reads on from the last commit.
+    /// Rolls the open transaction back, in memory and in the log, and continues reading from the last commit.
     fn rollback(&mut self) -> Result<(), TaskError> {
         if let Some(producer) = self.producer.as_mut() {
             producer.abort()?;
@@ -352,7 +352,7 @@ impl<D: Dataflow> StreamThread<D> {
         Ok(())
     }
 
-    /// Reacts to an error: rolls back, rebuilds, or gives up.
+    /// Reacts to an error: rolls back, rebuilds, or ends the thread.
     fn recover(&mut self, error: TaskError, now: Now) -> Result<(), TaskError> {
         let opening = std::mem::take(&mut self.opening);
         let again = match &error {
@@ -381,7 +381,7 @@ impl<D: Dataflow> StreamThread<D> {
         Ok(())
     }
 
-    /// Drops everything that memory holds: the next poll rebuilds it from the log.
+    /// Drops all state in memory: the next poll rebuilds it from the log.
     fn forget(&mut self) {
         for (source, _) in std::mem::take(&mut self.tasks) {
             self.consumer.unassign(&source);

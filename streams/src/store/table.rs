@@ -21,7 +21,7 @@ pub(super) struct Table<K: StoreKey, V> {
     undo: Vec<Undo<V>>,
     /// Entries written since the last checkpoint; some may have been rolled back or removed since.
     dirty: Vec<Place>,
-    /// The open transaction changed a value that the caller will take back itself.
+    /// The open transaction changed a value that the caller rolls back itself.
     changed_in_place: bool,
     /// The open transaction. Entries of smaller numbers are committed.
     transaction: u32,
@@ -100,9 +100,9 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         &mut self.slots.get_mut(place).value
     }
 
-    /// Changes a value without a copy of it for [`Table::rollback`]: the caller takes the change back through
-    /// [`Table::get_mut`] before. Begins with a default value where the key has none. `change` returns whether it changed
-    /// anything; only then the value is returned.
+    /// Changes a value without a copy of it for [`Table::rollback`]: the caller undoes the change through
+    /// [`Table::get_mut`] before that. Begins with a default value where the key has none. `change` returns whether it
+    /// changed anything; only then the value is returned.
     pub fn change_in_place(&mut self, found: Found, key: &K, change: impl FnOnce(Place, &mut V) -> bool) -> Option<&V>
     where
         V: Default,
@@ -124,7 +124,7 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         Some(value)
     }
 
-    /// The value at a place, to take back what [`Table::change_in_place`] did.
+    /// The value at a place, to undo [`Table::change_in_place`].
     pub fn get_mut(&mut self, place: Place) -> Option<&mut V> {
         self.slots.get_mut(place).value.as_mut()
     }
@@ -289,7 +289,7 @@ mod tests {
                         Ok(())
                     };
                     if table.unwritten().try_for_each(|(key, value)| write(key.as_bytes(), value)).is_err() {
-                        // The disk is full: nothing of it is written, and the next one has it all.
+                        // The disk is full: nothing is written, and the next checkpoint has all of it.
                         continue;
                     }
                     table.checkpointed();

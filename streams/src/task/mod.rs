@@ -30,13 +30,13 @@ use checkpoint::TaskCheckpoint;
 use held::Held;
 use std::sync::Arc;
 
-/// Why a task cannot go on.
+/// Why a task cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// An error of the log.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A store does.
+    /// An error of a store.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A record or a position that needs an operator.
@@ -52,13 +52,13 @@ pub enum TaskError {
 /// What a node did since the last query.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NodeCounts {
-    /// Values taken.
+    /// Values processed.
     pub processed: u64,
-    /// Values it could not take.
+    /// Values that it could not process.
     pub rejected: u64,
 }
 
-/// What is the same for everything that a record brings about: the graph, and where it comes from.
+/// The context of all values that a record causes: the graph, and the origin.
 struct Passage<'a, D: Dataflow> {
     subtopology: &'a Subtopology<D>,
     origin: &'a Origin,
@@ -88,7 +88,8 @@ pub struct Task<D: Dataflow> {
     hops: Vec<D::Hop>,
     moves: idle::Moves,
     confirmed: confirmed::Confirmed,
-    /// An idle root task's clock stays this far behind the wall: records on their way get their append time meanwhile.
+    /// An idle root task's clock stays this far behind the wall: records that are being appended get their append time
+    /// meanwhile.
     idle_margin_ms: i64,
     /// Records whose append time was below the clock, since the last query.
     behind_clock: u64,
@@ -98,7 +99,7 @@ pub struct Task<D: Dataflow> {
     committed: Position,
     /// The number of the last commit.
     commit: u64,
-    /// Something was taken in, or a punctuator fired, since the last commit.
+    /// A record was processed, or a punctuator fired, since the last commit.
     moved: bool,
     /// What moved since progress was last sent to all destinations.
     progress_pending: ProgressPending,
@@ -106,7 +107,7 @@ pub struct Task<D: Dataflow> {
     told_all_at_ms: i64,
     told_all: bool,
     wall_ms: i64,
-    /// Which outputs have got data in the open transaction.
+    /// Which outputs have data in the open transaction.
     written: Vec<bool>,
     /// By output, the last record for the task's partition: at the commit it carries the task's progress.
     held: Vec<Held>,
@@ -156,7 +157,7 @@ impl<D: Dataflow> Task<D> {
         TopicPartition::new(self.subtopology.source.clone(), self.partition)
     }
 
-    /// Where it stands.
+    /// Its position.
     pub fn position(&self) -> &Position {
         &self.position
     }
@@ -202,7 +203,7 @@ impl<D: Dataflow> Task<D> {
         names.zip(self.stores.iter_mut().map(|store| store.len())).collect()
     }
 
-    /// What its nodes could not take since the last call.
+    /// Records that its nodes rejected since the last call.
     pub fn take_rejections(&mut self) -> Rejections {
         std::mem::take(&mut self.rejections)
     }
@@ -227,7 +228,7 @@ impl<D: Dataflow> Task<D> {
         std::mem::take(&mut self.behind_clock)
     }
 
-    /// Takes in one record of its source.
+    /// Processes one record of its source.
     pub fn process(&mut self, record: &Record<'_>, producer: &mut dyn TransactionalProducer) -> Result<(), TaskError> {
         match self.subtopology.upstream {
             None => self.process_outside(record, producer)?,
@@ -304,7 +305,7 @@ impl<D: Dataflow> Task<D> {
             }
             let clock_ms = self.position.clock_behind_hop(self.upstream_is_root, self.root_partitions);
             if i64::MIN < clock_ms && clock_ms < self.position.clock_ms {
-                // Upstream it was set.
+                // The clock was set in an upstream task.
                 self.position.clock_ms = clock_ms;
             }
             self.advance_clock(clock_ms, producer)?;
@@ -335,7 +336,7 @@ impl<D: Dataflow> Task<D> {
         self.punctuate(PunctuationType::WallClock, before_ms, now.wall_ms, producer)
     }
 
-    /// When the log has taken a record that the task is to read; None behind a hop, where that decides nothing.
+    /// Append time of a record that the task is to read; None behind a hop, where it decides nothing.
     pub fn time_of(&self, record: &Record<'_>) -> Option<i64> {
         let is_root = self.subtopology.upstream.is_none();
         is_root.then(|| self.confirmed.append_time_ms(record.offset, record.append_time_ms))

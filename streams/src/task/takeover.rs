@@ -1,17 +1,17 @@
 //! Takeover of tasks by a thread: former owners are fenced, their open transactions are waited for, and the changelogs
 //! of all tasks are read together.
 //!
-//! The order matters, and why it is enough:
+//! The order of the steps, and why they are sufficient:
 //! 1. The group has given the partitions to this member, so from now on no commit of a former member is accepted: its
 //!    offsets would be of an older generation of the group.
 //! 2. A commit whose offsets were accepted before that has all its records in their partitions already, since offsets
-//!    are sent after every record was acknowledged. So what may still become committed lies below the written end of
-//!    the changelog as it is now.
+//!    are sent after every record was acknowledged. So every record that may still be committed lies below the current
+//!    written end of the changelog.
 //! 3. A dead owner's open transaction would delay that until it times out, without any error. So every former owner is
 //!    fenced, which ends its transaction: those named by the committed offset, unless the task was given back, and
 //!    those named by records whose transaction has no outcome.
-//! 4. Once readers of committed records see up to that written end, everything is decided. The changelog is read until
-//!    there, and its last positions are the task's; the group's offset must not be beyond them.
+//! 4. Once readers of committed records reach that written end, the outcome of every transaction is decided. The
+//!    changelog is read until there, and its last positions are the task's; the group's offset must not be beyond them.
 
 use super::envelope::Envelope;
 use super::restore::{ABORTED_BY_HAND, TaskSite};
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 /// The longest wait for transactions of former owners, and for a changelog without progress.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Between looks at what is decided.
+/// Pause between queries for undecided transactions.
 const SETTLE_STEP: Duration = Duration::from_millis(2);
 
 /// A task that is being taken over.
@@ -41,7 +41,7 @@ struct Arrival<D: Dataflow> {
 
 /// Why an arrival cannot be completed.
 enum Doubt {
-    /// The checkpoint does not fit the log: without it, the task may open.
+    /// The checkpoint does not fit the log: the task may open without it.
     Checkpoint(String),
     Task(TaskError),
 }
@@ -53,8 +53,9 @@ impl<E: Into<TaskError>> From<E> for Doubt {
 }
 
 impl<D: Dataflow> Task<D> {
-    /// Tasks as they were at their last commits: one for each `(index of the subtopology, partition)`. Those are left out
-    /// whose checkpoint another thread of this process has open: it does not know yet that it has lost them.
+    /// Tasks as they were at their last commits: one for each `(index of the subtopology, partition)`. Leaves out tasks
+    /// whose checkpoint another thread of this process still has open: that thread has not noticed yet that it lost
+    /// them.
     pub fn take_over(
         site: &TaskSite<D>,
         log: &Arc<dyn Log>,
@@ -74,7 +75,7 @@ impl<D: Dataflow> Task<D> {
         settle(site, log, &mut arrivals)?;
         for arrival in &mut arrivals {
             if arrival.is_out_of_range() {
-                // The changelog no longer has what follows the checkpoint, or is another one.
+                // The changelog no longer has the records after the checkpoint, or is another changelog.
                 tracing::warn!(
                     task = arrival.task.name(),
                     next = arrival.checkpoint_next,
@@ -122,7 +123,7 @@ impl<D: Dataflow> Arrival<D> {
         Ok(())
     }
 
-    /// Whether the changelog was written to meanwhile: then the checkpoint is not what does not fit.
+    /// Whether the changelog was written to meanwhile: then the mismatch is not due to the checkpoint.
     fn has_moved(&self, log: &dyn Log) -> Result<bool, TaskError> {
         Ok(log.ends(std::slice::from_ref(&self.changelog))?.first().is_some_and(|end| *end > self.end))
     }
@@ -184,7 +185,7 @@ fn former_owners<D: Dataflow>(
     let group = &site.topology.settings.application;
     let mut places = BTreeSet::new();
     for Arrival { task, changelog, .. } in arrivals {
-        // No name: it was given back.
+        // No name: the task was given back.
         owners.extend(log.committed(group, &task.source())?.map(|committed| committed.metadata));
         places.insert(changelog.clone());
         for hop in &task.subtopology.hops {
@@ -192,7 +193,7 @@ fn former_owners<D: Dataflow>(
         }
     }
     for (place, value) in log.unsettled(&Vec::from_iter(places))? {
-        // What is no envelope is found where it is read.
+        // An invalid envelope is reported where the changelog is read.
         let Ok((envelope, _)) = Envelope::decode(&value) else { continue };
         let is_ours = |arrival: &Arrival<D>| {
             let hops = &arrival.task.subtopology.hops;
@@ -213,7 +214,7 @@ fn fence(log: &Arc<dyn Log>, owner: String) {
     let log = log.clone();
     std::thread::spawn(move || match log.producer(&owner) {
         Ok(_) => tracing::info!(owner, "fenced the former owner of a task"),
-        // Its transaction ends by itself when its time is over.
+        // Its transaction ends by itself when it times out.
         Err(error) => tracing::warn!(owner, %error, "the former owner of a task could not be fenced"),
     });
 }
@@ -262,7 +263,7 @@ fn replay<D: Dataflow>(
     Ok(())
 }
 
-/// Applies the result of a poll. Returns the arrival it was for, and what is wrong with it.
+/// Applies the result of a poll. Returns the arrival that it was for, and its error if any.
 fn replay_batch<D: Dataflow>(
     consumer: &mut dyn Consumer,
     left: &HashMap<TopicPartition, usize>,

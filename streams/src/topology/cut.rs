@@ -111,8 +111,8 @@ impl Cut {
         found
     }
 
-    /// Names each subtopology `by-<key>`. Of several with the same key, the one nearest to the root, then the first by
-    /// name, has that name, and the others are `<source>-by-<key>`. So a name depends on the graph, never on the order
+    /// Names each subtopology `by-<key>`. If several have the same key, the one nearest to the root, then the first by
+    /// name, gets that name, and the others are `<source>-by-<key>`. So a name depends on the graph, never on the order
     /// of the file.
     fn name_all(&mut self, application: &str) {
         let mut names: BTreeMap<String, usize> = BTreeMap::from([(self.parts[0].name.clone(), 0)]);

@@ -24,7 +24,7 @@ pub(super) struct NodeSection<'r, D: Dataflow> {
     pub from: Option<Vec<Name>>,
     /// Topics; None where the file is wrong about it.
     pub to: Option<Vec<Name>>,
-    /// What it wants its input to be keyed by, if not just as it comes.
+    /// The key that its input must have; None keeps the key of the input.
     pub key: Option<String>,
     pub on_error: OnError,
     /// The position in the file.

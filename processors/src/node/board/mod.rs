@@ -1,8 +1,8 @@
 //! `type: board`: the subjects with the highest scores, exactly.
 //!
-//! A board is one node of the file and two at work. Beside the totals, [`subjects`] keeps the score of every subject of
-//! its partition, and sends the first ones on whenever they have changed. Behind a hop of its own, [`merge`] makes one
-//! board of the partitions' tops.
+//! Each board node compiles to two processors. Beside the totals, [`subjects`] keeps the score of every subject of its
+//! partition and forwards the top whenever it has changed. Behind a second hop, [`merge`] combines the tops of all
+//! partitions into one board.
 
 mod actors;
 mod decay;
@@ -43,7 +43,7 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
 pub struct Board {
     node: String,
     rules: Arc<Rules>,
-    /// See [`decay::weights`]; empty but for a half-life.
+    /// See [`decay::weights`]; empty without a half-life.
     decay: Arc<[u64]>,
 }
 

@@ -1,12 +1,12 @@
-//! Connections under one epoch: what was found when they were made, and whether it still holds.
+//! Connections under one epoch: the state that they found, and whether it is still valid.
 //!
-//! The invariant that everything here serves: **while a position can be read under `tally:progress`, every shard has
-//! every record below it.** Three things can break it, and each is looked for:
+//! The invariant of this module: **while a position can be read under `tally:progress`, every shard has every record
+//! below it.** Three events can break it, and each is detected:
 //!
-//! - A shard was emptied (FLUSHALL, or an empty one in its place): its marker is gone.
-//! - A shard is not what it was (restarted, a replica in its place, another node): run id or replication id differ. Its
-//!   data may be older than what it acknowledged.
-//! - Another sink has noticed before: the epoch is another one.
+//! - A shard was emptied (FLUSHALL, or an empty one in its place): its marker is missing.
+//! - A shard was replaced (a restart, a promoted replica, another node): run id or replication id differ. Its data may
+//!   be older than what it acknowledged.
+//! - Another sink detected a loss first: the epoch differs.
 //!
 //! Then all positions are deleted before anything else, and the topics are read again from their start.
 
@@ -22,21 +22,21 @@ use tally_cache::redis::{
 const TIMEOUTS: RedisTimeouts = RedisTimeouts { connect: Duration::from_secs(1), response: Duration::from_secs(1) };
 /// A sink that began an epoch and has not opened it after this long has died.
 const OPENING_MS: u64 = 3_000;
-/// How old the last look at the masters may be when positions are written. Markers are looked at in every write.
+/// Maximum age of the last check of the masters when positions are written. Markers are checked in every write.
 const LOOK_AGE_MAX: Duration = Duration::from_millis(200);
 
-/// The epochs that a sink has met.
+/// The epochs that a sink has seen.
 #[derive(Default)]
 pub struct Met {
     /// The latest.
     pub seen: u64,
-    /// One that was begun and not opened, and since when it is known.
+    /// An epoch that was begun and not opened, and since when it is known.
     unopened: Option<(u64, Instant)>,
 }
 
 impl Met {
-    /// Whether the sink that began this epoch may still be about to open it. Its number is the wall time of another machine:
-    /// where that lies ahead, the wait begins when the epoch is first met.
+    /// Whether the sink that began this epoch may still be about to open it. Its number is the wall time of another
+    /// machine: if that clock is ahead, the wait begins when the epoch is first seen.
     fn may_open(&mut self, epoch: u64) -> bool {
         let met_at = match self.unopened {
             Some((known, met_at)) if known == epoch => met_at,
@@ -47,17 +47,17 @@ impl Met {
     }
 }
 
-/// Connections to masters that were looked at.
+/// Connections to masters that were checked.
 pub struct Session {
     /// The connections.
     pub shards: Shards,
     /// The names of the keys.
     pub keys: Keys,
-    /// In which everything is written.
+    /// The epoch of all writes.
     pub epoch: u64,
-    /// The masters as the epoch began.
+    /// The masters at the start of the epoch.
     masters: Vec<StoredShard>,
-    /// What has to be there, with the shard where it is looked for.
+    /// The markers that must exist, each with its shard.
     markers: Vec<(usize, String)>,
     looked_at: Instant,
 }
@@ -65,7 +65,7 @@ pub struct Session {
 /// Why a session is over.
 #[derive(Debug)]
 pub enum Ended {
-    /// Redis does not answer, or not well.
+    /// Redis does not answer, or answers with an error.
     Away(RedisFailure),
     /// Its data is lost, or another sink has begun an epoch.
     Lost(String),
@@ -77,17 +77,17 @@ impl From<RedisFailure> for Ended {
     }
 }
 
-/// A session with the progress that it goes on with.
+/// A session and the progress from which it continues.
 pub struct Opened {
-    /// To write in.
+    /// The session to write in.
     pub session: Session,
-    /// Positions that are true; none where an epoch was begun.
+    /// Valid positions; none if an epoch was begun.
     pub progress: RedisProgress,
     /// Why an epoch was begun, if one was.
     pub begun: Option<String>,
 }
 
-/// What is there after connecting.
+/// The state that connecting found.
 struct Found {
     shards: Shards,
     keys: Keys,
@@ -97,7 +97,7 @@ struct Found {
 }
 
 impl Session {
-    /// Connects. Goes on with the progress found there if it is true; if not, begins an epoch.
+    /// Connects. Continues from the stored progress if it is valid; otherwise begins an epoch.
     pub async fn open(address: &RedisAddress, met: &mut Met) -> Result<Opened, Ended> {
         let found = Found::look(address).await?;
         match found.doubt(met).await? {
@@ -106,7 +106,7 @@ impl Session {
         }
     }
 
-    /// Connects again. Only the epoch that was written in before will do.
+    /// Reconnects. Accepts only the epoch of the previous session.
     pub async fn reopen(address: &RedisAddress, met: &mut Met, epoch: u64) -> Result<Self, Ended> {
         let found = Found::look(address).await?;
         match found.doubt(met).await? {
@@ -125,8 +125,8 @@ impl Session {
         Found { shards: self.shards, keys: self.keys, nodes, progress, looked_at }.begin(seen, reason.into()).await
     }
 
-    /// Looks whether everything is as it was, and reads these fields of progress on the way. The masters are looked at
-    /// if `thorough` requests it, or if the last check was too long ago.
+    /// Checks that the session is still valid, and reads these fields of progress with the same commands. The masters
+    /// are checked if `thorough` requests it, or if the last check was too long ago.
     pub async fn look(&mut self, fields: &[String], thorough: bool) -> Result<Vec<Option<StoredPartition>>, Ended> {
         let asked_at = Instant::now();
         let thorough = thorough || asked_at.duration_since(self.looked_at) > LOOK_AGE_MAX;
@@ -207,7 +207,7 @@ impl Session {
         }
     }
 
-    /// Takes their answers.
+    /// Checks the replies to these queries.
     pub fn check_markers(&self, shard: usize, answers: &mut impl Iterator<Item = Value>) -> Result<(), Ended> {
         let mut markers = self.markers.iter().filter(|(of, _)| *of == shard);
         markers.try_for_each(|_| self.check_marker(shard, answers.next()))
@@ -235,7 +235,7 @@ impl Found {
         Ok(Self { shards, keys, nodes, progress, looked_at })
     }
 
-    /// Why the progress found is not true; None where it is.
+    /// Why the stored progress is not valid; None if it is.
     async fn doubt(&self, met: &mut Met) -> Result<Option<String>, Ended> {
         let seen = met.seen;
         let Some(epoch) = self.progress.epoch else { return Ok(Some("redis: there is no progress".into())) };
@@ -269,8 +269,8 @@ impl Found {
         Opened { session: Session::new(shards, keys, epoch, masters, looked_at), progress, begun: None }
     }
 
-    /// Begins an epoch: positions are deleted, every shard is marked, and only then are there positions again. If
-    /// another sink does the same at this time, one of both wins each step, and the other starts over.
+    /// Begins an epoch: positions are deleted, every shard is marked, and only then are positions written again. If two
+    /// sinks do this at the same time, one of them wins each step, and the other starts over.
     async fn begin(self, seen: u64, reason: String) -> Result<Opened, Ended> {
         let Self { shards, keys, nodes, progress, looked_at } = self;
         let progress_shard = shards.of(keys.progress_slot());
@@ -312,7 +312,7 @@ async fn masters(shards: &Shards) -> Result<Vec<NodeIdentity>, RedisFailure> {
     }
 }
 
-/// Why these nodes are not the masters as they were; None where they are.
+/// Why these nodes are not the masters of the epoch; None if they are.
 fn differ(shards: &Shards, nodes: &[NodeIdentity], masters: &[StoredShard]) -> Option<String> {
     for (shard, node) in nodes.iter().enumerate() {
         let name = shards.node(shard);

@@ -18,7 +18,8 @@ use tally_streams::log::TopicPartition;
 const SCRIPT_KEYS_MAX: usize = 100;
 /// Keys and entries of boards on their way to one shard at a time.
 const PIPELINE_KEYS_MAX: usize = 1_000;
-/// A refill that took longer may have missed what was compacted meanwhile: it goes on to where the topic ends then.
+/// A refill that took longer may have missed records that were compacted meanwhile: it continues to the end that the
+/// topic has then.
 const REFILL_AGE_MAX: Duration = Duration::from_millis(TRUST_MS as u64 / 2);
 
 /// The sink's side of Redis.
@@ -31,7 +32,7 @@ pub struct Writer {
     met: Met,
     /// Partitions that are being filled from the start of their topic.
     refills: HashMap<TopicPartition, Refill>,
-    /// What the topics held when the sink started, for partitions that are not there yet.
+    /// The ends of the topics when the sink started, for partitions without a stored position.
     goals: HashMap<TopicPartition, u64>,
     /// Partitions whose stored position is that of a whole filling.
     whole: HashSet<TopicPartition>,
@@ -59,7 +60,7 @@ impl Writer {
         Self { address, session: None, epoch: None, met: Met::default(), refills, goals, whole, refills_begun }
     }
 
-    /// The positions that are true.
+    /// The valid positions.
     pub async fn positions(&mut self, topics: &[Arc<str>]) -> Result<Vec<StoredPosition>, Ended> {
         let progress = match self.session.take() {
             Some(session) => self.progress(session).await?,
@@ -83,7 +84,7 @@ impl Writer {
         Ok(of_topics.map(position).collect())
     }
 
-    /// The progress of a session that still holds; None where it does not.
+    /// The progress of a session that is still valid; None otherwise.
     async fn progress(&mut self, mut session: Session) -> Result<Option<RedisProgress>, Ended> {
         match session.look(&[], true).await {
             Ok(_) => {}
@@ -105,7 +106,7 @@ impl Writer {
             refilled.map(|(partition, until)| (partition.clone(), Refill { until: *until, since })).collect();
     }
 
-    /// Whether Redis answers. The next read of the positions finds what it has lost meanwhile.
+    /// Whether Redis answers. The next read of the positions detects data that it has lost meanwhile.
     pub async fn probe(&mut self) -> Result<(), TargetError> {
         match self.session().await {
             Ok(session) => self.session = Some(session),
@@ -118,7 +119,7 @@ impl Writer {
         }
     }
 
-    /// Whether everything is as it was.
+    /// Whether the session is still valid.
     pub async fn check(&mut self) -> Result<(), TargetError> {
         // Before the first session nothing was claimed.
         if self.epoch.is_none() {
@@ -130,8 +131,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a batch. The session is given back only when all went well: after a failure it is unknown what became
-    /// of the commands that were under way, and which master the connections belong to.
+    /// Writes a batch. The session is kept only after success: after a failure, the outcome of commands in flight and
+    /// the masters of the connections are unknown.
     pub async fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
         let mut session = self.session().await?;
         let fields: Vec<String> = batch.positions.iter().map(|step| step.partition.to_string()).collect();

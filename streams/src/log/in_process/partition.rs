@@ -31,7 +31,7 @@ impl Default for PartitionState {
 }
 
 impl PartitionState {
-    /// Finds out what is stored. The last batch is read and checked: from it the next offset follows.
+    /// Loads the stored state. The last batch is read and checked: the next offset follows from it.
     pub fn recover(storage: &dyn Storage, id: PartitionId, topic: &Topic) -> Result<Self, LogError> {
         let mut state = Self { retention_ms: topic.retention_ms(), ..Self::default() };
         let key = keys::start(id);
