@@ -1,5 +1,5 @@
-//! Answers that hyper makes by itself, to what it cannot parse: a status without a body. No request reaches the router,
-//! so nothing that surrounds the routes sees it; the body is put in where the answer is written.
+//! Responses that hyper sends by itself to requests that it cannot parse: a status without a body. No request reaches
+//! the router, so nothing that surrounds the routes sees it; the body is put in where the answer is written.
 
 use crate::problem::{ApiProblem, PROBLEM_JSON};
 use crate::request_id::{REQUEST_ID_HEADER, RequestId};

@@ -213,7 +213,7 @@ mod tests {
         Body::new(Pieces(pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect()))
     }
 
-    /// A body that comes in pieces and does not announce its length.
+    /// A body that arrives in pieces, without a length.
     struct Pieces(VecDeque<Bytes>);
 
     impl HttpBody for Pieces {

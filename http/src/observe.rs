@@ -42,7 +42,7 @@ impl RequestMetrics {
     }
 }
 
-/// The metrics of one route: what most of its requests count is looked up by label once.
+/// The metrics of one route, with the label look-ups of most requests done once.
 pub(crate) struct RouteMetrics {
     all: RequestMetrics,
     by_method: [OnceLock<MethodMetrics>; METHODS.len()],
@@ -94,7 +94,7 @@ impl Observation {
         Self { metrics, route, method: label_of(method), begun: Instant::now(), answered: false }
     }
 
-    /// The answer is there. Returns how many seconds it took.
+    /// Records the response. Returns its duration in seconds.
     pub(crate) fn end(mut self, status: StatusCode) -> f64 {
         self.answered = true;
         let seconds = self.begun.elapsed().as_secs_f64();

@@ -73,7 +73,7 @@ impl TrustedProxies {
     }
 }
 
-/// The addresses that proxies wrote down, in the order of the way; None for what is no address.
+/// The addresses that proxies recorded, in the order of the hops; None for an invalid address.
 fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let all = |name: &str| -> Vec<&str> {
         headers.get_all(name).iter().flat_map(|line| line.to_str().unwrap_or("?").split(',')).collect()

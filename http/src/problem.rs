@@ -50,7 +50,7 @@ impl ApiProblem {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
     }
 
-    /// 408: the body did not come in time.
+    /// 408: the body did not arrive in time.
     pub fn body_timeout() -> Self {
         let detail = "The body did not arrive in time. Send it faster, or split it into smaller requests.";
         Self::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "Request body timeout", detail)

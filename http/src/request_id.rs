@@ -13,8 +13,8 @@ tokio::task_local! {
     static CURRENT: RequestId;
 }
 
-/// A request's id: the client's where it is 1-64 of `A-Za-z0-9._-`, else random.
-/// Handlers find it among the request's extensions.
+/// A request's id: that of the client if it is 1-64 of `A-Za-z0-9._-`, otherwise random. Handlers find it among the
+/// request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(Text);
 

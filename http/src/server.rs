@@ -26,7 +26,7 @@ pub struct ServerConfig {
     pub header_timeout: Duration,
     /// How long a request's body may take.
     pub body_timeout: Duration,
-    /// How long a client may read nothing of what it is sent.
+    /// How long a client may leave its response unread.
     pub write_timeout: Duration,
     /// The longest head of a request (431). 100 subjects of 128 bytes in any script are some 40 KB in an address.
     pub header_bytes_max: usize,
@@ -77,8 +77,8 @@ impl Server {
         Ok(Self { config: Arc::new(config), slots, refusals, connections, refused })
     }
 
-    /// Accepts until `shutdown` is cancelled, then finishes what is in flight within the deadline and cuts the rest.
-    /// Handlers find the peer as [`axum::extract::ConnectInfo`] of a socket address.
+    /// Accepts until `shutdown` is cancelled, then finishes requests in flight within the deadline and closes the
+    /// remaining connections. Handlers find the peer as [`axum::extract::ConnectInfo`] of a socket address.
     pub async fn serve(&self, listener: TcpListener, router: Router, shutdown: CancellationToken) -> Stopped {
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();

@@ -6,7 +6,7 @@ use tally_access::Principal;
 /// The sender of a batch.
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
-    /// The address in its [canonical spelling](tally_model::canonical_ip); None where it is not known.
+    /// The address in its [canonical spelling](tally_model::canonical_ip); None if unknown.
     pub ip: Option<String>,
     /// The user agent that the sender names; cut to a length that each event can carry.
     pub user_agent: Option<String>,

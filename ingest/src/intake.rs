@@ -58,7 +58,7 @@ impl<'a> Intake<'a> {
     ) -> Self {
         let &Incoming { cloud, now_ms, id, body_bytes } = request;
         let events = body_bytes / EVENT_BYTES_TYPICAL + 1;
-        // Besides what was sent: the key, the time, and what the caller's fields add.
+        // Besides the sent bytes: the key, the time, and the fields of the caller.
         let mut buffer = Vec::with_capacity(body_bytes + 64 + events * (40 + caller.size_bytes()));
         Headers::encode(&[(REQUEST_HEADER, id)], &mut buffer);
         let (header_bytes, anonymous) = (buffer.len(), AnonymousActors::new(&config.anonymous_secret));
@@ -124,7 +124,7 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// A user acts only as the own actor.
+    /// A user can act only as its own actor.
     fn pin<'b>(&self, fields: &mut EventFields<'b>) -> Result<(), InvalidEvent>
     where
         'a: 'b,
@@ -173,12 +173,12 @@ impl<'a> Intake<'a> {
         self.spans.push(Span { index, partition, key, value, end: self.buffer.len(), places });
     }
 
-    /// How many events there were so far.
+    /// The number of events so far.
     pub(crate) fn seen(&self) -> usize {
         self.seen
     }
 
-    /// Whether some were refused so far.
+    /// Whether any event was rejected so far.
     pub(crate) fn has_rejected(&self) -> bool {
         !self.rejected.is_empty()
     }
@@ -190,7 +190,7 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// The id of something that is no event, so that its sender can find it.
+/// The id of an invalid event, so that its sender can find it.
 pub(crate) fn event_id_of(json: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Named<'a> {

@@ -37,7 +37,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Seconds after which the batch may be sent again; None where that changes nothing.
+    /// Seconds after which the batch may be sent again; None if a retry changes nothing.
     pub fn retry_after_s(&self) -> Option<u32> {
         match self {
             Self::Malformed(_) | Self::TooManyEvents | Self::Invalid(_) | Self::Internal => None,

@@ -84,7 +84,7 @@ impl IngestService {
             });
         }
         let offsets = self.append(records, place).await?;
-        // Both only now: what failed will be sent again, with its invalid events.
+        // Counted only now: a failed request is sent again, with its invalid events.
         service.metrics.accepted.inc_by(accepted as u64);
         if !rejected.is_empty() {
             service.metrics.rejected.inc_by(rejected.len() as u64);
@@ -101,7 +101,7 @@ impl IngestService {
         let (tell, told) = oneshot::channel();
         let done = Box::new(move |outcome| {
             drop(place);
-            // The client may have left.
+            // The client may have disconnected.
             let _ = tell.send(outcome);
         });
         service.appender.append(&service.config.topic, records, done);
@@ -125,7 +125,7 @@ impl IngestService {
         taken.limit(grants)
     }
 
-    /// The types of events that are taken here.
+    /// The accepted event types.
     pub(crate) fn types(&self) -> &EventTypes {
         &self.0.config.types
     }

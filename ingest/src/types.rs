@@ -43,12 +43,12 @@ impl EventTypes {
         self.set(on, way("PUT")).set(off, way("DELETE"))
     }
 
-    /// Types of CloudEvents, and what they are called here.
+    /// CloudEvents types and their event types.
     pub fn of_cloud_events(self, names: BTreeMap<String, String>) -> Self {
         Self { of_cloud_events: names, ..self }
     }
 
-    /// The type of a CloudEvent as it is called here; one that has no other name stays.
+    /// The event type of a CloudEvents type; a type without an entry stays unchanged.
     pub(crate) fn translate(&self, event_type: &mut Option<Cow<'_, str>>) {
         if let Some(known) = event_type.as_deref().and_then(|name| self.of_cloud_events.get(name)) {
             *event_type = Some(Cow::Owned(known.clone()));

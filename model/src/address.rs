@@ -1,10 +1,10 @@
-//! Addresses of the Internet: one has many spellings, and one source many addresses.
+//! IP addresses: one address has many spellings, and one source has many addresses.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The one spelling of an address that is stored, compared and counted by: an address of IPv4 that was mapped into IPv6 is that of
-/// IPv4 (RFC 4291, section 2.5.5.2), every other one of IPv6 is written as RFC 5952 has it. None for what is no address.
+/// The canonical spelling of an address, used for storage, comparison and limits: an IPv4-mapped IPv6 address becomes
+/// the IPv4 address (RFC 4291, section 2.5.5.2); other IPv6 addresses follow RFC 5952. None if the text is no address.
 pub fn canonical_ip(text: &str) -> Option<Cow<'_, str>> {
     let address: IpAddr = text.parse().ok()?;
     // IPv4 has only one accepted spelling.

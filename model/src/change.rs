@@ -27,11 +27,11 @@ pub struct Change {
     pub subject_id: Arc<str>,
     /// The metric's name.
     pub metric: Arc<str>,
-    /// What changes.
+    /// The change.
     pub body: ChangeBody,
 }
 
-/// What changes.
+/// The content of a change.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChangeBody {
     /// Something is counted, or a count is undone.
@@ -87,7 +87,7 @@ pub struct Visitors {
     pub hashes: Vec<u64>,
 }
 
-/// Bytes that are no body of a hop.
+/// The error of an invalid hop body.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("a body that cannot be read: {0}")]
 pub struct WireError(pub String);
@@ -112,7 +112,7 @@ struct Subject<'a> {
 }
 
 impl SubjectChanges {
-    /// Nothing yet.
+    /// A subject without changes.
     pub fn new(subject_id: Arc<str>) -> Self {
         Self { subject_id, deltas: Vec::new(), visitors: Vec::new() }
     }
@@ -160,7 +160,7 @@ pub struct ChangesEncoder {
 }
 
 impl ChangesEncoder {
-    /// Adds a subject; gives out a body when it is full.
+    /// Adds a subject; emits a body when it is full.
     pub fn push(&mut self, changes: &mut SubjectChanges, bytes_max: usize, mut emit: impl FnMut(Vec<u8>)) {
         for visitors in &mut changes.visitors {
             visitors.hashes.sort_unstable();

@@ -13,7 +13,7 @@ pub struct Counters {
     pub subject_id: String,
     /// Metric -> value. A metric that is missing is 0.
     pub counters: BTreeMap<String, i64>,
-    /// The metrics that changed since the record before.
+    /// The metrics that changed since the previous record.
     pub changed: Vec<String>,
     /// The metrics among `counters` that are estimates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,11 +1,11 @@
-//! Dead letters: records that no node could take, as the database keeps them.
+//! Dead letters: records that a node rejected, as the database stores them.
 
-/// A row of `dead_letters`, but for the place of the letter itself. A field has the name of its column.
+/// A row of `dead_letters` without the position of the dead letter itself. Fields are named after their columns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeadLetter {
-    /// Why, in words that all records with the same mistake share.
+    /// The reason: the same text for all records with the same mistake.
     pub reason: Option<String>,
-    /// What was wrong with this one in particular.
+    /// The detail of this record.
     pub detail: Option<String>,
     /// The node that could not take the record.
     pub node: Option<String>,

@@ -60,18 +60,18 @@ impl<'de> Deserialize<'de> for Scalar {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     texts: Texts,
-    /// What it was done to: `kind:id`. Shared with the changes that the event brings about.
+    /// The subject: `kind:id`. Shared with the changes that the event causes.
     pub subject_id: Arc<str>,
     /// Milliseconds since 1970.
     pub occurred_at_ms: i64,
-    /// How long.
+    /// Duration in milliseconds.
     pub duration_ms: Option<i64>,
     /// At most 16 scalars.
     pub properties: BTreeMap<String, Scalar>,
 }
 
 impl Event {
-    /// Reads an event from the log. An event without a time happened when the log took it.
+    /// Reads an event from the log. An event without a time gets its append time.
     pub fn from_log(json: &[u8], append_time_ms: i64) -> Result<Self, EventError> {
         Self::checked(&EventFields::parse(json, UnknownFields::Ignore)?, append_time_ms, append_time_ms)
     }
@@ -81,12 +81,12 @@ impl Event {
         self.texts.get(EVENT_ID)
     }
 
-    /// What was done: like, view, …
+    /// The type: like, view, …
     pub fn event_type(&self) -> &str {
         self.texts.get(EVENT_TYPE)
     }
 
-    /// Who did it.
+    /// The actor.
     pub fn actor_id(&self) -> &str {
         self.texts.get(ACTOR_ID)
     }

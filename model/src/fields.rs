@@ -20,7 +20,7 @@ pub const USER_AGENT_BYTES_MAX: usize = 1 << 10;
 pub(crate) const FIELDS: &[&str] =
     &["event_id", "type", "actor_id", "subject_id", "occurred_at", "ip", "user_agent", "duration_ms", "properties"];
 
-/// Why something is no event.
+/// Why an event is invalid.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum EventError {
     /// Not JSON, or not of the right shape.
@@ -59,9 +59,9 @@ pub struct EventFields<'a> {
     pub event_id: Option<Cow<'a, str>>,
     /// The field `type`.
     pub event_type: Option<Cow<'a, str>>,
-    /// Who did it.
+    /// The actor.
     pub actor_id: Option<Cow<'a, str>>,
-    /// What it was done to.
+    /// The subject.
     pub subject_id: Option<Cow<'a, str>>,
     /// Milliseconds since 1970.
     pub occurred_at_ms: Option<i64>,
@@ -69,11 +69,11 @@ pub struct EventFields<'a> {
     pub ip: Option<Cow<'a, str>>,
     /// User agent of the client.
     pub user_agent: Option<Cow<'a, str>>,
-    /// How long.
+    /// Duration in milliseconds.
     pub duration_ms: Option<i64>,
     /// Scalars by name, as sent.
     pub properties: Option<Cow<'a, RawValue>>,
-    /// Whether a name among them must not repeat. What the log has is read as it always was: the last one counts.
+    /// Whether a name among them must not repeat. In records of the log the last one counts, as it always did.
     pub unique_properties: bool,
 }
 

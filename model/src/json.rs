@@ -1,4 +1,4 @@
-//! JSON that a stranger wrote, read into structs.
+//! Untrusted JSON, read into structs.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};

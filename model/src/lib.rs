@@ -1,6 +1,6 @@
-//! What travels through tally: events, changes, counters, rankings, reactions, verdicts, receipts and progress marks, their
-//! wire formats and their limits. No I/O, no clock; everything a stranger sent is checked here, by one set of rules
-//! for the ingest API and for other producers.
+//! The data model of tally: events, changes, counters, rankings, reactions, verdicts, receipts and progress marks,
+//! their wire formats and their limits. No I/O, no clock; all untrusted input is checked here, by one set of rules for
+//! the ingest API and for other producers.
 
 mod address;
 mod change;

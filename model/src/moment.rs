@@ -5,12 +5,12 @@ use serde::de::{self, Deserializer, Visitor};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// What an event's time may be in milliseconds since 1970, before it is compared with the clock. Greater numbers are micro-
-/// or nanoseconds: as milliseconds they lie after the year 33,000.
+/// The range of an event's time in milliseconds since 1970, before it is compared with the clock. Greater numbers are
+/// micro- or nanoseconds: as milliseconds they are after the year 33,000.
 pub const OCCURRED_AT_MS: RangeInclusive<i64> = 0..=999_999_999_999_999;
 
-/// RFC 3339 or whole milliseconds. The ingest API, whose client can still correct it, refuses numbers that count something else
-/// by name: seconds would be an event of 1970, which is late. What the log has is read as it always was.
+/// RFC 3339 or whole milliseconds. The ingest API, whose client can still correct the mistake, rejects numbers in other
+/// units and names the unit: seconds would be an event of 1970, which is late. Records of the log are read as before.
 pub(crate) struct Moment<const STRICT: bool>(pub(crate) i64);
 
 impl<'de, const STRICT: bool> de::Deserialize<'de> for Moment<STRICT> {

@@ -18,7 +18,7 @@ pub const PROGRESS_HEADER: &str = "progress";
 /// The first byte of a [`TaskProgress`].
 const FORM: u8 = 1;
 
-/// How far one partition of the root topic has been taken in.
+/// Progress in one partition of the root topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootPosition {
     /// Partition of `user-actions`.
@@ -61,7 +61,7 @@ pub struct TaskProgress {
     /// Ascending by partition. A partition that is missing has no mark yet.
     pub roots: Vec<RootPosition>,
     /// For each topic whose partition the task owns, the number of the last commit that wrote there; 0 where none did.
-    /// A number that is too great is no harm. Empty in headers.
+    /// A number that is too great is harmless. Empty in headers.
     pub outputs: Vec<OutputCommit>,
 }
 

@@ -21,6 +21,6 @@ pub struct Ranking {
 pub struct Ranked {
     /// The subject.
     pub subject_id: String,
-    /// In thousandths of what the topology's weights count in.
+    /// In thousandths of the unit of the topology's weights.
     pub score: i64,
 }

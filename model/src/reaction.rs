@@ -11,7 +11,7 @@ pub struct Reaction {
     pub metric: String,
     /// The subject.
     pub subject_id: String,
-    /// Liked, or not any more.
+    /// Whether the toggle is on.
     pub active: bool,
     /// The effective time of the event that brought this state, milliseconds since 1970.
     pub occurred_at_ms: i64,

@@ -13,7 +13,7 @@ const MAC_BYTES: usize = 8;
 /// A receipt of a request over every partition of a large topic stays far below this.
 const TEXT_BYTES_MAX: usize = 32 << 10;
 
-/// What signs receipts.
+/// The key that signs receipts.
 #[derive(Clone)]
 pub struct ReceiptKey {
     /// Which log the offsets belong to.
@@ -22,7 +22,7 @@ pub struct ReceiptKey {
     pub secret: [u8; 32],
 }
 
-/// What a request's events became in the log.
+/// The positions of a request's events in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The random bytes of the request, in each record's header.
@@ -34,10 +34,10 @@ pub struct Receipt {
 /// Why a text is no receipt of this log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
-    /// Not made by this service, or changed since.
+    /// Not issued by this service, or altered.
     #[error("this is not a receipt that this service issued")]
     Forged,
-    /// Made for another log: that log was replaced.
+    /// Issued for another log, which was replaced.
     #[error("this receipt belongs to a log that was replaced")]
     UnknownLog,
 }

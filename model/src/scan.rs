@@ -1,7 +1,7 @@
 //! Reads an event in one pass, in the form that nearly all events have: the known fields, each once, without escapes.
 //!
-//! Everything else, and everything that is wrong, is left to the general parser, which alone decides what an event is and
-//! which message a mistake gets. A property test holds both to the same result.
+//! Every other input, invalid input included, is left to the general parser, which alone decides validity and error
+//! messages. A property test holds both to the same result.
 
 use crate::fields::{EventFields, UnknownFields};
 use crate::moment::OCCURRED_AT_MS;
@@ -47,7 +47,7 @@ pub(crate) fn scan(json: &[u8], unknown: UnknownFields) -> Option<EventFields<'_
     scanner.next().is_none().then_some(fields)
 }
 
-/// None where the field is there already.
+/// None if the field is already set.
 fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
     slot.replace(value).is_none().then_some(())
 }

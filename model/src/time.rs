@@ -1,4 +1,4 @@
-//! Times outside are RFC 3339 or milliseconds since 1970; inside they are always milliseconds.
+//! External times are RFC 3339 or milliseconds since 1970; internal times are always milliseconds.
 
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
@@ -26,8 +26,8 @@ pub fn format_ms(time_ms: i64) -> String {
     format!("{time:.3}Z")
 }
 
-/// Reads RFC 3339, section 5.6, and nothing else: any offset, `t` and `z` in either case, any number of digits of a fraction.
-/// What is finer than milliseconds is cut off.
+/// Reads RFC 3339, section 5.6, and nothing else: any offset, `t` and `z` in either case, any number of digits of a
+/// fraction. Fractions of a millisecond are truncated.
 ///
 /// A leap second stands at the end of June or December, in UTC. It reads as the last millisecond before it, so it stays
 /// in its minute and its day.

@@ -1,4 +1,4 @@
-//! The top of a board in one partition of its subjects, and how it crosses the hop to the task that merges.
+//! The top of a board in one partition of its subjects, and its format in the hop to the merging task.
 //!
 //! A body is two bytes, 0 and the form, and then tops in postcard until the end (`docs/wire.md`). No body of changes
 //! begins with 0: it would name no metric.

@@ -10,9 +10,9 @@ pub enum VerdictKind {
     Duplicate,
     /// Refused by a rate rule.
     Limited,
-    /// Came too long after its time.
+    /// Arrived too long after its time.
     Late,
-    /// No valid event, or one that a processor cannot take: a dead letter.
+    /// An invalid event, or one that a processor rejected: a dead letter.
     Dead,
     /// Held back by a rate rule until its window ends: not counted yet. [`VerdictKind::Limited`] or
     /// [`VerdictKind::Released`] follows.
@@ -43,7 +43,7 @@ pub struct Verdict {
     pub partition: u32,
     /// Offset of the event there.
     pub offset: u64,
-    /// The request to the ingest API that brought it, hexadecimal; absent for events from other producers.
+    /// The request to the ingest API that sent it, hexadecimal; absent for events from other producers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
     /// The event's id; absent if it could not be parsed.

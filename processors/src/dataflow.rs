@@ -1,4 +1,4 @@
-//! How the runtime sees what flows: edge types, facts, and how values leave a task.
+//! The values that flow, as the runtime sees them: edge types, facts, and the encoding of outputs.
 
 use crate::edge::EdgeType;
 use crate::facts::NodeFacts;
@@ -20,7 +20,7 @@ impl Dataflow for Actions {
     type Facts = NodeFacts;
 
     fn types_from_outside(facts: &NodeFacts) -> Vec<String> {
-        // What the database owns comes from the API's transaction alone.
+        // Events that the database owns come only from the API's transaction.
         if facts.owned_types().is_empty() { facts.event_types.clone() } else { Vec::new() }
     }
 

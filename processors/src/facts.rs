@@ -25,15 +25,15 @@ pub struct NodeFacts {
 pub struct MetricSpec {
     /// Its name.
     pub name: String,
-    /// How it comes about.
+    /// How it is computed.
     pub kind: MetricKind,
     /// The windows it is counted in besides all time, in ms.
     pub windows_ms: Vec<i64>,
-    /// When the values of its windows are sent on.
+    /// When the values of its windows are emitted.
     pub emit: Emit,
 }
 
-/// How a metric comes about.
+/// How a metric is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
     /// A sum of changes.
@@ -42,7 +42,7 @@ pub enum MetricKind {
     Unique,
 }
 
-/// When the value of a window is sent on.
+/// When the value of a window is emitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Emit {
@@ -69,7 +69,7 @@ pub struct ToggleFacts {
 pub struct MetricWant {
     /// The metric's name.
     pub metric: Arc<str>,
-    /// Whether it needs to know who acted.
+    /// Whether it needs the actors.
     pub actors: bool,
     /// The groups that it needs the metric's count of, besides the count of all.
     pub groups: Option<Groups>,

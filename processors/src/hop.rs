@@ -18,7 +18,7 @@ const PLACE_BYTES: usize = 64;
 #[derive(Default)]
 pub struct CombiningHop {
     index: HashMap<Arc<str>, usize, ahash::RandomState>,
-    /// The subject of the last change and its place: those of one event stand together.
+    /// The subject of the last change and its place: changes of one event are adjacent.
     last: Option<(Arc<str>, usize)>,
     subjects: Vec<SubjectChanges>,
     changes: usize,
@@ -57,7 +57,7 @@ impl Hop<Item> for CombiningHop {
         match item {
             Item::Change(change) => self.add_change(change),
             Item::Top(top) => self.add_top(top),
-            // The topology's check lets nothing else leave by a hop.
+            // The loader rejects topologies in which any other value reaches a hop.
             _ => {}
         }
     }

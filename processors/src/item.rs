@@ -1,4 +1,4 @@
-//! What flows along the edges.
+//! The values on the edges.
 
 use tally_model::{
     Change, CounterWindow, Counters, Event, PartitionTop, Ranking, Reaction, SubjectChanges, Verdict, VerdictKind, hex,

@@ -1,4 +1,4 @@
-//! The processors: what counts, and what does not. One file each: parameters, processor, tests.
+//! The processors: they decide which events count, and count them. One file each: parameters, processor, tests.
 //!
 //! All of them are pure: the same records in the same partitions give the same results, whatever threads, commits and
 //! crashes happen in between.

@@ -1,4 +1,4 @@
-//! Why a processor cannot take something.
+//! Why a processor rejects a value.
 
 /// A mistake in two parts: the text that all mistakes of a kind share, and the detail that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +34,9 @@ impl Mistake {
     }
 }
 
-/// What stands before `invalid type: FOUND, expected EXPECTED`, and those two.
+/// The text before `invalid type: FOUND, expected EXPECTED`, and these two parts.
 fn unexpected(text: &str) -> Option<(&str, &str, &str)> {
-    // A value may hold anything, these words too; what stands before and what is expected is ours.
+    // The value may contain any text, even these words; the parts around it come from the parser.
     let begins = ["invalid type: ", "invalid value: ", "invalid length "].into_iter();
     let (begin, length) = begins.filter_map(|begin| Some((text.find(begin)?, begin.len()))).min()?;
     let (found, expected) = text[begin + length..].rsplit_once(", expected ")?;

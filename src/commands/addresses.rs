@@ -79,7 +79,7 @@ pub struct StateArgs {
     pub state: PathBuf,
 }
 
-/// The database of those who name none.
+/// The default database.
 pub const DATABASE: &str = "sqlite:./data/tally.db";
 
 /// What sinks without an address of their own write to, and the API reads from.

@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(50);
 const LAG_MAX: Duration = Duration::from_secs(1);
 /// The most events that an ingest API takes at once.
 const BATCH_MAX: u64 = 1_000;
-/// How long traffic that runs beside other things waits for its ingest API.
+/// How long the traffic of `--demo` waits for its ingest API.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// Arguments of `tally demo`.

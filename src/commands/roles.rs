@@ -6,7 +6,7 @@ use crate::process::{Roles, serve};
 use clap::Args;
 use tally_http::TrustedProxies;
 
-/// What holds for callers, at the ingest API and where they write to the database.
+/// Options for callers of the ingest API and of routes that write to the database.
 #[derive(Args, Clone, Debug)]
 pub struct CallerArgs {
     /// Proxies whose X-Forwarded-For is trusted: addresses or networks
@@ -63,7 +63,7 @@ pub struct IntakeArgs {
     pub require_read_token: bool,
 }
 
-/// Where ingest services share what they count for their limits.
+/// The Redis through which ingest processes share their limits.
 #[derive(Args, Clone, Debug)]
 pub struct LimitCacheArgs {
     /// Redis through which ingest processes share rate limits: the address of the cache; memory: for none

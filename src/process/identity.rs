@@ -33,7 +33,7 @@ pub fn proof_of_log(
     Some(format!("the database with rows{name}"))
 }
 
-/// Refuses a database that another log filled, and one that has read more of this log than there is.
+/// Rejects a database that another log filled, and one whose positions are beyond the end of this log.
 pub fn check_sink(task: &mut SinkTask, is_remote: bool) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {

@@ -19,7 +19,7 @@ use utoipa::OpenApi;
 /// A request that has no answer after this long gets 503. Reads may wait up to 10 s for a receipt.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What runs on threads of its own, and what all parts share.
+/// The parts with their own threads, and what all parts share.
 pub struct Parts {
     site: Site,
     sinks: Option<SinkSide>,
@@ -48,7 +48,7 @@ pub struct Parts {
 struct Description;
 
 impl Parts {
-    /// Opens the log and starts what runs on threads of its own. One that cannot go on cancels `failed`. Blocks.
+    /// Opens the log and starts what runs on threads of its own. A part that cannot continue cancels `failed`. Blocks.
     pub fn start(roles: &Roles, failed: &CancellationToken) -> Result<Self, Failure> {
         // A mistake in its flag is reported before anything is opened.
         let page = if roles.api.is_some() { roles.page.files()? } else { None };
@@ -117,7 +117,7 @@ impl Parts {
         &self.site.registry
     }
 
-    /// Returns when a part has ended by itself: it cannot go on.
+    /// Returns when a part has ended by itself because it cannot continue.
     pub async fn watch(&self, stopping: &CancellationToken) {
         match &self.sinks {
             Some(sinks) => sinks.watch(stopping).await,

@@ -6,7 +6,7 @@ use super::stores::Stores;
 use crate::commands::{CacheAddress, Failure, cache};
 use tally_sinks::StoreUrl;
 
-/// Connects to every store that these roles use, to all at the same time. One that does not answer now may come back.
+/// Connects to every store that these roles use, to all at the same time. A store that does not answer now may recover.
 pub fn reach_stores(roles: &Roles, stores: Option<&Stores>) -> Result<(), Failure> {
     let (mut databases, mut caches) = (Vec::<StoreUrl>::new(), Vec::new());
     if let Some(stores) = stores.filter(|_| roles.sink.is_some()) {

@@ -67,8 +67,8 @@ pub fn read_side(
     Ok((routes, check))
 }
 
-/// What the API reads in front of the database. A view beside Redis has all boards, whether or not a sink writes them to
-/// Redis.
+/// The caches that the API reads before the database. A view beside Redis has all boards, whether or not a sink writes
+/// them to Redis.
 fn caches(config: &ApiConfig, address: CacheAddress, in_process: Option<Arc<MemoryCache>>) -> Caches {
     let redis = match address {
         CacheAddress::Memory => None,

@@ -20,7 +20,7 @@ pub struct Roles {
     pub ingest: Option<IntakeArgs>,
     /// Counts.
     pub process: Option<(StreamArgs, StateArgs)>,
-    /// Writes what was counted to the stores.
+    /// Writes results to the stores.
     pub sink: Option<(StoreArgs, StateArgs)>,
     /// Answers from the stores.
     pub api: Option<(StoreArgs, ReadArgs)>,

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(4);
 /// How long the parts that serve requests may take to close.
 const FRONT_DEADLINE: Duration = Duration::from_millis(4_500);
-/// How long the whole shutdown may take; what is not done then is left to the next process. Below the promised 10 s.
+/// How long the whole shutdown may take; unfinished work is left to the next process. Below the promised 10 s.
 const STOP_DEADLINE: Duration = Duration::from_secs(7);
 /// How long connections may then take to close.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(500);

@@ -105,7 +105,7 @@ fn retention(site: &Site) -> Retention {
 }
 
 impl SinkSide {
-    /// Returns when a sink has ended by itself: it cannot go on.
+    /// Returns when a sink has ended by itself because it cannot continue.
     pub async fn watch(&self, stopping: &CancellationToken) {
         while !self.threads.iter().any(SinkThread::is_finished) {
             tokio::select! {

@@ -29,7 +29,7 @@ impl TopicWatch {
             // A log that does not answer is another check's.
             let Ok(found) = log.altered_topics(&topics) else { return };
             let now: Altered = found.into_iter().map(|(topic, found)| (topic, what(found))).collect();
-            // A broker that has just come back may not know a topic for a moment.
+            // A broker that has just restarted may not know a topic for a moment.
             let twice = now.iter().filter(|(topic, _)| before.contains_key(*topic));
             let twice = twice.map(|(topic, what)| (topic.clone(), what.clone())).collect();
             before = now;
@@ -57,7 +57,7 @@ fn what(found: Option<u32>) -> String {
     }
 }
 
-/// Stores the state of the topics, and reports what is new.
+/// Stores the state of the topics, and reports changes.
 fn note(known: &mut Altered, now: Altered) {
     for (topic, what) in now.iter().filter(|(topic, what)| known.get(*topic) != Some(*what)) {
         tracing::error!(topic, what, "a topic was deleted (docs/operations.md, \"Deleted topics\")");

@@ -1,4 +1,4 @@
-//! The view of an API beside Redis: a cache in its own process, of requested subjects and all boards.
+//! The view of an API beside Redis: a cache of requested subjects and all boards in the API's process.
 
 use super::Site;
 use super::read_side::api_config;

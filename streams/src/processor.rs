@@ -83,7 +83,7 @@ pub struct OutputProgress<'a> {
 
 /// Values on their way through a repartition topic.
 pub trait Hop<V>: Default + Send {
-    /// Takes a value in, combining it with what is there.
+    /// Adds a value, combining it with the present ones.
     fn add(&mut self, value: &V);
     /// Whether there is nothing to send.
     fn is_empty(&self) -> bool;
@@ -91,7 +91,7 @@ pub trait Hop<V>: Default + Send {
     fn size_bytes(&self) -> usize;
     /// Gives out bodies of about `body_bytes_max` each for the partitions they belong to, and is empty afterwards.
     fn drain(&mut self, partitions: u32, body_bytes_max: usize, emit: &mut dyn FnMut(u32, Vec<u8>));
-    /// Forgets everything.
+    /// Drops all values.
     fn clear(&mut self);
     /// Reads a body back into values.
     fn decode(body: &[u8], each: &mut dyn FnMut(V)) -> Result<(), String>;
@@ -117,7 +117,7 @@ impl OutputRecord {
     }
 }
 
-/// How far a partition of the root topic has been taken in.
+/// Progress in a partition of the root topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RootProgress {
     /// Partition of the root topic.
@@ -196,16 +196,16 @@ pub trait Processor<D: Dataflow>: Send {
     /// A punctuator fired: the time of its kind is now `time_ms`. By clock it fires before the record that moved the clock.
     fn punctuate(&mut self, _context: &mut Context<'_, D>, _kind: PunctuationType, _time_ms: i64) {}
 
-    /// Called before the commit: forward what was held back to be combined.
+    /// Called before the commit: forward the values that were held back to be combined.
     fn flush(&mut self, _context: &mut Context<'_, D>) {}
 
-    /// The transaction was rolled back: forget what was held back.
+    /// The transaction was rolled back: drop the values that were held back.
     fn discard(&mut self) {}
 }
 
 /// What a node sends on.
 pub(crate) enum Sent<V> {
-    /// What came in, as it was.
+    /// The rejected input, unchanged.
     Input,
     /// A new value.
     Value(V),
@@ -251,7 +251,7 @@ pub struct Context<'a, D: Dataflow> {
 }
 
 impl<D: Dataflow> Context<'_, D> {
-    /// Sends a value to whatever takes its edge type: nodes that name this one in `from`, topics named in `to`.
+    /// Sends a value to all takers of its edge type: nodes that name this one in `from`, topics named in `to`.
     pub fn forward(&mut self, value: D::Value) {
         self.sent.push(Sent::Value(value));
     }

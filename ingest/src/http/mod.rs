@@ -1,4 +1,4 @@
-//! The ingest API over HTTP: requests become batches, and refusals problems.
+//! The ingest API over HTTP: requests become batches, and refusals become problem responses.
 
 mod binary;
 mod caller;
@@ -32,7 +32,7 @@ pub fn router(service: IngestService, trusted_proxies: TrustedProxies) -> Routes
     Routes::new(Access::Needs(Scope::Write), routes)
 }
 
-/// The schemas of what is taken, by name, as the description of the routes refers to them.
+/// The schemas of events, by the names that the description of the routes uses.
 pub fn schemas(service: &IngestService) -> Map<String, Value> {
     schema::schemas(service.types())
 }

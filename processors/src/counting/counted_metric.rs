@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 /// See the module.
 pub struct CountedMetric {
     metric: Arc<str>,
-    /// Whether some node wants to know who acted.
+    /// Whether a node needs the actors.
     actors: bool,
     /// The property whose value is the group.
     property: Option<String>,
@@ -43,7 +43,7 @@ pub struct Act<'a> {
 }
 
 impl CountedMetric {
-    /// With what the nodes of the topology want of it.
+    /// A metric with the additions that nodes of the topology want.
     pub fn new(metric: Arc<str>, site: &BuildSite<'_, Actions>) -> Self {
         let mut counted = Self { metric, actors: false, property: None, groups: Vec::new(), hash_seed: site.hash_seed };
         let wants = site.nodes.iter().flat_map(|(_, facts)| &facts.wants);
@@ -88,7 +88,7 @@ impl CountedMetric {
     }
 }
 
-/// What the value of a group is remembered by; never 0.
+/// The tag by which the state stores a group; never 0.
 pub fn group_tag(value: &str) -> u32 {
     (xxh3_64(value.as_bytes()) as u32).max(1)
 }

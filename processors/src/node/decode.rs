@@ -1,5 +1,5 @@
-//! `type: decode`: raw records become events. What is no valid event, or sits under the wrong key or partition, is
-//! rejected with its reason.
+//! `type: decode`: raw records become events. Invalid events, and events under the wrong key or in the wrong partition,
+//! are rejected with a reason.
 
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
@@ -70,7 +70,7 @@ impl DecodeProcessor {
             Some(_) => Some(self.seq(record, json)?),
             None => None,
         };
-        // A row is there whatever the clock of the host was that wrote it.
+        // The row exists, whatever the clock of its host was, so the time is not checked.
         let now_ms = if seq.is_some() { i64::MAX } else { append_time_ms };
         let event = Event::checked(&fields, now_ms, append_time_ms).map_err(|e| Mistake::of_json(&e.to_string()))?;
         let actor_id = event.actor_id();
@@ -99,12 +99,11 @@ impl DecodeProcessor {
     }
 }
 
-/// How a producer that partitions as Java clients do is set up, in the words of librdkafka, which most other clients are
-/// made of.
+/// The fix in terms of librdkafka, on which most clients other than Java's are based.
 const WRONG_PARTITION: &str = "the record is not in the partition that murmur2 of its key names: \
     set `partitioner=murmur2_random` in the producer";
 
-/// Not JSON at all, or not of the shape of an event.
+/// The record is not JSON, or does not have the form of an event.
 fn unreadable(json: &[u8], error: &EventError) -> Mistake {
     if let Err(error) = std::str::from_utf8(json) {
         return Mistake::new("not JSON: invalid UTF-8", format!("byte {}", error.valid_up_to()));

@@ -238,7 +238,7 @@ impl StoreValue for Switch {
 
 struct ToggleProcessor {
     node: String,
-    /// The kind of events that switch on; others that come switch off.
+    /// The kind of events that switch on; all other kinds switch off.
     on: Option<usize>,
     counts: Vec<(Counted, CountedMetric)>,
     switches: StoreHandle<Switches>,
@@ -281,7 +281,7 @@ impl Processor<Actions> for ToggleProcessor {
         let before = context.store(self.switches).get(&key).cloned();
         let order = action.seq.unwrap_or(time_ms);
         let is_old = |before: &Switch| match action.seq {
-            // A number is given out once: the same one again is the same event.
+            // A number is assigned once, so a repeated number means a repeated event.
             Some(seq) => seq <= before.order,
             None => time_ms < before.order,
         };
@@ -290,7 +290,7 @@ impl Processor<Actions> for ToggleProcessor {
         }
         let (was_active, since_ms, group) =
             before.map_or((false, time_ms, 0), |before| (before.active, before.since_ms, before.group));
-        // Boards group all counts of a toggle by one property, and what one of them does not know it passes by.
+        // Boards group all counts of a toggle by one property; a count ignores groups that it does not know.
         let named = || self.counts.iter().map(|(_, metric)| metric.group_of(event)).find(|group| *group != 0);
         let (since_ms, group) =
             if active && !was_active { (time_ms, named().unwrap_or_default()) } else { (since_ms, group) };

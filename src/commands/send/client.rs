@@ -28,7 +28,7 @@ pub struct IngestClient {
 /// What became of a request.
 #[derive(Debug)]
 pub enum Answer {
-    /// The log has what is not rejected.
+    /// The log has all events that were not rejected.
     Taken { accepted: u64, rejected: Vec<Rejected> },
     /// The request was too large: send less at once.
     TooLarge(String),

@@ -81,7 +81,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Gives back what is left to send: the halves of a batch that is too large for the ingest API, or what is over a limit.
+    /// Returns the events that are still to be sent: the halves of a batch that is too large for the ingest API, or
+    /// events above a limit.
     async fn deliver_whole(&mut self, batch: Batch) -> Result<Option<(Batch, Batch)>, Failure> {
         let Batch { lines, numbers } = batch;
         let lines = Bytes::from(lines);

@@ -38,7 +38,7 @@ impl Input {
         }
     }
 
-    /// How much there is, where that is known.
+    /// The size of the input, if known.
     pub fn size_bytes(&self) -> Option<u64> {
         self.size_bytes
     }

@@ -59,7 +59,7 @@ impl Report {
         let Some(acks) = &self.acks else { return Ok(()) };
         let mut line: String = numbers.iter().map(|number| format!("{number} ")).collect();
         line.replace_range(line.len() - 1.., "\n");
-        // One write, so that a line is there as a whole or not at all.
+        // One write, so that a line is either complete or missing.
         let mut file = acks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         file.write_all(line.as_bytes())
     }
@@ -93,7 +93,7 @@ impl Report {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Lines that were refused for what they are.
+    /// Lines that were rejected as invalid.
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Ordering::Relaxed)
     }
@@ -139,7 +139,7 @@ impl Report {
         println!("{object}");
     }
 
-    /// Adds to a failure what was done and what to do.
+    /// Adds to a failure the progress so far and the remedy.
     pub fn how_to_resume(&self, failure: Failure) -> Failure {
         let lines = HumanCount(self.accepted() + self.rejected());
         let resume =

@@ -77,7 +77,7 @@ fn gauge_labels(partitions: &[TopicPartition]) -> impl Iterator<Item = &str> {
     partitions.chunk_by(|a, b| a.topic == b.topic).filter_map(|of| of.first()).map(|first| &*first.topic)
 }
 
-/// The last stable offset and the end of what is written, by partition.
+/// The last stable offset and the written end, by partition.
 fn look(log: &dyn Log, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64, u64)>, LogError> {
     // The end first: a transaction that ends in between must not look open.
     let written = log.written_ends(partitions)?;

@@ -21,9 +21,9 @@ pub type Time = Arc<dyn Fn() -> Now + Send + Sync>;
 /// A moment, by two clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds since 1970, by a clock that may be wrong and may jump: for what is written about data.
+    /// Milliseconds since 1970, by a clock that may be wrong and may jump: for times of data.
     pub wall_ms: i64,
-    /// Milliseconds since some moment, by a clock that is never set and goes on while the machine sleeps: for durations.
+    /// Milliseconds since an arbitrary moment, by a clock that is never set and includes suspension: for durations.
     pub monotonic_ms: i64,
 }
 

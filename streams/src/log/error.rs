@@ -54,7 +54,7 @@ pub enum LogError {
         /// The cause.
         detail: String,
     },
-    /// Anything that will not go away by itself.
+    /// A permanent error.
     #[error("{0}")]
     Fatal(String),
 }

@@ -43,7 +43,7 @@ pub struct Record<'a> {
     pub headers: Headers<'a>,
 }
 
-/// The headers of a record, decoded on demand: most readers never look.
+/// The headers of a record, decoded on demand: most readers never read them.
 #[derive(Clone, Copy)]
 pub struct Headers<'a>(Source<'a>);
 
@@ -54,7 +54,7 @@ enum Source<'a> {
     List(&'a dyn HeaderList),
 }
 
-/// Headers that an engine keeps in a form of its own.
+/// Headers in an engine's own format.
 pub trait HeaderList {
     /// The header at an index; None after the last one.
     fn header(&self, index: usize) -> Option<Header<'_>>;
@@ -166,7 +166,7 @@ impl AppendBatch {
         self.records.push(record);
     }
 
-    /// What the records take in a queue, about.
+    /// The approximate size of the records in a queue.
     pub fn len_bytes(&self) -> usize {
         let part = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
         self.records.iter().map(|r| 16 + part(&r.key) + part(&r.value) + r.headers.len()).sum()

@@ -80,7 +80,7 @@ pub struct WallClock {
 }
 
 struct State {
-    /// Wall minus monotonic time, where it was last trusted.
+    /// Wall minus monotonic time when the clock was last trusted.
     trusted_ms: i64,
     /// The same after a jump, and since when by the monotonic clock.
     jumped: Option<(i64, i64)>,
@@ -165,7 +165,7 @@ impl WallClock {
 
 /// How long the log may take to give its last records.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How many offsets before the end the last record is looked for, to begin with.
+/// How many offsets before the end the search for the last record begins.
 const TAIL: u64 = 16;
 
 /// The offset and the append time of the last record of each partition; None where it has none.

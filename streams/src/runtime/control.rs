@@ -118,7 +118,7 @@ fn wire_version_refused(written: u8, known: &RangeInclusive<u8>) -> String {
 pub fn establish(log: &dyn Log, application: &str, proposal: &Proposal<'_>) -> Result<Control, ControlError> {
     let topic = format!("{application}-control");
     let deadline = Instant::now() + CONTEST_MAX;
-    // Each takes the id from the others, so they come back at times of their own.
+    // Each process takes the id from the others, so retries are at random times.
     let mut turns =
         proposal.random.iter().cycle().map(|byte| CONTEST_STEP + Duration::from_millis(u64::from(*byte) * 8));
     loop {
@@ -142,7 +142,7 @@ fn passes(error: &LogError) -> bool {
     matches!(error, LogError::Aborted(_) | LogError::Fenced(_) | LogError::Uncertain(_) | LogError::Unavailable(_))
 }
 
-/// The record as it is to be, and whether that differs from what is written.
+/// The new record, and whether it differs from the stored one.
 fn fit(mut control: Control, proposal: &Proposal<'_>) -> Result<(Control, bool), ControlError> {
     let (known, written) = (&proposal.wire_versions, control.wire_version);
     if !known.contains(&written) {
@@ -196,7 +196,7 @@ fn write(producer: &mut dyn TransactionalProducer, topic: &str, control: &Contro
     producer.commit()
 }
 
-/// Adds what an operator has confirmed to the control record, which is there.
+/// Adds a confirmed clock to the existing control record.
 pub fn confirm(log: &dyn Log, application: &str, times: Vec<ConfirmedTime>) -> Result<Control, ControlError> {
     let topic = format!("{application}-control");
     let mut producer = log.producer(&topic)?;

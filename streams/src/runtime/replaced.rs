@@ -8,7 +8,7 @@ use crate::task::Task;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// By partition of the topic, what is waited for.
+/// Per partition of the topic, the awaited position.
 #[derive(Default)]
 pub(super) struct Replaced(BTreeMap<u32, Waiting>);
 

@@ -8,11 +8,11 @@ use super::kind::StoreKind;
 use super::slots::Place;
 use super::{StateStore, StoreError};
 
-/// A value that takes items in. The order of items does not matter, and one that is in changes nothing.
+/// A value that accumulates items. The order of items does not matter, and a repeated item changes nothing.
 pub trait Accumulator: StoreValue + Default {
     /// What [`Accumulator::revert`] needs to take an item out.
     type Undo: Send;
-    /// Takes an item in; None where that changes nothing.
+    /// Adds an item; None if that changes nothing.
     fn add(&mut self, item: u64) -> Option<Self::Undo>;
     /// Takes the last item out.
     fn revert(&mut self, undo: Self::Undo);

@@ -1,4 +1,4 @@
-//! The kinds of stores: each has [`Entries`], and differs in its format and in what it derives.
+//! The kinds of stores: each has [`Entries`], and they differ in format and derived data.
 
 use super::changelog::{ChangelogEntry, ChangelogWriter};
 use super::checkpoint::{Checkpoint, CheckpointWriter};

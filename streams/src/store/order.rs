@@ -20,7 +20,7 @@ pub(super) const HEAD: usize = 3;
 pub trait Ranked: StoreValue + Default {
     /// The parameters of a score besides value and tick.
     type Rule: Copy + PartialEq + Send;
-    /// Its score at a tick; None where it has no place.
+    /// Its score at a tick; None if it has no place.
     fn score(&self, rule: Self::Rule, tick: i64) -> Option<i128>;
     /// The first tick after `tick` at which its score may change without a write; None if nothing of it counts at `tick`
     /// or later, so that the key can be removed.
@@ -128,7 +128,7 @@ pub(super) struct Order<K: StoreKey, V: Ranked> {
     pub rule: V::Rule,
     pub tick: i64,
     groups: HashMap<String, Group<K>, ahash::RandomState>,
-    /// The keys to look at again, by tick; empty if every tick changes all keys. None of the sets is empty.
+    /// The keys to check again, by tick; empty if every tick changes all keys. None of the sets is empty.
     due: BTreeMap<i64, HashSet<K, K::Hasher>>,
 }
 
@@ -204,7 +204,7 @@ impl<K: RankedKey, V: Ranked> Order<K, V> {
         Some(top)
     }
 
-    /// Marks all tops as changed: what was read of them is void.
+    /// Marks all tops as changed: earlier reads of them are invalid.
     pub fn touch_all(&mut self) {
         for group in self.groups.values_mut() {
             (group.touched, group.cutoff) = (true, None);

@@ -64,7 +64,7 @@ impl<K: RankedKey, V: Ranked> RankedStore<K, V> {
 
     /// Moves the order to `tick`, and removes keys of which nothing counts any more, from the state too.
     ///
-    /// The cost is one look and two moves for each key whose score changes by itself until then.
+    /// The cost is one look-up and two moves for each key whose score changes by itself until then.
     pub fn advance(&mut self, rule: V::Rule, tick: i64) {
         match &self.order {
             Some(order) if order.rule == rule && order.tick == tick => {}

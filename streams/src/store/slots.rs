@@ -29,7 +29,7 @@ pub(super) struct Slot<K, V> {
 /// The place of a slot: valid until [`Slots::remove`] or [`Slots::trim`].
 pub(super) type Place = u32;
 
-/// What a search found: the place of a key, or where it belongs.
+/// The result of a search: the place of a key, or where to insert it.
 #[derive(Clone, Copy)]
 pub(super) struct Found {
     pub place: Option<Place>,
@@ -142,7 +142,7 @@ impl<K: StoreKey, V> Slots<K, V> {
         slots.filter(|(_, slot)| slot.transaction != REMOVED)
     }
 
-    /// Gives memory back where much more of it is kept than used; true where that has moved slots.
+    /// Frees memory if much more is allocated than used; returns whether that moved slots.
     pub fn trim(&mut self) -> bool {
         let chunks = self.kept.div_ceil(CHUNK);
         let indexed: usize = self.index.iter().map(HashTable::capacity).sum();

@@ -87,7 +87,7 @@ impl<K: StoreKey, V: StoreValue, const SEGMENT_MS: i64> WindowStore<K, V, SEGMEN
         }
     }
 
-    /// Sets the value of a key that has none; true where it had none.
+    /// Sets the value of a key that has none; returns whether it had none.
     pub fn insert(&mut self, key: &K, keep_until_ms: i64, value: V) -> bool {
         let found = self.entries.find(key);
         if self.entries.at(found, key).is_some() {

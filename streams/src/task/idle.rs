@@ -18,7 +18,7 @@ use std::time::Duration;
 const FORMAT: u8 = 1;
 /// How long the log may take for the next batch of recorded moves.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How many offsets before the end of the topic its newest moves are looked for, to begin with.
+/// How many offsets before the end of the topic the search for its newest moves begins.
 const TAIL: u64 = 16;
 
 /// A record of the topic.

@@ -9,7 +9,7 @@ pub struct Position {
     pub input_next: u64,
     /// The task's clock; `i64::MIN` until every upstream task has reported.
     pub clock_ms: i64,
-    /// The last report of each upstream task; a root task has one entry, its own.
+    /// The last progress of each upstream task; a root task has one entry, its own.
     pub upstream: Vec<Vec<RootProgress>>,
     /// Per output of the subtopology: the number of the last commit that wrote to the task's partition of it; 0 where none
     /// did. If unknown, that of a later commit.

@@ -52,7 +52,7 @@ impl<D: Dataflow> Task<D> {
         Self::assemble(site, spec, partition, stores, TaskCheckpoint::default())
     }
 
-    /// As of its checkpoint, where that is trusted; and the checkpoint's place in the changelog.
+    /// The task as of its checkpoint, if that is trusted; and the checkpoint's place in the changelog.
     pub(super) fn from_checkpoint(
         site: &TaskSite<D>,
         subtopology: usize,

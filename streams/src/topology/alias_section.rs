@@ -43,7 +43,7 @@ impl AliasSection {
     }
 }
 
-/// Reports names that stand for nothing, and names that stand for something else already. `known` is what nodes take.
+/// Reports unknown event types, and names that are event types themselves. `known` are the types that nodes take.
 pub(super) fn check(aliases: &[AliasSection], known: &BTreeSet<String>, report: &mut Report<'_>) {
     for AliasSection { name, meant } in aliases {
         if !known.contains(&meant.text) {

@@ -1,4 +1,4 @@
-//! The YAML file as a tree in which every key and value knows where it stands.
+//! The YAML file as a tree in which every key and value has its position.
 
 use super::fault::Step;
 use super::report::Report;
@@ -56,7 +56,7 @@ struct Refused {
 enum Refusal {
     /// Its key is no string.
     Nameless,
-    /// Its key is there before.
+    /// Its key occurs before.
     Twice,
 }
 

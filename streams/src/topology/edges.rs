@@ -122,7 +122,7 @@ fn check_outputs<D: Dataflow>(
     }
 }
 
-/// Topics that are written without a `to` must hold what is written there.
+/// Topics that are written without a `to` must hold the values written there.
 fn check_reserved<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>) {
     for (reserved, wanted) in [(D::SIDE_OUTPUT.topic, D::SIDE_OUTPUT.value), (DEAD_LETTERS, D::RAW)] {
         let topic = sections.topics.iter().find(|topic| topic.name.text == reserved);

@@ -67,7 +67,7 @@ impl<'y> Fields<'y> {
         self.mapping.get(key).map(|entry| &entry.value)
     }
 
-    /// A key that must be there.
+    /// A required key.
     pub fn require(&self, key: &str, help: &str, report: &mut Report<'_>) -> Option<&'y Yaml> {
         let value = self.get(key);
         // A key that is no string may be meant to be this one.
@@ -96,7 +96,7 @@ impl Yaml {
 
     /// A name or a list of at least one. Names that are there twice are reported and left out.
     ///
-    /// None where one of them is no name.
+    /// None if one of them is not a valid name.
     pub fn names(&self, report: &mut Report<'_>) -> Option<Vec<Name>> {
         let Value::List(items) = &self.value else {
             return self.text(report).map(|name| vec![name]);

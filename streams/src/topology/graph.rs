@@ -19,7 +19,7 @@ pub(super) struct Graph {
     pub root: Option<usize>,
     /// Nodes in the order records flow, without those in or behind a circle.
     pub order: Vec<usize>,
-    /// Names in `from` and `to` that stand for nothing, or for several things.
+    /// Names in `from` and `to` that are unknown or ambiguous.
     pub unknown: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ pub(super) enum Input {
 }
 
 impl Graph {
-    /// Resolves every name, reporting those that do not fit.
+    /// Resolves every name, and reports invalid ones.
     pub fn resolve<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>) -> Self {
         let mut graph =
             Self { inputs: Vec::new(), writes: Vec::new(), root: None, order: Vec::new(), unknown: Vec::new() };

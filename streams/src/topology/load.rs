@@ -169,7 +169,7 @@ fn entry_routes<D: Dataflow>(entries: &[usize], nodes: &[Node<D>], kinds: usize,
     D::EDGE_TYPES.iter().map(route).collect()
 }
 
-/// Puts together what has been checked; None if a check has let something through.
+/// Builds the topology from the checked parts; None if a check has missed a mistake.
 fn assemble<D: Dataflow>(
     sections: Sections<'_, D>,
     cut: Cut,

@@ -31,7 +31,7 @@ pub(super) struct TopicSection {
 pub(super) enum Partitions {
     /// Nothing: as many as the root has.
     AsRoot,
-    /// A number, and where it stands.
+    /// A number and its position.
     Given(u32, Span),
     /// Something that is no number of partitions, already reported.
     Wrong,

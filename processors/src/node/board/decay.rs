@@ -1,10 +1,10 @@
-//! The weights of decay, made of integers alone: every machine has the same ones.
+//! The weights of decay, computed with integers only, so that they are equal on every machine.
 
 use std::sync::Arc;
 
 /// Weights have this many binary places.
 pub(super) const FRACTION_BITS: u32 = 32;
-/// What they are computed with.
+/// Binary places of the computation.
 const WORKING_BITS: u32 = 62;
 /// Binary places of the exponent. Those that are left out would change a weight by less than 2^-48 of it.
 const EXPONENT_BITS: u32 = 48;

@@ -98,7 +98,7 @@ struct MergedBoard {
     /// The keys of its tops.
     partitions: Vec<Arc<str>>,
     sent_key: Arc<str>,
-    /// Whether it may differ from the one that was written last.
+    /// Whether it may differ from the last written one.
     stale: bool,
 }
 
@@ -123,11 +123,11 @@ fn merge(tops: &[Arc<PartitionTop>], n: usize) -> Vec<(&str, i128)> {
 /// Greater scores do not fit a record of the topic: the values of 64 bits above this one are used to keep the order of
 /// such scores.
 const EXACT_MAX: i64 = i64::MAX - (STEP << 12);
-/// Between two of them. In a double they are still different.
+/// The step between two of these values; as doubles they still differ.
 const STEP: i64 = 2_048;
 
-/// The items of a board, best first, with scores of 64 bits in the same order. Up to [`EXACT_MAX`] they are exact; those beyond
-/// stand a step above one another, equal ones at the same height.
+/// The items of a board, best first, with scores of 64 bits in the same order. Up to [`EXACT_MAX`] they are exact;
+/// greater scores get values above it in steps of [`STEP`], equal scores the same value.
 fn fitted(items: &[(&str, i128)]) -> Vec<Ranked> {
     let (mut above, mut last) = (EXACT_MAX, None);
     let fit = |(subject_id, score): &(&str, i128)| {

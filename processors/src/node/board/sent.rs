@@ -15,7 +15,7 @@ pub(super) fn of_group(name: &str, group: Option<&str>) -> Arc<str> {
     group.map_or_else(|| name.into(), |group| format!("{name}@{group}").into())
 }
 
-/// XXH3-128 of what was sent: enough to know whether there is anything new.
+/// XXH3-128 of the last sent state, enough to detect a change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Digest(u128);
 

@@ -29,7 +29,7 @@ pub(super) enum Aging {
         /// How many.
         buckets: i64,
     },
-    /// The last buckets count by their excess over the value that the buckets before let expect.
+    /// The last buckets count by their excess over the value expected from the buckets before.
     Trend {
         /// How many are observed.
         buckets: i64,
@@ -81,8 +81,8 @@ impl Aging {
 pub(super) struct Slots(Vec<(i64, i128)>, Option<Box<Actors>>);
 
 impl Slots {
-    /// Adds to the sum of a slot. 127 bits hold 2^63 changes of the greatest weight; what is beyond wraps around, so
-    /// that even then the order does not matter.
+    /// Adds to the sum of a slot. 127 bits hold 2^63 changes of the greatest weight; larger sums wrap around, so that
+    /// even then the order does not matter.
     pub fn add(&mut self, slot: i64, amount: i128) {
         match self.0.binary_search_by_key(&slot, |(slot, _)| *slot) {
             Ok(at) => {
@@ -141,7 +141,7 @@ fn decayed(epochs: &[(i64, i128)], tick: i64) -> i128 {
     }
     value = halved(value, tick.saturating_sub(at));
     for (epoch, sum) in ahead {
-        // The clock is that of the slowest; changes may come from epochs that it has not reached.
+        // The clock is that of the slowest upstream task; changes may be of epochs that it has not reached.
         let doublings = (*epoch).saturating_sub(tick).min(EPOCHS_AHEAD_MAX);
         value = value.saturating_add(sum.saturating_mul(1 << doublings));
     }
@@ -199,7 +199,7 @@ impl Ranked for Slots {
 
     fn next_tick(&self, Scoring { aging, .. }: Scoring, tick: i64) -> Option<i64> {
         let slots = self.counting(aging, tick);
-        // Slots leave in their order, each what it is in: the window, and then the baseline.
+        // Slots leave in their order: first the window, then the baseline.
         let observed = match aging {
             Aging::Trend { buckets, .. } => slots.get(before_window(slots, buckets, tick)),
             Aging::HalfLife | Aging::Window { .. } => None,

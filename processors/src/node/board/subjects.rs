@@ -18,7 +18,7 @@ pub(super) type Scores = RankedStore<Arc<str>, Slots>;
 
 pub(super) struct SubjectBoard {
     rules: Arc<Rules>,
-    /// See [`super::decay::weights`]; empty but for a half-life.
+    /// See [`super::decay::weights`]; empty without a half-life.
     decay: Arc<[u64]>,
     /// The overall board first.
     boards: Vec<OneBoard>,
@@ -83,8 +83,8 @@ impl SubjectBoard {
 
     /// The board that a change counts on, its slot, and what it adds there; None where it does not count.
     ///
-    /// Also what is `total_only` counts, which windows of totals must ignore: they may be closed. A bucket never is, it
-    /// leaves by the clock; as long as it counts, what it holds can be taken back.
+    /// `total_only` changes count too, although windows of totals must ignore them because they may be closed: a bucket
+    /// is never closed, and while it counts, its changes can be undone.
     fn addition(&self, delta: &Delta) -> Option<(usize, i64, Step)> {
         let (weight, board) = self.weights.get(&delta.metric)?;
         let amount = i128::from(*weight).wrapping_mul(i128::from(delta.delta));
@@ -99,7 +99,7 @@ impl SubjectBoard {
         Some((*board, slot, Step::Add(amount)))
     }
 
-    /// The same of those who acted.
+    /// The same for the actors.
     fn acts<'a>(&self, visitors: &'a Visitors) -> impl Iterator<Item = (usize, i64, Step)> + use<'a> {
         let asked = self.rules.scoring.actors_min > 0;
         let board = asked.then(|| self.weights.get(&visitors.metric)).flatten().map(|(_, board)| *board);
@@ -160,7 +160,7 @@ impl Processor<Actions> for SubjectBoard {
         Ok(())
     }
 
-    /// Lets a task without records commit, and send changes that come with time.
+    /// Lets a task without records commit, and send changes that are due to time alone.
     fn schedules(&self) -> Vec<Schedule> {
         vec![Schedule { kind: PunctuationType::Clock, interval_ms: self.rules.slot_minutes * MINUTE_MS }]
     }

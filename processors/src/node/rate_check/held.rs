@@ -23,7 +23,7 @@ pub struct Held {
     event: Event,
 }
 
-/// As stored.
+/// The stored form.
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
     offset: u64,
@@ -36,13 +36,13 @@ struct Stored<'a> {
 }
 
 impl Held {
-    /// The event at hand.
+    /// The current event.
     pub fn new(context: &Context<'_, Actions>, rule: &str, action: &Action) -> Self {
         let Origin { offset, append_time_ms, request, .. } = *context.origin();
         Self { offset, append_time_ms, request, rule: rule.to_owned(), event: action.event.clone() }
     }
 
-    /// Orders toggles.
+    /// The time that orders toggles.
     pub fn effective_ms(&self) -> i64 {
         self.event.occurred_at_ms.min(self.append_time_ms)
     }
@@ -54,13 +54,13 @@ impl Held {
         verdict(&origin, context.version(), kind, node, self.rule.clone(), event_id, actor_id)
     }
 
-    /// Lets it go on its way, as of the time that it was due.
+    /// Forwards it, as of its due time.
     pub fn release(self, context: &mut Context<'_, Actions>, event_types: &EventTypes, due_ms: i64) {
         let mut json = Vec::new();
         self.event.write_json(&mut json);
         let (origin, effective_ms) = (self.origin(context, due_ms), self.effective_ms());
         let record = (self.event.actor_id().as_bytes().to_vec(), json);
-        // The file may have changed since, and no node may take it any more.
+        // The topology may have changed since, so that no node takes it any more.
         let kind = event_types.kind(self.event.event_type()).unwrap_or(usize::MAX);
         let value = Item::Event(Action { event: self.event, kind, effective_ms, seq: None });
         context.release(Released { value, origin, record });

@@ -4,10 +4,10 @@
 //! of 0, a forged time cannot evade a rule. The first `max` of a window in log order pass.
 //!
 //! The rest get the verdict `limited` (`excess: drop`). Or all but one (`excess: hold`): the one with the greatest
-//! effective time, of equal ones the later in the log, is held until the window ends for the last event that may choose
-//! it, and then goes on. So a user's last click is what stays.
+//! effective time, of equal ones the later in the log, is held until no later event can fall into the window, and is
+//! then forwarded. So a user's last click decides.
 //!
-//! An event counts towards its rules only if all of them let it pass at once.
+//! An event counts towards its rules only if all of them let it pass immediately.
 
 mod held;
 
@@ -282,11 +282,11 @@ struct RateCheckProcessor {
     /// None where no rule holds anything.
     held: Option<StoreHandle<HeldEvents>>,
     hash_seed: u64,
-    /// The windows of the event at hand: key, and until when it is kept.
+    /// The windows of the current event: their keys, and until when each is kept.
     windows: Vec<(Hash128, i64)>,
 }
 
-/// A rule at work.
+/// A rule, compiled.
 struct Limit {
     rule: String,
     by: Vec<KeyField>,
@@ -310,7 +310,7 @@ impl Limit {
         }
     }
 
-    /// The window of an event: its key, and when it ends for the last event that may choose it.
+    /// The window of an event: its key, and the time after which no event can fall into it.
     fn window(&self, action: &Action, append_time_ms: i64, hash_seed: u64) -> Option<(Hash128, i64)> {
         let window = action.effective_ms.max(append_time_ms - self.grace_ms).div_euclid(self.per_ms);
         let window_bytes = window.to_le_bytes();

@@ -265,7 +265,7 @@ impl TotalProcessor {
         if context.store(self.sketches).add(&key, &visitors.hashes).is_none() {
             return;
         }
-        // Its value follows with the commit: an estimate costs more than an addition.
+        // Its value is computed at the commit, since an estimate costs more than an addition.
         context.store(self.totals).modify(subject_id).get_or_insert_default().entry(id);
         let changed = self.changed(subject_id);
         changed.mark(&visitors.metric);
@@ -305,7 +305,7 @@ impl Processor<Actions> for TotalProcessor {
     }
 
     fn schedules(&self) -> Vec<Schedule> {
-        // What closes is sent before it is forgotten: punctuators fire in this order.
+        // Closing windows are sent before they are deleted: punctuators fire in this order.
         let timer = self.windows.closing.map(|_| Schedule { kind: PunctuationType::Timer, interval_ms: 1 });
         let clock = Schedule { kind: PunctuationType::Clock, interval_ms: HOUR_MS };
         timer.into_iter().chain([clock]).collect()

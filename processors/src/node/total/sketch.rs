@@ -2,8 +2,8 @@
 //!
 //! Sources: Flajolet et al., "HyperLogLog" (2007), for the registers, laid out as in crate `hyperloglog`; Ertl, "New
 //! cardinality estimation algorithms for HyperLogLog sketches" (2017), algorithm 6, for the estimate: no thresholds, no
-//! bias tables, standard error 0.81 %. A histogram of the ranks makes the estimate O(64). The registers are our own
-//! because an open transaction must be able to take an item back.
+//! bias tables, standard error 0.81 %. A histogram of the ranks makes the estimate O(64). This code has its own
+//! registers because an open transaction must be able to undo an item.
 
 use tally_streams::store::{Accumulator, StoreValue};
 
@@ -115,7 +115,7 @@ fn tau(mut x: f64) -> f64 {
 }
 
 impl Sketch {
-    /// How many distinct items it has taken in. An estimate never falls to what would still be exact.
+    /// The number of distinct items. An estimate is never below the limit of exact counts.
     pub fn count(&self) -> i64 {
         match self {
             Self::Exact(hashes) => hashes.len() as i64,
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_registers_are_those_of_crate_hyperloglog() {
-        // 0.0015 asks that crate for 2^14 registers; they stand behind its header in postcard's bytes.
+        // An error of 0.0015 gives 2^14 registers in that crate; they follow its header in the postcard bytes.
         let mut other = hyperloglog::HyperLogLog::new_deterministic(0.0015, 7);
         (0..50_000).for_each(|i| other.insert_by_hash_value(hash(i, 3)));
         let bytes = postcard::to_allocvec(&other).unwrap();

@@ -86,13 +86,13 @@ pub(super) struct Windows {
     pub sums: StoreHandle<Sums>,
     /// None if no visitors are counted in windows.
     pub sketches: Option<StoreHandle<Sketches>>,
-    /// None where every value is sent as it changes.
+    /// None if every value is sent when it changes.
     pub closing: Option<StoreHandle<Closing>>,
     pub hash_seed: u64,
     pub grace_ms: i64,
     /// What changed since the last commit and is to be sent with it, in order of first change.
     changed: Vec<(Hash128, Window)>,
-    /// All that changed since then.
+    /// All windows that changed since then.
     seen: HashSet<Hash128, <Hash128 as StoreKey>::Hasher>,
 }
 
@@ -127,7 +127,7 @@ impl Windows {
         }
     }
 
-    /// Takes visitors into a window.
+    /// Adds visitors to a window.
     pub fn add_visitors(
         &mut self,
         context: &mut Context<'_, Actions>,
@@ -161,7 +161,7 @@ impl Windows {
         }
     }
 
-    /// Sends what changed.
+    /// Sends the changed windows.
     pub fn flush(&mut self, context: &mut Context<'_, Actions>) {
         for (key, window) in std::mem::take(&mut self.changed) {
             self.send(context, key, &window);
@@ -169,7 +169,7 @@ impl Windows {
         self.seen.clear();
     }
 
-    /// Sends what is closed by now, as it stays.
+    /// Sends the final values of windows that are closed by now.
     pub fn close(&mut self, context: &mut Context<'_, Actions>, clock_ms: i64) {
         let Some(closing) = self.closing else { return };
         while let Some((_, window)) = context.store(closing).take_due(clock_ms) {
@@ -177,9 +177,9 @@ impl Windows {
         }
     }
 
-    /// Forgets what is closed.
+    /// Deletes closed windows.
     pub fn expire(&mut self, context: &mut Context<'_, Actions>, clock_ms: i64) {
-        // What changed in windows that close now is still unsent.
+        // Changes in windows that close now are still unsent.
         self.flush(context);
         context.store(self.sums).expire(clock_ms);
         if let Some(sketches) = self.sketches {

@@ -29,7 +29,7 @@ pub(super) fn assign(members: &[MemberId], holders: &[Option<MemberId>]) -> Vec<
     targets
 }
 
-/// How many partitions each gets. Where that does not divide evenly, those who hold most get one more.
+/// The number of partitions of each member. If it does not divide evenly, the members that hold the most get one more.
 fn shares(members: &[MemberId], holders: &[Option<MemberId>]) -> HashMap<MemberId, usize> {
     let held = |member: MemberId| holders.iter().filter(|holder| **holder == Some(member)).count();
     let mut by_held: Vec<(usize, MemberId)> = members.iter().map(|member| (held(*member), *member)).collect();

@@ -74,7 +74,7 @@ fn checksum(base: u64, body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&base.to_le_bytes()), body)
 }
 
-/// Refuses what is too large for any batch.
+/// Rejects a record that is too large for any batch.
 pub(super) fn check_size(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[u8]) -> Result<(), LogError> {
     let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + headers.len();
     if bytes > RECORD_BYTES_MAX {

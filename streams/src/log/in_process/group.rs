@@ -104,7 +104,7 @@ struct Group {
     targets: Vec<Option<MemberId>>,
     members: BTreeMap<MemberId, Member>,
     last_member: MemberId,
-    /// Raised whenever an owner or a target changes: a member that has seen it has nothing to look for.
+    /// Incremented whenever an owner or a target changes: a member that has seen this number need not check.
     version: u64,
 }
 

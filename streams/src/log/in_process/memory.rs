@@ -9,7 +9,7 @@ use super::storage::{Op, PartitionId, Storage, reaches};
 use super::writer::Writer;
 use crate::log::{Clock, LogError, TopicPartition};
 
-/// How often retention looks, by the log's clock. There is no thread: it looks when something is written.
+/// Interval of retention by the log's clock. Without a thread, it runs at writes.
 const SWEEP_INTERVAL_MS: i64 = 1_000;
 
 /// Its content is dropped with the last handle.

@@ -7,7 +7,7 @@ use super::storage::{PartitionId, Storage, frames};
 use super::view::Bounds;
 use crate::log::LogError;
 
-/// A partition as the writer sees it: ahead of what is published by at most the commit under way.
+/// A partition as the writer sees it: ahead of the published state by at most the current commit.
 pub(super) struct PartitionState {
     /// The oldest offset kept.
     pub start: u64,

@@ -10,11 +10,11 @@ use crate::log::{AppendedOffsets, CommittedOffset, GroupMetadata, LogError, Topi
 
 /// Passes requests to the writer, immediately or through a queue.
 pub(super) trait Submit: Send + Sync {
-    /// Hands a request over; its reply comes in any case.
+    /// Submits a request; its reply is always sent.
     fn submit(&self, request: Request);
     /// Reserves room for that many bytes of appends; an error if the queue is full or closed.
     fn admit(&self, bytes: usize) -> Result<(), LogError>;
-    /// Gives back what was admitted and not handed over.
+    /// Releases admitted bytes that were not submitted.
     fn release(&self, bytes: usize);
 }
 

@@ -8,7 +8,7 @@ use super::storage::{Op, PartitionId};
 use super::writer::{SLICE_BATCHES, Writer};
 use crate::log::LogError;
 
-/// Heads that are looked at in one go.
+/// Batch heads that are checked at once.
 const STEP_BATCHES: usize = 64;
 
 /// The batches that can be removed from the front of a partition.
@@ -20,7 +20,7 @@ struct Slice {
     before: u64,
     /// How many those are.
     count: usize,
-    /// The oldest batch that stays, where there is one and it is known.
+    /// The oldest batch that stays, if there is one and it is known.
     oldest: Option<(u64, Head)>,
     /// The slice ended because it was long enough.
     more: bool,
@@ -43,7 +43,7 @@ impl Writer {
         }
     }
 
-    /// Removes a slice of what is due. True where there is more.
+    /// Removes a slice of the expired batches. Returns whether there are more.
     pub(super) fn sweep(&mut self) -> Result<bool, LogError> {
         let now = (self.clock)();
         let mut left = self.slice_batches;

@@ -10,7 +10,7 @@ pub(super) type PartitionId = u32;
 
 /// One change. A commit applies many of them or none.
 pub(super) enum Op<'a> {
-    /// A partition comes into being; they come in order, without gaps.
+    /// A new partition; numbers are assigned in order, without gaps.
     Create(PartitionId),
     /// Adds a stored value behind all others of its partition.
     Append {
@@ -42,7 +42,7 @@ pub(super) const KEY_BYTES_MAX: usize = 500;
 
 /// Whether it is durable is up to the storage.
 pub(super) trait Storage: Send + Sync {
-    /// Applies all of `ops` or none; what it keeps durably is durable when it returns.
+    /// Applies all of `ops` or none; for durable storage, they are durable when it returns.
     fn commit(&self, ops: &[Op<'_>]) -> Result<(), LogError>;
     /// Calls `each` with the batch that holds `from`, or else the next one, and those after it until it returns false.
     fn scan(&self, partition: PartitionId, from: u64, each: &mut dyn FnMut(u64, &[u8]) -> bool)

@@ -13,7 +13,7 @@ use crate::log::{CommittedOffset, LogError, TopicPartition};
 /// The oldest offset kept and the offset after the last committed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
-    /// Rises before records go, so that a reader never mistakes what was removed for a gap.
+    /// Rises before records are removed, so that a reader never takes removed records for a gap.
     pub start: u64,
     /// Rises after records are durable.
     pub end: u64,
@@ -64,7 +64,7 @@ impl View {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes those who wait for something new.
+    /// Wakes waiting readers.
     pub fn changes(&self) -> &Changes {
         &self.changes
     }

@@ -16,7 +16,7 @@ use super::storage::{Op, PartitionId, Storage};
 use super::view::View;
 use crate::log::{AppendedOffsets, Clock, CommittedOffset, LogError, TopicSpec, WallClock};
 
-/// Batches that one commit removes at most. Fewer where there is no room even for the list of what becomes free.
+/// The most batches that one commit removes. Fewer if there is no room even for the list of freed pages.
 pub(super) const SLICE_BATCHES: usize = 4096;
 
 /// Owned by the committing thread. See the module's text.
@@ -29,13 +29,13 @@ pub(super) struct Writer {
     /// No record to come is older, ms since 1970: one time for the whole log, so that no partition is behind what a task
     /// has done as of the time of another.
     pub(super) time_ms: i64,
-    /// Gives the append times where there is one; while it is in doubt, appends outside transactions are refused.
+    /// Determines the append times if set; while it is in doubt, appends outside transactions are rejected.
     wall: Option<Arc<WallClock>>,
     holders: HashMap<String, Weak<Holder>>,
 }
 
 impl Writer {
-    /// Recovers the state from what is stored.
+    /// Recovers the state from the storage.
     pub fn open(storage: Box<dyn Storage>, clock: Clock) -> Result<Self, LogError> {
         let registry = match storage.get(keys::TOPICS)? {
             Some(value) => Registry::decode(&value)?,
@@ -147,7 +147,7 @@ impl Writer {
         holder
     }
 
-    /// Commits what is staged, publishes it, and answers.
+    /// Commits the staged operations, publishes them, and answers the requests.
     fn finish(&mut self, round: &mut Round, answers: &mut Vec<Answer>) {
         let Round { writes, offsets, waiting } = std::mem::take(round);
         let outcome = if writes.is_empty() && offsets.is_empty() { Ok(()) } else { self.commit(writes, offsets) };

@@ -158,7 +158,7 @@ impl Client {
         known.entry(topic.to_owned()).or_insert(lanes).clone()
     }
 
-    /// Sends records of one partition, now or when what is under way is answered.
+    /// Sends records of one partition, immediately or once the requests in flight are answered.
     fn offer(&self, lanes: &Lanes, records: &[OwnedRecord], request: &Arc<Request>) {
         let Some(mut lane) = records.first().and_then(|record| lanes.lane(record.partition)) else { return };
         // The caller holds the request as well, so it does not complete under the lock.

@@ -42,7 +42,7 @@ pub(super) struct KafkaConsumer {
     /// When anything came last, and when positions were last held against the log's bounds.
     came_at: Instant,
     checked_at: Instant,
-    /// Where each partition stood at the last look for stalls, and whether there was more to read.
+    /// The position of each partition at the last check for stalls, and whether there was more to read.
     looked: HashMap<TopicPartition, (u64, bool)>,
     looked_at: Instant,
     positions_at: Option<Instant>,
@@ -61,7 +61,7 @@ struct Reader {
     used: HashSet<TopicPartition>,
 }
 
-/// What a poll found, as indices: what is lent to the caller is made at the end.
+/// The result of a poll, as indices: the borrowed records are made at the end.
 enum Found {
     Nothing,
     Change(Change),
@@ -311,7 +311,7 @@ impl KafkaConsumer {
         }
     }
 
-    /// Control records and aborted ones are not given out; where only such follow, the position is behind.
+    /// Control records and aborted records are not returned; if only such records follow, the position lags.
     fn step_over_control_records(&mut self) -> Result<Option<Found>, LogError> {
         let now = Instant::now();
         if self.positions_at.is_some_and(|at| now < at + LOOK_EVERY) {

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_millis(3_500);
 const CORRELATION: i32 = 0x7461_6c6c;
 /// No answer of a broker to this request is longer.
 const ANSWER_BYTES_MAX: u32 = 1 << 16;
-/// SaslHandshake: a listener without SASL refuses it with this error and goes on.
+/// SaslHandshake: a listener without SASL rejects it with this error and keeps the connection.
 const SASL_HANDSHAKE: i16 = 17;
 const ILLEGAL_SASL_STATE: i16 = 34;
 

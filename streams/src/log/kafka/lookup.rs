@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const RETRY: Duration = Duration::from_millis(50);
 /// A client that has not answered a query for offsets after this time is queried again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-/// Between looks at why the first answer does not come.
+/// Pause between checks why there is no first response.
 const MEET_STEP: Duration = Duration::from_millis(500);
 /// How long a poll may wait for what the client reports.
 const EVENTS_WAIT: Duration = Duration::from_millis(20);
@@ -26,7 +26,7 @@ const UNKNOWN_MAX: u32 = 3;
 /// See the module.
 pub(super) struct Lookup {
     pub options: KafkaOptions,
-    /// Sees what is committed.
+    /// Reads committed records only.
     committed: Asker,
     /// Sees everything. A question for offsets does not wait for open transactions here.
     uncommitted: Asker,
@@ -180,7 +180,7 @@ impl Lookup {
         }
     }
 
-    /// The oldest offsets, or the ends: of what is committed, or of everything.
+    /// The start offsets or the end offsets, of committed records or of all records.
     pub fn offsets(&self, of: &[TopicPartition], which: Which) -> Result<Vec<u64>, LogError> {
         // The client has no answer to a question about nothing.
         if of.is_empty() {

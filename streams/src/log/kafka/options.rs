@@ -48,7 +48,7 @@ const RESERVED: [&str; 18] = [
     "transactional.id",
 ];
 
-/// A line that is no property, or one that cannot be chosen.
+/// A line that is no property, or a reserved property.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PropertyError {
     /// From 1.
@@ -70,7 +70,7 @@ impl KafkaOptions {
         }
     }
 
-    /// Takes properties in from lines of `name=value`; empty lines and those that begin with `#` are passed over.
+    /// Reads properties from lines of `name=value`; empty lines and those that begin with `#` are skipped.
     pub fn with_properties(mut self, text: &str) -> Result<Self, PropertyError> {
         for (line, property) in (1..).zip(text.lines()) {
             let property = property.trim();

@@ -9,10 +9,11 @@ use super::lookup::Lookup;
 use rdkafka::consumer::Consumer as _;
 use std::time::{Duration, Instant};
 
-/// A group is looked at this often. It may well lack owners at one look: a rebalance has two steps.
+/// Interval of the checks of a group. A single check may find partitions without owners, because a rebalance has two
+/// steps.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOKS: u32 = 3;
-/// How long a look may hold up the member.
+/// How long a check may block the member.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 /// The observations of one member.
@@ -27,7 +28,7 @@ impl Orphans {
         Self { looked_at: Instant::now(), found: 0 }
     }
 
-    /// Whether there are some, look after look, that this member could have: it has `owned` partitions of the driver.
+    /// Whether consecutive checks find some that this member could have: it has `owned` partitions of the driver.
     pub fn are_found(&mut self, lookup: &Lookup, group: &str, driver: &str, owned: usize) -> bool {
         let now = Instant::now();
         if now < self.looked_at + LOOK_EVERY {

@@ -56,7 +56,7 @@ fn connect(lookup: &Lookup, id: &str) -> Result<NativeProducer, LogError> {
         match client.init_transactions(left) {
             Ok(()) => return Ok(client),
             Err(error) if error.retriable && Instant::now() < deadline => std::thread::sleep(RETRY),
-            // Two that take the same id over at the same time: the one that came first is out.
+            // Two producers took the id over at the same time: the earlier one is fenced.
             Err(error) if error.fatal && is_fencing(error.code) => return Err(LogError::Fenced(id.to_owned())),
             Err(error) if error.retriable => return Err(lookup.options.unavailable(error.text)),
             Err(error) => {
@@ -99,7 +99,7 @@ impl KafkaProducer {
         Ok(())
     }
 
-    /// What holds up everything, if there is such a thing.
+    /// The error that blocks all requests, if any.
     fn usable(&self) -> Result<(), LogError> {
         self.broken.clone().map_or(Ok(()), Err)
     }
@@ -152,7 +152,7 @@ impl KafkaProducer {
 
     /// Repeats a call for as long as the client wants it repeated. `None`: it timed out, and its outcome is unknown.
     ///
-    /// On a thread of its own, which is left behind with the client where the call never returns.
+    /// Runs on a separate thread, which is abandoned with the client if the call never returns.
     fn repeat(
         &mut self,
         call: impl Fn(&NativeProducer, Duration) -> Result<(), NativeError> + Send + 'static,
@@ -354,7 +354,7 @@ impl TransactionalProducer for KafkaProducer {
             return Ok(());
         }
         if self.client.has_lost() {
-            // A successor that takes the id over ends what is open under it.
+            // A successor that takes the id over ends its open transaction.
             return self.replace();
         }
         match self.repeat(NativeProducer::abort_transaction)? {

@@ -256,7 +256,7 @@ fn verify_topic(spec: &TopicSpec, config: &ConfigResource) -> Result<(), LogErro
         let detail = format!("has message.timestamp.type={kind}: set it to LogAppendTime, for time is the log's here");
         return Err(mismatch(spec, detail));
     }
-    // Longer is no harm to what reads it; shorter loses what was promised.
+    // A longer retention is harmless to readers; a shorter one loses records that were promised.
     let (kept_ms, asked_ms) = (setting("retention.ms").parse::<i64>().unwrap_or(-1), retention_ms(spec));
     let enough = |kept: i64, asked: i64| kept < 0 || (asked >= 0 && kept >= asked);
     if spec.cleanup != Cleanup::Compact && !enough(kept_ms, asked_ms.parse().unwrap_or(-1)) {

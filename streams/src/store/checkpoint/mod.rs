@@ -2,8 +2,8 @@
 //!
 //! It is written without a sync: LMDB keeps it intact through `kill -9`. A crash of the operating system may tear it,
 //! so it is discarded if the boot id has changed without a clean close in between, after two deaths before the first
-//! commit, and if its file is not what was written. LMDB never opens a file that was not verified before. A discard
-//! loses nothing: the changelog has everything.
+//! commit, and if its file is not what was written. LMDB never opens an unverified file. A discard loses nothing: the
+//! changelog has everything.
 //!
 //! Each store has a database of its own, with its entries in sorted blocks (`runs.rs`, `block.rs`).
 
@@ -121,7 +121,7 @@ impl Checkpoint {
         Self::begin(site, stores).map(|checkpoint| (checkpoint, None))
     }
 
-    /// Begins an empty checkpoint, whatever is there.
+    /// Creates an empty checkpoint, replacing any existing one.
     pub fn begin(site: &CheckpointSite, stores: &[&str]) -> Result<Self, StoreError> {
         let dir = &site.dir;
         check_unused(dir)?;
@@ -165,7 +165,7 @@ impl Checkpoint {
             options.open(dir)
         };
         let env = env.map_err(|e| match e {
-            // Between the look and this.
+            // Between the check and this.
             heed::Error::EnvAlreadyOpened => in_use(dir),
             e => failed(dir, e),
         })?;
@@ -354,7 +354,7 @@ fn wrong(dir: &Path, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Checkpoint(format!("{}: {error}", dir.display()))
 }
 
-/// The disk refuses; what is on it is whole.
+/// The disk rejects writes; the stored checkpoint is intact.
 fn unwritten(dir: &Path, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Unwritten(format!("{}: {error}", dir.display()))
 }

@@ -10,10 +10,10 @@ use crate::log::LogError;
 use crate::log::in_process::request::{Request, Submit};
 use crate::log::in_process::writer::Writer;
 
-/// How often retention looks.
+/// Interval of retention.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The thread. Dropping it lets it finish what is waiting.
+/// The thread. Dropping it waits until all requests are done.
 pub(super) struct Committer {
     queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
@@ -25,7 +25,7 @@ impl Committer {
         let queue = Arc::new(Queue { state: Mutex::default(), more: Condvar::new(), bytes_max: queue_bytes_max });
         let theirs = queue.clone();
         let thread = thread::Builder::new().name("log-committer".into()).spawn(move || {
-            // However the thread ends, no request waits forever.
+            // Even if the thread panics, no request waits forever.
             let _closed = CloseOnDrop(&theirs);
             run(writer, &theirs);
         });
@@ -58,12 +58,12 @@ fn run(mut writer: Writer, queue: &Queue) {
             let answers = writer.run(requests);
             queue.release(admitted);
             for answer in answers {
-                // A completion that panics must not take the log with it. The panic hook has reported it.
+                // A completion that panics must not end the log. The panic hook has reported it.
                 let _ = catch_unwind(AssertUnwindSafe(|| answer.deliver()));
             }
         }
         if sweep_at <= Instant::now() {
-            // Where more is left, the next slice goes after whatever is waiting now.
+            // If more is left, the next slice follows the requests that wait now.
             match writer.sweep() {
                 Ok(true) => {}
                 Ok(false) => sweep_at = Instant::now() + SWEEP_INTERVAL,

@@ -1,4 +1,4 @@
-//! The log's directory: who may use it, and whether a log is to be there.
+//! The log's directory: its owner, and whether a log must exist in it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -18,7 +18,7 @@ pub(super) struct Directory {
 /// The advice at the end of every message about a damaged log.
 pub(super) const WAY_OUT: &str = "stop here and restore the log from a backup (docs/operations.md, \"Damaged log\")";
 
-/// A log that cannot be used as it is.
+/// A log that cannot be used without an operator.
 pub(super) fn damaged(file: &Path, detail: impl std::fmt::Display) -> LogError {
     LogError::Corrupt { address: file.display().to_string(), detail: format!("{detail}: {WAY_OUT}") }
 }
@@ -77,7 +77,7 @@ impl Directory {
         self.sync()
     }
 
-    /// The log is there, durably.
+    /// Records that the log exists durably.
     pub fn begun(&self) -> Result<(), LogError> {
         self.sync()?;
         fs::remove_file(self.path.join(BEGINNING)).map_err(|e| self.wrong(&e))?;

@@ -32,7 +32,7 @@ const MAP_BYTES_MIN: u64 = 1 << 20;
 /// Leaf pages that are verified at the start: the first 64 MiB. Of later leaves only the branches above are verified.
 const LEAVES_MAX: u64 = 16_384;
 
-/// A batch is at most this long: one record, and what is around it.
+/// Maximum length of a batch: one record and its framing.
 const VALUE_BYTES_MAX: u64 = RECORD_BYTES_MAX as u64 + 4_096;
 
 /// The key of a commit of nothing.
@@ -54,7 +54,7 @@ pub(super) struct LmdbStorage {
 }
 
 impl LmdbStorage {
-    /// Opens what is in `dir`, or begins it.
+    /// Opens the environment in `dir`, or creates it.
     pub fn open(dir: &Path, options: &EmbeddedOptions) -> Result<Self, LogError> {
         let directory = Directory::lock(dir)?;
         let is_new = directory.is_to_begin(options.proof.as_deref())?;

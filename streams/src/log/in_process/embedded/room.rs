@@ -29,7 +29,7 @@ pub(super) struct Usage {
     pub map_bytes: u64,
 }
 
-/// Watches over the file's length and the disk.
+/// Tracks the file's length and the free disk space.
 pub(super) struct Room {
     dir: PathBuf,
     file: File,
