@@ -89,7 +89,7 @@ pub trait Hop<V>: Default + Send {
     fn is_empty(&self) -> bool;
     /// Roughly how much memory it holds, in bytes.
     fn size_bytes(&self) -> usize;
-    /// Gives out bodies of about `body_bytes_max` each for the partitions they belong to, and is empty afterwards.
+    /// Emits bodies of about `body_bytes_max` each for the partitions they belong to, and is empty afterwards.
     fn drain(&mut self, partitions: u32, body_bytes_max: usize, emit: &mut dyn FnMut(u32, Vec<u8>));
     /// Drops all values.
     fn clear(&mut self);
@@ -203,17 +203,17 @@ pub trait Processor<D: Dataflow>: Send {
     fn discard(&mut self) {}
 }
 
-/// What a node sends on.
+/// What a node forwards.
 pub(crate) enum Sent<V> {
-    /// The rejected input, unchanged.
+    /// The node's input, unchanged.
     Input,
     /// A new value.
     Value(V),
-    /// Something that came before. Boxed: it is rare, and much larger than the others.
+    /// A value that was held back. Boxed: it is rare, and much larger than the others.
     Released(Box<Released<V>>),
 }
 
-/// A value that a node held back, on its way on.
+/// A value that a node held back and now releases.
 pub struct Released<V> {
     /// The value.
     pub value: V,
