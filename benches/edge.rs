@@ -2,7 +2,7 @@
 //!
 //! `cargo build --release && cargo bench --bench edge -- [SECONDS] [RUNS]` (6 and 3 by default; medians). Needs what
 //! `make setup` installs, Go for the peer, and wrk. wrk, broker, Redis and server share the machine, so requests a
-//! second say mostly who took the rest of it; processor time is the figure.
+//! second depend mostly on the other processes; CPU time is the figure.
 //!
 //! The Go service reads Redis for each request. `tally api` has hot subjects in a view that the topic `counters` feeds,
 //! and reads Redis for others; it is measured with a view that has everything, as it has when the subjects asked for are

@@ -22,7 +22,7 @@ use tally_testkit::{Service, Site};
 const GROUP: &str = "peer";
 const TOPIC: &str = "user-actions";
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Between looks at the group's offsets.
+/// Pause between queries of the group's offsets.
 const LOOK: Duration = Duration::from_millis(10);
 /// Interval of the steady events, and how long they are sent between two kills.
 const BATCH_EVERY: Duration = Duration::from_millis(20);

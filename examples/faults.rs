@@ -37,7 +37,7 @@ struct Args {
     /// Events a second; by default as fast as it goes, or with kills so that there is one every four seconds
     #[arg(long)]
     rate: Option<u64>,
-    /// Another tally than the one that this program contains
+    /// A tally binary to use instead of the one in this program
     #[arg(long)]
     binary: Option<PathBuf>,
     /// Where everything is kept afterwards; by default it is thrown away

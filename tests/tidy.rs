@@ -32,7 +32,7 @@ const LINES_MAX: usize = 450;
 const LONG_FILES: &[&str] = &[];
 /// Names that do not describe their content.
 const EMPTY_WORDS: &[&str] = &["util", "utils", "helper", "helpers", "common", "manager", "managers", "impl", "impls"];
-/// Where `unsafe` may stand: a file, or a folder with its end.
+/// Where `unsafe` is allowed: a file, or a folder with a suffix.
 const UNSAFE_ALLOWED: &[&str] = &[
     "streams/src/store/checkpoint/",
     "streams/src/lmdb/damage_tests.rs",
@@ -104,7 +104,7 @@ fn sources() -> Vec<Source> {
         None => walk(&root, &root, &mut paths),
     }
     let read = |path: String| {
-        // What is no UTF-8 is no text; what is listed and gone will be gone from the list.
+        // Files that are not UTF-8 are not text; files that are listed but missing are about to be deleted.
         let text = fs::read_to_string(root.join(&path)).ok()?;
         Some(Source { path, text })
     };
@@ -151,7 +151,7 @@ fn code(line: &str) -> &str {
     line.split("//").next().unwrap_or_default()
 }
 
-/// Whether `word` stands in `text` with nothing of a word around it.
+/// Whether `word` occurs in `text` as a whole word.
 fn has_word(text: &str, word: &str) -> bool {
     let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(word)
@@ -399,7 +399,7 @@ fn every_crate_says_what_it_is() {
     offenders.check("Crates without documentation:");
 }
 
-/// The targets of a line's Markdown links; what stands in back quotes is no link.
+/// The targets of a line's Markdown links; text in back quotes is no link.
 fn link_targets(line: &str) -> Vec<&str> {
     let outside_of_code = line.split('`').step_by(2);
     let links = outside_of_code.flat_map(|part| part.split("](").skip(1));

@@ -70,7 +70,7 @@ async fn pages_go_on_where_the_one_before_ended_whatever_comes_between() {
         if next.is_null() {
             break;
         }
-        // Newer ones come, one that was shown goes, and one that was not shown yet goes as well.
+        // New items appear, a shown item is removed, and so is one that was not shown yet.
         world.reaction(&format!("new{page}"), "likes", "article:1", true, 1_000).await;
         world.reaction(&seen[0], "likes", "article:1", false, 1_000).await;
         world.reaction("u0", "likes", "article:1", false, 1_000).await;

@@ -99,7 +99,7 @@ async fn progress_is_told_by_partition() {
     for number in 0..2 {
         world.cache.move_to(number, &[(0, 5, 0), (1, 2, 0)]);
     }
-    // The cache is as far as the last of its topics.
+    // The cache's progress is that of its slowest topic.
     world.cache.move_boards_to(&[(0, 4, 0), (1, 3, 0)]);
     let first = partition(0, 5, Some(4), json!(3), json!(4), 2, json!(2.5));
     let silent = partition(1, 2, None, Value::Null, json!(2), 2, Value::Null);

@@ -28,7 +28,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts one that keeps its data under a directory.
+    /// Starts a broker that keeps its data under a directory.
     pub fn start(dir: &Path) -> Self {
         Self::with(dir, &["kafka"])
     }

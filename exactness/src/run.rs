@@ -185,7 +185,7 @@ fn wait_until_sent(site: &Site, events: u64) {
     });
 }
 
-/// Waits until nothing is on its way, and looks at all boards as they are served and stored.
+/// Waits until everything is counted, and reads all boards as they are served and stored.
 fn moment(site: &Site) -> Moment {
     let (client, rules) = (Client(site.listen.clone()), boards::rules());
     let stored = || StoredBoards::read(&site.database_file()).held("database");

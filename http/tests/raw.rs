@@ -135,7 +135,7 @@ async fn a_client_that_sends_an_unwanted_body_gets_the_reason_and_keeps_its_conn
             stream.write_all(b"GET /query HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
             assert!(read_to_end(stream).await.starts_with("HTTP/1.1 200"), "{path}");
         }
-        // A client of HTTP/1.0, and one that sends more than is taken: the connection ends behind the answer.
+        // A client of HTTP/1.0, and one that sends more than is read: the connection closes after the response.
         for (version, bytes) in [("1.0", LARGE_BYTES), ("1.1", 2 * LARGE_BYTES)] {
             let head = format!("{path} HTTP/{version}\r\nhost: a\r\ncontent-length: {bytes}\r\n\r\n");
             let answer = exchange(&server, [head.as_bytes(), &vec![b'x'; bytes]].concat()).await;

@@ -157,7 +157,7 @@ const TIMES: &[&str] = &[
     "2026-11-21T23:59:60Z",
 ];
 
-/// The moment that a value stands for, if it is one.
+/// The time that a value denotes, if it is a time.
 fn moment_ms(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| tally_model::parse_ms(value.as_str()?))
 }

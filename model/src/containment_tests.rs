@@ -156,7 +156,7 @@ proptest! {
         let total = history.commits.len();
         let began = began.min(total);
         let records = history.records();
-        // All that was replaced before reading began is gone.
+        // All records that were replaced before reading began have been removed.
         let seen_end = history.end(began);
         let replaced = |record: &Written| {
             records.iter().any(|later| later.key == record.key && later.offset > record.offset && later.offset < seen_end)

@@ -321,7 +321,7 @@ fn what_is_taken_back_leaves_its_group_and_who_acted_stays() {
     world.deed(&of(3, "b"));
     assert_eq!(world.board("fed"), items(&[("article:1", 3_000)]));
     assert_eq!((world.board("fed@a"), world.board("fed@b")), (items(&[("article:1", 2_000)]), vec![]));
-    // It names another section than the like that it takes back.
+    // It names another section than the like that it undoes.
     world.deed(&Deed { kind: "unlike", ..of(2, "b") });
     assert_eq!(
         (world.board("fed"), world.board("fed@a")),

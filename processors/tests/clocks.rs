@@ -29,7 +29,7 @@ fn a_wall_clock_that_is_set_stops_no_commit() {
     }
 }
 
-/// Behind, right, ahead; and one that is set back and forward again.
+/// Clocks that are behind, right and ahead, and one that is set back and forward again.
 fn apart(partition: u32, offset: u64) -> i64 {
     [-5_000, 0, 2_500][partition as usize % 3] - i64::from(offset / 8 % 2 == 1) * 3_000
 }

@@ -1,6 +1,6 @@
 //! The tables of node parameters in docs/topology.md are generated from the node types.
 //!
-//! Each table stands between two comments. With `UPDATE_DOCS` in the environment the test rewrites it.
+//! Each table is between two comments. With `UPDATE_DOCS` in the environment the test rewrites it.
 
 use std::{env, fs};
 use tally_processors::{Actions, REGISTRY};

@@ -180,7 +180,7 @@ impl World {
         append(&*self.log, "user-actions", [(key.to_owned(), value)]);
     }
 
-    /// Whether everything appended is committed and everything sent over the hop taken in.
+    /// Whether everything appended is committed and everything sent over the hop is processed.
     fn at_rest(&self) -> bool {
         let at_end = |topic: &str| {
             (0..self.log.partitions(topic).unwrap()).all(|p| {
@@ -285,7 +285,7 @@ fn run(seed: u64, faults: bool) {
         }
     }
     let end_ms = world.end(&mut threads, dir.path());
-    // One more life: what is committed is all there is.
+    // One more restart: only committed state exists.
     for thread in threads.iter_mut().flatten() {
         thread.leave().unwrap();
         while thread.poll_once(world.now(), Duration::ZERO).unwrap() != Polling::Left {

@@ -66,7 +66,7 @@ impl SinkPartition {
         };
         if partition.position < start || partition.position > end {
             let (at, address) = (partition.position, &partition.address);
-            tracing::warn!("{address}: position {at} is outside {start}..={end}: reading goes on at {start}");
+            tracing::warn!("{address}: position {at} is outside {start}..={end}: reading continues at {start}");
             metrics.position_resets.inc();
             partition.was_reset = true;
             if partition.position > end {

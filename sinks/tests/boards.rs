@@ -60,7 +60,7 @@ fn suite(place: &dyn Place) {
     target.write(&batch(&[&equal], Some(3), 4)).unwrap();
     assert_eq!(place.board("hot"), Some(shown(&equal)));
 
-    // The newest of a batch wins, wherever it stands.
+    // The newest record of a batch wins, wherever it is.
     let newest = ranking("hot", &[("a:1", 1)], 8);
     let between = ranking("hot", &[("a:1", 1), ("a:2", 1)], 7);
     target.write(&batch(&[&newest, &between], Some(4), 5)).unwrap();

@@ -15,7 +15,7 @@ fn a_wall_clock_that_is_set_stops_no_sink() {
         world.drain(&mut task);
         let set = Now { wall_ms: world.now_ms() + step_ms, monotonic_ms: world.now_ms() };
         world.commits(21, 40);
-        // 3 s, in which a batch is due every 50 ms and a look at the log's ends every 2 s.
+        // 3 s, with a batch due every 50 ms and a check of the log's ends every 2 s.
         for passed_ms in (0..3_000).step_by(10) {
             let now = Now { wall_ms: set.wall_ms + passed_ms, monotonic_ms: set.monotonic_ms + passed_ms };
             task.poll_once(now, 0.0, Duration::ZERO).unwrap();

@@ -37,7 +37,7 @@ fn actions() -> impl Strategy<Value = Vec<(usize, Action)>> {
     })
 }
 
-/// Looks at what a sink writes: rows of its own partitions only, each together with its position.
+/// Checks the writes of a sink: rows of its own partitions only, each together with its position.
 struct Inspected(Box<dyn Target>);
 
 impl Target for Inspected {

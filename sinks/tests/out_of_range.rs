@@ -1,5 +1,5 @@
-//! Positions outside of their topic. Below its start: every sink goes on at the start, counts that and logs it. Beyond its
-//! end: a cache is filled again from the start, and a database is left alone (`owners.rs`).
+//! Positions outside of their topic. Below its start: every sink continues at the start, counts that and logs it.
+//! Beyond its end: a cache is filled again from the start, and a database is left alone (`owners.rs`).
 
 mod fixture;
 

@@ -1,4 +1,4 @@
-//! What stands in Redis and in which order it gets there: guard, slots, refills, passwords.
+//! The content of Redis and the order of writes: guard, slots, refills, passwords.
 
 mod fixture;
 
@@ -96,7 +96,7 @@ fn a_refill_claims_nothing_before_its_end() {
         assert_eq!(target.positions(&topics).unwrap(), []);
         target.begin(&goal(10));
         assert_eq!(move_to(&mut *target, None, 5), Some(10));
-        // One that takes over goes on to where the topic ends now.
+        // A sink that takes over continues to the current end of the topic.
         let mut target = place.target();
         assert_eq!(target.positions(&topics).unwrap()[0].next_offset, 5);
         target.begin(&goal(12));

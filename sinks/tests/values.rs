@@ -180,7 +180,7 @@ fn a_transaction_left_open_in_one_partition_does_not_stop_the_others() {
     }
 }
 
-/// As compaction leaves it: the record of commit 1 is gone, the one that replaced it stands behind that of commit 2.
+/// After compaction: the record of commit 1 was removed, and its successor follows the record of commit 2.
 #[test]
 fn a_refill_over_a_compacted_topic_claims_nothing_before_the_end_that_it_saw() {
     for place in places() {
@@ -210,7 +210,7 @@ fn a_reader_that_falls_behind_compaction_claims_nothing_new_before_it_has_caught
         let mut sink = pipeline.sink(place);
         pipeline.commit(0, &["a:9"], true);
         pipeline.drain(&mut sink);
-        // Commit 2 wrote a:1, and that record is gone: commit 4 replaced it while the sink was away.
+        // Commit 2 wrote a:1, and that record was removed: commit 4 replaced it while the sink was down.
         pipeline.commits[0] = 2;
         pipeline.written[0].push((2, "a:1".into()));
         pipeline.commit(0, &["a:2"], true);
@@ -262,7 +262,7 @@ fn marks_of_older_releases_count_and_their_tombstones_are_passed_over() {
         pipeline.drain(&mut sink);
         assert_eq!(pipeline.claimed(place, 0), Some(2));
         drop(sink);
-        // The same from the start, and by one that took over what an older release had stored.
+        // The same from the start, and by a sink that took over the progress of an older release.
         let again = DatabasePlace::new();
         pipeline.drain(&mut pipeline.sink(&again));
         assert_eq!(pipeline.claimed(&again, 0), Some(2));
@@ -277,7 +277,7 @@ fn first() -> Counters {
     counters("a:1", &[("likes", 1)], &["likes"], GENERATION + 1)
 }
 
-/// Only tally writes the first header: headers of another producer stand behind the reason of a dead letter.
+/// Only tally writes the first header: headers of another producer follow the reason of a dead letter.
 #[test]
 fn a_header_that_a_stranger_sent_claims_nothing() {
     let place = DatabasePlace::new();
@@ -352,7 +352,7 @@ fn no_claim_without_its_rows() {
                 8 => sink = None,
                 9 => pipeline.world.pass(random.random_range(0..90_000)),
                 10 => {
-                    // What was replaced in the internal topic is deleted, as far as readers see what replaced it.
+                    // Replaced records of the internal topic are deleted once readers see their successors.
                     let partition = TopicPartition::new(PROGRESS, task as u32);
                     let (_, end) = pipeline.world.log.bounds(&partition).unwrap();
                     pipeline.world.log.delete_records(&partition, end.saturating_sub(1)).unwrap();

@@ -41,7 +41,7 @@ fn boards_are_read_from_the_start_and_again_where_the_log_has_lost_some() {
     assert!(cache.serving().is_none(), "nothing was read yet");
     world.drain(&mut task);
     assert_eq!((versions(), clock_ms()), (vec![("hot".into(), 3), ("new".into(), 2)], 3));
-    // What it has not read is gone: so may be a board that no task writes any more.
+    // Entries that it has not read are dropped, possibly a board that no task writes any more.
     write_board(&mut world, "hot", 4);
     write_board(&mut world, "hot", 5);
     let end = world.log.bounds(&rankings).unwrap().1;

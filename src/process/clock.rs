@@ -117,7 +117,7 @@ pub fn hold_against_log(
     })?;
     wall.set_log_time(clock_ms);
     let ahead_s = (log_ms - clock_ms) / 1_000;
-    tracing::warn!(ahead_s, "--confirm-clock: the log's time was ahead and goes on from the wall clock");
+    tracing::warn!(ahead_s, "--confirm-clock: the log's time was ahead and continues from the wall clock");
     Ok(control)
 }
 

@@ -56,7 +56,7 @@ fn child_that_writes() {
 }
 
 fn say(line: String) {
-    // One call, so that lines of two threads do not mix. The parent may be gone.
+    // One call, so that lines of two threads do not mix. The parent may have ended.
     let _ = std::io::stdout().write_all(format!("\n{line}\n").as_bytes());
 }
 

@@ -161,7 +161,7 @@ impl Run {
             }
             Step::Reopen => {
                 self.producers.clear();
-                // The directory is free only when the former log is gone.
+                // The directory is free only once the former log was dropped.
                 self.log = Arc::new(MemoryLog::new(Arc::new(|| 0)));
                 self.log = (self.reopen)().unwrap();
             }

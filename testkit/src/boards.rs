@@ -96,7 +96,7 @@ impl Rules {
     }
 }
 
-/// One event, as far as boards go.
+/// The fields of an event that boards use.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// What was acted on.

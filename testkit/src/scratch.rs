@@ -1,4 +1,4 @@
-//! A directory that is gone when its test has passed. When the test has failed, what processes wrote to their logs stays.
+//! A directory that is removed when its test has passed. When the test has failed, the logs of processes stay.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

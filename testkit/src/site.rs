@@ -20,7 +20,7 @@ pub struct Site {
     pub listen: String,
     /// The directory of checkpoints.
     pub state_dir: PathBuf,
-    /// By default the one that is shipped.
+    /// By default the shipped one.
     pub topology: PathBuf,
     /// More flags.
     pub flags: Vec<String>,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// No condition that a test waits for takes longer, however busy the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Between two looks at a condition.
+/// Pause between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Repeats a call until it returns Some, and returns that value. Panics after [`PATIENCE`].

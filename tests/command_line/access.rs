@@ -148,7 +148,7 @@ fn who_likes_too_much_waits() {
     drop(service);
 }
 
-/// Answers every request with what stands in the cell. Ends with the test.
+/// Answers every request with the content of the cell. Ends with the test.
 fn publish(answer: &Arc<Mutex<String>>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, answer) = (listener.local_addr().unwrap().port(), answer.clone());

@@ -32,7 +32,7 @@ fn an_empty_directory_is_enough() {
     assert!(said.starts_with("the built-in topology: well formed: 14 processors"), "{said}");
     assert_eq!(tally(dir.path(), "describe").status.code(), Some(0));
 
-    // The same as a file: what was counted under the one goes on under the other.
+    // The built-in topology as a file: counting continues when one replaces the other.
     assert_eq!(tally(dir.path(), "init").status.code(), Some(0));
     assert_eq!(fs::read_to_string(dir.path().join("topology.yaml")).unwrap(), SHIPPED_TOPOLOGY);
     let before = site.messages().matches(told).count();
@@ -59,7 +59,7 @@ fn init_writes_a_file_with_comments_and_never_over_another() {
     }
     let text = fs::read_to_string(dir.path().join("mine.yaml")).unwrap();
     assert!(text.lines().filter(|line| line.contains("# ")).count() > 10, "{text}");
-    // A file that is named must be there, and one that is there must be readable.
+    // A named file must exist, and an existing one must be readable.
     let refused = |line: &str| tally(dir.path(), line).status.code();
     assert_eq!(refused("check --topology gone.yaml"), Some(2));
     fs::remove_file(dir.path().join("topology.yaml")).unwrap();
@@ -74,7 +74,7 @@ fn environment(line: &str) -> Vec<(String, String)> {
     given.map(|pair| pair[1].split_once('=').unwrap()).map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
 }
 
-/// Every `docker run` of the documentation starts what the image's environment and the line's own say.
+/// Every `docker run` of the documentation starts with the image's environment and that of the line.
 #[test]
 fn the_container_starts_with_the_commands_that_are_printed() {
     let (dockerfile, operations) = (include_str!("../../deploy/Dockerfile"), include_str!("../../docs/operations.md"));

@@ -1,4 +1,4 @@
-//! Options that could do nothing where they are given: each is refused with a sentence, none is passed over in silence.
+//! Options without effect: each is rejected with a message, none is silently ignored.
 
 use super::{stage, tally, tally_with};
 use std::fs;

@@ -1,10 +1,10 @@
 //! Limits and defaults that documents name are those of the code: a constant that changes fails here, and so does a
-//! phrase that no longer stands in its document.
+//! phrase that is no longer in its document.
 
 use crate::sources;
 use std::collections::BTreeMap;
 
-/// A phrase of a document, the folder whose code has the number, and that code, which stands there once.
+/// A phrase of a document, the folder whose code has the number, and that code, which occurs there once.
 type Number = (&'static str, &'static str, &'static str);
 
 /// By document.

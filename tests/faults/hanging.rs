@@ -9,7 +9,7 @@ use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
 use tally_streams::log::{CommittedOffset, GroupMetadata, Log, ProducerRecord, TopicPartition};
 use tally_testkit::{Client, Scratch, Site, wait_until};
 
-/// The partition that stands still.
+/// The partition with the hanging transaction.
 const TOPIC: &str = "counters";
 const PARTITION: u32 = 3;
 

@@ -19,9 +19,9 @@ enum Death {
     Killed,
 }
 
-/// Every process is in each of these, so that a single service stands for all of whom it is the only one that is dead. Each
-/// list has services of its own and ends where Kafka is killed: a broker that is killed may leave a transaction hanging
-/// (docs/operations.md), and nothing gets ready behind it.
+/// Every process is in each of these, so that one dead service covers the case of every process that needs only this
+/// one. Each list has services of its own and ends where Kafka is killed: a broker that is killed may leave a
+/// transaction hanging (docs/operations.md), and nothing gets ready behind it.
 const TABLE: [&[(Death, &[&str])]; 2] = [
     &[
         (Death::Frozen, &["kafka"]),

@@ -1,4 +1,4 @@
-//! A real process whose wall clock is set while it runs, by libfaketime. Its monotonic clock goes on.
+//! A real process whose wall clock is set while it runs, by libfaketime. Its monotonic clock continues.
 
 use super::{binary, post, read_after};
 use serde_json::{Value, json};
@@ -83,7 +83,7 @@ fn a_wall_clock_that_is_set_stops_nothing_and_spoils_nothing() {
     until_ready();
     assert_eq!(viewed(&client, "u1").0, 1);
 
-    // Set back by four minutes, twice as long as anything is waited for here: what is a duration goes on.
+    // Set back by four minutes, twice as long as any wait of this test: durations are not affected.
     clock.set("-240");
     assert_eq!(viewed(&client, "u2").0, 2);
     assert_eq!(status("/readyz"), Some(200));

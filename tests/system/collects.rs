@@ -73,7 +73,7 @@ fn run(site: &Site, url: &str, kills: u32, pause: Duration) -> Done {
         }
         wait_until("enough to be collected and looked at", || {
             let is_enough = pairs.lock().unwrap().len() >= PAIRS_MIN && looks.load(Ordering::Relaxed) >= LOOKS_MIN;
-            // One that fails never looks again.
+            // A failed thread never checks again.
             (is_enough || look.is_finished()).then_some(())
         });
         over.store(true, Ordering::Relaxed);

@@ -132,7 +132,7 @@ fn a_second_log_on_the_same_database_is_refused_by_both_names() {
     let service = first.start();
     assert_eq!(like(&Client(first.listen.clone()), 0..3), 3);
     stop(service);
-    // A log of its own that has begun already, so that it is none that was lost.
+    // A separate log that was already created, so that it does not count as lost.
     stop(second.start());
     for suffix in ["", "-wal", "-shm"] {
         let name = |site: &Site| format!("{}{suffix}", site.database_file().display());

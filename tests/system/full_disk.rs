@@ -1,4 +1,5 @@
-//! A full disk under `--state`, on a small file system of its own: counting goes on, and checkpoints when there is room.
+//! A full disk under `--state`, on a small separate file system: counting continues, and so do checkpoints once there
+//! is room.
 
 use super::{binary, event, post, read_after};
 use serde_json::json;

@@ -158,7 +158,7 @@ async fn an_address_that_may_answer_later_does_not_hold_the_start() {
         issuer.answers(answer);
         assert!(issuer.keys().await.err().unwrap_or_default().contains(why), "{answer}");
     }
-    // One that is wrong does not take away the others.
+    // An invalid key does not affect the others.
     issuer.answers(&ok(&jwks().replace("AQAB", "!")));
     assert_eq!(find(&issuer.keys().await.unwrap(), &good), Ok(()));
 }

@@ -56,7 +56,7 @@ pub fn everything(
     differences
 }
 
-/// Waits until nothing is on its way, and looks at all boards as they are served, in the database and in Redis.
+/// Waits until everything is counted, and reads all boards from the API, the database and Redis.
 pub fn moment(cluster: &Cluster, client: &Client) -> Moment {
     let (rules, direct) = (boards::rules(), &cluster.services.direct);
     rest(client, &rules, || {

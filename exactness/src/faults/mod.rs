@@ -28,7 +28,7 @@ pub struct FaultRun<'a> {
     pub events: u64,
     /// Seed of the workload and of the plan of faults.
     pub seed: u64,
-    /// Different pairs of actor and subject that must be collected through the API; it goes on until they are.
+    /// Different pairs of actor and subject that must be collected through the API; the run continues until they are.
     pub collects: usize,
     /// SIGKILLs over all roles; about half as many other faults come with them.
     pub kills: u32,

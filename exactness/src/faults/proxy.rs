@@ -93,7 +93,7 @@ struct Kept {
 struct Line {
     /// The next answer does not arrive.
     lost: AtomicBool,
-    /// The client is gone, and the server's response is dropped.
+    /// The client has disconnected, and the server's response is dropped.
     late: AtomicBool,
     /// The server's responses since then, in reads.
     answers: AtomicU64,

@@ -1,5 +1,5 @@
-//! Topics as they lie in a log: `user-actions` in the directory of an embedded one that no process has open, and any
-//! topic of a log that is open.
+//! Topics read from a log: `user-actions` from the directory of an embedded log that no process has open, and any topic
+//! of a log that is open.
 
 use std::path::Path;
 use std::time::Duration;

@@ -38,7 +38,7 @@ pub struct Moment {
 
 /// Every board of every store at every moment. The moments are in their order.
 pub fn compare_boards(model: &Model, moments: &[Moment], rules: &[Rules], differences: &mut Differences) {
-    // Each change with the first moment that has it; one that comes after the last is of no interest.
+    // Each change with the first moment that contains it; changes after the last moment are ignored.
     let first = |(partition, offset): (u32, u64)| {
         moments.iter().position(|moment| moment.ends.get(partition as usize).is_some_and(|end| offset < *end))
     };

@@ -245,7 +245,7 @@ proptest! {
         driver.hold();
         let mut plain = Plain { max, per: per * 1_000, grace, ..Plain::default() };
         let (mut append, mut number) = (NOW_MS, 0);
-        // What stands, and what a rollback takes back.
+        // The state that remains, and the state that a rollback undoes.
         let (mut verdicts_seen, mut reactions) = (BTreeMap::new(), BTreeMap::new());
         let mut open: Vec<(usize, i64, Click)> = Vec::new();
         let send = |driver: &mut TopologyTestDriver<Actions>, (number, append, click): (usize, i64, Click)| {

@@ -67,7 +67,7 @@ fn advanced(place: &dyn Place) -> Box<dyn Target> {
 pub fn a_zombie_writes_nothing(place: &dyn Place) {
     let mut target = advanced(place);
     let stored = position(&mut *target).unwrap();
-    // It goes on from where it once was.
+    // It continues from its former position.
     let zombie = batch(&[(&[("likes", 99)], &["likes"], 99)], step(Some((4, 9)), 5, &[(0, 11)], 99));
     let refused = target.write(&zombie);
     assert!(

@@ -109,7 +109,7 @@ pub fn the_last_verdict_on_an_event_holds_and_what_is_released_has_none(place: &
     let kinds =
         || place.rows("SELECT verdict, COUNT(*), MIN(`offset`) FROM verdicts GROUP BY verdict ORDER BY verdict");
     assert_eq!(kinds(), ["held|1|599", "limited|300|0"]);
-    // And from batch to batch; also where the rows have gone already.
+    // And from batch to batch, even if the rows were already deleted.
     write(&mut target, (600..1_900).map(|offset| said(offset, Held)).collect());
     write(&mut target, (400..1_899).map(|offset| said(offset, Released)).collect());
     assert_eq!(kinds(), ["held|1|1899", "limited|300|0"]);

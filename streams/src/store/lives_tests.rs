@@ -27,7 +27,7 @@ impl<S: StateStore + Default> Lives<S> {
         Self { store, changelog: Vec::new(), checkpoint, is_written: false, _dir: dir }
     }
 
-    /// The open transaction stands, in the changelog too.
+    /// Commits the open transaction, in the changelog too.
     pub fn commit(&mut self) {
         let mut writer = ChangelogWriter::new(1 << 20);
         self.store.write_changes(&mut writer);

@@ -128,7 +128,7 @@ proptest! {
                 Step::Look => {
                     store.advance(LASTS, open.1);
                     for (group, read) in GROUPS.iter().zip(&mut read) {
-                        // What is untouched is as it was read.
+                        // Unchanged entries are as they were read.
                         *read = store.take_top(group, 3).unwrap_or_else(|| read.clone());
                         prop_assert_eq!(&*read, &naive_top(&open.0, group, LASTS, open.1, 3));
                     }

@@ -38,7 +38,7 @@ impl Written {
     }
 }
 
-/// See the module. Every record is committed as soon as it has gone through, unless [`TopologyTestDriver::hold`] sets
+/// See the module. Every record is committed as soon as it is processed, unless [`TopologyTestDriver::hold`] sets
 /// otherwise.
 pub struct TopologyTestDriver<D: Dataflow> {
     topology: Arc<Topology<D>>,

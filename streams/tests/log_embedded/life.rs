@@ -2,7 +2,7 @@
 
 use crate::*;
 
-/// Records, offsets with metadata, topics, starts, and that offsets and times go on.
+/// Records, offsets with metadata, topics, starts, and the continuation of offsets and times.
 #[test]
 fn everything_is_there_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
@@ -23,7 +23,7 @@ fn everything_is_there_after_reopening() {
             let group = GroupMetadata { group: "group".into(), ..GroupMetadata::default() };
             producer.send_offsets(&group, &[(other.clone(), committed.clone())]).unwrap();
             producer.commit().unwrap();
-            // Without any record left, offsets go on nevertheless.
+            // Offsets continue even if no record is left.
             append(&log, "b", &["gone"]).unwrap();
             log.delete_records(&TopicPartition::new("b", 0), 1).unwrap();
         }

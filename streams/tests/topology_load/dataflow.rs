@@ -111,7 +111,7 @@ pub struct Board {
     pub top: u32,
 }
 
-/// A node's parameters, as far as these tests look at them.
+/// The parameters of a node that these tests check.
 struct Plan {
     stores: Vec<StoreSpec>,
     /// Names that must be among the node's inputs, which only the graph can check.

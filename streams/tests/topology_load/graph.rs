@@ -149,7 +149,8 @@ sinks:";
 
 #[test]
 fn names_of_subtopologies_do_not_depend_on_the_order_of_the_file() {
-    // `by-b` is fed from `by-a` and from the root; the root's has the short name, wherever it stands.
+    // `by-b` is fed from `by-a` and from the root; the subtopology fed from the root has the short name, wherever it is
+    // in the file.
     let nodes = ["  x: { type: again, from: w, by: b }\n", "  y: { type: total, from: views, by: b }\n"];
     let with = |nodes: &str| {
         let text = format!("  w: {{ type: total, from: likes, by: a }}\n{nodes}\nsinks:");

@@ -35,7 +35,7 @@ impl Groups {
         }
         if state.driver != driver {
             let detail = format!(
-                "is asked for by a member of group `{group}`, which reads `{}`: use another group",
+                "is requested by a member of group `{group}`, which reads `{}`: use another group",
                 state.driver
             );
             return Err(LogError::Mismatch { topic: driver.to_owned(), detail });

@@ -173,7 +173,7 @@ fn check(spec: &TopicSpec) -> Result<(), LogError> {
         return Err(mismatch(&spec.name, "has a name that is not 1 to 249 of A-Za-z0-9._-: choose another".into()));
     }
     if spec.partitions == 0 {
-        return Err(mismatch(&spec.name, "is asked for with 0 partitions: ask for at least 1".into()));
+        return Err(mismatch(&spec.name, "is requested with 0 partitions: request at least 1".into()));
     }
     Ok(())
 }
@@ -182,7 +182,7 @@ fn verify(topic: &Topic, spec: &TopicSpec) -> Result<(), LogError> {
     if topic.partitions != spec.partitions {
         let (has, wants) = (topic.partitions, spec.partitions);
         let detail = format!(
-            "has {has} partitions and is asked for with {wants}: ask for {has}, or use another topic \
+            "has {has} partitions and is requested with {wants}: request {has}, or use another topic \
              (a key's partition would change)"
         );
         return Err(mismatch(&spec.name, detail));
@@ -190,7 +190,7 @@ fn verify(topic: &Topic, spec: &TopicSpec) -> Result<(), LogError> {
     if topic.cleanup != spec.cleanup {
         let (has, wants) = (topic.cleanup, spec.cleanup);
         let detail =
-            format!("has the cleanup {has:?} and is asked for with {wants:?}: ask for {has:?}, or use another topic");
+            format!("has the cleanup {has:?} and is requested with {wants:?}: request {has:?}, or use another topic");
         return Err(mismatch(&spec.name, detail));
     }
     Ok(())

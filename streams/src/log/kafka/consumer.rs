@@ -200,7 +200,7 @@ impl KafkaConsumer {
             self.looked.insert(at, (position, behind));
         }
         if let Some(at) = stalled {
-            tracing::warn!(partition = %at, "the client gives no records although there are some; reading with a new one");
+            tracing::warn!(partition = %at, "the client returns no records although there are some; replacing it");
             self.looked.clear();
             self.drop_reader();
             self.tell_client()?;
@@ -385,7 +385,7 @@ impl Consumer for KafkaConsumer {
         if let (Some(reader), Ok(list)) = (&self.reader, one(partition, Offset::Invalid))
             && let Err(error) = reader.client.incremental_unassign(&list)
         {
-            tracing::warn!(%partition, %error, "a partition that was read could not be given up");
+            tracing::warn!(%partition, %error, "a partition could not be unassigned");
         }
     }
 

@@ -75,7 +75,7 @@ impl Topics {
                     return Err(mismatch(
                         spec,
                         format!(
-                            "has {count} partitions, and {} are asked for: say {count}, or name another topic",
+                            "has {count} partitions and is requested with {}: request {count}, or use another topic",
                             spec.partitions
                         ),
                     ));
@@ -248,7 +248,7 @@ fn verify_topic(spec: &TopicSpec, config: &ConfigResource) -> Result<(), LogErro
         let set = policy(asked);
         return Err(mismatch(
             spec,
-            format!("has cleanup {is}, and {asked:?} is asked for: set cleanup.policy={set} on it"),
+            format!("has cleanup {is}, and {asked:?} is requested: set cleanup.policy={set} on it"),
         ));
     }
     let kind = setting("message.timestamp.type");
@@ -261,8 +261,8 @@ fn verify_topic(spec: &TopicSpec, config: &ConfigResource) -> Result<(), LogErro
     let enough = |kept: i64, asked: i64| kept < 0 || (asked >= 0 && kept >= asked);
     if spec.cleanup != Cleanup::Compact && !enough(kept_ms, asked_ms.parse().unwrap_or(-1)) {
         let detail = format!(
-            "keeps records for {kept_ms} ms, and {asked_ms} ms are asked for (-1 is for ever): \
-             set retention.ms={asked_ms} on it, or ask for less in topology.yaml"
+            "keeps records for {kept_ms} ms, and {asked_ms} ms are requested (-1: without limit): \
+             set retention.ms={asked_ms} on it, or request less in topology.yaml"
         );
         return Err(mismatch(spec, detail));
     }

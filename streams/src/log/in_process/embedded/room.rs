@@ -106,7 +106,7 @@ fn need_bytes(ops: &[Op<'_>]) -> u64 {
 
 /// Bytes that this process may still write to the file system of `dir`.
 fn free_on_disk(dir: &Path) -> Result<u64, LogError> {
-    let wrong = |e: std::io::Error| LogError::Fatal(format!("cannot ask for the free space of {}: {e}", dir.display()));
+    let wrong = |e: std::io::Error| LogError::Fatal(format!("cannot query the free space of {}: {e}", dir.display()));
     let path = CString::new(dir.as_os_str().as_bytes()).map_err(|e| wrong(e.into()))?;
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: `path` ends with a NUL and `stat` has room for what the call writes.
