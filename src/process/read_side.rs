@@ -23,7 +23,7 @@ use tally_streams::log::Now;
 use tally_streams::topology::{Route, Subtopology, Target, Topology};
 use tokio_util::sync::CancellationToken;
 
-/// Rows of the outbox that another process has not sent for so long are sent by this one.
+/// Outbox rows that another process has not sent for this long are sent by this one.
 const TAKEOVER_AFTER: Duration = Duration::from_secs(2);
 
 /// Clients may cache a board for a second; this much of it is spent here.
@@ -211,7 +211,7 @@ mod tests {
             text.replace("half_life: 6h,", "half_life: 6h, group: properties.section, groups: [sports, news],");
         let boards = configured(&grouped).rankings.map(|rankings| rankings.nodes).unwrap_or_default();
         assert_eq!(boards[..3], ["hot", "hot@sports", "hot@news"]);
-        // What the database of the API does not take cannot be answered from it.
+        // Topics that the database of the API does not store cannot be read from it.
         let elsewhere = configured(&text.replace(
             "\n  database: {",
             "\n  archive: { type: database, from: [reactions, rankings], url: \"sqlite:archive.db\" }\n  database: {",

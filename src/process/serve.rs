@@ -26,7 +26,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_millis(500);
 /// thread.
 const END_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Runs until SIGTERM or SIGINT, or until a part cannot go on.
+/// Runs until SIGTERM or SIGINT, or until a part cannot continue.
 pub fn serve(roles: Roles) -> Result<(), Failure> {
     logging::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::no)?;

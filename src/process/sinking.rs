@@ -22,7 +22,7 @@ const STOP_STEP: Duration = Duration::from_millis(5);
 /// The running sinks.
 pub struct SinkSide {
     threads: Vec<SinkThread>,
-    /// Fills the view of the API, which can do without.
+    /// Fills the view of the API, which works without it.
     view: Option<SinkThread>,
     /// The cache in this process, if it has one: that of the cache sinks, or the view.
     pub cache: Option<Arc<MemoryCache>>,

@@ -26,7 +26,7 @@ impl TopicWatch {
         let told = altered.clone();
         let mut before = Altered::new();
         let watch = Watch::start("topic-watch", WATCH, move || {
-            // A log that does not answer is another check's.
+            // A log that does not answer is reported by another check.
             let Ok(found) = log.altered_topics(&topics) else { return };
             let now: Altered = found.into_iter().map(|(topic, found)| (topic, what(found))).collect();
             // A broker that has just restarted may not know a topic for a moment.

@@ -13,7 +13,7 @@ use tally_sinks::{MemoryTarget, SinkConfig, SinkMetrics, SinkTask, SinkThread, S
 
 /// How large the view may grow: some 200,000 subjects.
 const LIMITS: CacheLimits = CacheLimits { size_bytes_max: 64 << 20 };
-/// Records of a batch. They wait for nothing: a write into this process costs little.
+/// Records per batch. They do not linger, since a write within this process is cheap.
 const RECORDS_MAX: usize = 10_000;
 
 /// Starts the sink that fills the view. None where the API reads no Redis. The API works without the view: while the sink

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Everything that is wrong with a file, ordered by line. Never empty.
+/// All mistakes of a file, ordered by line. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 

@@ -9,7 +9,7 @@ use super::{OnError, suggestion};
 use crate::processor::Dataflow;
 use std::collections::BTreeSet;
 
-/// The topic of records that nodes cannot take.
+/// The topic of records that nodes reject.
 pub(super) const DEAD_LETTERS: &str = "dead-letters";
 
 /// Whether a node gives what a reader of it takes, as far as their types are known.

@@ -21,7 +21,7 @@ pub(super) struct SinkSection {
     pub kind: Option<&'static str>,
     /// Where it writes, if the file names that.
     pub url: Option<SinkUrl>,
-    /// Topics; whether they exist is found out later.
+    /// Topics; whether they exist is checked later.
     pub from: Vec<Name>,
     pub records_max: u32,
     pub linger: Duration,

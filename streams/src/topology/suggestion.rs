@@ -21,7 +21,7 @@ pub(super) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
     near.min().map(|(_, candidate)| candidate)
 }
 
-/// `did you mean …?`, or what there is to choose from.
+/// `did you mean …?`, or the list of candidates.
 pub fn help<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>, plural: &str) -> Option<String> {
     let candidates: Vec<&str> = candidates.into_iter().collect();
     if let Some(candidate) = closest(word, candidates.iter().copied()) {
@@ -34,7 +34,7 @@ pub fn help<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>, plura
     }
 }
 
-/// Without what people mix up: case, and `-` for `_`.
+/// A name without common confusions: case, and `-` for `_`.
 fn plain(word: &str) -> String {
     word.to_lowercase().replace('-', "_")
 }

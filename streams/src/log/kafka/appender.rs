@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak, mpsc};
 use std::time::Instant;
 
-/// Bytes that may be on their way; more is [`LogError::Busy`].
+/// The most bytes in flight; more is [`LogError::Busy`].
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// The overhead of a record in the client, in bytes.
 const RECORD_BYTES: usize = 128;
@@ -90,13 +90,13 @@ struct Client {
     producer: ThreadedProducer<Deliveries>,
 }
 
-/// What goes to a topic.
+/// The records for a topic.
 struct Lanes {
     topic: String,
     by_partition: Vec<Mutex<Lane>>,
 }
 
-/// What goes to a partition.
+/// The records for a partition.
 #[derive(Default)]
 struct Lane {
     /// Records that the producer has and that are not answered.
@@ -125,7 +125,7 @@ impl Lanes {
 impl Client {
     fn start(lookup: &Lookup) -> Result<Arc<Self>, LogError> {
         let fatal = |e: &dyn std::fmt::Display| LogError::Fatal(format!("Kafka client: {e}"));
-        // The client's own limit is never met: requests are admitted by ours, which refuses them whole.
+        // The client's own limit is never reached: the limit here admits or rejects whole requests.
         let config = lookup.options.appender(4 * QUEUE_BYTES_MAX);
         let (answered, answers) = mpsc::channel();
         let deliveries = Deliveries { broken: AtomicBool::default(), lanes: RwLock::default(), answered };
@@ -168,7 +168,7 @@ impl Client {
         }
     }
 
-    /// Sends what waited for the answer that has come.
+    /// Sends the records that waited for this response.
     fn go_on(&self, lanes: &Lanes, partition: u32) {
         // Dropped behind the lock: a completion may append more.
         let waiting;
@@ -198,14 +198,14 @@ impl Client {
             }
             match self.producer.send(message) {
                 Ok(()) => lane.under_way += 1,
-                // What was sent before this record may still arrive, so nothing is certain about the whole.
+                // Records that were sent before this one may still arrive, so the outcome of the request is uncertain.
                 Err((error, _)) => request.fail(LogError::Uncertain(error.to_string())),
             }
         }
     }
 }
 
-/// A request on its way. The delivery report of its last record drops it, which completes it. It has succeeded only if
+/// A request in flight. The delivery report of its last record drops it, which completes it. It has succeeded only if
 /// every record was delivered.
 struct Request {
     done: Mutex<Option<Completion>>,
@@ -251,11 +251,11 @@ impl Drop for Request {
 
 /// Hands delivery reports to their requests.
 struct Deliveries {
-    /// The client has met an error after which it takes nothing any more.
+    /// The client has failed permanently.
     broken: AtomicBool,
     /// By topic.
     lanes: RwLock<HashMap<String, Arc<Lanes>>>,
-    /// Partitions of which everything is answered while more is waiting.
+    /// Partitions with waiting records and no request in flight.
     answered: mpsc::Sender<(Arc<Lanes>, u32)>,
 }
 

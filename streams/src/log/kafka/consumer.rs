@@ -30,8 +30,8 @@ pub(super) struct KafkaConsumer {
     lookup: Arc<Lookup>,
     group: String,
     member: Option<Member>,
-    /// Taken from the client; those before `done` have been given out. Dropped before the client, which would otherwise
-    /// wait for them forever.
+    /// Messages taken from the client; those before `done` have been returned. Dropped before the client, which would
+    /// otherwise wait for them forever.
     messages: Vec<Message>,
     done: usize,
     reader: Option<Reader>,
@@ -39,23 +39,23 @@ pub(super) struct KafkaConsumer {
     reads: HashMap<TopicPartition, u64>,
     /// Assigned, but not passed to the client yet: all are passed at once, so that none gets a head start.
     fresh: HashSet<TopicPartition>,
-    /// When anything came last, and when positions were last held against the log's bounds.
+    /// When the last record arrived, and when positions were last compared with the log's bounds.
     came_at: Instant,
     checked_at: Instant,
     /// The position of each partition at the last check for stalls, and whether there was more to read.
     looked: HashMap<TopicPartition, (u64, bool)>,
     looked_at: Instant,
     positions_at: Option<Instant>,
-    /// The partition of the batch that is out.
+    /// The partition of the borrowed batch.
     current: TopicPartition,
 }
 
 /// The client that reads.
 struct Reader {
-    // The queue goes first: it uses the client.
+    // The queue is dropped first: it uses the client.
     queue: Queue<Quiet>,
     client: Arc<BaseConsumer<Quiet>>,
-    /// Topics that it knows.
+    /// Topics whose metadata it has.
     topics: HashSet<Arc<str>>,
     /// Partitions that it has read or reads.
     used: HashSet<TopicPartition>,
@@ -137,7 +137,7 @@ impl KafkaConsumer {
         self.messages.clear();
         self.done = 0;
         if let Some(reader) = self.reader.take() {
-            // Closing takes as long as its requests under way.
+            // Closing takes as long as its requests in flight.
             std::thread::spawn(move || drop(reader));
         }
         self.fresh = self.reads.keys().cloned().collect();
@@ -180,7 +180,7 @@ impl KafkaConsumer {
         Ok(())
     }
 
-    /// Called where the client has nothing to give. See [`STALLS_EVERY`].
+    /// Called if the client returns nothing. See [`STALLS_EVERY`].
     fn check_stalls(&mut self) -> Result<(), LogError> {
         let now = Instant::now();
         if now < self.looked_at + STALLS_EVERY {
@@ -240,7 +240,7 @@ impl KafkaConsumer {
                 self.came_at = Instant::now();
                 continue;
             }
-            // Events of the client itself; nothing else comes there.
+            // Events of the client itself; no other events arrive there.
             let _ = reader.client.poll(Duration::ZERO);
             if let Some(found) = self.step_over_control_records()? {
                 return Ok(found);
@@ -287,7 +287,7 @@ impl KafkaConsumer {
         Ok(None)
     }
 
-    /// What an error that came in a record's place means.
+    /// The meaning of an error that arrived in place of a record.
     fn check(&self, index: usize, code: Code) -> Result<(), LogError> {
         let message = &self.messages[index];
         let is_it = |at: &&TopicPartition| {

@@ -1,4 +1,4 @@
-//! What librdkafka reports outside of calls. It goes to the trace, since calls return the errors that concern them.
+//! Reports of librdkafka outside of calls. They are logged at TRACE, since calls return their own errors.
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;

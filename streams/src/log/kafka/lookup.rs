@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between tries of a question.
+/// Pause between attempts of a query.
 const RETRY: Duration = Duration::from_millis(50);
 /// A client that has not answered a query for offsets after this time is queried again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -28,7 +28,7 @@ pub(super) struct Lookup {
     pub options: KafkaOptions,
     /// Reads committed records only.
     committed: Asker,
-    /// Sees everything. A question for offsets does not wait for open transactions here.
+    /// Reads all records. A query of offsets does not wait for open transactions here.
     uncommitted: Asker,
     /// Topics do not change their number of partitions while tally runs.
     partitions: Mutex<HashMap<String, u32>>,
@@ -182,7 +182,7 @@ impl Lookup {
 
     /// The start offsets or the end offsets, of committed records or of all records.
     pub fn offsets(&self, of: &[TopicPartition], which: Which) -> Result<Vec<u64>, LogError> {
-        // The client has no answer to a question about nothing.
+        // The client does not answer an empty query.
         if of.is_empty() {
             return Ok(Vec::new());
         }
@@ -197,7 +197,7 @@ impl Lookup {
         let answer = self.ask(|left| {
             let client = asker.client();
             let answer = client.offsets_for_times(asked.clone(), left.min(ANSWER_WITHIN)).and_then(whole);
-            // `check` has found the partitions, so it is the client that does not know better.
+            // `check` has found the partitions, so the client's metadata is outdated.
             if answer.as_ref().is_err_and(is_unknown) {
                 unknown += 1;
                 if unknown == UNKNOWN_MAX {
@@ -232,7 +232,7 @@ impl Lookup {
 }
 
 impl Lookup {
-    /// A client that asks for a group's offsets; open transactions do not hold it up.
+    /// A client that queries a group's offsets without waiting for open transactions.
     fn client_of(&self, group: &str) -> Result<Arc<BaseConsumer<Quiet>>, LogError> {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = groups.get(group) {

@@ -43,8 +43,8 @@ pub struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// Connects. Fails where the cluster does not answer in time, or is too old. What cannot heal by waiting is
-    /// [`LogError::Fatal`], and found soon.
+    /// Connects. Fails where the cluster does not answer in time, or is too old. Permanent errors are
+    /// [`LogError::Fatal`], and are detected early.
     pub fn open(options: KafkaOptions) -> Result<Self, LogError> {
         let deadline = Instant::now() + options.patience;
         if let Some(refusal) = greeting::refusal(&options) {

@@ -19,7 +19,7 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 /// The observations of one member.
 pub(super) struct Orphans {
     looked_at: Instant,
-    /// Looks in a row that found some, with less than its share here.
+    /// Consecutive checks that found some, while this member had less than its share.
     found: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Topics on Kafka: created where they are missing, verified where they are there, and brokers too old refused.
+//! Topics on Kafka: missing topics are created, existing ones verified, and brokers that are too old rejected.
 
 use super::super::{Cleanup, LogError, TopicPartition, TopicSpec};
 use super::context::Quiet;
@@ -161,7 +161,7 @@ impl Topics {
         }
     }
 
-    /// What rights allow to be seen.
+    /// The settings that the user's rights make visible.
     fn describe(&self, asked: Vec<ResourceSpecifier<'_>>) -> Result<Vec<ConfigResource>, LogError> {
         let options = AdminOptions::new().request_timeout(Some(self.lookup.options.patience));
         let found = self.lookup.ask(|_| {
@@ -196,7 +196,7 @@ impl Topics {
         list.add_partition_offset(&at.topic, at.partition as i32, Offset::Offset(before as i64))?;
         let options = AdminOptions::new().request_timeout(Some(self.lookup.options.patience));
         let deleted = pollster::block_on(self.admin.delete_records(&list, &options))?;
-        // The call succeeds also where a partition refuses.
+        // The call succeeds even if a partition rejects it.
         deleted.elements().iter().try_for_each(|element| element.error())
     }
 }

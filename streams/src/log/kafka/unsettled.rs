@@ -1,4 +1,4 @@
-//! Records whose transaction has no outcome yet: they name who left it open.
+//! Records whose transaction has no outcome yet: they name the owner of the open transaction.
 
 use super::super::{LogError, TopicPartition};
 use super::context::Quiet;
@@ -54,7 +54,7 @@ pub(super) fn unsettled(lookup: &Lookup, of: &[TopicPartition]) -> Result<Vec<(T
                 found.push((TopicPartition::new(&*topic, message.partition() as u32), value.to_vec()));
             }
         }
-        // What is left may be control records alone, over which the position steps.
+        // Only control records may be left, which the position skips.
         for element in client.position().map_err(fatal)?.elements() {
             let at = TopicPartition::new(element.topic(), element.partition() as u32);
             if let (Offset::Offset(position), Some(end)) = (element.offset(), open.get(&at))

@@ -33,7 +33,7 @@ pub(in crate::log::kafka) struct NativeProducer {
     // Dropped first: it reads from the client until it is stopped.
     serving: Serving,
     client: Arc<Client<Quiet>>,
-    // Dropped last: the client writes to them until it is gone.
+    // Dropped last: the client writes to them until it is destroyed.
     notes: Arc<Notes>,
 }
 
@@ -94,8 +94,8 @@ impl NativeProducer {
         Ok(Self { serving: Serving { stop, thread }, client, notes })
     }
 
-    /// Whether a request that acts on a transaction was lost, so that it may arrive at any time from now on. That does
-    /// not pass: the next transaction needs a new producer, whose epoch is a new one.
+    /// Whether a request that acts on a transaction was lost, so that it may arrive at any time from now on. This is
+    /// permanent: the next transaction needs a new producer with a new epoch.
     pub fn has_lost(&self) -> bool {
         self.notes.lost.load(Ordering::SeqCst)
     }
@@ -110,7 +110,7 @@ impl NativeProducer {
         self.notes.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The error after which the client does nothing any more.
+    /// The fatal error of the client, if any.
     pub fn fatal_error(&self) -> Option<Code> {
         self.client.fatal_error().map(|(code, _)| code)
     }
@@ -215,7 +215,7 @@ impl NativeProducer {
 
 impl Drop for NativeProducer {
     fn drop(&mut self) {
-        // Whatever is still under way must not hold up the end of the client.
+        // Requests in flight must not delay the end of the client.
         let everything = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT;
         // SAFETY: the client is alive.
         unsafe { sys::rd_kafka_purge(self.client.native_ptr(), everything) };
