@@ -1,4 +1,4 @@
-//! Reports of librdkafka outside of calls. They are logged at TRACE, since calls return their own errors.
+//! Reports of librdkafka outside of calls. They are logged at DEBUG, since calls return their own errors.
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
