@@ -1,9 +1,10 @@
 //! The values on the edges.
 
+use crate::mistake::Mistake;
 use tally_model::{
     Change, CounterWindow, Counters, Event, PartitionTop, Ranking, Reaction, SubjectChanges, Verdict, VerdictKind, hex,
 };
-use tally_streams::processor::{Context, Dataflow, Origin};
+use tally_streams::processor::{Context, Dataflow, Origin, Reject};
 
 /// A value on an edge.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +55,13 @@ impl Action {
     ) -> Item {
         let (event_id, actor_id) = (Some(self.event.event_id()), Some(self.event.actor_id()));
         verdict(context.origin(), context.version(), kind, node, reason, event_id, actor_id)
+    }
+
+    /// The rejection of this event by a node, with the verdict `dead` for its receipt.
+    pub(crate) fn reject<D: Dataflow>(&self, context: &Context<'_, D>, node: &str, mistake: Mistake) -> Reject<Item> {
+        let Mistake { reason, detail } = mistake;
+        let verdict = self.verdict(context, VerdictKind::Dead, node, reason.clone());
+        Reject { reason, detail, verdict: Some(Box::new(verdict)) }
     }
 }
 

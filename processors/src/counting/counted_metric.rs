@@ -6,7 +6,7 @@
 use super::windows::MINUTE_MS;
 use crate::dataflow::Actions;
 use crate::facts::MetricWant;
-use crate::item::Item;
+use crate::item::{Action, Item};
 use std::sync::Arc;
 use tally_model::{Change, ChangeBody, Event, Scalar, grouped_metric};
 use tally_streams::processor::Context;
@@ -22,6 +22,7 @@ pub struct CountedMetric {
     property: Option<String>,
     groups: Vec<Group>,
     hash_seed: u64,
+    late_after_ms: i64,
 }
 
 struct Group {
@@ -36,7 +37,8 @@ pub struct Act<'a> {
     pub event: &'a Event,
     /// When what is counted happened.
     pub since_ms: i64,
-    pub total_only: bool,
+    /// The amount to add. Totals are i64 without a check for overflow, so a node limits what one event adds. A negative
+    /// delta is a retraction.
     pub delta: i64,
     /// See [`CountedMetric::group_of`]; of a retraction, what it was when it was counted.
     pub group: u32,
@@ -45,7 +47,14 @@ pub struct Act<'a> {
 impl CountedMetric {
     /// A metric with the additions that nodes of the topology want.
     pub fn new(metric: Arc<str>, site: &BuildSite<'_, Actions>) -> Self {
-        let mut counted = Self { metric, actors: false, property: None, groups: Vec::new(), hash_seed: site.hash_seed };
+        let mut counted = Self {
+            metric,
+            actors: false,
+            property: None,
+            groups: Vec::new(),
+            hash_seed: site.hash_seed,
+            late_after_ms: site.settings.late_after.as_millis() as i64,
+        };
         let wants = site.nodes.iter().flat_map(|(_, facts)| &facts.wants);
         for MetricWant { actors, groups, .. } in wants.filter(|want| want.metric == counted.metric) {
             counted.actors |= actors;
@@ -68,17 +77,26 @@ impl CountedMetric {
         self.groups.iter().find(|group| group.value == *value).map_or(0, |group| group.tag)
     }
 
+    /// Adds to the metric of an event's subject, at the time and in the group of the event.
+    pub fn add(&self, context: &mut Context<'_, Actions>, action: &Action, delta: i64) {
+        let event = &action.event;
+        let act = Act { event, since_ms: action.effective_ms, delta, group: self.group_of(event) };
+        self.forward(context, &event.subject_id, &act);
+    }
+
     /// Forwards the changes that an act causes.
     pub fn forward(&self, context: &mut Context<'_, Actions>, subject_id: &Arc<str>, act: &Act<'_>) {
-        let Act { event, since_ms, total_only, delta, group } = act;
+        let Act { event, since_ms, delta, group } = act;
         let minute = since_ms.div_euclid(MINUTE_MS);
+        // The windows of an act so far back may be closed.
+        let total_only = context.clock_ms() - since_ms > self.late_after_ms;
         let group = self.groups.iter().find(|known| known.tag == *group).map(|known| &known.metric);
         for metric in std::iter::once(&self.metric).chain(group) {
             let mut send = |body| {
                 let (subject_id, metric) = (subject_id.clone(), metric.clone());
                 context.forward(Item::Change(Change { subject_id, metric, body }));
             };
-            send(ChangeBody::Delta { minute, total_only: *total_only, delta: *delta });
+            send(ChangeBody::Delta { minute, total_only, delta: *delta });
             // A retraction adds no actor: the act that it retracts already did, at its own minute.
             if self.actors && *delta > 0 {
                 let hash = xxh3_64_with_seed(event.actor_id().as_bytes(), self.hash_seed);

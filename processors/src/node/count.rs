@@ -1,6 +1,6 @@
 //! `type: count`: every event of a type counts one, for all time and in windows.
 
-use crate::counting::counted_metric::{Act, CountedMetric};
+use crate::counting::counted_metric::CountedMetric;
 use crate::counting::windows;
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
@@ -9,14 +9,14 @@ use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
 use crate::mistake::Mistake;
 use crate::params::{code, one_of, params};
-use tally_model::{VerdictKind, check_event_type};
+use tally_model::check_event_type;
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, ParamError, Params, Parsed, StoreSpec};
 
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "count",
-    about: "every event of a type counts one",
+    about: "counts events of one type",
     input: EdgeType::Event.name(),
     outputs: &[EdgeType::Change.name(), EdgeType::Verdict.name()],
     key: None,
@@ -89,7 +89,6 @@ impl Blueprint<Actions> for Count {
             node: self.node.clone(),
             metric: CountedMetric::new(self.node.as_str().into(), site),
             condition: self.condition.clone(),
-            late_after_ms: site.settings.late_after.as_millis() as i64,
         })
     }
 }
@@ -98,31 +97,76 @@ struct CountProcessor {
     node: String,
     metric: CountedMetric,
     condition: Option<Expression>,
-    late_after_ms: i64,
 }
 
 impl Processor<Actions> for CountProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
         let Item::Event(action) = item else { return Ok(()) };
         if let Some(condition) = &self.condition {
-            match condition.test(&action.event) {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(Mistake { reason, detail }) => {
-                    let reason = format!("`where` {reason}");
-                    let verdict = action.verdict(context, VerdictKind::Dead, &self.node, reason.clone());
-                    return Err(Reject { reason, detail, verdict: Some(Box::new(verdict)) });
-                }
+            let met = condition.test(&action.event).map_err(|Mistake { reason, detail }| {
+                let mistake = Mistake { reason: format!("`where` {reason}"), detail };
+                action.reject(context, &self.node, mistake)
+            })?;
+            if !met {
+                return Ok(());
             }
         }
-        let act = Act {
-            event: &action.event,
-            since_ms: action.effective_ms,
-            total_only: context.clock_ms() - action.effective_ms > self.late_after_ms,
-            delta: 1,
-            group: self.metric.group_of(&action.event),
-        };
-        self.metric.forward(context, &action.event.subject_id, &act);
+        self.metric.add(context, action, 1);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Actions, REGISTRY};
+    use serde_json::{Value, json};
+    use tally_sinks::SINK_TYPES;
+    use tally_streams::testkit::{TopologyTestDriver, Written};
+    use tally_streams::topology::Topology;
+    use tally_testkit::NOW_MS;
+
+    const TOPOLOGY: &str = "
+application: test
+topics:
+  events:   { key: actor_id, value: event, partitions: 4 }
+  counters: { key: subject_id, value: counters, partitions: 4 }
+  windows:  { key: [subject_id, metric, window, start], partition_by: subject_id, value: counter, partitions: 4 }
+  verdicts: { key: actor_id, value: verdict, partitions: 4 }
+processors:
+  valid:  { type: decode, from: events }
+  deep:   { type: count, from: valid, event: read, where: 'properties.depth > 2', windows: [1h] }
+  totals: { type: total, from: deep, to: [counters, windows] }
+";
+
+    fn driver() -> TopologyTestDriver<Actions> {
+        let topology = Topology::load("test.yaml", TOPOLOGY, REGISTRY, SINK_TYPES);
+        TopologyTestDriver::new(topology.unwrap_or_else(|e| panic!("{e}")))
+    }
+
+    fn read(driver: &mut TopologyTestDriver<Actions>, properties: Value) {
+        let event = json!({"event_id": "e1", "type": "read", "actor_id": "u1", "subject_id": "article:7",
+                           "duration_ms": 1, "properties": properties});
+        driver.pipe("u1", event.to_string().as_bytes(), NOW_MS).unwrap();
+    }
+
+    #[test]
+    fn events_count_for_all_time_and_in_windows_where_the_condition_holds() {
+        let mut driver = driver();
+        [3, 2, 4].into_iter().for_each(|depth| read(&mut driver, json!({"depth": depth})));
+        let counters = driver.read("counters").last().map(Written::json).unwrap();
+        assert_eq!(counters["counters"], json!({"deep": 2}));
+        let window = driver.read("windows").last().map(Written::json).unwrap();
+        assert_eq!((&window["metric"], &window["value"]), (&json!("deep"), &json!(2)));
+        assert_eq!(driver.read("verdicts"), []);
+    }
+
+    #[test]
+    fn an_event_for_which_the_condition_fails_is_rejected() {
+        let mut driver = driver();
+        read(&mut driver, json!({}));
+        let verdict = driver.read("verdicts").last().map(Written::json).unwrap();
+        assert_eq!((&verdict["verdict"], &verdict["node"]), (&json!("dead"), &json!("deep")));
+        assert_eq!(verdict["reason"], "`where` No such key");
+        assert_eq!(driver.read("counters"), []);
     }
 }

@@ -18,7 +18,7 @@ use crate::mistake::Mistake;
 use crate::params::{one_of, params};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tally_model::{Reaction, VerdictKind, check_event_type, check_subject_id};
+use tally_model::{Reaction, check_event_type, check_subject_id};
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::store::{Hash128, KeyValueStore, StoreHandle, StoreValue};
 use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StoreSpec};
@@ -26,7 +26,7 @@ use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "toggle",
-    about: "like and unlike: the latest effective time wins, only a change counts",
+    about: "keeps a state per actor and subject, such as a like, and counts its changes",
     input: EdgeType::Event.name(),
     outputs: &[EdgeType::Change.name(), EdgeType::Reaction.name(), EdgeType::Verdict.name()],
     key: None,
@@ -197,7 +197,6 @@ impl Blueprint<Actions> for Toggle {
             counts: self.counts.iter().map(counted).collect(),
             switches: site.store(&self.node),
             hash_seed: site.hash_seed,
-            late_after_ms: site.settings.late_after.as_millis() as i64,
         })
     }
 }
@@ -243,7 +242,6 @@ struct ToggleProcessor {
     counts: Vec<(Counted, CountedMetric)>,
     switches: StoreHandle<Switches>,
     hash_seed: u64,
-    late_after_ms: i64,
 }
 
 impl ToggleProcessor {
@@ -262,9 +260,7 @@ impl ToggleProcessor {
             .filter_map(|(counted, _)| Some((counted, counted.subject.as_ref()?)))
             .map(|(counted, expression)| {
                 derive(expression).map_err(|mistake: Mistake| {
-                    let Mistake { reason, detail } = mistake.at(&format!("count `{}`", counted.metric));
-                    let verdict = action.verdict(context, VerdictKind::Dead, &self.node, reason.clone());
-                    Reject { reason, detail, verdict: Some(Box::new(verdict)) }
+                    action.reject(context, &self.node, mistake.at(&format!("count `{}`", counted.metric)))
                 })
             })
             .collect()
@@ -298,9 +294,7 @@ impl Processor<Actions> for ToggleProcessor {
         if active == was_active {
             return Ok(());
         }
-        let (append_time_ms, clock_ms) = (context.origin().append_time_ms, context.clock_ms());
-        let total_only = clock_ms - since_ms > self.late_after_ms;
-        let act = Act { event, since_ms, total_only, delta: if active { 1 } else { -1 }, group };
+        let act = Act { event, since_ms, delta: if active { 1 } else { -1 }, group };
         for (counted, metric) in &self.counts {
             let own = counted.subject.as_ref().and_then(|_| derived.next());
             metric.forward(context, own.as_ref().unwrap_or(&event.subject_id), &act);
@@ -308,7 +302,7 @@ impl Processor<Actions> for ToggleProcessor {
         if action.seq.is_some() {
             return Ok(());
         }
-        let version = context.version();
+        let (append_time_ms, version) = (context.origin().append_time_ms, context.version());
         context.forward(Item::Reaction(Reaction {
             actor_id: event.actor_id().to_owned(),
             metric: self.node.clone(),
