@@ -14,12 +14,11 @@ mod item;
 mod mistake;
 mod node;
 mod params;
-mod registry;
 mod summary;
 
 pub use dataflow::Actions;
 pub use facts::{Emit, Groups, MetricKind, MetricSpec, MetricWant, NodeFacts, ToggleFacts};
 pub use item::{Action, Item};
+pub use node::REGISTRY;
 pub use node::total::Sketch;
-pub use registry::REGISTRY;
 pub use summary::{OwnedToggle, event_types, metrics, owned_toggle, switches};

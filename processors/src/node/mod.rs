@@ -1,4 +1,5 @@
-//! The node types, one file or folder each: parameters, blueprint, processor, tests.
+//! The node types, one file or folder each: parameters, blueprint, processor, tests. A topology may name those of
+//! [`REGISTRY`].
 
 pub mod board;
 pub mod count;
@@ -8,3 +9,18 @@ pub mod rate_check;
 pub mod toggle;
 pub mod total;
 pub mod unique;
+
+use crate::dataflow::Actions;
+use tally_streams::topology::NodeType;
+
+/// Every node type, in the order of the reference.
+pub const REGISTRY: &[NodeType<Actions>] = &[
+    decode::NODE_TYPE,
+    dedupe::NODE_TYPE,
+    rate_check::NODE_TYPE,
+    toggle::NODE_TYPE,
+    count::NODE_TYPE,
+    unique::NODE_TYPE,
+    total::NODE_TYPE,
+    board::NODE_TYPE,
+];
