@@ -16,7 +16,7 @@ use tally_streams::topology::{Blueprint, BuildSite, NodeType, Params, Parsed, St
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "decode",
-    about: "raw records become events; what is no valid event becomes a dead letter",
+    about: "turns raw records into events",
     input: EdgeType::Raw.name(),
     outputs: &[EdgeType::Event.name(), EdgeType::Verdict.name()],
     key: None,

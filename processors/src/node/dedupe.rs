@@ -16,7 +16,7 @@ use tally_streams::topology::{Blueprint, BuildSite, NodeType, Params, Parsed, St
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "dedupe",
-    about: "an event counts once; late ones not at all",
+    about: "drops repeats and late events",
     input: EdgeType::Event.name(),
     outputs: &[EdgeType::Event.name(), EdgeType::Verdict.name()],
     key: None,

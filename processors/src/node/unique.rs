@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "unique",
-    about: "distinct actors per subject",
+    about: "counts the distinct actors of each subject",
     input: EdgeType::Event.name(),
     outputs: &[EdgeType::Change.name()],
     key: None,

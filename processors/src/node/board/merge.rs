@@ -17,7 +17,7 @@ use tally_streams::topology::{Blueprint, BuildSite, NodeType, Params, Parsed, St
 /// The node that every board implies. It has one partition: boards are few and small.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "merge",
-    about: "one board of the tops of all partitions",
+    about: "combines the tops of all partitions into one board",
     input: EdgeType::Top.name(),
     outputs: &[EdgeType::Ranking.name()],
     key: Some("board"),

@@ -29,7 +29,7 @@ use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "board",
-    about: "the subjects with the highest scores, decaying or within a window",
+    about: "ranks subjects by a weighted score that decays, or that counts within a window",
     input: EdgeType::Change.name(),
     outputs: &[EdgeType::Top.name()],
     key: Some("subject_id"),

@@ -27,7 +27,7 @@ use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, Pa
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "rate_check",
-    about: "at most so many events per key and window",
+    about: "limits events per key and window",
     input: EdgeType::Event.name(),
     outputs: &[EdgeType::Event.name(), EdgeType::Verdict.name()],
     key: None,

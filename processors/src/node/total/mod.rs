@@ -26,7 +26,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
     name: "total",
-    about: "adds changes up per subject, for all time and in windows",
+    about: "adds up changes per subject, for all time and in windows",
     input: EdgeType::Change.name(),
     outputs: &[EdgeType::Counters.name(), EdgeType::CounterWindow.name()],
     key: Some("subject_id"),
