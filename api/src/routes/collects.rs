@@ -1,11 +1,10 @@
 //! `PUT` and `DELETE /v1/subjects/{subject_id}/collects/{actor_id}`.
 
 use super::described::{Responses, problems};
-use super::query::{Query, actor_id as check_actor_id, in_path, subject_id as check_subject_id};
+use super::query::{InPath, Query, actor_id as check_actor_id, in_path, subject_id as check_subject_id};
 use crate::collects::{Caller, Collect, Collected, Collects};
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::request::Parts;
 use serde::Serialize;
 use std::sync::Arc;
@@ -17,8 +16,6 @@ use utoipa_axum::routes;
 
 /// The path of the route.
 pub const PATH: &str = "/v1/subjects/{subject_id}/collects/{actor_id}";
-
-type RawPath = Result<Path<(String, String)>, PathRejection>;
 
 /// What is so now.
 #[derive(Serialize, ToSchema)]
@@ -61,50 +58,45 @@ impl IntoResponses for CollectProblems {
     }
 }
 
-/// Collect a subject.
-///
-/// The state and its count change in one database transaction before the response is sent. The request is
-/// idempotent.
-#[utoipa::path(
-    put,
-    path = "/v1/subjects/{subject_id}/collects/{actor_id}",
-    operation_id = "collect",
-    tag = "collects",
-    params(CollectPath),
-    responses((status = 200, description = "The state after the request", body = CollectAnswer), CollectProblems),
-)]
-async fn put(
-    State(collects): State<Arc<Collects>>,
-    path: RawPath,
-    parts: Parts,
-) -> Result<Json<CollectAnswer>, ApiProblem> {
-    set(&collects, &parts, path, true).await
+/// A route that switches a collect on or off.
+macro_rules! route {
+    ($(#[doc = $doc:tt])* $method:ident, $operation_id:literal, $active:literal) => {
+        $(#[doc = $doc])*
+        ///
+        /// The state and its count change in one database transaction before the response is sent. The request is
+        /// idempotent.
+        #[utoipa::path(
+            $method,
+            path = "/v1/subjects/{subject_id}/collects/{actor_id}",
+            operation_id = $operation_id,
+            tag = "collects",
+            params(CollectPath),
+            responses((status = 200, description = "The state after the request", body = CollectAnswer), CollectProblems),
+        )]
+        async fn $method(
+            State(collects): State<Arc<Collects>>,
+            path: InPath<(String, String)>,
+            parts: Parts,
+        ) -> Result<Json<CollectAnswer>, ApiProblem> {
+            set(&collects, &parts, path, $active).await
+        }
+    };
 }
 
-/// Undo a collect.
-///
-/// The state and its count change in one database transaction before the response is sent. The request is
-/// idempotent.
-#[utoipa::path(
-    delete,
-    path = "/v1/subjects/{subject_id}/collects/{actor_id}",
-    operation_id = "uncollect",
-    tag = "collects",
-    params(CollectPath),
-    responses((status = 200, description = "The state after the request", body = CollectAnswer), CollectProblems),
-)]
-async fn delete(
-    State(collects): State<Arc<Collects>>,
-    path: RawPath,
-    parts: Parts,
-) -> Result<Json<CollectAnswer>, ApiProblem> {
-    set(&collects, &parts, path, false).await
+route! {
+    /// Collect a subject.
+    put, "collect", true
+}
+
+route! {
+    /// Undo a collect.
+    delete, "uncollect", false
 }
 
 async fn set(
     collects: &Collects,
     parts: &Parts,
-    path: RawPath,
+    path: InPath<(String, String)>,
     active: bool,
 ) -> Result<Json<CollectAnswer>, ApiProblem> {
     Query::parse(parts.uri.query(), &[])?;

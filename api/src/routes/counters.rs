@@ -2,14 +2,13 @@
 
 use super::after::after;
 use super::described::{AfterParams, AfterResponses};
-use super::query::{self, Query, in_path, refused, subject_id};
+use super::query::{self, InPath, Query, in_path, refused, subject_id};
 use super::reply::{Has, Keep};
 use super::series::{SeriesAnswer, series};
 use crate::answers::counters::{SubjectAnswer, SubjectCounters, items};
 use crate::reads::freshness::Freshness;
 use crate::state::Api;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 use std::sync::Arc;
@@ -58,7 +57,7 @@ pub enum SubjectReply {
 )]
 pub async fn subject_counters(
     State(api): State<Arc<Api>>,
-    path: Result<Path<String>, PathRejection>,
+    path: InPath<String>,
     RawQuery(query): RawQuery,
     has: Has,
 ) -> Result<Response, ApiProblem> {

@@ -66,8 +66,11 @@ pub fn actor_id(text: &str) -> Result<(), ApiProblem> {
     check_actor_id(text).map_err(|rule| refused(&format!("`actor_id` {text:?}"), rule))
 }
 
+/// What a request's path names, if it is encoded.
+pub type InPath<T> = Result<Path<T>, PathRejection>;
+
 /// What a request's path names.
-pub fn in_path<T>(path: Result<Path<T>, PathRejection>, what: &str) -> Result<T, ApiProblem> {
+pub fn in_path<T>(path: InPath<T>, what: &str) -> Result<T, ApiProblem> {
     path.map(|Path(named)| named).map_err(|_| refused(what, NOT_ENCODED))
 }
 

@@ -3,15 +3,14 @@
 use super::after::after;
 use super::described::{AfterParams, AfterResponses, PageParams};
 use super::paging::paging;
-use super::query::{Query, actor_id, in_path, listed};
+use super::query::{InPath, Query, actor_id, in_path, listed};
 use super::reply::{Has, Keep, written};
 use crate::answers::ranking::{RankingAnswer, of_board, page};
 use crate::reads::Boards;
 use crate::reads::boards::Summary;
 use crate::reads::freshness::Freshness;
 use crate::state::Api;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 use std::sync::Arc;
@@ -99,7 +98,7 @@ pub async fn rankings(
 )]
 pub async fn ranking(
     State(api): State<Arc<Api>>,
-    path: Result<Path<String>, PathRejection>,
+    path: InPath<String>,
     RawQuery(query): RawQuery,
     has: Has,
 ) -> Result<Response, ApiProblem> {

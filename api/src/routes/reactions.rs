@@ -4,13 +4,12 @@
 use super::after::after;
 use super::described::{AfterParams, AfterResponses, PageParams, Responses, problems};
 use super::paging::paging;
-use super::query::{self, Query, in_path, listed};
+use super::query::{self, InPath, Query, in_path, listed};
 use super::reply::{Has, Keep};
 use crate::config::OutputTopic;
 use crate::database::{Page, Switched};
 use crate::reads::freshness::Freshness;
 use crate::state::Api;
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::ALLOW;
@@ -19,7 +18,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use tally_http::ApiProblem;
 use tally_model::format_ms;
-use utoipa::{IntoResponses, ToSchema};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 /// Actors who have switched a metric on for a subject, newest first.
 #[derive(Serialize, ToSchema)]
@@ -73,6 +72,15 @@ pub struct SubjectItem {
     occurred_at: String,
 }
 
+/// The parameter of both lists, besides the id.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "only described")]
+struct ToggleParam {
+    /// A metric of a `toggle` of the topology
+    metric: String,
+}
+
 /// The responses of both lists, besides the list.
 enum ListResponses {}
 
@@ -91,20 +99,12 @@ impl IntoResponses for ListResponses {
     get,
     path = "/v1/subjects/{subject_id}/{metric}/actors",
     tag = "reactions",
-    params(
-        ("subject_id" = String, Path, description = "`kind:id`, percent-encoded"),
-        ("metric" = String, Path, description = "A metric of a `toggle` of the topology"),
-        PageParams,
-        AfterParams,
-    ),
-    responses(
-        (status = 200, description = "The actors; empty if there are none", body = ActorsAnswer),
-        ListResponses,
-    ),
+    params(("subject_id" = String, Path, description = "`kind:id`, percent-encoded"), ToggleParam, PageParams, AfterParams),
+    responses((status = 200, description = "The actors; empty if there are none", body = ActorsAnswer), ListResponses),
 )]
 pub async fn actors(
     State(api): State<Arc<Api>>,
-    path: Result<Path<(String, String)>, PathRejection>,
+    path: InPath<(String, String)>,
     RawQuery(query): RawQuery,
     has: Has,
 ) -> Result<Response, ApiProblem> {
@@ -119,7 +119,7 @@ pub async fn actors(
 /// The list of the metric that the database owns: its path is also that of the write for an actor of this name.
 pub async fn owned_actors(
     state: State<Arc<Api>>,
-    path: Result<Path<(String, String)>, PathRejection>,
+    path: InPath<(String, String)>,
     query: RawQuery,
     has: Has,
 ) -> Response {
@@ -145,20 +145,12 @@ pub async fn owned_actors(
     get,
     path = "/v1/actors/{actor_id}/{metric}/subjects",
     tag = "reactions",
-    params(
-        ("actor_id" = String, Path, description = "Percent-encoded"),
-        ("metric" = String, Path, description = "A metric of a `toggle` of the topology"),
-        PageParams,
-        AfterParams,
-    ),
-    responses(
-        (status = 200, description = "The subjects; empty if there are none", body = SubjectsOfActorAnswer),
-        ListResponses,
-    ),
+    params(("actor_id" = String, Path, description = "Percent-encoded"), ToggleParam, PageParams, AfterParams),
+    responses((status = 200, description = "The subjects; empty if there are none", body = SubjectsOfActorAnswer), ListResponses),
 )]
 pub async fn subjects(
     State(api): State<Arc<Api>>,
-    path: Result<Path<(String, String)>, PathRejection>,
+    path: InPath<(String, String)>,
     RawQuery(query): RawQuery,
     has: Has,
 ) -> Result<Response, ApiProblem> {

@@ -2,13 +2,12 @@
 
 use super::after::parse_receipt;
 use super::problem::log_is_away;
-use super::query::{Query, in_path};
+use super::query::{InPath, Query, in_path};
 use super::reply::of_moment;
 use crate::database::VerdictRow;
 use crate::reads::roots::is_applied;
 use crate::state::Api;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 use std::sync::Arc;
@@ -64,7 +63,7 @@ impl From<VerdictRow> for NotCounted {
 )]
 pub async fn receipt(
     State(api): State<Arc<Api>>,
-    path: Result<Path<String>, PathRejection>,
+    path: InPath<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiProblem> {
     Query::parse(query.as_deref(), &[])?;
