@@ -128,19 +128,35 @@ pub struct SinkArgs {
     state: StateArgs,
 }
 
-/// Arguments of `tally api`.
+/// What every process with an API needs, in the order of `--help`.
 #[derive(Args)]
-pub struct ApiArgs {
+pub struct ReaderArgs {
     #[command(flatten)]
     site: SiteArgs,
     #[command(flatten)]
     clocks: ClockArgs,
     #[command(flatten)]
-    stores: StoreArgs,
+    pub(super) stores: StoreArgs,
     #[command(flatten)]
     reads: ReadArgs,
     #[command(flatten)]
     page: PageArgs,
+}
+
+impl ReaderArgs {
+    /// The role of the API.
+    pub(super) fn roles(self, callers: CallerArgs) -> Roles {
+        let callers = Some((callers, self.stores.cache.clone()));
+        let api = Some((self.stores, self.reads));
+        Roles { api, callers, page: self.page, clocks: Some(self.clocks), ..Roles::none(self.site) }
+    }
+}
+
+/// Arguments of `tally api`.
+#[derive(Args)]
+pub struct ApiArgs {
+    #[command(flatten)]
+    reader: ReaderArgs,
     #[command(flatten)]
     ingest: IngestPlace,
     #[command(flatten)]
@@ -166,8 +182,7 @@ pub fn sink(args: SinkArgs) -> Result<(), Failure> {
 
 /// Answers readers until SIGTERM or SIGINT.
 pub fn api(args: ApiArgs) -> Result<(), Failure> {
-    let callers = Some((args.callers, args.stores.cache.clone()));
-    let page = PageArgs { ingest_url: args.ingest.ingest_url, ..args.page };
-    let api = Some((args.stores, args.reads));
-    serve(Roles { api, callers, page, clocks: Some(args.clocks), ..Roles::none(args.site) })
+    let mut roles = args.reader.roles(args.callers);
+    roles.page.ingest_url = args.ingest.ingest_url;
+    serve(roles)
 }

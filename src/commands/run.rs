@@ -1,8 +1,8 @@
 //! `tally run`: everything in one process.
 
 use super::Failure;
-use super::addresses::{ClockArgs, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs};
-use super::roles::{CallerArgs, IntakeArgs, StreamArgs};
+use super::addresses::StateArgs;
+use super::roles::{CallerArgs, IntakeArgs, ReaderArgs, StreamArgs};
 use crate::process::{Roles, serve};
 use clap::Args;
 
@@ -10,15 +10,7 @@ use clap::Args;
 #[derive(Args)]
 pub struct RunArgs {
     #[command(flatten)]
-    site: SiteArgs,
-    #[command(flatten)]
-    clocks: ClockArgs,
-    #[command(flatten)]
-    stores: StoreArgs,
-    #[command(flatten)]
-    reads: ReadArgs,
-    #[command(flatten)]
-    page: PageArgs,
+    reader: ReaderArgs,
     #[command(flatten)]
     state: StateArgs,
     #[command(flatten)]
@@ -42,13 +34,9 @@ pub struct RunArgs {
 pub fn run(args: RunArgs) -> Result<(), Failure> {
     serve(Roles {
         ingest: Some(args.intake),
-        callers: Some((args.callers, args.stores.cache.clone())),
         process: Some((args.streams, args.state.clone())),
-        sink: Some((args.stores.clone(), args.state)),
-        api: Some((args.stores, args.reads)),
-        page: args.page,
+        sink: Some((args.reader.stores.clone(), args.state)),
         demo: args.demo,
-        site: args.site,
-        clocks: Some(args.clocks),
+        ..args.reader.roles(args.callers)
     })
 }
