@@ -133,9 +133,10 @@ fn beside_a_redis_that_does_not_respond_the_view_of_the_process_answers() {
     site.flags = ["--cache", "redis://127.0.0.1:1"].map(str::to_owned).into();
     let service = site.spawn();
     let client = Client(site.listen.clone());
-    let event = br#"{"event_id":"e1","type":"like","actor_id":"u1","subject_id":"article:1"}"#;
+    let events = br#"[{"event_id":"e1","type":"like","actor_id":"u1","subject_id":"article:1"},
+        {"event_id":"e2","type":"api_call","actor_id":"u1","subject_id":"api:search"}]"#;
     wait_until("the ingest API", || {
-        let answer = client.post("/v1/events", "application/json", event).ok()?;
+        let answer = client.post("/v1/events", "application/json", events).ok()?;
         (answer.status == 202).then_some(())
     });
     let metric = |name: &str| {
@@ -149,6 +150,12 @@ fn beside_a_redis_that_does_not_respond_the_view_of_the_process_answers() {
         (answered && counters["counters"]["likes"] == 1).then_some(())
     });
     wait_until("the view to be measured", || (metric("tally_api_view_subjects") > 0.0).then_some(()));
+    wait_until("the view to answer with a board", || {
+        let board = client.get("/v1/rankings/hot").unwrap().json();
+        let answered = metric("tally_api_board_reads_total{store=\"memory\"}") > 0.0;
+        (answered && board["items"][0]["subject_id"] == "article:1").then_some(())
+    });
+    assert_eq!(metric("tally_api_view_subjects"), 1.0, "no other subject was requested");
     assert_eq!(metric("tally_api_reads_total{store=\"redis\"}"), 0.0);
     assert_eq!(service.terminate().0.code(), Some(0));
 }
