@@ -6,7 +6,7 @@ use crate::reads::Reads;
 use crate::reads::after::After;
 use crate::reads::freshness::Freshness;
 use crate::reads::store::Totals;
-use crate::reads::totals::{AllTotals, Approximate, Template};
+use crate::reads::totals::{AllTotals, Template};
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -20,9 +20,9 @@ pub struct SubjectCounters {
     #[schema(value_type = HashMap<String, i64>)]
     pub counters: AllTotals,
     /// The metrics that are estimates (error about 1 %).
-    #[serde(skip_serializing_if = "Approximate::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
-    pub approximate: Approximate,
+    pub approximate: Vec<Arc<str>>,
     /// With `actor_id`: the toggles of that actor.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, nullable = false)]
@@ -75,6 +75,6 @@ impl SubjectAnswer {
 impl SubjectCounters {
     fn new(template: &Arc<Template>, subject_id: String, totals: Totals) -> Self {
         let counters = AllTotals::new(template, totals);
-        Self { subject_id, approximate: Approximate(counters.clone()), counters, viewer: None }
+        Self { subject_id, approximate: counters.approximate(), counters, viewer: None }
     }
 }

@@ -9,9 +9,10 @@ use crate::reads::Reads;
 use crate::reads::after::After;
 use crate::reads::boards::BoardRead;
 use crate::reads::freshness::Freshness;
-use crate::reads::totals::{AllTotals, Approximate};
+use crate::reads::totals::AllTotals;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use std::sync::Arc;
 use tally_model::{Ranked, ReceiptKey};
 use utoipa::ToSchema;
 
@@ -44,9 +45,9 @@ pub struct RankedItem {
     #[schema(value_type = HashMap<String, i64>)]
     counters: AllTotals,
     /// The metrics that are estimates (error about 1 %).
-    #[serde(skip_serializing_if = "Approximate::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
-    approximate: Approximate,
+    approximate: Vec<Arc<str>>,
     /// With `actor_id`: the toggles of that actor.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, nullable = false)]

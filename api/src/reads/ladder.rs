@@ -80,8 +80,15 @@ impl<T: Readable> Ladder<T> {
     /// `after` it waits for the stores that answer.
     pub async fn read(self: &Arc<Self>, ids: &[&str], after: Option<&After>) -> Result<(Vec<T>, Freshness), Away> {
         let keys: Vec<_> = ids.iter().map(|id| self.key(id)).collect();
-        if let Some(after) = after {
-            self.wait_for_memory(&keys, after).await;
+        match (after, &self.rungs.memory) {
+            (Some(after), _) => self.wait_for_memory(&keys, after).await,
+            (None, Some(memory)) => {
+                if let Some((all, oldest_ms)) = T::all_in_memory(memory, &keys) {
+                    self.metrics.memory.count(keys.len(), keys.len());
+                    return Ok((all, Freshness::new(oldest_ms)));
+                }
+            }
+            (None, None) => {}
         }
         let mut answers = self.read_memory(&keys).await;
         for (key, answer) in keys.iter().zip(&mut answers).filter(|(_, answer)| answer.is_none()) {

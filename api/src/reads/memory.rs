@@ -33,6 +33,26 @@ impl MemoryStore {
         }
     }
 
+    /// The totals of subjects that all are here, in their order, and the clock of the oldest: the same as
+    /// [`ReadStore::totals`] without what vouches for each of them, whose references all readers share.
+    pub fn all_totals(&self, keys: &[Key<'_>]) -> Option<(Vec<Totals>, i64)> {
+        // The positions before the totals: they are at least as new.
+        let serving = self.cache.serving().filter(|_| !keys.is_empty())?;
+        let mut partitions: Vec<&TopicPartition> = Vec::with_capacity(keys.len());
+        for key in keys {
+            // Of one topic there is one of each number, and many keys share it.
+            if !partitions.iter().any(|known| std::ptr::eq(*known, key.partition)) {
+                partitions.push(key.partition);
+            }
+        }
+        let mut oldest_ms = i64::MAX;
+        for partition in partitions {
+            oldest_ms = serving.position(partition)?.clock_ms.min(oldest_ms);
+        }
+        let totals = keys.iter().map(|key| self.cache.get(key.id)).collect::<Option<Vec<_>>>()?;
+        Some((totals, oldest_ms))
+    }
+
     /// Zeros of a subject that has no record, as far as its topic was read: no other store needs to be read for
     /// made-up ids. Records that came since are beyond what the answer claims.
     pub fn absent(&self, key: Key<'_>) -> Option<Stored<Totals>> {
@@ -103,6 +123,48 @@ impl ReadStore for MemoryStore {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) | Err(_) => return false,
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reads::freshness::Freshness;
+    use crate::reads::store::{Answer, Source};
+    use tally_cache::{Admit, CacheLimits, CachedCounters, Position};
+    use tally_model::{ProgressMark, RootPosition, Roots};
+
+    fn position(clock_ms: i64) -> Position {
+        let mut roots = Roots::default();
+        let root = RootPosition { partition: 0, next_offset: 1, clock_ms };
+        roots.apply(ProgressMark { task: "by-subject_id/0".into(), generation: 0, roots: vec![root], version: 1 });
+        Position::new(1, roots, 1)
+    }
+
+    #[tokio::test]
+    async fn reading_all_at_once_is_the_same_as_reading_each() {
+        let partitions = [0, 1].map(|number| TopicPartition::new("counters", number));
+        let cache = MemoryCache::new(CacheLimits::default(), Admit::All);
+        for (number, id) in ["a:1", "a:2", "a:3"].into_iter().enumerate() {
+            let counters = Box::new([("likes".into(), number as i64)]);
+            cache.put(id, CachedCounters { counters, version: 1 });
+        }
+        cache.advance([(partitions[0].clone(), position(7_000)), (partitions[1].clone(), position(5_000))]);
+        let store = MemoryStore::new(cache.clone());
+        let key = |id, number: usize| Key { id, partition: &partitions[number] };
+        for keys in [vec![key("a:1", 0)], vec![key("a:3", 0), key("a:2", 1), key("a:3", 0)], vec![key("a:1", 1)]] {
+            cache.set_ready(false);
+            assert!(store.all_totals(&keys).is_none(), "what is read may be older than what somebody has seen");
+            cache.set_ready(true);
+            let (all, oldest_ms) = store.all_totals(&keys).unwrap();
+            let each: Vec<_> = store.totals(&keys).await.unwrap().into_iter().map(Option::unwrap).collect();
+            assert_eq!(all, each.iter().map(|stored| stored.value.clone()).collect::<Vec<_>>());
+            let answers: Vec<_> = each.into_iter().map(|stored| Answer { stored, source: Source::Memory }).collect();
+            assert_eq!(oldest_ms, Freshness::of(&answers, None).as_of_ms());
+        }
+        for keys in [vec![], vec![key("a:1", 0), key("a:4", 1)]] {
+            assert!(store.all_totals(&keys).is_none(), "{keys:?}");
         }
     }
 }

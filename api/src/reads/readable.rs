@@ -11,6 +11,12 @@ pub trait Readable: Clone + Send + Sync + 'static {
         keys: &[Key<'_>],
     ) -> impl Future<Output = Result<Vec<Option<Stored<Self>>>, StoreError>> + Send;
 
+    /// From the cache in this process, where it has all of these: the values in the order of the keys, and the clock of
+    /// the oldest, in milliseconds since 1970.
+    fn all_in_memory(_memory: &MemoryStore, _keys: &[Key<'_>]) -> Option<(Vec<Self>, i64)> {
+        None
+    }
+
     /// Announces to the cache in this process that these are about to be loaded from another store.
     fn follow(_memory: &MemoryStore, _keys: &[Key<'_>]) {}
 
@@ -29,6 +35,10 @@ pub trait Readable: Clone + Send + Sync + 'static {
 impl Readable for Totals {
     async fn read<S: ReadStore>(store: &S, keys: &[Key<'_>]) -> Result<Vec<Option<Stored<Self>>>, StoreError> {
         store.totals(keys).await
+    }
+
+    fn all_in_memory(memory: &MemoryStore, keys: &[Key<'_>]) -> Option<(Vec<Self>, i64)> {
+        memory.all_totals(keys)
     }
 
     fn follow(memory: &MemoryStore, keys: &[Key<'_>]) {

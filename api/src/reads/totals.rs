@@ -1,6 +1,6 @@
 //! Totals as answered: every metric of the topology, zero where no event touched it.
 
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::cmp::Ordering;
 use std::sync::Arc;
 use tally_cache::CachedCounters;
@@ -16,14 +16,10 @@ pub struct Template {
 
 /// Metric -> value, ascending by metric. A metric that the topology no longer has is included. Nothing is copied until
 /// it is written out.
-#[derive(Clone)]
 pub struct AllTotals {
     template: Arc<Template>,
     found: Arc<CachedCounters>,
 }
-
-/// The metrics among some totals that are estimates.
-pub struct Approximate(pub AllTotals);
 
 impl Template {
     /// Takes the names of all metrics and of those that count unique visitors.
@@ -59,11 +55,19 @@ impl AllTotals {
         Self { template: template.clone(), found }
     }
 
+    /// The metrics that are estimates, in their order.
+    pub fn approximate(&self) -> Vec<Arc<str>> {
+        let counts = self.found.counters.iter().map(|(metric, value)| (metric, *value));
+        self.template.estimates(counts).cloned().collect()
+    }
+
     fn iter(&self) -> impl Iterator<Item = (&Arc<str>, i64)> {
         let mut zeros = self.template.metrics.iter().peekable();
         let mut found = self.found.counters.iter().peekable();
         std::iter::from_fn(move || {
             let order = match (zeros.peek(), found.peek()) {
+                // Most names are shared, so they seldom have to be compared.
+                (Some(zero), Some((metric, _))) if Arc::ptr_eq(zero, metric) => Ordering::Equal,
                 (Some(zero), Some((metric, _))) => zero.cmp(&metric),
                 (Some(_), None) => Ordering::Less,
                 (None, _) => Ordering::Greater,
@@ -79,18 +83,6 @@ impl AllTotals {
     }
 }
 
-impl Approximate {
-    fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
-        let counts = self.0.found.counters.iter().map(|(metric, value)| (metric, *value));
-        self.0.template.estimates(counts)
-    }
-
-    /// Whether all are exact.
-    pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
-    }
-}
-
 impl Serialize for AllTotals {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -98,16 +90,6 @@ impl Serialize for AllTotals {
             map.serialize_entry(&**metric, &value)?;
         }
         map.end()
-    }
-}
-
-impl Serialize for Approximate {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut seq = serializer.serialize_seq(None)?;
-        for metric in self.iter() {
-            seq.serialize_element(&**metric)?;
-        }
-        seq.end()
     }
 }
 
@@ -120,9 +102,7 @@ mod tests {
         let template = Template::new(&names(metrics), &names(&["visitors", "readers"]));
         let counters = found.iter().map(|(metric, value)| (template.name(metric), *value)).collect();
         let totals = AllTotals::new(&template, Arc::new(CachedCounters { counters, version: 1 }));
-        let approximate = Approximate(totals.clone());
-        assert_eq!(approximate.is_empty(), serde_json::to_string(&approximate).unwrap() == "[]");
-        (serde_json::to_string(&totals).unwrap(), serde_json::to_string(&approximate).unwrap())
+        (serde_json::to_string(&totals).unwrap(), serde_json::to_string(&totals.approximate()).unwrap())
     }
 
     #[test]
