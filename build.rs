@@ -5,6 +5,7 @@ fn main() {
     if std::env::var_os("CARGO_FEATURE_KAFKA").is_none() {
         return;
     }
-    // The function that takes its place, and why: streams/src/log/kafka/native/leader_hints.rs.
+    // The functions that take their places, and why: leader_hints.rs and wakeups.rs in streams/src/log/kafka/native.
     println!("cargo::rustc-link-arg=-Wl,--wrap=rd_kafka_metadata_update_op");
+    println!("cargo::rustc-link-arg=-Wl,--wrap=rd_kafka_msgq_allow_wakeup_at");
 }

@@ -318,12 +318,15 @@ fn a_restart_goes_on_where_it_was() {
     assert_eq!(verdict_kinds(&model), [("duplicate", 1)].into());
 }
 
-/// See `streams/src/log/kafka/native/leader_hints.rs`. The linker drops that function unless calls are redirected to it.
+/// See `leader_hints.rs` and `wakeups.rs` in `streams/src/log/kafka/native`. The linker drops these functions unless calls
+/// are redirected to them.
 #[test]
-fn the_binary_ignores_the_leader_hints_that_crash_the_kafka_client() {
+fn the_binary_replaces_the_functions_of_the_kafka_client_that_crash_or_spin() {
     let symbols =
         Command::new("nm").arg(env!("CARGO_BIN_EXE_tally")).output().expect("nm, of the tools that the build needs");
     assert!(symbols.status.success(), "{symbols:?}");
     let symbols = String::from_utf8_lossy(&symbols.stdout);
-    assert!(symbols.contains(" __wrap_rd_kafka_metadata_update_op"), "the calls are not redirected");
+    for replaced in ["rd_kafka_metadata_update_op", "rd_kafka_msgq_allow_wakeup_at"] {
+        assert!(symbols.contains(&format!(" __wrap_{replaced}")), "the calls of {replaced} are not redirected");
+    }
 }

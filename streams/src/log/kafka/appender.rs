@@ -1,23 +1,32 @@
 //! The producer of the ingest API: idempotent, shared by all threads, with one completion per request.
 
-use super::super::{AppendBatch, AppendedOffsets, Appender, Completion, Headers, LogError, OwnedRecord};
-use super::context;
+use super::super::{AppendBatch, Appender, Completion, LogError, OwnedRecord};
 use super::lookup::Lookup;
-use super::options::APPEND_LINGER;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
-use std::collections::{BTreeMap, HashMap};
+use super::native::{AppendProducer, Report, Served};
+use rdkafka::ClientConfig;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak, mpsc};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+mod lanes;
+
+use lanes::{Lanes, Load, Pending, Request};
 
 /// The most bytes in flight; more is [`LogError::Busy`].
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// The overhead of a record in the client, in bytes.
 const RECORD_BYTES: usize = 128;
+/// The longest wait for a delivery report, and thus how long the thread of a dropped client may live on.
+const SERVE: Duration = Duration::from_millis(100);
+/// How often a round collects responses. They rarely come alone, and each wake-up of the thread costs.
+const STEP: Duration = Duration::from_micros(200);
+/// How long after its last response a round waits for as many new records as it had. A busy sender whose request is
+/// answered sends the next one within that time.
+const GATHER: Duration = Duration::from_millis(1);
+/// The longest round: a partition without a response delays the others by no more.
+const ROUND: Duration = Duration::from_millis(4);
 
 /// See the module.
 pub(super) struct KafkaAppender {
@@ -28,7 +37,7 @@ pub(super) struct KafkaAppender {
 
 impl KafkaAppender {
     pub fn new(lookup: Arc<Lookup>) -> Result<Self, LogError> {
-        let client = RwLock::new(Client::start(&lookup)?);
+        let client = RwLock::new(start(&lookup)?);
         Ok(Self { lookup, client, queued_bytes: Arc::default() })
     }
 
@@ -40,25 +49,27 @@ impl KafkaAppender {
         let mut held = self.client.write().unwrap_or_else(PoisonError::into_inner);
         if held.is_broken() {
             tracing::warn!("the producer of the ingest API met an error that does not pass; starting a new one");
-            *held = Client::start(&self.lookup)?;
+            *held = start(&self.lookup)?;
         }
         Ok(held.clone())
     }
 
-    fn send(&self, topic: &str, mut records: Vec<OwnedRecord>, request: &Arc<Request>) -> Result<(), LogError> {
+    /// Where records go: a client that works, and its lanes to the topic.
+    fn lanes(&self, topic: &str, records: &[OwnedRecord]) -> Result<(Arc<Client>, Arc<Lanes>), LogError> {
         let partitions = self.lookup.partitions(topic)?;
         if let Some(record) = records.iter().find(|record| record.partition >= partitions) {
             return Err(LogError::UnknownTopic(format!("{topic}/{}", record.partition)));
         }
         let client = self.client()?;
-        let lanes = client.lanes(topic, partitions);
-        // A stable sort: the records of a partition keep their order.
-        records.sort_by_key(|record| record.partition);
-        for records in records.chunk_by(|a, b| a.partition == b.partition) {
-            client.offer(&lanes, records, request);
-        }
-        Ok(())
+        let lanes = client.lanes(topic, partitions)?;
+        Ok((client, lanes))
     }
+}
+
+/// A client for an appender.
+fn start(lookup: &Lookup) -> Result<Arc<Client>, LogError> {
+    // The client's own limit is never met: requests are admitted by ours, which refuses them whole.
+    Client::start(&lookup.options.appender(4 * QUEUE_BYTES_MAX))
 }
 
 impl Appender for KafkaAppender {
@@ -68,75 +79,65 @@ impl Appender for KafkaAppender {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return done(Err(LogError::Busy));
         }
-        let request = Arc::new(Request {
-            done: Mutex::new(Some(done)),
-            outcome: Mutex::new(Outcome { missing: records.records.len(), ..Outcome::default() }),
+        let records = records.records;
+        let pending = Pending {
+            done: Some(done),
+            missing: records.len(),
+            last: Vec::new(),
+            error: None,
             bytes,
             queued_bytes: self.queued_bytes.clone(),
-        });
-        if let Err(error) = self.send(topic, records.records, &request) {
-            request.fail(error);
+        };
+        match self.lanes(topic, &records) {
+            Ok((client, lanes)) => client.send(&lanes, records, pending),
+            Err(error) => pending.fail(error),
         }
     }
 }
 
-/// A producer, and the records that it has not been given yet.
+/// A producer, and the records that it does not have yet.
 ///
-/// librdkafka 2.12 has one batch in flight per partition for an idempotent producer. While it has more records for that
-/// partition, it polls for the response without a pause (`rd_kafka_toppar_producer_serve` returns before it looks at
-/// the batch, with a wake-up time in the past) and uses a whole core. So records of a partition stay here until its
-/// response has arrived.
+/// Every batch of a partition costs wake-ups of threads here and a request at the broker, whatever its size. So records go
+/// out in rounds: while a partition waits for a response, its records wait here. When all partitions have theirs, the
+/// requests that follow the responses are collected for a moment and sent together. The first record after a pause does not
+/// wait.
 struct Client {
-    producer: ThreadedProducer<Deliveries>,
+    producer: Arc<AppendProducer<Request>>,
+    /// By topic.
+    lanes: RwLock<HashMap<String, Arc<Lanes>>>,
+    /// The client has failed permanently.
+    broken: AtomicBool,
+    /// The load of all lanes.
+    load: Arc<Load>,
 }
 
-/// The records for a topic.
-struct Lanes {
-    topic: String,
-    by_partition: Vec<Mutex<Lane>>,
-}
-
-/// The records for a partition.
+/// Responses that are handled together.
 #[derive(Default)]
-struct Lane {
-    /// Records that the producer has and that are not answered.
-    under_way: usize,
-    /// Since when it has some.
-    since: Option<Instant>,
-    /// Each with the request that it belongs to.
-    waiting: Vec<(OwnedRecord, Arc<Request>)>,
+struct Round {
+    /// The lanes without records in flight.
+    answered: Vec<(Arc<Lanes>, u32)>,
+    /// The number of records that got a response.
+    records: usize,
 }
 
-impl Lane {
-    /// Whether the producer takes more without having to wait: nothing is sent yet.
-    fn is_open(&self) -> bool {
-        let lingers = self.since.is_some_and(|since| since.elapsed() < APPEND_LINGER / 2);
-        self.waiting.is_empty() && (self.under_way == 0 || lingers)
-    }
-}
-
-impl Lanes {
-    fn lane(&self, partition: u32) -> Option<MutexGuard<'_, Lane>> {
-        let lane = self.by_partition.get(partition as usize)?;
-        Some(lane.lock().unwrap_or_else(PoisonError::into_inner))
+impl Round {
+    /// Whether the records that wait are to be sent, `since` the last response.
+    fn is_over(&self, load: &Load, since: Duration) -> bool {
+        let is_answered = load.lanes_under_way.load(Ordering::Relaxed) == 0;
+        is_answered && (load.records_waiting.load(Ordering::Relaxed) >= self.records || since >= GATHER)
     }
 }
 
 impl Client {
-    fn start(lookup: &Lookup) -> Result<Arc<Self>, LogError> {
+    fn start(config: &ClientConfig) -> Result<Arc<Self>, LogError> {
         let fatal = |e: &dyn std::fmt::Display| LogError::Fatal(format!("Kafka client: {e}"));
-        // The client's own limit is never reached: the limit here admits or rejects whole requests.
-        let config = lookup.options.appender(4 * QUEUE_BYTES_MAX);
-        let (answered, answers) = mpsc::channel();
-        let deliveries = Deliveries { broken: AtomicBool::default(), lanes: RwLock::default(), answered };
-        let producer = config.create_with_context(deliveries).map_err(|e| fatal(&e))?;
-        let client = Arc::new(Self { producer });
+        let producer = Arc::new(AppendProducer::start(config).map_err(|e| fatal(&e))?);
+        let client =
+            Arc::new(Self { producer, lanes: RwLock::default(), broken: AtomicBool::default(), load: Arc::default() });
         let weak = Arc::downgrade(&client);
         let serve = move || {
-            // Ends with the client, which has the other end.
-            while let Ok((lanes, partition)) = answers.recv() {
-                let Some(client) = Weak::upgrade(&weak) else { return };
-                client.go_on(&lanes, partition);
+            while let Some(client) = Weak::upgrade(&weak) {
+                client.serve();
             }
         };
         std::thread::Builder::new().name("appender".to_owned()).spawn(serve).map_err(|e| fatal(&e))?;
@@ -144,239 +145,108 @@ impl Client {
     }
 
     fn is_broken(&self) -> bool {
-        self.producer.context().broken.load(Ordering::Relaxed)
+        self.broken.load(Ordering::Relaxed)
     }
 
-    fn lanes(&self, topic: &str, partitions: u32) -> Arc<Lanes> {
-        let known = &self.producer.context().lanes;
-        if let Some(lanes) = known.read().unwrap_or_else(PoisonError::into_inner).get(topic) {
-            return lanes.clone();
+    fn lanes(&self, topic: &str, partitions: u32) -> Result<Arc<Lanes>, LogError> {
+        if let Some(lanes) = self.lanes.read().unwrap_or_else(PoisonError::into_inner).get(topic) {
+            return Ok(lanes.clone());
         }
+        let mut known = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lanes) = known.get(topic) {
+            return Ok(lanes.clone());
+        }
+        let of_client = self.producer.topic(topic).map_err(|error| LogError::UnknownTopic(error.text))?;
         let by_partition = (0..partitions).map(|_| Mutex::default()).collect();
-        let lanes = Arc::new(Lanes { topic: topic.to_owned(), by_partition });
-        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
-        known.entry(topic.to_owned()).or_insert(lanes).clone()
+        let lanes = Arc::new(Lanes {
+            producer: self.producer.clone(),
+            topic: of_client,
+            by_partition,
+            load: self.load.clone(),
+        });
+        known.insert(topic.to_owned(), lanes.clone());
+        Ok(lanes)
     }
 
-    /// Sends records of one partition, immediately or once the requests in flight are answered.
-    fn offer(&self, lanes: &Lanes, records: &[OwnedRecord], request: &Arc<Request>) {
-        let Some(mut lane) = records.first().and_then(|record| lanes.lane(record.partition)) else { return };
-        // The caller holds the request as well, so it does not complete under the lock.
-        match lane.is_open() {
-            true => self.send(&lanes.topic, &mut lane, records.iter().map(|record| (record, request))),
-            false => lane.waiting.extend(records.iter().map(|record| (record.clone(), request.clone()))),
+    /// Sends the records of a request, immediately or in the next round. The caller keeps the client alive meanwhile, since
+    /// a client that ends fails the records that wait.
+    fn send(&self, lanes: &Arc<Lanes>, mut records: Vec<OwnedRecord>, pending: Pending) {
+        // A stable sort: the records of a partition keep their order.
+        records.sort_by_key(|record| record.partition);
+        let request = Arc::new(Request { lanes: lanes.clone(), pending: Mutex::new(pending) });
+        let mut records = records.into_iter().peekable();
+        while let Some(partition) = records.peek().map(|record| record.partition) {
+            let of_partition = std::iter::from_fn(|| records.next_if(|record| record.partition == partition));
+            lanes.offer(partition, of_partition, &request);
         }
     }
 
-    /// Sends the records that waited for this response.
-    fn go_on(&self, lanes: &Lanes, partition: u32) {
-        // Dropped behind the lock: a completion may append more.
-        let waiting;
-        let Some(mut lane) = lanes.lane(partition) else { return };
-        if lane.under_way == 0 {
-            waiting = std::mem::take(&mut lane.waiting);
-            self.send(&lanes.topic, &mut lane, waiting.iter().map(|(record, request)| (record, request)));
+    /// One round: waits for delivery reports, passes them to their requests, and sends the records that waited.
+    fn serve(&self) {
+        let mut round = Round::default();
+        if !self.serve_one(SERVE, &mut round) {
+            return;
         }
-    }
-
-    fn send<'a>(
-        &self,
-        topic: &str,
-        lane: &mut Lane,
-        records: impl Iterator<Item = (&'a OwnedRecord, &'a Arc<Request>)>,
-    ) {
-        if lane.under_way == 0 {
-            lane.since = Some(Instant::now());
-        }
-        for (record, request) in records {
-            let mut message: BaseRecord<'_, [u8], [u8], Arc<Request>> =
-                BaseRecord::with_opaque_to(topic, request.clone()).partition(record.partition as i32);
-            (message.key, message.payload) = (record.key.as_deref(), record.value.as_deref());
-            if !record.headers.is_empty() {
-                let list: Vec<_> = Headers::encoded(&record.headers).iter().collect();
-                message.headers = headers(list.into_iter());
+        let begun = Instant::now();
+        let mut answered = begun;
+        while begun.elapsed() < ROUND {
+            std::thread::sleep(STEP);
+            while self.serve_one(Duration::ZERO, &mut round) {
+                answered = Instant::now();
             }
-            match self.producer.send(message) {
-                Ok(()) => lane.under_way += 1,
-                // Records that were sent before this one may still arrive, so the outcome of the request is uncertain.
-                Err((error, _)) => request.fail(LogError::Uncertain(error.to_string())),
+            if round.is_over(&self.load, answered.elapsed()) {
+                break;
             }
         }
-    }
-}
-
-/// A request in flight. The delivery report of its last record drops it, which completes it. It has succeeded only if
-/// every record was delivered.
-struct Request {
-    done: Mutex<Option<Completion>>,
-    outcome: Mutex<Outcome>,
-    bytes: usize,
-    queued_bytes: Arc<AtomicUsize>,
-}
-
-#[derive(Default)]
-struct Outcome {
-    /// Records whose delivery is not reported yet.
-    missing: usize,
-    /// The last offset by partition.
-    last: BTreeMap<u32, u64>,
-    error: Option<LogError>,
-}
-
-impl Request {
-    fn delivered(&self, partition: i32, offset: i64) {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        outcome.missing = outcome.missing.saturating_sub(1);
-        let last = outcome.last.entry(partition.max(0) as u32).or_default();
-        *last = (*last).max(offset.max(0) as u64);
-    }
-
-    fn fail(&self, error: LogError) {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).error.get_or_insert(error);
-    }
-}
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        self.queued_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        let outcome = std::mem::take(self.outcome.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let never_sent = || LogError::Uncertain("the client ended before everything was sent".to_owned());
-        let error = outcome.error.or_else(|| (outcome.missing > 0).then(never_sent));
-        let outcome = error.map_or_else(|| Ok(AppendedOffsets::from_iter(outcome.last)), Err);
-        if let Some(done) = self.done.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            done(outcome);
+        for (lanes, partition) in round.answered {
+            lanes.release(partition);
         }
     }
-}
 
-/// Hands delivery reports to their requests.
-struct Deliveries {
-    /// The client has failed permanently.
-    broken: AtomicBool,
-    /// By topic.
-    lanes: RwLock<HashMap<String, Arc<Lanes>>>,
-    /// Partitions with waiting records and no request in flight.
-    answered: mpsc::Sender<(Arc<Lanes>, u32)>,
-}
+    /// Handles an event of the producer; false if there is none.
+    fn serve_one(&self, timeout: Duration, round: &mut Round) -> bool {
+        let served = self.producer.serve(timeout, &mut |report| {
+            round.records += report.count;
+            round.answered.extend(self.settle(report));
+        });
+        self.broken.fetch_or(served == Served::FatalError, Ordering::Relaxed);
+        served != Served::Nothing
+    }
 
-impl Deliveries {
-    /// A record in flight to a partition got its response. If that is an error, the waiting records would fail as well.
-    fn answered(&self, topic: &str, partition: i32, error: Option<&LogError>) {
-        // Dropped behind the locks: a completion may append more.
-        let failed;
-        let known = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
-        let (Some(lanes), Ok(partition)) = (known.get(topic), u32::try_from(partition)) else { return };
-        let Some(mut lane) = lanes.lane(partition) else { return };
-        lane.under_way = lane.under_way.saturating_sub(1);
+    /// Passes a delivery report to its request. Returns the lane if it has no records in flight any more.
+    fn settle(&self, report: Report<Request>) -> Option<(Arc<Lanes>, u32)> {
+        let Report { request, partition, count, outcome } = report;
+        let error = match outcome {
+            Ok(offset) => {
+                request.pending().delivered(partition, count, offset);
+                None
+            }
+            Err(code @ (Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition)) => {
+                Some(LogError::UnknownTopic(code.to_string()))
+            }
+            Err(code) => {
+                self.broken.fetch_or(code == Code::Fatal, Ordering::Relaxed);
+                Some(LogError::Uncertain(code.to_string()))
+            }
+        };
+        let gathers = request.lanes.answered(partition, count, error.as_ref());
         if let Some(error) = error {
-            failed = std::mem::take(&mut lane.waiting);
-            failed.iter().for_each(|(_, request)| request.fail(error.clone()));
-        } else if lane.under_way == 0 && !lane.waiting.is_empty() {
-            // It is not received only when the client is ending.
-            let _ = self.answered.send((lanes.clone(), partition));
+            request.pending().refuse(error);
         }
+        gathers.then(|| (request.lanes.clone(), partition))
     }
 }
 
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        context::log(level, facility, message);
+impl Drop for Client {
+    fn drop(&mut self) {
+        let producer = self.producer.clone();
+        producer.end(&mut |report| drop(self.settle(report)));
+        // A lane and the requests that wait in it own each other.
+        let lanes = std::mem::take(self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner));
+        lanes.values().for_each(|lanes| lanes.clear());
     }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(Code::Fatal) {
-            self.broken.store(true, Ordering::Relaxed);
-        }
-        context::report(&error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Arc<Request>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, request: Arc<Request>) {
-        match result {
-            Ok(message) => {
-                request.delivered(message.partition(), message.offset());
-                self.answered(message.topic(), message.partition(), None);
-            }
-            Err((error, message)) => {
-                let error = match error.rdkafka_error_code() {
-                    Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
-                        LogError::UnknownTopic(error.to_string())
-                    }
-                    code => {
-                        self.broken.fetch_or(code == Some(Code::Fatal), Ordering::Relaxed);
-                        LogError::Uncertain(error.to_string())
-                    }
-                };
-                self.answered(message.topic(), message.partition(), Some(&error));
-                request.fail(error);
-            }
-        }
-    }
-}
-
-/// Headers as the client wants them; None where there are none.
-fn headers<'a>(list: impl ExactSizeIterator<Item = (&'a str, &'a [u8])>) -> Option<OwnedHeaders> {
-    (list.len() > 0).then(|| {
-        let headers = OwnedHeaders::new_with_capacity(list.len());
-        list.fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
-    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A request of two records, and its outcome.
-    fn request() -> (Request, mpsc::Receiver<Result<AppendedOffsets, LogError>>) {
-        let (tell, told) = mpsc::channel();
-        let done: Completion = Box::new(move |outcome| drop(tell.send(outcome)));
-        let outcome = Mutex::new(Outcome { missing: 2, ..Outcome::default() });
-        (Request { done: Mutex::new(Some(done)), outcome, bytes: 0, queued_bytes: Arc::default() }, told)
-    }
-
-    #[test]
-    fn a_request_succeeds_when_all_its_records_are_delivered() {
-        let (request, told) = request();
-        request.delivered(1, 7);
-        request.delivered(0, 3);
-        drop(request);
-        assert_eq!(told.recv(), Ok(Ok(vec![(0, 3), (1, 7)])));
-    }
-
-    #[test]
-    fn a_request_fails_when_a_record_was_never_sent() {
-        let (request, told) = request();
-        request.delivered(1, 7);
-        drop(request);
-        assert!(matches!(told.recv(), Ok(Err(LogError::Uncertain(_)))));
-    }
-
-    #[test]
-    fn a_request_fails_as_its_first_record_that_did() {
-        let (request, told) = request();
-        request.fail(LogError::UnknownTopic("t".into()));
-        request.fail(LogError::Uncertain("later".into()));
-        drop(request);
-        assert_eq!(told.recv(), Ok(Err(LogError::UnknownTopic("t".into()))));
-    }
-
-    #[test]
-    fn a_lane_is_closed_while_something_waits_or_is_under_way() {
-        let lane = |under_way, ago_ms: Option<u64>, waiting| Lane {
-            under_way,
-            since: ago_ms.and_then(|ms| Instant::now().checked_sub(std::time::Duration::from_millis(ms))),
-            waiting,
-        };
-        let waiting = || {
-            let record = OwnedRecord { partition: 0, key: None, value: None, headers: bytes::Bytes::new() };
-            vec![(record, Arc::new(request().0))]
-        };
-        assert!(lane(0, None, vec![]).is_open());
-        assert!(lane(0, Some(1_000), vec![]).is_open());
-        assert!(!lane(3, Some(1_000), vec![]).is_open(), "the answer is still to come");
-        assert!(!lane(0, Some(1_000), waiting()).is_open(), "others came before");
-    }
-}
+#[path = "appender/tests.rs"]
+mod tests;

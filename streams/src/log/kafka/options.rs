@@ -23,9 +23,6 @@ pub struct KafkaOptions {
     pub replication: Option<u16>,
 }
 
-/// How long an appended record waits to be batched with others.
-pub(super) const APPEND_LINGER: Duration = Duration::from_millis(1);
-
 /// Set by tally alone, because exactly-once depends on it.
 const RESERVED: [&str; 18] = [
     "acks",
@@ -200,8 +197,8 @@ impl KafkaOptions {
         let mut config = self.writer();
         config
             .set("message.timeout.ms", "5000")
-            // 0 would double the broker's CPU.
-            .set("linger.ms", APPEND_LINGER.as_millis().to_string())
+            // The appender itself gathers what goes together.
+            .set("linger.ms", "0")
             .set("queue.buffering.max.kbytes", (queue_bytes_max >> 10).max(1).to_string());
         config
     }
