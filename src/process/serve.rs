@@ -29,11 +29,25 @@ const END_DEADLINE: Duration = Duration::from_secs(1);
 /// Runs until SIGTERM or SIGINT, or until a part cannot continue.
 pub fn serve(roles: Roles) -> Result<(), Failure> {
     logging::start();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::no)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = workers(&roles) {
+        runtime.worker_threads(workers);
+    }
+    let runtime = runtime.enable_all().build().map_err(Failure::no)?;
     let outcome = runtime.block_on(live(roles));
     // Work that still waits for a client or an unavailable log must not keep the process running.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
+}
+
+/// How many threads serve requests, unless the runtime chooses (`TOKIO_WORKER_THREADS`, else one per core). A process that
+/// only ingests leaves a core to the threads of its log client: they have about half as much to do for each request, and the
+/// threads would displace each other.
+fn workers(roles: &Roles) -> Option<usize> {
+    let only_ingests = roles.ingest.is_some() && roles.process.is_none() && roles.sink.is_none() && roles.api.is_none();
+    let chosen = std::env::var_os("TOKIO_WORKER_THREADS").is_some();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (only_ingests && !chosen).then(|| (cores - 1).max(1))
 }
 
 /// The signals that end the process.
