@@ -236,6 +236,11 @@ impl MemoryCache {
         shards.fold((0, 0), |(len, bytes), shard| (len + shard.len(), bytes + shard.bytes()))
     }
 
+    /// How many subjects have left for want of room. They are misses until the next record of theirs.
+    pub fn evicted(&self) -> u64 {
+        self.shards.iter().map(|shard| locks::read(shard).evicted()).sum()
+    }
+
     /// The writer's, before it looks at records: it is about to go so far.
     pub fn reaching(&self, partition: &TopicPartition, next_offset: u64) {
         let mut reached = locks::write(&self.reached);

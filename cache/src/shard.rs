@@ -60,6 +60,8 @@ pub(crate) struct Shard {
     /// Each key once, in the order in which the eviction looks at them.
     queue: VecDeque<Arc<str>>,
     bytes: usize,
+    /// How many have left for want of room.
+    evicted: u64,
 }
 
 impl Entry {
@@ -183,12 +185,13 @@ impl Shard {
                 self.queue.push_back(key);
             } else if let Some(entry) = self.entries.remove(&key) {
                 self.bytes -= entry.size_bytes(&key);
+                self.evicted += 1;
             }
         }
     }
 
     pub fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self { evicted: self.evicted, ..Self::default() };
     }
 
     pub fn len(&self) -> usize {
@@ -197,6 +200,10 @@ impl Shard {
 
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub fn evicted(&self) -> u64 {
+        self.evicted
     }
 }
 
@@ -238,6 +245,8 @@ mod tests {
         let left: Vec<_> = ["a:1", "a:2", "a:3", "a:4"].into_iter().filter(|id| shard.get(id).is_some()).collect();
         assert_eq!(left, ["a:1", "a:3", "a:4"]);
         assert!(shard.bytes() <= room_for_three && shard.len() == 3 && shard.queue.len() == 3);
+        shard.clear();
+        assert_eq!((shard.len(), shard.bytes(), shard.evicted()), (0, 0, 1), "a counter never falls");
     }
 
     #[test]

@@ -19,6 +19,16 @@ pub struct SinkMetrics {
     partitions: IntGaugeVec,
     breaker_state: IntGaugeVec,
     expired_rows: IntCounterVec,
+    cache_subjects: IntGaugeVec,
+    cache_size_bytes: IntGaugeVec,
+    cache_evicted: IntCounterVec,
+}
+
+/// What a sink shows of the cache in its process.
+pub struct MemoryMetrics {
+    pub subjects: IntGauge,
+    pub size_bytes: IntGauge,
+    pub evicted: IntCounter,
 }
 
 /// The metrics of one sink, with their labels looked up.
@@ -97,6 +107,21 @@ impl SinkMetrics {
                 "Rows deleted after their retention.",
                 &["sink", "table"],
             )?,
+            cache_subjects: gauge(
+                "tally_sink_cache_subjects",
+                "Subjects in the cache of this process, measured every second.",
+                &["sink"],
+            )?,
+            cache_size_bytes: gauge(
+                "tally_sink_cache_size_bytes",
+                "Estimated size of these subjects; at most --cache-mib.",
+                &["sink"],
+            )?,
+            cache_evicted: counter(
+                "tally_sink_cache_evicted_total",
+                "Subjects that left this cache because of --cache-mib.",
+                &["sink"],
+            )?,
         };
         registry.register(Box::new(metrics.write_seconds.clone()))?;
         registry.register(Box::new(metrics.clock_lag_seconds.clone()))?;
@@ -106,6 +131,14 @@ impl SinkMetrics {
     /// Counts how often the target of that sink was found empty or replaced, and its refill began.
     pub fn refills(&self, sink: &str) -> IntCounter {
         self.refills.with_label_values(&[sink])
+    }
+
+    pub(crate) fn of_memory(&self, sink: &str) -> MemoryMetrics {
+        MemoryMetrics {
+            subjects: self.cache_subjects.with_label_values(&[sink]),
+            size_bytes: self.cache_size_bytes.with_label_values(&[sink]),
+            evicted: self.cache_evicted.with_label_values(&[sink]),
+        }
     }
 
     pub(crate) fn of(&self, sink: &str) -> Handles {

@@ -118,7 +118,10 @@ impl StoreAddress {
             Self::Redis(address) if site.writes => {
                 Some(Box::new(RedisTarget::new(address.clone(), site.metrics.refills(site.sink))?))
             }
-            Self::Memory => site.memory.clone().map(|cache| Box::new(MemoryTarget::new(cache)) as Box<dyn Target>),
+            Self::Memory => site
+                .memory
+                .clone()
+                .map(|cache| Box::new(MemoryTarget::new(cache).measured(site.metrics, site.sink)) as Box<dyn Target>),
             Self::Database(_) | Self::Redis(_) => None,
         })
     }

@@ -1,4 +1,5 @@
-//! A sink over a cache in this process that takes only what was requested: the view of an API beside Redis.
+//! Sinks over a cache in this process: one that takes only what was requested (the view of an API beside Redis), and one
+//! with a size limit.
 
 mod fixture;
 
@@ -125,4 +126,18 @@ fn a_process_can_do_without_a_view_that_fails_and_the_view_recovers() {
     wait_for("the view", || cache.ready());
     thread.stop();
     thread.join().unwrap();
+}
+
+#[test]
+fn a_cache_of_limited_size_evicts_subjects_and_counts_them() {
+    // No room for a single subject.
+    let (mut world, cache) = (World::new(), MemoryCache::new(CacheLimits { size_bytes_max: 1 }, Admit::All));
+    world.history(20);
+    let target = MemoryTarget::new(cache.clone()).measured(&world.metrics, "cache");
+    world.drain(&mut world.task(Box::new(target)));
+    assert!(cache.ready() && cache.get("article:1").is_none() && !cache.lacks("article:1"), "the database has it");
+    assert_eq!(world.metric("tally_sink_cache_subjects"), cache.size().0 as f64);
+    assert_eq!(world.metric("tally_sink_cache_size_bytes"), cache.size().1 as f64);
+    assert_eq!(world.metric("tally_sink_cache_evicted_total"), cache.evicted() as f64);
+    assert!(cache.evicted() > 0);
 }

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use tally_api::{Peer, PeerError};
+use tally_cache::CacheLimits;
 use tally_cache::is_redis;
 use tally_cache::redis::RedisAddress;
 use tally_http::PageFiles;
@@ -181,6 +182,9 @@ pub struct ReadArgs {
     /// Replica of the cache's Redis for reads; the cache itself by default
     #[arg(long, env = "TALLY_CACHE_READ", value_name = "URL", hide_env_values = true)]
     pub cache_read: Option<String>,
+    /// Size of the cache in this process (--cache memory:) in MiB, by estimate; 256 by default. Subjects that do not fit are read from the database
+    #[arg(long, env = "TALLY_CACHE_MIB", value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub cache_mib: Option<u32>,
     /// Maximum number of open live streams; one more gets 503. Their connections are in addition to the 10,000 for requests
     #[arg(long, env = "TALLY_LIVE_STREAMS", value_name = "N", default_value_t = 10_000)]
     pub live_streams: usize,
@@ -266,6 +270,11 @@ impl ReadArgs {
     pub fn database(&self) -> Result<Option<StoreUrl>, Failure> {
         let url = self.database_read.as_deref().map(|url| database("--database-read", url)).transpose()?;
         Ok(url.map(StoreUrl::from))
+    }
+
+    /// How large the cache in this process may grow.
+    pub fn cache_limits(&self) -> CacheLimits {
+        self.cache_mib.map_or_else(CacheLimits::default, |mib| CacheLimits { size_bytes_max: (mib as usize) << 20 })
     }
 
     /// The cache that the API reads: the one that sinks write to, or a replica of it.

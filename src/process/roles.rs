@@ -102,6 +102,14 @@ impl Roles {
         if self.api.as_ref().is_some_and(|(_, reads)| reads.cache_read.is_some()) && !has_cache {
             return refused("--cache-read", "the topology has no sink of `type: cache`, so nothing is read from one");
         }
+        if self.api.as_ref().is_some_and(|(_, reads)| reads.cache_mib.is_some()) {
+            if !has_cache {
+                return refused("--cache-mib", "the topology has no sink of `type: cache`");
+            }
+            if self.stores().is_some_and(|stores| stores.cache().is_ok_and(|cache| cache != CacheAddress::Memory)) {
+                return refused("--cache-mib", "the cache is a Redis, which has `maxmemory`");
+            }
+        }
         let limits_are_shared = self.ingest.is_some() || self.api.is_some() && collects;
         if let Some(stores) = self.stores()
             && stores.cache()? != CacheAddress::Memory

@@ -6,7 +6,7 @@ use super::{Roles, Site};
 use crate::commands::{CacheAddress, Failure};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tally_cache::{Admit, CacheLimits, MemoryCache};
+use tally_cache::{Admit, MemoryCache};
 use tally_http::Check;
 use tally_model::OutputType;
 use tally_sinks::{OpenError, Retention, SinkConfig, SinkMetrics, SinkTask, SinkThread, TargetSite};
@@ -39,8 +39,8 @@ pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
         }
     }
     let metrics = SinkMetrics::register(&site.registry).map_err(Failure::no)?;
-    let has_memory = stores.cache == CacheAddress::Memory && roles.api.is_some();
-    let cache = has_memory.then(|| MemoryCache::of_all(CacheLimits::default(), Admit::All));
+    let reads = roles.api.as_ref().filter(|_| stores.cache == CacheAddress::Memory);
+    let cache = reads.map(|(_, reads)| MemoryCache::of_all(reads.cache_limits(), Admit::All));
     let mut threads = Vec::new();
     for (sink, store) in stores.of_sinks(&site.topology) {
         let config = config(site, sink)?;

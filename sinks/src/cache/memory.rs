@@ -1,6 +1,7 @@
 //! The cache in this process, as a target.
 
 use crate::batch::{Batch, Move};
+use crate::metrics::{MemoryMetrics, SinkMetrics};
 use crate::row::CounterRow;
 use crate::target::{Standing, StoredPosition, Target, TargetError};
 use hashbrown::HashMap;
@@ -14,12 +15,19 @@ pub struct MemoryTarget {
     cache: Arc<MemoryCache>,
     /// Partitions that have not yet reached what the log held when the sink started.
     goals: Option<HashMap<TopicPartition, u64>>,
+    metrics: Option<MemoryMetrics>,
 }
 
 impl MemoryTarget {
     /// Writes to that cache; there must be one target a cache.
     pub fn new(cache: Arc<MemoryCache>) -> Self {
-        Self { cache, goals: None }
+        Self { cache, goals: None, metrics: None }
+    }
+
+    /// One whose cache shows its size among the metrics of that sink.
+    pub fn measured(mut self, metrics: &SinkMetrics, sink: &str) -> Self {
+        self.metrics = Some(metrics.of_memory(sink));
+        self
     }
 
     fn put(&self, row: &CounterRow) {
@@ -98,6 +106,16 @@ impl Target for MemoryTarget {
         self.goals = None;
         self.cache.clear();
         true
+    }
+
+    fn check(&mut self) -> Result<(), TargetError> {
+        if let Some(metrics) = &self.metrics {
+            let (subjects, size_bytes) = self.cache.size();
+            metrics.subjects.set(subjects as i64);
+            metrics.size_bytes.set(size_bytes as i64);
+            metrics.evicted.inc_by(self.cache.evicted().saturating_sub(metrics.evicted.get()));
+        }
+        Ok(())
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), TargetError> {
