@@ -1,13 +1,12 @@
 //! MySQL and MariaDB, for reading and for the API's own tables.
 
-use super::pool::{Columns, PATIENCE, rows as pooled_rows};
-use super::write::{Dialect, LOCK_TIMEOUT, rows, within};
-use sqlx::mysql::{
-    MySql, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool, MySqlPoolOptions, MySqlRow,
-};
+pub use sqlx::mysql::MySql;
+
+use super::pool::{Columns, PATIENCE};
+use super::write::{Dialect, LOCK_TIMEOUT, within};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Error, Executor, Row};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Readers of a server at the same time; a point read takes a round trip.
@@ -17,7 +16,8 @@ const IDLE_TRUST: Duration = Duration::from_secs(1);
 /// Deadlock, lock wait, a row that another transaction inserted at the same moment, killed, read-only for a moment.
 const AGAIN: &[u16] = &[1213, 1205, 1062, 1927, 1290, 1836];
 
-const DIALECT: Dialect = Dialect {
+/// The statements of MySQL and MariaDB.
+pub const DIALECT: Dialect = Dialect {
     begin: "START TRANSACTION",
     for_update: " FOR UPDATE",
     now_ms: "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
@@ -29,12 +29,6 @@ const DIALECT: Dialect = Dialect {
 #[derive(Clone)]
 pub struct ServerAddress(Box<MySqlConnectOptions>);
 
-/// Connections for reading.
-pub struct ReadServer(MySqlPool);
-
-/// A connection that writes.
-pub struct WriteServer(MySqlConnection);
-
 impl ServerAddress {
     /// Reads an address. No error contains the password.
     pub fn parse(url: &str) -> Result<Self, Error> {
@@ -42,7 +36,7 @@ impl ServerAddress {
     }
 
     /// Connections for reading. They are made when they are first needed.
-    pub fn pool(self) -> ReadServer {
+    pub fn pool(self) -> MySqlPool {
         let pool = MySqlPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)
@@ -55,11 +49,11 @@ impl ServerAddress {
                 let session = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY";
                 Box::pin(async move { connection.execute(session).await.map(drop) })
             });
-        ReadServer(pool.connect_lazy_with(*self.0))
+        pool.connect_lazy_with(*self.0)
     }
 
     /// A new connection that writes.
-    pub async fn connect(&self) -> Result<WriteServer, Error> {
+    pub async fn connect(&self) -> Result<MySqlConnection, Error> {
         let mut connection = within(self.0.connect()).await?;
         let session = format!(
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
@@ -68,46 +62,7 @@ impl ServerAddress {
             LOCK_TIMEOUT.as_secs()
         );
         within(sqlx::raw_sql(AssertSqlSafe(session)).execute(&mut connection)).await?;
-        Ok(WriteServer(connection))
-    }
-}
-
-impl ReadServer {
-    /// Runs a statement with text as its parameters, and reads its rows.
-    pub async fn fetch<T>(
-        &self,
-        sql: Arc<str>,
-        parameters: &[&str],
-        read: impl Fn(&dyn Columns) -> Result<T, Error>,
-    ) -> Result<Vec<T>, Error> {
-        pooled_rows(&self.0, sql, parameters).await?.iter().map(|row| read(row)).collect()
-    }
-}
-
-impl WriteServer {
-    /// The statements that it understands.
-    pub fn dialect(&self) -> &'static Dialect {
-        &DIALECT
-    }
-
-    /// Runs a statement without parameters that cannot be prepared everywhere.
-    pub async fn run(&mut self, sql: &'static str) -> Result<(), Error> {
-        within(sqlx::raw_sql(sql).execute(&mut self.0)).await.map(drop)
-    }
-
-    /// Runs a statement with text as its parameters, and reads its rows.
-    pub async fn fetch<T>(
-        &mut self,
-        sql: Arc<str>,
-        parameters: &[&str],
-        read: impl Fn(&dyn Columns) -> Result<T, Error>,
-    ) -> Result<Vec<T>, Error> {
-        rows::<MySql>(&mut self.0, sql, parameters).await?.iter().map(|row| read(row)).collect()
-    }
-
-    /// Closes the socket without sending anything, since the server may not answer.
-    pub fn discard(self) {
-        drop(self.0);
+        Ok(connection)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Connections for reading, to either database: the same statements, run in time or not at all.
 
-use super::mysql::{ReadServer, ServerAddress};
+use super::mysql::{MySql, ServerAddress};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Database, Encode, Error, Executor, IntoArguments, Pool, Row, Type};
 use std::str::FromStr;
@@ -18,7 +18,7 @@ pub enum ReadPool {
     /// To a file.
     Sqlite(SqlitePool),
     /// To a MySQL or MariaDB server.
-    MySql(ReadServer),
+    MySql(Pool<MySql>),
 }
 
 /// A row that was read.
@@ -85,14 +85,14 @@ impl ReadPool {
         let sql = sql.into();
         match self {
             Self::Sqlite(pool) => rows(pool, sql, parameters).await?.iter().map(|row| read(row)).collect(),
-            Self::MySql(server) => server.fetch(sql, parameters, read).await,
+            Self::MySql(pool) => rows(pool, sql, parameters).await?.iter().map(|row| read(row)).collect(),
         }
     }
 }
 
 /// Runs a statement. A connection that does not answer in time, or that is broken, never goes back into the pool;
 /// where it was broken, another one is tried.
-pub async fn rows<DB>(pool: &Pool<DB>, sql: Arc<str>, parameters: &[&str]) -> Result<Vec<DB::Row>, Error>
+async fn rows<DB>(pool: &Pool<DB>, sql: Arc<str>, parameters: &[&str]) -> Result<Vec<DB::Row>, Error>
 where
     DB: Database,
     DB::Arguments: IntoArguments<DB>,

@@ -1,7 +1,7 @@
 //! A connection for writing, to either database: for the tables that belong to the API. Every statement has a time
 //! limit, and after any error the connection is closed, which rolls back.
 
-use super::mysql::{self, ServerAddress, WriteServer};
+use super::mysql::{self, MySql, ServerAddress};
 use super::pool::Columns;
 use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Database, Encode, Error, Executor, IntoArguments, Type};
@@ -30,7 +30,7 @@ pub enum WriteConnection {
     /// To a file.
     Sqlite(SqliteConnection),
     /// To a MySQL or MariaDB server.
-    MySql(WriteServer),
+    MySql(<MySql as Database>::Connection),
 }
 
 /// What differs between the databases' SQL.
@@ -45,7 +45,7 @@ pub struct Dialect {
     pub add_count: &'static str,
 }
 
-const SQLITE: Dialect = Dialect {
+pub const SQLITE: Dialect = Dialect {
     // Holds the write lock from the start, so that what it reads stays true until it ends.
     begin: "BEGIN IMMEDIATE",
     for_update: "",
@@ -83,7 +83,7 @@ impl WriteConnection {
     pub fn dialect(&self) -> &'static Dialect {
         match self {
             Self::Sqlite(_) => &SQLITE,
-            Self::MySql(server) => server.dialect(),
+            Self::MySql(_) => &mysql::DIALECT,
         }
     }
 
@@ -91,7 +91,7 @@ impl WriteConnection {
     pub async fn run(&mut self, sql: &'static str) -> Result<(), Error> {
         match self {
             Self::Sqlite(connection) => within(sqlx::raw_sql(sql).execute(connection)).await.map(drop),
-            Self::MySql(server) => server.run(sql).await,
+            Self::MySql(connection) => within(sqlx::raw_sql(sql).execute(connection)).await.map(drop),
         }
     }
 
@@ -112,7 +112,9 @@ impl WriteConnection {
             Self::Sqlite(connection) => {
                 rows::<Sqlite>(connection, sql, parameters).await?.iter().map(|row| read(row)).collect()
             }
-            Self::MySql(server) => server.fetch(sql, parameters, read).await,
+            Self::MySql(connection) => {
+                rows::<MySql>(connection, sql, parameters).await?.iter().map(|row| read(row)).collect()
+            }
         }
     }
 
@@ -121,7 +123,8 @@ impl WriteConnection {
         match self {
             // Its thread closes the file: afterwards nothing holds the lock.
             Self::Sqlite(connection) => drop(within(connection.close()).await),
-            Self::MySql(server) => server.discard(),
+            // Closes the socket without sending anything, since the server may not answer.
+            Self::MySql(connection) => drop(connection),
         }
     }
 }
@@ -137,11 +140,7 @@ pub fn is_worth_another_try(error: &Error) -> bool {
 }
 
 /// Runs a statement with text as its parameters.
-pub async fn rows<DB>(
-    connection: &mut DB::Connection,
-    sql: Arc<str>,
-    parameters: &[&str],
-) -> Result<Vec<DB::Row>, Error>
+async fn rows<DB>(connection: &mut DB::Connection, sql: Arc<str>, parameters: &[&str]) -> Result<Vec<DB::Row>, Error>
 where
     DB: Database,
     DB::Arguments: IntoArguments<DB>,
