@@ -1,25 +1,52 @@
-//! A connection to either database.
+//! What the kinds of databases do, each in its own way: connect, and run statements.
 
 use super::dialect::Dialect;
-use super::mysql::Server;
 use super::rows::Value;
-use super::sqlite;
-use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
-use sqlx::{Arguments, AssertSqlSafe, Connection as _, Encode, Error, Row, Type};
+use sqlx::{Arguments, Encode, Error, Type};
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// Bytes of values in one statement, unless a single row has more.
 pub const STATEMENT_BYTES: usize = 4 << 20;
 
-/// A connection to either database, ready for use: tables are up to date.
+/// The future of a method.
+pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Where a database is, and how to connect to it.
+pub trait Address: Send {
+    /// The statements that it understands.
+    fn dialect(&self) -> &'static Dialect;
+    /// Connects, and changes nothing.
+    fn reach(&self) -> Work<'_, Result<(), ConnectError>>;
+    /// Connects to look at what is there, whatever the tables are.
+    fn look(&self) -> Work<'_, Result<Box<dyn Connection>, Error>>;
+    /// Connects, and brings the tables up to date.
+    fn open(&self) -> Work<'_, Result<Box<dyn Connection>, ConnectError>>;
+}
+
+/// A connection to a database.
 ///
-/// After any error it must be given up ([`Connection::discard`]): it may be in the middle of a transaction, or of an
+/// After any error it must be discarded ([`Connection::discard`]): it may be in the middle of a transaction, or of an
 /// answer.
-pub enum Connection {
-    /// To a file.
-    Sqlite(SqliteConnection),
-    /// To a MySQL or MariaDB server.
-    MySql(Server),
+pub trait Connection: Send {
+    /// The statements that it understands.
+    fn dialect(&self) -> &'static Dialect;
+    /// How many bytes of values to put into a statement; the most that one may have.
+    fn statement_bytes(&self) -> (usize, usize);
+    /// Runs a statement without parameters that cannot be prepared everywhere, like `COMMIT`.
+    fn run(&mut self, sql: &'static str) -> Work<'_, Result<(), Error>>;
+    /// Runs a statement; how many rows it changed.
+    fn execute<'a>(&'a mut self, sql: Arc<str>, parameters: &'a [Value<'a>]) -> Work<'a, Result<u64, Error>>;
+    /// Reads rows.
+    fn rows<'a>(
+        &'a mut self,
+        sql: String,
+        parameters: &'a [Value<'a>],
+    ) -> Work<'a, Result<Vec<Box<dyn Columns>>, Error>>;
+    /// Closes the connection; an open transaction is rolled back.
+    fn discard(self: Box<Self>) -> Work<'static, ()>;
+    /// Closes the connection in the protocol.
+    fn close(self: Box<Self>) -> Work<'static, ()>;
 }
 
 /// Why there is no connection.
@@ -38,92 +65,21 @@ pub trait Columns {
     fn int(&self, column: usize) -> Result<i64, Error>;
 }
 
-impl Columns for SqliteRow {
-    fn text(&self, column: usize) -> Result<String, Error> {
-        self.try_get(column)
-    }
-
-    fn int(&self, column: usize) -> Result<i64, Error> {
-        self.try_get(column)
-    }
-}
-
-impl Connection {
-    /// The statements that it understands.
-    pub fn dialect(&self) -> &'static Dialect {
-        match self {
-            Self::Sqlite(_) => &sqlite::DIALECT,
-            Self::MySql(server) => server.dialect(),
-        }
-    }
-
-    /// How many bytes of values to put into a statement; the most that one may have.
-    pub fn statement_bytes(&self) -> (usize, usize) {
-        match self {
-            Self::Sqlite(_) => (STATEMENT_BYTES, usize::MAX),
-            Self::MySql(server) => server.statement_bytes(),
-        }
-    }
-
-    /// Whether an error means that the row itself cannot be stored, so that a retry would not help.
-    pub fn is_refusal(&self, error: &Error) -> bool {
-        match self {
-            Self::Sqlite(_) => sqlite::is_refusal(error),
-            Self::MySql(server) => server.is_refusal(error),
-        }
-    }
-
-    /// Runs a statement without parameters that cannot be prepared everywhere, like `COMMIT`.
-    pub async fn run(&mut self, sql: &'static str) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
-            Self::MySql(server) => server.run(sql).await,
-        }
-    }
-
-    /// Runs a statement; how many rows it changed.
-    pub async fn execute(&mut self, sql: Arc<str>, parameters: &[Value<'_>]) -> Result<u64, Error> {
-        match self {
-            Self::Sqlite(connection) => {
-                let query = sqlx::query_with(AssertSqlSafe(sql), arguments::<Sqlite>(parameters)?);
-                Ok(query.execute(connection).await?.rows_affected())
-            }
-            Self::MySql(server) => server.execute(sql, parameters).await,
-        }
-    }
-
-    /// Reads rows.
+impl dyn Connection + '_ {
+    /// Reads rows, each by a function.
     pub async fn fetch<T>(
         &mut self,
         sql: String,
         parameters: &[Value<'_>],
         read: impl Fn(&dyn Columns) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
-        match self {
-            Self::Sqlite(connection) => {
-                let query = sqlx::query_with(AssertSqlSafe(sql), arguments::<Sqlite>(parameters)?);
-                query.fetch_all(connection).await?.iter().map(|row| read(row)).collect()
-            }
-            Self::MySql(server) => server.fetch(sql, parameters, read).await,
-        }
+        self.rows(sql, parameters).await?.iter().map(|row| read(&**row)).collect()
     }
+}
 
-    /// Closes the connection; an open transaction is rolled back.
-    pub async fn discard(self) {
-        match self {
-            // Its thread closes the file: afterwards nothing holds the lock.
-            Self::Sqlite(connection) => drop(connection.close().await),
-            Self::MySql(server) => server.discard(),
-        }
-    }
-
-    /// Closes the connection in the protocol.
-    pub async fn close(self) {
-        match self {
-            Self::Sqlite(connection) => drop(connection.close().await),
-            Self::MySql(server) => server.close().await,
-        }
-    }
+/// Rows as they are read.
+pub fn boxed<R: Columns + 'static>(rows: Vec<R>) -> Vec<Box<dyn Columns>> {
+    rows.into_iter().map(|row| Box::new(row) as Box<dyn Columns>).collect()
 }
 
 /// The parameters of a statement.

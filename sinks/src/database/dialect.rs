@@ -1,8 +1,8 @@
 //! What differs between the databases' SQL. Everything else is one code path.
 
 use super::table::Table;
-use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Error, SqlSafeStr};
 
 /// The statements of one kind of database.
 pub struct Dialect {
@@ -17,6 +17,8 @@ pub struct Dialect {
     pub claim_log: &'static str,
     /// The upsert of a number of rows. No row is replaced by one of a smaller version.
     pub upsert: fn(&Table, usize) -> String,
+    /// Whether an error means that a row itself cannot be stored: a retry would not help.
+    pub is_refusal: fn(&Error) -> bool,
     /// Delete a slice of what is too old.
     pub expired: Expired,
 }

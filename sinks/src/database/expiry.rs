@@ -29,7 +29,7 @@ impl Default for Retention {
 
 impl Retention {
     /// Deletes a slice of each table.
-    pub(super) async fn expire(&self, connection: &mut Connection, now_ms: i64) -> Result<Expired, sqlx::Error> {
+    pub(super) async fn expire(&self, connection: &mut dyn Connection, now_ms: i64) -> Result<Expired, sqlx::Error> {
         let before =
             |kept: Duration| Value::Int(now_ms.saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)));
         let slice = Value::Int(SLICE_ROWS);

@@ -19,8 +19,8 @@ mod transaction;
 use crate::batch::Batch;
 use crate::store::StoreUrl;
 use crate::target::{Expired, StoredPosition, Target, TargetError};
-use address::Address;
-use connection::{Columns, ConnectError, Connection};
+use address::address;
+use connection::{Address, Columns, Connection};
 use std::sync::Arc;
 use tally_model::Roots;
 use tally_streams::log::TopicPartition;
@@ -41,10 +41,10 @@ const CHUNKS: [usize; 4] = [512, 64, 8, 1];
 pub struct Database {
     /// Used by this thread only; it owns the timers and sockets of the connection.
     runtime: Runtime,
-    address: Address,
+    address: Box<dyn Address>,
     upserts: Upserts,
     /// None until it is needed, and after an error: whatever failed, a new one is well.
-    connection: Option<Connection>,
+    connection: Option<Box<dyn Connection>>,
     retention: Retention,
     /// The log that its rows must be from; None for any.
     log: Option<String>,
@@ -67,15 +67,9 @@ pub struct DatabaseError {
 /// error.
 pub fn reach(url: &StoreUrl) -> Result<(), DatabaseError> {
     let failed = |cause: String| DatabaseError { url: url.to_string(), cause };
-    let address = Address::parse(url.as_str()).map_err(failed)?;
+    let address = address(url.as_str()).map_err(failed)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| failed(e.to_string()))?;
-    let outcome = runtime.block_on(async {
-        match &address {
-            Address::Sqlite(options) => sqlite::reach(options).await,
-            Address::MySql(server) => server.reach().await,
-        }
-    });
-    match outcome {
+    match runtime.block_on(address.reach()) {
         Err(error) if error.is_transient => {
             tracing::warn!("database `{url}`: {}: it will be tried again", error.cause);
             Ok(())
@@ -90,22 +84,18 @@ impl Database {
     pub fn open(url: impl Into<StoreUrl>, retention: Retention) -> Result<Self, DatabaseError> {
         let url = url.into();
         let failed = |cause: String| DatabaseError { url: url.to_string(), cause };
-        let address = Address::parse(url.as_str()).map_err(failed)?;
-        let upsert = match &address {
-            Address::Sqlite(_) => sqlite::DIALECT.upsert,
-            Address::MySql(server) => server.dialect().upsert,
-        };
+        let address = address(url.as_str()).map_err(failed)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| failed(e.to_string()))?;
         let mut database = Self {
             runtime,
+            upserts: Upserts::new(address.dialect().upsert),
             address,
-            upserts: Upserts::new(upsert),
             connection: None,
             retention,
             log: None,
             claimed: false,
         };
-        match database.runtime.block_on(connect(&database.address)) {
+        match database.runtime.block_on(database.address.open()) {
             Ok(connection) => database.connection = Some(connection),
             Err(error) if error.is_transient => {
                 tracing::warn!("database `{url}`: {}: it will be tried again", error.cause);
@@ -118,15 +108,15 @@ impl Database {
     /// Works with a connection. After an error it is discarded, which rolls back; the next work makes a new one.
     fn with<T>(
         &mut self,
-        work: impl AsyncFnOnce(&mut Connection, &Upserts) -> Result<T, TargetError>,
+        work: impl AsyncFnOnce(&mut dyn Connection, &Upserts) -> Result<T, TargetError>,
     ) -> Result<T, TargetError> {
         let kept = self.connection.take();
         let (connection, outcome) = self.runtime.block_on(async {
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => connect(&self.address).await.map_err(|error| TargetError::Unavailable(error.cause))?,
+                None => self.address.open().await.map_err(|error| TargetError::Unavailable(error.cause))?,
             };
-            let outcome = work(&mut connection, &self.upserts).await;
+            let outcome = work(&mut *connection, &self.upserts).await;
             if outcome.is_err() {
                 connection.discard().await;
                 return Ok::<_, TargetError>((None, outcome));
@@ -135,19 +125,6 @@ impl Database {
         })?;
         self.connection = connection;
         outcome
-    }
-}
-
-async fn connect(address: &Address) -> Result<Connection, ConnectError> {
-    match address {
-        Address::Sqlite(options) => match sqlite::connect(options).await {
-            Ok(connection) => Ok(Connection::Sqlite(connection)),
-            Err(error) => {
-                let cause = sqlite::explain(&error, options.get_filename());
-                Err(ConnectError { is_transient: false, cause })
-            }
-        },
-        Address::MySql(server) => Ok(Connection::MySql(server.connect().await?)),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Which log a database was filled from. Positions and versions of one log mean nothing for another: rows of the other
 //! would be taken for newer or older than they are. So the database contains the log's id from the first write on.
 
-use super::address::Address;
-use super::connection::Connection;
+use super::address::address;
+use super::connection::{Address, Connection};
 use super::rows::Value;
 use super::{Database, unavailable};
 use crate::target::TargetError;
-use sqlx::{ConnectOptions, Error};
+use sqlx::Error;
 use std::time::Duration;
 use tokio::runtime::Builder;
 
@@ -36,34 +36,29 @@ impl Database {
 
     /// Reads the owner of a database without changing anything. None if there is no database, or it does not answer.
     pub fn owner(url: &str) -> Option<DatabaseOwner> {
-        let address = Address::parse(url).ok()?;
+        let address = address(url).ok()?;
         let runtime = Builder::new_current_thread().enable_all().build().ok()?;
-        runtime.block_on(async { tokio::time::timeout(LOOK, look(&address)).await.ok()?.ok() })
+        runtime.block_on(async { tokio::time::timeout(LOOK, look(&*address)).await.ok()?.ok() })
     }
 }
 
-async fn look(address: &Address) -> Result<DatabaseOwner, Error> {
-    let mut connection = match address {
-        Address::Sqlite(options) => {
-            Connection::Sqlite(options.as_ref().clone().create_if_missing(false).connect().await?)
-        }
-        Address::MySql(server) => Connection::MySql(server.look().await?),
-    };
+async fn look(address: &dyn Address) -> Result<DatabaseOwner, Error> {
+    let mut connection = address.look().await?;
     let positions = "SELECT COUNT(*) FROM sink_progress".to_owned();
     let is_filled = connection.fetch(positions, &[], |row| row.int(0)).await?.first().is_some_and(|count| *count > 0);
     // Older releases have no such table.
-    let log_id = stored(&mut connection).await.unwrap_or_default();
+    let log_id = stored(&mut *connection).await.unwrap_or_default();
     connection.close().await;
     Ok(DatabaseOwner { log_id, is_filled })
 }
 
-async fn stored(connection: &mut Connection) -> Result<Option<String>, Error> {
+async fn stored(connection: &mut dyn Connection) -> Result<Option<String>, Error> {
     let ids = connection.fetch("SELECT log_id FROM sink_log".to_owned(), &[], |row| row.text(0)).await?;
     Ok(ids.into_iter().next())
 }
 
 /// Compares the log with the one that the rows are from; Ok also where none is named yet.
-pub(super) async fn check(connection: &mut Connection, log: &str) -> Result<(), TargetError> {
+pub(super) async fn check(connection: &mut dyn Connection, log: &str) -> Result<(), TargetError> {
     match stored(connection).await.map_err(unavailable)? {
         Some(theirs) if theirs != log => Err(TargetError::Foreign { theirs, ours: log.to_owned() }),
         _ => Ok(()),
@@ -71,7 +66,7 @@ pub(super) async fn check(connection: &mut Connection, log: &str) -> Result<(), 
 }
 
 /// Makes the database this log's, unless it is another's.
-pub(super) async fn claim(connection: &mut Connection, log: &str) -> Result<(), TargetError> {
+pub(super) async fn claim(connection: &mut dyn Connection, log: &str) -> Result<(), TargetError> {
     let insert = connection.dialect().claim_log;
     // The second of two concurrent writers finds the row of the first.
     connection.execute(insert.into(), &[Value::Text(log)]).await.map_err(unavailable)?;

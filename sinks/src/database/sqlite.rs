@@ -4,12 +4,15 @@
 //! absent after a kill -9 and after a power failure; the latter may also take the last ones back, rows and positions
 //! together, and what they held is read from the log again. FULL would cost a sync a batch and gain nothing here.
 
-use super::connection::ConnectError;
+use super::connection::{Address, Columns, ConnectError, Connection, STATEMENT_BYTES, Work, arguments, boxed};
 use super::dialect::{Dialect, Expired, migrator, placeholders, quoted};
+use super::rows::Value;
 use super::table::{Table, Update};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Error};
+use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions, Error, Row};
 use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a statement waits for another process's write.
@@ -22,13 +25,14 @@ const CACHE_KIB: u32 = 64 << 10;
 const WAL_PAGES: u32 = 16_384;
 
 /// SQLite's statements.
-pub static DIALECT: Dialect = Dialect {
+static DIALECT: Dialect = Dialect {
     // Holds the write lock from the start, so that what it reads stays true until it ends.
     begin: "BEGIN IMMEDIATE",
     for_update: "",
     claim: None,
     claim_log: "INSERT OR IGNORE INTO sink_log (only_row, log_id) VALUES (1, ?)",
     upsert,
+    is_refusal,
     expired: Expired {
         verdicts: "DELETE FROM verdicts WHERE (`partition`, `offset`) IN
             (SELECT `partition`, `offset` FROM verdicts WHERE appended_at < ? LIMIT ?)",
@@ -40,8 +44,102 @@ pub static DIALECT: Dialect = Dialect {
     },
 };
 
+/// Parses `sqlite:FILE`; the error names the mistake.
+pub fn address(url: &str) -> Result<Box<dyn Address>, String> {
+    // The parser's messages name the mistake and never repeat the input.
+    let options = SqliteConnectOptions::from_str(url).map_err(|e| e.to_string())?;
+    Ok(Box::new(options.disable_statement_logging()))
+}
+
+impl Address for SqliteConnectOptions {
+    fn dialect(&self) -> &'static Dialect {
+        &DIALECT
+    }
+
+    fn reach(&self) -> Work<'_, Result<(), ConnectError>> {
+        Box::pin(async {
+            let file = self.get_filename();
+            if !file.exists() {
+                return Ok(());
+            }
+            let failed = |error: Error| ConnectError { is_transient: false, cause: explain(&error, file) };
+            let options = self.clone().create_if_missing(false).busy_timeout(BUSY_TIMEOUT);
+            let mut connection = options.connect().await.map_err(failed)?;
+            // Only what is read shows what the file is.
+            sqlx::raw_sql("SELECT COUNT(*) FROM sqlite_master").execute(&mut connection).await.map(drop).map_err(failed)
+        })
+    }
+
+    fn look(&self) -> Work<'_, Result<Box<dyn Connection>, Error>> {
+        Box::pin(async {
+            let connection = self.clone().create_if_missing(false).connect().await?;
+            Ok(Box::new(connection) as Box<dyn Connection>)
+        })
+    }
+
+    fn open(&self) -> Work<'_, Result<Box<dyn Connection>, ConnectError>> {
+        Box::pin(async {
+            match connect(self).await {
+                Ok(connection) => Ok(Box::new(connection) as Box<dyn Connection>),
+                Err(error) => Err(ConnectError { is_transient: false, cause: explain(&error, self.get_filename()) }),
+            }
+        })
+    }
+}
+
+impl Connection for SqliteConnection {
+    fn dialect(&self) -> &'static Dialect {
+        &DIALECT
+    }
+
+    fn statement_bytes(&self) -> (usize, usize) {
+        (STATEMENT_BYTES, usize::MAX)
+    }
+
+    fn run(&mut self, sql: &'static str) -> Work<'_, Result<(), Error>> {
+        Box::pin(async move { sqlx::raw_sql(sql).execute(self).await.map(drop) })
+    }
+
+    fn execute<'a>(&'a mut self, sql: Arc<str>, parameters: &'a [Value<'a>]) -> Work<'a, Result<u64, Error>> {
+        Box::pin(async {
+            let query = sqlx::query_with(AssertSqlSafe(sql), arguments::<Sqlite>(parameters)?);
+            Ok(query.execute(self).await?.rows_affected())
+        })
+    }
+
+    fn rows<'a>(
+        &'a mut self,
+        sql: String,
+        parameters: &'a [Value<'a>],
+    ) -> Work<'a, Result<Vec<Box<dyn Columns>>, Error>> {
+        Box::pin(async {
+            let query = sqlx::query_with(AssertSqlSafe(sql), arguments::<Sqlite>(parameters)?);
+            Ok(boxed(query.fetch_all(self).await?))
+        })
+    }
+
+    fn discard(self: Box<Self>) -> Work<'static, ()> {
+        // Its thread closes the file: afterwards nothing holds the lock.
+        self.close()
+    }
+
+    fn close(self: Box<Self>) -> Work<'static, ()> {
+        Box::pin(async { drop(sqlx::Connection::close(*self).await) })
+    }
+}
+
+impl Columns for SqliteRow {
+    fn text(&self, column: usize) -> Result<String, Error> {
+        self.try_get(column)
+    }
+
+    fn int(&self, column: usize) -> Result<i64, Error> {
+        self.try_get(column)
+    }
+}
+
 /// Opens the file, creates it where it is missing, and brings its tables up to date.
-pub async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, Error> {
+async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, Error> {
     if let Some(directory) = options.get_filename().parent().filter(|path| !path.as_os_str().is_empty()) {
         std::fs::create_dir_all(directory)?;
     }
@@ -68,21 +166,8 @@ pub async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection,
     Ok(connection)
 }
 
-/// Opens the file where it is there, and reads from it.
-pub async fn reach(options: &SqliteConnectOptions) -> Result<(), ConnectError> {
-    let file = options.get_filename();
-    if !file.exists() {
-        return Ok(());
-    }
-    let failed = |error: Error| ConnectError { is_transient: false, cause: explain(&error, file) };
-    let options = options.clone().create_if_missing(false).busy_timeout(BUSY_TIMEOUT);
-    let mut connection = options.connect().await.map_err(failed)?;
-    // Only what is read shows what the file is.
-    sqlx::raw_sql("SELECT COUNT(*) FROM sqlite_master").execute(&mut connection).await.map(drop).map_err(failed)
-}
-
 /// Why the file cannot be opened, and what to do.
-pub fn explain(error: &Error, file: &Path) -> String {
+fn explain(error: &Error, file: &Path) -> String {
     // The last byte of an extended code.
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok()).map(|code| code & 0xff);
     match code {
@@ -97,7 +182,7 @@ pub fn explain(error: &Error, file: &Path) -> String {
 const NOT_A_DATABASE: u32 = 26;
 
 /// Whether an error means that a row itself cannot be stored: a retry would not help.
-pub fn is_refusal(error: &Error) -> bool {
+fn is_refusal(error: &Error) -> bool {
     // Extended codes have the primary one in their last byte: TOOBIG, CONSTRAINT, MISMATCH.
     let code = error.as_database_error().and_then(|e| e.code()?.parse::<u32>().ok());
     code.is_some_and(|code| matches!(code & 0xff, 18..=20))

@@ -23,7 +23,7 @@ impl Upserts {
 }
 
 /// Writes a batch as a whole. After an error the connection must be discarded: that rolls back.
-pub async fn write(connection: &mut Connection, upserts: &Upserts, batch: &Batch) -> Result<(), TargetError> {
+pub async fn write(connection: &mut dyn Connection, upserts: &Upserts, batch: &Batch) -> Result<(), TargetError> {
     connection.run(connection.dialect().begin).await.map_err(failed)?;
     let stored = lock(connection, &batch.positions).await.map_err(failed)?;
     compare(&batch.positions, &stored)?;
@@ -37,7 +37,7 @@ pub async fn write(connection: &mut Connection, upserts: &Upserts, batch: &Batch
 }
 
 /// An event that was held back and then released has no verdict any more.
-async fn delete_released(connection: &mut Connection, batch: &Batch) -> Result<(), sqlx::Error> {
+async fn delete_released(connection: &mut dyn Connection, batch: &Batch) -> Result<(), sqlx::Error> {
     for of_partition in released(batch).chunk_by(|a, b| a.0 == b.0) {
         for some in of_partition.chunks(CHUNKS[0]) {
             let mut parameters = vec![Value::Int(some[0].0.into())];
@@ -59,7 +59,10 @@ fn padded<T: Copy>(some: &[T]) -> impl Iterator<Item = T> {
 
 /// Reads and locks the positions until the transaction ends. A missing position is inserted first: otherwise two
 /// writers that both found none would both continue.
-async fn lock(connection: &mut Connection, moves: &[Move]) -> Result<HashMap<TopicPartition, Standing>, sqlx::Error> {
+async fn lock(
+    connection: &mut dyn Connection,
+    moves: &[Move],
+) -> Result<HashMap<TopicPartition, Standing>, sqlx::Error> {
     let mut partitions: Vec<&TopicPartition> = moves.iter().map(|step| &step.partition).collect();
     partitions.sort_unstable();
     let dialect = connection.dialect();
@@ -113,7 +116,7 @@ fn compare(moves: &[Move], stored: &HashMap<TopicPartition, Standing>) -> Result
 /// Replaces boards as wholes. The row of a board in `boards` is the one guard of all its entries: written first, it
 /// stays locked until the transaction ends, and its version then decides whether the entries may be replaced.
 async fn replace_boards(
-    connection: &mut Connection,
+    connection: &mut dyn Connection,
     upserts: &Upserts,
     rankings: &[Ranking],
 ) -> Result<(), TargetError> {
@@ -137,7 +140,7 @@ async fn replace_boards(
 }
 
 /// Upserts rows, as many a statement as fit.
-async fn upsert(connection: &mut Connection, upserts: &Upserts, rows: &Rows<'_>) -> Result<(), TargetError> {
+async fn upsert(connection: &mut dyn Connection, upserts: &Upserts, rows: &Rows<'_>) -> Result<(), TargetError> {
     let table = rows.table;
     let width = table.columns().count();
     let (wanted_bytes, most_bytes) = connection.statement_bytes();
@@ -158,7 +161,7 @@ async fn upsert(connection: &mut Connection, upserts: &Upserts, rows: &Rows<'_>)
         }
         let sql = upserts.0[table.name][chunk].clone();
         if let Err(error) = connection.execute(sql, values).await {
-            return Err(match connection.is_refusal(&error) {
+            return Err(match (connection.dialect().is_refusal)(&error) {
                 true => TargetError::Refused { row: culprit(table, values, &error), cause: error.to_string() },
                 false => failed(error),
             });

@@ -6,7 +6,7 @@
 
 mod server;
 
-pub use server::{Server, ServerAddress};
+pub use server::address;
 
 use super::connection::ConnectError;
 use super::dialect::{Dialect, Expired, migrator, placeholders, quoted};
@@ -55,6 +55,7 @@ static DIALECT: Dialect = Dialect {
     ),
     claim_log: "INSERT IGNORE INTO sink_log (only_row, log_id) VALUES (1, ?)",
     upsert,
+    is_refusal,
     expired: Expired {
         verdicts: "DELETE FROM verdicts WHERE appended_at < ? ORDER BY appended_at LIMIT ?",
         dead_letters: "DELETE FROM dead_letters WHERE appended_at < ? ORDER BY appended_at LIMIT ?",

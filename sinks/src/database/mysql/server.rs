@@ -1,12 +1,11 @@
 //! An address and a connection of a MySQL or MariaDB server.
 
-use super::super::connection::{Columns, ConnectError, STATEMENT_BYTES, arguments};
+use super::super::connection::{Address, Columns, ConnectError, Connection, STATEMENT_BYTES, Work, arguments, boxed};
 use super::super::dialect::Dialect;
 use super::super::rows::Value;
-use super::{DIALECT, is_refusal, set_up};
+use super::{DIALECT, set_up};
 use sqlx::mysql::{MySql, MySqlConnectOptions, MySqlConnection, MySqlRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Error, Row};
-use std::future::Future;
+use sqlx::{AssertSqlSafe, ConnectOptions, Error, Row};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,103 +14,90 @@ use std::time::Duration;
 /// gives up waiting for a lock earlier.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// `mysql://user:password@host[:port]/db`.
-pub struct ServerAddress(Box<MySqlConnectOptions>);
-
 /// A connection to a server.
-pub struct Server {
+struct Server {
     connection: MySqlConnection,
     /// The largest packet that the server takes.
     packet_bytes_max: usize,
 }
 
-impl ServerAddress {
-    /// Parses an address; the error names the mistake. No message contains a password.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        // The parser's messages name the mistake and never repeat the input.
-        let options = MySqlConnectOptions::from_str(url).map_err(|e| {
-            format!("{e}: use `mysql://user:password@host[:port]/db`, special characters percent-encoded")
-        })?;
-        match options.get_database() {
-            None | Some("") => Err("it names no database: use `mysql://user:password@host[:port]/db`".into()),
-            Some(_) => Ok(Self(Box::new(options.charset("utf8mb4").disable_statement_logging()))),
-        }
-    }
-
-    /// The statements of its server.
-    pub fn dialect(&self) -> &'static Dialect {
-        &DIALECT
-    }
-
-    /// Connects, and nothing else.
-    pub async fn reach(&self) -> Result<(), ConnectError> {
-        let connection = within(self.0.connect()).await?;
-        // The next caller makes a new connection.
-        drop(connection);
-        Ok(())
-    }
-
-    /// Connects to look at what is there, whatever the tables are.
-    pub async fn look(&self) -> Result<Server, Error> {
-        Ok(Server { connection: self.0.connect().await?, packet_bytes_max: 1 << 20 })
-    }
-
-    /// Connects, checks the server, and brings the tables up to date.
-    pub async fn connect(&self) -> Result<Server, ConnectError> {
-        let mut connection = within(self.0.connect()).await?;
-        let packet_bytes_max = set_up(&mut connection).await?;
-        Ok(Server { connection, packet_bytes_max })
+/// Parses `mysql://user:password@host[:port]/db`; the error names the mistake. No message contains a password.
+pub fn address(url: &str) -> Result<Box<dyn Address>, String> {
+    // The parser's messages name the mistake and never repeat the input.
+    let options = MySqlConnectOptions::from_str(url)
+        .map_err(|e| format!("{e}: use `mysql://user:password@host[:port]/db`, special characters percent-encoded"))?;
+    match options.get_database() {
+        None | Some("") => Err("it names no database: use `mysql://user:password@host[:port]/db`".into()),
+        Some(_) => Ok(Box::new(options.charset("utf8mb4").disable_statement_logging())),
     }
 }
 
-impl Server {
-    /// The statements that it understands.
-    pub fn dialect(&self) -> &'static Dialect {
+impl Address for MySqlConnectOptions {
+    fn dialect(&self) -> &'static Dialect {
         &DIALECT
     }
 
-    /// How many bytes of values to put into a statement; the most that one may have.
-    pub fn statement_bytes(&self) -> (usize, usize) {
+    fn reach(&self) -> Work<'_, Result<(), ConnectError>> {
+        // The next caller makes a new connection.
+        Box::pin(async { Ok(within(self.connect()).await.map(drop)?) })
+    }
+
+    fn look(&self) -> Work<'_, Result<Box<dyn Connection>, Error>> {
+        Box::pin(async {
+            let connection = self.connect().await?;
+            Ok(Box::new(Server { connection, packet_bytes_max: 1 << 20 }) as Box<dyn Connection>)
+        })
+    }
+
+    fn open(&self) -> Work<'_, Result<Box<dyn Connection>, ConnectError>> {
+        Box::pin(async {
+            let mut connection = within(self.connect()).await?;
+            let packet_bytes_max = set_up(&mut connection).await?;
+            Ok(Box::new(Server { connection, packet_bytes_max }) as Box<dyn Connection>)
+        })
+    }
+}
+
+impl Connection for Server {
+    fn dialect(&self) -> &'static Dialect {
+        &DIALECT
+    }
+
+    fn statement_bytes(&self) -> (usize, usize) {
         let packet = self.packet_bytes_max;
         // Beside the values a packet has some bytes per parameter.
         (STATEMENT_BYTES.min(packet / 2), packet - packet / 16)
     }
 
-    /// Whether an error means that the row itself cannot be stored, so that a retry would not help.
-    pub fn is_refusal(&self, error: &Error) -> bool {
-        is_refusal(error)
+    fn run(&mut self, sql: &'static str) -> Work<'_, Result<(), Error>> {
+        Box::pin(async move { within(sqlx::raw_sql(sql).execute(&mut self.connection)).await.map(drop) })
     }
 
-    /// Runs a statement without parameters that cannot be prepared everywhere.
-    pub async fn run(&mut self, sql: &'static str) -> Result<(), Error> {
-        within(sqlx::raw_sql(sql).execute(&mut self.connection)).await.map(drop)
+    fn execute<'a>(&'a mut self, sql: Arc<str>, parameters: &'a [Value<'a>]) -> Work<'a, Result<u64, Error>> {
+        Box::pin(async {
+            let query = sqlx::query_with(AssertSqlSafe(sql), arguments::<MySql>(parameters)?);
+            Ok(within(query.execute(&mut self.connection)).await?.rows_affected())
+        })
     }
 
-    /// Runs a statement; how many rows it changed.
-    pub async fn execute(&mut self, sql: Arc<str>, parameters: &[Value<'_>]) -> Result<u64, Error> {
-        let query = sqlx::query_with(AssertSqlSafe(sql), arguments::<MySql>(parameters)?);
-        Ok(within(query.execute(&mut self.connection)).await?.rows_affected())
-    }
-
-    /// Reads rows.
-    pub async fn fetch<T>(
-        &mut self,
+    fn rows<'a>(
+        &'a mut self,
         sql: String,
-        parameters: &[Value<'_>],
-        read: impl Fn(&dyn Columns) -> Result<T, Error>,
-    ) -> Result<Vec<T>, Error> {
-        let query = sqlx::query_with(AssertSqlSafe(sql), arguments::<MySql>(parameters)?);
-        within(query.fetch_all(&mut self.connection)).await?.iter().map(|row| read(row)).collect()
+        parameters: &'a [Value<'a>],
+    ) -> Work<'a, Result<Vec<Box<dyn Columns>>, Error>> {
+        Box::pin(async {
+            let query = sqlx::query_with(AssertSqlSafe(sql), arguments::<MySql>(parameters)?);
+            Ok(boxed(within(query.fetch_all(&mut self.connection)).await?))
+        })
     }
 
-    /// Closes the socket without sending anything, since the server may not answer.
-    pub fn discard(self) {
-        drop(self.connection);
+    fn discard(self: Box<Self>) -> Work<'static, ()> {
+        // Closes the socket without sending anything, since the server may not answer.
+        Box::pin(async { drop(self.connection) })
     }
 
-    /// Closes the connection in the protocol.
-    pub async fn close(self) {
-        drop(within(self.connection.close()).await);
+    fn close(self: Box<Self>) -> Work<'static, ()> {
+        Box::pin(async { drop(within(sqlx::Connection::close(self.connection)).await) })
     }
 }
 
