@@ -58,11 +58,5 @@ fn main() -> ExitCode {
         rate: args.rate.or_else(|| (args.kills > 0).then(|| (args.events / u64::from(args.kills)).max(1))),
         say: &|line| println!("{:>6.1} s  {line}", begun.elapsed().as_secs_f64()),
     };
-    let differences = run.run();
-    if differences.is_empty() {
-        println!("exact: {differences}");
-        return ExitCode::SUCCESS;
-    }
-    println!("NOT exact: {differences}");
-    ExitCode::FAILURE
+    run.run().report()
 }

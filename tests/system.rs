@@ -108,7 +108,7 @@ fn a_stop_under_load_is_quick_and_keeps_what_was_acknowledged() {
 
     let service = site.start();
     Client(site.listen.clone()).wait_until_applied();
-    wait_until_released(released_ms(), || Stored::clock_ms(&site.database_file()));
+    wait_until_released(released_ms(), || Stored::clock_ms(&site.database_url()));
     stop(service);
     let mut differences = Differences::default();
     compare(&site, &mut differences);
@@ -298,7 +298,7 @@ fn a_restart_goes_on_where_it_was() {
     let service = site.start();
     receipts.push(post(&client, &second));
     // The unlike may be the second click within five seconds: then it counts when they are over.
-    wait_until_released(released_ms(), || Stored::clock_ms(&site.database_file()));
+    wait_until_released(released_ms(), || Stored::clock_ms(&site.database_url()));
     let counters = read_after(&client, "article:7", &receipts[1]);
     assert_eq!((&counters["likes"], &counters["views"], &counters["visitors"]), (&json!(1), &json!(2), &json!(2)));
     assert_eq!(read_after(&client, "user:u2", &receipts[1])["followers"], 0);

@@ -55,7 +55,7 @@ impl ExactRun<'_> {
         (self.say)(format!("applied after {seconds:.1} s: {:.0} events/s", file.lines as f64 / seconds));
         (self.say)(format!("the service used {}", service.usage()));
         let rest = moment(&site);
-        wait_until_released(rest.released_ms, || Stored::clock_ms(&site.database_file()));
+        wait_until_released(rest.released_ms, || Stored::clock_ms(&site.database_url()));
         moments.push(rest);
         let served = client.counters(&sample(self.seed));
         stop(service);
@@ -188,7 +188,7 @@ fn wait_until_sent(site: &Site, events: u64) {
 /// Waits until everything is counted, and reads all boards as they are served and stored.
 fn moment(site: &Site) -> Moment {
     let (client, rules) = (Client(site.listen.clone()), boards::rules());
-    let stored = || StoredBoards::read(&site.database_file()).held("database");
+    let stored = || StoredBoards::read(&site.database_url()).held("database");
     rest(&client, &rules, || Some(vec![served(&client, &rules), stored()]))
 }
 
@@ -227,7 +227,7 @@ fn compare_boards_of(site: &Site, model: &Model, mut moments: Vec<Moment>, diffe
     read_topic(&log, "rankings", |record| topic.take(record, &mut moments));
     topic.finish(&mut moments);
     compare_boards(model, &moments, &rules, differences);
-    topic.compare_versions("database", &StoredBoards::read(&site.database_file()).boards, differences);
+    topic.compare_versions("database", &StoredBoards::read(&site.database_url()).boards, differences);
     differences.compared("records of boards", topic.records);
 }
 
@@ -253,7 +253,7 @@ pub fn compare(site: &Site, differences: &mut Differences) -> Model {
     let mut model = Model::default();
     read_history(&site.log_dir(), |record| model.take(record));
     model.finish();
-    compare_stored(&model, &Stored::read(&site.database_file()), differences);
+    compare_stored(&model, &Stored::read(&site.database_url()), differences);
     model
 }
 

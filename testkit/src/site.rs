@@ -68,6 +68,11 @@ impl Site {
         self.dir.join("tally.db")
     }
 
+    /// The address of the SQLite database.
+    pub fn database_url(&self) -> String {
+        format!("sqlite:{}", self.database_file().display())
+    }
+
     /// The output of the process so far.
     pub fn messages(&self) -> String {
         fs::read_to_string(self.messages_file()).unwrap_or_default()
@@ -100,7 +105,7 @@ impl Site {
         }
         command.args(["run", "--listen", &self.listen]).arg("--topology").arg(&self.topology);
         command.arg("--log").arg(format!("embedded:{}", self.log_dir().display()));
-        command.arg("--database").arg(format!("sqlite:{}", self.database_file().display()));
+        command.arg("--database").arg(self.database_url());
         command.arg("--state").arg(&self.state_dir).args(&self.flags);
         match &self.state_mount {
             Some(options) => self.mounted(&command, options),

@@ -128,7 +128,7 @@ fn cuts_every_two_seconds_and_a_restart_of_the_broker_let_it_progress() {
         let broker = Broker::start(dir.path());
         let mut site = Site::new(env!("CARGO_BIN_EXE_tally"), dir.path());
         let log = format!("kafka://{}", broker.proxy.address);
-        let (database, state) = (format!("sqlite:{}", site.database_file().display()), site.state_dir.clone());
+        let (database, state) = (site.database_url(), site.state_dir.clone());
         let flags = ["run", "--log", &log, "--database", &database, "--state", &state.display().to_string()];
         site.role = Some(flags.map(str::to_owned).into());
         let mut service = site.start();

@@ -108,10 +108,10 @@ fn compare(site: &Site, stored: &Stored, done: &Done) {
 fn collects_agree_at_every_moment_whatever_is_killed() {
     let dir = Scratch::new();
     let site = Site::new(binary(), dir.path());
-    let url = format!("sqlite:{}", site.database_file().display());
+    let url = site.database_url();
     stop(site.start());
     let done = run(&site, &url, 2, Duration::from_millis(70));
-    compare(&site, &Stored::read(&site.database_file()), &done);
+    compare(&site, &Stored::read(&site.database_url()), &done);
 }
 
 /// The same with the tables on a server.
@@ -128,5 +128,5 @@ fn collect_on(database: &ServerDatabase) {
     site.role = Some(["run", "--log", &log, "--database", &database.url, "--state", &state].map(str::to_owned).into());
     stop(site.start());
     let done = run(&site, &database.url, 2, Duration::from_millis(70));
-    compare(&site, &Stored::read_mysql(&database.url), &done);
+    compare(&site, &Stored::read(&database.url), &done);
 }

@@ -24,7 +24,7 @@ pub fn everything(
     mut moments: Vec<Moment>,
 ) -> Differences {
     let rest = moment(cluster, client);
-    wait_until_released(rest.released_ms, || Stored::clock_ms_of_mysql(&cluster.services.direct.mariadb));
+    wait_until_released(rest.released_ms, || Stored::clock_ms(&cluster.services.direct.mariadb));
     moments.push(rest);
     let served = client.counters(&sample(seed));
     let log = KafkaLog::open(KafkaOptions::new(cluster.services.direct.kafka.clone())).expect("the broker is there");
@@ -44,10 +44,10 @@ pub fn everything(
     cluster.stop();
 
     let mut differences = Differences::default();
-    compare_stored(&model, &Stored::read_mysql(&cluster.services.direct.mariadb), &mut differences);
+    compare_stored(&model, &Stored::read(&cluster.services.direct.mariadb), &mut differences);
     compare_counters(&model, &served, &mut differences);
     compare_boards(&model, &moments, &rules, &mut differences);
-    let stored = StoredBoards::read_mysql(&cluster.services.direct.mariadb).boards;
+    let stored = StoredBoards::read(&cluster.services.direct.mariadb).boards;
     rankings.compare_versions("database", &stored, &mut differences);
     differences.compared("records of boards", rankings.records);
     compare_totals("subjects in the topic", &model, &topic, &mut differences);
@@ -61,7 +61,7 @@ pub fn moment(cluster: &Cluster, client: &Client) -> Moment {
     let (rules, direct) = (boards::rules(), &cluster.services.direct);
     rest(client, &rules, || {
         let served = served(client, &rules);
-        let stored = StoredBoards::read_mysql(&direct.mariadb).held("database");
+        let stored = StoredBoards::read(&direct.mariadb).held("database");
         // The content of Redis was written after the identity that it reported a moment ago.
         let sets = sorted_sets(&direct.redis, &served)?;
         Some(vec![served, stored, sets])

@@ -4,6 +4,7 @@ use super::{DAY_MS, Model, Stored};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Debug, Display};
 use std::hash::Hash;
+use std::process::ExitCode;
 
 /// Up to here the number of distinct visitors is exact.
 const EXACT_VISITORS_MAX: usize = 256;
@@ -29,6 +30,12 @@ impl Differences {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Prints them, and whether there are any; the exit code.
+    pub fn report(&self) -> ExitCode {
+        println!("{}exact: {self}", if self.is_empty() { "" } else { "NOT " });
+        ExitCode::from(u8::from(!self.is_empty()))
     }
 
     /// Adds a difference.

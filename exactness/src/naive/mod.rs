@@ -4,7 +4,6 @@
 mod comparison;
 mod history;
 mod moments;
-mod mysql;
 mod stored;
 
 pub use comparison::{Differences, collect_counts, compare_counters, compare_stored};

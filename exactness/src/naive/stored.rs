@@ -1,25 +1,21 @@
 //! What the database holds, table by table.
 
 use super::{Held, Place, Reaction, Verdict, block_on};
-use sqlx::mysql::MySqlConnection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use sqlx::mysql::{MySqlConnection, MySqlRow};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Connection, Row};
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use tally_testkit::boards::Board;
 
 /// Progress of the topics that are written by what rate rules hold back; 8 partitions each.
-pub(super) const PROGRESS: &str =
+const PROGRESS: &str =
     "SELECT roots FROM sink_progress WHERE topic IN ('counters', 'counter-windows', 'reactions', 'verdicts')";
 const PROGRESS_ROWS: usize = 4 * 8;
 
-/// The smallest clock in the progress of every partition; the earliest time while some partition has none.
-pub(super) fn smallest_clock(roots: &[String]) -> i64 {
-    let clocks = roots.iter().flat_map(|roots| {
-        let roots: Vec<serde_json::Value> = serde_json::from_str(roots).unwrap();
-        roots.into_iter().map(|root| root["clock_ms"].as_i64().unwrap())
-    });
-    if roots.len() < PROGRESS_ROWS { i64::MIN } else { clocks.min().unwrap_or(i64::MIN) }
+/// The clocks in the progress of a partition.
+fn clocks(roots: String) -> impl Iterator<Item = i64> {
+    let roots: Vec<serde_json::Value> = serde_json::from_str(&roots).unwrap();
+    roots.into_iter().map(|root| root["clock_ms"].as_i64().unwrap())
 }
 
 /// The tables that are compared.
@@ -48,51 +44,32 @@ pub struct StoredBoards {
     pub clock_ms: i64,
     /// Version and items by name.
     pub boards: BTreeMap<String, (i64, Board)>,
-    /// The number of rows per board according to `boards`.
-    lengths: BTreeMap<String, i64>,
 }
 
 impl StoredBoards {
     /// Reads them while others may write.
-    pub fn read(file: &Path) -> Self {
+    pub fn read(url: &str) -> Self {
         block_on(async {
-            let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
-            let mut transaction = connection.begin().await.unwrap();
-            let mut stored = Self::default();
-            for row in rows(&mut transaction, "SELECT roots FROM sink_progress WHERE topic = 'rankings'").await {
-                stored.take_roots(row.get(0));
+            let mut database = Database::open(url).await;
+            // One snapshot for all three: reads of MySQL are repeatable by default.
+            database.run("BEGIN").await;
+            let (mut stored, mut lengths) = (Self::default(), BTreeMap::new());
+            for row in database.rows("SELECT roots FROM sink_progress WHERE topic = 'rankings'").await {
+                stored.clock_ms = clocks(row.text(0)).min().unwrap_or(i64::MIN);
             }
-            for row in rows(&mut transaction, "SELECT board, items, version FROM boards").await {
-                stored.take_board(row.get(0), row.get(1), row.get(2));
+            for row in database.rows("SELECT board, CAST(items AS SIGNED), version FROM boards").await {
+                stored.boards.insert(row.text(0), (row.int(2), Vec::new()));
+                lengths.insert(row.text(0), row.int(1));
             }
-            let sql = "SELECT board, subject_id, score FROM board_entries ORDER BY board, position";
-            for row in rows(&mut transaction, sql).await {
-                stored.take_entry(row.get(0), row.get(1), row.get(2));
+            let sql = "SELECT board, subject_id, score FROM board_entries ORDER BY board, `position`";
+            for row in database.rows(sql).await {
+                stored.boards.get_mut(&row.text(0)).expect("entries have a board").1.push((row.text(1), row.int(2)));
             }
-            stored.checked()
+            for (board, (_, items)) in &stored.boards {
+                assert_eq!(items.len() as i64, lengths[board], "{board}: entries, and the number of them");
+            }
+            stored
         })
-    }
-
-    pub(super) fn take_roots(&mut self, json: &str) {
-        let roots: Vec<serde_json::Value> = serde_json::from_str(json).unwrap();
-        self.clock_ms = roots.iter().map(|root| root["clock_ms"].as_i64().unwrap()).min().unwrap_or(i64::MIN);
-    }
-
-    pub(super) fn take_board(&mut self, board: String, items: i64, version: i64) {
-        self.boards.insert(board.clone(), (version, Vec::new()));
-        self.lengths.insert(board, items);
-    }
-
-    pub(super) fn take_entry(&mut self, board: String, subject: String, score: i64) {
-        self.boards.get_mut(&board).expect("entries have a board").1.push((subject, score));
-    }
-
-    /// As many entries as the board's row has.
-    pub(super) fn checked(self) -> Self {
-        for (board, (_, items)) in &self.boards {
-            assert_eq!(items.len() as i64, self.lengths[board], "{board}: entries, and the number of them");
-        }
-        self
     }
 
     /// As they are compared.
@@ -103,78 +80,136 @@ impl StoredBoards {
 }
 
 impl Stored {
-    /// Reads a database that no process writes any more.
-    pub fn read(file: &Path) -> Self {
-        block_on(async {
-            let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
-            Self::read_all(&mut connection).await
-        })
+    /// As of when the tables are: the smallest clock in the progress of every partition; the earliest time while some
+    /// partition has none.
+    pub fn clock_ms(url: &str) -> i64 {
+        let rows = block_on(async { Database::open(url).await.rows(PROGRESS).await });
+        let clock_ms = rows.iter().flat_map(|row| clocks(row.text(0))).min();
+        clock_ms.filter(|_| rows.len() >= PROGRESS_ROWS).unwrap_or(i64::MIN)
     }
 
-    /// As of when the tables are.
-    pub fn clock_ms(file: &Path) -> i64 {
+    /// Reads a database that no process writes any more. What is cast is narrower or has no sign in MySQL.
+    pub fn read(url: &str) -> Self {
         block_on(async {
-            let mut connection = SqliteConnectOptions::new().filename(file).read_only(true).connect().await.unwrap();
-            let roots: Vec<String> = rows(&mut connection, PROGRESS).await.iter().map(|row| row.get(0)).collect();
-            smallest_clock(&roots)
+            let mut database = Database::open(url).await;
+            let mut stored = Self::default();
+            for row in database.rows("SELECT subject_id, metric, value FROM counters").await {
+                stored.counters.insert((row.text(0), row.text(1)), row.int(2));
+            }
+            let sql = "SELECT subject_id, metric, window_ms, window_start, value FROM counter_windows";
+            for row in database.rows(sql).await {
+                stored.windows.insert((row.text(0), row.text(1), row.int(2), row.int(3)), row.int(4));
+            }
+            let sql = "SELECT actor_id, metric, subject_id, CAST(active AS SIGNED), occurred_at, created_at, updated_at \
+                       FROM reactions";
+            for row in database.rows(sql).await {
+                let reaction = Reaction {
+                    active: row.int(3) == 1,
+                    occurred_at_ms: row.int(4),
+                    created_at_ms: row.int(5),
+                    updated_at_ms: row.int(6),
+                };
+                stored.reactions.insert((row.text(0), row.text(1), row.text(2)), reaction);
+            }
+            for row in database.rows("SELECT actor_id, subject_id, seq, CAST(active AS SIGNED) FROM collects").await {
+                stored.collects.insert((row.text(0), row.text(1)), (row.int(2), row.int(3) == 1));
+            }
+            for row in database.rows("SELECT subject_id, value FROM collect_counts").await {
+                stored.collect_counts.insert(row.text(0), row.int(1));
+            }
+            let sql = "SELECT CAST(`partition` AS SIGNED), CAST(`offset` AS SIGNED), verdict, event_id, actor_id, \
+                       appended_at FROM verdicts";
+            for row in database.rows(sql).await {
+                let verdict = Verdict {
+                    kind: row.text(2),
+                    event_id: row.text_or_null(3),
+                    actor_id: row.text_or_null(4),
+                    appended_at_ms: row.int(5),
+                };
+                stored.verdicts.insert(place(&*row), verdict);
+            }
+            let sql = "SELECT CAST(`partition` AS SIGNED), CAST(`offset` AS SIGNED) FROM dead_letters \
+                       WHERE topic = 'user-actions'";
+            stored.dead_letters = database.rows(sql).await.iter().map(|row| place(&**row)).collect();
+            stored
         })
     }
+}
 
-    async fn read_all(connection: &mut SqliteConnection) -> Self {
-        let mut stored = Self::default();
-        for row in rows(connection, "SELECT subject_id, metric, value FROM counters").await {
-            stored.counters.insert((row.get(0), row.get(1)), row.get(2));
-        }
-        let sql = "SELECT subject_id, metric, window_ms, window_start, value FROM counter_windows";
-        for row in rows(connection, sql).await {
-            stored.windows.insert((row.get(0), row.get(1), row.get(2), row.get(3)), row.get(4));
-        }
-        let sql = "SELECT actor_id, metric, subject_id, active, occurred_at, created_at, updated_at FROM reactions";
-        for row in rows(connection, sql).await {
-            let reaction = Reaction {
-                active: row.get::<i64, _>(3) == 1,
-                occurred_at_ms: row.get(4),
-                created_at_ms: row.get(5),
-                updated_at_ms: row.get(6),
-            };
-            stored.reactions.insert((row.get(0), row.get(1), row.get(2)), reaction);
-        }
-        for row in rows(connection, "SELECT actor_id, subject_id, seq, active FROM collects").await {
-            stored.collects.insert((row.get(0), row.get(1)), (row.get(2), row.get::<i64, _>(3) == 1));
-        }
-        for row in rows(connection, "SELECT subject_id, value FROM collect_counts").await {
-            stored.collect_counts.insert(row.get(0), row.get(1));
-        }
-        let sql = "SELECT `partition`, `offset`, verdict, event_id, actor_id, appended_at FROM verdicts";
-        for row in rows(connection, sql).await {
-            let verdict =
-                Verdict { kind: row.get(2), event_id: row.get(3), actor_id: row.get(4), appended_at_ms: row.get(5) };
-            stored.verdicts.insert(place(&row), verdict);
-        }
-        let sql = "SELECT `partition`, `offset` FROM dead_letters WHERE topic = 'user-actions'";
-        stored.dead_letters = rows(connection, sql).await.iter().map(place).collect();
-        stored
-    }
+fn place(row: &dyn Columns) -> Place {
+    (row.int(0) as u32, row.int(1) as u64)
 }
 
 /// Queries a number from a database of either kind.
 pub fn number(url: &str, sql: &str) -> i64 {
-    let query = AssertSqlSafe(sql.to_owned());
-    let answer = block_on(async {
-        if url.starts_with("mysql:") {
-            let mut connection = MySqlConnection::connect(url).await?;
-            return sqlx::query_scalar(query).fetch_one(&mut connection).await;
+    block_on(async { Database::open(url).await.rows(sql).await[0].int(0) })
+}
+
+/// A connection to a database of either kind.
+enum Database {
+    Sqlite(SqliteConnection),
+    MySql(MySqlConnection),
+}
+
+impl Database {
+    async fn open(url: &str) -> Self {
+        match url.starts_with("mysql:") {
+            true => Self::MySql(MySqlConnection::connect(url).await.unwrap()),
+            false => Self::Sqlite(SqliteConnection::connect(url).await.unwrap()),
         }
-        let mut connection = SqliteConnection::connect(url).await?;
-        sqlx::query_scalar(query).fetch_one(&mut connection).await
-    });
-    answer.unwrap_or_else(|e: sqlx::Error| panic!("{sql}: {e}"))
+    }
+
+    /// Runs a statement.
+    async fn run(&mut self, sql: &'static str) {
+        match self {
+            Self::Sqlite(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
+            Self::MySql(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
+        }
+        .unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+
+    async fn rows(&mut self, sql: &str) -> Vec<Box<dyn Columns>> {
+        let query = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite(connection) => sqlx::query(query).fetch_all(connection).await.map(boxed),
+            Self::MySql(connection) => sqlx::query(query).fetch_all(connection).await.map(boxed),
+        }
+        .unwrap_or_else(|e| panic!("{sql}: {e}"))
+    }
 }
 
-fn place(row: &SqliteRow) -> Place {
-    (row.get(0), row.get::<i64, _>(1) as u64)
+fn boxed<R: Columns + 'static>(rows: Vec<R>) -> Vec<Box<dyn Columns>> {
+    rows.into_iter().map(|row| Box::new(row) as Box<dyn Columns>).collect()
 }
 
-async fn rows(connection: &mut SqliteConnection, sql: &'static str) -> Vec<SqliteRow> {
-    sqlx::query(sql).fetch_all(connection).await.unwrap_or_else(|e| panic!("{sql}: {e}"))
+/// A row.
+trait Columns {
+    fn int(&self, column: usize) -> i64;
+    fn text_or_null(&self, column: usize) -> Option<String>;
+
+    fn text(&self, column: usize) -> String {
+        self.text_or_null(column).unwrap()
+    }
+}
+
+impl Columns for SqliteRow {
+    fn int(&self, column: usize) -> i64 {
+        self.get(column)
+    }
+
+    fn text_or_null(&self, column: usize) -> Option<String> {
+        self.get(column)
+    }
+}
+
+impl Columns for MySqlRow {
+    fn int(&self, column: usize) -> i64 {
+        self.get(column)
+    }
+
+    // Ids and words are bytes here.
+    fn text_or_null(&self, column: usize) -> Option<String> {
+        let bytes: Option<Vec<u8>> = self.try_get_unchecked(column).unwrap();
+        bytes.map(|bytes| String::from_utf8(bytes).unwrap())
+    }
 }
