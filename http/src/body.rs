@@ -17,16 +17,9 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 /// The body did not arrive in time.
-#[derive(Clone, Copy, Debug)]
-pub struct BodyTimeout;
-
-impl std::fmt::Display for BodyTimeout {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the body did not arrive in time")
-    }
-}
-
-impl Error for BodyTimeout {}
+#[derive(Debug, thiserror::Error)]
+#[error("the body did not arrive in time")]
+struct BodyTimeout;
 
 /// How much of an unwanted body is read at most. If the client sends more, the connection closes after the response.
 const DRAIN_BYTES_MAX: usize = 16 << 20;
@@ -168,14 +161,11 @@ pub(crate) fn too_large(bytes_max: usize) -> ApiProblem {
 }
 
 fn problem_of(error: axum::Error) -> ApiProblem {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(error) = cause {
-        if error.is::<BodyTimeout>() {
-            return ApiProblem::body_timeout();
-        }
-        cause = error.source();
+    let mut chain = std::iter::successors(Some(&error as &(dyn Error + 'static)), |error| (*error).source());
+    match chain.any(|cause| cause.is::<BodyTimeout>()) {
+        true => ApiProblem::body_timeout(),
+        false => ApiProblem::bad_request(format!("The body ended early: {error}.")),
     }
-    ApiProblem::bad_request(format!("The body ended early: {error}."))
 }
 
 #[cfg(test)]

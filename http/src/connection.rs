@@ -30,34 +30,19 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// How long a refused client gets to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The server's limits for a connection.
-#[derive(Clone, Copy)]
-pub(crate) struct Limits {
-    header_timeout: Duration,
-    body_timeout: Duration,
-    write_timeout: Duration,
-    header_bytes_max: usize,
-}
-
-impl Limits {
-    pub(crate) fn of(config: &ServerConfig) -> Self {
-        let &ServerConfig { header_timeout, body_timeout, write_timeout, header_bytes_max, .. } = config;
-        Self { header_timeout, body_timeout, write_timeout, header_bytes_max }
-    }
-}
-
 /// Serves requests until the client leaves, is too slow, or `shutdown` is cancelled and the request in flight is done.
 pub(crate) async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    limits: Limits,
+    config: &ServerConfig,
     shutdown: CancellationToken,
 ) {
     // Answers are written whole; waiting for more to send only delays them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
+    let &ServerConfig { header_timeout, body_timeout, write_timeout, header_bytes_max, .. } = config;
     let routes = TowerToHyperService::new(router);
     let unread = Unread::default();
     let seen = unread.clone();
@@ -65,7 +50,7 @@ pub(crate) async fn serve_connection(
         let awaits_continue = request.headers().contains_key(EXPECT) && request.version() == Version::HTTP_11;
         let mut request = request.map(|body| match body.is_end_stream() {
             true => Body::empty(),
-            false => Body::new(DeadlineBody::new(body, limits.body_timeout, seen.clone(), awaits_continue)),
+            false => Body::new(DeadlineBody::new(body, body_timeout, seen.clone(), awaits_continue)),
         });
         request.extensions_mut().insert(ConnectInfo(peer));
         let (answer, seen) = (hyper::service::Service::call(&routes, request), seen.clone());
@@ -81,11 +66,11 @@ pub(crate) async fn serve_connection(
     });
     let mut protocol = http1::Builder::new();
     protocol
-        .timer(HeadTimer::new(limits.header_timeout))
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(BUFFER_BYTES.max(limits.header_bytes_max))
-        .max_header_size(limits.header_bytes_max.max(BUFFER_BYTES_MIN));
-    let io = TokioIo::new(ClientStream::new(stream, limits.write_timeout, limits.header_bytes_max, unread));
+        .timer(HeadTimer::new(header_timeout))
+        .header_read_timeout(header_timeout)
+        .max_buf_size(BUFFER_BYTES.max(header_bytes_max))
+        .max_header_size(header_bytes_max.max(BUFFER_BYTES_MIN));
+    let io = TokioIo::new(ClientStream::new(stream, write_timeout, header_bytes_max, unread));
     let mut connection = pin!(protocol.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

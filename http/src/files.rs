@@ -97,7 +97,7 @@ impl PageFiles {
             let files = self.clone();
             let page = async move |PathParameter(name): PathParameter<String>, headers: HeaderMap| match can_be(&name) {
                 true => files.answer("index.html", &headers),
-                false => files.missing("index.html"),
+                false => files.missing(),
             };
             router = router.route(path, get(page));
         }
@@ -136,12 +136,10 @@ impl PageFiles {
         ];
         (status, headers.map(|(name, value)| (name, value.to_owned())), body).into_response()
     }
-}
 
-impl PageFiles {
     /// The page for an unknown path.
-    fn missing(&self, path: &str) -> Response {
-        let mut response = self.answer(path, &HeaderMap::new());
+    fn missing(&self) -> Response {
+        let mut response = self.answer("index.html", &HeaderMap::new());
         *response.status_mut() = StatusCode::NOT_FOUND;
         response.headers_mut().remove(header::ETAG);
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

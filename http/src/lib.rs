@@ -25,7 +25,7 @@ mod request_id;
 mod server;
 mod well_formed;
 
-pub use body::{BodyTimeout, read_body};
+pub use body::read_body;
 pub use causes::causes;
 pub use client::{ClientError, ClientLimits, HttpClient, ServerError};
 pub use edge::Edge;

@@ -7,27 +7,18 @@ use axum::http::{HeaderMap, header};
 pub struct MediaType(String);
 
 /// Why a body's type is not understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MediaTypeError {
     /// No `Content-Type`.
+    #[error("The content-type header is missing")]
     Missing,
     /// An invalid `Content-Type`.
+    #[error("The content-type header is not a media type")]
     Malformed,
     /// A charset other than UTF-8.
+    #[error("The body's charset must be utf-8")]
     Charset,
 }
-
-impl std::fmt::Display for MediaTypeError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Missing => "The content-type header is missing",
-            Self::Malformed => "The content-type header is not a media type",
-            Self::Charset => "The body's charset must be utf-8",
-        })
-    }
-}
-
-impl std::error::Error for MediaTypeError {}
 
 impl MediaType {
     /// The type of a request's body.

@@ -27,19 +27,12 @@ pub(crate) fn canonical(peer: SocketAddr) -> SocketAddr {
 pub struct TrustedProxies(Vec<Network>);
 
 /// A text that is neither an address nor a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` {why}")]
 pub struct TrustedProxyError {
     text: String,
     why: &'static str,
 }
-
-impl std::fmt::Display for TrustedProxyError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` {}", self.text, self.why)
-    }
-}
-
-impl std::error::Error for TrustedProxyError {}
 
 impl TrustedProxies {
     /// Reads addresses and networks: `10.0.0.0/8`, `192.0.2.1`, `fd00::/8`. Those of IPv4 may be mapped into IPv6:

@@ -1,6 +1,6 @@
 //! The accept loop: connections are limited in number and time, and end at shutdown.
 
-use crate::connection::{Limits, refuse, serve_connection};
+use crate::connection::{refuse, serve_connection};
 use crate::peer::canonical;
 use axum::Router;
 use prometheus::{IntCounter, IntGauge, Registry};
@@ -127,11 +127,11 @@ impl Server {
             }
             return;
         };
-        let limits = Limits::of(&self.config);
         let open = OpenConnection::new(self.connections.clone());
-        let (router, shutdown, cut) = (router.clone(), shutdown.clone(), cut.clone());
+        let (config, router) = (self.config.clone(), router.clone());
+        let (shutdown, cut) = (shutdown.clone(), cut.clone());
         tasks.spawn(async move {
-            let _ = cut.run_until_cancelled(serve_connection(stream, peer, router, limits, shutdown)).await;
+            let _ = cut.run_until_cancelled(serve_connection(stream, peer, router, &config, shutdown)).await;
             drop((slot, open));
         });
     }

@@ -53,37 +53,15 @@ impl IngestConfig {
 }
 
 /// Settings under which the service could not work.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A topic has at least one partition.
+    #[error("a topic has at least one partition")]
     NoPartitions,
     /// The limits would refuse every request, or every large one.
+    #[error("requests_max must be 1 and bytes_max {} at least", crate::BODY_BYTES_MAX)]
     NoRoom,
     /// The registry has metrics of the same name.
-    Metrics(prometheus::Error),
-}
-
-impl std::fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NoPartitions => f.write_str("a topic has at least one partition"),
-            Self::NoRoom => write!(f, "requests_max must be 1 and bytes_max {} at least", crate::BODY_BYTES_MAX),
-            Self::Metrics(error) => write!(f, "the metrics of the ingest service cannot be registered: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Metrics(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<prometheus::Error> for ConfigError {
-    fn from(error: prometheus::Error) -> Self {
-        Self::Metrics(error)
-    }
+    #[error("the metrics of the ingest service cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
 }
