@@ -9,7 +9,7 @@ use std::time::Duration;
 use tally_http::Check;
 use tally_processors::Actions;
 use tally_streams::log::{Doubt, Log, LogError, Now, TopicPartition, WallClock, WallLimits, last_records};
-use tally_streams::runtime::{Control, ControlError, confirm};
+use tally_streams::runtime::{Control, confirm};
 use tally_streams::task::ConfirmedTime;
 use tally_streams::topology::Topology;
 
@@ -111,10 +111,7 @@ pub fn hold_against_log(
         Ok(ConfirmedTime { partition: at.partition, from_offset, until_offset, clock_ms, log_ms })
     });
     let confirmed = confirmed.collect::<Result<Vec<_>, LogError>>().map_err(failed)?;
-    let control = confirm(log, group, confirmed).map_err(|error| match error {
-        ControlError::Log(error) => failed(error),
-        other => Failure::usage(format!("log {}: {other}", args.log)),
-    })?;
+    let control = confirm(log, group, confirmed).map_err(|error| log::control_failure(args, error))?;
     wall.set_log_time(clock_ms);
     let ahead_s = (log_ms - clock_ms) / 1_000;
     tracing::warn!(ahead_s, "--confirm-clock: the log's time was ahead and continues from the wall clock");

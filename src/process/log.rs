@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tally_http::Check;
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_streams::log::{Log, LogError, TopicPartition, WallClock};
+use tally_streams::runtime::ControlError;
 
 /// Between two queries of the log.
 const WATCH: Duration = Duration::from_secs(1);
@@ -47,6 +48,14 @@ pub fn failure(args: &SiteArgs, error: LogError) -> Failure {
         | LogError::Mismatch { .. }
         | LogError::Corrupt { .. }
         | LogError::Fatal(_) => Failure::Usage(text),
+    }
+}
+
+/// The exit code for an error of the control record.
+pub fn control_failure(args: &SiteArgs, error: ControlError) -> Failure {
+    match error {
+        ControlError::Log(error) => failure(args, error),
+        other => Failure::usage(format!("log {}: {other}", args.log)),
     }
 }
 

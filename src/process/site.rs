@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tally_model::ReceiptKey;
 use tally_processors::Actions;
 use tally_streams::log::{Doubt, Log, WallClock};
-use tally_streams::runtime::{Control, ControlError, Proposal, StateDir, establish};
+use tally_streams::runtime::{Control, Proposal, StateDir, establish};
 use tally_streams::task::WIRE_VERSIONS;
 use tally_streams::topology::Topology;
 
@@ -82,10 +82,7 @@ impl Site {
             random,
         };
         let control = establish(&*log, &topology.settings.application, &proposal);
-        let control = control.map_err(|error| match error {
-            ControlError::Log(error) => log::failure(args, error),
-            other => Failure::usage(format!("log {}: {other}", args.log)),
-        })?;
+        let control = control.map_err(|error| log::control_failure(args, error))?;
         let goes_by_time = roles.ingest.is_some() || roles.process.is_some();
         let control = match goes_by_time {
             true => {

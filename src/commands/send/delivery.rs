@@ -60,10 +60,9 @@ pub struct Delivery {
 impl Delivery {
     /// `stop` ends it with an error after the request in flight.
     pub fn new(client: Arc<IngestClient>, report: Arc<Report>, stop: CancellationToken) -> Self {
-        let mut seed = [0; 8];
         // Without randomness the pauses are merely the same everywhere.
-        let _ = getrandom::fill(&mut seed);
-        Self { client, report, stop, jitter: Random::new(u64::from_le_bytes(seed)) }
+        let seed = getrandom::u64().unwrap_or_default();
+        Self { client, report, stop, jitter: Random::new(seed) }
     }
 
     /// Sends until every line is taken or rejected.
@@ -111,13 +110,7 @@ impl Delivery {
                 Answer::TooLarge(_) => return Ok(Some(Batch { lines: lines.to_vec(), numbers }.halves())),
                 Answer::Refused(reason) => return Err(self.failed(&reason)),
                 Answer::Again { reason, after } => {
-                    self.report.again();
-                    let waited = pause.max(after.unwrap_or_default()).min(self.report.patience());
-                    if waited.is_zero() {
-                        let given_up = self.report.give_up();
-                        return Err(self.failed(&format!("nothing was acknowledged for {given_up:?}; {reason}")));
-                    }
-                    self.pause(waited).await?;
+                    self.pause(pause.max(after.unwrap_or_default()), &reason).await?;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
@@ -140,14 +133,8 @@ impl Delivery {
             let bytes = dealt_with.lines.len();
             self.report.taken(&dealt_with.numbers, bytes, &rejected).map_err(Failure::no)?;
         }
-        self.report.again();
         let wait = over.iter().filter_map(|over| over.retry_after).max().unwrap_or_default();
-        let waited = Duration::from_secs(wait.max(1)).min(self.report.patience());
-        if waited.is_zero() {
-            let (given_up, reason) = (self.report.give_up(), &over[0].error);
-            return Err(self.failed(&format!("nothing was acknowledged for {given_up:?}; {reason}")));
-        }
-        self.pause(waited).await?;
+        self.pause(Duration::from_secs(wait.max(1)), &over[0].error).await?;
         Ok(Some((batch.only(&places), Batch::default())))
     }
 
@@ -162,8 +149,15 @@ impl Delivery {
         }
     }
 
-    /// Between the whole of the time and half as much again.
-    async fn pause(&mut self, time: Duration) -> Result<(), Failure> {
+    /// Before another attempt: waits for between the whole of the time and half as much again. Fails with the reason if
+    /// nothing was acknowledged for too long.
+    async fn pause(&mut self, time: Duration, reason: &str) -> Result<(), Failure> {
+        self.report.again();
+        let time = time.min(self.report.patience());
+        if time.is_zero() {
+            let given_up = self.report.give_up();
+            return Err(self.failed(&format!("nothing was acknowledged for {given_up:?}; {reason}")));
+        }
         let time = time.mul_f64(1.0 + self.jitter.below(1_000) as f64 / 2_000.0);
         match self.stop.run_until_cancelled(tokio::time::sleep(time)).await {
             Some(()) => Ok(()),
