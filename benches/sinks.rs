@@ -89,7 +89,7 @@ fn main() {
 /// Where a sink writes to.
 enum Store {
     Sqlite,
-    Server(ServerDatabase),
+    Server(Box<ServerDatabase>),
     Memory,
 }
 
@@ -105,7 +105,9 @@ impl Store {
 
 fn stores(kind: &str) -> Vec<Store> {
     match kind {
-        "database" => [Store::Sqlite].into_iter().chain(server_databases().into_iter().map(Store::Server)).collect(),
+        "database" => {
+            [Store::Sqlite].into_iter().chain(server_databases().into_iter().map(Box::new).map(Store::Server)).collect()
+        }
         _ => vec![Store::Memory],
     }
 }
