@@ -92,6 +92,7 @@ pub fn create_topics(log: &KafkaLog, names: &[&str]) {
         partitions: PARTITIONS,
         cleanup: Cleanup::Delete,
         retention: None,
+        retention_bytes: None,
     };
     log.ensure_topics(&names.iter().map(spec).collect::<Vec<_>>()).expect("the topics");
 }

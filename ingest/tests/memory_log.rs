@@ -24,7 +24,13 @@ fn open(log: &MemoryLog) -> Routes {
 }
 
 fn open_at(log: &MemoryLog, clock: IngestClock) -> Routes {
-    let topic = TopicSpec { name: TOPIC.to_owned(), partitions: PARTITIONS, cleanup: Cleanup::Delete, retention: None };
+    let topic = TopicSpec {
+        name: TOPIC.to_owned(),
+        partitions: PARTITIONS,
+        cleanup: Cleanup::Delete,
+        retention: None,
+        retention_bytes: None,
+    };
     log.ensure_topics(&[topic]).unwrap();
     let appender = log.appender().unwrap();
     let service = IngestService::new(config(), appender, receipt_key(), clock, &Registry::new()).unwrap();

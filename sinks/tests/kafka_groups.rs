@@ -36,7 +36,13 @@ fn sinks_take_over_from_each_other() {
     let log: Arc<dyn Log> = Arc::new(KafkaLog::open(KafkaOptions::new(broker)).unwrap());
     let unique = format!("sinks-{}-{}", std::process::id(), std::time::UNIX_EPOCH.elapsed().unwrap().as_micros());
     let cleanup = Cleanup::Compact;
-    let spec = TopicSpec { name: unique.clone(), partitions: TOPIC_PARTITIONS, cleanup, retention: None };
+    let spec = TopicSpec {
+        name: unique.clone(),
+        partitions: TOPIC_PARTITIONS,
+        cleanup,
+        retention: None,
+        retention_bytes: None,
+    };
     log.ensure_topics(&[spec]).unwrap();
     let place = DatabasePlace::new();
     place.open();

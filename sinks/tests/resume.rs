@@ -201,6 +201,12 @@ fn a_record_that_cannot_be_read_stops_the_sink_with_its_address() {
     }
 }
 
+/// A reader that is not further behind than it may be polls again some time after it has looked.
+#[test]
+fn the_embedded_log_leaves_alone_what_readers_trust() {
+    assert!(tally_streams::log::UpkeepOptions::default().margin_ms >= 2 * tally_model::TRUST_MS);
+}
+
 #[test]
 fn what_may_have_been_compacted_behind_a_reader_that_lags_is_written_whole() {
     let place = DatabasePlace::new();
@@ -317,7 +323,7 @@ fn a_topic_that_is_missing_is_waited_for() {
     assert_eq!(step, Step::Waiting(100));
     assert_eq!(task.poll_once(Now::both(NOW_MS + 40), 0.0, Duration::ZERO).unwrap(), Step::Waiting(60));
     let cleanup = Cleanup::Compact;
-    let topic = TopicSpec { name: "reactions".into(), partitions: 1, cleanup, retention: None };
+    let topic = TopicSpec { name: "reactions".into(), partitions: 1, cleanup, retention: None, retention_bytes: None };
     world.log.ensure_topics(&[topic]).unwrap();
     assert_eq!(task.poll_once(Now::both(NOW_MS + 100), 0.0, Duration::ZERO).unwrap(), Step::Idle);
     assert!(matches!(world.log.partitions("nothing"), Err(LogError::UnknownTopic(_))));

@@ -30,7 +30,16 @@ impl Pipeline {
     fn new() -> Self {
         let world = World::new();
         let (name, cleanup) = (PROGRESS.to_owned(), Cleanup::CompactAndDelete);
-        world.log.ensure_topics(&[TopicSpec { name, partitions: PARTITIONS, cleanup, retention: None }]).unwrap();
+        world
+            .log
+            .ensure_topics(&[TopicSpec {
+                name,
+                partitions: PARTITIONS,
+                cleanup,
+                retention: None,
+                retention_bytes: None,
+            }])
+            .unwrap();
         Self { world, commits: [0; 2], wrote: [0; 2], written: [Vec::new(), Vec::new()] }
     }
 

@@ -9,6 +9,7 @@ mod describe;
 mod features;
 mod init;
 mod key;
+mod log;
 mod roles;
 mod run;
 mod send;
@@ -56,6 +57,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Create an API key, and its entry for the file of keys
     Key(key::KeyArgs),
+    /// Inspect, verify or compact an embedded log that no process has open
+    Log(log::LogArgs),
 }
 
 /// Why a command failed, and with which exit code.
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Send(args) => send::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Key(args) => key::run(args),
+        Command::Log(args) => log::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

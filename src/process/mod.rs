@@ -7,6 +7,7 @@ mod ingest;
 #[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 pub mod kafka;
 mod log;
+mod log_space;
 pub mod logging;
 pub mod page;
 mod parts;

@@ -48,6 +48,11 @@ pub struct Parts {
 struct Description;
 
 impl Parts {
+    /// See [`Site::kept`].
+    pub fn kept(&self) -> Vec<String> {
+        self.site.kept()
+    }
+
     /// Opens the log and starts what runs on threads of its own. A part that cannot continue cancels `failed`. Blocks.
     pub fn start(roles: &Roles, failed: &CancellationToken) -> Result<Self, Failure> {
         // A mistake in its flag is reported before anything is opened.

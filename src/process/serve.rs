@@ -101,7 +101,7 @@ async fn live(roles: Roles) -> Result<(), Failure> {
         let stopping = stopping.clone();
         async move { server.serve(listener, router, stopping).await }
     });
-    announce(address);
+    announce(address, &parts.kept());
     let demo = roles.demo.map(|rate| tokio::spawn(traffic(format!("http://{address}"), rate, 1, stopping.clone())));
 
     let ended_well = tokio::select! {
@@ -159,7 +159,8 @@ fn end_by(deadline: Instant, ended_well: bool) {
     });
 }
 
-fn announce(address: SocketAddr) {
+fn announce(address: SocketAddr, kept: &[String]) {
     println!("listening on http://{address}");
+    kept.iter().for_each(|line| println!("{line}"));
     tracing::info!(%address, "ready");
 }

@@ -4,6 +4,7 @@ use super::clock::{ClockWatch, hold_against_log, wall_clock};
 use super::identity::proof_of_log;
 use super::kafka::StandingWatch;
 use super::log::{self, LogWatch};
+use super::log_space::LogSpaceWatch;
 use super::process_metrics;
 use super::reach::reach_stores;
 use super::roles::Roles;
@@ -32,6 +33,8 @@ pub struct Site {
     pub log: Arc<dyn Log>,
     /// Checks whether a log on a network answers.
     pub watch: Option<LogWatch>,
+    /// Measures a log on this machine.
+    space: Option<LogSpaceWatch>,
     /// Checks a log on a network for hanging transactions.
     _standing: Option<StandingWatch>,
     /// The clocks, and whether they can be trusted.
@@ -63,6 +66,8 @@ impl Site {
         let log = log::open(args, &address, &wall, proof)?;
         let registry = Registry::new();
         log.ensure_topics(&topology.topic_specs()).map_err(|e| log::failure(args, e))?;
+        let is_here = matches!(address, LogAddress::Embedded(_));
+        let space = is_here.then(|| LogSpaceWatch::start(log.clone(), &registry)).transpose()?;
         // Before any read that may block.
         let standing = match &address {
             LogAddress::Embedded(_) => None,
@@ -103,7 +108,25 @@ impl Site {
         };
         let topics = watch.as_ref().map(|_| TopicWatch::start(log.clone(), topology.topic_specs()));
         let topics = topics.transpose().map_err(Failure::no)?;
-        Ok(Self { topology, stores, log, watch, topics, _standing: standing, wall, clocks, control, registry, state })
+        Ok(Self {
+            topology,
+            stores,
+            log,
+            watch,
+            topics,
+            space,
+            _standing: standing,
+            wall,
+            clocks,
+            control,
+            registry,
+            state,
+        })
+    }
+
+    /// What the log keeps for how long, in a few lines. Nothing about a log on a network, which others may configure.
+    pub fn kept(&self) -> Vec<String> {
+        self.space.iter().flat_map(|_| self.topology.describe_kept()).collect()
     }
 
     /// The time, unless it is in doubt.

@@ -136,5 +136,11 @@ fn key(batch: usize, i: usize) -> [u8; 16] {
 }
 
 fn spec(name: &str) -> TopicSpec {
-    TopicSpec { name: name.into(), partitions: PARTITIONS, cleanup: Cleanup::Delete, retention: None }
+    TopicSpec {
+        name: name.into(),
+        partitions: PARTITIONS,
+        cleanup: Cleanup::Delete,
+        retention: None,
+        retention_bytes: None,
+    }
 }

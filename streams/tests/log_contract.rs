@@ -165,6 +165,7 @@ mod kafka {
             partitions,
             cleanup: Cleanup::Delete,
             retention: None,
+            retention_bytes: None,
         };
         let topics = [spec("kept", 2), spec("deleted", 3)];
         harness.log.ensure_topics(&topics).unwrap();

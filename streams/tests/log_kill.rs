@@ -10,19 +10,45 @@ use std::time::{Duration, Instant};
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_streams::log::{
     AppendBatch, Cleanup, CommittedOffset, GroupMetadata, Log, OwnedRecord, Polled, ProducerRecord, TopicPartition,
-    TopicSpec,
+    TopicSpec, UpkeepOptions,
 };
 
 const DIRECTORY: &str = "TALLY_LOG_KILL_DIRECTORY";
 const KILLS: u32 = 10;
+const KEYS: u64 = 7;
 /// What the lines of each thread of a child begin with, before the last offset that was acknowledged.
 const WRITERS: [&str; 3] = ["appended 0 ", "appended 1 ", "committed 0 "];
 
+/// Merging and compaction go on all the time.
 fn open(dir: &Path) -> EmbeddedLog {
-    let log = EmbeddedLog::open(dir, EmbeddedOptions::default()).unwrap();
-    let spec = |name: &str| TopicSpec { name: name.into(), partitions: 2, cleanup: Cleanup::Delete, retention: None };
-    log.ensure_topics(&[spec("appended"), spec("one"), spec("two")]).unwrap();
+    let upkeep = UpkeepOptions {
+        every: Duration::from_millis(1),
+        settle_ms: 0,
+        block_bytes: 30_000,
+        slice_bytes: 100_000,
+        margin_ms: 10,
+        tombstones_ms: 20,
+        dirty_bytes_min: 0,
+        interval_ms: 1,
+        ..UpkeepOptions::default()
+    };
+    let log = EmbeddedLog::open(dir, EmbeddedOptions { upkeep, ..EmbeddedOptions::default() }).unwrap();
+    let spec = |name: &str, cleanup| TopicSpec {
+        name: name.into(),
+        partitions: 2,
+        cleanup,
+        retention: None,
+        retention_bytes: None,
+    };
+    let kept = ["appended", "one", "two"].map(|name| spec(name, Cleanup::Delete));
+    log.ensure_topics(&kept).unwrap();
+    log.ensure_topics(&[spec("latest", Cleanup::Compact)]).unwrap();
     log
+}
+
+/// The keys of the compacted topic.
+fn key(offset: u64) -> [u8; 1] {
+    [(offset % KEYS) as u8]
 }
 
 /// A value that contains its position, of a length that varies from a few bytes to several pages.
@@ -89,11 +115,10 @@ fn write_transactions(log: &EmbeddedLog) {
     loop {
         let next = end(log, "one", 0);
         for offset in next..next + 5 {
-            for (topic, partition) in [("one", 0), ("two", 1)] {
-                let value = value(offset);
-                producer
-                    .send(ProducerRecord { topic, partition, key: None, value: Some(value.as_bytes()), headers: &[] })
-                    .unwrap();
+            for (topic, partition) in [("one", 0), ("two", 1), ("latest", 0)] {
+                let (key, value) = (key(offset), value(offset));
+                let (key, value) = ((topic == "latest").then_some(key.as_slice()), Some(value.as_bytes()));
+                producer.send(ProducerRecord { topic, partition, key, value, headers: &[] }).unwrap();
             }
         }
         let committed = CommittedOffset { offset: next + 5, metadata: metadata(next + 5) };
@@ -121,11 +146,35 @@ fn check(log: &EmbeddedLog, topic: &str, partition: u32) -> u64 {
     next
 }
 
+/// Reads the compacted topic: every value is that of its offset, and the newest of each key is there. Returns the end, and
+/// how many records compaction has left.
+fn check_latest(log: &EmbeddedLog) -> (u64, u64) {
+    let at = TopicPartition::new("latest", 0);
+    let mut consumer = log.consumer("").unwrap();
+    consumer.assign(&at, 0).unwrap();
+    let (start, end) = log.bounds(&at).unwrap();
+    let mut found = Vec::new();
+    while let Polled::Records { records, .. } = consumer.poll(Duration::ZERO).unwrap() {
+        for record in records {
+            let record = record.unwrap();
+            assert_eq!(record.key, Some(key(record.offset).as_slice()));
+            assert!(record.value == Some(value(record.offset).as_bytes()), "{at} offset {} is torn", record.offset);
+            found.push(record.offset);
+        }
+    }
+    assert!(start == 0 && found.is_sorted_by(|a, b| a < b));
+    for newest in end.saturating_sub(KEYS)..end {
+        assert!(found.contains(&newest), "{newest} is the newest of its key, and missing");
+    }
+    (end, found.len() as u64)
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_is_torn() {
     let dir = tempfile::tempdir().unwrap();
     // By "appended 0", "appended 1" and "committed 0": the least number of records that must be there.
     let mut acknowledged = [0u64; 3];
+    let mut compacted = false;
     let mut seed = std::process::id();
     for kill in 0..KILLS {
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -180,9 +229,13 @@ fn nothing_acknowledged_is_lost_and_nothing_is_torn() {
             assert!(*acknowledged <= there, "kill {kill}: {acknowledged} were acknowledged, {there} are there");
         }
         assert_eq!(check(&log, "two", 1), there[2], "transactions are whole");
+        let (latest, left) = check_latest(&log);
+        assert_eq!(latest, there[2], "in the compacted topic too");
+        compacted |= left < latest;
         let committed = log.committed("group", &TopicPartition::new("one", 0)).unwrap();
         assert_eq!(committed.as_ref().map_or(0, |c| c.offset), there[2], "with their offsets");
         assert!(committed.is_none_or(|c| c.metadata == metadata(c.offset)));
     }
     assert!(acknowledged.iter().all(|count| *count > 0), "the children wrote: {acknowledged:?}");
+    assert!(compacted, "compaction was at work");
 }

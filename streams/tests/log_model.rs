@@ -221,6 +221,7 @@ fn run(steps: Vec<Step>, open: impl Fn(Clock) -> Arc<dyn Log> + 'static) {
         partitions,
         cleanup: Cleanup::Delete,
         retention: None,
+        retention_bytes: None,
     });
     log.ensure_topics(&specs).unwrap();
     let places = TOPICS.iter().flat_map(|(name, n)| (0..*n).map(|partition| TopicPartition::new(*name, partition)));

@@ -164,6 +164,11 @@ const NUMBERS: &[(&str, &[Number])] = &[
     (
         "docs/operations.md",
         &[
+            ("blocks of up to 64 KiB", "streams", "BLOCK_BYTES: usize = 16 * 4096 - 16;"),
+            ("Batches older than 10 s", "streams", "settle_ms: 10_000,"),
+            ("slices of about 1 MiB", "streams", "slice_bytes: 1 << 20,"),
+            ("a record older than 3 minutes goes", "streams", "margin_ms: 180_000,"),
+            ("when it has gained 256 KiB", "streams", "dirty_bytes_min: 256 << 10,"),
             ("5 s and 1 MiB", "access", "const TIMEOUT: Duration = Duration::from_secs(5);"),
             ("5 s and 1 MiB", "access", "const BYTES_MAX: usize = 1 << 20;"),
             ("after 1 s, doubling up to 60 s", "access", "RETRY_MIN: Duration = Duration::from_secs(1);"),

@@ -37,7 +37,13 @@ fn a_late_request_does_not_act_on_the_next_transaction() {
 /// and one after all.
 fn lose(log: &KafkaLog, proxy: &Proxy, cut: Cut) {
     let topic = format!("{}-{:?}", cut.request, cut.loss).to_lowercase();
-    let spec = TopicSpec { name: topic.clone(), partitions: PARTITIONS, cleanup: Cleanup::Delete, retention: None };
+    let spec = TopicSpec {
+        name: topic.clone(),
+        partitions: PARTITIONS,
+        cleanup: Cleanup::Delete,
+        retention: None,
+        retention_bytes: None,
+    };
     log.ensure_topics(&[spec]).unwrap();
     let mut producer = log.producer(&topic).unwrap();
     fill(producer.as_mut(), &topic, "first").unwrap();

@@ -22,15 +22,18 @@ mod in_process;
 pub mod kafka;
 mod murmur2;
 mod record;
+mod space;
 mod topic;
 mod traits;
 mod wall;
 
 pub use clock::{Clock, Lag, Now, Time, system_clock};
 pub use error::LogError;
+pub use in_process::upkeep::UpkeepOptions;
 pub use in_process::{embedded, memory};
 pub use murmur2::{murmur2, partition_of};
 pub use record::{AppendBatch, Header, HeaderList, Headers, OwnedRecord, ProducerRecord, Record, TopicPartition};
+pub use space::Space;
 pub use topic::{Cleanup, TopicSpec};
 pub use traits::{
     AppendedOffsets, Appender, CommittedOffset, Completion, Consumer, GroupMetadata, Log, Polled, Readiness,

@@ -24,4 +24,6 @@ pub struct TopicSpec {
     pub cleanup: Cleanup,
     /// How long records are kept at least; None: without limit.
     pub retention: Option<Duration>,
+    /// How many bytes its partitions may take on the disk together; None: without limit. In the embedded log only.
+    pub retention_bytes: Option<u64>,
 }

@@ -2,6 +2,7 @@
 
 use super::error::LogError;
 use super::record::{AppendBatch, ProducerRecord, Record, TopicPartition};
+use super::space::Space;
 use super::topic::TopicSpec;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,10 @@ pub trait Log: Send + Sync {
     /// What the group has committed. Open transactions do not count and are not waited for; a commit of a moment ago
     /// may not be visible yet.
     fn committed(&self, group: &str, partition: &TopicPartition) -> Result<Option<CommittedOffset>, LogError>;
+    /// What it takes on the disk of this machine. None for a log that is elsewhere.
+    fn space(&self) -> Result<Option<Space>, LogError> {
+        Ok(None)
+    }
     /// Deletes records below `before`; lower than the start or beyond the end is clamped.
     fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError>;
     /// A consumer; `group` matters only to `subscribe`.

@@ -6,7 +6,13 @@ use crate::log::{Cleanup, TopicSpec, system_clock};
 
 fn log() -> MemoryLog {
     let log = MemoryLog::new(system_clock());
-    let spec = TopicSpec { name: "app-control".into(), partitions: 1, cleanup: Cleanup::Compact, retention: None };
+    let spec = TopicSpec {
+        name: "app-control".into(),
+        partitions: 1,
+        cleanup: Cleanup::Compact,
+        retention: None,
+        retention_bytes: None,
+    };
     log.ensure_topics(&[spec]).unwrap();
     log
 }

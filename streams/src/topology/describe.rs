@@ -2,8 +2,9 @@
 
 use super::duration::ConfigDuration;
 use super::fields::count;
+use super::size::ConfigBytes;
 use super::{Node, OnError, Route, Subtopology, Target, Topology};
-use crate::log::Cleanup;
+use crate::log::{Cleanup, TopicSpec};
 use crate::processor::Dataflow;
 
 impl<D: Dataflow> Topology<D> {
@@ -33,13 +34,13 @@ impl<D: Dataflow> Topology<D> {
             text.push_str(&table(["  store", "kind", "schema", "windows"], stores.collect()));
         }
         let topics = self.topics.iter().map(|(name, topic)| {
-            let retention = topic.spec.retention.map_or("for ever".into(), |kept| ConfigDuration(kept).to_string());
+            let kept = kept(&topic.spec).unwrap_or_else(|| "for ever".to_owned());
             let mut key = topic.key.join(", ");
             if topic.partition_by != topic.key {
                 key = format!("{key} (partitioned by {})", topic.partition_by.join(", "));
             }
             let partitions = topic.spec.partitions.to_string();
-            [name.clone(), topic.value.clone(), key, partitions, cleanup(topic.spec.cleanup).to_owned(), retention]
+            [name.clone(), topic.value.clone(), key, partitions, cleanup(topic.spec.cleanup).to_owned(), kept]
         });
         text.push('\n');
         text.push_str(&table(["topic", "value", "key", "partitions", "cleanup", "kept"], topics.collect()));
@@ -53,6 +54,27 @@ impl<D: Dataflow> Topology<D> {
             text.push_str(&sinks);
         }
         text
+    }
+}
+
+impl<D: Dataflow> Topology<D> {
+    /// What an embedded log keeps of the topics of the file, for how long: a line for each class that there is.
+    pub fn describe_kept(&self) -> Vec<String> {
+        let (mut until_replaced, mut by_retention, mut for_ever) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, topic) in &self.topics {
+            match (topic.spec.cleanup, kept(&topic.spec)) {
+                (Cleanup::Compact, _) => until_replaced.push(name.clone()),
+                (_, Some(kept)) => by_retention.push(format!("{name} ({kept})")),
+                (_, None) => for_ever.push(name.clone()),
+            }
+        }
+        let classes = [
+            ("kept by retention", by_retention),
+            ("kept until replaced", until_replaced),
+            ("kept without limit", for_ever),
+        ];
+        let classes = classes.into_iter().filter(|(_, topics)| !topics.is_empty());
+        classes.map(|(class, topics)| format!("{class}: {}", topics.join(", "))).collect()
     }
 }
 
@@ -79,6 +101,14 @@ impl<D: Dataflow> Subtopology<D> {
         let (name, type_name, takes) = (format!("  {}", node.name), node.type_name.to_owned(), node.input.to_owned());
         [name, type_name, takes, node.from.join(" "), to.join(" "), on_error.to_owned()]
     }
+}
+
+/// How long or how much of a topic is kept; None: without limit. In bytes only by the embedded log.
+fn kept(spec: &TopicSpec) -> Option<String> {
+    let time = spec.retention.map(|time| ConfigDuration(time).to_string());
+    let bytes = spec.retention_bytes.map(|bytes| format!("at most {}", ConfigBytes(bytes)));
+    let parts: Vec<_> = time.into_iter().chain(bytes).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn cleanup(cleanup: Cleanup) -> &'static str {

@@ -3,6 +3,7 @@
 use super::document::{Entry, Mapping, Span, Value, Yaml};
 use super::duration::{ConfigDuration, parse_duration};
 use super::report::Report;
+use super::size::{ConfigBytes, FORMS, parse_bytes};
 use super::suggestion;
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -154,6 +155,22 @@ impl Yaml {
             report.add(self.span, format!("expected a whole number from {min} to {max}, found {}", self.value), None);
         }
         value
+    }
+
+    /// A number of bytes with a binary unit, such as `20GiB`.
+    pub fn bytes(&self, min: u64, report: &mut Report<'_>) -> Option<u64> {
+        let parsed = match &self.value {
+            Value::String(text) => parse_bytes(text),
+            other => Err(format!("expected {FORMS}, found {other}")),
+        };
+        match parsed {
+            Ok(ConfigBytes(bytes)) if bytes >= min => return Some(bytes),
+            Ok(_) => {
+                report.add(self.span, format!("{} is too little; at least {}", self.value, ConfigBytes(min)), None)
+            }
+            Err(message) => report.add(self.span, message, None),
+        }
+        None
     }
 
     /// One of the given words.

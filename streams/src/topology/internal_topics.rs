@@ -21,6 +21,7 @@ impl<D: Dataflow> Topology<D> {
             partitions,
             cleanup: Cleanup::Delete,
             retention: None,
+            retention_bytes: None,
         };
         let mut specs: Vec<TopicSpec> = self.topics.values().map(|topic| topic.spec.clone()).collect();
         let hops = self.subtopologies.iter().flat_map(|subtopology| &subtopology.hops);

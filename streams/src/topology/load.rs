@@ -231,6 +231,7 @@ fn assemble<D: Dataflow>(
             partitions: partitions_of(&topic, partitions)?,
             cleanup: topic.cleanup,
             retention: topic.retention,
+            retention_bytes: topic.retention_bytes,
         };
         let (key, partition_by, value) = (topic.key, topic.partition_by, topic.value?);
         topics.insert(name, Topic { spec, key, partition_by, value });

@@ -27,6 +27,7 @@ mod routing;
 mod sections;
 mod sink_section;
 mod sink_url;
+mod size;
 mod suggestion;
 mod topic_section;
 
@@ -36,6 +37,7 @@ pub use fingerprint::{Difference, Fingerprint};
 pub use kinds::Route;
 pub use params::{ParamError, ParamSpec, Params};
 pub use sink_url::{SinkUrl, UnsetVariable};
+pub use size::ConfigBytes;
 pub use suggestion::help as suggest;
 
 use crate::log::TopicSpec;

@@ -7,8 +7,10 @@ use super::suggestion;
 use crate::log::Cleanup;
 use std::time::Duration;
 
-const KEYS: &[&str] = &["key", "value", "partitions", "partition_by", "cleanup", "retention"];
+const KEYS: &[&str] = &["key", "value", "partitions", "partition_by", "cleanup", "retention", "retention_bytes"];
 const PARTITIONS_MAX: u32 = 1024;
+/// Less would be gone before it is read.
+const BYTES_MIN: u64 = 64 << 20;
 const CLEANUPS: &[(&str, Cleanup)] =
     &[("delete", Cleanup::Delete), ("compact", Cleanup::Compact), ("compact_and_delete", Cleanup::CompactAndDelete)];
 
@@ -24,6 +26,7 @@ pub(super) struct TopicSection {
     pub partitions: Partitions,
     pub cleanup: Cleanup,
     pub retention: Option<Duration>,
+    pub retention_bytes: Option<u64>,
 }
 
 /// A topic's partitions in the file.
@@ -55,6 +58,7 @@ impl TopicSection {
                 partitions: Partitions::Wrong,
                 cleanup: Cleanup::Delete,
                 retention: None,
+                retention_bytes: None,
             };
         };
 
@@ -85,12 +89,16 @@ impl TopicSection {
         let cleanup = fields.get("cleanup").map(|cleanup| cleanup.choice(CLEANUPS, report));
         let any = Duration::from_millis(1)..=Duration::MAX;
         let retention = fields.get("retention").and_then(|retention| retention.duration(any, report));
-        if let (Some(Some(Cleanup::Compact)), Some(yaml)) = (cleanup, fields.get("retention")) {
-            let message = "`retention` has no effect: a topic with `cleanup: compact` keeps the newest record of a key";
-            report.add_with_help(yaml.span, message, "`cleanup: compact_and_delete`, or no `retention`");
+        let retention_bytes = fields.get("retention_bytes").and_then(|bytes| bytes.bytes(BYTES_MIN, report));
+        for name in ["retention", "retention_bytes"] {
+            if let (Some(Some(Cleanup::Compact)), Some(yaml)) = (cleanup, fields.get(name)) {
+                let why = "a topic with `cleanup: compact` keeps the newest record of a key";
+                let help = format!("`cleanup: compact_and_delete`, or no `{name}`");
+                report.add_with_help(yaml.span, format!("`{name}` has no effect: {why}"), help);
+            }
         }
         let cleanup = cleanup.flatten().unwrap_or(Cleanup::Delete);
-        Self { name, key, partition_by, value, partitions, cleanup, retention }
+        Self { name, key, partition_by, value, partitions, cleanup, retention, retention_bytes }
     }
 
     /// What subtopologies call its key.

@@ -51,6 +51,84 @@ fn a_flipped_byte_is_noticed() {
     }
 }
 
+/// Options with which everything that is older than the last append becomes blocks at once.
+fn merging(clock: Clock) -> EmbeddedOptions {
+    let upkeep = UpkeepOptions {
+        every: Duration::from_millis(1),
+        settle_ms: 0,
+        block_bytes: 300,
+        tail_bytes_min: 0,
+        ..UpkeepOptions::default()
+    };
+    EmbeddedOptions { clock, upkeep, ..EmbeddedOptions::default() }
+}
+
+#[test]
+fn a_flipped_byte_in_a_block_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = TopicPartition::new("a", 0);
+    let (clock, time) = settable_clock();
+    let log = EmbeddedLog::open(dir.path(), merging(clock.clone())).unwrap();
+    log.ensure_topics(&[spec("a", 1, None)]).unwrap();
+    let values: Vec<_> = (0..60).map(|n| format!("value {n:02}")).collect();
+    for (now, value) in (0..).zip(&values) {
+        time.store(now, Ordering::SeqCst);
+        append(&log, "a", &[value]).unwrap();
+    }
+    drop(log);
+    // In a block the values of two commits stand a few bytes from each other.
+    let is_merged = || {
+        let log = EmbeddedLog::open(dir.path(), merging(clock.clone())).unwrap();
+        // A slice follows the first request.
+        log.ensure_topics(&[spec("a", 1, None)]).unwrap();
+        drop(log);
+        let bytes = fs::read(dir.path().join("data.mdb")).unwrap();
+        bytes.windows(24).any(|window| {
+            window.starts_with(values[30].as_bytes()) && window.windows(8).any(|w| w == values[31].as_bytes())
+        })
+    };
+    wait_for("the values are merged", is_merged);
+    flip(dir.path(), b"value 30");
+    // Neither reading nor another round of merging takes the damage for data.
+    for _ in 0..2 {
+        let log = EmbeddedLog::open(dir.path(), merging(clock.clone())).unwrap();
+        let (found, error) = read(&log, &at, 0);
+        assert!(!found.is_empty() && found.len() <= 30 && found[..] == values[..found.len()], "{found:?}");
+        match error {
+            Some(LogError::Corrupt { address, .. }) => assert_eq!(address, format!("a/0 offset {}", found.len())),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(read(&log, &at, 55), (values[55..].to_vec(), None), "what is after it");
+    }
+}
+
+/// What is damaged before it is merged stays where it is, and is reported.
+#[test]
+fn damage_is_not_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = TopicPartition::new("a", 0);
+    let (clock, time) = settable_clock();
+    let options = EmbeddedOptions { clock: clock.clone(), ..EmbeddedOptions::default() };
+    let log = EmbeddedLog::open(dir.path(), options).unwrap();
+    log.ensure_topics(&[spec("a", 1, None)]).unwrap();
+    for (now, value) in (0..).zip(["before", "beside", "the damaged one", "after", "the last"]) {
+        time.store(now, Ordering::SeqCst);
+        append(&log, "a", &[value]).unwrap();
+    }
+    drop(log);
+    flip(dir.path(), b"the damaged one");
+    for _ in 0..2 {
+        let log = EmbeddedLog::open(dir.path(), merging(clock.clone())).unwrap();
+        let (values, error) = read(&log, &at, 0);
+        assert_eq!(values, ["before", "beside"]);
+        match error {
+            Some(LogError::Corrupt { address, .. }) => assert_eq!(address, "a/0 offset 2"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(read(&log, &at, 3).0, ["after", "the last"]);
+    }
+}
+
 /// Flips a bit in the text wherever it is in the file: pages that LMDB has given up may hold copies.
 fn flip(dir: &Path, text: &[u8]) {
     let path = dir.join("data.mdb");

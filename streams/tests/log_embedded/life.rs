@@ -143,3 +143,34 @@ fn old_batches_go() {
     };
     assert_eq!(records.next().unwrap().unwrap().append_time_ms, 8_000, "times go on where they were");
 }
+
+/// By bytes: the oldest batches go, never the last one.
+#[test]
+fn a_topic_takes_no_more_than_it_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = TopicPartition::new("bounded", 0);
+    let upkeep = UpkeepOptions { every: Duration::from_millis(1), ..UpkeepOptions::default() };
+    let options = EmbeddedOptions { upkeep, ..EmbeddedOptions::default() };
+    let log = EmbeddedLog::open(dir.path(), options.clone()).unwrap();
+    let bounded = |bytes| TopicSpec { retention_bytes: Some(bytes), ..spec("bounded", 1, None) };
+    log.ensure_topics(&[spec("kept", 1, None), bounded(1 << 20)]).unwrap();
+    let value = "z".repeat(100_000);
+    for _ in 0..50 {
+        append(&log, "bounded", &[&value]).unwrap();
+        append(&log, "kept", &["small"]).unwrap();
+    }
+    // Ten values of 25 pages are just below the limit; where much goes at once, it may be one more.
+    wait_for("the oldest are gone", || log.bounds(&at).unwrap().0 >= 40);
+    let (start, end) = log.bounds(&at).unwrap();
+    assert!(start < 43 && end == 50, "{start} {end}");
+    assert_eq!(read(&log, &at, start).0.len() as u64, end - start);
+    assert!(matches!(read(&log, &at, 0).1, Some(LogError::OutOfRange { end: 50, .. })));
+    assert_eq!(log.bounds(&TopicPartition::new("kept", 0)), Ok((0, 50)));
+    // The last batch stays, however little is allowed; and the bound is remembered.
+    log.ensure_topics(&[bounded(1)]).unwrap();
+    drop(log);
+    let log = EmbeddedLog::open(dir.path(), options).unwrap();
+    log.ensure_topics(&[bounded(1)]).unwrap();
+    wait_for("all but the last are gone", || log.bounds(&at).unwrap().0 == 49);
+    assert_eq!(append(&log, "bounded", &["next"]), Ok(vec![(0, 50)]));
+}

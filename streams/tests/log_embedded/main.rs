@@ -10,13 +10,14 @@ use std::time::Duration;
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use tally_streams::log::{
     AppendBatch, AppendedOffsets, Cleanup, Clock, CommittedOffset, GroupMetadata, Log, LogError, OwnedRecord, Polled,
-    ProducerRecord, TopicPartition, TopicSpec,
+    ProducerRecord, TopicPartition, TopicSpec, UpkeepOptions,
 };
 use tally_testkit::{PATIENCE, wait_for};
 
 mod committer;
 mod damage;
 mod life;
+mod offline;
 mod room;
 mod wall;
 
@@ -30,6 +31,7 @@ fn spec(name: &str, partitions: u32, retention_s: Option<u64>) -> TopicSpec {
         partitions,
         cleanup: Cleanup::Delete,
         retention: retention_s.map(Duration::from_secs),
+        retention_bytes: None,
     }
 }
 

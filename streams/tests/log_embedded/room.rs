@@ -108,6 +108,45 @@ fn the_reserve_on_the_disk_is_kept() {
     assert_eq!(read(&log, &at, 18).0.len(), 3);
 }
 
+/// Merging and compaction go on while appends are refused.
+#[test]
+fn what_makes_room_may_use_the_reserve() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = TopicPartition::new("latest", 0);
+    let (clock, time) = settable_clock();
+    let upkeep = UpkeepOptions { every: Duration::from_secs(3_600), ..UpkeepOptions::default() };
+    let options = EmbeddedOptions { clock, upkeep, ..EmbeddedOptions::default() };
+    let log = EmbeddedLog::open(dir.path(), options.clone()).unwrap();
+    let latest = TopicSpec { cleanup: Cleanup::Compact, ..spec("latest", 1, None) };
+    log.ensure_topics(&[latest.clone()]).unwrap();
+    let value = "v".repeat(10_000);
+    let append = |log: &EmbeddedLog, key: &'static str| {
+        let record = OwnedRecord {
+            partition: 0,
+            key: Some(key.into()),
+            value: Some(value.clone().into()),
+            headers: bytes::Bytes::new(),
+        };
+        let (sender, receiver) = mpsc::channel();
+        let done = Box::new(move |outcome| sender.send(outcome).unwrap());
+        log.appender().unwrap().append("latest", AppendBatch { records: vec![record] }, done);
+        receiver.recv_timeout(PATIENCE).unwrap()
+    };
+    for n in 0..300 {
+        time.store(n * 1_000, Ordering::SeqCst);
+        append(&log, ["one", "two", "three"][n as usize % 3]).unwrap();
+    }
+    let full = log.space().unwrap().unwrap();
+    drop(log);
+    let upkeep = UpkeepOptions { every: Duration::from_millis(1), ..options.upkeep.clone() };
+    let greedy = EmbeddedOptions { disk_reserve_bytes: u64::MAX, upkeep, ..options };
+    let log = EmbeddedLog::open(dir.path(), greedy).unwrap();
+    wait_for("replaced records are gone", || read(&log, &at, 0).0.len() < 200);
+    wait_for("their pages are free", || log.space().unwrap().unwrap().live_bytes < full.live_bytes / 4 * 3);
+    wait_for("there is room for an append", || append(&log, "one").is_ok());
+    assert_eq!(log.bounds(&at), Ok((0, 301)));
+}
+
 /// More than one slice, over a restart, and the file does not grow.
 #[test]
 fn freed_pages_are_used_again() {

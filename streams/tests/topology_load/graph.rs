@@ -183,8 +183,13 @@ fn topics_have_as_many_partitions_as_the_root_where_the_file_does_not_say() {
 #[test]
 fn topic_specs_are_those_of_the_file_and_the_internal_ones() {
     let day = Duration::from_secs(86_400);
-    let spec =
-        |name: &str, partitions, cleanup, retention| TopicSpec { name: name.into(), partitions, cleanup, retention };
+    let spec = |name: &str, partitions, cleanup, retention| TopicSpec {
+        name: name.into(),
+        partitions,
+        cleanup,
+        retention,
+        retention_bytes: None,
+    };
     let expected = [
         spec("actions", 4, Cleanup::Delete, None),
         spec("counters", 4, Cleanup::Compact, None),

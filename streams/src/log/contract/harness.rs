@@ -96,7 +96,13 @@ impl Harness {
     /// Creates a topic and returns its name.
     pub fn topic(&self, name: &str, partitions: u32) -> String {
         let name = self.name(name);
-        let spec = TopicSpec { name: name.clone(), partitions, cleanup: Cleanup::Delete, retention: None };
+        let spec = TopicSpec {
+            name: name.clone(),
+            partitions,
+            cleanup: Cleanup::Delete,
+            retention: None,
+            retention_bytes: None,
+        };
         self.log.ensure_topics(&[spec]).expect("the topic is created");
         name
     }

@@ -6,7 +6,7 @@ use super::harness::{Factory, owned, record};
 use crate::log::{Cleanup, CommittedOffset, GroupMetadata, LogError, TopicPartition, TopicSpec};
 
 fn spec(name: String, partitions: u32, cleanup: Cleanup) -> TopicSpec {
-    TopicSpec { name, partitions, cleanup, retention: None }
+    TopicSpec { name, partitions, cleanup, retention: None, retention_bytes: None }
 }
 
 /// A repeated call changes nothing; a longer retention than the requested one is no difference.

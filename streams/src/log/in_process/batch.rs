@@ -12,12 +12,30 @@
 //! ```
 //! Integers are little-endian, varints unsigned LEB128. Record i has the offset base + i; the base is the value's key.
 //! The base is part of the checksum, so that a value found under another's key is noticed.
+//!
+//! That is format 1, the form in which a commit stores records. Format 2 is a **block**: what merging and compaction
+//! made of a run of batches ([`block`](super::block)). It covers the offsets from base to base + reach, and may lack some of
+//! them.
+//!
+//! ```text
+//! crc, format = 2, count    as above
+//! time     i64   append time of the first record
+//! span     u32   newest append time of everything that the block covers - time, ms
+//! reach    u32   offsets covered, at least count
+//! records  count times:
+//!     offset delta    varint: how many offsets before this one have no record, since the record before or the base
+//!     time delta      varint: append time - that of the record before, ms; the first record's is 0
+//!     key length + 1, value length + 1, header length, key, value, headers    as above
+//! ```
 
 use super::varint::{self, VARINT_BYTES_MAX};
 use crate::log::{Headers, LogError, Record};
 
-/// Where the records begin.
-pub(super) const HEAD_BYTES: usize = 21;
+/// Where the records of a batch begin.
+const HEAD_BYTES: usize = 21;
+
+/// Where the records of a block begin.
+pub(super) const BLOCK_HEAD_BYTES: usize = HEAD_BYTES + 4;
 
 /// A value is cut when it would grow beyond this; a single record may be larger. 64 pages of LMDB less their header.
 pub(super) const BATCH_BYTES_MAX: usize = 64 * 4096 - 16;
@@ -25,32 +43,49 @@ pub(super) const BATCH_BYTES_MAX: usize = 64 * 4096 - 16;
 /// The largest record: key, value and headers together.
 pub(super) const RECORD_BYTES_MAX: usize = 64 << 20;
 
-const FORMAT: u8 = 1;
+/// How records are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// As a commit stored them: without gaps.
+    Batch = 1,
+    /// As merging or compaction left them.
+    Block = 2,
+}
 
-/// The header of a batch.
+/// The header of a batch or block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
+    /// How its records are stored.
+    pub format: Format,
     /// Records in it.
     pub count: u32,
+    /// Offsets that it covers.
+    pub reach: u32,
     /// Append time of the first record, ms since 1970.
     pub time_ms: i64,
-    /// How much newer the newest record is, ms.
+    /// How much newer the newest record is, ms. Of a block: the newest that there was in what it covers.
     pub span_ms: u32,
 }
 
 impl Head {
     /// Reads a head without checking the batch. None where the bytes cannot be one.
     pub fn decode(value: &[u8]) -> Option<Self> {
-        let head = value.first_chunk::<HEAD_BYTES>()?;
-        let (count, rest) = head[5..].split_first_chunk::<4>()?;
+        let (count, rest) = value.get(5..)?.split_first_chunk::<4>()?;
         let (time, rest) = rest.split_first_chunk::<8>()?;
-        let span = rest.first_chunk::<4>()?;
-        let head = Self {
-            count: u32::from_le_bytes(*count),
-            time_ms: i64::from_le_bytes(*time),
-            span_ms: u32::from_le_bytes(*span),
+        let (span, rest) = rest.split_first_chunk::<4>()?;
+        let count = u32::from_le_bytes(*count);
+        let (format, reach) = match value[4] {
+            1 => (Format::Batch, count),
+            2 => (Format::Block, u32::from_le_bytes(*rest.first_chunk::<4>()?)),
+            _ => return None,
         };
-        (value[4] == FORMAT && head.count > 0).then_some(head)
+        let (time_ms, span_ms) = (i64::from_le_bytes(*time), u32::from_le_bytes(*span));
+        (count > 0 && reach >= count).then_some(Self { format, count, reach, time_ms, span_ms })
+    }
+
+    /// The offset after everything that is covered.
+    pub fn end(&self, base: u64) -> u64 {
+        base.saturating_add(u64::from(self.reach))
     }
 
     /// The newest append time in the batch, ms since 1970.
@@ -70,7 +105,8 @@ pub(super) fn check(base: u64, value: &[u8]) -> Result<Head, &'static str> {
     Head::decode(value).ok_or("a batch is of a format that this version does not know")
 }
 
-fn checksum(base: u64, body: &[u8]) -> u32 {
+/// The checksum of a value's bytes after the checksum.
+pub(super) fn checksum(base: u64, body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&base.to_le_bytes()), body)
 }
 
@@ -147,7 +183,7 @@ impl BatchBuilder {
     /// Fills in the head. From here on the batch is a stored value for the key `base`.
     pub fn seal(&mut self, base: u64, time_ms: i64) {
         debug_assert!(self.count > 0);
-        self.bytes[4] = FORMAT;
+        self.bytes[4] = Format::Batch as u8;
         self.bytes[5..9].copy_from_slice(&self.count.to_le_bytes());
         self.bytes[9..17].copy_from_slice(&time_ms.to_le_bytes());
         self.bytes[17..HEAD_BYTES].copy_from_slice(&self.span_ms.to_le_bytes());
@@ -208,24 +244,59 @@ impl Batches {
     }
 }
 
-/// The records of a batch that was checked.
+/// A record as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Stored<'a> {
+    /// Its place in the partition.
+    pub offset: u64,
+    /// When the log took it, ms since 1970.
+    pub append_time_ms: i64,
+    /// None and empty differ.
+    pub key: Option<&'a [u8]>,
+    /// None and empty differ.
+    pub value: Option<&'a [u8]>,
+    /// Encoded, as in [`Headers`].
+    pub headers: &'a [u8],
+}
+
+impl<'a> From<Stored<'a>> for Record<'a> {
+    #[inline]
+    fn from(stored: Stored<'a>) -> Self {
+        let Stored { offset, append_time_ms, key, value, headers } = stored;
+        Self { offset, append_time_ms, key, value, headers: Headers::encoded(headers) }
+    }
+}
+
+/// The records of a batch or block that was checked.
 pub(super) struct BatchRecords<'a> {
     rest: &'a [u8],
+    /// The next record's, or of a block: the least that it can have.
     offset: u64,
     left: u32,
+    /// What the next record's time is relative to.
     time_ms: i64,
+    format: Format,
 }
 
 impl<'a> BatchRecords<'a> {
     /// `head` is what [`check`] returned for `value`.
     pub fn new(base: u64, head: Head, value: &'a [u8]) -> Self {
-        Self { rest: &value[HEAD_BYTES..], offset: base, left: head.count, time_ms: head.time_ms }
+        let begin = match head.format {
+            Format::Batch => HEAD_BYTES,
+            Format::Block => BLOCK_HEAD_BYTES,
+        };
+        let rest = value.get(begin..).unwrap_or_default();
+        Self { rest, offset: base, left: head.count, time_ms: head.time_ms, format: head.format }
     }
 
     #[inline]
-    fn decode(&mut self) -> Option<Record<'a>> {
+    fn decode(&mut self) -> Option<Stored<'a>> {
         let mut rest = self.rest;
-        let time_delta = varint::take(&mut rest)?;
+        let offset = match self.format {
+            Format::Batch => self.offset,
+            Format::Block => self.offset.checked_add(u64::from(varint::take(&mut rest)?))?,
+        };
+        let append_time_ms = self.time_ms.saturating_add(i64::from(varint::take(&mut rest)?));
         let key = varint::take(&mut rest)?;
         let value = varint::take(&mut rest)?;
         let headers = varint::take(&mut rest)?;
@@ -240,21 +311,17 @@ impl<'a> BatchRecords<'a> {
         let (key, value) = (part(key)?, part(value)?);
         let (headers, rest) = rest.split_at_checked(headers as usize)?;
         self.rest = rest;
-        let record = Record {
-            offset: self.offset,
-            append_time_ms: self.time_ms.saturating_add(i64::from(time_delta)),
-            key,
-            value,
-            headers: Headers::encoded(headers),
-        };
-        self.offset += 1;
-        Some(record)
+        self.offset = offset + 1;
+        if self.format == Format::Block {
+            self.time_ms = append_time_ms;
+        }
+        Some(Stored { offset, append_time_ms, key, value, headers })
     }
 }
 
 impl<'a> Iterator for BatchRecords<'a> {
     /// `Err` is the offset that cannot be read; nothing comes after it.
-    type Item = Result<Record<'a>, u64>;
+    type Item = Result<Stored<'a>, u64>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {

@@ -29,13 +29,13 @@ fn golden() -> BatchBuilder {
 
 fn decode(base: u64, value: &[u8]) -> Vec<Record<'_>> {
     let head = check(base, value).expect("the batch is whole");
-    BatchRecords::new(base, head, value).map(|record| record.expect("the record is whole")).collect()
+    BatchRecords::new(base, head, value).map(|record| record.expect("the record is whole").into()).collect()
 }
 
 #[test]
 fn batches_are_as_they_always_were() {
     assert_eq!(golden().as_bytes(), GOLDEN);
-    let head = Head { count: 3, time_ms: 123_456_789, span_ms: 7 };
+    let head = Head { format: Format::Batch, count: 3, reach: 3, time_ms: 123_456_789, span_ms: 7 };
     assert_eq!(check(GOLDEN_BASE, &GOLDEN), Ok(head));
     let records = decode(GOLDEN_BASE, &GOLDEN);
     let one = Record {

@@ -142,7 +142,7 @@ fn check_frames(at: &TopicPartition, buffer: &[u8], position: u64, end: u64) -> 
         match batch::check(base, value) {
             Ok(head) => {
                 len_bytes += frame_len(value);
-                next = base + u64::from(head.count);
+                next = head.end(base);
             }
             Err(detail) if len_bytes == 0 => {
                 return Err(LogError::Corrupt { address: format!("{at} offset {base}"), detail: detail.to_owned() });
@@ -243,7 +243,7 @@ impl<'a> Iterator for FetchedRecords<'a> {
         loop {
             match self.batch.as_mut().and_then(Iterator::next) {
                 Some(Ok(record)) if record.offset < self.from => {}
-                Some(Ok(record)) => return Some(Ok(record)),
+                Some(Ok(record)) => return Some(Ok(record.into())),
                 Some(Err(offset)) => {
                     let detail = "a record cannot be decoded although the checksum matches".to_owned();
                     return Some(Err(LogError::Corrupt { address: format!("{} offset {offset}", self.at), detail }));

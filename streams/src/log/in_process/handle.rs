@@ -8,7 +8,7 @@ use super::producer::EngineProducer;
 use super::request::{Request, Submit, ask};
 use super::view::View;
 use crate::log::{
-    Appender, CommittedOffset, Consumer, Log, LogError, TopicPartition, TopicSpec, TransactionalProducer,
+    Appender, CommittedOffset, Consumer, Log, LogError, Space, TopicPartition, TopicSpec, TransactionalProducer,
 };
 
 /// How a log reaches its writer.
@@ -44,6 +44,10 @@ impl<L: InProcess> Log for L {
 
     fn committed(&self, group: &str, partition: &TopicPartition) -> Result<Option<CommittedOffset>, LogError> {
         self.handle().view.committed(group, self.handle().view.registry().id(partition)?)
+    }
+
+    fn space(&self) -> Result<Option<Space>, LogError> {
+        self.handle().view.storage.space()
     }
 
     fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError> {

@@ -6,9 +6,10 @@
 //! "topics"                        format u8 = 1, postcard of the topics in the order of their creation
 //! "start" partition u32 BE        start u64, newest append time of what was removed i64
 //! "offset" partition u32 BE group  offset u64, metadata
+//! "blocks" partition u32 BE        merged u64, clean u64, dirty bytes u64
 //! ```
 
-use super::storage::{KEY_BYTES_MAX, PartitionId};
+use super::storage::{KEY_BYTES_MAX, Op, PartitionId};
 use crate::log::{CommittedOffset, LogError};
 
 /// The key of the registry of topics.
@@ -77,6 +78,43 @@ impl Start {
     }
 }
 
+/// The key of [`Blocks`].
+pub(super) fn blocks(partition: PartitionId) -> Vec<u8> {
+    [b"blocks".as_slice(), &partition.to_be_bytes()].concat()
+}
+
+/// How far the upkeep of a partition has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Blocks {
+    /// Batches below are merged.
+    pub merged: u64,
+    /// Below, each key has at most one record, if the topic is compacted.
+    pub clean: u64,
+    /// Bytes of the batches between the two.
+    pub dirty_bytes: u64,
+}
+
+impl Blocks {
+    /// The change that stores it.
+    pub fn put(&self, partition: PartitionId) -> Op<'static> {
+        let (key, parts) = (blocks(partition), [self.merged, self.clean, self.dirty_bytes]);
+        let value = seal(&key, &parts.map(u64::to_le_bytes).concat());
+        Op::Put { key, value }
+    }
+
+    /// Reads what [`Blocks::put`] stored.
+    pub fn decode(key: &[u8], value: &[u8]) -> Result<Self, LogError> {
+        let (parts, _) = open(key, value)?.as_chunks::<8>();
+        match parts {
+            [merged, clean, dirty_bytes, ..] => {
+                let [merged, clean, dirty_bytes] = [merged, clean, dirty_bytes].map(|part| u64::from_le_bytes(*part));
+                Ok(Self { merged, clean, dirty_bytes })
+            }
+            _ => Err(corrupt(key, "too short")),
+        }
+    }
+}
+
 /// The value under [`offset`].
 pub(super) fn encode_offset(key: &[u8], committed: &CommittedOffset) -> Vec<u8> {
     seal(key, &[committed.offset.to_le_bytes().as_slice(), committed.metadata.as_bytes()].concat())
@@ -110,6 +148,13 @@ mod tests {
         let golden = b"\xa2\xcd\x63\xa6\x05\x00\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff";
         assert_eq!(at.encode(&key), golden);
         assert_eq!(Start::decode(&key, golden), Ok(at));
+
+        let at = Blocks { merged: 300, clean: 2, dirty_bytes: 65_536 };
+        let Op::Put { key, value } = at.put(258) else { panic!("a key is put") };
+        assert_eq!(key, b"blocks\x00\x00\x01\x02");
+        let golden = b"\x7e\x85\x16\xdc\x2c\x01\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00";
+        assert_eq!(value, golden);
+        assert_eq!(Blocks::decode(&key, golden), Ok(at));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::handle::{Handle, InProcess};
 use super::request::{Request, Submit};
 use super::storage::{Op, PartitionId, Storage, reaches};
+use super::upkeep::UpkeepOptions;
 use super::writer::Writer;
 use crate::log::{Clock, LogError, TopicPartition};
 
@@ -18,13 +19,22 @@ pub struct MemoryLog {
 }
 
 impl MemoryLog {
-    /// An empty log.
+    /// An empty log. It keeps what was replaced, whatever its topics say.
     pub fn new(clock: Clock) -> Self {
-        let swept_ms = clock();
+        Self::begin(clock, None)
+    }
+
+    /// An empty log that merges and compacts as the embedded log does.
+    pub fn with_upkeep(clock: Clock, options: UpkeepOptions) -> Self {
+        Self::begin(clock, Some(options))
+    }
+
+    fn begin(clock: Clock, upkeep: Option<UpkeepOptions>) -> Self {
+        let (swept_ms, has_upkeep) = (clock(), upkeep.is_some());
         // Nothing is stored yet, so there is nothing that could be damaged.
-        let writer = Writer::new(Box::new(MemoryStorage::default()), clock);
+        let writer = Writer::new(Box::new(MemoryStorage::default()), clock).kept_by(upkeep.unwrap_or_default());
         let view = writer.view();
-        let inline = Inline(Mutex::new(InlineWriter { writer, swept_ms }));
+        let inline = Inline(Mutex::new(InlineWriter { writer, swept_ms, has_upkeep }));
         Self { handle: Handle { view, submit: Arc::new(inline) } }
     }
 
@@ -52,6 +62,7 @@ struct Inline(Mutex<InlineWriter>);
 struct InlineWriter {
     writer: Writer,
     swept_ms: i64,
+    has_upkeep: bool,
 }
 
 impl Submit for Inline {
@@ -82,7 +93,7 @@ impl InlineWriter {
         }
         self.swept_ms = now;
         // Memory refuses nothing, so that this ends when all is done.
-        while matches!(self.writer.sweep(), Ok(true)) {}
+        while matches!(if self.has_upkeep { self.writer.upkeep() } else { self.writer.sweep() }, Ok(true)) {}
     }
 }
 
@@ -108,6 +119,13 @@ impl Storage for MemoryStorage {
                 Op::Trim { partition, before } => {
                     let batches = &mut stored.partitions[*partition as usize];
                     *batches = batches.split_off(before);
+                }
+                Op::Replace { partition, from, to, blocks } => {
+                    let batches = &mut stored.partitions[*partition as usize];
+                    let behind = batches.split_off(to);
+                    batches.split_off(from);
+                    batches.extend(blocks.iter().map(|(base, block)| (*base, block.as_slice().into())));
+                    batches.extend(behind);
                 }
                 Op::Put { key, value } => {
                     stored.keys.insert(key.clone(), value.clone());
@@ -139,6 +157,11 @@ impl Storage for MemoryStorage {
         let stored = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let batches = &stored.partitions[partition as usize];
         Ok(batches.first_key_value().zip(batches.last_key_value()).map(|((first, _), (last, _))| (*first, *last)))
+    }
+
+    fn stored_bytes(&self, partition: PartitionId) -> Result<u64, LogError> {
+        let stored = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(stored.partitions[partition as usize].values().map(|value| value.len() as u64).sum())
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {

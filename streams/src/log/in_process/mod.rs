@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! handle     the log itself                  request    what the writer is asked, and its answer
-//! writer     the only place of changes       retention  removal of old batches
+//! writer     the only place of changes       upkeep     what keeps the log small, in slices:
+//! retention  removal of old batches          merging    of small ones; compaction of what was replaced
+//! rewriting  what the two have in common     block      what they write
 //! view       what readers see                registry   topics
 //! consumer   reading                         group      members, rebalances; assignment computes who reads what
 //! producer   transactions                    appender   appends outside transactions
@@ -14,18 +16,23 @@
 mod appender;
 mod assignment;
 mod batch;
+mod block;
+mod compaction;
 mod consumer;
 pub mod embedded;
 mod group;
 mod handle;
 mod keys;
 pub mod memory;
+mod merging;
 mod partition;
 mod producer;
 mod registry;
 mod request;
 mod retention;
+mod rewriting;
 mod storage;
+pub mod upkeep;
 mod varint;
 mod view;
 mod writer;

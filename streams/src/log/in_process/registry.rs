@@ -10,7 +10,13 @@ use super::keys;
 use super::storage::PartitionId;
 use crate::log::{Cleanup, LogError, TopicPartition, TopicSpec};
 
-const FORMAT: u8 = 1;
+/// Format 1 lacks `retention_bytes`. A log with format 2 may hold blocks, which releases that know only format 1 cannot
+/// read: they refuse the topics, and so the log.
+const FORMAT: u8 = 2;
+
+/// Why a log is refused.
+const NEWER: &str = "the log was written by a newer release of tally, and this one cannot read it: run that release, or \
+                     restore a backup from before the upgrade";
 
 /// A topic that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +31,8 @@ pub(super) struct Topic {
     pub cleanup: Cleanup,
     /// How long records are kept at least.
     pub retention: Option<Duration>,
+    /// How many bytes they may take.
+    pub retention_bytes: Option<u64>,
 }
 
 impl Topic {
@@ -35,6 +43,12 @@ impl Topic {
         }
         let Self { name, partitions, .. } = self;
         Err(LogError::UnknownTopic(format!("{name}/{partition} (the topic has {partitions} partitions)")))
+    }
+
+    /// Bytes that each partition may take.
+    pub fn partition_bytes(&self) -> Option<u64> {
+        let bytes = self.retention_bytes.filter(|_| self.cleanup != Cleanup::Compact);
+        bytes.map(|bytes| bytes / u64::from(self.partitions.max(1)))
     }
 
     /// Age in ms after which batches may be removed.
@@ -85,53 +99,60 @@ impl Registry {
             let topic = match new.topics.get(&name) {
                 Some(topic) => {
                     verify(topic, spec)?;
-                    Topic { retention: spec.retention, ..Topic::clone(topic) }
+                    let TopicSpec { retention, retention_bytes, .. } = *spec;
+                    Topic { retention, retention_bytes, ..Topic::clone(topic) }
                 }
-                None => new.add(name.clone(), spec.partitions, spec.cleanup, spec.retention)?,
+                None => new.add(spec)?,
             };
             new.topics.insert(name, topic.into());
         }
         Ok(new)
     }
 
-    fn add(
-        &mut self,
-        name: Arc<str>,
-        partitions: u32,
-        cleanup: Cleanup,
-        retention: Option<Duration>,
-    ) -> Result<Topic, LogError> {
-        let first = self.partitions;
+    fn add(&mut self, spec: &TopicSpec) -> Result<Topic, LogError> {
+        let TopicSpec { ref name, partitions, cleanup, retention, retention_bytes } = *spec;
+        let (name, first): (Arc<str>, _) = (name.as_str().into(), self.partitions);
         let all = first.checked_add(partitions);
         self.partitions =
             all.ok_or_else(|| mismatch(&name, "would bring the log's partitions beyond 32 bits".into()))?;
-        Ok(Topic { name, first, partitions, cleanup, retention })
+        Ok(Topic { name, first, partitions, cleanup, retention, retention_bytes })
     }
 
     /// The value under [`keys::TOPICS`].
     pub fn encode(&self) -> Result<Vec<u8>, LogError> {
         let mut topics: Vec<_> = self.topics.values().collect();
         topics.sort_by_key(|topic| topic.first);
-        let stored: Vec<_> = topics.iter().map(|topic| StoredTopic::of(topic)).collect();
+        let stored: Vec<_> = topics.iter().map(|topic| (StoredTopic::of(topic), topic.retention_bytes)).collect();
         let body = postcard::to_extend(&stored, vec![FORMAT]);
         let body = body.map_err(|e| LogError::Fatal(format!("cannot encode the topics: {e}")))?;
         Ok(keys::seal(keys::TOPICS, &body))
     }
 
+    /// Whether a value that can be read is of an older format than [`Registry::encode`] writes.
+    pub fn is_old(value: &[u8]) -> bool {
+        keys::open(keys::TOPICS, value).is_ok_and(|body| body.first().is_some_and(|format| *format < FORMAT))
+    }
+
     /// Reads what [`Registry::encode`] wrote.
     pub fn decode(value: &[u8]) -> Result<Self, LogError> {
         let damaged = |detail: &str| keys::corrupt(keys::TOPICS, detail);
-        let stored: Vec<StoredTopic> = match keys::open(keys::TOPICS, value)?.split_first() {
-            Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(|e| damaged(&e.to_string()))?,
-            _ => return Err(damaged("a format that this version does not know")),
+        let wrong = |e: postcard::Error| damaged(&e.to_string());
+        let stored: Vec<(StoredTopic, Option<u64>)> = match keys::open(keys::TOPICS, value)?.split_first() {
+            Some((1, body)) => {
+                let topics: Vec<StoredTopic> = postcard::from_bytes(body).map_err(wrong)?;
+                topics.into_iter().map(|topic| (topic, None)).collect()
+            }
+            Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(wrong)?,
+            Some(_) => return Err(LogError::Fatal(NEWER.to_owned())),
+            None => return Err(damaged("it is empty")),
         };
         let mut registry = Self::default();
-        for topic in stored {
+        for (topic, retention_bytes) in stored {
             let cleanup = topic.cleanup().ok_or_else(|| damaged("an unknown cleanup"))?;
             let retention = topic.retention_ms.map(Duration::from_millis);
-            let name: Arc<str> = topic.name.into();
-            let topic = registry.add(name.clone(), topic.partitions, cleanup, retention)?;
-            registry.topics.insert(name, topic.into());
+            let (name, partitions) = (topic.name, topic.partitions);
+            let topic = registry.add(&TopicSpec { name, partitions, cleanup, retention, retention_bytes })?;
+            registry.topics.insert(topic.name.clone(), topic.into());
         }
         Ok(registry)
     }

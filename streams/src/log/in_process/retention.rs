@@ -1,4 +1,4 @@
-//! Deletion of records: those below a requested start, and batches older than their topic keeps.
+//! Deletion of records: those below a requested start, and batches older, or more, than their topic keeps.
 //!
 //! The start of a partition rises first, durably and in what readers see; the batches below it go in slices.
 
@@ -10,6 +10,9 @@ use crate::log::LogError;
 
 /// Batch heads that are checked at once.
 const STEP_BATCHES: usize = 64;
+
+/// Of a partition that takes too much this many bytes are removed at a time.
+const STEP_BYTES: u64 = 64 << 20;
 
 /// The batches that can be removed from the front of a partition.
 struct Slice {
@@ -53,14 +56,18 @@ impl Writer {
             let expired_ms = state.retention_ms.map_or(i64::MIN, |kept| now.saturating_sub(kept));
             let young = state.oldest.is_some_and(|(_, head)| head.newest_ms() >= expired_ms);
             let settled = state.retention_ms.is_none() || state.start == state.next || young;
-            if settled && !state.debt {
+            let start = match state.retention_bytes {
+                Some(bytes) => self.start_within(id, bytes)?,
+                None => state.start,
+            };
+            if settled && !state.debt && start == state.start {
                 continue;
             }
             if left == 0 {
                 more = true;
                 break;
             }
-            let slice = self.slice(id, state.start, expired_ms, left)?;
+            let slice = self.slice(id, start, expired_ms, left)?;
             left -= slice.count;
             more |= slice.more;
             slices.push(slice);
@@ -74,6 +81,25 @@ impl Writer {
         }
     }
 
+    /// Where a partition has to begin so that it takes no more than `bytes_max`: between batches, and before the last one.
+    fn start_within(&self, id: PartitionId, bytes_max: u64) -> Result<u64, LogError> {
+        let state = &self.partitions[id as usize];
+        let mut excess = self.view.storage.stored_bytes(id)?.saturating_sub(bytes_max).min(STEP_BYTES);
+        let mut start = state.start;
+        if excess > 0 {
+            self.view.storage.scan(id, state.start, &mut |base, value| {
+                let end = Head::decode(value).map_or(base, |head| head.end(base));
+                if excess == 0 || end >= state.next {
+                    return false;
+                }
+                excess = excess.saturating_sub(value.len() as u64);
+                start = start.max(end);
+                true
+            })?;
+        }
+        Ok(start)
+    }
+
     /// Finds the batches that end at or below `start` or whose newest append time is before `expired_ms`.
     fn slice(&self, id: PartitionId, start: u64, expired_ms: i64, count_max: usize) -> Result<Slice, LogError> {
         let mut slice = Slice { id, start, before: 0, count: 0, oldest: None, more: false };
@@ -82,7 +108,7 @@ impl Writer {
             heads.clear();
             self.view.storage.heads(id, slice.before, STEP_BATCHES, &mut heads)?;
             for (base, head) in &heads {
-                let end = base + u64::from(head.count);
+                let end = head.end(*base);
                 if end > slice.start && head.newest_ms() >= expired_ms {
                     slice.oldest = Some((*base, *head));
                     return Ok(slice);

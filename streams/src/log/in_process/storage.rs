@@ -3,7 +3,7 @@
 //! One thread at a time calls `commit`; any thread calls the rest.
 
 use super::batch::Head;
-use crate::log::LogError;
+use crate::log::{LogError, Space};
 
 /// A partition's number within the log, counted over all topics in the order of their creation.
 pub(super) type PartitionId = u32;
@@ -27,6 +27,17 @@ pub(super) enum Op<'a> {
         partition: PartitionId,
         /// An offset.
         before: u64,
+    },
+    /// Removes the batches that begin in a range of offsets, and puts blocks in their place.
+    Replace {
+        /// Which partition.
+        partition: PartitionId,
+        /// Where the first batch begins.
+        from: u64,
+        /// The offset after the last one.
+        to: u64,
+        /// Base offsets in the range, ascending, and sealed blocks.
+        blocks: &'a [(u64, Vec<u8>)],
     },
     /// Sets a key of the log itself (not of a partition).
     Put {
@@ -75,13 +86,19 @@ pub(super) trait Storage: Send + Sync {
     }
     /// The base offsets of the first and the last batch; None without any.
     fn bounds(&self, partition: PartitionId) -> Result<Option<(u64, u64)>, LogError>;
+    /// Bytes that a partition takes, with what is wasted around its batches.
+    fn stored_bytes(&self, partition: PartitionId) -> Result<u64, LogError>;
+    /// What all of it takes on a disk. None where that is none.
+    fn space(&self) -> Result<Option<Space>, LogError> {
+        Ok(None)
+    }
     /// What `Op::Put` set.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError>;
 }
 
 /// Whether a batch reaches `from`. One whose head cannot be read does, so that its damage is noticed.
 pub(super) fn reaches(base: u64, value: &[u8], from: u64) -> bool {
-    Head::decode(value).is_none_or(|head| base + u64::from(head.count) > from)
+    Head::decode(value).is_none_or(|head| head.end(base) > from)
 }
 
 const FRAME_BYTES: usize = 12;

@@ -13,6 +13,7 @@ use super::partition::PartitionState;
 use super::registry::Registry;
 use super::request::{Answer, Append, Holder, Reply, Request, Transaction};
 use super::storage::{Op, PartitionId, Storage};
+use super::upkeep::{Upkeep, UpkeepOptions};
 use super::view::View;
 use crate::log::{AppendedOffsets, Clock, CommittedOffset, LogError, TopicSpec, WallClock};
 
@@ -26,6 +27,7 @@ pub(super) struct Writer {
     pub(super) partitions: Vec<PartitionState>,
     /// See [`SLICE_BATCHES`].
     pub(super) slice_batches: usize,
+    pub(super) upkeep: Upkeep,
     /// No record to come is older, ms since 1970: one time for the whole log, so that no partition is behind what a task
     /// has done as of the time of another.
     pub(super) time_ms: i64,
@@ -38,7 +40,14 @@ impl Writer {
     /// Recovers the state from the storage.
     pub fn open(storage: Box<dyn Storage>, clock: Clock) -> Result<Self, LogError> {
         let registry = match storage.get(keys::TOPICS)? {
-            Some(value) => Registry::decode(&value)?,
+            Some(value) => {
+                let registry = Registry::decode(&value)?;
+                if Registry::is_old(&value) {
+                    // Before the first block is written.
+                    storage.commit(&[Op::Put { key: keys::TOPICS.to_vec(), value: registry.encode()? }])?;
+                }
+                registry
+            }
             None => Registry::default(),
         };
         let mut partitions = Vec::new();
@@ -62,7 +71,14 @@ impl Writer {
     fn with(view: View, partitions: Vec<PartitionState>, clock: Clock) -> Self {
         let time_ms = partitions.iter().map(|state| state.time_ms).max().unwrap_or(i64::MIN);
         let (view, holders) = (view.into(), HashMap::new());
-        Self { view, clock, partitions, slice_batches: SLICE_BATCHES, time_ms, wall: None, holders }
+        let (slice_batches, upkeep) = (SLICE_BATCHES, Upkeep::default());
+        Self { view, clock, partitions, slice_batches, upkeep, time_ms, wall: None, holders }
+    }
+
+    /// From now on merging and compaction follow these options.
+    pub fn kept_by(mut self, options: UpkeepOptions) -> Self {
+        self.upkeep.options = options;
+        self
     }
 
     /// From now on this is the time.
@@ -189,8 +205,9 @@ impl Writer {
             self.time_ms = time_ms;
         }
         let mut published = self.view.published_mut();
-        for (id, _, next) in &staged {
+        for (id, batches, next) in &staged {
             let state = &mut self.partitions[*id as usize];
+            state.recent_bytes += batches.iter().map(|batch| batch.len_bytes() as u64).sum::<u64>();
             (state.next, state.time_ms) = (*next, time_ms);
             published.set_bounds(*id, state.bounds());
         }
@@ -223,7 +240,7 @@ impl Writer {
         self.partitions.resize_with(new.partitions() as usize, PartitionState::default);
         for topic in new.topics() {
             for id in topic.first..topic.first + topic.partitions {
-                self.partitions[id as usize].retention_ms = topic.retention_ms();
+                self.partitions[id as usize].follow(topic);
             }
         }
         let mut published = self.view.published_mut();

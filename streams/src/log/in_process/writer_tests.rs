@@ -45,6 +45,10 @@ impl Storage for Watched {
         self.0.inner.bounds(partition)
     }
 
+    fn stored_bytes(&self, partition: PartitionId) -> Result<u64, LogError> {
+        self.0.inner.stored_bytes(partition)
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
         self.0.inner.get(key)
     }
@@ -57,7 +61,8 @@ fn at(partition: u32) -> TopicPartition {
 /// A writer with one topic of two partitions.
 fn writer(storage: &Watched) -> Writer {
     let mut writer = Writer::new(Box::new(storage.clone()), Arc::new(|| 0));
-    let spec = TopicSpec { name: "t".into(), partitions: 2, cleanup: Cleanup::Delete, retention: None };
+    let spec =
+        TopicSpec { name: "t".into(), partitions: 2, cleanup: Cleanup::Delete, retention: None, retention_bytes: None };
     run(&mut writer, vec![Request::Ensure(vec![spec], Reply::new(|done| assert_eq!(done, Ok(()))))]);
     storage.0.commits.lock().unwrap().clear();
     writer

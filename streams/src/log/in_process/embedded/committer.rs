@@ -4,14 +4,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::log::LogError;
 use crate::log::in_process::request::{Request, Submit};
 use crate::log::in_process::writer::Writer;
-
-/// Interval of retention.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The thread. Dropping it waits until all requests are done.
 pub(super) struct Committer {
@@ -51,7 +48,7 @@ impl Drop for Committer {
 }
 
 fn run(mut writer: Writer, queue: &Queue) {
-    let mut sweep_at = Instant::now();
+    let (mut sweep_at, every) = (Instant::now(), writer.upkeep.options.every);
     while let Some(requests) = queue.take(sweep_at) {
         if !requests.is_empty() {
             let admitted = requests.iter().map(Request::admitted_bytes).sum();
@@ -63,13 +60,14 @@ fn run(mut writer: Writer, queue: &Queue) {
             }
         }
         if sweep_at <= Instant::now() {
-            // If more is left, the next slice follows the requests that wait now.
-            match writer.sweep() {
-                Ok(true) => {}
-                Ok(false) => sweep_at = Instant::now() + SWEEP_INTERVAL,
+            // If more is left, the next slice follows the requests that wait now, and takes at most half of the time.
+            let since = Instant::now();
+            match writer.upkeep() {
+                Ok(true) => sweep_at = Instant::now() + since.elapsed(),
+                Ok(false) => sweep_at = Instant::now() + every,
                 Err(error) => {
-                    tracing::warn!(%error, "old records could not be removed; trying again");
-                    sweep_at = Instant::now() + SWEEP_INTERVAL;
+                    tracing::warn!(%error, "old records could not be removed or merged; trying again");
+                    sweep_at = Instant::now() + every;
                 }
             }
         }

@@ -3,25 +3,26 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::ops::Bound::{Included, Unbounded};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use heed::types::Bytes;
 use heed::{
-    CommitOrAbort, CommitToken, Database, Env, EnvOpenOptions, MdbError, OnCommit, PutFlags, RoTxn, RwTxn, WithoutTls,
+    CommitOrAbort, CommitToken, CompactionOption, Database, Env, EnvOpenOptions, MdbError, OnCommit, PutFlags, RoTxn,
+    RwTxn, WithoutTls,
 };
 
 use super::directory::{Directory, WAY_OUT, damaged};
 use super::options::EmbeddedOptions;
 use super::room::{Room, Usage};
 use crate::lmdb::{Inspection, inspect};
-use crate::log::LogError;
 use crate::log::in_process::batch::RECORD_BYTES_MAX;
 use crate::log::in_process::keys;
 use crate::log::in_process::registry::Registry;
 use crate::log::in_process::storage::{Op, PartitionId, Storage, reaches};
+use crate::log::{LogError, Space};
 
 /// Concurrent read transactions; each lasts as long as one copy.
 const READERS_MAX: u32 = 512;
@@ -61,7 +62,7 @@ impl LmdbStorage {
         let file = dir.join("data.mdb");
         match is_new {
             true => directory.begin()?,
-            false => check_file(&file)?,
+            false => check_file(&file, LEAVES_MAX)?,
         }
         let env = open_env(dir, options)?;
         let room = Room::open(dir, options);
@@ -69,12 +70,21 @@ impl LmdbStorage {
         let page_bytes = u64::from(env.unnamed_database_stat().page_size);
         let mut partitions = open_databases(&env)?;
         let keys = partitions.remove(0);
-        check_partitions(&env, keys, partitions.len()).map_err(|e| damaged(&file, e))?;
+        check_partitions(&file, &env, keys, partitions.len())?;
         if is_new {
             directory.begun()?;
         }
         let (partitions, freed) = (partitions.into(), AtomicBool::new(true));
         Ok(Self { env, keys, partitions, page_bytes, room, freed, _directory: directory })
+    }
+
+    /// Writes what is there to another file, without the pages that hold nothing.
+    pub fn copy_to(&self, file: &Path) -> Result<(), LogError> {
+        let copied = self.env.copy_to_path(file, CompactionOption::Enabled);
+        copied.map(drop).map_err(|e| match unwritten(&e) {
+            LogError::Full(detail) => LogError::Full(format!("cannot write {}: {detail}", file.display())),
+            _ => LogError::Fatal(format!("cannot write {}: {e}", file.display())),
+        })
     }
 
     fn partition(&self, id: PartitionId) -> Db {
@@ -111,8 +121,15 @@ impl LmdbStorage {
                 }
                 Op::Trim { partition, before } => {
                     let before = before.to_be_bytes();
-                    let below = (Unbounded, std::ops::Bound::Excluded(before.as_slice()));
+                    let below = (Unbounded, Excluded(before.as_slice()));
                     self.partition(*partition).delete_range(txn, &below)?;
+                }
+                Op::Replace { partition, from, to, blocks } => {
+                    let (db, from, to) = (self.partition(*partition), from.to_be_bytes(), to.to_be_bytes());
+                    db.delete_range(txn, &(Included(from.as_slice()), Excluded(to.as_slice())))?;
+                    for (base, block) in *blocks {
+                        db.put(txn, &base.to_be_bytes(), block)?;
+                    }
                 }
                 Op::Put { key, value } => self.keys.put(txn, key, value)?,
             }
@@ -151,11 +168,10 @@ impl LmdbStorage {
     /// Bytes of the file's pages that hold nothing at present, about.
     fn free_inside(&self) -> Result<u64, LogError> {
         let txn = self.env.read_txn().map_err(|e| unwritten(&e))?;
-        let pages = |db: heed::DatabaseStat| (db.branch_pages + db.leaf_pages + db.overflow_pages) as u64;
         let mut held =
-            pages(self.env.unnamed_database_stat()) + pages(self.keys.stat(&txn).map_err(|e| unwritten(&e))?);
+            pages(&self.env.unnamed_database_stat()) + pages(&self.keys.stat(&txn).map_err(|e| unwritten(&e))?);
         for db in self.partitions.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            held += pages(db.stat(&txn).map_err(|e| unwritten(&e))?);
+            held += pages(&db.stat(&txn).map_err(|e| unwritten(&e))?);
         }
         Ok(usage(&self.env, self.page_bytes).used_bytes.saturating_sub(held * self.page_bytes))
     }
@@ -204,14 +220,25 @@ impl Storage for LmdbStorage {
         self.env.read_txn().and_then(|txn| bounds(&txn)).map_err(|e| unread(&e))
     }
 
+    fn stored_bytes(&self, partition: PartitionId) -> Result<u64, LogError> {
+        let stat = self.env.read_txn().and_then(|txn| self.partition(partition).stat(&txn));
+        stat.map(|stat| pages(&stat) * self.page_bytes).map_err(|e| unread(&e))
+    }
+
+    fn space(&self) -> Result<Option<Space>, LogError> {
+        let used_bytes = usage(&self.env, self.page_bytes).used_bytes;
+        let live_bytes = used_bytes.saturating_sub(self.free_inside()?);
+        Ok(Some(Space { file_bytes: self.room.len_bytes(), live_bytes }))
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
         let get = |txn: &RoTxn<'_, WithoutTls>| Ok(self.keys.get(txn, key)?.map(<[u8]>::to_vec));
         self.env.read_txn().and_then(|txn| get(&txn)).map_err(|e| unread(&e))
     }
 }
 
-/// Looks through the file before LMDB maps it.
-fn check_file(file: &Path) -> Result<(), LogError> {
+/// Looks through the file before LMDB maps it: all branches, and so many leaves.
+pub(super) fn check_file(file: &Path, leaves_max: u64) -> Result<(), LogError> {
     if let Err(error) = OpenOptions::new().read(true).write(true).open(file)
         && matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
     {
@@ -224,7 +251,7 @@ fn check_file(file: &Path) -> Result<(), LogError> {
         _ => key.len() == 8,
     };
     let inspection = Inspection {
-        leaves_max: LEAVES_MAX,
+        leaves_max,
         entry: &is_value,
         value_bytes_max: VALUE_BYTES_MAX,
         reads_values: false,
@@ -234,17 +261,19 @@ fn check_file(file: &Path) -> Result<(), LogError> {
 }
 
 /// Whether the topics that are known have the partitions that are there.
-fn check_partitions(env: &Env<WithoutTls>, keys: Db, found: usize) -> Result<(), String> {
+fn check_partitions(file: &Path, env: &Env<WithoutTls>, keys: Db, found: usize) -> Result<(), LogError> {
     let known = env.read_txn().and_then(|txn| Ok(keys.get(&txn, keys::TOPICS)?.map(Registry::decode)));
     let expected = match known {
         Ok(Some(Ok(registry))) => registry.partitions() as usize,
-        Ok(Some(Err(error))) => return Err(error.to_string()),
+        // A newer release's.
+        Ok(Some(Err(error @ LogError::Fatal(_)))) => return Err(error),
+        Ok(Some(Err(error))) => return Err(damaged(file, error)),
         Ok(None) => 0,
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(damaged(file, error)),
     };
     match expected == found {
         true => Ok(()),
-        false => Err(format!("has {found} partitions, and its topics {expected}")),
+        false => Err(damaged(file, format!("has {found} partitions, and its topics {expected}"))),
     }
 }
 
@@ -300,6 +329,11 @@ fn open_databases(env: &Env<WithoutTls>) -> Result<Vec<Db>, LogError> {
 /// A partition's database.
 fn name(id: PartitionId) -> String {
     format!("{id:08}")
+}
+
+/// Pages of a database.
+fn pages(db: &heed::DatabaseStat) -> u64 {
+    (db.branch_pages + db.leaf_pages + db.overflow_pages) as u64
 }
 
 fn usage(env: &Env<WithoutTls>, page_bytes: u64) -> Usage {

@@ -10,6 +10,7 @@
 mod committer;
 mod directory;
 mod lmdb;
+mod offline;
 mod options;
 mod room;
 
@@ -21,6 +22,7 @@ use crate::log::in_process::handle::{Handle, InProcess};
 use crate::log::in_process::writer::Writer;
 use committer::Committer;
 use lmdb::LmdbStorage;
+pub use offline::{OfflineLog, TopicStat, Verified};
 pub use options::EmbeddedOptions;
 
 /// A log in a directory. Dropping it writes what is waiting; the directory is free when consumers, producers and
@@ -36,7 +38,7 @@ impl EmbeddedLog {
     /// a way that shows at once.
     pub fn open(dir: impl AsRef<Path>, options: EmbeddedOptions) -> Result<Self, LogError> {
         let storage = LmdbStorage::open(dir.as_ref(), &options)?;
-        let writer = Writer::open(Box::new(storage), options.clock)?.judged_by(options.wall);
+        let writer = Writer::open(Box::new(storage), options.clock)?.judged_by(options.wall).kept_by(options.upkeep);
         let view = writer.view();
         let committer = Committer::start(writer, options.queue_bytes_max)?;
         let submit = Arc::clone(committer.queue());

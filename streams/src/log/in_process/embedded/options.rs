@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::log::{Clock, WallClock, system_clock};
+use crate::log::{Clock, UpkeepOptions, WallClock, system_clock};
 
 /// How an embedded log is opened.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ pub struct EmbeddedOptions {
     pub queue_bytes_max: usize,
     /// Evidence that a log existed here, if any: then none is created in place of missing data.
     pub proof: Option<String>,
+    /// How batches are merged and topics compacted.
+    pub upkeep: UpkeepOptions,
     /// Partitions of all topics together. A few bytes of memory each for every reader.
     pub partitions_max: u32,
 }
@@ -36,6 +38,7 @@ impl Default for EmbeddedOptions {
             disk_reserve_bytes: 64 << 20,
             queue_bytes_max: 64 << 20,
             proof: None,
+            upkeep: UpkeepOptions::default(),
             partitions_max: 1024,
         }
     }

@@ -86,6 +86,11 @@ impl Room {
         Ok(())
     }
 
+    /// The file's length.
+    pub fn len_bytes(&self) -> u64 {
+        *self.len()
+    }
+
     fn len(&self) -> MutexGuard<'_, u64> {
         self.len_bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,11 +102,20 @@ fn need_bytes(ops: &[Op<'_>]) -> u64 {
         .iter()
         .map(|op| match op {
             Op::Create(_) | Op::Trim { .. } | Op::Put { .. } => PATH_PAGES,
-            Op::Append { value, .. } => PATH_PAGES + (value.len() as u64 + 16).div_ceil(PAGE_BYTES),
+            Op::Append { value, .. } => PATH_PAGES + value_pages(value),
+            // At both ends of the range a path; what is between only goes.
+            Op::Replace { blocks, .. } => {
+                2 * PATH_PAGES + blocks.iter().map(|(_, block)| PATH_PAGES + value_pages(block)).sum::<u64>()
+            }
         })
         .sum();
     // The list of free pages changes with every commit.
     (pages + 4 * PATH_PAGES) * PAGE_BYTES
+}
+
+/// Pages of a value that has some of its own.
+fn value_pages(value: &[u8]) -> u64 {
+    (value.len() as u64 + 16).div_ceil(PAGE_BYTES)
 }
 
 /// Bytes that this process may still write to the file system of `dir`.

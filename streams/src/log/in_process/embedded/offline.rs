@@ -1,0 +1,174 @@
+//! What operators do with a log that no process has open.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::lmdb::{LmdbStorage, check_file};
+use super::options::EmbeddedOptions;
+use crate::log::in_process::batch::{self, BatchRecords, Head};
+use crate::log::in_process::keys;
+use crate::log::in_process::registry::{Registry, Topic};
+use crate::log::in_process::storage::{PartitionId, Storage};
+use crate::log::in_process::writer::Writer;
+use crate::log::{LogError, Space, UpkeepOptions, system_clock};
+
+/// The name of a copy that is being made.
+const COPY: &str = "data.mdb.compacting";
+
+/// A log in a directory, locked, without anything that changes it.
+pub struct OfflineLog {
+    dir: PathBuf,
+    storage: LmdbStorage,
+    registry: Registry,
+}
+
+/// What a topic holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicStat {
+    /// Its name.
+    pub topic: Arc<str>,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// Records that readers see.
+    pub records: u64,
+    /// Batches and blocks in which they are stored.
+    pub batches: u64,
+    /// Bytes of these.
+    pub live_bytes: u64,
+    /// Bytes of the pages that hold them.
+    pub file_bytes: u64,
+    /// The oldest and newest append times, ms since 1970.
+    pub times_ms: Option<(i64, i64)>,
+}
+
+/// What was read, and what is damaged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Records that can be read.
+    pub records: u64,
+    /// Bytes of all batches.
+    pub bytes: u64,
+    /// What cannot be read: where, and why.
+    pub damage: Vec<String>,
+}
+
+impl OfflineLog {
+    /// Opens the log in `dir` for this process. Fails where there is none, where another process has it open, or where
+    /// the file is damaged in a way that shows at once.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, LogError> {
+        let dir = dir.as_ref().to_owned();
+        if !dir.join("data.mdb").exists() {
+            return Err(LogError::Fatal(format!("{}: there is no log: it has no data.mdb", dir.display())));
+        }
+        let storage = LmdbStorage::open(&dir, &EmbeddedOptions::default())?;
+        let registry = storage.get(keys::TOPICS)?.map(|value| Registry::decode(&value)).transpose()?;
+        Ok(Self { dir, storage, registry: registry.unwrap_or_default() })
+    }
+
+    /// What its file takes.
+    pub fn space(&self) -> Result<Option<Space>, LogError> {
+        self.storage.space()
+    }
+
+    /// What each topic holds, by name. Reads the heads of all batches.
+    pub fn stat(&self) -> Result<Vec<TopicStat>, LogError> {
+        self.registry.topics().map(|topic| self.topic_stat(topic)).collect()
+    }
+
+    fn topic_stat(&self, topic: &Topic) -> Result<TopicStat, LogError> {
+        let mut stat = TopicStat {
+            topic: topic.name.clone(),
+            partitions: topic.partitions,
+            records: 0,
+            batches: 0,
+            live_bytes: 0,
+            file_bytes: 0,
+            times_ms: None,
+        };
+        for (id, _) in partitions(topic) {
+            stat.file_bytes += self.storage.stored_bytes(id)?;
+            self.storage.scan(id, 0, &mut |_, value| {
+                stat.batches += 1;
+                stat.live_bytes += value.len() as u64;
+                if let Some(head) = Head::decode(value) {
+                    stat.records += u64::from(head.count);
+                    let (oldest, newest) = stat.times_ms.unwrap_or((i64::MAX, i64::MIN));
+                    stat.times_ms = Some((oldest.min(head.time_ms), newest.max(head.newest_ms())));
+                }
+                true
+            })?;
+        }
+        Ok(stat)
+    }
+
+    /// Reads everything: all pages, every checksum, every record.
+    pub fn verify(&self) -> Result<Verified, LogError> {
+        let mut verified = Verified::default();
+        if let Err(error) = check_file(&self.dir.join("data.mdb"), u64::MAX) {
+            verified.damage.push(error.to_string());
+            return Ok(verified);
+        }
+        for topic in self.registry.topics() {
+            for (id, partition) in partitions(topic) {
+                let address = format!("{}/{partition}", topic.name);
+                let mut next = 0;
+                let scanned = self.storage.scan(id, 0, &mut |base, value| {
+                    verified.bytes += value.len() as u64;
+                    match check_batch(base, value, &mut next) {
+                        Ok(records) => verified.records += records,
+                        Err((at, detail)) => verified.damage.push(format!("{address} offset {at}: {detail}")),
+                    }
+                    true
+                });
+                verified.damage.extend(scanned.err().map(|error| format!("{address}: {error}")));
+            }
+        }
+        Ok(verified)
+    }
+
+    /// Merges and compacts everything but the newest records of each topic, then writes the file anew without the pages
+    /// that hold nothing: that takes as much room beside it. Fails before it changes the file's length where there is
+    /// not enough; what was merged until then stays.
+    pub fn compact(self) -> Result<(), LogError> {
+        let Self { dir, storage, .. } = self;
+        // Retention is for the process that runs the log.
+        let mut writer = Writer::open(Box::new(storage), system_clock())?.kept_by(UpkeepOptions::thorough());
+        writer.rewrite_all()?;
+        drop(writer);
+        let storage = LmdbStorage::open(&dir, &EmbeddedOptions::default())?;
+        let (copy, file) = (dir.join(COPY), dir.join("data.mdb"));
+        storage.copy_to(&copy)?;
+        let replace = || -> std::io::Result<()> {
+            let permissions = fs::metadata(&file)?.permissions();
+            fs::set_permissions(&copy, permissions)?;
+            File::open(&copy)?.sync_all()?;
+            fs::rename(&copy, &file)?;
+            File::open(&dir)?.sync_all()
+        };
+        // The directory stays locked meanwhile.
+        replace().map_err(|e| LogError::Fatal(format!("cannot replace {}: {e}", file.display())))
+    }
+}
+
+/// The numbers of a topic's partitions, within the log and within the topic.
+fn partitions(topic: &Topic) -> impl Iterator<Item = (PartitionId, u32)> + use<> {
+    (topic.first..).zip(0..topic.partitions)
+}
+
+/// Reads a batch that begins at or after `next`, and raises that; returns how many records it has, or what is wrong where.
+fn check_batch(base: u64, value: &[u8], next: &mut u64) -> Result<u64, (u64, String)> {
+    let head = batch::check(base, value).map_err(|detail| (base, detail.to_owned()))?;
+    if base < *next {
+        return Err((base, format!("it overlaps the batch before, which ends at {next}")));
+    }
+    *next = head.end(base);
+    for record in BatchRecords::new(base, head, value) {
+        match record {
+            Ok(record) if record.offset < *next => {}
+            Ok(record) => return Err((record.offset, "a record lies beyond the end of its batch".to_owned())),
+            Err(at) => return Err((at, "a record cannot be decoded although the checksum matches".to_owned())),
+        }
+    }
+    Ok(u64::from(head.count))
+}

@@ -1,0 +1,122 @@
+//! How a run of batches becomes blocks, for merging and compaction.
+
+use super::batch::{self, BatchRecords, Head, Stored};
+use super::block::BlockBuilder;
+use super::storage::{Op, PartitionId};
+
+/// Blocks that take the place of batches.
+pub(super) struct Rewrite {
+    /// Where the first of the batches begins.
+    pub from: u64,
+    /// Where the last one ends.
+    to: u64,
+    /// What is stored instead, by base offset; possibly nothing.
+    blocks: Vec<(u64, Vec<u8>)>,
+}
+
+impl Rewrite {
+    /// As a change of the storage.
+    pub fn op(&self, partition: PartitionId) -> Op<'_> {
+        Op::Replace { partition, from: self.from, to: self.to, blocks: &self.blocks }
+    }
+
+    /// Bytes of the blocks.
+    pub fn bytes(&self) -> u64 {
+        self.blocks.iter().map(|(_, block)| block.len() as u64).sum()
+    }
+}
+
+/// The offset of a batch or record that cannot be read. Nothing from there on is rewritten: its readers report the damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unreadable(pub u64);
+
+/// Checks a batch before its records are used.
+pub(super) fn readable(base: u64, value: &[u8]) -> Result<Head, Unreadable> {
+    batch::check(base, value).map_err(|_| Unreadable(base))
+}
+
+/// Batches that follow each other, on the way to become blocks.
+pub(super) struct Run {
+    from: u64,
+    to: u64,
+    batches: usize,
+    read_bytes: u64,
+    /// Whether a record was left out.
+    is_thinned: bool,
+    block: BlockBuilder,
+    full: Vec<(u64, Vec<u8>)>,
+    block_bytes: usize,
+}
+
+impl Run {
+    /// A run that begins with the batch at `base`, and makes blocks of at most `block_bytes`, or of one larger record.
+    pub fn new(base: u64, block_bytes: usize) -> Self {
+        let (block, full) = (BlockBuilder::new(base), Vec::new());
+        Self { from: base, to: base, batches: 0, read_bytes: 0, is_thinned: false, block, full, block_bytes }
+    }
+
+    /// Bytes of the block that is being filled.
+    pub fn len_bytes(&self) -> usize {
+        self.block.len_bytes()
+    }
+
+    /// Whether it fills a block, or makes one of at least this length.
+    pub fn is_long(&self, bytes_min: usize) -> bool {
+        !self.full.is_empty() || self.block.len_bytes() >= bytes_min
+    }
+
+    /// Bytes of the batches.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
+    /// Where the last batch ends.
+    pub fn end(&self) -> u64 {
+        self.to
+    }
+
+    /// Adds the next batch, which was found readable: of its records those that `is_kept`. All of it or nothing.
+    pub fn add(
+        &mut self,
+        base: u64,
+        head: Head,
+        value: &[u8],
+        is_kept: impl Fn(&Stored<'_>) -> bool,
+    ) -> Result<(), Unreadable> {
+        let records: Result<Vec<Stored<'_>>, u64> = BatchRecords::new(base, head, value).collect();
+        for record in records.map_err(Unreadable)? {
+            match is_kept(&record) {
+                true => self.push(&record),
+                false => self.is_thinned = true,
+            }
+        }
+        self.batches += 1;
+        self.read_bytes += value.len() as u64;
+        self.to = head.end(base);
+        Ok(())
+    }
+
+    fn push(&mut self, record: &Stored<'_>) {
+        let is_full = self.block.len_bytes() + BlockBuilder::record_bytes_max(record) > self.block_bytes;
+        if (is_full && !self.block.is_empty()) || !self.block.push(record) {
+            self.cut(record.offset);
+            // The first record of a block fits in any case.
+            let fits = self.block.push(record);
+            debug_assert!(fits);
+        }
+    }
+
+    fn cut(&mut self, end: u64) {
+        let block = std::mem::replace(&mut self.block, BlockBuilder::new(end));
+        if !block.is_empty() {
+            self.full.push(block.seal(end));
+        }
+    }
+
+    /// The blocks. None where the batches may stay as they are.
+    pub fn finish(mut self) -> Option<Rewrite> {
+        self.cut(self.to);
+        let (from, to, blocks) = (self.from, self.to, self.full);
+        (self.is_thinned || self.batches > blocks.len()).then_some(Rewrite { from, to, blocks })
+    }
+}
