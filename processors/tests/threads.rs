@@ -389,3 +389,38 @@ fn a_node_counts_what_it_passed_on_by_its_type() {
     let seen = world.metrics.tasks.with_label_values(&["tally-0", "user-actions"]).get();
     assert_eq!(seen, 8);
 }
+
+/// Results that are a second late are not read for being fresh, and fewer commits cost less.
+#[test]
+fn a_thread_that_is_behind_commits_less_often_until_it_has_caught_up() {
+    let commits_in_two_seconds = |late_ms: i64| {
+        let (world, dir) = (World::new(), tempfile::tempdir().unwrap());
+        let (mut thread, mut random) = (world.thread(0, dir.path()), StdRng::seed_from_u64(1));
+        let mut poll = || {
+            thread.poll_once(Now::both(world.now().wall_ms + late_ms), Duration::ZERO).unwrap();
+            world.time_ms.fetch_add(20, Ordering::Relaxed);
+        };
+        let mut append = |i| {
+            let (key, value) = event(&mut random, i);
+            world.append(&key, value);
+        };
+        // Until its tasks are open.
+        (0..20).for_each(|_| poll());
+        let before = world.metrics.commits.get();
+        for i in 0..100 {
+            // More than a poll takes: it always finds something.
+            (0..4).for_each(|n| append(4 * i + n));
+            poll();
+        }
+        let commits = world.metrics.commits.get() - before;
+        let polls = (1..5_000).find(|_| {
+            poll();
+            world.at_rest()
+        });
+        assert!(polls.is_some(), "{late_ms} ms late, it never rests");
+        commits
+    };
+    let (in_time, late) = (commits_in_two_seconds(0), commits_in_two_seconds(1_000));
+    assert!((30..=40).contains(&in_time), "{in_time} commits at an interval of 50 ms, polled every 20 ms");
+    assert!((3..=5).contains(&late), "{late} commits at an interval of 500 ms");
+}

@@ -9,6 +9,10 @@ pub struct Limits {
     pub checkpoint_bytes: usize,
     /// … or at this age.
     pub checkpoint_age: Duration,
+    /// A thread that reads records appended this long ago or longer is behind.
+    pub behind: Duration,
+    /// While it is behind, a thread commits at this interval, if that is longer than the topology's `commit_interval`.
+    pub behind_commit_interval: Duration,
     /// An open transaction that holds more is committed at once.
     pub transaction_bytes_max: usize,
     /// How often records below the committed offsets of repartition topics are deleted.
@@ -22,6 +26,8 @@ impl Default for Limits {
         Self {
             checkpoint_bytes: 8 << 20,
             checkpoint_age: Duration::from_secs(10),
+            behind: Duration::from_secs(1),
+            behind_commit_interval: Duration::from_millis(500),
             transaction_bytes_max: 32 << 20,
             purge_interval: Duration::from_secs(5),
             hydrate_entries: 20_000,

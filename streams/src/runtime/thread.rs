@@ -48,6 +48,8 @@ pub struct StreamThread<D: Dataflow> {
     leaving: bool,
     /// By the monotonic clock, like every `_at_ms` and `_until_ms` here.
     committed_at_ms: i64,
+    /// The earliest append time with which a poll ended since the last commit, unless a poll has found nothing since.
+    read_up_to_ms: i64,
     purged_at_ms: i64,
     /// Up to where records of repartition topics were deleted.
     purged: BTreeMap<TopicPartition, u64>,
@@ -96,6 +98,7 @@ impl<D: Dataflow> StreamThread<D> {
             joined: false,
             leaving: false,
             committed_at_ms: i64::MIN,
+            read_up_to_ms: i64::MAX,
             purged_at_ms: i64::MIN,
             purged: BTreeMap::new(),
             replaced: Replaced::default(),
@@ -168,6 +171,7 @@ impl<D: Dataflow> StreamThread<D> {
                 return Ok(Polling::Left);
             }
             Taken::Nothing => {
+                self.read_up_to_ms = i64::MAX;
                 self.idle(reading)?;
                 Polling::Idle
             }
@@ -182,7 +186,7 @@ impl<D: Dataflow> StreamThread<D> {
                 Polling::Worked
             }
         };
-        let due = now.since_ms(self.committed_at_ms) >= self.commit_interval_ms();
+        let due = now.since_ms(self.committed_at_ms) >= self.commit_interval_ms(now);
         let full = self.tasks.values().map(Task::open_bytes).sum::<usize>() > self.limits.transaction_bytes_max;
         if (due || full) && self.tasks.values().any(|task| task.wants_commit(now)) {
             self.commit(now, &[])?;
@@ -207,12 +211,18 @@ impl<D: Dataflow> StreamThread<D> {
         }
     }
 
-    fn commit_interval_ms(&self) -> i64 {
-        self.site.topology.settings.commit_interval.as_millis() as i64
+    /// A commit costs the same for many records as for few, and combines changes: a thread that is behind catches up
+    /// sooner with fewer commits, and its results are late anyway.
+    fn commit_interval_ms(&self, now: Now) -> i64 {
+        let Limits { behind, behind_commit_interval, .. } = self.limits;
+        let interval = self.site.topology.settings.commit_interval;
+        let is_behind = now.wall_ms.saturating_sub(self.read_up_to_ms) >= behind.as_millis() as i64;
+        let interval = if is_behind { interval.max(behind_commit_interval) } else { interval };
+        interval.as_millis() as i64
     }
 
     fn until_commit(&self, now: Now) -> Duration {
-        let due_in_ms = self.commit_interval_ms().saturating_sub(now.since_ms(self.committed_at_ms));
+        let due_in_ms = self.commit_interval_ms(now).saturating_sub(now.since_ms(self.committed_at_ms));
         match self.tasks.values().any(|task| task.wants_commit(now)) {
             true => Duration::from_millis(due_in_ms.clamp(0, 10_000) as u64),
             // Progress that is still owed comes due within this time.
@@ -247,7 +257,7 @@ impl<D: Dataflow> StreamThread<D> {
                 task.committed(now);
             }
         }
-        self.committed_at_ms = now.monotonic_ms;
+        (self.committed_at_ms, self.read_up_to_ms) = (now.monotonic_ms, i64::MAX);
         self.pause_ms = PAUSE_FIRST_MS;
         self.misfits = 0;
         self.metrics.commits.inc();

@@ -67,8 +67,10 @@ impl<D: Dataflow> StreamThread<D> {
         let (Some(task), Some(producer)) = (self.tasks.get_mut(from), self.producer.as_mut()) else {
             return Ok((Taken::Records, None));
         };
+        let mut last_ms = i64::MAX;
         for record in records {
             let record = record?;
+            last_ms = record.append_time_ms;
             if let Some(append_time_ms) = task.time_of(&record).filter(|time_ms| *time_ms > latest_ms) {
                 let ahead = Ahead { source: task.source(), offset: record.offset, append_time_ms };
                 return Ok((Taken::Records, Some(ahead)));
@@ -76,6 +78,7 @@ impl<D: Dataflow> StreamThread<D> {
             task.process(&record, producer.as_mut())?;
         }
         task.skip_to(next_offset);
+        self.read_up_to_ms = self.read_up_to_ms.min(last_ms);
         Ok((Taken::Records, None))
     }
 }
