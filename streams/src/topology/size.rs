@@ -26,7 +26,7 @@ pub(super) fn parse_bytes(text: &str) -> Result<ConfigBytes, String> {
 impl fmt::Display for ConfigBytes {
     /// In the largest unit that loses nothing.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match UNITS.iter().find(|(_, bytes)| self.0 >= *bytes && self.0 % bytes == 0) {
+        match UNITS.iter().find(|(_, bytes)| self.0 >= *bytes && self.0.is_multiple_of(*bytes)) {
             Some((unit, bytes)) => write!(f, "{}{unit}", self.0 / bytes),
             None => write!(f, "{} bytes", self.0),
         }

@@ -118,7 +118,7 @@ fn what_makes_room_may_use_the_reserve() {
     let options = EmbeddedOptions { clock, upkeep, ..EmbeddedOptions::default() };
     let log = EmbeddedLog::open(dir.path(), options.clone()).unwrap();
     let latest = TopicSpec { cleanup: Cleanup::Compact, ..spec("latest", 1, None) };
-    log.ensure_topics(&[latest.clone()]).unwrap();
+    log.ensure_topics(&[latest]).unwrap();
     let value = "v".repeat(10_000);
     let append = |log: &EmbeddedLog, key: &'static str| {
         let record = OwnedRecord {
