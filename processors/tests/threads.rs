@@ -4,6 +4,9 @@
 //! Everything is driven from a seed: which thread polls, when time passes, when a commit fails and how, when a thread
 //! dies. The reference is the same input, in the same partitions and at the same append times, through the test driver.
 
+#[path = "threads/restored.rs"]
+mod restored;
+
 use prometheus::Registry;
 use prometheus::core::Collector;
 use rand::rngs::StdRng;
@@ -170,6 +173,9 @@ impl World {
             checkpoint_bytes: 2_000,
             checkpoint_age: Duration::from_millis(500),
             purge_interval: Duration::from_millis(300),
+            // Snapshots all the time, in parts as small as they get.
+            snapshot_tail_bytes: 0,
+            snapshot_step_bytes: 1,
             hydrate_entries: 3,
             ..Limits::default()
         };
@@ -278,8 +284,13 @@ fn run(seed: u64, faults: bool) {
             _ => {
                 let i = random.random_range(0..2);
                 if let Some(thread) = &mut threads[i] {
+                    let commits = world.metrics.commits.get();
                     let polling = thread.poll_once(world.now(), Duration::ZERO);
                     polling.unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+                    // Behind a commit no transaction is open.
+                    if world.metrics.commits.get() > commits && random.random_bool(0.05) {
+                        restored::check(world.log.clone(), Arc::new(topology()), thread, world.now());
+                    }
                 }
             }
         }
@@ -307,6 +318,18 @@ fn run(seed: u64, faults: bool) {
     assert!(released > 20, "seed {seed}: {released} of what was held went on its way");
     assert_eq!(seen, reference(log, end_ms), "seed {seed}");
     // A thread starts over after a lost answer, and where it comes back while the other one fences who it was.
+    let starts = |topic: &str| {
+        let of = |partition| log.bounds(&TopicPartition::new(topic, partition)).unwrap().0;
+        (0..log.partitions(topic).unwrap()).filter(|partition| of(*partition) > 0).count()
+    };
+    for name in ["user-actions", "by-subject_id", "by-board"] {
+        let changelog = format!("tally-{name}-changelog");
+        assert_eq!(starts(&changelog), log.partitions(&changelog).unwrap() as usize, "{name}");
+    }
+    let hops = ["tally-user-actions-by-subject_id-repartition", "tally-by-subject_id-by-board-repartition"];
+    assert!(hops.iter().all(|hop| starts(hop) > 0), "seed {seed}: hops keep what was processed");
+    let snapshots = world.metrics.snapshots.get();
+    assert!(snapshots > 100, "seed {seed}: {snapshots} snapshots");
     let (rebuilds, lost) = (world.metrics.rebuilds.get(), world.lost_answers.load(Ordering::Relaxed));
     assert!((lost..=lost + deaths).contains(&rebuilds), "seed {seed}: {rebuilds} rebuilds, {lost} lost answers");
 }

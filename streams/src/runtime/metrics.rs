@@ -34,6 +34,10 @@ pub struct StreamMetrics {
     pub checkpoint_failures: IntCounter,
     /// Tasks whose last checkpoint failed, by thread.
     pub checkpoints_failing: IntGaugeVec,
+    /// Snapshots that have shortened a changelog.
+    pub snapshots: IntCounter,
+    /// Bytes of changelogs, by thread and subtopology.
+    pub changelog_bytes: IntGaugeVec,
     /// How long a task takes from assignment to ready.
     pub restore_seconds: Histogram,
     /// Records of changelogs that were read to bring tasks up to date.
@@ -110,6 +114,12 @@ impl StreamMetrics {
                 "Tasks whose last checkpoint failed: their restore replays more of the changelog.",
                 &["thread"],
             )?,
+            snapshots: counter("tally_snapshots_total", "Changelogs of tasks that a complete snapshot has shortened.")?,
+            changelog_bytes: gauges(
+                "tally_changelog_bytes",
+                "Bytes of the changelogs of a thread's tasks; after an upgrade only those written since the last checkpoint, until the first snapshot.",
+                &["thread", "subtopology"],
+            )?,
             restore_seconds: histogram(
                 "tally_restore_seconds",
                 "Time from the assignment of a task until it processes records.",
@@ -142,12 +152,14 @@ impl StreamMetrics {
         tasks: impl Iterator<Item = &'a mut Task<D>>,
     ) {
         // A thread that has given up the last task of a subtopology has none.
-        let mut counts: BTreeMap<Arc<str>, i64> = subtopologies.iter().map(|one| (one.name.clone(), 0)).collect();
+        let mut counts: BTreeMap<Arc<str>, (i64, u64)> =
+            subtopologies.iter().map(|one| (one.name.clone(), (0, 0))).collect();
         let mut entries: BTreeMap<String, i64> = BTreeMap::new();
         let mut rejected = Rejections::default();
         for task in tasks {
             rejected.append(&mut task.take_rejections());
-            *counts.entry(task.subtopology().name.clone()).or_default() += 1;
+            let (count, bytes) = counts.entry(task.subtopology().name.clone()).or_default();
+            (*count, *bytes) = (*count + 1, *bytes + task.changelog_bytes());
             for (name, count) in task.store_entries() {
                 *entries.entry(name).or_default() += count as i64;
             }
@@ -168,8 +180,9 @@ impl StreamMetrics {
             }
         }
         self.refusals.report(&mut rejected, Instant::now());
-        for (subtopology, count) in counts {
+        for (subtopology, (count, bytes)) in counts {
             self.tasks.with_label_values(&[owner, subtopology.as_ref()]).set(count);
+            self.changelog_bytes.with_label_values(&[owner, subtopology.as_ref()]).set(bytes as i64);
         }
         for (store, count) in entries {
             self.store_entries.with_label_values(&[owner, store.as_str()]).set(count);

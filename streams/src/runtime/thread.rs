@@ -263,6 +263,7 @@ impl<D: Dataflow> StreamThread<D> {
         self.metrics.commits.inc();
         self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         self.report();
+        self.shorten_changelogs()?;
         self.checkpoint(now)
     }
 

@@ -86,6 +86,7 @@ impl<K: StoreKey, A: Accumulator> StoreKind for AccumulatorStore<K, A> {
                 self.add(&key, &items);
             }
             ChangelogEntry::DropSegments { before } => self.expire(*before),
+            put @ ChangelogEntry::Put { .. } => self.entries.replay_value(put)?,
             other => return Err(self.entries.unexpected(other)),
         }
         Ok(())

@@ -2,8 +2,7 @@
 //!
 //! A body is a sequence of sections: length of the store's name (1 byte), the name, number of entries (u32 LE), entries.
 //! An entry is a tag (1 byte), then by tag: put: key, value; delete: key; delta: key, value; drop_segment: u64 LE;
-//! snapshot chunk: key (first), key (last), u32 LE entries, then key and value each; snapshot_end: u64 LE.
-//! Keys and values are a LEB128 length and bytes. Snapshots are read, and not written yet.
+//! snapshot_end: u64 LE, in a section without a name. Keys and values are a LEB128 length and bytes.
 
 /// One entry, borrowed from the record.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,15 +31,6 @@ pub enum ChangelogEntry<'a> {
         /// The first segment that stays.
         before: u64,
     },
-    /// The key range contains exactly `entries`, as of this record.
-    SnapshotChunk {
-        /// The range's first key.
-        first: &'a [u8],
-        /// The range's last key.
-        last: &'a [u8],
-        /// Keys and values as stored.
-        entries: Vec<(&'a [u8], &'a [u8])>,
-    },
     /// A snapshot that began at this offset of the changelog is complete.
     SnapshotEnd {
         /// Records below it are not needed any more.
@@ -52,12 +42,14 @@ const PUT: u8 = 0;
 const DELETE: u8 = 1;
 const DELTA: u8 = 2;
 const DROP_SEGMENTS: u8 = 3;
-const SNAPSHOT_CHUNK: u8 = 4;
+// 4 was never written.
 const SNAPSHOT_END: u8 = 5;
 
 /// Collects the entries of a commit, in bodies of bounded size.
 pub struct ChangelogWriter {
     bodies: Vec<Vec<u8>>,
+    /// Of the bodies.
+    bytes: usize,
     body: Vec<u8>,
     body_bytes_max: usize,
     /// Where the open section's number of entries stands, and its name.
@@ -68,7 +60,7 @@ pub struct ChangelogWriter {
 impl ChangelogWriter {
     /// Bodies are cut when they reach `body_bytes_max`.
     pub fn new(body_bytes_max: usize) -> Self {
-        Self { bodies: Vec::new(), body: Vec::new(), body_bytes_max, section: None, store: String::new() }
+        Self { bodies: Vec::new(), bytes: 0, body: Vec::new(), body_bytes_max, section: None, store: String::new() }
     }
 
     /// The entries that follow belong to this store.
@@ -105,6 +97,18 @@ impl ChangelogWriter {
         self.body.extend_from_slice(&before.to_le_bytes());
     }
 
+    /// See [`ChangelogEntry::SnapshotEnd`]. It is the task's: its section has no name.
+    pub fn snapshot_end(&mut self, first_offset: u64) {
+        self.begin("");
+        self.entry(SNAPSHOT_END);
+        self.body.extend_from_slice(&first_offset.to_le_bytes());
+    }
+
+    /// How many bytes the entries take so far.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes + self.body.len()
+    }
+
     /// The bodies, the last one perhaps short; none where there was no entry.
     pub fn finish(mut self) -> Vec<Vec<u8>> {
         self.end_section();
@@ -117,6 +121,7 @@ impl ChangelogWriter {
     fn entry(&mut self, tag: u8) {
         if self.body.len() >= self.body_bytes_max {
             self.end_section();
+            self.bytes += self.body.len();
             self.bodies.push(std::mem::take(&mut self.body));
         }
         match &mut self.section {
@@ -165,12 +170,6 @@ impl<'a> ChangelogReader<'a> {
             DELETE => ChangelogEntry::Delete { key: self.bytes()? },
             DELTA => ChangelogEntry::Delta { key: self.bytes()?, items: self.bytes()? },
             DROP_SEGMENTS => ChangelogEntry::DropSegments { before: u64::from_le_bytes(*self.take_chunk()?) },
-            SNAPSHOT_CHUNK => {
-                let (first, last) = (self.bytes()?, self.bytes()?);
-                let count = u32::from_le_bytes(*self.take_chunk()?);
-                let entries = (0..count).map(|_| Some((self.bytes()?, self.bytes()?))).collect::<Option<_>>()?;
-                ChangelogEntry::SnapshotChunk { first, last, entries }
-            }
             SNAPSHOT_END => ChangelogEntry::SnapshotEnd { first_offset: u64::from_le_bytes(*self.take_chunk()?) },
             _ => return None,
         };
@@ -294,11 +293,16 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_can_be_read_already() {
-        let body = b"\x01s\x02\0\0\0\x04\x01a\x01c\x01\0\0\0\x01b\x01x\x05\x07\0\0\0\0\0\0\0";
-        let entries: Vec<_> = ChangelogReader::new(body).map(|e| e.unwrap().1).collect();
-        let chunk = ChangelogEntry::SnapshotChunk { first: b"a", last: b"c", entries: vec![(b"b", b"x")] };
-        assert_eq!(entries, [chunk, ChangelogEntry::SnapshotEnd { first_offset: 7 }]);
+    fn the_end_of_a_snapshot_is_what_it_has_always_been() {
+        let mut writer = ChangelogWriter::new(1 << 19);
+        writer.begin("s");
+        writer.put(bytes(b"k"), bytes(b"v"));
+        writer.snapshot_end(7);
+        let body = writer.finish().remove(0);
+        assert_eq!(body, b"\x01s\x01\0\0\0\x00\x01k\x01v\0\x01\0\0\0\x05\x07\0\0\0\0\0\0\0");
+        let entries: Vec<_> = ChangelogReader::new(&body).map(Result::unwrap).collect();
+        let put = ChangelogEntry::Put { key: b"k", value: b"v" };
+        assert_eq!(entries, [("s", put), ("", ChangelogEntry::SnapshotEnd { first_offset: 7 })]);
     }
 
     #[test]

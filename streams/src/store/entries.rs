@@ -8,6 +8,9 @@ use super::slots::{Found, Place};
 use super::table::Table;
 use std::sync::Arc;
 
+/// So many entries show how large those of a store are.
+const SAMPLES: u32 = 256;
+
 /// What a table holds under a key, and its form in checkpoint and changelog.
 pub(super) trait Entry<K: StoreKey>: Clone + Send + 'static {
     /// The segment that the entry expires with.
@@ -210,7 +213,43 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
         }
     }
 
-    /// Applies what [`Entries::write_values`] wrote.
+    /// See [`super::StateStore::begin_snapshot`].
+    pub fn begin_snapshot(&mut self) -> bool {
+        if self.behind.is_some() {
+            return false;
+        }
+        self.table.begin_scan();
+        true
+    }
+
+    /// See [`super::StateStore::write_snapshot`].
+    pub fn write_snapshot(&mut self, out: &mut ChangelogWriter, end_bytes: usize) -> bool {
+        out.begin(&self.name);
+        let first = self.dropping;
+        if self.table.is_scan_at_start() && first > 0 {
+            out.drop_segments(first);
+        }
+        self.table.scan(|key, entry| {
+            let segment = entry.segment(key);
+            if segment >= first {
+                out.put(|out| E::encode_key(key, segment, out), |out| entry.encode_value(out));
+            }
+            out.len_bytes() < end_bytes
+        })
+    }
+
+    /// See [`super::StateStore::snapshot_bytes`].
+    pub fn snapshot_bytes(&self) -> u64 {
+        let (mut out, mut count) = (ChangelogWriter::new(usize::MAX), 0);
+        out.begin(&self.name);
+        for (key, entry) in self.table.sample(SAMPLES) {
+            out.put(|out| E::encode_key(key, entry.segment(key), out), |out| entry.encode_value(out));
+            count += 1;
+        }
+        (out.len_bytes() * self.table.len() / count.max(1)) as u64
+    }
+
+    /// Applies what [`Entries::write_values`] or [`Entries::write_snapshot`] wrote.
     pub fn replay_value(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
         let (key, value) = match entry {
             ChangelogEntry::Put { key, value } => (*key, Some(*value)),

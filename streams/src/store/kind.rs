@@ -27,7 +27,8 @@ pub(super) trait StoreKind: Send + 'static {
         self.entries().write_values(out);
     }
 
-    /// Applies what [`StoreKind::write_entries`] wrote, and dropped segments where the kind has them.
+    /// Applies what [`StoreKind::write_entries`] wrote, and dropped segments where the kind has them. In every kind a put
+    /// replaces the value: snapshots consist of them.
     fn replay(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
         self.entries_mut().replay_value(entry)
     }
@@ -70,6 +71,32 @@ impl<S: StoreKind> StateStore for S {
 
     fn restore(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
         self.replay(entry)
+    }
+
+    fn begin_snapshot(&mut self) -> bool {
+        self.entries_mut().begin_snapshot()
+    }
+
+    fn write_snapshot(&mut self, out: &mut ChangelogWriter, end_bytes: usize) -> bool {
+        self.entries_mut().write_snapshot(out, end_bytes)
+    }
+
+    fn snapshot_bytes(&self) -> u64 {
+        self.entries().snapshot_bytes()
+    }
+
+    #[cfg(any(test, feature = "testkit"))]
+    fn stored(&self) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
+        let bytes = |append: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = Vec::new();
+            append(&mut bytes);
+            bytes
+        };
+        let entries = self.entries().table.iter().map(|(key, entry)| {
+            let key = bytes(&|out| S::Entry::encode_key(key, entry.segment(key), out));
+            (key, bytes(&|out| entry.encode_value(out)))
+        });
+        entries.collect()
     }
 
     fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {

@@ -22,6 +22,8 @@ mod lives;
 mod order;
 mod ranked;
 mod slots;
+#[cfg(test)]
+mod snapshot_tests;
 mod table;
 mod window;
 
@@ -74,6 +76,18 @@ pub trait StateStore: Any + Send {
     fn commit(&mut self);
     /// Undoes the open transaction.
     fn rollback(&mut self);
+    /// Begins a pass over all entries, from their first one; false if some of them are in the checkpoint alone. There is no
+    /// open transaction.
+    fn begin_snapshot(&mut self) -> bool;
+    /// Goes on with the pass until `out` has `end_bytes`; true where there may be more. Each entry is written as its value
+    /// in the open transaction, so it belongs behind what [`StateStore::write_changes`] writes. A rollback takes the pass
+    /// back, too.
+    fn write_snapshot(&mut self, out: &mut ChangelogWriter, end_bytes: usize) -> bool;
+    /// How many bytes all entries take in a snapshot, from a sample.
+    fn snapshot_bytes(&self) -> u64;
+    /// All entries in memory, keys and values as stored.
+    #[cfg(any(test, feature = "testkit"))]
+    fn stored(&self) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>>;
     /// Applies an entry of the changelog, in the open transaction.
     fn restore(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError>;
     /// Writes what was committed since the last checkpoint. There is no open transaction.

@@ -177,7 +177,6 @@ impl<K: RankedKey, V: Ranked> StoreKind for RankedStore<K, V> {
                 let applied = read_items(items).is_some_and(|items| value.apply(&items));
                 if applied { Ok(()) } else { Err(self.entries.corrupt("a difference")) }
             }
-            ChangelogEntry::Put { .. } => Err(self.entries.unexpected(entry)),
             entry => self.entries.replay_value(entry),
         }
     }

@@ -6,6 +6,7 @@
 use super::codec::StoreKey;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 /// Slots of a chunk.
 const CHUNK: usize = 1 << CHUNK_BITS;
@@ -137,18 +138,40 @@ impl<K: StoreKey, V> Slots<K, V> {
 
     /// All slots, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (Place, &Slot<K, V>)> {
-        let chunks = (0..).step_by(CHUNK).zip(&self.chunks);
-        let slots = chunks.flat_map(|(first, chunk): (Place, _)| (first..).zip(&chunk.slots));
+        self.range(0..Place::MAX)
+    }
+
+    /// The slots at these places, the oldest first.
+    pub fn range(&self, places: Range<Place>) -> impl Iterator<Item = (Place, &Slot<K, V>)> {
+        let chunks = (0..).step_by(CHUNK).zip(&self.chunks).skip((places.start >> CHUNK_BITS) as usize);
+        let chunks = chunks.take_while(move |(first, _)| *first < places.end);
+        let slots = chunks.flat_map(move |(first, chunk): (Place, _)| {
+            let at = |place: Place| (place.saturating_sub(first) as usize).min(chunk.slots.len());
+            (first.max(places.start)..).zip(&chunk.slots[at(places.start)..at(places.end)])
+        });
         slots.filter(|(_, slot)| slot.transaction != REMOVED)
     }
 
-    /// Frees memory if much more is allocated than used; returns whether that moved slots.
-    pub fn trim(&mut self) -> bool {
+    /// The place of the next slot that is added.
+    pub fn end(&self) -> Place {
+        let Some(last) = self.chunks.last() else { return 0 };
+        match last.slots.len() {
+            CHUNK => (self.chunks.len() << CHUNK_BITS) as Place,
+            len => ((self.chunks.len() - 1) << CHUNK_BITS | len) as Place,
+        }
+    }
+
+    /// Frees memory if much more is allocated than used; returns whether that moved slots. Slots keep their order, and each of
+    /// the marks afterwards has the same slots before it.
+    pub fn trim(&mut self, marks: &mut [Place]) -> bool {
         let chunks = self.kept.div_ceil(CHUNK);
         let indexed: usize = self.index.iter().map(HashTable::capacity).sum();
         let is_sparse = self.kept > 2 * self.len + SPARE || self.chunks.len() > 4 * chunks + SPARE;
         if !is_sparse && indexed <= 8 * self.len + SPARE {
             return false;
+        }
+        for mark in marks {
+            *mark = self.range(0..*mark).count() as Place;
         }
         let chunks = std::mem::take(&mut self.chunks);
         (self.len, self.kept) = (0, 0);
@@ -215,7 +238,7 @@ mod tests {
                         }
                         keep
                     }),
-                    _ => if slots.trim() {
+                    _ => if slots.trim(&mut []) {
                         prop_assert_eq!(slots.kept, slots.len());
                         places = slots.iter().map(|(place, slot)| (slot.value.unwrap(), place)).collect();
                     },
@@ -241,7 +264,7 @@ mod tests {
                 slots.remove(place);
             }
             if n % 1_000 == 0 {
-                slots.trim();
+                slots.trim(&mut []);
             }
             assert!(slots.kept <= 3_001 + 2 * CHUNK, "{} slots at {n}", slots.kept);
             assert!(slots.chunks.len() <= 4 * 760 + SPARE + 1_000 / CHUNK, "{} chunks at {n}", slots.chunks.len());

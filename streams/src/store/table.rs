@@ -14,6 +14,16 @@ enum Before<V> {
     Was { value: Option<V>, transaction: u32 },
 }
 
+/// A pass over the entries of a table, in the order of their places.
+#[derive(Clone, Copy)]
+struct Scan {
+    /// Where it goes on, as of the last commit and in the open transaction.
+    committed: Place,
+    next: Place,
+    /// Entries from here on were added after it had begun.
+    end: Place,
+}
+
 /// A map whose entries are checkpointed, committed, or of the open transaction: each has the number of the transaction
 /// that wrote it last, so that a commit costs nothing per entry.
 pub(super) struct Table<K: StoreKey, V> {
@@ -27,6 +37,7 @@ pub(super) struct Table<K: StoreKey, V> {
     transaction: u32,
     /// Entries up to this number are checkpointed.
     checkpointed: u32,
+    scan: Option<Scan>,
 }
 
 impl<K: StoreKey, V: Clone> Default for Table<K, V> {
@@ -38,6 +49,7 @@ impl<K: StoreKey, V: Clone> Default for Table<K, V> {
             changed_in_place: false,
             transaction: 1,
             checkpointed: 0,
+            scan: None,
         }
     }
 }
@@ -156,12 +168,49 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         self.slots.iter().filter_map(|(_, slot)| Some((&slot.key, slot.value.as_ref()?)))
     }
 
+    /// Up to about `count` values, evenly from the whole table.
+    pub fn sample(&self, count: u32) -> impl Iterator<Item = (&K, &V)> {
+        let places = (0..self.slots.end()).step_by((self.slots.end() / count).max(1) as usize);
+        let slots = places.filter_map(|place| self.slots.get_live(place));
+        slots.filter_map(|slot| Some((&slot.key, slot.value.as_ref()?)))
+    }
+
+    /// Begins a pass over the entries that are in memory now. There is no open transaction.
+    pub fn begin_scan(&mut self) {
+        self.scan = Some(Scan { committed: 0, next: 0, end: self.slots.end() });
+    }
+
+    /// Whether the pass has not come to an entry yet.
+    pub fn is_scan_at_start(&self) -> bool {
+        self.scan.is_some_and(|scan| scan.next == 0)
+    }
+
+    /// Goes on with the pass, for as long as `each` returns true; true where there may be more. What the pass did in a
+    /// transaction that is rolled back, it does again. It comes to every entry that it began with and that is not deleted
+    /// meanwhile: entries never move, or keep their order.
+    pub fn scan(&mut self, mut each: impl FnMut(&K, &V) -> bool) -> bool {
+        let Some(scan) = &mut self.scan else { return false };
+        for (place, slot) in self.slots.range(scan.next..scan.end) {
+            if let Some(value) = &slot.value
+                && !each(&slot.key, value)
+            {
+                scan.next = place + 1;
+                return true;
+            }
+        }
+        scan.next = scan.end;
+        false
+    }
+
     pub fn has_changes(&self) -> bool {
         !self.undo.is_empty() || self.changed_in_place
     }
 
     pub fn commit(&mut self) {
         self.undo.clear();
+        if let Some(scan) = &mut self.scan {
+            scan.committed = scan.next;
+        }
         self.end_transaction();
     }
 
@@ -174,6 +223,9 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
                     (slot.value, slot.transaction) = (value, transaction);
                 }
             }
+        }
+        if let Some(scan) = &mut self.scan {
+            scan.next = scan.committed;
         }
         // Values that were changed in place keep the number of this transaction: the next one has to be another.
         self.end_transaction();
@@ -214,7 +266,10 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
 
     /// Only between transactions: places change.
     fn trim(&mut self) {
-        if self.slots.trim() {
+        let mut marks = self.scan.map_or([0, 0], |scan| [scan.next, scan.end]);
+        if self.slots.trim(&mut marks) {
+            let [next, end] = marks;
+            self.scan = self.scan.map(|_| Scan { committed: next, next, end });
             let dirty = self.slots.iter().filter(|(_, slot)| slot.transaction > self.checkpointed);
             self.dirty = dirty.map(|(place, _)| place).collect();
         }

@@ -3,7 +3,7 @@
 use super::envelope::VALUES_ONLY;
 use super::restore::TaskSite;
 use super::{Task, TaskError};
-use crate::log::{Log, Now, TopicPartition};
+use crate::log::{Log, Now};
 use crate::processor::Dataflow;
 use crate::store::{Checkpoint, CheckpointMeta, CheckpointSite, StoreError};
 use crate::topology::Subtopology;
@@ -101,8 +101,7 @@ impl<D: Dataflow> Task<D> {
             return Ok(true);
         }
         self.checkpoint.tried_at_ms = now.monotonic_ms;
-        let changelog = TopicPartition::new(self.subtopology.changelog.clone(), self.partition);
-        let changelog_next = log.written_ends(&[changelog])?.first().copied().unwrap_or_default();
+        let changelog_next = log.written_ends(&[self.changelog()])?.first().copied().unwrap_or_default();
         match self.write_checkpoint_at(changelog_next) {
             Ok(()) => {
                 self.stores.iter_mut().for_each(|store| store.checkpointed());
@@ -137,6 +136,7 @@ impl<D: Dataflow> Task<D> {
             upstream: self.committed.upstream.clone(),
             // Only a commit that the log has notes it down.
             outputs: (self.wire_version >= VALUES_ONLY && !self.owes_tombstones).then(|| self.output_commits()),
+            changelog_bytes: self.snapshots.changelog_bytes(),
         };
         checkpoint.write(&meta, |out| self.stores.iter_mut().try_for_each(|store| store.checkpoint(out)))
     }

@@ -160,6 +160,7 @@ impl<D: Dataflow> Task<D> {
     ) -> Result<(), TaskError> {
         let mut writer = ChangelogWriter::new(PART_BYTES_MAX);
         self.stores.iter_mut().filter(|store| store.has_changes()).for_each(|store| store.write_changes(&mut writer));
+        self.write_snapshot(&mut writer);
         let mut bodies = writer.finish();
         self.checkpoint.changelog_bytes += bodies.iter().map(Vec::len).sum::<usize>();
         if bodies.is_empty() {
@@ -168,12 +169,16 @@ impl<D: Dataflow> Task<D> {
         }
         envelope.upstream = self.position.upstream.clone();
         envelope.outputs = (self.wire_version >= VALUES_ONLY).then(|| self.output_commits());
-        send_parts(&self.subtopology.changelog, self.partition, &envelope, &bodies, &mut self.bytes, producer)
+        let written =
+            send_parts(&self.subtopology.changelog, self.partition, &envelope, &bodies, &mut self.bytes, producer)?;
+        self.snapshots.written(written);
+        Ok(())
     }
 
     /// The log has committed the transaction.
     pub fn committed(&mut self, now: Now) {
         self.stores.iter_mut().for_each(|store| store.commit());
+        self.snapshots.commit();
         self.moves.committed();
         self.confirmed.commit();
         self.committed = self.position.clone();
@@ -198,6 +203,7 @@ impl<D: Dataflow> Task<D> {
     /// The log has aborted the transaction: everything is as after the last commit.
     pub fn rollback(&mut self) {
         self.stores.iter_mut().for_each(|store| store.rollback());
+        self.snapshots.rollback();
         self.hops.iter_mut().for_each(Hop::clear);
         self.processors.iter_mut().for_each(|processor| processor.discard());
         self.moves.rollback();
@@ -212,7 +218,7 @@ impl<D: Dataflow> Task<D> {
     }
 }
 
-/// Writes the bodies of a commit for one partition, each in its envelope.
+/// Writes the bodies of a commit for one partition, each in its envelope. Returns the bytes of all.
 fn send_parts(
     topic: &str,
     partition: u32,
@@ -220,8 +226,9 @@ fn send_parts(
     bodies: &[Vec<u8>],
     bytes: &mut Vec<u8>,
     producer: &mut dyn TransactionalProducer,
-) -> Result<(), TaskError> {
+) -> Result<usize, TaskError> {
     let parts = bodies.len() as u32;
+    let mut written = 0;
     for (part, body) in (0..).zip(bodies) {
         let last = part + 1 == parts;
         let mut header = Envelope { part, parts, ..envelope.clone() };
@@ -231,7 +238,8 @@ fn send_parts(
         }
         bytes.clear();
         header.encode(body, bytes);
+        written += bytes.len();
         producer.send(ProducerRecord { topic, partition, key: None, value: Some(bytes), headers: &[] })?;
     }
-    Ok(())
+    Ok(written)
 }

@@ -10,9 +10,11 @@ use std::ops::RangeInclusive;
 
 /// The versions that this program can write; it reads the newest and all before it. Which one an application writes is
 /// in its control record, so that programs of two releases can run side by side.
-pub const WIRE_VERSIONS: RangeInclusive<u8> = 1..=2;
+pub const WIRE_VERSIONS: RangeInclusive<u8> = 1..=3;
 /// From this version on output topics hold values only: progress is in headers and in a topic of its own.
 pub(super) const VALUES_ONLY: u8 = 2;
+/// From this version on changelogs hold snapshots.
+pub(super) const SNAPSHOTS: u8 = 3;
 /// Parts are cut at about this size.
 pub const PART_BYTES_MAX: usize = 512 << 10;
 
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn newer_and_damaged_records_are_told_apart() {
-        assert_eq!(Envelope::decode(b"\x03abc"), Err(EnvelopeError::Version(3)));
+        assert_eq!(Envelope::decode(b"\x04abc"), Err(EnvelopeError::Version(4)));
         assert!(matches!(Envelope::decode(b"\x01\x01"), Err(EnvelopeError::Damaged(_))));
         assert!(matches!(Envelope::decode(b""), Err(EnvelopeError::Damaged(_))));
     }

@@ -13,6 +13,7 @@ mod idle;
 mod position;
 mod rejections;
 mod restore;
+mod snapshot;
 mod takeover;
 
 pub use confirmed::ConfirmedTime;
@@ -94,6 +95,7 @@ pub struct Task<D: Dataflow> {
     /// Records whose append time was below the clock, since the last query.
     behind_clock: u64,
     checkpoint: TaskCheckpoint,
+    snapshots: snapshot::Snapshots,
 
     position: Position,
     committed: Position,

@@ -7,10 +7,11 @@ use super::envelope::Envelope;
 use super::held::Held;
 use super::idle::Moves;
 use super::position::Position;
+use super::snapshot::Snapshots;
 use super::{NodeCounts, ProgressPending, Punctuator, Rejections, Task, TaskError};
 use crate::log::{Cleanup, Log, Now};
 use crate::processor::{Dataflow, OutputRecord};
-use crate::store::{ChangelogReader, StateStore, Stores};
+use crate::store::{ChangelogEntry, ChangelogReader, StateStore, Stores};
 use crate::topology::{BuildSite, Output, Subtopology, Topology};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,6 +80,7 @@ impl<D: Dataflow> Task<D> {
         let mut task = Self::assemble(site, spec, partition, stores, checkpoint);
         let Some(meta) = meta else { return Ok((task, None)) };
         task.commit = meta.commit;
+        task.snapshots = Snapshots::new(meta.changelog_bytes);
         task.take_position(meta.input_next, meta.upstream, meta.outputs.as_deref());
         Ok((task, Some(meta.changelog_next)))
     }
@@ -124,6 +126,7 @@ impl<D: Dataflow> Task<D> {
             idle_margin_ms: topology.settings.idle_margin.as_millis() as i64,
             behind_clock: 0,
             checkpoint,
+            snapshots: Snapshots::new(Some(0)),
             committed: position.clone(),
             position,
             commit: 0,
@@ -185,6 +188,10 @@ impl<D: Dataflow> Task<D> {
         let subtopology = self.subtopology.clone();
         for entry in ChangelogReader::new(body) {
             let (name, entry) = entry.map_err(halt)?;
+            if let ChangelogEntry::SnapshotEnd { first_offset } = entry {
+                self.snapshots.read_end(first_offset);
+                continue;
+            }
             // Stores are sorted by name.
             let index = subtopology.stores.binary_search_by(|store| store.name.as_str().cmp(name));
             let store = index.ok().and_then(|index| self.stores.at(index));

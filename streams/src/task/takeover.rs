@@ -43,6 +43,8 @@ struct Arrival<D: Dataflow> {
 enum Doubt {
     /// The checkpoint does not fit the log: the task may open without it.
     Checkpoint(String),
+    /// The changelog was shortened while it was read: by a former owner, whose snapshot had been complete. It starts here.
+    Shortened(u64),
     Task(TaskError),
 }
 
@@ -104,7 +106,7 @@ impl<D: Dataflow> Arrival<D> {
         now: Now,
     ) -> Result<Self, TaskError> {
         let (task, checkpoint_next) = Task::from_checkpoint(site, subtopology, partition, is_trusted, now)?;
-        let changelog = TopicPartition::new(task.subtopology.changelog.clone(), partition);
+        let changelog = task.changelog();
         Ok(Self { task, changelog, checkpoint_next, start: 0, end: 0, next: 0 })
     }
 
@@ -253,6 +255,16 @@ fn replay<D: Dataflow>(
                 arrival.start_over(site, now)?;
                 consumer.assign(&arrival.changelog, arrival.next)?;
             }
+            Some(Doubt::Shortened(start)) => {
+                tracing::info!(
+                    task = arrival.task.name(),
+                    start,
+                    "its changelog was shortened; reading it from the new start"
+                );
+                arrival.start = start;
+                arrival.start_over(site, now)?;
+                consumer.assign(&arrival.changelog, arrival.next)?;
+            }
             Some(Doubt::Task(error)) => return Err(error),
         }
         if arrival.next >= arrival.end {
@@ -269,8 +281,16 @@ fn replay_batch<D: Dataflow>(
     left: &HashMap<TopicPartition, usize>,
     arrivals: &mut [Arrival<D>],
 ) -> Result<Option<(usize, Option<Doubt>)>, TaskError> {
-    let Polled::Records { from, records, next_offset } = consumer.poll(Duration::from_millis(100))? else {
-        return Ok(None);
+    let (from, records, next_offset) = match consumer.poll(Duration::from_millis(100)) {
+        Ok(Polled::Records { from, records, next_offset }) => (from, records, next_offset),
+        Ok(_) => return Ok(None),
+        Err(LogError::OutOfRange { partition, offset, start, .. }) if offset < start => {
+            return match left.get(&partition) {
+                Some(&index) => Ok(Some((index, Some(arrivals[index].shortened(start))))),
+                None => Ok(None),
+            };
+        }
+        Err(error) => return Err(error.into()),
     };
     let Some(&index) = left.get(from) else { return Ok(None) };
     let arrival = &mut arrivals[index];
@@ -288,6 +308,16 @@ fn replay_batch<D: Dataflow>(
 }
 
 impl<D: Dataflow> Arrival<D> {
+    /// What it means that the changelog starts behind what is to be read next.
+    fn shortened(&self, start: u64) -> Doubt {
+        if start < self.end {
+            return Doubt::Shortened(start);
+        }
+        let reason = format!("records up to it were deleted while those up to {} were read", self.end);
+        let address = format!("{}@{start}", self.changelog);
+        Doubt::Task(TaskError::Halt { address, reason })
+    }
+
     fn replay_record(&mut self, record: &crate::log::Record<'_>) -> Result<(), Doubt> {
         let address = || format!("{}@{}", self.changelog, record.offset);
         let halt = |reason: String| TaskError::Halt { address: address(), reason };
@@ -310,6 +340,7 @@ impl<D: Dataflow> Arrival<D> {
             });
         }
         self.task.restored_records += 1;
+        self.task.snapshots.read(record.value.unwrap_or_default().len());
         self.task.replay(&envelope, body).map_err(|error| match error {
             TaskError::Halt { reason, .. } => halt(reason).into(),
             // A store reads what the checkpoint has of a key before it changes it.

@@ -6,6 +6,7 @@ use crate::log::{
 use std::sync::Arc;
 
 type Alter<T> = Box<dyn Fn(Box<T>) -> Box<T> + Send + Sync>;
+type Permit = Box<dyn Fn(&TopicPartition, u64) -> bool + Send + Sync>;
 
 /// A log whose consumers and producers a test replaces by its own, which mostly pass on what they are asked: to lose
 /// answers, to skew times, to observe.
@@ -13,12 +14,14 @@ pub struct AlteredLog {
     inner: Arc<dyn Log>,
     consumers: Alter<dyn Consumer>,
     producers: Alter<dyn TransactionalProducer>,
+    deletions: Permit,
 }
 
 impl AlteredLog {
     /// A log that is not altered yet.
     pub fn new(inner: Arc<dyn Log>) -> Self {
-        Self { inner, consumers: Box::new(|consumer| consumer), producers: Box::new(|producer| producer) }
+        let (consumers, producers) = (Box::new(|consumer| consumer), Box::new(|producer| producer));
+        Self { inner, consumers, producers, deletions: Box::new(|_, _| true) }
     }
 
     /// The same with each new consumer replaced.
@@ -32,6 +35,11 @@ impl AlteredLog {
         alter: impl Fn(Box<dyn TransactionalProducer>) -> Box<dyn TransactionalProducer> + Send + Sync + 'static,
     ) -> Self {
         Self { producers: Box::new(alter), ..self }
+    }
+
+    /// The same, where records below an offset are only deleted if `permit` returns true.
+    pub fn deletions(self, permit: impl Fn(&TopicPartition, u64) -> bool + Send + Sync + 'static) -> Self {
+        Self { deletions: Box::new(permit), ..self }
     }
 }
 
@@ -69,7 +77,7 @@ impl Log for AlteredLog {
     }
 
     fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError> {
-        self.inner.delete_records(partition, before)
+        if (self.deletions)(partition, before) { self.inner.delete_records(partition, before) } else { Ok(()) }
     }
 
     fn consumer(&self, group: &str) -> Result<Box<dyn Consumer>, LogError> {

@@ -1,7 +1,7 @@
-//! A thread's checkpoints. A disk that takes none is reported once when it begins and once when it is over, however often
+//! A thread's checkpoints and snapshots. A disk that takes none is reported once when it begins and once when it is over, however often
 //! it is tried.
 
-use super::StreamThread;
+use super::{Limits, StreamThread};
 use crate::log::Now;
 use crate::processor::Dataflow;
 use crate::runtime::StreamMetrics;
@@ -50,6 +50,18 @@ impl<D: Dataflow> StreamThread<D> {
             false => self.metrics.checkpoint_failures.inc(),
         }
         self.report_checkpoints();
+        Ok(())
+    }
+
+    /// Deletes what complete snapshots have replaced in changelogs, and begins those that are due.
+    pub(super) fn shorten_changelogs(&mut self) -> Result<(), TaskError> {
+        let Limits { snapshot_tail_bytes, snapshot_step_bytes, .. } = self.limits;
+        for task in self.tasks.values_mut() {
+            if task.shorten_changelog(self.log.as_ref())? {
+                self.metrics.snapshots.inc();
+            }
+            task.begin_snapshot(self.log.as_ref(), snapshot_tail_bytes, snapshot_step_bytes)?;
+        }
         Ok(())
     }
 

@@ -55,21 +55,29 @@ pub struct CheckpointMeta {
     /// last, so that older releases read the fields that they know.
     #[serde(skip)]
     pub outputs: Option<Vec<(String, u64)>>,
+    /// The bytes of the changelog from its start to `changelog_next`. None if the task did not read them all, if an older
+    /// release wrote the checkpoint, or without `outputs`. Encoded behind them, so that older releases do not see it.
+    #[serde(skip)]
+    pub changelog_bytes: Option<u64>,
 }
 
 impl CheckpointMeta {
     fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
         let bytes = postcard::to_allocvec(self)?;
         match &self.outputs {
-            Some(outputs) => postcard::to_extend(outputs, bytes),
+            Some(outputs) => postcard::to_extend(&(outputs, self.changelog_bytes), bytes),
             None => Ok(bytes),
         }
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (meta, rest) = postcard::take_from_bytes::<Self>(bytes).ok()?;
-        let outputs = if rest.is_empty() { None } else { Some(postcard::from_bytes(rest).ok()?) };
-        Some(Self { outputs, ..meta })
+        if rest.is_empty() {
+            return Some(meta);
+        }
+        let (outputs, rest) = postcard::take_from_bytes(rest).ok()?;
+        let changelog_bytes = if rest.is_empty() { None } else { postcard::from_bytes(rest).ok()? };
+        Some(Self { outputs: Some(outputs), changelog_bytes, ..meta })
     }
 }
 

@@ -326,6 +326,7 @@ fn the_meta_record_says_what_older_releases_did_not_behind_what_they_did() {
         commit: 3,
         upstream: vec![Vec::new()],
         outputs: None,
+        changelog_bytes: None,
     };
     assert_eq!(CheckpointMeta::decode(&former), Some(expected.clone()));
     assert_eq!(expected.encode().unwrap(), former);
@@ -336,4 +337,13 @@ fn the_meta_record_says_what_older_releases_did_not_behind_what_they_did() {
         // An older release reads what it knows.
         assert_eq!(postcard::from_bytes::<Former>(&bytes), Ok(Former(1, 9, 5, 3, vec![Vec::new()])));
     }
+    let outputs = vec![("counters".to_owned(), 3)];
+    let meta = CheckpointMeta { outputs: Some(outputs.clone()), changelog_bytes: Some(1 << 40), ..expected.clone() };
+    let bytes = meta.encode().unwrap();
+    assert_eq!(CheckpointMeta::decode(&bytes), Some(meta.clone()));
+    let (_, behind) = postcard::take_from_bytes::<Former>(&bytes).unwrap();
+    assert_eq!(postcard::from_bytes::<Vec<(String, u64)>>(behind), Ok(outputs.clone()));
+    // One of a release that noted down outputs alone.
+    let former = [former, postcard::to_allocvec(&outputs).unwrap()].concat();
+    assert_eq!(CheckpointMeta::decode(&former), Some(CheckpointMeta { changelog_bytes: None, ..meta }));
 }
