@@ -66,6 +66,38 @@ impl TransactionalProducer for FaultyProducer {
     }
 }
 
+/// Cannot be assigned a partition while there are `failures` left.
+struct FaultyConsumer {
+    inner: Box<dyn Consumer>,
+    failures: Arc<AtomicU32>,
+}
+
+impl Consumer for FaultyConsumer {
+    fn subscribe(&mut self, driver: &str, member: &str) -> Result<(), LogError> {
+        self.inner.subscribe(driver, member)
+    }
+    fn unsubscribe(&mut self) -> Result<(), LogError> {
+        self.inner.unsubscribe()
+    }
+    fn assign(&mut self, partition: &TopicPartition, offset: u64) -> Result<(), LogError> {
+        let fails =
+            self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        if fails { Err(LogError::Unavailable("injected".into())) } else { self.inner.assign(partition, offset) }
+    }
+    fn unassign(&mut self, partition: &TopicPartition) {
+        self.inner.unassign(partition);
+    }
+    fn poll(&mut self, timeout: Duration) -> Result<Polled<'_>, LogError> {
+        self.inner.poll(timeout)
+    }
+    fn position(&self, partition: &TopicPartition) -> Option<u64> {
+        self.inner.position(partition)
+    }
+    fn group_metadata(&self) -> GroupMetadata {
+        self.inner.group_metadata()
+    }
+}
+
 /// What a reader of the outputs sees in the end: the newest value of each key, and all verdicts. Boards depend on when
 /// the end is.
 #[derive(Debug, PartialEq)]
@@ -143,6 +175,8 @@ struct World {
     log: Arc<AlteredLog>,
     next_fault: Arc<AtomicU32>,
     lost_answers: Arc<AtomicU64>,
+    /// Assignments that fail.
+    failures: Arc<AtomicU32>,
     time_ms: Arc<AtomicI64>,
     metrics: StreamMetrics,
 }
@@ -161,8 +195,13 @@ impl World {
                 Box::new(FaultyProducer { inner, next_fault, lost_answers })
             }
         };
-        let log = Arc::new(AlteredLog::new(Arc::new(inner)).producers(faulty));
-        Self { log, next_fault, lost_answers, time_ms, metrics: StreamMetrics::new(&Registry::new()).unwrap() }
+        let failures = Arc::<AtomicU32>::default();
+        let failing = failures.clone();
+        let consumer =
+            move |inner| -> Box<dyn Consumer> { Box::new(FaultyConsumer { inner, failures: failing.clone() }) };
+        let log = Arc::new(AlteredLog::new(Arc::new(inner)).producers(faulty).consumers(consumer));
+        let metrics = StreamMetrics::new(&Registry::new()).unwrap();
+        Self { log, next_fault, lost_answers, failures, time_ms, metrics }
     }
 
     fn thread(&self, index: usize, state_dir: &Path) -> StreamThread<Actions> {
@@ -376,6 +415,26 @@ fn a_task_that_a_sibling_still_has_does_not_keep_the_others_waiting() {
     drop(sibling);
     poll_until(&mut thread, &|| committed(3) > 0);
     assert!(thread.is_working());
+}
+
+/// The group does not assign their partitions again.
+#[test]
+fn a_thread_opens_the_tasks_that_the_log_did_not_let_it_open_before() {
+    for failures in [1, 3] {
+        let (world, dir) = (World::new(), tempfile::tempdir().unwrap());
+        let (mut thread, mut random) = (world.thread(0, dir.path()), StdRng::seed_from_u64(1));
+        for i in 0..40 {
+            let (key, value) = event(&mut random, i);
+            world.append(&key, value);
+        }
+        world.failures.store(failures, Ordering::Relaxed);
+        let rests = (0..5_000).any(|_| {
+            thread.poll_once(world.now(), Duration::ZERO).unwrap();
+            world.time_ms.fetch_add(20, Ordering::Relaxed);
+            thread.is_working() && world.at_rest()
+        });
+        assert!(rests && world.failures.load(Ordering::Relaxed) == 0, "{failures} failures");
+    }
 }
 
 /// What a node looked at is not what it passed on; and what was rolled back is not counted twice.

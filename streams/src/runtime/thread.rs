@@ -366,6 +366,10 @@ impl<D: Dataflow> StreamThread<D> {
     /// Reacts to an error: rolls back, rebuilds, or ends the thread.
     fn recover(&mut self, error: TaskError, now: Now) -> Result<(), TaskError> {
         let opening = std::mem::take(&mut self.opening);
+        if opening {
+            // Its partitions stay assigned, and no rebalance would open their tasks.
+            self.reopen_at_ms = Some(now.monotonic_ms);
+        }
         let again = match &error {
             TaskError::Halt { .. } if opening && self.misfits < MISFITS_MAX => {
                 self.misfits += 1;
