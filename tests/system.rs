@@ -70,6 +70,7 @@ fn kills_lose_nothing_and_count_nothing_twice() {
         ExactRun { binary: binary(), dir: dir.path(), events: 40_000, seed: 5, kills: 6, moments: 3, rate, say: &say };
     let differences = run.run();
     assert_exact(&differences);
+    assert_eq!(differences.compared["changelogs shortened"], 17, "{differences}");
     // Nine boards, at three moments and in the end.
     assert!(differences.compared["topic"] > 0 && differences.compared["boards served"] == 36, "{differences}");
 }

@@ -13,9 +13,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tally::workload::Random;
 use tally_streams::log::embedded::{EmbeddedLog, EmbeddedOptions};
+use tally_streams::log::{Log, TopicPartition};
 use tally_testkit::boards::{self, Rules};
 use tally_testkit::{Client, Sender, Service, Site, now_ms, wait_until};
 
+/// A process with this in its environment always writes snapshots of its changelogs.
+pub(crate) const SNAPSHOTS_ALWAYS: [&str; 2] = ["TALLY_TEST_SNAPSHOT_TAIL_BYTES", "0"];
 /// How long a process may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -29,7 +32,7 @@ pub struct ExactRun<'a> {
     pub events: u64,
     /// Seed of the workload and of the moments of the kills.
     pub seed: u64,
-    /// SIGKILLs at random moments while it sends.
+    /// SIGKILLs at random moments while it sends; with any, snapshots of changelogs are always written.
     pub kills: u32,
     /// So many times while it sends nothing more is sent, until everything is counted; then all boards are compared. Once
     /// more at the end.
@@ -45,7 +48,10 @@ impl ExactRun<'_> {
     pub fn run(&self) -> Differences {
         let file = WorkloadFile::write(self.dir, self.events, self.seed);
         (self.say)(format!("workload: {} lines of seed {}, {} of them valid", file.lines, self.seed, file.ids.len()));
-        let site = site(self.binary, self.dir);
+        let mut site = site(self.binary, self.dir);
+        if self.kills > 0 {
+            site.environment.push(SNAPSHOTS_ALWAYS.map(str::to_owned).into());
+        }
         let begun = Instant::now();
         let mut moments = Vec::new();
         let (service, file) = self.send(&site, file, &mut moments);
@@ -64,6 +70,7 @@ impl ExactRun<'_> {
         compare_boards_of(&site, &model, moments, &mut differences);
         compare_counters(&model, &served, &mut differences);
         compare_ids(&model, &file, &mut differences);
+        differences.compared("changelogs shortened", shortened(&site));
         differences
     }
 
@@ -130,6 +137,10 @@ impl ExactRun<'_> {
         let when = if early { "its start" } else { "it was ready" };
         (self.say)(format!("kill {kill} of {}: process {}, {pause_ms} ms after {when}", self.kills, service.id()));
         service.kill();
+        if kill.is_multiple_of(2) {
+            // The next one has the changelogs alone.
+            let _ = std::fs::remove_dir_all(site.state_dir.join("generation-1"));
+        }
         if kill == self.kills {
             hang_up_once(site);
         }
@@ -229,6 +240,17 @@ fn compare_boards_of(site: &Site, model: &Model, mut moments: Vec<Moment>, diffe
     compare_boards(model, &moments, &rules, differences);
     topic.compare_versions("database", &StoredBoards::read(&site.database_url()).boards, differences);
     differences.compared("records of boards", topic.records);
+}
+
+/// How many changelogs of tasks have lost what a snapshot replaced. No process may run.
+fn shortened(site: &Site) -> usize {
+    let log = EmbeddedLog::open(site.log_dir(), EmbeddedOptions::default()).expect("no other process has the log open");
+    let topics = ["user-actions", "by-subject_id", "by-board"].map(|name| format!("tally-{name}-changelog"));
+    let partitions = topics.iter().flat_map(|topic| {
+        let count = log.partitions(topic).expect("the topic exists");
+        (0..count).map(|partition| TopicPartition::new(topic.as_str(), partition))
+    });
+    partitions.filter(|partition| log.bounds(partition).expect("bounds").0 > 0).count()
 }
 
 /// SIGTERM, and what is promised of it.

@@ -59,7 +59,7 @@ pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken
             state_dir: Some(state.path().to_owned()),
             boot_id: boot_id(),
         };
-        let member = StreamThread::new(site.log.clone(), task_site, Limits::default(), metrics.clone());
+        let member = StreamThread::new(site.log.clone(), task_site, limits(), metrics.clone());
         members.push(member.map_err(Failure::no)?);
     }
     let stop = Arc::new(AtomicBool::new(false));
@@ -80,6 +80,13 @@ pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken
         threads.push(thread.map_err(Failure::no)?);
     }
     Ok(StreamSide { stop, threads, working })
+}
+
+/// Tests of the whole process have snapshots begin earlier, through a variable that is no setting. 0: all the time.
+fn limits() -> Limits {
+    let tail_bytes = std::env::var("TALLY_TEST_SNAPSHOT_TAIL_BYTES").ok().and_then(|bytes| bytes.parse().ok());
+    let limits = Limits::default();
+    Limits { snapshot_tail_bytes: tail_bytes.unwrap_or(limits.snapshot_tail_bytes), ..limits }
 }
 
 fn drive(
