@@ -224,11 +224,7 @@ pub(crate) fn rest(client: &Client, rules: &[Rules], look: impl Fn() -> Option<V
 pub(crate) fn served(client: &Client, rules: &[Rules]) -> Held {
     let boards = rules.iter().map(|rules| (rules.board.clone(), client.board(&rules.board))).collect::<Vec<_>>();
     let clock_ms = boards.iter().map(|(_, (as_of_ms, _))| *as_of_ms).min().unwrap_or(i64::MIN);
-    Held {
-        store: "boards served",
-        clock_ms,
-        boards: boards.into_iter().map(|(name, (_, items))| (name, items)).collect(),
-    }
+    Held::new("boards served", clock_ms, boards.into_iter().map(|(name, (_, items))| (name, items)).collect())
 }
 
 /// Boards at all moments, and what the topic held then. No process may run.

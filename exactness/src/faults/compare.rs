@@ -89,7 +89,7 @@ fn sorted_sets(url: &str, served: &Held) -> Option<Held> {
         assert_eq!(set, recorded, "{board}: the sorted set, and the record beside it");
         boards.insert(board.clone(), set);
     }
-    Some(Held { store: "Redis", clock_ms: served.clock_ms, boards })
+    Some(Held::new("Redis", served.clock_ms, boards))
 }
 
 /// All totals of a store; a metric that is missing is 0. Visitors are estimates, which the tables are held against.

@@ -2,8 +2,12 @@
 //! it was then.
 
 use super::{Differences, LogRecord, Model};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tally_testkit::boards::{Board, Changes, Rules};
+use tally_testkit::now_ms;
+
+/// Compaction removes nothing younger.
+const COMPACTION_MARGIN_MS: i64 = 180_000;
 
 /// All boards of one store by name, as of a clock.
 #[derive(Clone, Debug)]
@@ -14,9 +18,16 @@ pub struct Held {
     pub clock_ms: i64,
     /// An empty one may be missing.
     pub boards: BTreeMap<String, Board>,
+    /// Those that cannot be known any more: compaction has removed the record that was the newest then.
+    compacted: BTreeSet<String>,
 }
 
 impl Held {
+    /// Boards that are all known.
+    pub fn new(store: &'static str, clock_ms: i64, boards: BTreeMap<String, Board>) -> Self {
+        Self { store, clock_ms, boards, compacted: BTreeSet::new() }
+    }
+
     /// Whether no board can have aged between its clock and `until_ms`.
     pub fn is_settled(&self, until_ms: i64, rules: &[Rules]) -> bool {
         rules.iter().all(|rules| rules.tick(self.clock_ms) == rules.tick(until_ms))
@@ -52,6 +63,9 @@ pub fn compare_boards(model: &Model, moments: &[Moment], rules: &[Rules], differ
     for (number, moment) in moments.iter().enumerate() {
         by_moment.remove(&number).unwrap_or_default().into_iter().for_each(|change| changes.add(change));
         for (held, rules) in moment.held.iter().flat_map(|held| rules.iter().map(move |rules| (held, rules))) {
+            if held.compacted.contains(&rules.board) {
+                continue;
+            }
             let right = changes.board(rules, held.clock_ms);
             let found = held.boards.get(&rules.board).cloned().unwrap_or_default();
             differences.compared(held.store, 1);
@@ -100,16 +114,24 @@ impl TopicBoards {
         self.boards.insert(board, items);
     }
 
-    /// There are no more records.
+    /// There are no more records. Of a board whose first record came after a moment, compaction may have removed the
+    /// records from before the moment; then it has removed all of them, and the newer one was old enough itself.
     pub fn finish(&mut self, moments: &mut [Moment]) {
         self.pass(i64::MAX, moments);
+        let compacted_ms = now_ms() - COMPACTION_MARGIN_MS;
+        for moment in moments.iter_mut().filter(|moment| moment.at_ms < compacted_ms) {
+            if let Some(topic) = moment.held.last_mut() {
+                let boards = self.boards.keys().filter(|board| !topic.boards.contains_key(*board));
+                topic.compacted = boards.cloned().collect();
+            }
+        }
     }
 
     fn pass(&mut self, until_ms: i64, moments: &mut [Moment]) {
         while let Some(moment) = moments.get_mut(self.passed).filter(|moment| moment.at_ms < until_ms) {
             self.passed += 1;
             let clock_ms = moment.held.iter().map(|held| held.clock_ms).min().expect("a store was looked at");
-            moment.held.push(Held { store: "topic", clock_ms, boards: self.boards.clone() });
+            moment.held.push(Held::new("topic", clock_ms, self.boards.clone()));
         }
     }
 

@@ -75,7 +75,7 @@ impl StoredBoards {
     /// As they are compared.
     pub fn held(&self, store: &'static str) -> Held {
         let boards = self.boards.iter().map(|(board, (_, items))| (board.clone(), items.clone())).collect();
-        Held { store, clock_ms: self.clock_ms, boards }
+        Held::new(store, self.clock_ms, boards)
     }
 }
 
