@@ -4,9 +4,12 @@
 //! Everything is driven from a seed: which thread polls, when time passes, when a commit fails and how, when a thread
 //! dies. The reference is the same input, in the same partitions and at the same append times, through the test driver.
 
+#[path = "threads/faults.rs"]
+mod faults;
 #[path = "threads/restored.rs"]
 mod restored;
 
+use faults::{FaultyConsumer, FaultyProducer};
 use prometheus::Registry;
 use prometheus::core::Collector;
 use rand::rngs::StdRng;
@@ -33,69 +36,6 @@ fn topology() -> Topology<Actions> {
         .replace("half_life: 6h", "half_life: 1m")
         .replace("window: 24h, bucket: 5m", "window: 3m, bucket: 1m");
     Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
-}
-
-/// Its commits fail according to `next_fault`: 1 = aborted, 2 = uncertain and not done, 3 = uncertain and done.
-struct FaultyProducer {
-    inner: Box<dyn TransactionalProducer>,
-    next_fault: Arc<AtomicU32>,
-    lost_answers: Arc<AtomicU64>,
-}
-
-impl TransactionalProducer for FaultyProducer {
-    fn send(&mut self, record: ProducerRecord<'_>) -> Result<(), LogError> {
-        self.inner.send(record)
-    }
-    fn send_offsets(&mut self, g: &GroupMetadata, o: &[(TopicPartition, CommittedOffset)]) -> Result<(), LogError> {
-        self.inner.send_offsets(g, o)
-    }
-    fn commit(&mut self) -> Result<(), LogError> {
-        let fault = self.next_fault.swap(0, Ordering::Relaxed);
-        if fault > 1 {
-            self.lost_answers.fetch_add(1, Ordering::Relaxed);
-        }
-        match fault {
-            1 => self.inner.abort().and(Err(LogError::Aborted("injected".into()))),
-            2 => self.inner.abort().and(Err(LogError::Uncertain("injected, not done".into()))),
-            3 => self.inner.commit().and(Err(LogError::Uncertain("injected, done".into()))),
-            _ => self.inner.commit(),
-        }
-    }
-    fn abort(&mut self) -> Result<(), LogError> {
-        self.inner.abort()
-    }
-}
-
-/// Cannot be assigned a partition while there are `failures` left.
-struct FaultyConsumer {
-    inner: Box<dyn Consumer>,
-    failures: Arc<AtomicU32>,
-}
-
-impl Consumer for FaultyConsumer {
-    fn subscribe(&mut self, driver: &str, member: &str) -> Result<(), LogError> {
-        self.inner.subscribe(driver, member)
-    }
-    fn unsubscribe(&mut self) -> Result<(), LogError> {
-        self.inner.unsubscribe()
-    }
-    fn assign(&mut self, partition: &TopicPartition, offset: u64) -> Result<(), LogError> {
-        let fails =
-            self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
-        if fails { Err(LogError::Unavailable("injected".into())) } else { self.inner.assign(partition, offset) }
-    }
-    fn unassign(&mut self, partition: &TopicPartition) {
-        self.inner.unassign(partition);
-    }
-    fn poll(&mut self, timeout: Duration) -> Result<Polled<'_>, LogError> {
-        self.inner.poll(timeout)
-    }
-    fn position(&self, partition: &TopicPartition) -> Option<u64> {
-        self.inner.position(partition)
-    }
-    fn group_metadata(&self) -> GroupMetadata {
-        self.inner.group_metadata()
-    }
 }
 
 /// What a reader of the outputs sees in the end: the newest value of each key, and all verdicts. Boards depend on when

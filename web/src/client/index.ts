@@ -125,7 +125,8 @@ export class Tally {
 
   /**
    * Reports a read once the page was visible for 5 s, with the token that the server signs where it has that. Call it
-   * when the page opens. Returns a function that ends it; `onRead` is called once the read was reported. /
+   * when the page opens. Returns a function that ends it; `onRead` is called once the read was reported.
+   */
   reportRead(subject_id: string, onRead?: (visibleMs: number) => void): () => void {
     let ended = false
     let end = () => {

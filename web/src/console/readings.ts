@@ -256,7 +256,8 @@ export class Readings {
 
   /**
    * The increase of a counter since a look, over the processes that both looks saw. A counter that fell was restarted
-   * from 0. A counter that has just appeared counts from 0 if `appears` is set. /
+   * from 0. A counter that has just appeared counts from 0 if `appears` is set.
+   */
   private increase(name: string, labels: Record<string, string>, since: number, appears: boolean): number | undefined {
     const [now, before] = [this.looks[0], this.looks[since]]
     if (!now || !before || now === before) return undefined
