@@ -203,7 +203,7 @@ impl Client {
         }
     }
 
-    /// Handles an event of the producer; false if there is none.
+    /// Handles an event of the producer; false if no event came in time.
     fn serve_one(&self, timeout: Duration, round: &mut Round) -> bool {
         let served = self.producer.serve(timeout, &mut |report| {
             round.records += report.count;

@@ -2,14 +2,15 @@
 //! a batch are passed on together.
 
 use super::super::super::{Headers, OwnedRecord};
-use super::super::context::{self, Quiet};
-use super::{NativeError, text};
+use super::super::context::Quiet;
+use super::NativeError;
+use super::events::{self, Served};
 use rdkafka::ClientConfig;
 use rdkafka::bindings as sys;
 use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaType;
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{CString, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -44,17 +45,6 @@ pub(in crate::log::kafka) struct Report<T> {
     pub count: usize,
     /// The greatest offset, or why they may not have arrived.
     pub outcome: Result<u64, Code>,
-}
-
-/// What was taken from a producer's queue of events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::log::kafka) enum Served {
-    /// Nothing came in time.
-    Nothing,
-    /// Delivery reports, or something for the trace.
-    Event,
-    /// The client has failed permanently.
-    FatalError,
 }
 
 impl<T: Send + Sync> AppendProducer<T> {
@@ -120,36 +110,10 @@ impl<T: Send + Sync> AppendProducer<T> {
 
     /// Waits for an event and handles it.
     pub fn serve(&self, timeout: Duration, settle: &mut dyn FnMut(Report<T>)) -> Served {
-        let timeout_ms = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
-        let mut served = Served::Event;
-        // SAFETY: the client is alive. Queue and event are ours and are given back; what the event lends is copied before.
-        unsafe {
-            let queue = sys::rd_kafka_queue_get_main(self.client.native_ptr());
-            let event = sys::rd_kafka_queue_poll(queue, timeout_ms);
-            sys::rd_kafka_queue_destroy(queue);
-            if event.is_null() {
-                return Served::Nothing;
-            }
-            match sys::rd_kafka_event_type(event) {
-                sys::RD_KAFKA_EVENT_DR => settle_all(event, settle),
-                sys::RD_KAFKA_EVENT_ERROR => {
-                    let error = KafkaError::Global(sys::rd_kafka_event_error(event).into());
-                    if error.rdkafka_error_code() == Some(Code::Fatal) {
-                        served = Served::FatalError;
-                    }
-                    context::report(&error, &text(sys::rd_kafka_event_error_string(event)));
-                }
-                sys::RD_KAFKA_EVENT_LOG => {
-                    let (mut facility, mut line, mut level) = (std::ptr::null(), std::ptr::null(), 0);
-                    if sys::rd_kafka_event_log(event, &raw mut facility, &raw mut line, &raw mut level) == 0 {
-                        tracing::debug!(level, facility = text(facility), "{}", text(line));
-                    }
-                }
-                _ => {}
-            }
-            sys::rd_kafka_event_destroy(event);
-        }
-        served
+        events::serve(&self.client, timeout, |event| {
+            // SAFETY: the reports are of records that `send` gave to this client.
+            unsafe { settle_all(event, settle) }
+        })
     }
 
     /// Gives up every record that is not acknowledged, and passes on their reports.

@@ -6,6 +6,7 @@
 //! sixth of the whole pipeline's CPU (`examples/log_speed.rs` measures it).
 
 mod append;
+mod events;
 mod leader_hints;
 mod producer;
 mod wakeups;
@@ -19,7 +20,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use append::{AppendProducer, AppendTopic, Report, Served};
+pub(super) use append::{AppendProducer, AppendTopic, Report};
+pub(super) use events::Served;
 pub(super) use producer::NativeProducer;
 
 /// A queue into which the partitions of one consumer are forwarded. Keeps the consumer alive.

@@ -7,8 +7,8 @@
 //! not at all.
 
 use super::super::super::{GroupMetadata, ProducerRecord};
-use super::super::context::{self, Quiet};
-use super::{NativeError, text};
+use super::super::context::Quiet;
+use super::{NativeError, events};
 use rdkafka::ClientConfig;
 use rdkafka::bindings as sys;
 use rdkafka::client::Client;
@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The longest wait for an event; also how long a producer that is dropped may take to notice.
-const SERVE_MS: c_int = 100;
+const SERVE: Duration = Duration::from_millis(100);
 /// The request that ends a transaction.
 const END_TXN: i16 = 26;
 /// Requests that act on a transaction when they arrive late: Produce, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn,
@@ -234,40 +234,16 @@ fn ms(timeout: Duration) -> c_int {
 
 /// Waits for an event and takes it.
 fn serve_event(client: &Client<Quiet>, notes: &Notes) {
-    // SAFETY: the client is alive. Queue and event are ours and are given back; what the event lends is copied before.
-    unsafe {
-        let queue = sys::rd_kafka_queue_get_main(client.native_ptr());
-        let event = sys::rd_kafka_queue_poll(queue, SERVE_MS);
-        sys::rd_kafka_queue_destroy(queue);
-        if event.is_null() {
-            return;
+    events::serve(client, SERVE, |event| {
+        // SAFETY: the event is alive, and its messages as long as it is.
+        while let Some(report) = unsafe { sys::rd_kafka_event_message_next(event).as_ref() } {
+            if report.err != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                let code = Code::from(report.err);
+                let failure = (code, code.to_string());
+                notes.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+            }
         }
-        match sys::rd_kafka_event_type(event) {
-            sys::RD_KAFKA_EVENT_DR => {
-                let mut message = sys::rd_kafka_event_message_next(event);
-                while let Some(report) = message.as_ref() {
-                    let code = Code::from(report.err);
-                    if report.err != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                        let failure = (code, code.to_string());
-                        notes.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
-                    }
-                    message = sys::rd_kafka_event_message_next(event);
-                }
-            }
-            sys::RD_KAFKA_EVENT_ERROR => {
-                let error = KafkaError::Global(sys::rd_kafka_event_error(event).into());
-                context::report(&error, &text(sys::rd_kafka_event_error_string(event)));
-            }
-            sys::RD_KAFKA_EVENT_LOG => {
-                let (mut facility, mut line, mut level) = (std::ptr::null(), std::ptr::null(), 0);
-                if sys::rd_kafka_event_log(event, &raw mut facility, &raw mut line, &raw mut level) == 0 {
-                    tracing::debug!(level, facility = text(facility), "{}", text(line));
-                }
-            }
-            _ => {}
-        }
-        sys::rd_kafka_event_destroy(event);
-    }
+    });
 }
 
 /// # Safety
