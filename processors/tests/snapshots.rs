@@ -14,7 +14,7 @@ use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
 use tally_streams::task::{Task, TaskSite};
-use tally_streams::testkit::{AlteredLog, append, read_topic, task_site};
+use tally_streams::testkit::{AlteredLog, ConsumerCall, append, read_topic, task_site};
 use tally_streams::topology::Topology;
 use tally_testkit::{NOW_MS, SHIPPED_TOPOLOGY, now_ms, service};
 
@@ -169,37 +169,6 @@ fn a_log_of_an_older_release_has_no_snapshots_until_its_wire_version_is_raised()
     assert_ne!(before, without_records(restored(&world.log, &world.topology, "tally-0", None)));
 }
 
-/// Runs what is late before it polls.
-struct LateBefore {
-    inner: Box<dyn Consumer>,
-    late: Arc<dyn Fn() + Send + Sync>,
-}
-
-impl Consumer for LateBefore {
-    fn subscribe(&mut self, driver: &str, member: &str) -> Result<(), LogError> {
-        self.inner.subscribe(driver, member)
-    }
-    fn unsubscribe(&mut self) -> Result<(), LogError> {
-        self.inner.unsubscribe()
-    }
-    fn assign(&mut self, partition: &TopicPartition, offset: u64) -> Result<(), LogError> {
-        self.inner.assign(partition, offset)
-    }
-    fn unassign(&mut self, partition: &TopicPartition) {
-        self.inner.unassign(partition);
-    }
-    fn poll(&mut self, timeout: Duration) -> Result<Polled<'_>, LogError> {
-        (self.late)();
-        self.inner.poll(timeout)
-    }
-    fn position(&self, partition: &TopicPartition) -> Option<u64> {
-        self.inner.position(partition)
-    }
-    fn group_metadata(&self) -> GroupMetadata {
-        self.inner.group_metadata()
-    }
-}
-
 #[test]
 fn a_former_owner_that_shortens_a_changelog_while_it_is_read_has_it_read_again() {
     let (deleted, is_late) = (Arc::<Mutex<Vec<(TopicPartition, u64)>>>::default(), Arc::new(AtomicBool::new(false)));
@@ -207,18 +176,18 @@ fn a_former_owner_that_shortens_a_changelog_while_it_is_read_has_it_read_again()
         let (later, inner) = (deleted.clone(), log.clone());
         let delete = {
             let (deleted, is_late) = (deleted.clone(), is_late.clone());
-            move || {
-                if is_late.load(Ordering::Relaxed) {
+            move |call| {
+                if call == ConsumerCall::Poll && is_late.load(Ordering::Relaxed) {
                     deleted
                         .lock()
                         .unwrap()
                         .drain(..)
                         .for_each(|(at, before)| inner.delete_records(&at, before).unwrap());
                 }
+                Ok(())
             }
         };
-        let late: Arc<dyn Fn() + Send + Sync> = Arc::new(delete);
-        let altered = AlteredLog::new(log).consumers(move |inner| Box::new(LateBefore { inner, late: late.clone() }));
+        let altered = AlteredLog::new(log).consumer_calls(delete);
         let is_changelog = |at: &TopicPartition| at.topic.ends_with("-changelog");
         Arc::new(altered.deletions(move |at, before| {
             let is_kept = is_changelog(at);

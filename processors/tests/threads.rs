@@ -9,7 +9,7 @@ mod faults;
 #[path = "threads/restored.rs"]
 mod restored;
 
-use faults::{FaultyConsumer, FaultyProducer};
+use faults::{FaultyProducer, failing_assignments};
 use prometheus::Registry;
 use prometheus::core::Collector;
 use rand::rngs::StdRng;
@@ -136,10 +136,8 @@ impl World {
             }
         };
         let failures = Arc::<AtomicU32>::default();
-        let failing = failures.clone();
-        let consumer =
-            move |inner| -> Box<dyn Consumer> { Box::new(FaultyConsumer { inner, failures: failing.clone() }) };
-        let log = Arc::new(AlteredLog::new(Arc::new(inner)).producers(faulty).consumers(consumer));
+        let before = failing_assignments(failures.clone());
+        let log = Arc::new(AlteredLog::new(Arc::new(inner)).producers(faulty).consumer_calls(before));
         let metrics = StreamMetrics::new(&Registry::new()).unwrap();
         Self { log, next_fault, lost_answers, failures, time_ms, metrics }
     }

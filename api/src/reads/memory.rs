@@ -155,7 +155,7 @@ mod tests {
         let key = |id, number: usize| Key { id, partition: &partitions[number] };
         for keys in [vec![key("a:1", 0)], vec![key("a:3", 0), key("a:2", 1), key("a:3", 0)], vec![key("a:1", 1)]] {
             cache.set_ready(false);
-            assert!(store.all_totals(&keys).is_none(), "what is read may be older than what somebody has seen");
+            assert!(store.all_totals(&keys).is_none(), "the read may be older than an earlier read");
             cache.set_ready(true);
             let (all, oldest_ms) = store.all_totals(&keys).unwrap();
             let each: Vec<_> = store.totals(&keys).await.unwrap().into_iter().map(Option::unwrap).collect();

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 use tally_streams::log::*;
+use tally_streams::testkit::ConsumerCall;
 
 /// Its commits fail according to `next_fault`: 1 = aborted, 2 = uncertain and not done, 3 = uncertain and done.
 pub struct FaultyProducer {
@@ -36,34 +36,12 @@ impl TransactionalProducer for FaultyProducer {
     }
 }
 
-/// Cannot be assigned a partition while there are `failures` left.
-pub struct FaultyConsumer {
-    pub inner: Box<dyn Consumer>,
-    pub failures: Arc<AtomicU32>,
-}
-
-impl Consumer for FaultyConsumer {
-    fn subscribe(&mut self, driver: &str, member: &str) -> Result<(), LogError> {
-        self.inner.subscribe(driver, member)
-    }
-    fn unsubscribe(&mut self) -> Result<(), LogError> {
-        self.inner.unsubscribe()
-    }
-    fn assign(&mut self, partition: &TopicPartition, offset: u64) -> Result<(), LogError> {
+/// Consumers cannot be assigned a partition while there are `failures` left.
+pub fn failing_assignments(failures: Arc<AtomicU32>) -> impl Fn(ConsumerCall) -> Result<(), LogError> {
+    move |call| {
+        let take = |left: u32| left.checked_sub(1);
         let fails =
-            self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
-        if fails { Err(LogError::Unavailable("injected".into())) } else { self.inner.assign(partition, offset) }
-    }
-    fn unassign(&mut self, partition: &TopicPartition) {
-        self.inner.unassign(partition);
-    }
-    fn poll(&mut self, timeout: Duration) -> Result<Polled<'_>, LogError> {
-        self.inner.poll(timeout)
-    }
-    fn position(&self, partition: &TopicPartition) -> Option<u64> {
-        self.inner.position(partition)
-    }
-    fn group_metadata(&self) -> GroupMetadata {
-        self.inner.group_metadata()
+            call == ConsumerCall::Assign && failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+        if fails { Err(LogError::Unavailable("injected".into())) } else { Ok(()) }
     }
 }

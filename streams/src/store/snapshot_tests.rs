@@ -147,7 +147,7 @@ enum Step {
     Act(u8, i64),
     Commit,
     Rollback,
-    /// Begins a snapshot, if there is none and the store is whole.
+    /// Begins a snapshot, unless one is being written or the store is not whole in memory.
     Begin,
     Checkpoint,
     /// From the last checkpoint and the changelog since, unless that begins later.

@@ -33,7 +33,7 @@ pub(super) struct Snapshots {
     open_bytes: u64,
     /// At so many bytes the size of the state is compared again.
     compare_at_bytes: u64,
-    /// As of the open transaction, and of the last commit. None: there is none.
+    /// As of the open transaction, and of the last commit. None: no snapshot is being written.
     open: Option<Snapshot>,
     committed: Option<Snapshot>,
 }

@@ -1,9 +1,11 @@
 //! A log between a test and the thing that it tests.
 
 use crate::log::{
-    Appender, CommittedOffset, Consumer, Log, LogError, TopicPartition, TopicSpec, TransactionalProducer,
+    Appender, CommittedOffset, Consumer, GroupMetadata, Log, LogError, Polled, TopicPartition, TopicSpec,
+    TransactionalProducer,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 type Alter<T> = Box<dyn Fn(Box<T>) -> Box<T> + Send + Sync>;
 type Permit = Box<dyn Fn(&TopicPartition, u64) -> bool + Send + Sync>;
@@ -27,6 +29,12 @@ impl AlteredLog {
     /// The same with each new consumer replaced.
     pub fn consumers(self, alter: impl Fn(Box<dyn Consumer>) -> Box<dyn Consumer> + Send + Sync + 'static) -> Self {
         Self { consumers: Box::new(alter), ..self }
+    }
+
+    /// The same, where `before` runs before each call of a consumer, which fails with its error.
+    pub fn consumer_calls(self, before: impl Fn(ConsumerCall) -> Result<(), LogError> + Send + Sync + 'static) -> Self {
+        let before = Arc::new(before);
+        self.consumers(move |inner| Box::new(CheckedConsumer { inner, before: before.clone() }))
     }
 
     /// The same with each new producer replaced.
@@ -90,5 +98,51 @@ impl Log for AlteredLog {
 
     fn appender(&self) -> Result<Arc<dyn Appender>, LogError> {
         self.inner.appender()
+    }
+}
+
+/// A call of a consumer that can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsumerCall {
+    /// [`Consumer::assign`]
+    Assign,
+    /// [`Consumer::poll`]
+    Poll,
+}
+
+struct CheckedConsumer<F> {
+    inner: Box<dyn Consumer>,
+    before: Arc<F>,
+}
+
+impl<F: Fn(ConsumerCall) -> Result<(), LogError> + Send + Sync> Consumer for CheckedConsumer<F> {
+    fn subscribe(&mut self, driver: &str, member: &str) -> Result<(), LogError> {
+        self.inner.subscribe(driver, member)
+    }
+
+    fn unsubscribe(&mut self) -> Result<(), LogError> {
+        self.inner.unsubscribe()
+    }
+
+    fn assign(&mut self, partition: &TopicPartition, offset: u64) -> Result<(), LogError> {
+        (self.before)(ConsumerCall::Assign)?;
+        self.inner.assign(partition, offset)
+    }
+
+    fn unassign(&mut self, partition: &TopicPartition) {
+        self.inner.unassign(partition);
+    }
+
+    fn poll(&mut self, timeout: Duration) -> Result<Polled<'_>, LogError> {
+        (self.before)(ConsumerCall::Poll)?;
+        self.inner.poll(timeout)
+    }
+
+    fn position(&self, partition: &TopicPartition) -> Option<u64> {
+        self.inner.position(partition)
+    }
+
+    fn group_metadata(&self) -> GroupMetadata {
+        self.inner.group_metadata()
     }
 }

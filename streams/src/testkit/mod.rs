@@ -5,7 +5,7 @@ mod altered;
 mod driver;
 mod topics;
 
-pub use altered::AlteredLog;
+pub use altered::{AlteredLog, ConsumerCall};
 pub use driver::{TopologyTestDriver, Written};
 pub use topics::{StoredRecord, append, read_topic};
 

@@ -339,4 +339,4 @@ impl<'a> Iterator for BatchRecords<'a> {
 
 #[cfg(test)]
 #[path = "batch_tests.rs"]
-mod tests;
+pub(super) mod tests;

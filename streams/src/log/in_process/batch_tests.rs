@@ -51,17 +51,22 @@ fn batches_are_as_they_always_were() {
     assert_eq!(records[2].headers.get("sq"), Some(b"".as_slice()));
 }
 
+/// Of a stored value of either format.
+pub fn assert_that_any_flipped_bit_is_noticed(base: u64, golden: &[u8]) {
+    for bit in 0..golden.len() * 8 {
+        let mut damaged = golden.to_vec();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(check(base, &damaged).is_err(), "bit {bit}");
+    }
+    for len in 0..golden.len() {
+        assert!(check(base, &golden[..len]).is_err(), "cut to {len}");
+    }
+    assert!(check(base + 1, golden).is_err(), "found under another offset");
+}
+
 #[test]
 fn any_flipped_bit_is_noticed() {
-    for bit in 0..GOLDEN.len() * 8 {
-        let mut damaged = GOLDEN;
-        damaged[bit / 8] ^= 1 << (bit % 8);
-        assert!(check(GOLDEN_BASE, &damaged).is_err(), "bit {bit}");
-    }
-    for len in 0..GOLDEN.len() {
-        assert!(check(GOLDEN_BASE, &GOLDEN[..len]).is_err(), "cut to {len}");
-    }
-    assert!(check(GOLDEN_BASE + 1, &GOLDEN).is_err(), "found under another offset");
+    assert_that_any_flipped_bit_is_noticed(GOLDEN_BASE, &GOLDEN);
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub(super) trait Storage: Send + Sync {
     fn bounds(&self, partition: PartitionId) -> Result<Option<(u64, u64)>, LogError>;
     /// Bytes that a partition takes, with what is wasted around its batches.
     fn stored_bytes(&self, partition: PartitionId) -> Result<u64, LogError>;
-    /// What all of it takes on a disk. None where that is none.
+    /// The space that the log takes on a disk. None for a log that is not on a disk.
     fn space(&self) -> Result<Option<Space>, LogError> {
         Ok(None)
     }
