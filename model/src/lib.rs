@@ -7,12 +7,14 @@ mod change;
 mod containment;
 mod counters;
 mod dead_letter;
+mod decimal;
 mod event;
 mod feature;
 mod fields;
 mod hex;
 mod ids;
 mod json;
+mod metric_value;
 mod moment;
 mod output;
 mod problem;
@@ -28,6 +30,7 @@ mod sequence;
 mod time;
 mod top;
 mod verdict;
+mod window;
 
 pub use address::{canonical_ip, source_of};
 pub use change::{
@@ -35,8 +38,9 @@ pub use change::{
     grouped_metric,
 };
 pub use containment::{Containment, TRUST_MS};
-pub use counters::{CounterWindow, Counters, UNIQUES_EXACT_MAX};
+pub use counters::{CounterWindow, Counters, UNIQUES_EXACT_MAX, WindowFieldsError, window_of};
 pub use dead_letter::DeadLetter;
+pub use decimal::{Decimal, SCALE_MAX};
 pub use event::{Event, MAX_AHEAD_MS, Scalar};
 pub use feature::MissingFeature;
 pub use fields::{DURATION_MS_MAX, EventError, EventFields, USER_AGENT_BYTES_MAX, UnknownFields};
@@ -47,6 +51,7 @@ pub use ids::{
     subject_kind,
 };
 pub use json::{Object, from_object};
+pub use metric_value::{Estimate, MetricValue, MetricValueError, TEXT_BYTES_MAX, ValueType};
 pub use moment::OCCURRED_AT_MS;
 pub use output::{OutputType, OutputValue};
 pub use problem::Problem;
@@ -61,6 +66,7 @@ pub use sequence::{MAC_HEADER, SEQ_HEADER, SequenceError, SequenceKey};
 pub use time::{TIME_PATTERN, TIMES_IN_SECONDS, format_ms, looks_like_seconds, parse_ms};
 pub use top::{PartitionTop, decode_tops, encode_tops, holds_tops};
 pub use verdict::{Verdict, VerdictKind};
+pub use window::{WindowSpec, WindowSpecError};
 
 /// Joins the parts of a multi-part key by NUL.
 pub fn join_key(parts: &[&str]) -> Vec<u8> {

@@ -4,8 +4,9 @@
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 use tally_model::{
-    CounterWindow, Counters, Event, EventFields, OutputCommit, PROGRESS_HEADER, PROGRESS_KEY_PREFIX, ProgressMark,
-    Ranked, Ranking, Reaction, RootPosition, TaskProgress, UnknownFields, Verdict, VerdictKind,
+    CounterWindow, Counters, Decimal, Event, EventFields, MetricValue, OutputCommit, PROGRESS_HEADER,
+    PROGRESS_KEY_PREFIX, ProgressMark, Ranked, Ranking, Reaction, RootPosition, TaskProgress, UnknownFields, Verdict,
+    VerdictKind, WindowSpec,
 };
 
 /// Generation 1, commit 42.
@@ -27,7 +28,7 @@ fn reads<T: DeserializeOwned + PartialEq + Debug>(json: &str, value: &T) {
 fn counters() -> Counters {
     Counters {
         subject_id: "article:7".into(),
-        counters: [("likes".to_owned(), 3), ("visitors".to_owned(), 300)].into(),
+        counters: [("likes".to_owned(), 3.into()), ("visitors".to_owned(), 300.into())].into(),
         changed: vec!["visitors".into(), "likes".into()],
         approximate: vec!["visitors".into()],
         as_of_ms: 1_795_248_000_123,
@@ -45,6 +46,26 @@ fn counters_are_what_they_have_always_been() {
     both_ways(
         &exact,
         r#"{"subject_id":"article:7","counters":{"likes":3,"visitors":300},"changed":["visitors","likes"],"as_of_ms":1795248000123,"version":281474976710698}"#,
+    );
+}
+
+#[test]
+fn counters_of_every_type_are_what_they_have_always_been() {
+    let values = [
+        ("dwell.ms", MetricValue::wide(1 << 64)),
+        ("dwell.mean", Decimal::new(350, 2).unwrap().into()),
+        ("dwell.last", MetricValue::text("it's \"7\"")),
+        ("dwell.min", MetricValue::Null),
+    ];
+    let counters = Counters {
+        counters: values.map(|(metric, value)| (metric.to_owned(), value)).into(),
+        changed: vec!["dwell.mean".into()],
+        approximate: Vec::new(),
+        ..counters()
+    };
+    both_ways(
+        &counters,
+        r#"{"subject_id":"article:7","counters":{"dwell.last":"it's \"7\"","dwell.mean":3.50,"dwell.min":null,"dwell.ms":18446744073709551616},"changed":["dwell.mean"],"as_of_ms":1795248000123,"version":281474976710698}"#,
     );
 }
 
@@ -68,22 +89,58 @@ fn counter_windows_are_what_they_have_always_been() {
     let window = CounterWindow {
         subject_id: "article:7".into(),
         metric: "views".into(),
-        window_ms: 3_600_000,
+        window: WindowSpec::Tumbling { size_ms: 3_600_000 },
         window_start_ms: 1_795_248_000_000,
-        value: 12,
+        window_end_ms: 1_795_251_600_000,
+        value: 12.into(),
         approximate: false,
+        deleted: false,
         version: VERSION,
     };
     both_ways(
         &window,
         r#"{"subject_id":"article:7","metric":"views","window_ms":3600000,"window_start_ms":1795248000000,"value":12,"version":281474976710698}"#,
     );
-    let estimate = CounterWindow { metric: "visitors".into(), value: 300, approximate: true, ..window.clone() };
+    let estimate = CounterWindow { metric: "visitors".into(), value: 300.into(), approximate: true, ..window.clone() };
     both_ways(
         &estimate,
         r#"{"subject_id":"article:7","metric":"visitors","window_ms":3600000,"window_start_ms":1795248000000,"value":300,"approximate":true,"version":281474976710698}"#,
     );
     assert_eq!(window.key(), b"article:7\0views\x003600000\x001795248000000");
+}
+
+#[test]
+fn windows_of_other_kinds_are_what_they_have_always_been() {
+    let session = CounterWindow {
+        subject_id: "user:u42".into(),
+        metric: "sessions.mean".into(),
+        window: WindowSpec::Session { gap_ms: 1_800_000, max_ms: 43_200_000 },
+        window_start_ms: 1_795_248_000_123,
+        window_end_ms: 1_795_248_900_456,
+        value: Decimal::new(-5, 1).unwrap().into(),
+        approximate: false,
+        deleted: false,
+        version: VERSION,
+    };
+    both_ways(
+        &session,
+        r#"{"subject_id":"user:u42","metric":"sessions.mean","window":"session:1800000:43200000","window_start_ms":1795248000123,"window_end_ms":1795248900456,"value":-0.5,"version":281474976710698}"#,
+    );
+    assert_eq!(session.key(), b"user:u42\0sessions.mean\0session:1800000:43200000\x001795248000123");
+    let absorbed = CounterWindow { value: MetricValue::Null, deleted: true, ..session.clone() };
+    both_ways(
+        &absorbed,
+        r#"{"subject_id":"user:u42","metric":"sessions.mean","window":"session:1800000:43200000","window_start_ms":1795248000123,"window_end_ms":1795248900456,"value":null,"deleted":true,"version":281474976710698}"#,
+    );
+    assert_eq!(absorbed.key(), session.key());
+    for json in [
+        r#"{"subject_id":"a:1","metric":"m","window_start_ms":0,"value":1,"version":1}"#,
+        r#"{"subject_id":"a:1","metric":"m","window":"sliding:1","window_start_ms":0,"value":1,"version":1}"#,
+        r#"{"subject_id":"a:1","metric":"m","window_ms":1,"window":"sliding:1","window_start_ms":0,"window_end_ms":1,"value":1,"version":1}"#,
+        r#"{"subject_id":"a:1","metric":"m","window":"daily:1","window_start_ms":0,"window_end_ms":1,"value":1,"version":1}"#,
+    ] {
+        assert!(serde_json::from_str::<CounterWindow>(json).is_err(), "{json}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use tally_model::{Estimate, MetricValue, UNIQUES_EXACT_MAX, ValueType, WindowSpec};
 
 /// What a node publishes about itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,8 +28,10 @@ pub struct MetricSpec {
     pub name: String,
     /// How it is computed.
     pub kind: MetricKind,
-    /// The windows it is counted in besides all time, in ms.
-    pub windows_ms: Vec<i64>,
+    /// What its values are.
+    pub value: ValueType,
+    /// The windows it is computed in besides all time.
+    pub windows: Vec<WindowSpec>,
     /// When the values of its windows are emitted.
     pub emit: Emit,
 }
@@ -36,10 +39,57 @@ pub struct MetricSpec {
 /// How a metric is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// A sum of changes.
+    /// A count of events, or a sum of numbers.
     Sum,
-    /// Distinct actors: exact up to 256, an estimate above.
+    /// A count of distinct values: exact up to [`UNIQUES_EXACT_MAX`], an estimate above.
     Unique,
+    /// The least number.
+    Min,
+    /// The greatest number.
+    Max,
+    /// The value of the first event.
+    First,
+    /// The value of the last event.
+    Last,
+    /// A sum divided by a count.
+    Average,
+    /// An estimate of a quantile.
+    Quantile {
+        /// The largest relative error, in millionths.
+        error_ppm: u32,
+    },
+}
+
+/// The relative standard error of a count of distinct values above [`UNIQUES_EXACT_MAX`], in millionths:
+/// 1.04 / sqrt(16384).
+pub const UNIQUES_ERROR_PPM: u32 = 8_125;
+
+impl MetricKind {
+    /// The value without any event.
+    pub fn of_nothing(self) -> MetricValue {
+        match self {
+            Self::Sum | Self::Unique => MetricValue::Integer(0),
+            Self::Min | Self::Max | Self::First | Self::Last | Self::Average | Self::Quantile { .. } => {
+                MetricValue::Null
+            }
+        }
+    }
+
+    /// Which of its values are estimates; None if all are exact.
+    pub fn estimate(self) -> Option<Estimate> {
+        match self {
+            Self::Unique => Some(Estimate { exact_max: Some(UNIQUES_EXACT_MAX), error_ppm: UNIQUES_ERROR_PPM }),
+            Self::Quantile { error_ppm } => Some(Estimate { exact_max: None, error_ppm }),
+            Self::Sum | Self::Min | Self::Max | Self::First | Self::Last | Self::Average => None,
+        }
+    }
+}
+
+impl MetricSpec {
+    /// The lengths of its tumbling windows, in ms.
+    pub fn tumbling_ms(&self) -> impl Iterator<Item = i64> + '_ {
+        self.windows.iter().filter_map(|window| window.tumbling_ms())
+    }
 }
 
 /// When the value of a window is emitted.

@@ -17,7 +17,7 @@ mod params;
 mod summary;
 
 pub use dataflow::Actions;
-pub use facts::{Emit, Groups, MetricKind, MetricSpec, MetricWant, NodeFacts, ToggleFacts};
+pub use facts::{Emit, Groups, MetricKind, MetricSpec, MetricWant, NodeFacts, ToggleFacts, UNIQUES_ERROR_PPM};
 pub use item::{Action, Item};
 pub use node::REGISTRY;
 pub use node::total::Sketch;

@@ -248,7 +248,7 @@ impl Newest for Ranking {
 mod tests {
     use super::*;
     use crate::fold::Fold;
-    use tally_model::{CounterWindow, Counters, Reaction};
+    use tally_model::{CounterWindow, Counters, Reaction, WindowSpec};
 
     const ODD: &str = "a\"\\\u{7528}\n";
 
@@ -259,7 +259,7 @@ mod tests {
     fn totals(totals: &[(&str, i64)], changed: &[&str], version: i64) -> String {
         json(&Counters {
             subject_id: ODD.into(),
-            counters: totals.iter().map(|(metric, total)| ((*metric).to_owned(), *total)).collect(),
+            counters: totals.iter().map(|(metric, total)| ((*metric).to_owned(), (*total).into())).collect(),
             changed: changed.iter().map(|metric| (*metric).to_owned()).collect(),
             approximate: vec!["visitors".into()],
             as_of_ms: 1,
@@ -295,10 +295,12 @@ mod tests {
         let window = CounterWindow {
             subject_id,
             metric,
-            window_ms: 1,
+            window: WindowSpec::Tumbling { size_ms: 1 },
             window_start_ms: 2,
-            value: 3,
+            window_end_ms: 3,
+            value: 3.into(),
             approximate: true,
+            deleted: false,
             version: 4,
         };
         let row = WindowRow::first(serde_json::from_str(&json(&window)).unwrap(), &mut names);

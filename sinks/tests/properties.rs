@@ -31,7 +31,7 @@ fn history() -> impl Strategy<Value = Vec<Entry>> {
             *totals[who].entry(metrics[what].into()).or_default() += by;
             let subject_id = format!("article:{who}");
             let mut record = counters(&subject_id, &[], &[metrics[what]], version);
-            record.counters = totals[who].clone();
+            record.counters = totals[who].iter().map(|(metric, value)| (metric.clone(), (*value).into())).collect();
             Entry::Counters(record)
         };
         choices.into_iter().map(entry).collect()
@@ -59,7 +59,7 @@ fn fold(history: &[Entry]) -> Rows {
         match entry {
             Entry::Counters(record) => {
                 for (metric, value) in &record.counters {
-                    totals.insert((record.subject_id.clone(), metric.clone()), *value);
+                    totals.insert((record.subject_id.clone(), metric.clone()), value.integer().unwrap());
                 }
             }
             Entry::Reaction(r) => {

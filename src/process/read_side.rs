@@ -124,7 +124,7 @@ pub fn api_config(topology: &Topology<Actions>, stores: &Stores) -> Result<ApiCo
     let unique = metrics.iter().filter(|metric| metric.kind == MetricKind::Unique);
     let mut windows = BTreeMap::<i64, Vec<String>>::new();
     for metric in &metrics {
-        metric.windows_ms.iter().for_each(|window_ms| windows.entry(*window_ms).or_default().push(metric.name.clone()));
+        metric.tumbling_ms().for_each(|window_ms| windows.entry(window_ms).or_default().push(metric.name.clone()));
     }
     let of_type = |wanted: OutputType| {
         outputs.iter().find(|output| topology.topics[&output.name].value == wanted.name()).cloned()

@@ -138,7 +138,7 @@ fn in_partition_0(kind: &str) -> String {
 }
 
 fn append_likes(world: &World, id: &str, likes: i64) {
-    let counters = [("likes".to_owned(), likes)].into_iter().collect();
+    let counters = [("likes".to_owned(), likes.into())].into_iter().collect();
     let (changed, approximate, as_of_ms) = (Vec::new(), Vec::new(), 0);
     let totals = Counters { subject_id: id.into(), counters, changed, approximate, as_of_ms, version: likes };
     let mark = ProgressMark { task: "t".into(), generation: 0, roots: roots(&[(0, 20, 7_000)]), version: likes };

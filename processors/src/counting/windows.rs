@@ -1,6 +1,7 @@
 //! Windows of time in which metrics are counted: their parameters and limits.
 
 use crate::facts::Emit;
+use tally_model::WindowSpec;
 use tally_streams::topology::{ConfigDuration, ParamError};
 
 /// Changes are counted by the minute.
@@ -38,6 +39,11 @@ pub fn lengths_ms(windows: &[ConfigDuration], emit: Option<Emit>, errors: &mut V
         errors.push(ParamError::new("emit", "says when windows are sent, and there are no `windows`"));
     }
     lengths
+}
+
+/// Tumbling windows of these lengths in ms.
+pub fn tumbling(lengths_ms: &[i64]) -> Vec<WindowSpec> {
+    lengths_ms.iter().map(|size_ms| WindowSpec::Tumbling { size_ms: *size_ms }).collect()
 }
 
 /// The start of the window of this length that holds a time.

@@ -9,7 +9,7 @@ use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
 use crate::mistake::Mistake;
 use crate::params::{code, one_of, params};
-use tally_model::check_event_type;
+use tally_model::{ValueType, check_event_type};
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, ParamError, Params, Parsed, StoreSpec};
 
@@ -75,8 +75,13 @@ fn parse(node: &str, params: &Params) -> Parsed<Actions> {
 
 impl Blueprint<Actions> for Count {
     fn facts(&self) -> NodeFacts {
-        let (name, windows_ms) = (self.node.clone(), self.windows_ms.clone());
-        let metric = MetricSpec { name, kind: MetricKind::Sum, windows_ms, emit: self.emit };
+        let metric = MetricSpec {
+            name: self.node.clone(),
+            kind: MetricKind::Sum,
+            value: ValueType::Integer,
+            windows: windows::tumbling(&self.windows_ms),
+            emit: self.emit,
+        };
         NodeFacts { metrics: vec![metric], event_types: vec![self.event.clone()], ..NodeFacts::default() }
     }
 

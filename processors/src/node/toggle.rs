@@ -18,7 +18,7 @@ use crate::mistake::Mistake;
 use crate::params::{one_of, params};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tally_model::{Reaction, check_event_type, check_subject_id};
+use tally_model::{Reaction, ValueType, check_event_type, check_subject_id};
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::store::{Hash128, KeyValueStore, StoreHandle, StoreValue};
 use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StoreSpec};
@@ -154,7 +154,8 @@ impl Blueprint<Actions> for Toggle {
         let metric = |counted: &Counted| MetricSpec {
             name: counted.metric.to_string(),
             kind: MetricKind::Sum,
-            windows_ms: Vec::new(),
+            value: ValueType::Integer,
+            windows: Vec::new(),
             emit: Emit::default(),
         };
         let (on, off) = (self.on.clone(), self.off.clone());

@@ -9,7 +9,7 @@ use crate::item::Item;
 use crate::params::{code, one_of, params};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tally_model::{Change, ChangeBody, check_event_type};
+use tally_model::{Change, ChangeBody, ValueType, check_event_type};
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, ParamError, Params, Parsed, StoreSpec};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -78,8 +78,13 @@ fn parse(node: &str, params: &Params) -> Parsed<Actions> {
 
 impl Blueprint<Actions> for Unique {
     fn facts(&self) -> NodeFacts {
-        let (name, windows_ms) = (self.node.clone(), self.windows_ms.clone());
-        let metric = MetricSpec { name, kind: MetricKind::Unique, windows_ms, emit: self.emit };
+        let metric = MetricSpec {
+            name: self.node.clone(),
+            kind: MetricKind::Unique,
+            value: ValueType::Integer,
+            windows: windows::tumbling(&self.windows_ms),
+            emit: self.emit,
+        };
         NodeFacts { metrics: vec![metric], event_types: vec![self.event.clone()], ..NodeFacts::default() }
     }
 

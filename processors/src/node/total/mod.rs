@@ -153,9 +153,9 @@ impl Blueprint<Actions> for Total {
 
     fn store_windows(&self, site: &BuildSite<'_, Actions>) -> BTreeMap<String, Vec<String>> {
         let mut windows = BTreeMap::from([(self.store_name("windows"), Vec::new())]);
-        for (_, MetricSpec { name, kind, windows_ms, .. }) in self.metrics(site) {
-            let store = if kind == MetricKind::Unique { WINDOW_SKETCHES } else { "windows" };
-            let of_metric = windows_ms.into_iter().map(|window_ms| format!("{name}/{} min", window_ms / 60_000));
+        for (_, spec) in self.metrics(site) {
+            let store = if spec.kind == MetricKind::Unique { WINDOW_SKETCHES } else { "windows" };
+            let of_metric = spec.tumbling_ms().map(|window_ms| format!("{}/{} min", spec.name, window_ms / 60_000));
             windows.entry(self.store_name(store)).or_default().extend(of_metric);
         }
         windows
@@ -287,7 +287,7 @@ impl TotalProcessor {
         let approximate = known.clone().filter(|(_, kind, value)| is_approximate(**kind, *value));
         Counters {
             approximate: approximate.map(|(name, ..)| name.clone()).collect(),
-            counters: known.map(|(name, _, value)| (name.clone(), value)).collect(),
+            counters: known.map(|(name, _, value)| (name.clone(), value.into())).collect(),
             subject_id: subject_id.to_string(),
             changed: metrics.iter().map(|metric| metric.to_string()).collect(),
             as_of_ms,

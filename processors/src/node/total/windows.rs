@@ -7,7 +7,7 @@ use crate::item::Item;
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tally_model::CounterWindow;
+use tally_model::{CounterWindow, WindowSpec};
 use tally_streams::processor::Context;
 use tally_streams::store::{
     AccumulatorStore, DueStore, Hash128, SegmentHash, StoreHandle, StoreKey, StoreValue, WindowStore,
@@ -116,10 +116,10 @@ impl Windows {
         spec: &MetricSpec,
         (minute, delta): (i64, i64),
     ) {
-        for length_ms in &spec.windows_ms {
-            let start_ms = crate::counting::windows::start_ms(minute * 60_000, *length_ms);
+        for length_ms in spec.tumbling_ms() {
+            let start_ms = crate::counting::windows::start_ms(minute * 60_000, length_ms);
             let (subject_id, metric) = (subject_id.clone(), metric.clone());
-            let window = Window { subject_id, metric, length_ms: *length_ms, start_ms, is_unique: false };
+            let window = Window { subject_id, metric, length_ms, start_ms, is_unique: false };
             let key = window.key(self.hash_seed);
             let keep_until_ms = window.end_ms() + self.grace_ms;
             context.store(self.sums).upsert(&key, keep_until_ms, delta, |value| *value += delta);
@@ -137,7 +137,9 @@ impl Windows {
         visitors: &tally_model::Visitors,
     ) {
         // Changes may still arrive for a window that the topology no longer has.
-        let Some(sketches) = self.sketches.filter(|_| spec.windows_ms.contains(&length_ms)) else { return };
+        let Some(sketches) = self.sketches.filter(|_| spec.tumbling_ms().any(|size_ms| size_ms == length_ms)) else {
+            return;
+        };
         let (subject_id, metric) = (subject_id.clone(), visitors.metric.clone());
         let window = Window { subject_id, metric, length_ms, start_ms, is_unique: true };
         let key = window.key(self.hash_seed);
@@ -203,10 +205,12 @@ impl Windows {
         context.forward(Item::Counter(CounterWindow {
             subject_id: window.subject_id.to_string(),
             metric: window.metric.to_string(),
-            window_ms: window.length_ms,
+            window: WindowSpec::Tumbling { size_ms: window.length_ms },
             window_start_ms: window.start_ms,
-            value,
+            window_end_ms: window.end_ms(),
+            value: value.into(),
             approximate: window.is_unique && value > EXACT_MAX as i64,
+            deleted: false,
             version,
         }));
     }
@@ -214,7 +218,7 @@ impl Windows {
 
 /// Whether any of these metrics counts visitors in windows.
 pub(super) fn has_sketches<'a>(mut metrics: impl Iterator<Item = &'a MetricSpec>) -> bool {
-    metrics.any(|metric| metric.kind == MetricKind::Unique && !metric.windows_ms.is_empty())
+    metrics.any(|metric| metric.kind == MetricKind::Unique && metric.tumbling_ms().next().is_some())
 }
 
 /// Whether any of these metrics sends windows when they close.
