@@ -4,7 +4,7 @@ use crate::counting::counted_metric::CountedMetric;
 use crate::counting::windows;
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
-use crate::expression::{Expression, FIELDS};
+use crate::expression::{Expression, FIELDS, Wanted};
 use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
 use crate::mistake::Mistake;
@@ -60,9 +60,9 @@ fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     if let Err(rule) = check_event_type(&event) {
         errors.push(ParamError::new("event", rule));
     }
-    let condition = condition.map(|source| Expression::compile(&source, FIELDS)).transpose();
-    let condition = condition.unwrap_or_else(|e| {
-        errors.push(ParamError::new("where", e));
+    let condition = condition.map(|source| Expression::compile(&source, FIELDS, Wanted::Bool)).transpose();
+    let condition = condition.unwrap_or_else(|faults| {
+        errors.extend(faults.into_iter().map(|fault| fault.in_param("where")));
         None
     });
     let windows_ms = windows::lengths_ms(&windows, emit, &mut errors);

@@ -11,7 +11,7 @@ use crate::counting::counted_metric::{Act, CountedMetric};
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::event_types::EventTypes;
-use crate::expression::Expression;
+use crate::expression::{Expression, Wanted};
 use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts, ToggleFacts};
 use crate::item::{Action, Item};
 use crate::mistake::Mistake;
@@ -130,11 +130,14 @@ fn parse(node: &str, params: &Params) -> Parsed<Actions> {
         }
         let subject = match subject.trim() {
             "subject_id" => Ok(None),
-            source => Expression::compile(source, SUBJECT_FIELDS).map(Some),
+            source => Expression::compile(source, SUBJECT_FIELDS, Wanted::Text).map(Some),
         };
         match subject {
             Ok(subject) => counted.push(Counted { metric: metric.as_str().into(), subject }),
-            Err(e) => errors.push(ParamError::new(format!("counts[{i}].subject"), e)),
+            Err(faults) => {
+                let path = format!("counts[{i}].subject");
+                errors.extend(faults.into_iter().map(|fault| fault.in_param(&path)));
+            }
         }
     }
     match errors.is_empty() {

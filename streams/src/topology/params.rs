@@ -46,12 +46,14 @@ pub struct ParamError {
     pub message: String,
     /// The remedy.
     pub help: Option<String>,
+    /// Where in the text that stands there: the first character, from 0, and how many. None: the whole value.
+    pub within: Option<(u32, u32)>,
 }
 
 impl ParamError {
     /// Without help.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), help: None }
+        Self { path: path.into(), message: message.into(), help: None, within: None }
     }
 
     /// With help.
@@ -117,9 +119,11 @@ impl Params {
 
     /// Reports an error of these parameters, of the node with this name.
     pub(super) fn report(&self, error: ParamError, node: &Name, report: &mut Report<'_>) {
-        let ParamError { path, message, help } = error;
+        let ParamError { path, message, help, within } = error;
         let unknown = self.unknown.borrow().contains(&path);
-        let span = if path.is_empty() { None } else { locate(&self.yaml, &path, unknown) };
+        let found = if path.is_empty() { None } else { locate(&self.yaml, &path, unknown) };
+        let part = found.and_then(|(span, text)| report.part(span, text?, within?));
+        let span = part.or(found.map(|(span, _)| span));
         let message = match path.as_str() {
             _ if unknown => message,
             "" => format!("node `{}`: {message}", node.text),
@@ -147,7 +151,7 @@ impl Params {
             }
             _ => (fault.message.clone(), fault.help.clone()),
         };
-        ParamError { path: rendered, message, help }
+        ParamError { path: rendered, message, help, within: None }
     }
 }
 
@@ -184,16 +188,21 @@ fn render(path: &[Step]) -> String {
     text
 }
 
-/// Finds a rendered path in the tree. A key may itself have dots in it, so the keys that exist decide how to read it.
-fn locate(yaml: &Yaml, path: &str, key_itself: bool) -> Option<Span> {
+/// Finds a rendered path in the tree, and the text there. A key may itself have dots in it, so the keys that exist decide
+/// how to read it.
+fn locate<'y>(yaml: &'y Yaml, path: &str, key_itself: bool) -> Option<(Span, Option<&'y str>)> {
     if path.is_empty() {
-        return Some(yaml.span);
+        let text = match &yaml.value {
+            Value::String(text) => Some(text.as_str()),
+            _ => None,
+        };
+        return Some((yaml.span, text));
     }
     match &yaml.value {
         Value::Map(mapping) => mapping.entries.iter().find_map(|entry| {
             let rest = path.strip_prefix(entry.key.as_str())?;
             match rest.strip_prefix('.') {
-                _ if rest.is_empty() && key_itself => Some(entry.key_span),
+                _ if rest.is_empty() && key_itself => Some((entry.key_span, None)),
                 Some(rest) if !rest.is_empty() => locate(&entry.value, rest, key_itself),
                 None if rest.is_empty() || rest.starts_with('[') => locate(&entry.value, rest, key_itself),
                 _ => None,

@@ -34,6 +34,16 @@ impl<'a> Report<'a> {
         self.add(span, message, Some(help.into()));
     }
 
+    /// A part of a text in the file, by its characters from 0. None where the file does not have the text as it reads: it
+    /// has escapes, or is folded.
+    pub fn part(&self, span: Span, text: &str, (start, length): (u32, u32)) -> Option<Span> {
+        let line = self.lines.get((span.line as usize).checked_sub(1)?)?;
+        let written: Vec<char> = line.chars().skip((span.column as usize).checked_sub(1)?).collect();
+        let quote = u32::from(written.first().is_some_and(|first| matches!(first, '"' | '\'')));
+        let as_it_reads = written[quote as usize..].iter().copied().take(text.chars().count()).eq(text.chars());
+        as_it_reads.then_some(Span { column: span.column + quote + start, length, ..span })
+    }
+
     pub fn is_empty(&self) -> bool {
         self.problems.is_empty()
     }

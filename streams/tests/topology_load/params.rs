@@ -14,7 +14,7 @@ fn params(text: &str) -> Params {
 /// "path: message | help" of each error.
 fn errors<T: DeserializeOwned>(text: &str) -> Vec<String> {
     let errors = params(text).parse::<T>().err().unwrap_or_default();
-    let line = |ParamError { path, message, help }: ParamError| {
+    let line = |ParamError { path, message, help, .. }: ParamError| {
         let help = help.map(|help| format!(" | {help}")).unwrap_or_default();
         format!("{path}: {message}{help}")
     };

@@ -1,0 +1,146 @@
+//! CEL expressions over an event: compiled and checked when a file is loaded, evaluated once per event.
+
+mod calls;
+mod check;
+mod fault;
+mod fields;
+mod functions;
+mod id;
+mod schema;
+mod signature;
+mod subject;
+mod tested;
+
+pub use fault::Fault;
+#[cfg(test)]
+use schema::Property;
+pub use schema::{Schema, Type};
+pub use subject::SubjectKind;
+
+use crate::mistake::Mistake;
+use cel::{Context, Env, Program, Value};
+use check::Checker;
+use fields::Fields;
+use std::sync::{Arc, LazyLock};
+use tally_model::{Event, Scalar};
+
+/// The fields of an event that an expression may name.
+pub const FIELDS: &[&str] =
+    &["event_id", "type", "actor_id", "subject_id", "occurred_at", "ip", "user_agent", "duration_ms", "properties"];
+
+/// The standard library and the functions of [`functions`], shared by all expressions.
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(functions::env()));
+
+/// What an expression must give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// True or false: a condition.
+    Bool,
+    /// A text: a subject. Null where the event has none.
+    Text,
+    /// A whole number or a float: a value to aggregate. Null where the event has none.
+    Number,
+    /// Any scalar: a property.
+    Scalar,
+}
+
+/// A compiled expression.
+#[derive(Clone)]
+pub struct Expression {
+    program: Arc<Program>,
+    source: Arc<str>,
+    fields: &'static [&'static str],
+    wanted: Wanted,
+    /// Whether it uses `properties` other than by the name of one of them: only then a map of all is built.
+    whole_properties: bool,
+}
+
+impl Expression {
+    /// Compiles an expression over these fields of an event, and checks everything that needs no declared properties:
+    /// names, functions, operands, and the type of the result. All mistakes at once.
+    pub fn compile(source: &str, fields: &'static [&'static str], wanted: Wanted) -> Result<Self, Vec<Fault>> {
+        let program = ENV.compile(source).map_err(|errors| fault::of_parser(source, &errors))?;
+        let mut expression =
+            Self { program: Arc::new(program), source: source.into(), fields, wanted, whole_properties: false };
+        let unknown = Schema::default();
+        let checker = expression.checked(&unknown);
+        if !checker.faults.is_empty() {
+            return Err(checker.faults);
+        }
+        let whole_properties = checker.whole_properties;
+        expression.whole_properties = whole_properties;
+        Ok(expression)
+    }
+
+    /// Checks it against the properties of the events that it will see; the type of its result.
+    pub fn check(&self, schema: &Schema) -> Result<Type, Vec<Fault>> {
+        let checker = self.checked(schema);
+        if checker.faults.is_empty() { Ok(checker.result) } else { Err(checker.faults) }
+    }
+
+    fn checked<'a>(&'a self, schema: &'a Schema) -> Checker<'a> {
+        let mut checker = Checker::new(&self.program, &self.source, self.fields, schema);
+        checker.run(self.program.expression(), self.wanted);
+        checker
+    }
+
+    /// The kinds of the subjects that it names; a mistake where one of them is not a literal.
+    pub fn subject_kinds(&self) -> Result<Vec<SubjectKind>, Vec<Fault>> {
+        subject::kinds(self.program.expression())
+    }
+
+    /// True or false for an event.
+    pub fn test(&self, event: &Event) -> Result<bool, Mistake> {
+        match self.evaluate(event)? {
+            Value::Bool(answer) => Ok(answer),
+            other => Err(Mistake::new("must give true or false", format!("{other:?}"))),
+        }
+    }
+
+    /// A text for an event.
+    pub fn text(&self, event: &Event) -> Result<String, Mistake> {
+        let null = || Mistake::new("must give a text", format!("{:?}", Value::Null));
+        self.text_or_null(event)?.ok_or_else(null)
+    }
+
+    /// A text or null for an event.
+    pub fn text_or_null(&self, event: &Event) -> Result<Option<String>, Mistake> {
+        match self.evaluate(event)? {
+            Value::String(text) => Ok(Some(text.to_string())),
+            Value::Null => Ok(None),
+            other => Err(Mistake::new("must give a text", format!("{other:?}"))),
+        }
+    }
+
+    /// A scalar or null for an event.
+    pub fn scalar(&self, event: &Event) -> Result<Option<Scalar>, Mistake> {
+        match self.evaluate(event)? {
+            Value::Null => Ok(None),
+            Value::Bool(value) => Ok(Some(Scalar::Bool(value))),
+            Value::Int(value) => Ok(Some(Scalar::Int(value))),
+            Value::UInt(value) => Ok(Some(i64::try_from(value).map_or(Scalar::Float(value as f64), Scalar::Int))),
+            // JSON has no such numbers.
+            Value::Float(value) if !value.is_finite() => Err(Mistake::new("must give a number", value.to_string())),
+            Value::Float(value) => Ok(Some(Scalar::Float(value))),
+            Value::String(text) => Ok(Some(Scalar::Text(text.to_string()))),
+            other => Err(Mistake::new("must give a text, a number, true or false", format!("{other:?}"))),
+        }
+    }
+
+    fn evaluate(&self, event: &Event) -> Result<Value, Mistake> {
+        let fields = Fields::new(event, self.whole_properties);
+        let mut context = Context::with_env(ENV.clone());
+        context.set_variable_resolver(&fields);
+        self.program.execute(&context).map_err(|error| {
+            let said = error.to_string();
+            // Behind the colon are keys and values.
+            match said.split_once(": ") {
+                Some((reason, detail)) => Mistake::new(reason, detail),
+                None => said.into(),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
