@@ -426,6 +426,8 @@ install() {
   # For deploy/schema.sh.
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
   has_chromium || packages+=(chromium)
+  # For deploy/observe.sh; the package has promtool as well.
+  has prometheus && has promtool || packages+=(prometheus)
   # For tests with clocks that lie.
   has_faketime || packages+=(faketime)
   ((${#packages[@]} == 0)) || apt_install "${packages[@]}"
