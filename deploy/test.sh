@@ -81,6 +81,7 @@ stage "build" 1140 cargo test --workspace --lib --bins --tests --no-run
 stage "browser" 180 browser
 stage "schema" 90 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/schema.sh
 stage "clients" 240 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/clients.sh
+stage "kubernetes" 30 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/kubernetes.sh
 stage "observability" 60 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/observe.sh
 stage "services" 90 deploy/services.sh start "$services_dir"
 use_services
