@@ -31,7 +31,7 @@ check:
 test:
 	bash deploy/test.sh
 
-## setup: names what the build needs, and fetches what the tests need: Kafka, MariaDB, Redis, Chromium
+## setup: names what the build needs, and fetches what the tests need: Kafka, MariaDB, Redis, Chromium, Prometheus
 setup:
 	@command -v $(CARGO) >/dev/null || { echo "install Rust (1.95 or newer) first: the tests need cargo"; exit 1; }
 	@command -v cc >/dev/null || { echo "install a C compiler first: LMDB and SQLite are built from source"; exit 1; }

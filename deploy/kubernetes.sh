@@ -33,6 +33,7 @@ END
 }
 
 if [[ ${1:-} == render ]]; then
+  has helm || die "install Helm 3 first: https://helm.sh"
   rendered >"$manifests.new"
   mv "$manifests.new" "$manifests"
   exit

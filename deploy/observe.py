@@ -1,4 +1,4 @@
-"""Runs every expression of dashboards and rules against a Prometheus that reads live processes: none may be empty.
+"""Runs every expression of dashboards, rules and the chart against a Prometheus that reads live processes: none may be empty.
 
     observe.py PROMETHEUS WRITERS READERS [kafka]    addresses, several separated by blanks; called by observe.sh
 
@@ -26,7 +26,7 @@ import dashboards  # noqa: E402
 FAULT_ALERTS = {"TallyProcessNotReady", "TallyDeadLetters", "TallyLogFull", "TallyIngestUnavailable", "TallyKeysRefused",
                 "TallyServerErrors"}
 KAFKA_ALERTS = {"TallyHangingTransaction"}
-LIMIT_S = 90
+LIMIT_S = 180
 
 
 def get(address, path, **parameters):
@@ -35,14 +35,13 @@ def get(address, path, **parameters):
         return json.load(response)
 
 
-def values(prometheus, expr):
-    """The values of an expression that are numbers."""
+def values(prometheus, expr, labels):
+    """The values of an expression that are numbers and have the labels that the legend or the text of the alert names."""
     try:
         result = get(prometheus, "/api/v1/query", query=expr)["data"]
     except urllib.error.HTTPError as error:
         sys.exit(f"observe: {expr}: {json.load(error)['error']}")
-    samples = [result["result"]] if result["resultType"] == "scalar" else [one["value"] for one in result["result"]]
-    return [value for _, value in samples if value != "NaN"]
+    return [one for one in result["result"] if one["value"][1] != "NaN" and labels <= one["metric"].keys()]
 
 
 def send(address, method, path, body=None):
@@ -89,8 +88,11 @@ def documents(rules):
     metrics = (ROOT / "docs" / "metrics.md").read_text()
     headings = re.findall(r"^#+ (.*)$", (ROOT / "docs" / "operations.md").read_text(), re.M)
     anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    tested = set(re.findall(r'alertname="(\w+)", alertstate="firing", severity', (ROOT / "deploy/prometheus/rules.test.yml").read_text()))
-    wrong = [f"{name} is not tested in rules.test.yml" for name in alerts.keys() - tested]
+    tests = (ROOT / "deploy/prometheus/rules.test.yml").read_text()
+    fired = set(re.findall(r'alertname="(\w+)", alertstate="firing", severity', tests))
+    ended = re.findall(r"""{ expr: 'ALERTS{alertname=~?"(.+)"}', eval_time: \w+ }""", tests)
+    wrong = [f"rules.test.yml has no fault for {name}" for name in alerts.keys() - fired]
+    wrong += [f"rules.test.yml has no end of {name}" for name in alerts if not any(re.fullmatch(one, name) for one in ended)]
     wrong += [f"{name} is not in docs/metrics.md" for name in alerts if f"`{name}`" not in metrics]
     wrong += [f"{name} in docs/metrics.md is no alert" for name in set(re.findall(r"`(Tally\w+)`", metrics)) - alerts.keys()]
     for name, rule in alerts.items():
@@ -122,24 +124,30 @@ def main():
             marked += 1
             continue
         expr = one.expr.replace("$__rate_interval", "15s").replace("$namespace", ".*").replace("$job", ".*")
-        pending[f"{place}: {one.legend}"] = expr
+        pending[f"{place}: {one.legend}"] = expr, set(re.findall(r"{{(\w+)}}", one.legend))
     for rule in rules:
         if rule["name"] in FAULT_ALERTS or (not has and rule["name"] in KAFKA_ALERTS):
             marked += 1
             continue
-        pending[rule["name"]] = healthy(rule["query"]) if rule["type"] == "alerting" else rule["query"]
+        labels = set(re.findall(r"\$labels\.(\w+)", json.dumps(rule.get("annotations", {}))))
+        pending[rule["name"]] = healthy(rule["query"]) if rule["type"] == "alerting" else rule["query"], labels
+    # What KEDA asks for.
+    scaling = (ROOT / "deploy/helm/tally/templates/autoscaling.yaml").read_text()
+    queries = re.findall(r"query: '(.*)'", scaling)
+    assert queries, "no query in the chart"
+    pending |= {f"chart: {query}": (re.sub(r'namespace="{{.*?}}"', "", query), set()) for query in queries}
     total, until, round = len(pending), time.monotonic() + LIMIT_S, 0
     streams = [live_stream(reader) for reader in readers]
     while pending and time.monotonic() < until:
         traffic(writers, readers, round)
-        pending = {place: expr for place, expr in pending.items() if not values(prometheus, expr)}
+        pending = {place: one for place, one in pending.items() if not values(prometheus, *one)}
         round += 1
         time.sleep(0.5)
     for stream in streams:
         stream.close()
     if pending:
-        sys.exit("observe: no value:\n  " + "\n  ".join(f"{place}: {expr}" for place, expr in pending.items()))
-    print(f"observe: {total} expressions of dashboards and rules have values in live processes; {marked} have some only under a "
+        sys.exit("observe: no value:\n  " + "\n  ".join(f"{place}: {expr} {labels or ''}" for place, (expr, labels) in pending.items()))
+    print(f"observe: {total} expressions of dashboards, rules and the chart have values in live processes; {marked} have some only under a "
           "fault or on Kafka")
 
 

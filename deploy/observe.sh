@@ -24,7 +24,7 @@ python3 "$here/grafana/dashboards.py" --check
 
 dir=$(mktemp -d)
 cp "$root/topology.yaml" "$here/prometheus/rules.yml" "$dir/"
-pids=()
+declare -A pids
 services=
 end() {
   local code=$? pid
@@ -32,8 +32,9 @@ end() {
   for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
   [[ -z $services ]] || "$here/services.sh" stop "$services" || true
   if ((code != 0)); then
-    tail -n 5 "$dir"/*.log >&2
-    [[ -z ${TALLY_TEST_LOGS:-} ]] || cp "$dir"/*.log "$TALLY_TEST_LOGS/"
+    if [[ -n ${TALLY_TEST_LOGS:-} ]]; then cp "$dir"/*.log "$TALLY_TEST_LOGS/"; else tail -n 5 "$dir"/*.log >&2; fi
+    # The reason is printed last.
+    [[ ! -f $dir/reason ]] || cat "$dir/reason" >&2
   fi
   rm -rf "$dir"
 }
@@ -44,14 +45,16 @@ start() {
   local name=$1
   shift
   (cd "$dir" && exec "$@") >"$dir/$name.log" 2>&1 &
-  pids+=($!)
+  pids[$name]=$!
 }
+
+ended() { { echo "observe: $1 has ended:"; tail -n 5 "$dir/$1.log"; } >"$dir/reason"; }
 
 # Prints the address of a process once it listens.
 address_of() {
   local address
   until address=$(sed -n 's/^listening on //p' "$dir/$1.log") && [[ -n $address ]]; do
-    kill -0 "${pids[@]}" || { say "a process has ended"; return 1; }
+    kill -0 "${pids[$1]}" 2>/dev/null || { ended "$1"; return 1; }
     sleep 0.1
   done
   echo "$address"
@@ -91,7 +94,7 @@ END
 start prometheus prometheus --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/prometheus" \
   --web.listen-address=127.0.0.1:0
 until prometheus=$(sed -n 's/.*msg="Listening on".* address=\(127[0-9.:]*\).*/\1/p' "$dir/prometheus.log") && [[ -n $prometheus ]]; do
-  kill -0 "${pids[@]}" || { say "Prometheus has ended"; exit 1; }
+  kill -0 "${pids[prometheus]}" 2>/dev/null || { ended prometheus; exit 1; }
   sleep 0.1
 done
-python3 "$here/observe.py" "http://$prometheus" "${writers[*]}" "${readers[*]}" ${services:+kafka}
+python3 "$here/observe.py" "http://$prometheus" "${writers[*]}" "${readers[*]}" ${services:+kafka} 2>"$dir/reason"

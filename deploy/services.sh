@@ -435,7 +435,7 @@ install() {
   has_redis_7 || die "too old: $(redis-server --version); the settings here need Redis 7"
   install_kafka
   install_mysql
-  say "Kafka $kafka_version, MariaDB, Redis and Chromium are there$(! has_mysql || echo "; MySQL $(cat "$mysql_root/version")")"
+  say "Kafka $kafka_version, MariaDB, Redis, Chromium and Prometheus are there$(! has_mysql || echo "; MySQL $(cat "$mysql_root/version")")"
 }
 
 # --- commands --------------------------------------------------------------------------------------------------------
