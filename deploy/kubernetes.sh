@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Renders and checks the manifests of Kubernetes.
 #
-#   kubernetes.sh render    writes deploy/kubernetes/tally.yaml from the chart; needs Helm 3
+#   kubernetes.sh render    writes deploy/kubernetes/tally.yaml from the chart; needs Helm 3, unless only topology.yaml has
+#                           changed
 #   kubernetes.sh           checks that file against the chart and against the tally that TALLY_BINARY names: every flag,
 #                           variable and path; where they are installed also Helm (lint, the same output, refused values),
 #                           kubeconform and kube-score; ends with a line that begins with `kubernetes:`
@@ -33,7 +34,7 @@ END
 }
 
 if [[ ${1:-} == render ]]; then
-  has helm || die "install Helm 3 first: https://helm.sh"
+  has helm || exec python3 "$here/kubernetes/check.py" topology
   rendered >"$manifests.new"
   mv "$manifests.new" "$manifests"
   exit

@@ -1,6 +1,7 @@
 """Checks the rendered manifests; called by deploy/kubernetes.sh.
 
-    check.py digest               the SHA-256 of everything that the chart has
+    check.py digest               the SHA-256 of the chart, without the files that it takes from elsewhere
+    check.py topology             puts topology.yaml into tally.yaml, which needs no Helm while the chart is the same
     check.py manifests BINARY     tally.yaml: rendered from this chart, consistent, and for flags that the binary has
     check.py variables BINARY     only that roles have the flags and variables of the manifests on stdin
 """
@@ -18,18 +19,32 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 CHART = ROOT / "deploy" / "helm" / "tally"
 MANIFESTS = Path(__file__).parent / "tally.yaml"
+TOPOLOGY = ROOT / "topology.yaml"
 ROLES = ["ingest", "process", "sink", "api"]
 # What SIGTERM needs at most (docs/operations.md, "Shutdown and exit codes").
 STOP_S = 10
 
 
 def digest():
-    """Of all files with their names; symbolic links count as what they lead to."""
+    """Of all files with their names."""
     sums = hashlib.sha256()
     for path in sorted(CHART.rglob("*"), key=lambda path: path.relative_to(CHART).as_posix()):
-        if path.is_file():
+        if path.is_file() and not path.is_symlink():
             sums.update(f"{path.relative_to(CHART).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return sums.hexdigest()
+
+
+def checksum():
+    """What the pods carry, so that a changed topology replaces them."""
+    return hashlib.sha256(TOPOLOGY.read_bytes()).hexdigest()
+
+
+def put_topology():
+    text = MANIFESTS.read_text()
+    check(f"# chart: {digest()}\n" in text, "the chart has changed: install Helm 3 (https://helm.sh) to render it")
+    lines = "".join(f"    {line}\n" for line in TOPOLOGY.read_text().strip().split("\n"))
+    text = re.sub(r"(?<=\n  topology\.yaml: \|\n).*?(?=---\n)", lambda _: lines, text, flags=re.S)
+    MANIFESTS.write_text(re.sub(r"(checksum/topology: )\w+", lambda found: found[1] + checksum(), text))
 
 
 def check(condition, text):
@@ -108,11 +123,11 @@ def manifests(documents, binary):
             target = scaler["metrics"][0]["resource"]["target"]["averageUtilization"]
             check((scaler["minReplicas"], scaler["maxReplicas"], target) == (4, 20, 60), f"{role}: scales {scaler}")
             check("replicas" not in one["spec"], f"{role}: replicas beside a HorizontalPodAutoscaler")
-        checksum = one["spec"]["template"]["metadata"]["annotations"]["checksum/topology"]
-        check(re.fullmatch("[0-9a-f]{64}", checksum), f"{role}: no checksum of the topology")
+        carried = one["spec"]["template"]["metadata"]["annotations"]["checksum/topology"]
+        check(carried == checksum(), f"{role}: the topology has changed: deploy/kubernetes.sh render")
         paths |= pod(role, spec, container)
     topology = named["ConfigMap", "tally-topology"]["data"]["topology.yaml"]
-    check(topology.strip() == (ROOT / "topology.yaml").read_text().strip(), "the ConfigMap is not topology.yaml")
+    check(topology.strip() == TOPOLOGY.read_text().strip(), "the ConfigMap is not topology.yaml: deploy/kubernetes.sh render")
     serves(binary, paths)
 
 
@@ -146,6 +161,9 @@ def code(address):
 def main():
     if sys.argv[1:] == ["digest"]:
         print(digest())
+        return
+    if sys.argv[1:] == ["topology"]:
+        put_topology()
         return
     import yaml
     what, binary = sys.argv[1:]
