@@ -73,17 +73,17 @@ trap 'exit 143' TERM HUP
 # Budgets are for two cores and an empty cache; together they stay below an hour.
 stage "setup" 120 make --no-print-directory setup
 stage "formatting" 30 cargo fmt --all --check
-stage "lints" 810 cargo clippy --workspace --all-targets -- -D warnings
+stage "lints" 600 cargo clippy --workspace --all-targets -- -D warnings
 # What `make run` builds. By hand, `cargo test -p tally --no-default-features --lib features` tests what it refuses.
 stage "lints without features" 90 cargo clippy -p tally --no-default-features --bin tally -- -D warnings
 # The lints have seen benchmarks and examples; no test runs them, so that they are not compiled once more.
-stage "build" 1140 cargo test --workspace --lib --bins --tests --no-run
-stage "browser" 180 browser
-stage "schema" 90 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/schema.sh
-stage "clients" 240 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/clients.sh
+stage "build" 990 cargo test --workspace --lib --bins --tests --no-run
+stage "browser" 150 browser
+stage "schema" 60 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/schema.sh
+stage "clients" 150 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/clients.sh
 stage "kubernetes" 30 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/kubernetes.sh
-stage "observability" 60 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/observe.sh
-stage "services" 90 deploy/services.sh start "$services_dir"
+stage "observability" 90 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/observe.sh
+stage "services" 60 deploy/services.sh start "$services_dir"
 use_services
 stage "tests" 1140 cargo test --workspace --lib --bins --tests --no-fail-fast
 echo "=== all stages: ${SECONDS} s"
