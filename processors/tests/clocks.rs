@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
 use tally_streams::log::{Log, TopicPartition};
 use tally_streams::task::{ClockMove, ConfirmedTime};
+use tally_streams::testkit::StoredRecord;
 use tally_testkit::NOW_MS;
 
 const HOUR: i64 = 3_600_000;
@@ -118,11 +119,47 @@ fn a_second_run_decides_like_the_first_whatever_the_clocks_were() {
 }
 
 #[test]
-fn moves_of_an_idle_clock_are_recorded_with_what_acted_on_them() {
+fn moves_before_the_start_of_their_source_are_deleted_and_a_replay_from_there_decides_the_same() {
+    let first = first_run(4);
+    let (events, recorded) = (first.read_raw("user-actions"), first.moves());
+    let source = |partition| TopicPartition::new("user-actions", partition);
+    let start = |partition| first.log.bounds(&source(partition)).unwrap().1 / 2;
+    let delete = |world: &World| {
+        (0..world.partitions()).for_each(|n| world.log.delete_records(&source(n), start(n)).unwrap());
+    };
+    delete(&first);
+    // Starts are looked at every minute.
+    first.run(&mut first.thread(), 7_000);
+    let kept: Vec<_> = first.moves().into_iter().filter(|kept| recorded.contains(kept)).collect();
+    let mut shortened = 0;
+    for partition in 0..first.partitions() {
+        let its = |moves: &[StoredRecord]| -> Vec<u64> {
+            let its = moves.iter().filter(|record| record.partition == partition);
+            its.map(|record| ClockMove::decode(record.value.as_deref().unwrap()).unwrap().next_offset).collect()
+        };
+        let before = |offsets: &[u64]| offsets.iter().filter(|offset| **offset < start(partition)).count();
+        let (recorded, kept) = (its(&recorded), its(&kept));
+        assert_eq!(before(&kept), before(&recorded).min(1), "{recorded:?} {kept:?}");
+        assert_eq!(kept, recorded[recorded.len() - kept.len()..], "the others stay");
+        shortened += u32::from(kept.len() < recorded.len());
+    }
+    assert!(shortened > 3, "{shortened}");
+    let decided = |moves: &[StoredRecord]| {
+        let world = first.replayed(events.clone(), moves);
+        delete(&world);
+        world.wall.set(first.wall.ms() + 72 * HOUR);
+        world.broker.set(world.wall.ms());
+        world.run(&mut world.thread(), 15_000);
+        Decisions::of(&world)
+    };
+    let expected = decided(&recorded);
+    assert_eq!(decided(&kept), expected);
+    assert_ne!(decided(&[]), expected, "the moves matter");
+}
+
+#[test]
+fn moves_of_an_idle_clock_are_recorded_with_the_record_that_follows() {
     let world = World::new();
-    let mut thread = world.thread();
-    world.like("u1", "article:1");
-    world.run(&mut thread, 1_000);
     let moves = || {
         let mut moves = BTreeMap::<u32, Vec<(u64, i64)>>::new();
         for record in world.read(&world.idle_topic()) {
@@ -133,16 +170,26 @@ fn moves_of_an_idle_clock_are_recorded_with_what_acted_on_them() {
         assert!(moves.values().all(|moves| moves.is_sorted_by(|a, b| a < b)), "none is recorded twice: {moves:?}");
         moves
     };
-    let before = moves();
-    assert_eq!(before.len() as u32, world.partitions(), "all were idle");
-    for (partition, moves) in &before {
-        let (next_offset, clock_ms) = moves[moves.len() - 1];
-        assert_eq!(next_offset, world.log.bounds(&TopicPartition::new("user-actions", *partition)).unwrap().1);
-        assert!((NOW_MS + 4_000..=NOW_MS + 9_000).contains(&clock_ms), "a second behind the wall, at the last commit");
+    let actors: Vec<_> = (0..world.partitions()).flat_map(|n| world.actors_of(n, 1)).collect();
+    let like = |subject: &str| actors.iter().for_each(|actor| world.like(actor, subject));
+    for (next_offset, restarts) in [(0, 0), (1, 1), (2, 3)] {
+        let before = moves();
+        // Several commits of idle tasks each.
+        (0..restarts).for_each(|_| world.run(&mut world.thread(), 1_500));
+        let mut thread = world.thread();
+        world.run(&mut thread, 1_500);
+        assert_eq!(moves(), before, "nothing is recorded while nothing comes");
+        let at_ms = world.wall.ms();
+        like(&format!("article:{next_offset}"));
+        world.run(&mut thread, 100);
+        let after = moves();
+        assert_eq!(after.len() as u32, world.partitions(), "all were idle");
+        for moves in after.values() {
+            let (offset, clock_ms) = moves[moves.len() - 1];
+            assert_eq!((moves.len() as u64, offset), (next_offset + 1, next_offset), "one before each record");
+            assert!((at_ms - 1_200..=at_ms).contains(&clock_ms), "a second behind the wall, just before the record");
+        }
     }
-    drop(thread);
-    world.run(&mut world.thread(), 1_000);
-    assert!(moves().values().zip(before.values()).all(|(after, before)| after.len() > before.len()));
 }
 
 #[test]

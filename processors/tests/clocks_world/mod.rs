@@ -140,8 +140,18 @@ impl World {
     /// Another world with the same events, taken by the same brokers at the same times, and with these moves of the clock.
     /// Its process has a clock of its own.
     pub fn again(&self, with_moves: bool) -> Self {
+        let moves = if with_moves { self.moves() } else { Vec::new() };
+        self.replayed(self.read_raw(&self.topology.root), &moves)
+    }
+
+    /// The recorded moves of the clock.
+    pub fn moves(&self) -> Vec<StoredRecord> {
+        self.read_raw(&self.topology.idle_topic())
+    }
+
+    /// Another world with these events and moves.
+    pub fn replayed(&self, mut events: Vec<StoredRecord>, moves: &[StoredRecord]) -> Self {
         let again = Self { confirmed: self.confirmed.clone(), ..Self::with(self.skew) };
-        let mut events = self.read_raw(&self.topology.root);
         events.sort_by_key(|record| (record.append_time_ms, record.partition, record.offset));
         for event in events {
             again.broker.set(event.append_time_ms);
@@ -149,7 +159,7 @@ impl World {
         }
         let topic = self.topology.idle_topic();
         let mut producer = again.log.producer("copy").unwrap();
-        for clock_move in self.read_raw(&topic).into_iter().filter(|_| with_moves) {
+        for clock_move in moves {
             let (partition, value) = (clock_move.partition, clock_move.value.as_deref());
             let record = ProducerRecord { topic: &topic, partition, key: None, value, headers: &[] };
             producer.send(record).unwrap();
@@ -193,7 +203,8 @@ impl World {
         self.read_raw(topic).into_iter().filter(|record| record.key.first() != Some(&0)).collect()
     }
 
-    fn read_raw(&self, topic: &str) -> Vec<StoredRecord> {
+    /// Every record of a topic.
+    pub fn read_raw(&self, topic: &str) -> Vec<StoredRecord> {
         read_topic(&*self.inner, topic)
     }
 }

@@ -1,6 +1,7 @@
 //! Stream threads, and what they share.
 
 mod control;
+mod expired_moves;
 mod limits;
 mod metrics;
 mod refusals;

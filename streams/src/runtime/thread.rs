@@ -6,6 +6,7 @@
 mod checkpoints;
 mod intake;
 
+use super::expired_moves::ExpiredMoves;
 use super::limits::Limits;
 use super::metrics::StreamMetrics;
 use super::replaced::Replaced;
@@ -55,6 +56,8 @@ pub struct StreamThread<D: Dataflow> {
     purged: BTreeMap<TopicPartition, u64>,
     /// What can be deleted of the internal topic of progress.
     replaced: Replaced,
+    /// What can be deleted of the internal topic of clock moves.
+    expired: ExpiredMoves,
     /// Until when nothing is tried after a failure, and how long the next pause is.
     pause_until_ms: i64,
     pause_ms: i64,
@@ -102,6 +105,7 @@ impl<D: Dataflow> StreamThread<D> {
             purged_at_ms: i64::MIN,
             purged: BTreeMap::new(),
             replaced: Replaced::default(),
+            expired: ExpiredMoves::default(),
             pause_until_ms: i64::MIN,
             pause_ms: PAUSE_FIRST_MS,
             hydrating: false,
@@ -406,7 +410,7 @@ impl<D: Dataflow> StreamThread<D> {
         self.metrics.rebuilds.inc();
     }
 
-    /// Deletes processed records of repartition topics, and progress that was replaced.
+    /// Deletes processed records of repartition topics, progress that was replaced, and clock moves older than their source.
     fn purge(&mut self, now: Now) -> Result<(), TaskError> {
         if now.since_ms(self.purged_at_ms) < self.limits.purge_interval.as_millis() as i64 {
             return Ok(());
@@ -421,7 +425,10 @@ impl<D: Dataflow> StreamThread<D> {
         let topology = &self.site.topology;
         let complete = |number| topology.subtopologies.iter().filter(|known| number < known.partitions).count();
         let topic = topology.progress_topic().into();
-        Ok(self.replaced.delete(self.log.as_ref(), &topic, self.tasks.iter(), complete)?)
+        self.replaced.delete(self.log.as_ref(), &topic, self.tasks.iter(), complete)?;
+        let roots =
+            self.tasks.iter().filter(|(_, task)| task.subtopology().upstream.is_none()).map(|(source, _)| source);
+        self.expired.delete(self.log.as_ref(), &topology.idle_topic().into(), roots, now)
     }
 
     fn report(&mut self) {

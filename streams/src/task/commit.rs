@@ -63,7 +63,7 @@ impl<D: Dataflow> Task<D> {
         };
         self.send_hops(&envelope, producer)?;
         self.send_progress(&progress, producer)?;
-        self.moves.send(producer)?;
+        self.moves.send(self.position.input_next, producer)?;
         self.send_changelog(envelope, producer)?;
         let metadata = self.owner.to_string();
         Ok((self.source(), CommittedOffset { offset: self.position.input_next, metadata }))
@@ -179,7 +179,7 @@ impl<D: Dataflow> Task<D> {
     pub fn committed(&mut self, now: Now) {
         self.stores.iter_mut().for_each(|store| store.commit());
         self.snapshots.commit();
-        self.moves.committed();
+        self.moves.committed(self.position.input_next);
         self.confirmed.commit();
         self.committed = self.position.clone();
         self.commit += 1;

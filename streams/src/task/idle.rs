@@ -2,9 +2,14 @@
 //!
 //! A task that has read everything moves its clock with the wall clock, so that windows close without traffic. The
 //! moment depends on the clocks of processes and brokers, and on when the task ran. So that a replay makes the same
-//! decisions, every such move is written to the topic `<application>-idle`, in the partition of the task and in the
-//! transaction that acted on it: the offset of the source before which it happened, and the clock from there. A replay
-//! of the source repeats the moves at their offsets, and moves the clock by itself only after the last of them.
+//! decisions, the moves are written to the topic `<application>-idle`, in the partition of the task: the offset of the
+//! source before which the clock has moved, and the clock from there. A replay of the source repeats the moves at their
+//! offsets, and moves the clock by itself only after the last of them.
+//!
+//! What matters is the clock with which a record is processed. So a move waits for the record that follows, and is written
+//! in the transaction of that one; later moves before the same record take its place. A task without records writes
+//! nothing. Until the record comes, the clock is in the task's position in the changelog: a task that is opened takes it
+//! from there.
 
 use super::{Position, Task, TaskError};
 use crate::log::{Consumer, Log, LogError, Polled, ProducerRecord, TopicPartition, TransactionalProducer};
@@ -63,6 +68,8 @@ pub(super) struct Moves {
     topic: Arc<str>,
     /// Moves in the open transaction.
     made: Vec<ClockMove>,
+    /// Of an earlier transaction, before a record that has not come yet.
+    waiting: Option<ClockMove>,
     recorded: Option<Recorded>,
 }
 
@@ -80,7 +87,7 @@ pub(super) struct Recorded {
 
 impl Moves {
     pub fn new(topic: Arc<str>) -> Self {
-        Self { topic, made: Vec::new(), recorded: None }
+        Self { topic, made: Vec::new(), waiting: None, recorded: None }
     }
 
     /// Starts to repeat the recorded moves.
@@ -113,8 +120,20 @@ impl Moves {
         }
     }
 
-    pub fn send(&self, producer: &mut dyn TransactionalProducer) -> Result<(), TaskError> {
-        for made in &self.made {
+    /// What the open transaction records of a task that has read up to `input_next`, and what waits for a record after it.
+    fn settle(&self, input_next: u64) -> (Vec<&ClockMove>, Option<&ClockMove>) {
+        let is_replaced = |waiting: &&ClockMove| {
+            let first = self.made.first();
+            first.is_some_and(|first| first.next_offset == waiting.next_offset && !first.is_set)
+        };
+        let waiting = self.waiting.as_ref().filter(|waiting| !is_replaced(waiting));
+        let mut moves: Vec<_> = waiting.into_iter().chain(&self.made).collect();
+        let last = moves.pop_if(|last| last.next_offset == input_next && !last.is_set);
+        (moves, last)
+    }
+
+    pub fn send(&self, input_next: u64, producer: &mut dyn TransactionalProducer) -> Result<(), TaskError> {
+        for made in self.settle(input_next).0 {
             let value = made.encode();
             let record = ProducerRecord {
                 topic: &self.topic,
@@ -128,7 +147,8 @@ impl Moves {
         Ok(())
     }
 
-    pub fn committed(&mut self) {
+    pub fn committed(&mut self, input_next: u64) {
+        self.waiting = self.settle(input_next).1.cloned();
         self.made.clear();
         if let Some(recorded) = &mut self.recorded {
             recorded.repeated.clear();
@@ -224,6 +244,14 @@ impl<D: Dataflow> Task<D> {
         Ok(())
     }
 
+    /// A move may have been waiting when its former owner stopped. Where the clock comes from a record, this one changes
+    /// nothing.
+    fn wait_with_clock(&mut self) {
+        let Position { input_next: next_offset, clock_ms, .. } = self.position;
+        let (generation, partition) = (self.generation, self.partition);
+        self.moves.waiting = Some(ClockMove { generation, partition, next_offset, clock_ms, is_set: false });
+    }
+
     /// Moves the clock without a record, and records that.
     pub(super) fn move_clock(
         &mut self,
@@ -256,14 +284,22 @@ pub(super) fn prepare<'a, D: Dataflow>(
         let next_offset = task.position.input_next;
         let is_at = task.confirmed.is_at(next_offset);
         task.confirmed.begin(next_offset, is_at && was_set(log, at, next_offset)?);
-        let is_behind = match newest {
-            Newest::Nothing => false,
-            Newest::Move(newest) => newest.is_beyond(&task.position),
-            Newest::FurtherBack => true,
+        let Position { input_next, clock_ms, .. } = task.position;
+        let (is_behind, is_known) = match newest {
+            Newest::Nothing => (false, false),
+            Newest::Move(newest) => {
+                (newest.is_beyond(&task.position), (newest.next_offset, newest.clock_ms) == (input_next, clock_ms))
+            }
+            Newest::FurtherBack => (true, false),
         };
-        if is_behind && let Some(recorded) = Recorded::find(log, at.clone(), &task.position)? {
-            tracing::info!(task = task.name(), "repeats recorded moves of its clock");
-            task.moves.repeat(recorded);
+        let recorded = if is_behind { Recorded::find(log, at.clone(), &task.position)? } else { None };
+        match recorded {
+            Some(recorded) => {
+                tracing::info!(task = task.name(), "repeats recorded moves of its clock");
+                task.moves.repeat(recorded);
+            }
+            None if task.position.clock_ms > i64::MIN && !is_known => task.wait_with_clock(),
+            None => {}
         }
     }
     Ok(())
