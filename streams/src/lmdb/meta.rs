@@ -119,8 +119,9 @@ impl Meta {
 
 /// The newest of both, and the other.
 pub(super) fn newest([first, second]: [Meta; 2]) -> Result<(Meta, Meta), Damage> {
-    // In a new environment both are of transaction 0.
-    if first.transaction == 0 && second.transaction == 0 {
+    // In a new environment both are of transaction 0, and nothing is in it.
+    let is_new = |meta: &Meta| meta.transaction == 0 && meta.main.root.is_none() && meta.free.root.is_none();
+    if is_new(&first) && is_new(&second) {
         return Ok((first, second));
     }
     let is_in_turn = first.transaction % 2 == 0 && second.transaction % 2 == 1;
@@ -128,5 +129,10 @@ pub(super) fn newest([first, second]: [Meta; 2]) -> Result<(Meta, Meta), Damage>
         let (a, b) = (first.transaction, second.transaction);
         return Err(Damage::new(format!("the meta pages contradict each other: transactions {a} and {b}")));
     }
-    Ok(if first.transaction > second.transaction { (first, second) } else { (second, first) })
+    let (newest, former) = if first.transaction > second.transaction { (first, second) } else { (second, first) };
+    // A copy that LMDB has made begins with a blank page of transaction 0. No commit leaves a blank one.
+    if newest.main.root.is_none() {
+        return Err(Damage::new("the meta pages contradict each other: the one with the greatest number is blank"));
+    }
+    Ok((newest, former))
 }
