@@ -6,8 +6,12 @@ mod clocks;
 mod collects;
 #[path = "system/damage.rs"]
 mod damage;
+#[path = "system/earlier_release.rs"]
+mod earlier_release;
 #[path = "system/full_disk.rs"]
 mod full_disk;
+#[path = "system/mixed_ages.rs"]
+mod mixed_ages;
 
 use serde_json::{Value, json};
 use std::io::{Read, Write};

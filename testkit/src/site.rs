@@ -33,6 +33,8 @@ pub struct Site {
     pub bare: bool,
     /// Options of a tmpfs that only the service sees, mounted on its state directory.
     pub state_mount: Option<String>,
+    /// The directory on which that is mounted instead; it exists.
+    pub mounted_at: Option<PathBuf>,
     /// Nothing more fits there from the beginning, until its file `filler` is removed.
     pub state_filled: bool,
 }
@@ -54,6 +56,7 @@ impl Site {
             role: None,
             bare: false,
             state_mount: None,
+            mounted_at: None,
             state_filled: false,
         }
     }
@@ -115,7 +118,7 @@ impl Site {
 
     /// The same command in a view of the file systems of its own.
     fn mounted(&self, command: &Command, options: &str) -> Command {
-        let state = self.state_dir.display();
+        let state = self.mounted_at.as_ref().unwrap_or(&self.state_dir).display();
         let fill = format!("head -c 100000000 /dev/zero > {state}/filler 2>/dev/null; ");
         let fill = if self.state_filled { fill.as_str() } else { "" };
         let script = format!("mount -t tmpfs -o {options} tmpfs {state} && {{ {fill}exec \"$@\"; }}");

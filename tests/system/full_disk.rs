@@ -1,8 +1,9 @@
-//! A full disk under `--state`, on a small separate file system: counting continues, and so do checkpoints once there
-//! is room.
+//! A full disk under the log, the database or `--state`, on a small separate file system. Nothing that was acknowledged is
+//! lost, and what has stopped continues once there is room.
 
 use super::{binary, event, post, read_after};
 use serde_json::json;
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,36 @@ impl Likes {
         assert_eq!(read_after(&self.client, "article:7", &receipt)["likes"], before + more);
     }
 
+    /// Sends a like: the status of the response.
+    fn send(&self) -> u16 {
+        let n = self.sent.load(Ordering::Relaxed);
+        let like = json!([event(&format!("e{n}"), "like", &format!("u{n}"), "article:7")]);
+        let status = self.client.post("/v1/events", "application/json", like.to_string().as_bytes()).unwrap().status;
+        // Whatever else the answer is, nothing was taken, and the same like is sent again.
+        self.sent.fetch_add(u32::from(status == 202), Ordering::Relaxed);
+        status
+    }
+
+    /// How many were taken.
+    fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed) as usize
+    }
+
+    /// How many actors the database has.
+    fn stored(&self) -> usize {
+        let (mut actors, mut cursor) = (HashSet::new(), String::new());
+        loop {
+            let page =
+                self.client.get(&format!("/v1/subjects/article:7/likes/actors?limit=100{cursor}")).unwrap().json();
+            let items = page["items"].as_array().unwrap();
+            actors.extend(items.iter().map(|item| item["actor_id"].as_str().unwrap().to_owned()));
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return actors.len(),
+            }
+        }
+    }
+
     fn series(&self, name: &str) -> impl Iterator<Item = f64> {
         let body = String::from_utf8(self.client.get("/metrics").unwrap().body).unwrap();
         let lines: Vec<_> = body.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect();
@@ -61,7 +92,7 @@ fn site(dir: &tempfile::TempDir, mount: &str) -> (Site, Likes) {
 
 /// A file of the service's, in its own view of the file systems.
 fn seen_by(process: u32, site: &Site, name: &str) -> PathBuf {
-    let path = site.state_dir.join(name);
+    let path = site.mounted_at.as_ref().unwrap_or(&site.state_dir).join(name);
     PathBuf::from(format!("/proc/{process}/root{}", path.display()))
 }
 
@@ -103,6 +134,58 @@ fn counting_goes_on_while_the_disk_is_full_and_checkpoints_when_there_is_room() 
         likes.count(50);
         (said(END) == said(BEGIN) && likes.metric("tally_checkpoints_failing") == 0.0).then_some(())
     });
+    stop(service);
+}
+
+#[test]
+fn a_full_disk_under_the_log_refuses_events_and_loses_none_that_it_took() {
+    if !mounts() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // The log keeps 64 MiB in reserve.
+    let (mut site, likes) = site(&dir, "size=72m");
+    fs::create_dir(site.log_dir()).unwrap();
+    site.mounted_at = Some(site.log_dir());
+    let service = site.start();
+    likes.count(100);
+    for _ in 0..2 {
+        let filler = seen_by(service.id(), &site, "filler");
+        fill(&filler);
+        let refused = wait_until("an event to be refused", || Some(likes.send()).filter(|status| *status != 202));
+        assert!([503, 507].contains(&refused), "{refused}");
+        assert_eq!(likes.client.get("/v1/subjects/article:7/counters").unwrap().status, 200, "reads go on");
+        fs::remove_file(&filler).unwrap();
+        wait_until("an event to be taken", || Some(likes.send()).filter(|status| *status == 202));
+        likes.count(100);
+    }
+    stop(service);
+}
+
+#[test]
+fn a_full_disk_under_the_database_stops_its_sink_until_there_is_room() {
+    if !mounts() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (mut site, likes) = site(&dir, "size=12m");
+    let small = dir.path().join("small");
+    fs::create_dir(&small).unwrap();
+    std::os::unix::fs::symlink(small.join("tally.db"), site.database_file()).unwrap();
+    site.mounted_at = Some(small);
+    let service = site.start();
+    likes.count(100);
+    let is_ready = || likes.client.get("/readyz").unwrap().status == 200;
+    let filler = seen_by(service.id(), &site, "filler");
+    wait_until("the sink to stop", || {
+        fill(&filler);
+        // Counters are served from memory.
+        likes.count(200);
+        (!is_ready()).then_some(())
+    });
+    fs::remove_file(&filler).unwrap();
+    likes.count(100);
+    wait_until("the sink to write again", || (is_ready() && likes.stored() == likes.sent()).then_some(()));
     stop(service);
 }
 
