@@ -1,4 +1,4 @@
-//! `tally log`: an embedded log that no process has open.
+//! `tally log`: an embedded log in its directory.
 
 use super::Failure;
 use clap::{Args, ValueEnum};
@@ -11,8 +11,8 @@ use tally_streams::log::embedded::OfflineLog;
 /// Arguments of `tally log`.
 #[derive(Args)]
 #[command(after_help = "\
-The log must not be in use: stop the process first. Its metrics tally_log_file_bytes and tally_log_live_bytes show the
-size while it runs. `compact` leaves what is younger than 3 minutes, and needs room for a second file.")]
+`stat` and `verify` also work while a process has the log open; `verify` then checks records, but not the pages of the file.
+For `compact`, stop the process first. It leaves what is younger than 3 minutes, and needs room for a second file.")]
 pub struct LogArgs {
     /// What to do
     #[arg(value_enum)]
@@ -34,17 +34,16 @@ enum Action {
 
 /// Opens the log and does it.
 pub fn run(args: LogArgs) -> Result<(), Failure> {
-    let log = open(&args.dir)?;
     match args.action {
-        Action::Stat => stat(&log),
-        Action::Verify => verify(&log),
-        Action::Compact => compact(log, &args.dir),
+        Action::Stat => stat(&opened(OfflineLog::open_shared(&args.dir))?),
+        Action::Verify => verify(&opened(OfflineLog::open_shared(&args.dir))?),
+        Action::Compact => compact(opened(OfflineLog::open(&args.dir))?, &args.dir),
     }
 }
 
 /// What cannot be opened is a wrong argument, or damage that its address names.
-fn open(dir: &Path) -> Result<OfflineLog, Failure> {
-    OfflineLog::open(dir).map_err(|error| match error {
+fn opened(log: Result<OfflineLog, LogError>) -> Result<OfflineLog, Failure> {
+    log.map_err(|error| match error {
         LogError::Corrupt { .. } => Failure::no(error),
         _ => Failure::usage(error),
     })
@@ -82,7 +81,12 @@ fn stat(log: &OfflineLog) -> Result<(), Failure> {
 fn verify(log: &OfflineLog) -> Result<(), Failure> {
     let verified = log.verify().map_err(Failure::no)?;
     if verified.damage.is_empty() {
-        println!("no damage: {} records in {} bytes", verified.records, verified.bytes);
+        let kept = if log.is_shared() {
+            "; a process has the log open, so the pages of its file were not verified"
+        } else {
+            ""
+        };
+        println!("no damage: {} records in {} bytes{kept}", verified.records, verified.bytes);
         return Ok(());
     }
     Err(Failure::no(format!(

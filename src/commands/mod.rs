@@ -57,7 +57,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Create an API key, and its entry for the file of keys
     Key(key::KeyArgs),
-    /// Inspect, verify or compact an embedded log that no process has open
+    /// Inspect, verify or compact an embedded log
     Log(log::LogArgs),
 }
 

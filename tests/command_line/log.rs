@@ -4,7 +4,7 @@ use crate::{stage, tally};
 use tally_testkit::Site;
 
 #[test]
-fn a_log_is_measured_verified_and_compacted_while_no_process_has_it() {
+fn a_log_is_measured_and_verified_at_any_time_and_compacted_while_no_process_has_it() {
     let dir = stage();
     let text = |output: &[u8]| String::from_utf8_lossy(output).into_owned();
     let output = tally(dir.path(), "log stat none");
@@ -15,9 +15,16 @@ fn a_log_is_measured_verified_and_compacted_while_no_process_has_it() {
     let log = site.log_dir();
     let service = site.start();
     let run = |action: &str| tally(dir.path(), &format!("log {action} {}", log.display()));
-    let output = run("stat");
+    // Beside the process; it goes on.
+    for (action, expected) in [("stat", "hold data"), ("verify", "no damage: "), ("stat", "user-actions")] {
+        let output = run(action);
+        assert_eq!(output.status.code(), Some(0), "{action}: {}", text(&output.stderr));
+        assert!(text(&output.stdout).contains(expected), "{action}: {}", text(&output.stdout));
+    }
+    let output = run("compact");
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("in use by process"), "{}", text(&output.stderr));
+    let refusal = text(&output.stderr);
+    assert!(refusal.contains("in use by process") && refusal.contains("stop that one"), "{refusal}");
     assert_eq!(service.terminate().0.code(), Some(0));
 
     let output = run("stat");

@@ -167,9 +167,9 @@ const NUMBERS: &[(&str, &[Number])] = &[
         &[
             ("blocks of up to 64 KiB", "streams", "BLOCK_BYTES: usize = 16 * 4096 - 16;"),
             ("Batches older than 10 s", "streams", "settle_ms: 10_000,"),
-            ("slices of about 1 MiB", "streams", "slice_bytes: 1 << 20,"),
+            ("slices of about 512 KiB", "streams", "slice_bytes: 512 << 10,"),
             ("a record older than 3 minutes goes", "streams", "margin_ms: 180_000,"),
-            ("when it has gained 256 KiB", "streams", "dirty_bytes_min: 256 << 10,"),
+            ("when it has gained 64 KiB", "streams", "dirty_bytes_min: 64 << 10,"),
             ("more than 16 MiB, and twice", "streams", "snapshot_tail_bytes: 16 << 20,"),
             ("64 KiB of its state", "streams", "snapshot_step_bytes: 64 << 10,"),
             ("5 s and 1 MiB", "access", "const TIMEOUT: Duration = Duration::from_secs(5);"),

@@ -73,6 +73,16 @@ fn read(log: &dyn Log, at: &TopicPartition, from: u64) -> (Vec<String>, Option<L
     }
 }
 
+/// Text of seven bits a byte without any order: it does not shrink enough to be packed.
+fn noise(seed: u32, len: usize) -> String {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from((state >> 24) as u8 & 0x7f)
+    };
+    (0..len).map(|_| next()).collect()
+}
+
 fn settable_clock() -> (Clock, Arc<AtomicI64>) {
     let time = Arc::new(AtomicI64::new(0));
     let clock = time.clone();

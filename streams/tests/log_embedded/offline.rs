@@ -13,8 +13,8 @@ fn sample(dir: &Path) -> Vec<Vec<String>> {
     log.ensure_topics(&[spec("kept", 1, None), latest]).unwrap();
     for n in 0..400 {
         time.store(n * 1_000, Ordering::SeqCst);
-        append(&log, "kept", &[&format!("{n} {}", "x".repeat(3_000))]).unwrap();
-        let value = Some(format!("{n} {}", "y".repeat(3_000)).into());
+        append(&log, "kept", &[&format!("{n} xxxx {}", noise(n as u32, 3_000))]).unwrap();
+        let value = Some(format!("{n} yyyy {}", noise(n as u32, 3_000)).into());
         let record = OwnedRecord { partition: 0, key: Some("key".into()), value, headers: bytes::Bytes::new() };
         let (sender, receiver) = mpsc::channel();
         let done = Box::new(move |outcome| sender.send(outcome).unwrap());

@@ -119,7 +119,7 @@ fn what_makes_room_may_use_the_reserve() {
     let log = EmbeddedLog::open(dir.path(), options.clone()).unwrap();
     let latest = TopicSpec { cleanup: Cleanup::Compact, ..spec("latest", 1, None) };
     log.ensure_topics(&[latest]).unwrap();
-    let value = "v".repeat(10_000);
+    let value = noise(7, 10_000);
     let append = |log: &EmbeddedLog, key: &'static str| {
         let record = OwnedRecord {
             partition: 0,

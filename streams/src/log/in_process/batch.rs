@@ -27,6 +27,14 @@
 //!     time delta      varint: append time - that of the record before, ms; the first record's is 0
 //!     key length + 1, value length + 1, header length, key, value, headers    as above
 //! ```
+//!
+//! Format 3 is a **packed block**: the same with compressed records ([`packing`](super::packing)).
+//!
+//! ```text
+//! crc, format = 3, count, time, span, reach    as in format 2; the checksum is that of the compressed bytes
+//! length   u32   bytes of the records, unpacked
+//! records  those of format 2, as a zstd frame
+//! ```
 
 use super::varint::{self, VARINT_BYTES_MAX};
 use crate::log::{Headers, LogError, Record};
@@ -50,6 +58,8 @@ pub(super) enum Format {
     Batch = 1,
     /// As merging or compaction left them.
     Block = 2,
+    /// A compressed block.
+    Packed = 3,
 }
 
 /// The header of a batch or block.
@@ -77,6 +87,7 @@ impl Head {
         let (format, reach) = match value[4] {
             1 => (Format::Batch, count),
             2 => (Format::Block, u32::from_le_bytes(*rest.first_chunk::<4>()?)),
+            3 => (Format::Packed, u32::from_le_bytes(*rest.first_chunk::<4>()?)),
             _ => return None,
         };
         let (time_ms, span_ms) = (i64::from_le_bytes(*time), u32::from_le_bytes(*span));
@@ -267,7 +278,7 @@ impl<'a> From<Stored<'a>> for Record<'a> {
     }
 }
 
-/// The records of a batch or block that was checked.
+/// The records of a batch or block that was checked, and is not packed.
 pub(super) struct BatchRecords<'a> {
     rest: &'a [u8],
     /// The next record's, or of a block: the least that it can have.
@@ -279,11 +290,11 @@ pub(super) struct BatchRecords<'a> {
 }
 
 impl<'a> BatchRecords<'a> {
-    /// `head` is what [`check`] returned for `value`.
+    /// `head` is that of `value`.
     pub fn new(base: u64, head: Head, value: &'a [u8]) -> Self {
         let begin = match head.format {
             Format::Batch => HEAD_BYTES,
-            Format::Block => BLOCK_HEAD_BYTES,
+            Format::Block | Format::Packed => BLOCK_HEAD_BYTES,
         };
         let rest = value.get(begin..).unwrap_or_default();
         Self { rest, offset: base, left: head.count, time_ms: head.time_ms, format: head.format }
@@ -295,6 +306,7 @@ impl<'a> BatchRecords<'a> {
         let offset = match self.format {
             Format::Batch => self.offset,
             Format::Block => self.offset.checked_add(u64::from(varint::take(&mut rest)?))?,
+            Format::Packed => return None,
         };
         let append_time_ms = self.time_ms.saturating_add(i64::from(varint::take(&mut rest)?));
         let key = varint::take(&mut rest)?;

@@ -12,9 +12,9 @@ use std::hash::{BuildHasher, Hasher};
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::batch::{BatchRecords, Stored};
+use super::batch::Stored;
 use super::keys::Blocks;
-use super::rewriting::{Rewrite, Run, Unreadable, readable};
+use super::rewriting::{Readable, Rewrite, Run, Unreadable};
 use super::storage::PartitionId;
 use super::writer::Writer;
 use crate::log::LogError;
@@ -126,31 +126,27 @@ impl Writer {
             }
             // Until it turns out that there is more.
             is_over = true;
-            let head = match readable(base, value) {
-                Ok(head) if head.newest_ms() >= young_ms => return false,
-                Ok(head) => head,
-                Err(wrong) => {
-                    unreadable = Some(wrong);
-                    return false;
+            let mut read = || -> Result<bool, Unreadable> {
+                let batch = Readable::new(base, value)?;
+                if batch.head.newest_ms() >= young_ms {
+                    return Ok(false);
                 }
-            };
-            for record in BatchRecords::new(base, head, value) {
-                let record = match record {
-                    Ok(record) => record,
-                    Err(at) => {
-                        unreadable = Some(Unreadable(at));
-                        return false;
+                for record in batch.records() {
+                    let record = record?;
+                    if let Some(key) = record.key {
+                        let hash = pass.hash(key);
+                        pass.newest.insert(hash, record.offset);
                     }
-                };
-                if let Some(key) = record.key {
-                    let hash = pass.hash(key);
-                    pass.newest.insert(hash, record.offset);
                 }
-            }
-            read_bytes += value.len();
-            pass.dirty_bytes += value.len() as u64;
-            (pass.at, pass.limit) = (head.end(base), head.end(base));
-            true
+                read_bytes += batch.value.len();
+                pass.dirty_bytes += value.len() as u64;
+                (pass.at, pass.limit) = (batch.end(), batch.end());
+                Ok(true)
+            };
+            read().unwrap_or_else(|wrong| {
+                unreadable = Some(wrong);
+                false
+            })
         })?;
         if let Some(unreadable) = unreadable {
             self.leave(pass.id, unreadable);
@@ -207,12 +203,14 @@ impl Writer {
                 cleaned.rewrites.extend(full.finish());
             }
             let run = run.get_or_insert_with(|| Run::new(base, options.block_bytes));
-            let added = readable(base, value).and_then(|head| run.add(base, head, value, is_kept).map(|()| head));
-            match added {
-                Ok(head) => cleaned.at = head.end(base),
-                Err(unreadable) => cleaned.unreadable = Some(unreadable),
-            }
-            cleaned.read_bytes += value.len();
+            let mut add = || -> Result<(), Unreadable> {
+                let batch = Readable::new(base, value)?;
+                cleaned.read_bytes += batch.value.len();
+                run.add(&batch, is_kept)?;
+                cleaned.at = batch.end();
+                Ok(())
+            };
+            cleaned.unreadable = add().err();
             cleaned.unreadable.is_none()
         })?;
         cleaned.rewrites.extend(run.and_then(Run::finish));

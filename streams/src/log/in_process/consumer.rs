@@ -1,12 +1,14 @@
 //! The consumer of the embedded and the memory log.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignment::MemberId;
-use super::batch::{self, BATCH_BYTES_MAX, BatchRecords, Head};
+use super::batch::{BATCH_BYTES_MAX, BatchRecords, Head};
 use super::group::{Rebalance, member_name};
-use super::storage::{Frames, PartitionId, frame_len, frames};
+use super::packing::unpacked;
+use super::storage::{Frames, PartitionId, frame_len, frames, push_frame};
 use super::view::{Bounds, Deadline, View};
 use crate::log::{Consumer, GroupMetadata, LogError, Polled, Record, TopicPartition};
 
@@ -24,6 +26,8 @@ pub(super) struct EngineConsumer {
     /// Which of `reads` is polled first.
     turn: usize,
     buffer: Vec<u8>,
+    /// Takes the place of the buffer where that has packed blocks.
+    unpacked: Vec<u8>,
 }
 
 /// A partition being read.
@@ -37,7 +41,7 @@ struct Read {
 enum Found {
     Nothing,
     Rebalance(Rebalance),
-    /// Checked frames are in the buffer.
+    /// Frames that were checked and unpacked are in the buffer.
     Records {
         /// Index into `reads`.
         read: usize,
@@ -59,6 +63,7 @@ impl EngineConsumer {
             reads: Vec::new(),
             turn: 0,
             buffer: Vec::new(),
+            unpacked: Vec::new(),
         }
     }
 
@@ -103,7 +108,7 @@ impl EngineConsumer {
             // Either a gap or records that were removed meanwhile; starts rise before records go.
             check_position(at, *position, self.view.bounds(at)?)?;
         }
-        let (len_bytes, next) = check_frames(at, &self.buffer, *position, bounds.end)?;
+        let (len_bytes, next) = take_frames(at, &mut self.buffer, &mut self.unpacked, *position, bounds.end)?;
         let from = std::mem::replace(position, next);
         Ok(Some(Found::Records { read, from, len_bytes }))
     }
@@ -134,14 +139,29 @@ fn check_position(at: &TopicPartition, position: u64, bounds: Bounds) -> Result<
     Err(LogError::OutOfRange { partition: at.clone(), offset: position, start: bounds.start, end: bounds.end })
 }
 
-/// Checks the batches below `end`. Returns how many bytes of frames are good and the offset after them; fails where
-/// the first one is damaged.
-fn check_frames(at: &TopicPartition, buffer: &[u8], position: u64, end: u64) -> Result<(usize, u64), LogError> {
-    let (mut len_bytes, mut next) = (0, position);
+/// Checks the batches below `end`, and unpacks them if need be: then `spare` and `buffer` change places. Returns how many
+/// bytes of frames are good and the offset after them; fails where the first one is damaged.
+fn take_frames(
+    at: &TopicPartition,
+    buffer: &mut Vec<u8>,
+    spare: &mut Vec<u8>,
+    position: u64,
+    end: u64,
+) -> Result<(usize, u64), LogError> {
+    let (mut len_bytes, mut next, mut is_copied) = (0, position, false);
     for (base, value) in frames(buffer).take_while(|(base, _)| *base < end) {
-        match batch::check(base, value) {
-            Ok(head) => {
-                len_bytes += frame_len(value);
+        match unpacked(base, value) {
+            Ok((head, value)) => {
+                if matches!(value, Cow::Owned(_)) && !is_copied {
+                    // Nothing before it was packed.
+                    spare.clear();
+                    spare.extend_from_slice(&buffer[..len_bytes]);
+                    is_copied = true;
+                }
+                if is_copied {
+                    push_frame(spare, base, &value);
+                }
+                len_bytes += frame_len(&value);
                 next = head.end(base);
             }
             Err(detail) if len_bytes == 0 => {
@@ -150,6 +170,11 @@ fn check_frames(at: &TopicPartition, buffer: &[u8], position: u64, end: u64) -> 
             // What is before the damage is delivered first.
             Err(_) => break,
         }
+    }
+    match is_copied {
+        true => std::mem::swap(buffer, spare),
+        // Most consumers read old blocks only when they begin.
+        false => *spare = Vec::new(),
     }
     if len_bytes == 0 {
         // Nothing is stored between the position and the end.

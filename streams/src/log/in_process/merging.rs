@@ -7,7 +7,7 @@
 use super::batch::Head;
 use super::keys::Blocks;
 use super::partition::PartitionState;
-use super::rewriting::{Rewrite, Run, Unreadable, readable};
+use super::rewriting::{Readable, Rewrite, Run, Unreadable};
 use super::storage::PartitionId;
 use super::writer::Writer;
 use crate::log::LogError;
@@ -18,7 +18,7 @@ struct Merged {
     rewrites: Vec<Rewrite>,
     /// Everything below is merged.
     below: u64,
-    /// Bytes of the batches that were read.
+    /// Bytes of the batches that were read, unpacked.
     read_bytes: usize,
     /// Bytes of the batches that are merged now; those that were large enough stay as they are.
     merged_bytes: u64,
@@ -69,14 +69,17 @@ impl Writer {
             if merged.more {
                 return false;
             }
-            if let Some(full) = run.take_if(|run| run.len_bytes() + value.len() > options.block_bytes) {
-                merged.take(full);
-            }
-            let run = run.get_or_insert_with(|| Run::new(base, options.block_bytes));
-            // Records that were deleted go with it.
-            let added = readable(base, value).and_then(|head| run.add(base, head, value, |r| r.offset >= state.start));
-            merged.read_bytes += value.len();
-            merged.unreadable = added.err();
+            let mut add = || -> Result<(), Unreadable> {
+                let batch = Readable::new(base, value)?;
+                if let Some(full) = run.take_if(|run| run.len_bytes() + batch.value.len() > options.block_bytes) {
+                    merged.take(full);
+                }
+                let run = run.get_or_insert_with(|| Run::new(base, options.block_bytes));
+                merged.read_bytes += batch.value.len();
+                // Records that were deleted go with it.
+                run.add(&batch, |record| record.offset >= state.start)
+            };
+            merged.unreadable = add().err();
             merged.unreadable.is_none()
         })?;
         // A slice that consists of one run makes progress in any case.

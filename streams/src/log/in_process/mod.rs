@@ -4,7 +4,7 @@
 //! handle     the log itself                  request    what the writer is asked, and its answer
 //! writer     the only place of changes       upkeep     what keeps the log small, in slices:
 //! retention  removal of old batches          merging    of small ones; compaction of what was replaced
-//! rewriting  what the two have in common     block      what they write
+//! rewriting  what the two have in common     block      what they write; packing compresses it
 //! view       what readers see                registry   topics
 //! consumer   reading                         group      members, rebalances; assignment computes who reads what
 //! producer   transactions                    appender   appends outside transactions
@@ -25,6 +25,7 @@ mod handle;
 mod keys;
 pub mod memory;
 mod merging;
+mod packing;
 mod partition;
 mod producer;
 mod registry;

@@ -10,9 +10,9 @@ use super::keys;
 use super::storage::PartitionId;
 use crate::log::{Cleanup, LogError, TopicPartition, TopicSpec};
 
-/// Format 1 lacks `retention_bytes`. A log with format 2 may hold blocks, which releases that know only format 1 cannot
-/// read: they refuse the topics, and so the log.
-const FORMAT: u8 = 2;
+/// Format 1 lacks `retention_bytes`. A log with format 2 may hold blocks, and one with format 3 packed blocks. Releases that
+/// know only older formats cannot read these: they refuse the topics, and so the log.
+const FORMAT: u8 = 3;
 
 /// Why a log is refused.
 const NEWER: &str = "the log was written by a newer release of tally, and this one cannot read it: run that release, or \
@@ -142,7 +142,7 @@ impl Registry {
                 let topics: Vec<StoredTopic> = postcard::from_bytes(body).map_err(wrong)?;
                 topics.into_iter().map(|topic| (topic, None)).collect()
             }
-            Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(wrong)?,
+            Some((2 | &FORMAT, body)) => postcard::from_bytes(body).map_err(wrong)?,
             Some(_) => return Err(LogError::Fatal(NEWER.to_owned())),
             None => return Err(damaged("it is empty")),
         };

@@ -24,6 +24,10 @@ fn the_stored_form_is_as_it_always_was() {
     assert!(Registry::is_old(golden), "format 1");
     let golden =
         b"\xec\xa2\x58\x80\x02\x03\x01b\x03\x00\x01\xe0\xd4\x03\x00\x01a\x02\x01\x00\x00\x01c\x01\x02\x01\xe8\x07\x00";
+    assert_eq!(Registry::decode(golden), Ok(registry()));
+    assert!(Registry::is_old(golden), "format 2");
+    let golden =
+        b"\x71\x69\x6c\xae\x03\x03\x01b\x03\x00\x01\xe0\xd4\x03\x00\x01a\x02\x01\x00\x00\x01c\x01\x02\x01\xe8\x07\x00";
     assert_eq!(registry().encode().expect("it is encoded"), golden);
     assert_eq!(Registry::decode(golden), Ok(registry()));
     assert!(!Registry::is_old(golden));

@@ -1,7 +1,10 @@
 //! How a run of batches becomes blocks, for merging and compaction.
 
-use super::batch::{self, BatchRecords, Head, Stored};
+use std::borrow::Cow;
+
+use super::batch::{BatchRecords, Format, Head, Stored};
 use super::block::BlockBuilder;
+use super::packing::{pack, unpacked};
 use super::storage::{Op, PartitionId};
 
 /// Blocks that take the place of batches.
@@ -30,9 +33,40 @@ impl Rewrite {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable(pub u64);
 
-/// Checks a batch before its records are used.
-pub(super) fn readable(base: u64, value: &[u8]) -> Result<Head, Unreadable> {
-    batch::check(base, value).map_err(|_| Unreadable(base))
+/// A batch that was checked, and is not packed.
+pub(super) struct Readable<'a> {
+    /// The offset at which it begins.
+    pub base: u64,
+    /// Its head.
+    pub head: Head,
+    /// The batch itself.
+    pub value: Cow<'a, [u8]>,
+    /// Bytes that are stored for it.
+    stored_bytes: u64,
+    was_packed: bool,
+}
+
+impl<'a> Readable<'a> {
+    /// Checks a batch before its records are used.
+    pub fn new(base: u64, value: &'a [u8]) -> Result<Self, Unreadable> {
+        let (stored_bytes, was_packed) = (value.len() as u64, is_packed(value));
+        let (head, value) = unpacked(base, value).map_err(|_| Unreadable(base))?;
+        Ok(Self { base, head, value, stored_bytes, was_packed })
+    }
+
+    /// The offset after everything that it covers.
+    pub fn end(&self) -> u64 {
+        self.head.end(self.base)
+    }
+
+    /// Its records.
+    pub fn records(&self) -> impl Iterator<Item = Result<Stored<'_>, Unreadable>> {
+        BatchRecords::new(self.base, self.head, &self.value).map(|record| record.map_err(Unreadable))
+    }
+}
+
+fn is_packed(value: &[u8]) -> bool {
+    Head::decode(value).is_some_and(|head| head.format == Format::Packed)
 }
 
 /// Batches that follow each other, on the way to become blocks.
@@ -43,6 +77,8 @@ pub(super) struct Run {
     read_bytes: u64,
     /// Whether a record was left out.
     is_thinned: bool,
+    /// Whether one of the batches is not packed.
+    is_loose: bool,
     block: BlockBuilder,
     full: Vec<(u64, Vec<u8>)>,
     block_bytes: usize,
@@ -52,7 +88,8 @@ impl Run {
     /// A run that begins with the batch at `base`, and makes blocks of at most `block_bytes`, or of one larger record.
     pub fn new(base: u64, block_bytes: usize) -> Self {
         let (block, full) = (BlockBuilder::new(base), Vec::new());
-        Self { from: base, to: base, batches: 0, read_bytes: 0, is_thinned: false, block, full, block_bytes }
+        let (is_thinned, is_loose) = (false, false);
+        Self { from: base, to: base, batches: 0, read_bytes: 0, is_thinned, is_loose, block, full, block_bytes }
     }
 
     /// Bytes of the block that is being filled.
@@ -65,7 +102,7 @@ impl Run {
         !self.full.is_empty() || self.block.len_bytes() >= bytes_min
     }
 
-    /// Bytes of the batches.
+    /// Bytes of the batches, as they are stored.
     pub fn read_bytes(&self) -> u64 {
         self.read_bytes
     }
@@ -75,24 +112,18 @@ impl Run {
         self.to
     }
 
-    /// Adds the next batch, which was found readable: of its records those that `is_kept`. All of it or nothing.
-    pub fn add(
-        &mut self,
-        base: u64,
-        head: Head,
-        value: &[u8],
-        is_kept: impl Fn(&Stored<'_>) -> bool,
-    ) -> Result<(), Unreadable> {
-        let records: Result<Vec<Stored<'_>>, u64> = BatchRecords::new(base, head, value).collect();
-        for record in records.map_err(Unreadable)? {
+    /// Adds the next batch: of its records those that `is_kept`. All of it or nothing.
+    pub fn add(&mut self, batch: &Readable<'_>, is_kept: impl Fn(&Stored<'_>) -> bool) -> Result<(), Unreadable> {
+        for record in batch.records().collect::<Result<Vec<_>, _>>()? {
             match is_kept(&record) {
                 true => self.push(&record),
                 false => self.is_thinned = true,
             }
         }
         self.batches += 1;
-        self.read_bytes += value.len() as u64;
-        self.to = head.end(base);
+        self.read_bytes += batch.stored_bytes;
+        self.is_loose |= !batch.was_packed;
+        self.to = batch.end();
         Ok(())
     }
 
@@ -116,7 +147,13 @@ impl Run {
     /// The blocks. None where the batches may stay as they are.
     pub fn finish(mut self) -> Option<Rewrite> {
         self.cut(self.to);
-        let (from, to, blocks) = (self.from, self.to, self.full);
-        (self.is_thinned || self.batches > blocks.len()).then_some(Rewrite { from, to, blocks })
+        let is_due = self.is_thinned || self.batches > self.full.len();
+        if !is_due && !self.is_loose {
+            return None;
+        }
+        let blocks = self.full.into_iter().map(|(base, block)| (base, pack(base, block))).collect();
+        let rewrite = Rewrite { from: self.from, to: self.to, blocks };
+        // A batch that is large enough, or a block of an older release, is only worth it if it shrinks.
+        (is_due || rewrite.bytes() <= self.read_bytes / 8 * 7).then_some(rewrite)
     }
 }

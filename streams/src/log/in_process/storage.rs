@@ -3,6 +3,7 @@
 //! One thread at a time calls `commit`; any thread calls the rest.
 
 use super::batch::Head;
+use super::packing::unpacked_len;
 use crate::log::{LogError, Space};
 
 /// A partition's number within the log, counted over all topics in the order of their creation.
@@ -59,15 +60,17 @@ pub(super) trait Storage: Send + Sync {
     fn scan(&self, partition: PartitionId, from: u64, each: &mut dyn FnMut(u64, &[u8]) -> bool)
     -> Result<(), LogError>;
     /// Appends whole batches to `out` as frames ([`frames`]): the first that [`Storage::scan`] finds, then as many as fit
-    /// `bytes_max` altogether.
+    /// `bytes_max` altogether once they are unpacked.
     fn read(&self, partition: PartitionId, from: u64, bytes_max: usize, out: &mut Vec<u8>) -> Result<(), LogError> {
-        let empty = out.len();
+        let mut taken = 0;
         self.scan(partition, from, &mut |base, value| {
-            if out.len() > empty && out.len() - empty + value.len() > bytes_max {
-                return false;
+            let is_first = taken == 0;
+            taken += FRAME_BYTES + unpacked_len(value);
+            let fits = is_first || taken <= bytes_max;
+            if fits {
+                push_frame(out, base, value);
             }
-            push_frame(out, base, value);
-            true
+            fits
         })
     }
     /// Appends the base offsets and (unchecked) heads of at most `count_max` batches that [`Storage::scan`] finds.
@@ -92,6 +95,10 @@ pub(super) trait Storage: Send + Sync {
     fn space(&self) -> Result<Option<Space>, LogError> {
         Ok(None)
     }
+    /// Releases what readers of other processes had held when these ended.
+    fn forget_readers(&self) -> Result<(), LogError> {
+        Ok(())
+    }
     /// What `Op::Put` set.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError>;
 }
@@ -104,7 +111,7 @@ pub(super) fn reaches(base: u64, value: &[u8], from: u64) -> bool {
 const FRAME_BYTES: usize = 12;
 
 /// Appends a frame: base offset, length, value.
-fn push_frame(out: &mut Vec<u8>, base: u64, value: &[u8]) {
+pub(super) fn push_frame(out: &mut Vec<u8>, base: u64, value: &[u8]) {
     out.reserve(FRAME_BYTES + value.len());
     out.extend_from_slice(&base.to_le_bytes());
     out.extend_from_slice(&(value.len() as u32).to_le_bytes());

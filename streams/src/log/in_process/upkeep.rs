@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::compaction::Pass;
+use super::keys::Blocks;
 use super::rewriting::Unreadable;
 use super::storage::PartitionId;
 use super::writer::Writer;
@@ -18,18 +19,18 @@ pub struct UpkeepOptions {
     /// Batches younger than this are not merged, ms: most of their readers are still to come, and what lives shorter
     /// is not worth it.
     pub settle_ms: i64,
-    /// Blocks that merging makes are at most this long, unless they hold a single record.
+    /// Blocks that merging makes are at most this long before they are packed, unless they hold a single record.
     pub block_bytes: usize,
     /// What follows the last full block is merged if it would make a block of at least this length.
     pub tail_bytes_min: usize,
-    /// Bytes of batches that one commit rewrites, about.
+    /// Bytes of batches that one commit rewrites, about, unpacked.
     pub slice_bytes: usize,
     /// Compaction removes nothing younger than this, ms. Readers that are not further behind have missed nothing.
     pub margin_ms: i64,
     /// How long compaction keeps tombstones, ms.
     pub tombstones_ms: i64,
-    /// A pass begins where at least this much was added to a partition since the last one, and half of what that left. 0:
-    /// where anything was added.
+    /// A pass begins where at least this much was added to a partition since the last one, packed, and half of what that
+    /// left. 0: where anything was added.
     pub dirty_bytes_min: u64,
     /// Between two passes over a partition, ms.
     pub interval_ms: i64,
@@ -44,10 +45,10 @@ impl Default for UpkeepOptions {
             settle_ms: 10_000,
             block_bytes: BLOCK_BYTES,
             tail_bytes_min: BLOCK_BYTES / 4 * 3,
-            slice_bytes: 1 << 20,
+            slice_bytes: 512 << 10,
             margin_ms: 180_000,
             tombstones_ms: 86_400_000,
-            dirty_bytes_min: 256 << 10,
+            dirty_bytes_min: 64 << 10,
             interval_ms: 30_000,
             keys_max: 1 << 20,
         }
@@ -61,7 +62,8 @@ impl UpkeepOptions {
     }
 }
 
-/// 16 pages of LMDB less the header of the first.
+/// Smaller blocks waste what the last of their pages has left once they are packed, and larger ones make it dearer to read a
+/// record (docs/operations.md has the figures). One that is not packed fills 16 pages of LMDB less the header of the first.
 const BLOCK_BYTES: usize = 16 * 4096 - 16;
 
 /// The state of merging and compaction.
@@ -84,6 +86,7 @@ impl Upkeep {
 impl Writer {
     /// A slice of what is due. True where there is more.
     pub(super) fn upkeep(&mut self) -> Result<bool, LogError> {
+        self.view.storage.forget_readers()?;
         if self.sweep()? {
             return Ok(true);
         }
@@ -97,8 +100,10 @@ impl Writer {
         Ok(self.compact(now_ms)? || merges)
     }
 
-    /// Everything that can be merged, then everything that can be compacted.
+    /// Everything that can be merged, then everything that can be compacted. All of it is looked at again, since an older
+    /// release has not packed what it merged.
     pub(super) fn rewrite_all(&mut self) -> Result<(), LogError> {
+        self.partitions.iter_mut().for_each(|state| state.blocks = Blocks::default());
         while self.merge(self.time_ms)? {}
         while self.compact(self.time_ms)? {}
         Ok(())

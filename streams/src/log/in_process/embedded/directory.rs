@@ -26,6 +26,11 @@ pub(super) fn damaged(file: &Path, detail: impl std::fmt::Display) -> LogError {
 impl Directory {
     /// Takes the directory for this process.
     pub fn lock(dir: &Path) -> Result<Self, LogError> {
+        Self::lock_unless_in_use(dir)?.map_err(LogError::Fatal)
+    }
+
+    /// The same; the inner error says which process has it.
+    pub fn lock_unless_in_use(dir: &Path) -> Result<Result<Self, String>, LogError> {
         let wrong = |e: std::io::Error| LogError::Fatal(format!("cannot use the directory {}: {e}", dir.display()));
         fs::create_dir_all(dir).map_err(wrong)?;
         let path = dir.join("owner.lock");
@@ -34,7 +39,7 @@ impl Directory {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let owner = fs::read_to_string(&path).unwrap_or_default();
-                return Err(LogError::Fatal(format!(
+                return Ok(Err(format!(
                     "the log in {} is in use by process {}: stop that one, or choose another directory",
                     dir.display(),
                     owner.trim()
@@ -44,7 +49,7 @@ impl Directory {
         }
         // For the message above; the lock itself does not depend on it.
         lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(wrong)?;
-        Ok(Self { path: dir.to_owned(), _lock: lock })
+        Ok(Ok(Self { path: dir.to_owned(), _lock: lock }))
     }
 
     /// Whether to create a new log. If there was a log whose data is missing, it is lost, and no new log takes its

@@ -10,8 +10,8 @@ use std::sync::{PoisonError, RwLock};
 
 use heed::types::Bytes;
 use heed::{
-    CommitOrAbort, CommitToken, CompactionOption, Database, Env, EnvOpenOptions, MdbError, OnCommit, PutFlags, RoTxn,
-    RwTxn, WithoutTls,
+    CommitOrAbort, CommitToken, CompactionOption, Database, Env, EnvFlags, EnvOpenOptions, MdbError, OnCommit,
+    PutFlags, RoTxn, RwTxn, WithoutTls,
 };
 
 use super::directory::{Directory, WAY_OUT, damaged};
@@ -51,31 +51,68 @@ pub(super) struct LmdbStorage {
     room: Room,
     /// There was a commit since the last [`LmdbStorage::turn`].
     freed: AtomicBool,
-    _directory: Directory,
+    /// None beside another process that has the log open.
+    _directory: Option<Directory>,
 }
 
 impl LmdbStorage {
     /// Opens the environment in `dir`, or creates it.
     pub fn open(dir: &Path, options: &EmbeddedOptions) -> Result<Self, LogError> {
-        let directory = Directory::lock(dir)?;
+        Self::open_in(Directory::lock(dir)?, dir, options)
+    }
+
+    /// Opens the environment in `dir`; where another process has it open, to read beside that.
+    pub fn open_shared(dir: &Path, options: &EmbeddedOptions) -> Result<Self, LogError> {
+        match Directory::lock_unless_in_use(dir)? {
+            Ok(directory) => Self::open_in(directory, dir, options),
+            Err(_) => Self::open_beside(dir, options),
+        }
+    }
+
+    /// Reads what another process has open, without looking through the file: that process has, and writes it.
+    fn open_beside(dir: &Path, options: &EmbeddedOptions) -> Result<Self, LogError> {
+        let env = open_env(dir, options, EnvFlags::READ_ONLY)?;
+        let mut partitions = open_existing(&env)?;
+        if partitions.is_empty() {
+            return Err(LogError::Fatal(format!("the log in {} is being created: try again", dir.display())));
+        }
+        Self::new(env, partitions.remove(0), partitions, dir, options)
+    }
+
+    /// Whether another process has the log open and may write it at any time.
+    pub fn is_shared(&self) -> bool {
+        self._directory.is_none()
+    }
+
+    fn open_in(directory: Directory, dir: &Path, options: &EmbeddedOptions) -> Result<Self, LogError> {
         let is_new = directory.is_to_begin(options.proof.as_deref())?;
         let file = dir.join("data.mdb");
         match is_new {
             true => directory.begin()?,
             false => check_file(&file, LEAVES_MAX)?,
         }
-        let env = open_env(dir, options)?;
-        let room = Room::open(dir, options);
-        let room = room.map_err(|e| LogError::Fatal(format!("cannot use {}: {e}", dir.display())))?;
-        let page_bytes = u64::from(env.unnamed_database_stat().page_size);
+        let env = open_env(dir, options, EnvFlags::empty())?;
         let mut partitions = open_databases(&env)?;
         let keys = partitions.remove(0);
         check_partitions(&file, &env, keys, partitions.len())?;
         if is_new {
             directory.begun()?;
         }
+        Ok(Self { _directory: Some(directory), ..Self::new(env, keys, partitions, dir, options)? })
+    }
+
+    fn new(
+        env: Env<WithoutTls>,
+        keys: Db,
+        partitions: Vec<Db>,
+        dir: &Path,
+        options: &EmbeddedOptions,
+    ) -> Result<Self, LogError> {
+        let room = Room::open(dir, options);
+        let room = room.map_err(|e| LogError::Fatal(format!("cannot use {}: {e}", dir.display())))?;
+        let page_bytes = u64::from(env.unnamed_database_stat().page_size);
         let (partitions, freed) = (partitions.into(), AtomicBool::new(true));
-        Ok(Self { env, keys, partitions, page_bytes, room, freed, _directory: directory })
+        Ok(Self { env, keys, partitions, page_bytes, room, freed, _directory: None })
     }
 
     /// Writes what is there to another file, without the pages that hold nothing.
@@ -231,6 +268,10 @@ impl Storage for LmdbStorage {
         Ok(Some(Space { file_bytes: self.room.len_bytes(), live_bytes }))
     }
 
+    fn forget_readers(&self) -> Result<(), LogError> {
+        self.env.clear_stale_readers().map(drop).map_err(|e| unread(&e))
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
         let get = |txn: &RoTxn<'_, WithoutTls>| Ok(self.keys.get(txn, key)?.map(<[u8]>::to_vec));
         self.env.read_txn().and_then(|txn| get(&txn)).map_err(|e| unread(&e))
@@ -277,7 +318,7 @@ fn check_partitions(file: &Path, env: &Env<WithoutTls>, keys: Db, found: usize) 
     }
 }
 
-fn open_env(dir: &Path, options: &EmbeddedOptions) -> Result<Env<WithoutTls>, LogError> {
+fn open_env(dir: &Path, options: &EmbeddedOptions, flags: EnvFlags) -> Result<Env<WithoutTls>, LogError> {
     let mut map_bytes = options.map_size_bytes.max(MAP_BYTES_MIN) & !0xffff;
     loop {
         let mut open = EnvOpenOptions::new().read_txn_without_tls();
@@ -285,9 +326,10 @@ fn open_env(dir: &Path, options: &EmbeddedOptions) -> Result<Env<WithoutTls>, Lo
         open.map_size(usize::try_from(map_bytes).unwrap_or(usize::MAX & !0xffff))
             .max_dbs(options.partitions_max.saturating_add(1))
             .max_readers(READERS_MAX);
-        // SAFETY: the directory is locked, so that no other process maps or changes its files while this environment
-        // lives, and no flag is set that gives up LMDB's own guarantees.
-        match unsafe { open.open(dir) } {
+        // SAFETY: the process that has locked the directory is the only one that changes its files while this environment
+        // lives: this one, or another if the environment is read-only. Processes beside it register their readers in
+        // LMDB's lock file, and no flag is set that gives up LMDB's own guarantees.
+        match unsafe { open.flags(flags).open(dir) } {
             Ok(env) => return Ok(env),
             // The address space is limited.
             Err(heed::Error::Io(e)) if e.kind() == io::ErrorKind::OutOfMemory && map_bytes > MAP_BYTES_MIN => {
@@ -323,6 +365,25 @@ fn open_databases(env: &Env<WithoutTls>) -> Result<Vec<Db>, LogError> {
     match opened.map_err(|e| unwritten(&e))? {
         CommitOrAbort::Commit(opened) => Ok(opened),
         CommitOrAbort::Abort(()) => Err(LogError::Fatal("the log's databases were not opened".into())),
+    }
+}
+
+/// The same without creating any; nothing if the log is not complete yet.
+fn open_existing(env: &Env<WithoutTls>) -> Result<Vec<Db>, LogError> {
+    let opened = env.read_txn().and_then(|txn| {
+        env.open_databases_and_commit(txn, |opener, txn| {
+            let mut opened: Vec<_> = opener.open_database(txn, Some("keys"))?.into_iter().collect();
+            while let (false, Some(db)) =
+                (opened.is_empty(), opener.open_database(txn, Some(&name(opened.len().max(1) as u32 - 1)))?)
+            {
+                opened.push(db);
+            }
+            Ok(CommitOrAbort::<_, ()>::Commit(Opened(opened)))
+        })
+    });
+    match opened.map_err(|e| unread(&e))? {
+        CommitOrAbort::Commit(opened) => Ok(opened),
+        CommitOrAbort::Abort(()) => Ok(Vec::new()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What operators do with a log that no process has open.
+//! What operators do with a log in its directory: measure and verify it, and compact it if no process has it open.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::lmdb::{LmdbStorage, check_file};
 use super::options::EmbeddedOptions;
-use crate::log::in_process::batch::{self, BatchRecords, Head};
+use crate::log::in_process::batch::{BatchRecords, Head};
 use crate::log::in_process::keys;
+use crate::log::in_process::packing::unpacked;
 use crate::log::in_process::registry::{Registry, Topic};
 use crate::log::in_process::storage::{PartitionId, Storage};
 use crate::log::in_process::writer::Writer;
@@ -16,7 +17,10 @@ use crate::log::{LogError, Space, UpkeepOptions, system_clock};
 /// The name of a copy that is being made.
 const COPY: &str = "data.mdb.compacting";
 
-/// A log in a directory, locked, without anything that changes it.
+/// How many batches are read in one transaction.
+const BATCHES_PER_READ: usize = 256;
+
+/// A log in a directory, without anything that changes it.
 pub struct OfflineLog {
     dir: PathBuf,
     storage: LmdbStorage,
@@ -57,13 +61,29 @@ impl OfflineLog {
     /// Opens the log in `dir` for this process. Fails where there is none, where another process has it open, or where
     /// the file is damaged in a way that shows at once.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, LogError> {
-        let dir = dir.as_ref().to_owned();
+        Self::open_with(dir.as_ref(), LmdbStorage::open)
+    }
+
+    /// The same, but where another process has it open, reads beside that.
+    pub fn open_shared(dir: impl AsRef<Path>) -> Result<Self, LogError> {
+        Self::open_with(dir.as_ref(), LmdbStorage::open_shared)
+    }
+
+    fn open_with(
+        dir: &Path,
+        open: fn(&Path, &EmbeddedOptions) -> Result<LmdbStorage, LogError>,
+    ) -> Result<Self, LogError> {
         if !dir.join("data.mdb").exists() {
             return Err(LogError::Fatal(format!("{}: there is no log: it has no data.mdb", dir.display())));
         }
-        let storage = LmdbStorage::open(&dir, &EmbeddedOptions::default())?;
+        let storage = open(dir, &EmbeddedOptions::default())?;
         let registry = storage.get(keys::TOPICS)?.map(|value| Registry::decode(&value)).transpose()?;
-        Ok(Self { dir, storage, registry: registry.unwrap_or_default() })
+        Ok(Self { dir: dir.to_owned(), storage, registry: registry.unwrap_or_default() })
+    }
+
+    /// Whether another process has it open, and may write it meanwhile.
+    pub fn is_shared(&self) -> bool {
+        self.storage.is_shared()
     }
 
     /// What its file takes.
@@ -88,7 +108,7 @@ impl OfflineLog {
         };
         for (id, _) in partitions(topic) {
             stat.file_bytes += self.storage.stored_bytes(id)?;
-            self.storage.scan(id, 0, &mut |_, value| {
+            self.each_batch(id, |_, value, _| {
                 stat.batches += 1;
                 stat.live_bytes += value.len() as u64;
                 if let Some(head) = Head::decode(value) {
@@ -96,30 +116,54 @@ impl OfflineLog {
                     let (oldest, newest) = stat.times_ms.unwrap_or((i64::MAX, i64::MIN));
                     stat.times_ms = Some((oldest.min(head.time_ms), newest.max(head.newest_ms())));
                 }
-                true
             })?;
         }
         Ok(stat)
     }
 
-    /// Reads everything: all pages, every checksum, every record.
+    /// Calls `each` with every batch of a partition, and with the offset from which it is new: the rest was there already,
+    /// in batches that the process which writes the log has merged meanwhile. The transactions are short, so that pages
+    /// which that process frees do not wait for long.
+    fn each_batch(&self, id: PartitionId, mut each: impl FnMut(u64, &[u8], u64)) -> Result<(), LogError> {
+        let (mut next, mut more) = (0, true);
+        while more {
+            let mut count = 0;
+            more = false;
+            self.storage.scan(id, next, &mut |base, value| {
+                more = count == BATCHES_PER_READ;
+                if !more {
+                    each(base, value, next);
+                    count += 1;
+                    next = next.max(Head::decode(value).map_or(base + 1, |head| head.end(base)));
+                }
+                !more
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Reads everything: all pages, every checksum, every record. Of a log that another process has open the checksums and
+    /// records, but not the pages: that process verified them when it started.
     pub fn verify(&self) -> Result<Verified, LogError> {
         let mut verified = Verified::default();
-        if let Err(error) = check_file(&self.dir.join("data.mdb"), u64::MAX) {
+        if !self.is_shared()
+            && let Err(error) = check_file(&self.dir.join("data.mdb"), u64::MAX)
+        {
             verified.damage.push(error.to_string());
             return Ok(verified);
         }
         for topic in self.registry.topics() {
             for (id, partition) in partitions(topic) {
                 let address = format!("{}/{partition}", topic.name);
-                let mut next = 0;
-                let scanned = self.storage.scan(id, 0, &mut |base, value| {
+                let (is_shared, mut end) = (self.is_shared(), 0);
+                let scanned = self.each_batch(id, |base, value, new| {
                     verified.bytes += value.len() as u64;
-                    match check_batch(base, value, &mut next) {
+                    // Beside a process that merges, a batch may reach back.
+                    end = if is_shared { end.min(base) } else { end };
+                    match check_batch(base, value, &mut end, new) {
                         Ok(records) => verified.records += records,
                         Err((at, detail)) => verified.damage.push(format!("{address} offset {at}: {detail}")),
                     }
-                    true
                 });
                 verified.damage.extend(scanned.err().map(|error| format!("{address}: {error}")));
             }
@@ -156,19 +200,21 @@ fn partitions(topic: &Topic) -> impl Iterator<Item = (PartitionId, u32)> + use<>
     (topic.first..).zip(0..topic.partitions)
 }
 
-/// Reads a batch that begins at or after `next`, and raises that; returns how many records it has, or what is wrong where.
-fn check_batch(base: u64, value: &[u8], next: &mut u64) -> Result<u64, (u64, String)> {
-    let head = batch::check(base, value).map_err(|detail| (base, detail.to_owned()))?;
+/// Reads a batch that begins at or after `next`, and raises that; returns how many records it has from `new` on, or what is
+/// wrong where.
+fn check_batch(base: u64, value: &[u8], next: &mut u64, new: u64) -> Result<u64, (u64, String)> {
+    let (head, value) = unpacked(base, value).map_err(|detail| (base, detail.to_owned()))?;
     if base < *next {
         return Err((base, format!("it overlaps the batch before, which ends at {next}")));
     }
     *next = head.end(base);
-    for record in BatchRecords::new(base, head, value) {
+    let mut records = 0;
+    for record in BatchRecords::new(base, head, &value) {
         match record {
-            Ok(record) if record.offset < *next => {}
+            Ok(record) if record.offset < *next => records += u64::from(record.offset >= new),
             Ok(record) => return Err((record.offset, "a record lies beyond the end of its batch".to_owned())),
             Err(at) => return Err((at, "a record cannot be decoded although the checksum matches".to_owned())),
         }
     }
-    Ok(u64::from(head.count))
+    Ok(records)
 }
