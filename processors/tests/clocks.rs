@@ -192,6 +192,23 @@ fn moves_of_an_idle_clock_are_recorded_with_the_record_that_follows() {
     }
 }
 
+/// The clock of a task that has stopped since is recorded by its successor, who has never been idle.
+#[test]
+fn the_idle_clock_of_a_former_owner_is_recorded_with_the_record_that_follows() {
+    let world = World::new();
+    world.run(&mut world.thread(), 1_500);
+    let stopped_ms = world.wall.ms();
+    let actors: Vec<_> = (0..world.partitions()).flat_map(|n| world.actors_of(n, 1)).collect();
+    actors.iter().for_each(|actor| world.like(actor, "article:1"));
+    world.run(&mut world.thread(), 100);
+    let moves: Vec<_> = world.read(&world.idle_topic()).into_iter().map(|record| record.value.unwrap()).collect();
+    assert_eq!(moves.len() as u32, world.partitions());
+    for one in moves.iter().map(|value| ClockMove::decode(value).unwrap()) {
+        // A second behind the wall, at a commit of the last five seconds.
+        assert!(one.next_offset == 0 && (stopped_ms - 6_500..stopped_ms).contains(&one.clock_ms), "{one:?}");
+    }
+}
+
 #[test]
 fn a_wall_clock_that_was_ahead_for_a_moment_makes_nothing_late() {
     let run = |is_judged: bool| {
