@@ -16,7 +16,7 @@ use tally_sinks::SINK_TYPES;
 use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
-use tally_streams::task::{TaskSite, WIRE_VERSIONS};
+use tally_streams::task::{StateMemory, TaskSite, WIRE_VERSIONS};
 use tally_streams::topology::Topology;
 use tally_testkit::baseline::{Ratios, report};
 
@@ -187,6 +187,7 @@ fn processors(log: &Arc<MemoryLog>, topology: Topology<Actions>, state: Option<&
         confirmed_times: [].into(),
         state_dir: state.map(Into::into),
         boot_id: "boot".to_owned(),
+        memory: StateMemory::unlimited(),
     };
     let clock = system_clock();
     let metrics = StreamMetrics::new(&prometheus::Registry::new()).expect("metrics");

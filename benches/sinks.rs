@@ -16,7 +16,7 @@ use tally_sinks::{Database, MemoryTarget, Retention, SINK_TYPES, SinkConfig, Sin
 use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
-use tally_streams::task::{TaskSite, WIRE_VERSIONS};
+use tally_streams::task::{StateMemory, TaskSite, WIRE_VERSIONS};
 use tally_streams::topology::{Sink, Topology};
 use tally_testkit::{NOW_MS, ServerDatabase, server_databases};
 
@@ -196,6 +196,7 @@ fn processed(topology: &Arc<Topology<Actions>>, events: u64) -> Arc<MemoryLog> {
         confirmed_times: [].into(),
         state_dir: None,
         boot_id: "boot".to_owned(),
+        memory: StateMemory::unlimited(),
     };
     let metrics = StreamMetrics::new(&prometheus::Registry::new()).unwrap();
     let mut thread = StreamThread::new(log.clone(), site, Limits::default(), metrics).unwrap();

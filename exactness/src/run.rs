@@ -17,8 +17,8 @@ use tally_streams::log::{Log, TopicPartition};
 use tally_testkit::boards::{self, Rules};
 use tally_testkit::{Client, Sender, Service, Site, now_ms, wait_until};
 
-/// A process with this in its environment always writes snapshots of its changelogs.
-pub(crate) const SNAPSHOTS_ALWAYS: [&str; 2] = ["TALLY_TEST_SNAPSHOT_TAIL_BYTES", "0"];
+/// A process with these in its environment always writes snapshots of its changelogs, and evicts all state that it can.
+pub(crate) const ALWAYS: [[&str; 2]; 2] = [["TALLY_TEST_SNAPSHOT_TAIL_BYTES", "0"], ["TALLY_TEST_STATE_BYTES", "0"]];
 /// How long a process may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -32,7 +32,8 @@ pub struct ExactRun<'a> {
     pub events: u64,
     /// Seed of the workload and of the moments of the kills.
     pub seed: u64,
-    /// SIGKILLs at random moments while it sends; with any, snapshots of changelogs are always written.
+    /// SIGKILLs at random moments while it sends; with any, snapshots of changelogs are always written,
+    /// and state is always evicted.
     pub kills: u32,
     /// So many times while it sends nothing more is sent, until everything is counted; then all boards are compared. Once
     /// more at the end.
@@ -50,7 +51,7 @@ impl ExactRun<'_> {
         (self.say)(format!("workload: {} lines of seed {}, {} of them valid", file.lines, self.seed, file.ids.len()));
         let mut site = site(self.binary, self.dir);
         if self.kills > 0 {
-            site.environment.push(SNAPSHOTS_ALWAYS.map(str::to_owned).into());
+            site.environment.extend(ALWAYS.map(|variable| variable.map(str::to_owned).into()));
         }
         let begun = Instant::now();
         let mut moments = Vec::new();

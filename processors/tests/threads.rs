@@ -8,13 +8,15 @@
 mod faults;
 #[path = "threads/restored.rs"]
 mod restored;
+#[path = "threads/seen.rs"]
+mod seen;
 
 use faults::{FaultyProducer, failing_assignments};
 use prometheus::Registry;
 use prometheus::core::Collector;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use std::collections::BTreeMap;
+use seen::Seen;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -25,7 +27,7 @@ use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
 use tally_streams::store::{Checkpoint, CheckpointSite};
-use tally_streams::task::TaskSite;
+use tally_streams::task::{StateMemory, TaskSite};
 use tally_streams::testkit::{AlteredLog, StoredRecord, TopologyTestDriver, append, read_topic, task_site};
 use tally_streams::topology::Topology;
 use tally_testkit::{MINUTE_MS, NOW_MS, SHIPPED_TOPOLOGY};
@@ -36,59 +38,6 @@ fn topology() -> Topology<Actions> {
         .replace("half_life: 6h", "half_life: 1m")
         .replace("window: 24h, bucket: 5m", "window: 3m, bucket: 1m");
     Topology::load("topology.yaml", &text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"))
-}
-
-/// What a reader of the outputs sees in the end: the newest value of each key, and all verdicts. Boards depend on when
-/// the end is.
-#[derive(Debug, PartialEq)]
-struct Seen {
-    counters: BTreeMap<String, BTreeMap<String, i64>>,
-    windows: BTreeMap<String, i64>,
-    reactions: BTreeMap<String, bool>,
-    boards: BTreeMap<String, Vec<(String, i64)>>,
-    verdicts: BTreeMap<(u64, u64), String>,
-    dead: usize,
-}
-
-impl Seen {
-    fn of(mut read: impl FnMut(&str) -> Vec<(Vec<u8>, serde_json::Value)>) -> Self {
-        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-        let mut seen = Self {
-            counters: BTreeMap::new(),
-            windows: BTreeMap::new(),
-            reactions: BTreeMap::new(),
-            boards: BTreeMap::new(),
-            verdicts: BTreeMap::new(),
-            dead: 0,
-        };
-        for (_, record) in read("counters") {
-            let values = record["counters"].as_object().unwrap().iter();
-            let values = values.filter(|(_, v)| **v != 0).map(|(k, v)| (k.clone(), v.as_i64().unwrap()));
-            seen.counters.insert(text(&record["subject_id"]), values.collect());
-        }
-        for (key, record) in read("counter-windows") {
-            seen.windows.insert(String::from_utf8(key).unwrap(), record["value"].as_i64().unwrap());
-        }
-        for (key, record) in read("reactions") {
-            seen.reactions.insert(String::from_utf8(key).unwrap(), record["active"].as_bool().unwrap());
-        }
-        for (_, record) in read("rankings") {
-            let item = |item: &serde_json::Value| (text(&item["subject_id"]), item["score"].as_i64().unwrap());
-            let items = record["items"].as_array().unwrap().iter().map(item).collect();
-            let before = seen.boards.insert(text(&record["board"]), items);
-            assert_ne!(before.as_ref(), seen.boards.get(&text(&record["board"])), "a board that has not changed");
-        }
-        for (_, record) in read("verdicts") {
-            let place = (record["partition"].as_u64().unwrap(), record["offset"].as_u64().unwrap());
-            let before = seen.verdicts.insert(place, text(&record["verdict"]));
-            let held = before.as_deref() == Some("held");
-            assert!(held || before.is_none(), "two verdicts on {place:?}");
-            // What is held is released or limited, and nothing else is.
-            assert_eq!(held, record["verdict"] == "released" || held && record["verdict"] == "limited", "{place:?}");
-        }
-        seen.dead = read("dead-letters").len();
-        seen
-    }
 }
 
 /// Everything of a topic but progress marks, by partition and offset.
@@ -119,6 +68,8 @@ struct World {
     failures: Arc<AtomicU32>,
     time_ms: Arc<AtomicI64>,
     metrics: StreamMetrics,
+    /// What the state of a thread may take in memory.
+    state_bytes_max: usize,
 }
 
 impl World {
@@ -139,13 +90,14 @@ impl World {
         let before = failing_assignments(failures.clone());
         let log = Arc::new(AlteredLog::new(Arc::new(inner)).producers(faulty).consumer_calls(before));
         let metrics = StreamMetrics::new(&Registry::new()).unwrap();
-        Self { log, next_fault, lost_answers, failures, time_ms, metrics }
+        Self { log, next_fault, lost_answers, failures, time_ms, metrics, state_bytes_max: usize::MAX }
     }
 
     fn thread(&self, index: usize, state_dir: &Path) -> StreamThread<Actions> {
         // Each thread's checkpoints are apart, as they would be on two machines.
         let state_dir = Some(state_dir.join(index.to_string()));
-        let site = TaskSite { state_dir, ..task_site(Arc::new(topology()), &format!("tally-{index}")) };
+        let memory = StateMemory::new(self.state_bytes_max);
+        let site = TaskSite { state_dir, memory, ..task_site(Arc::new(topology()), &format!("tally-{index}")) };
         let limits = Limits {
             checkpoint_bytes: 2_000,
             checkpoint_age: Duration::from_millis(500),
@@ -227,7 +179,10 @@ fn reference(log: &dyn Log, end_ms: i64) -> Seen {
 }
 
 fn run(seed: u64, faults: bool) {
-    let (world, dir) = (World::new(), tempfile::tempdir().unwrap());
+    // With half of the seeds, all that can be evicted always is.
+    let evicts = seed % 2 == 0;
+    let state_bytes_max = if evicts { 0 } else { usize::MAX };
+    let (world, dir) = (World { state_bytes_max, ..World::new() }, tempfile::tempdir().unwrap());
     let mut random = StdRng::seed_from_u64(seed);
     let mut threads: Vec<_> = (0..2).map(|i| Some(world.thread(i, dir.path()))).collect();
     let (mut sent, mut steps, mut deaths) = (0, 0, 0);
@@ -307,6 +262,9 @@ fn run(seed: u64, faults: bool) {
     assert!(hops.iter().all(|hop| starts(hop) > 0), "seed {seed}: hops keep what was processed");
     let snapshots = world.metrics.snapshots.get();
     assert!(snapshots > 100, "seed {seed}: {snapshots} snapshots");
+    let (evictions, reads) = (world.metrics.state_evictions.get(), world.metrics.state_reads.get());
+    let is_evicted = evictions > 1_000 && reads > 1_000;
+    assert_eq!(is_evicted, evicts, "seed {seed}: {evictions} entries evicted, {reads} read again");
     let (rebuilds, lost) = (world.metrics.rebuilds.get(), world.lost_answers.load(Ordering::Relaxed));
     assert!((lost..=lost + deaths).contains(&rebuilds), "seed {seed}: {rebuilds} rebuilds, {lost} lost answers");
 }

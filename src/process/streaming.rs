@@ -2,15 +2,16 @@
 
 use super::Site;
 use crate::commands::{Failure, StreamArgs};
+use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tally_http::Check;
 use tally_processors::Actions;
 use tally_streams::log::WallClock;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread, boot_id};
-use tally_streams::task::{TaskError, TaskSite};
+use tally_streams::task::{StateMemory, TaskError, TaskSite};
 use tokio_util::sync::CancellationToken;
 
 /// How long a poll may wait for records; also how long a stop may go unnoticed.
@@ -22,9 +23,15 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub struct StreamSide {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<(), TaskError>>>,
-    /// By thread.
-    working: Arc<[AtomicBool]>,
+    /// By thread: one of the constants below.
+    working: Arc<[AtomicU8]>,
 }
+
+/// It does not work on what the group assigned to it.
+const IDLE: u8 = 0;
+const WORKING: u8 = 1;
+/// It takes in nothing: its state has all the memory that it may, and checkpoints cannot be written.
+const HELD: u8 = 2;
 
 /// Starts the stream threads of a process. One that cannot go on cancels `failed`.
 pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken) -> Result<StreamSide, Failure> {
@@ -41,6 +48,7 @@ pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken
     }
     let state = site.state.as_ref().ok_or_else(|| Failure::no("stream threads need a state directory"))?;
     let metrics = StreamMetrics::new(&site.registry).map_err(Failure::no)?;
+    let memory = StateMemory::new(test_variable("TALLY_TEST_STATE_BYTES").unwrap_or((args.state_mib as usize) << 20));
     let mut members = Vec::new();
     // No other process has the same: that of a copied state directory fences this one.
     let owner = |index| format!("{}-{}-{index}", site.topology.settings.application, state.id()).into();
@@ -58,19 +66,20 @@ pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken
             confirmed_times: site.control.confirmed_times.clone().into(),
             state_dir: Some(state.path().to_owned()),
             boot_id: boot_id(),
+            memory: memory.clone(),
         };
         let member = StreamThread::new(site.log.clone(), task_site, limits(), metrics.clone());
         members.push(member.map_err(Failure::no)?);
     }
     let stop = Arc::new(AtomicBool::new(false));
-    let working: Arc<[AtomicBool]> = (0..count).map(|_| AtomicBool::new(false)).collect();
+    let working: Arc<[AtomicU8]> = (0..count).map(|_| AtomicU8::new(IDLE)).collect();
     let mut threads = Vec::new();
     for (index, member) in members.into_iter().enumerate() {
         let (stop, failed, working, wall) = (stop.clone(), failed.clone(), working.clone(), site.wall.clone());
         let builder = std::thread::Builder::new().name(format!("stream-{index}"));
         let thread = builder.spawn(move || {
             let outcome = drive(member, &wall, &stop, &working[index]);
-            working[index].store(false, Ordering::Relaxed);
+            working[index].store(IDLE, Ordering::Relaxed);
             if let Err(error) = &outcome {
                 tracing::error!(%error, "a stream thread cannot go on");
                 failed.cancel();
@@ -82,10 +91,15 @@ pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken
     Ok(StreamSide { stop, threads, working })
 }
 
-/// Tests of the whole process have snapshots begin earlier, through a variable that is no setting. 0: all the time.
+/// Tests of the whole process have snapshots begin earlier and state evicted sooner, through variables that are no settings.
+/// 0: all the time.
+fn test_variable<T: FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 fn limits() -> Limits {
-    let tail_bytes = std::env::var("TALLY_TEST_SNAPSHOT_TAIL_BYTES").ok().and_then(|bytes| bytes.parse().ok());
     let limits = Limits::default();
+    let tail_bytes = test_variable("TALLY_TEST_SNAPSHOT_TAIL_BYTES");
     Limits { snapshot_tail_bytes: tail_bytes.unwrap_or(limits.snapshot_tail_bytes), ..limits }
 }
 
@@ -93,7 +107,7 @@ fn drive(
     mut thread: StreamThread<Actions>,
     wall: &WallClock,
     stop: &AtomicBool,
-    working: &AtomicBool,
+    working: &AtomicU8,
 ) -> Result<(), TaskError> {
     let mut leaving = false;
     loop {
@@ -102,7 +116,8 @@ fn drive(
             thread.leave()?;
         }
         let polling = thread.poll_once(wall.read(), POLL)?;
-        working.store(thread.is_working(), Ordering::Relaxed);
+        let is_working = if thread.is_working() { WORKING } else { IDLE };
+        working.store(if thread.is_held() { HELD } else { is_working }, Ordering::Relaxed);
         match polling {
             Polling::Left => return Ok(()),
             Polling::Paused => std::thread::sleep(PAUSE),
@@ -116,10 +131,15 @@ impl StreamSide {
     pub fn check(&self) -> Check {
         let working = self.working.clone();
         Check::at_once("the stream threads", move || {
-            let idle = working.iter().filter(|working| !working.load(Ordering::Relaxed)).count();
-            match idle {
-                0 => Ok(()),
-                _ => Err(format!(
+            let count = |what| working.iter().filter(|working| working.load(Ordering::Relaxed) == what).count();
+            match (count(IDLE), count(HELD)) {
+                (0, 0) => Ok(()),
+                (_, held @ 1..) => Err(format!(
+                    "{held} of {} take in nothing: state in memory has reached --state-mib, and checkpoints cannot be \
+                     written; make room on the disk of --state",
+                    working.len()
+                )),
+                (idle, 0) => Err(format!(
                     "{idle} of {} wait for their partitions, restore them, wait for records whose time lies ahead, or have ended",
                     working.len()
                 )),

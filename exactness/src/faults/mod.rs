@@ -11,7 +11,7 @@ pub use services::{Addresses, Broker, Services, kafka_jars};
 
 use crate::feed::{Feed, WorkloadFile};
 use crate::naive::{Differences, Moment, number};
-use crate::run::SNAPSHOTS_ALWAYS;
+use crate::run::ALWAYS;
 use collectors::Collectors;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -80,7 +80,7 @@ impl Cluster {
             std::fs::create_dir_all(&home).unwrap();
             let mut site = Site::new(binary, &home);
             site.topology.clone_from(&topology);
-            site.environment.push(SNAPSHOTS_ALWAYS.map(str::to_owned).into());
+            site.environment.extend(ALWAYS.map(|variable| variable.map(str::to_owned).into()));
             let mut flags = vec![role.to_owned(), "--log".to_owned(), services.log_url()];
             if matches!(role, "sink" | "api") {
                 flags.extend(["--database".to_owned(), services.database_url()]);

@@ -46,6 +46,12 @@ pub struct StreamMetrics {
     pub tasks: IntGaugeVec,
     /// Entries in memory, by thread and store.
     pub store_entries: IntGaugeVec,
+    /// Bytes of state in memory, by thread.
+    pub state_bytes: IntGaugeVec,
+    /// Entries that were evicted from memory.
+    pub state_evictions: IntCounter,
+    /// Entries that were read from checkpoints, each because it was needed.
+    pub state_reads: IntCounter,
     /// Records whose append time lay below the clock of their task.
     pub behind_clock: IntCounter,
     /// Partitions of the root topic, by thread, whose next record lies ahead and is waited for.
@@ -130,6 +136,19 @@ impl StreamMetrics {
             )?,
             tasks: gauges("tally_tasks", "Tasks of a stream thread.", &["thread", "subtopology"])?,
             store_entries: gauges("tally_store_entries", "Entries of a state store in memory.", &["thread", "store"])?,
+            state_bytes: gauges(
+                "tally_state_bytes",
+                "Memory that the state of a thread's tasks takes, estimated; --state-mib limits the sum.",
+                &["thread"],
+            )?,
+            state_evictions: counter(
+                "tally_state_evictions_total",
+                "Entries of state that were evicted from memory; checkpoints have them.",
+            )?,
+            state_reads: counter(
+                "tally_state_reads_total",
+                "Entries of state that were read from checkpoints because a record needed them.",
+            )?,
             behind_clock: counter(
                 "tally_records_behind_clock_total",
                 "Records of the root topic whose append time was before their task's clock; they are processed as of the clock.",
@@ -168,6 +187,7 @@ impl StreamMetrics {
                 self.task_clock.with_label_values(&[task.name()]).set(clock_ms as f64 / 1_000.0);
             }
             self.behind_clock.inc_by(task.take_behind_clock());
+            self.state_reads.inc_by(task.take_reads());
             for (node, counts) in task.take_counts() {
                 // Also 0: the counter must exist before the node gets its first value.
                 self.node_processed.with_label_values(&[node]).inc_by(counts.processed);

@@ -5,6 +5,8 @@
 
 mod checkpoints;
 mod intake;
+mod memory;
+mod purge;
 
 use super::expired_moves::ExpiredMoves;
 use super::limits::Limits;
@@ -12,7 +14,7 @@ use super::metrics::StreamMetrics;
 use super::replaced::Replaced;
 use crate::log::{Consumer, Log, LogError, Now, Reading, TopicPartition, TransactionalProducer};
 use crate::processor::Dataflow;
-use crate::task::{Task, TaskError, TaskSite};
+use crate::task::{MemoryShare, Task, TaskError, TaskSite};
 use checkpoints::CheckpointFaults;
 use intake::Taken;
 use std::collections::BTreeMap;
@@ -70,6 +72,10 @@ pub struct StreamThread<D: Dataflow> {
     opening: bool,
     misfits: u32,
     checkpoint_faults: CheckpointFaults,
+    /// What the state of its tasks takes of the process's memory.
+    share: MemoryShare,
+    /// State takes all the memory that it may, and checkpoints cannot be written: no records are taken in.
+    is_held: bool,
 }
 
 const PAUSE_FIRST_MS: i64 = 20;
@@ -89,6 +95,7 @@ impl<D: Dataflow> StreamThread<D> {
     ) -> Result<Self, TaskError> {
         let mut consumer = log.consumer(&site.topology.settings.application)?;
         consumer.subscribe(&site.topology.root, &site.owner)?;
+        let share = MemoryShare::new(site.memory.clone());
         Ok(Self {
             log,
             site,
@@ -114,6 +121,8 @@ impl<D: Dataflow> StreamThread<D> {
             opening: false,
             misfits: 0,
             checkpoint_faults: CheckpointFaults::default(),
+            share,
+            is_held: false,
         })
     }
 
@@ -130,6 +139,7 @@ impl<D: Dataflow> StreamThread<D> {
             && self.producer.is_some()
             && !is_waiting
             && self.ahead.is_empty()
+            && !self.is_held
             && self.assigned.iter().all(is_open)
     }
 
@@ -195,6 +205,7 @@ impl<D: Dataflow> StreamThread<D> {
         if (due || full) && self.tasks.values().any(|task| task.wants_commit(now)) {
             self.commit(now, &[])?;
         }
+        self.relieve(now)?;
         self.hydrate()?;
         self.purge(now)?;
         Ok(polling)
@@ -268,7 +279,8 @@ impl<D: Dataflow> StreamThread<D> {
         self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         self.report();
         self.shorten_changelogs()?;
-        self.checkpoint(now)
+        self.checkpoint(now)?;
+        self.make_room()
     }
 
     /// Time passes for root tasks that have read everything.
@@ -318,7 +330,9 @@ impl<D: Dataflow> StreamThread<D> {
             }
         }
         for task in opened {
-            self.consumer.assign(&task.source(), task.position().input_next)?;
+            if !self.is_held {
+                self.consumer.assign(&task.source(), task.position().input_next)?;
+            }
             self.metrics.restored_records.inc_by(task.restored_records());
             self.metrics.checkpoint_failures.inc_by(task.checkpoint_fault().is_some().into());
             self.tasks.insert(task.source(), task);
@@ -361,7 +375,9 @@ impl<D: Dataflow> StreamThread<D> {
         self.ahead.clear();
         for (source, task) in &mut self.tasks {
             task.rollback();
-            self.consumer.assign(source, task.position().input_next)?;
+            if !self.is_held {
+                self.consumer.assign(source, task.position().input_next)?;
+            }
         }
         self.metrics.aborts.inc();
         Ok(())
@@ -407,33 +423,14 @@ impl<D: Dataflow> StreamThread<D> {
         }
         self.ahead.clear();
         self.producer = None;
+        self.share.clear();
         self.metrics.rebuilds.inc();
-    }
-
-    /// Deletes processed records of repartition topics, progress that was replaced, and clock moves older than their source.
-    fn purge(&mut self, now: Now) -> Result<(), TaskError> {
-        if now.since_ms(self.purged_at_ms) < self.limits.purge_interval.as_millis() as i64 {
-            return Ok(());
-        }
-        self.purged_at_ms = now.monotonic_ms;
-        for (source, task) in self.tasks.iter().filter(|(_, task)| task.subtopology().upstream.is_some()) {
-            let next = task.committed_next();
-            if self.purged.insert(source.clone(), next) != Some(next) {
-                self.log.delete_records(source, next)?;
-            }
-        }
-        let topology = &self.site.topology;
-        let complete = |number| topology.subtopologies.iter().filter(|known| number < known.partitions).count();
-        let topic = topology.progress_topic().into();
-        self.replaced.delete(self.log.as_ref(), &topic, self.tasks.iter(), complete)?;
-        let roots =
-            self.tasks.iter().filter(|(_, task)| task.subtopology().upstream.is_none()).map(|(source, _)| source);
-        self.expired.delete(self.log.as_ref(), &topology.idle_topic().into(), roots, now)
     }
 
     fn report(&mut self) {
         self.metrics.report(&self.site.owner, &self.site.topology.subtopologies, self.tasks.values_mut());
         self.metrics.ahead.with_label_values(&[&*self.site.owner]).set(self.ahead.len() as i64);
+        self.metrics.state_bytes.with_label_values(&[&*self.site.owner]).set(self.share.bytes() as i64);
         self.report_checkpoints();
     }
 }

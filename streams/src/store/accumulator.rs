@@ -159,6 +159,7 @@ mod tests {
         /// From the checkpoint of the last time, and the changelog since.
         Restart,
         Hydrate,
+        Evict,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -170,6 +171,7 @@ mod tests {
             1 => Just(Step::Checkpoint),
             1 => Just(Step::Restart),
             1 => Just(Step::Hydrate),
+            2 => Just(Step::Evict),
         ]
     }
 
@@ -197,13 +199,14 @@ mod tests {
                         committed = open.clone();
                     }
                     Step::Hydrate => _ = lives.store.hydrate(2).unwrap(),
-                    Step::Rollback | Step::Checkpoint | Step::Restart => {
+                    Step::Rollback | Step::Checkpoint | Step::Restart | Step::Evict => {
                         lives.store.rollback();
                         open = committed.clone();
                     }
                 }
                 match step {
                     Step::Checkpoint => lives.checkpoint(),
+                    Step::Evict => _ = lives.evict(),
                     Step::Restart => {
                         lives.restart();
                         // Expired entries do not come back: a clock never goes back.

@@ -1,11 +1,19 @@
 //! The core of every store: entries in memory, the checkpoint that they are read through to, and the segments that expire.
+//!
+//! Entries that are checkpointed may be evicted from memory. An entry that is not in memory is therefore as the checkpoint
+//! has it, and one that is in memory is as memory has it.
+
+mod memory;
+mod snapshot;
 
 use super::StoreError;
 use super::changelog::{ChangelogEntry, ChangelogWriter};
-use super::checkpoint::{Checkpoint, CheckpointReader, CheckpointWriter, NO_SEGMENT};
+use super::checkpoint::{Checkpoint, CheckpointReader, CheckpointWriter, Cursor, NO_SEGMENT, segment_bytes};
 use super::codec::{StoreKey, StoreValue};
 use super::slots::{Found, Place};
 use super::table::Table;
+use memory::Loading;
+use snapshot::Pass;
 use std::sync::Arc;
 
 /// So many entries show how large those of a store are.
@@ -56,8 +64,20 @@ pub(super) struct Entries<K: StoreKey, E: Entry<K>> {
     index: usize,
     /// The entries in memory.
     pub table: Table<K, E>,
-    /// The checkpoint that entries are read through to; None once all of them are in memory.
+    /// The checkpoint that entries are read through to; None while all of them are in memory.
     behind: Option<CheckpointReader>,
+    /// Up to where it was loaded into memory, and how far that is to go.
+    loaded: Cursor,
+    loading: Loading,
+    /// The pass of a snapshot over the checkpoint, behind that over the memory; as of the open transaction and of the last
+    /// commit.
+    pass: Pass,
+    committed_pass: Pass,
+    /// The heap of an entry, about, and of how many entries in memory it was sampled.
+    heap_bytes: usize,
+    heap_samples_of: usize,
+    /// Entries that were read through since the last query.
+    reads: u64,
     /// What went wrong while an entry was read through.
     fault: Option<StoreError>,
     /// Segments below are dropped, and the drop is committed.
@@ -76,6 +96,13 @@ impl<K: StoreKey, E: Entry<K>> Default for Entries<K, E> {
             index: 0,
             table: Table::default(),
             behind: None,
+            loaded: None,
+            loading: Loading::Done,
+            pass: Pass::Over,
+            committed_pass: Pass::Over,
+            heap_bytes: 0,
+            heap_samples_of: 0,
+            reads: 0,
             fault: None,
             dropped: 0,
             dropping: 0,
@@ -90,6 +117,7 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
     pub fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
         (self.name, self.index) = (name.to_owned(), index);
         self.behind = behind.map(|checkpoint| CheckpointReader::new(checkpoint, index)).transpose()?;
+        self.loading = if self.behind.is_some() { Loading::Going } else { Loading::Done };
         Ok(())
     }
 
@@ -153,45 +181,25 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
     #[cold]
     fn load(&mut self, key: &K, found: Found) -> Found {
         let Some(behind) = &mut self.behind else { return found };
-        let segments: Vec<_> = match key.segment() {
-            Some(own) => vec![own],
-            None => behind.segments().rev().collect(),
+        let own = key.segment();
+        let Some(segment) = own.or_else(|| behind.any_segment()) else { return found };
+        self.key_bytes.clear();
+        E::encode_key(key, segment, &mut self.key_bytes);
+        let stored = self.key_bytes.get(segment_bytes(segment)..).unwrap_or_default();
+        let decode = |(segment, bytes): (u64, Vec<u8>)| {
+            E::decode_value(segment, &bytes).ok_or_else(|| corrupt(&self.name, "a value"))
         };
-        for segment in segments {
-            self.key_bytes.clear();
-            E::encode_key(key, segment, &mut self.key_bytes);
-            let value = behind.get(segment, &self.key_bytes);
-            let decode =
-                |bytes: Vec<u8>| E::decode_value(segment, &bytes).ok_or_else(|| corrupt(&self.name, "a value"));
-            match value.and_then(|value| value.map(decode).transpose()) {
-                Ok(Some(entry)) => return self.table.load(found, key.clone(), entry),
-                Ok(None) => {}
-                Err(fault) => self.fault = Some(fault),
+        match behind.get(own, stored).and_then(|value| value.map(decode).transpose()) {
+            Ok(Some(entry)) => {
+                self.reads += 1;
+                self.table.load(found, key.clone(), entry)
+            }
+            Ok(None) => found,
+            Err(fault) => {
+                self.fault = Some(fault);
+                found
             }
         }
-        found
-    }
-
-    /// See [`super::StateStore::hydrate`].
-    pub fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError> {
-        let Some(behind) = &mut self.behind else { return Ok(false) };
-        let (table, name) = (&mut self.table, &self.name);
-        behind.forget_below(self.dropped);
-        let mut reached = 0;
-        let more = behind.next(entries_max, |segment, key, value| {
-            reached = segment;
-            let (_, key) = E::decode_key(key).ok_or_else(|| corrupt(name, "a key"))?;
-            let found = table.find(&key);
-            if found.place.is_none() {
-                table.load(found, key, E::decode_value(segment, value).ok_or_else(|| corrupt(name, "a value"))?);
-            }
-            Ok(())
-        })?;
-        behind.forget_below(reached);
-        if !more {
-            self.behind = None;
-        }
-        Ok(more)
     }
 
     /// Begins the store's section in the changelog, with the segments that the open transaction drops.
@@ -211,42 +219,6 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
                 None => out.delete(stored_key),
             }
         }
-    }
-
-    /// See [`super::StateStore::begin_snapshot`].
-    pub fn begin_snapshot(&mut self) -> bool {
-        if self.behind.is_some() {
-            return false;
-        }
-        self.table.begin_scan();
-        true
-    }
-
-    /// See [`super::StateStore::write_snapshot`].
-    pub fn write_snapshot(&mut self, out: &mut ChangelogWriter, end_bytes: usize) -> bool {
-        out.begin(&self.name);
-        let first = self.dropping;
-        if self.table.is_scan_at_start() && first > 0 {
-            out.drop_segments(first);
-        }
-        self.table.scan(|key, entry| {
-            let segment = entry.segment(key);
-            if segment >= first {
-                out.put(|out| E::encode_key(key, segment, out), |out| entry.encode_value(out));
-            }
-            out.len_bytes() < end_bytes
-        })
-    }
-
-    /// See [`super::StateStore::snapshot_bytes`].
-    pub fn snapshot_bytes(&self) -> u64 {
-        let (mut out, mut count) = (ChangelogWriter::new(usize::MAX), 0);
-        out.begin(&self.name);
-        for (key, entry) in self.table.sample(SAMPLES) {
-            out.put(|out| E::encode_key(key, entry.segment(key), out), |out| entry.encode_value(out));
-            count += 1;
-        }
-        (out.len_bytes() * self.table.len() / count.max(1)) as u64
     }
 
     /// Applies what [`Entries::write_values`] or [`Entries::write_snapshot`] wrote.
@@ -270,6 +242,10 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
     /// Ends the open transaction. Dropped segments leave the memory.
     pub fn commit(&mut self) {
         self.table.commit();
+        if self.committed_pass != self.pass {
+            self.committed_pass.clone_from(&self.pass);
+            self.let_go();
+        }
         if self.dropping > self.dropped {
             let first = self.dropping;
             self.dropped = first;
@@ -284,6 +260,7 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
     pub fn rollback(&mut self) {
         self.table.rollback();
         self.dropping = self.dropped;
+        self.pass.clone_from(&self.committed_pass);
     }
 
     /// See [`super::StateStore::checkpoint`].
@@ -304,6 +281,7 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
     pub fn checkpointed(&mut self) {
         self.dropped_on_disk = self.dropped;
         self.table.checkpointed();
+        self.sample_heap();
         if let Some(behind) = &mut self.behind
             && let Err(fault) = behind.refresh()
         {

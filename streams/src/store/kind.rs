@@ -13,7 +13,8 @@ pub(super) trait StoreKind: Send + 'static {
     type Key: StoreKey;
     /// The value of a key.
     type Entry: Entry<Self::Key>;
-    /// Whether opening the store loads all entries: those with an order derived from the entries need them all.
+    /// Whether opening the store loads all entries, and none is evicted: those with an order derived from the entries need
+    /// them all.
     const LOADS_ALL: bool = false;
 
     /// The entries.
@@ -73,11 +74,11 @@ impl<S: StoreKind> StateStore for S {
         self.replay(entry)
     }
 
-    fn begin_snapshot(&mut self) -> bool {
-        self.entries_mut().begin_snapshot()
+    fn begin_snapshot(&mut self) {
+        self.entries_mut().begin_snapshot();
     }
 
-    fn write_snapshot(&mut self, out: &mut ChangelogWriter, end_bytes: usize) -> bool {
+    fn write_snapshot(&mut self, out: &mut ChangelogWriter, end_bytes: usize) -> Result<bool, StoreError> {
         self.entries_mut().write_snapshot(out, end_bytes)
     }
 
@@ -87,16 +88,7 @@ impl<S: StoreKind> StateStore for S {
 
     #[cfg(any(test, feature = "testkit"))]
     fn stored(&self) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
-        let bytes = |append: &dyn Fn(&mut Vec<u8>)| {
-            let mut bytes = Vec::new();
-            append(&mut bytes);
-            bytes
-        };
-        let entries = self.entries().table.iter().map(|(key, entry)| {
-            let key = bytes(&|out| S::Entry::encode_key(key, entry.segment(key), out));
-            (key, bytes(&|out| entry.encode_value(out)))
-        });
-        entries.collect()
+        self.entries().stored()
     }
 
     fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
@@ -109,6 +101,22 @@ impl<S: StoreKind> StateStore for S {
 
     fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError> {
         self.entries_mut().hydrate(entries_max)
+    }
+
+    fn memory_bytes(&mut self) -> usize {
+        self.entries_mut().memory_bytes()
+    }
+
+    fn can_evict(&self) -> bool {
+        !S::LOADS_ALL
+    }
+
+    fn evict(&mut self, checkpoint: &Arc<Checkpoint>, bytes_max: usize) -> Result<usize, StoreError> {
+        if S::LOADS_ALL { Ok(0) } else { self.entries_mut().evict(checkpoint, bytes_max) }
+    }
+
+    fn take_reads(&mut self) -> u64 {
+        self.entries_mut().take_reads()
     }
 
     fn take_fault(&mut self) -> Option<StoreError> {

@@ -34,9 +34,9 @@ impl Written {
         let mut entries = Vec::new();
         let each = |_: u64, key: &[u8], value: &[u8]| {
             entries.push((key.escape_ascii().to_string(), value.escape_ascii().to_string()));
-            Ok(())
+            Ok(true)
         };
-        CheckpointReader::new(self.checkpoint.clone(), 0).unwrap().next(usize::MAX, each).unwrap();
+        CheckpointReader::new(self.checkpoint.clone(), 0).unwrap().read(&mut None, usize::MAX, each).unwrap();
         entries
     }
 }

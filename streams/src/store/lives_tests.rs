@@ -42,6 +42,11 @@ impl<S: StateStore + Default> Lives<S> {
         (self.changelog, self.is_written) = (Vec::new(), true);
     }
 
+    /// Evicts all that the checkpoint has. There must be no open transaction.
+    pub fn evict(&mut self) -> usize {
+        self.store.evict(&self.checkpoint, 0).unwrap()
+    }
+
     /// The next life begins with the checkpoint and the changelog since.
     pub fn restart(&mut self) {
         self.store = S::default();

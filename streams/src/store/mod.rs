@@ -2,7 +2,7 @@
 //!
 //! An entry is checkpointed, committed, or of the open transaction. [`StateStore::rollback`] undoes the open transaction
 //! exactly; [`StateStore::write_changes`] writes it to the changelog; [`StateStore::commit`] ends it. A checkpoint is only
-//! ever written between transactions.
+//! ever written between transactions, and so are entries evicted from memory ([`StateStore::evict`]).
 //!
 //! `entries.rs` holds the map, the checkpoint and the segments of every store; `kind.rs` makes each kind a [`StateStore`].
 
@@ -76,16 +76,15 @@ pub trait StateStore: Any + Send {
     fn commit(&mut self);
     /// Undoes the open transaction.
     fn rollback(&mut self);
-    /// Begins a pass over all entries, from their first one; false if some of them are in the checkpoint alone. There is no
-    /// open transaction.
-    fn begin_snapshot(&mut self) -> bool;
+    /// Begins a pass over all entries, from their first one. There is no open transaction.
+    fn begin_snapshot(&mut self);
     /// Goes on with the pass until `out` has `end_bytes`; true where there may be more. Each entry is written as its value
     /// in the open transaction, so it belongs behind what [`StateStore::write_changes`] writes. A rollback takes the pass
-    /// back, too.
-    fn write_snapshot(&mut self, out: &mut ChangelogWriter, end_bytes: usize) -> bool;
+    /// back, too. After an error the transaction must not be committed.
+    fn write_snapshot(&mut self, out: &mut ChangelogWriter, end_bytes: usize) -> Result<bool, StoreError>;
     /// How many bytes all entries take in a snapshot, from a sample.
     fn snapshot_bytes(&self) -> u64;
-    /// All entries in memory, keys and values as stored.
+    /// All entries, keys and values as stored.
     #[cfg(any(test, feature = "testkit"))]
     fn stored(&self) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>>;
     /// Applies an entry of the changelog, in the open transaction.
@@ -95,7 +94,16 @@ pub trait StateStore: Any + Send {
     /// Marks what [`StateStore::checkpoint`] wrote last as written. Only called if the write succeeded, and before any
     /// further change.
     fn checkpointed(&mut self);
-    /// Loads up to `entries_max` from the checkpoint into memory; false when all is there.
+    /// How much memory it takes, about, in bytes.
+    fn memory_bytes(&mut self) -> usize;
+    /// Whether [`StateStore::evict`] may free some of it.
+    fn can_evict(&self) -> bool;
+    /// Removes entries that the task's checkpoint has from memory, those that were written longest ago first, until it takes
+    /// `bytes_max` or none is left; returns how many. They are read through from then on. There is no open transaction.
+    fn evict(&mut self, checkpoint: &Arc<Checkpoint>, bytes_max: usize) -> Result<usize, StoreError>;
+    /// How many entries were read from the checkpoint, each because it was needed, since the last call.
+    fn take_reads(&mut self) -> u64;
+    /// Loads up to `entries_max` from the checkpoint into memory; false when all is there, or some were evicted.
     fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError>;
     /// The latest fault of reading through to the checkpoint. The next call returns None.
     fn take_fault(&mut self) -> Option<StoreError>;

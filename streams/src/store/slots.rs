@@ -1,7 +1,8 @@
 //! The keys and values of a table: slots in chunks that never move, and an index of their keys.
 //!
 //! A slot keeps its place until it is removed, so that lists of changed entries hold places and nothing is looked up
-//! twice. Growth moves nothing but one of the many small tables of the index.
+//! twice. Growth moves nothing but one of the many small tables of the index. Only [`Slots::sweep`] and [`Slots::trim`]
+//! move slots, to free memory, and keep their order.
 
 use super::codec::StoreKey;
 use hashbrown::HashTable;
@@ -27,7 +28,7 @@ pub(super) struct Slot<K, V> {
     pub transaction: u32,
 }
 
-/// The place of a slot: valid until [`Slots::remove`] or [`Slots::trim`].
+/// The place of a slot: valid until [`Slots::remove`], [`Slots::sweep`] or [`Slots::trim`].
 pub(super) type Place = u32;
 
 /// The result of a search: the place of a key, or where to insert it.
@@ -161,6 +162,92 @@ impl<K: StoreKey, V> Slots<K, V> {
         }
     }
 
+    /// What slots and index take in memory, without the heap of keys and values.
+    pub fn size_bytes(&self) -> usize {
+        let indexed: usize = self.index.iter().map(HashTable::capacity).sum();
+        self.kept * size_of::<Slot<K, V>>() + indexed * (size_of::<Indexed>() + 1)
+    }
+
+    /// The number of chunks.
+    pub fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Removes the slots of these chunks that `leaves` returns true for, and moves the others together if that frees enough
+    /// memory. Returns how many were removed. Slots keep their order, and each of the marks afterwards has the same slots
+    /// before it. `moved` gets the new place of a slot that was moved.
+    pub fn sweep(
+        &mut self,
+        chunks: Range<usize>,
+        leaves: impl Fn(&Slot<K, V>) -> bool,
+        mut moved: impl FnMut(&Slot<K, V>, Place),
+        marks: &mut [Place],
+    ) -> usize {
+        let before = self.len;
+        if chunks.end == self.chunks.len() && self.chunks.last().is_some_and(|last| !last.slots.is_empty()) {
+            // What is added later gets later places.
+            self.chunks.push(Chunk { slots: Vec::new(), live: 0 });
+        }
+        let is_gone = |slot: &Slot<K, V>| slot.transaction == REMOVED || leaves(slot);
+        let mut mapped: Vec<(Place, Option<Place>)> = marks.iter().map(|mark| (*mark, None)).collect();
+        // The chunk that is filled.
+        let mut to = chunks.start;
+        for from in chunks.clone() {
+            let gone = self.chunks[from].slots.iter().filter(|slot| is_gone(slot)).count();
+            if gone * 8 < self.chunks[from].slots.len() {
+                // Moving most of it would free little.
+                self.chunks[to].slots.shrink_to_fit();
+                to = from + 1;
+                continue;
+            }
+            let was = std::mem::replace(&mut self.chunks[from], Chunk { slots: Vec::new(), live: 0 });
+            self.kept -= was.slots.len();
+            for (at, slot) in was.slots.into_iter().enumerate().filter(|(_, slot)| slot.transaction != REMOVED) {
+                let place = (from << CHUNK_BITS | at) as Place;
+                let hash = self.hasher.hash_one(&slot.key);
+                let indexed = self.index[shard(hash)].find_entry(spread(tag(hash)), |known| known.place == place);
+                if leaves(&slot) {
+                    if let Ok(indexed) = indexed {
+                        indexed.remove();
+                    }
+                    self.len -= 1;
+                    continue;
+                }
+                if self.chunks[to].slots.len() == CHUNK {
+                    to += 1;
+                }
+                let chunk = &mut self.chunks[to];
+                if chunk.slots.is_empty() {
+                    chunk.slots.reserve_exact(CHUNK);
+                }
+                let next = (to << CHUNK_BITS | chunk.slots.len()) as Place;
+                if let Ok(mut indexed) = indexed {
+                    indexed.get_mut().place = next;
+                }
+                moved(&slot, next);
+                chunk.slots.push(slot);
+                chunk.live += 1;
+                self.kept += 1;
+                // A mark goes with the first slot behind it.
+                for (mark, new) in mapped.iter_mut().filter(|(mark, new)| new.is_none() && *mark <= place) {
+                    *new = Some(next.min(*mark));
+                }
+            }
+        }
+        if let Some(last) = self.chunks.get_mut(to) {
+            last.slots.shrink_to_fit();
+        }
+        for (mark, (_, new)) in marks.iter_mut().zip(mapped) {
+            *mark = new.unwrap_or(*mark);
+        }
+        for table in &mut self.index {
+            if table.capacity() > 3 * table.len() + SPARE / SHARDS {
+                table.shrink_to(table.len() * 3 / 2, |known| spread(known.tag));
+            }
+        }
+        before - self.len
+    }
+
     /// Frees memory if much more is allocated than used; returns whether that moved slots. Slots keep their order, and each of
     /// the marks afterwards has the same slots before it.
     pub fn trim(&mut self, marks: &mut [Place]) -> bool {
@@ -217,11 +304,18 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn every_slot_is_where_it_was_until_slots_are_moved(
-            steps in prop::collection::vec((0..3u8, 0..6_000u32, 1..2_500u32), 0..12)
+            steps in prop::collection::vec((0..5u8, 0..6_000u32, 1..2_500u32), 0..16)
         ) {
             let mut slots: Slots<Arc<str>, u32> = Slots::default();
             let mut places: BTreeMap<u32, Place> = BTreeMap::new();
             for (step, first, count) in steps {
+                // The slots before it, and the order of all.
+                let mut mark = (u64::from(slots.end()) * u64::from(first) / 6_000) as Place;
+                let order = |slots: &Slots<Arc<str>, u32>, mark: Place| -> (Vec<u32>, usize) {
+                    let values = slots.iter().map(|(_, slot)| slot.value.unwrap());
+                    (values.collect(), slots.range(0..mark).count())
+                };
+                let (before, was_before) = order(&slots, mark);
                 match step {
                     0 => for n in first..first + count {
                         let found = slots.find(&key(n));
@@ -238,11 +332,32 @@ mod tests {
                         }
                         keep
                     }),
-                    _ => if slots.trim(&mut []) {
+                    2 => if slots.trim(std::slice::from_mut(&mut mark)) {
                         prop_assert_eq!(slots.kept, slots.len());
                         places = slots.iter().map(|(place, slot)| (slot.value.unwrap(), place)).collect();
+                        prop_assert_eq!(order(&slots, mark), (before, was_before));
                     },
+                    _ => {
+                        let chunks = slots.chunks();
+                        let from = chunks * first as usize / 6_000;
+                        let to = if step == 3 { chunks } else { (from + count as usize).min(chunks) };
+                        let leaves = |slot: &Slot<Arc<str>, u32>| slot.value.is_some_and(|n| (n + first) % 5 < count % 6);
+                        let mut moved = BTreeMap::new();
+                        let marks = std::slice::from_mut(&mut mark);
+                        let removed = slots.sweep(from..to, leaves, |slot, at| _ = moved.insert(slot.value.unwrap(), at), marks);
+                        places.extend(moved);
+                        let kept: std::collections::BTreeSet<_> = slots.iter().map(|(_, slot)| slot.value.unwrap()).collect();
+                        places.retain(|n, _| kept.contains(n));
+                        prop_assert_eq!(before.len() - removed, slots.len());
+                        let was_before = before[..was_before].iter().filter(|n| kept.contains(n)).count();
+                        let left = before.into_iter().filter(|n| kept.contains(n)).collect::<Vec<_>>();
+                        prop_assert_eq!(order(&slots, mark), (left, was_before));
+                        // What was seldom in the swept chunks may stay.
+                        let stay = (from..to).flat_map(|at| &slots.chunks[at].slots).filter(|slot| leaves(slot)).count();
+                        prop_assert!(stay * 7 <= (to - from) * CHUNK, "{stay} stay in {from}..{to}");
+                    }
                 }
+                prop_assert_eq!(slots.kept, slots.chunks.iter().map(|chunk| chunk.slots.len()).sum::<usize>());
                 prop_assert_eq!(slots.len(), places.len());
                 let expected: BTreeMap<_, _> = places.keys().map(|n| (n.to_string(), *n)).collect();
                 prop_assert_eq!(values(&slots), expected);

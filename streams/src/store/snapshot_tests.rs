@@ -147,12 +147,14 @@ enum Step {
     Act(u8, i64),
     Commit,
     Rollback,
-    /// Begins a snapshot, unless one is being written or the store is not whole in memory.
+    /// Begins a snapshot, unless one is being written.
     Begin,
     Checkpoint,
     /// From the last checkpoint and the changelog since, unless that begins later.
     Restart,
     Hydrate,
+    /// All that the checkpoint has.
+    Evict,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -161,9 +163,10 @@ fn step() -> impl Strategy<Value = Step> {
         5 => Just(Step::Commit),
         1 => Just(Step::Rollback),
         3 => Just(Step::Begin),
-        1 => Just(Step::Checkpoint),
+        2 => Just(Step::Checkpoint),
         1 => Just(Step::Restart),
         1 => Just(Step::Hydrate),
+        2 => Just(Step::Evict),
     ]
 }
 
@@ -214,7 +217,7 @@ impl<S: Acts> History<S> {
         self.store.write_changes(&mut changes);
         self.store.write_changes(&mut writer);
         let end_bytes = writer.len_bytes() + 1;
-        let is_complete = self.snapshot.is_some() && !self.store.write_snapshot(&mut writer, end_bytes);
+        let is_complete = self.snapshot.is_some() && !self.store.write_snapshot(&mut writer, end_bytes).unwrap();
         self.store.commit();
         self.changelog.push(writer.finish());
         self.changes.push(changes.finish());
@@ -242,7 +245,8 @@ impl<S: Acts> History<S> {
             Step::Rollback => self.rollback(),
             Step::Begin => {
                 self.rollback();
-                if self.snapshot.is_none() && self.store.begin_snapshot() {
+                if self.snapshot.is_none() {
+                    self.store.begin_snapshot();
                     self.snapshot = Some(self.changelog.len());
                 }
             }
@@ -265,6 +269,10 @@ impl<S: Acts> History<S> {
             }
             Step::Restart => {}
             Step::Hydrate => _ = self.store.hydrate(2).unwrap(),
+            Step::Evict => {
+                self.rollback();
+                self.store.evict(&self.checkpoint, 0).unwrap();
+            }
         }
     }
 }
@@ -288,8 +296,8 @@ fn restored<S: Acts>(commits: &[Vec<Vec<u8>>]) -> S {
 /// All entries, and up to where segments have expired.
 fn contents<S: Acts>(mut store: S) -> Vec<String> {
     let mut writer = ChangelogWriter::new(1 << 20);
-    assert!(store.begin_snapshot());
-    while store.write_snapshot(&mut writer, 0) {}
+    store.begin_snapshot();
+    while store.write_snapshot(&mut writer, 0).unwrap() {}
     let bodies = writer.finish();
     let entries = bodies.iter().flat_map(|body| ChangelogReader::new(body)).map(|entry| entry.unwrap().1);
     let mut entries: Vec<_> = entries.filter(|entry| !S::is_nothing(entry)).map(|entry| format!("{entry:?}")).collect();
@@ -336,7 +344,7 @@ fn a_sample_shows_how_large_a_snapshot_is() {
     store.commit();
     let mut writer = ChangelogWriter::new(1 << 20);
     store.begin_snapshot();
-    while store.write_snapshot(&mut writer, usize::MAX) {}
+    while store.write_snapshot(&mut writer, usize::MAX).unwrap() {}
     let (written, estimated) = (writer.len_bytes() as f64, store.snapshot_bytes() as f64);
     assert!((estimated / written - 1.0).abs() < 0.05, "{written} bytes, {estimated} estimated");
 }

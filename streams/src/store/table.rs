@@ -24,6 +24,21 @@ struct Scan {
     end: Place,
 }
 
+/// Where [`Table::evict`] goes on.
+#[derive(Default)]
+struct Hand {
+    chunk: usize,
+    /// Entries that were last written by later transactions stay; None at the end of a round.
+    cold_until: Option<u32>,
+}
+
+/// Chunks that are swept at once.
+const SWEPT_CHUNKS: usize = 64;
+/// So many entries show which are the coldest.
+const COLD_SAMPLES: u32 = 512;
+/// At least this part of the checkpointed entries leaves in a round, the coldest, so that a round is not about a few.
+const COLD_PART: f64 = 1.0 / 8.0;
+
 /// A map whose entries are checkpointed, committed, or of the open transaction: each has the number of the transaction
 /// that wrote it last, so that a commit costs nothing per entry.
 pub(super) struct Table<K: StoreKey, V> {
@@ -38,6 +53,7 @@ pub(super) struct Table<K: StoreKey, V> {
     /// Entries up to this number are checkpointed.
     checkpointed: u32,
     scan: Option<Scan>,
+    hand: Hand,
 }
 
 impl<K: StoreKey, V: Clone> Default for Table<K, V> {
@@ -50,6 +66,7 @@ impl<K: StoreKey, V: Clone> Default for Table<K, V> {
             transaction: 1,
             checkpointed: 0,
             scan: None,
+            hand: Hand::default(),
         }
     }
 }
@@ -202,6 +219,73 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         false
     }
 
+    /// Whether the pass began with the entry that is found here, and comes or came to it.
+    pub fn is_in_scan(&self, found: Found) -> bool {
+        found.place.zip(self.scan).is_some_and(|(place, scan)| place < scan.end)
+    }
+
+    /// What the entries take in memory, without the heap of keys and values.
+    pub fn size_bytes(&self) -> usize {
+        self.slots.size_bytes() + self.dirty.capacity() * size_of::<Place>()
+    }
+
+    /// How many entries are checkpointed, at least.
+    pub fn clean(&self) -> usize {
+        self.slots.len().saturating_sub(self.dirty.len())
+    }
+
+    /// Removes checkpointed entries from memory, those that were written longest ago first, until `is_enough` of the table
+    /// or none is left. Returns how many. There is no open transaction. `part` is about the part of the entries that has to
+    /// leave.
+    ///
+    /// The number of the transaction that wrote an entry is its age: an access costs nothing.
+    pub fn evict(&mut self, part: f64, is_enough: impl Fn(&Self) -> bool) -> usize {
+        debug_assert!(!self.has_changes());
+        let (mut evicted, mut rounds) = (0, 0);
+        while !is_enough(self) {
+            let Some(cold_until) = self.hand.cold_until else {
+                // The first round may begin in the middle, and the last one takes all.
+                rounds += 1;
+                if rounds > 3 {
+                    break;
+                }
+                let cold_until = if rounds < 3 { self.coldest(part.max(COLD_PART)) } else { u32::MAX };
+                self.hand = Hand { chunk: 0, cold_until: Some(cold_until) };
+                continue;
+            };
+            let (from, checkpointed) = (self.hand.chunk, self.checkpointed);
+            let chunks = self.slots.chunks();
+            let to = (from + SWEPT_CHUNKS).min(chunks);
+            let mut marks = self.scan.map_or([0, 0], |scan| [scan.next, scan.end]);
+            let dirty = &mut self.dirty;
+            let leaves = |slot: &Slot<K, V>| slot.transaction <= checkpointed.min(cold_until) && slot.value.is_some();
+            let moved = |slot: &Slot<K, V>, place| {
+                if slot.transaction > checkpointed {
+                    dirty.push(place);
+                }
+            };
+            evicted += self.slots.sweep(from..to, leaves, moved, &mut marks);
+            let [next, end] = marks;
+            self.scan = self.scan.map(|_| Scan { committed: next, next, end });
+            self.hand = Hand { chunk: to, cold_until: Some(cold_until).filter(|_| to < chunks) };
+        }
+        if self.dirty.len() > 2 * self.slots.len() + COLD_SAMPLES as usize {
+            self.find_dirty();
+        }
+        self.trim();
+        evicted
+    }
+
+    /// The transaction up to which the coldest part of the checkpointed entries was written.
+    fn coldest(&self, part: f64) -> u32 {
+        let step = (self.slots.end() / COLD_SAMPLES).max(1);
+        let sampled = (0..self.slots.end()).step_by(step as usize).filter_map(|place| self.slots.get_live(place));
+        let clean = sampled.map(|slot| slot.transaction).filter(|transaction| *transaction <= self.checkpointed);
+        let mut clean: Vec<_> = clean.collect();
+        clean.sort_unstable();
+        clean.get((clean.len() as f64 * part) as usize).copied().unwrap_or(u32::MAX)
+    }
+
     pub fn has_changes(&self) -> bool {
         !self.undo.is_empty() || self.changed_in_place
     }
@@ -270,94 +354,17 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         if self.slots.trim(&mut marks) {
             let [next, end] = marks;
             self.scan = self.scan.map(|_| Scan { committed: next, next, end });
-            let dirty = self.slots.iter().filter(|(_, slot)| slot.transaction > self.checkpointed);
-            self.dirty = dirty.map(|(place, _)| place).collect();
+            self.hand = Hand::default();
+            self.find_dirty();
         }
+    }
+
+    fn find_dirty(&mut self) {
+        let dirty = self.slots.iter().filter(|(_, slot)| slot.transaction > self.checkpointed);
+        self.dirty = dirty.map(|(place, _)| place).collect();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Put(u8, i64),
-        Delete(u8),
-        Commit,
-        Rollback,
-        /// Whether it fails after the first entry.
-        Checkpoint(bool),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            4 => (0..8u8, any::<i64>()).prop_map(|(k, v)| Step::Put(k, v)),
-            2 => (0..8u8).prop_map(Step::Delete),
-            1 => Just(Step::Commit),
-            1 => Just(Step::Rollback),
-            1 => any::<bool>().prop_map(Step::Checkpoint),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn a_rolled_back_transaction_never_was_and_checkpoints_miss_nothing(
-            steps in prop::collection::vec(step(), 0..80)
-        ) {
-            let mut table: Table<Arc<str>, i64> = Table::default();
-            let (mut open, mut committed) = (BTreeMap::new(), BTreeMap::new());
-            let mut disk: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
-            for step in steps {
-                match step {
-                    Step::Put(k, v) => {
-                        let key: Arc<str> = k.to_string().into();
-                        *table.write(&key) = Some(v);
-                        open.insert(key, v);
-                    }
-                    Step::Delete(k) => {
-                        let key: Arc<str> = k.to_string().into();
-                        *table.write(&key) = None;
-                        open.remove(&key);
-                    }
-                    Step::Commit => {
-                        table.commit();
-                        committed = open.clone();
-                    }
-                    Step::Rollback | Step::Checkpoint(_) => {
-                        table.rollback();
-                        open = committed.clone();
-                    }
-                }
-                if let Step::Checkpoint(fails) = step {
-                    let mut left = if fails { 1 } else { usize::MAX };
-                    let mut written = disk.clone();
-                    let mut write = |key: &[u8], value: Option<&i64>| -> Result<(), ()> {
-                        left = left.checked_sub(1).ok_or(())?;
-                        match value {
-                            Some(value) => written.insert(key.to_vec(), *value),
-                            None => written.remove(key),
-                        };
-                        Ok(())
-                    };
-                    if table.unwritten().try_for_each(|(key, value)| write(key.as_bytes(), value)).is_err() {
-                        // The disk is full: nothing is written, and the next checkpoint has all of it.
-                        continue;
-                    }
-                    table.checkpointed();
-                    disk = written;
-                    let on_disk: Vec<_> = disk.iter().map(|(k, v)| (k.clone(), *v)).collect();
-                    let expected: Vec<_> = committed.iter().map(|(k, v)| (k.as_bytes().to_vec(), *v)).collect();
-                    prop_assert_eq!(on_disk, expected);
-                }
-                for k in 0..8u8 {
-                    let key: Arc<str> = k.to_string().into();
-                    prop_assert_eq!(table.get(&key).flatten(), open.get(&key));
-                }
-            }
-        }
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;

@@ -36,6 +36,7 @@ enum Step {
     /// From the last checkpoint, and the changelog since.
     Restart,
     Hydrate,
+    Evict,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -48,6 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Checkpoint),
         2 => Just(Step::Restart),
         1 => Just(Step::Hydrate),
+        2 => Just(Step::Evict),
     ]
 }
 
@@ -79,13 +81,14 @@ proptest! {
                     committed = open.clone();
                 }
                 Step::Hydrate => _ = lives.store.hydrate(2).unwrap(),
-                Step::Rollback | Step::Checkpoint | Step::Restart => {
+                Step::Rollback | Step::Checkpoint | Step::Restart | Step::Evict => {
                     lives.store.rollback();
                     open = committed.clone();
                 }
             }
             match step {
                 Step::Checkpoint => lives.checkpoint(),
+                Step::Evict => _ = lives.evict(),
                 Step::Restart => {
                     lives.restart();
                     // The clock that expired segments before the checkpoint is still there.

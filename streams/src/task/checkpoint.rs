@@ -84,6 +84,11 @@ impl<D: Dataflow> Task<D> {
         site.is_some() && (is_large || (is_owed && now.since_ms(*tried_at_ms) >= age_ms_max))
     }
 
+    /// Whether it has replayed so much changelog that a checkpoint is worth its cost.
+    pub(super) fn wants_spill(&self, bytes_max: usize) -> bool {
+        self.checkpoint.site.is_some() && self.checkpoint.changelog_bytes >= bytes_max
+    }
+
     /// When the last checkpoint was written or tried, or the task opened, by the monotonic clock.
     pub fn checkpointed_at_ms(&self) -> i64 {
         self.checkpoint.tried_at_ms
@@ -102,6 +107,19 @@ impl<D: Dataflow> Task<D> {
         }
         self.checkpoint.tried_at_ms = now.monotonic_ms;
         let changelog_next = log.written_ends(&[self.changelog()])?.first().copied().unwrap_or_default();
+        self.try_checkpoint(changelog_next)
+    }
+
+    /// Writes a checkpoint while the task is restored: its changelog was read up to `changelog_next`, where no commit is
+    /// open.
+    pub(super) fn spill(&mut self, changelog_next: u64, now: Now) -> Result<bool, TaskError> {
+        self.checkpoint.tried_at_ms = now.monotonic_ms;
+        self.committed = self.position.clone();
+        self.try_checkpoint(changelog_next)
+    }
+
+    fn try_checkpoint(&mut self, changelog_next: u64) -> Result<bool, TaskError> {
+        self.check_stores()?;
         match self.write_checkpoint_at(changelog_next) {
             Ok(()) => {
                 self.stores.iter_mut().for_each(|store| store.checkpointed());
@@ -114,6 +132,14 @@ impl<D: Dataflow> Task<D> {
             }
             // It cannot even be read, perhaps, and some of the state may be nowhere else but in the changelog.
             Err(fault) => Err(self.checkpoint.distrust(fault)),
+        }
+    }
+
+    /// Whether stores could read all that they needed of the checkpoint. If not, nothing that they wrote since may be kept.
+    pub(super) fn check_stores(&mut self) -> Result<(), TaskError> {
+        match self.stores.iter_mut().find_map(|store| store.take_fault()) {
+            Some(fault) => Err(self.checkpoint.distrust(fault)),
+            None => Ok(()),
         }
     }
 
@@ -149,7 +175,7 @@ impl<D: Dataflow> Task<D> {
         }
     }
 
-    /// Loads part of the checkpoint into memory; false when all is there.
+    /// Loads part of the checkpoint into memory; false when all is there, or some was evicted.
     pub fn hydrate(&mut self, entries_max: usize) -> Result<bool, TaskError> {
         for store in self.stores.iter_mut() {
             match store.hydrate(entries_max) {

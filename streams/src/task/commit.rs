@@ -42,9 +42,7 @@ impl<D: Dataflow> Task<D> {
         for node in 0..self.processors.len() {
             self.call(node, producer, |processor, context| processor.flush(context))?;
         }
-        if let Some(fault) = self.stores.iter_mut().find_map(|store| store.take_fault()) {
-            return Err(self.checkpoint.distrust(fault));
-        }
+        self.check_stores()?;
         self.told_all = self.owes_progress(now);
         let own = self.subtopology.upstream.is_none();
         let progress = self.position.progress(own || self.upstream_is_root, self.root_partitions);
@@ -160,7 +158,7 @@ impl<D: Dataflow> Task<D> {
     ) -> Result<(), TaskError> {
         let mut writer = ChangelogWriter::new(PART_BYTES_MAX);
         self.stores.iter_mut().filter(|store| store.has_changes()).for_each(|store| store.write_changes(&mut writer));
-        self.write_snapshot(&mut writer);
+        self.write_snapshot(&mut writer)?;
         let mut bodies = writer.finish();
         self.checkpoint.changelog_bytes += bodies.iter().map(Vec::len).sum::<usize>();
         if bodies.is_empty() {

@@ -6,6 +6,7 @@ use super::confirmed::{Confirmed, ConfirmedTime};
 use super::envelope::Envelope;
 use super::held::Held;
 use super::idle::Moves;
+use super::memory::StateMemory;
 use super::position::Position;
 use super::snapshot::Snapshots;
 use super::{NodeCounts, ProgressPending, Punctuator, Rejections, Task, TaskError};
@@ -42,6 +43,8 @@ pub struct TaskSite<D: Dataflow> {
     pub state_dir: Option<PathBuf>,
     /// Distinguishes one boot of the machine from another.
     pub boot_id: String,
+    /// The memory that state may take, for all threads of this process.
+    pub memory: Arc<StateMemory>,
 }
 
 impl<D: Dataflow> Task<D> {
@@ -204,7 +207,7 @@ impl<D: Dataflow> Task<D> {
             self.take_position(envelope.input_next, envelope.upstream.clone(), envelope.outputs.as_deref());
         }
         self.checkpoint.changelog_bytes += body.len();
-        Ok(())
+        self.check_stores()
     }
 
     /// The changelog decides where to go on; the group's offset and the source must agree with it.

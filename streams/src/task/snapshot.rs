@@ -11,7 +11,8 @@
 //! - Any other key was made behind `first_offset`, and has all its changes there. Keys that were deleted before never occur.
 //!
 //! Positions count from the last record alone. So no range of keys has to be replaced as a whole, and the order of keys
-//! does not matter: the pass goes through memory by place. It only begins when all entries are there.
+//! does not matter: the pass goes through memory by place, and then through what the checkpoint has beside it
+//! (`Entries::write_snapshot`). Either part reads an entry as the transaction that writes it has it.
 //!
 //! The pass is taken back with a transaction that is rolled back. Where the outcome of a transaction is unknown, its task
 //! is dropped, and so is the snapshot: the next begins from the start. The puts of one that was left are harmless.
@@ -110,9 +111,7 @@ impl<D: Dataflow> Task<D> {
         if !is_possible || !self.is_snapshot_due(tail_bytes) {
             return Ok(());
         }
-        if !self.stores.iter_mut().all(|store| store.begin_snapshot()) {
-            return Ok(());
-        }
+        self.stores.iter_mut().for_each(|store| store.begin_snapshot());
         // All that was committed lies below, also where readers do not see it yet.
         let first_offset = log.written_ends(&[self.changelog()])?.first().copied().unwrap_or_default();
         let begun = Snapshot { first_offset, bytes: Some(0), step_bytes, store: 0, is_complete: false };
@@ -133,17 +132,21 @@ impl<D: Dataflow> Task<D> {
     }
 
     /// Writes the snapshot's next part, behind the changes of the open transaction.
-    pub(super) fn write_snapshot(&mut self, out: &mut ChangelogWriter) {
-        let Some(snapshot) = self.snapshots.open.as_mut().filter(|snapshot| !snapshot.is_complete) else { return };
+    pub(super) fn write_snapshot(&mut self, out: &mut ChangelogWriter) -> Result<(), TaskError> {
+        let Some(snapshot) = self.snapshots.open.as_mut().filter(|snapshot| !snapshot.is_complete) else {
+            return Ok(());
+        };
         let end_bytes = out.len_bytes() + out.len_bytes().max(snapshot.step_bytes);
         while let Some(store) = self.stores.at(snapshot.store) {
-            if store.write_snapshot(out, end_bytes) {
-                return;
+            match store.write_snapshot(out, end_bytes) {
+                Ok(true) => return Ok(()),
+                Ok(false) => snapshot.store += 1,
+                Err(fault) => return Err(self.checkpoint.distrust(fault)),
             }
-            snapshot.store += 1;
         }
         out.snapshot_end(snapshot.first_offset);
         snapshot.is_complete = true;
+        Ok(())
     }
 
     /// Deletes what a complete snapshot has replaced in the changelog; whether there was one. Only a snapshot whose end is
@@ -156,7 +159,7 @@ impl<D: Dataflow> Task<D> {
         Ok(true)
     }
 
-    /// All entries that its stores have in memory: by store and key, as stored.
+    /// All entries of its stores: by store and key, as stored.
     #[cfg(feature = "testkit")]
     pub fn stored(&mut self) -> std::collections::BTreeMap<(String, Vec<u8>), Vec<u8>> {
         let stores = self.subtopology.stores.iter().zip(self.stores.iter_mut());

@@ -14,6 +14,7 @@
 //!    changelog is read until there, and its last positions are the task's; the group's offset must not be beyond them.
 
 use super::envelope::Envelope;
+use super::memory::MemoryShare;
 use super::restore::{ABORTED_BY_HAND, TaskSite};
 use super::{Task, TaskError, idle};
 use crate::log::{Consumer, Log, LogError, Now, Polled, TopicPartition};
@@ -37,6 +38,8 @@ struct Arrival<D: Dataflow> {
     start: u64,
     end: u64,
     next: u64,
+    /// The last record that was replayed is the last part of its commit.
+    is_between_commits: bool,
 }
 
 /// Why an arrival cannot be completed.
@@ -107,11 +110,34 @@ impl<D: Dataflow> Arrival<D> {
     ) -> Result<Self, TaskError> {
         let (task, checkpoint_next) = Task::from_checkpoint(site, subtopology, partition, is_trusted, now)?;
         let changelog = task.changelog();
-        Ok(Self { task, changelog, checkpoint_next, start: 0, end: 0, next: 0 })
+        Ok(Self { task, changelog, checkpoint_next, start: 0, end: 0, next: 0, is_between_commits: true })
     }
 
     fn is_out_of_range(&self) -> bool {
         self.checkpoint_next.is_some_and(|next| next < self.start || next > self.end)
+    }
+
+    /// Keeps the state of tasks that are being restored within the memory that it may take: what was replayed last is
+    /// written to the checkpoint, and then evicted. Returns an error if the disk takes no checkpoint.
+    fn spill(arrivals: &mut [Self], index: usize, share: &mut MemoryShare, now: Now) -> Result<(), TaskError> {
+        let make_room = |arrivals: &mut [Self], share: &mut MemoryShare| {
+            let mut tasks: Vec<_> = arrivals.iter_mut().map(|arrival| &mut arrival.task).collect();
+            share.make_room(&mut tasks)
+        };
+        make_room(arrivals, share)?;
+        let Self { task, next, end, checkpoint_next, is_between_commits, .. } = &mut arrivals[index];
+        let is_due = *is_between_commits && task.wants_spill(share.checkpoint_bytes(usize::MAX));
+        if !share.is_over() || !is_due {
+            return Ok(());
+        }
+        let next = *next.min(end);
+        if !task.spill(next, now)? {
+            let fault = task.checkpoint_fault().map(ToString::to_string).unwrap_or_default();
+            let reason = format!("{fault}; and more state is to be restored than memory may hold");
+            return Err(StoreError::Unwritten(reason).into());
+        }
+        *checkpoint_next = Some(next);
+        make_room(arrivals, share).map(drop)
     }
 
     /// Restarts from the changelog's start, without the checkpoint.
@@ -237,6 +263,7 @@ fn replay<D: Dataflow>(
     for (changelog, index) in &left {
         consumer.assign(changelog, arrivals[*index].next)?;
     }
+    let mut share = MemoryShare::new(site.memory.clone());
     let mut moved_at = Instant::now();
     while !left.is_empty() {
         let Some((index, doubt)) = replay_batch(consumer.as_mut(), &left, arrivals)? else {
@@ -247,6 +274,10 @@ fn replay<D: Dataflow>(
             continue;
         };
         moved_at = Instant::now();
+        let doubt = match doubt {
+            None => Arrival::spill(arrivals, index, &mut share, now).err().map(|error| arrivals[index].doubt(error)),
+            doubt => doubt,
+        };
         let arrival = &mut arrivals[index];
         match doubt {
             None => {}
@@ -339,13 +370,21 @@ impl<D: Dataflow> Arrival<D> {
                 .into(),
             });
         }
+        self.is_between_commits = envelope.part + 1 == envelope.parts;
         self.task.restored_records += 1;
         self.task.snapshots.read(record.value.unwrap_or_default().len());
         self.task.replay(&envelope, body).map_err(|error| match error {
             TaskError::Halt { reason, .. } => halt(reason).into(),
+            other => self.doubt(other),
+        })
+    }
+
+    fn doubt(&self, error: TaskError) -> Doubt {
+        match error {
+            TaskError::Store(StoreError::Unwritten(_)) => Doubt::Task(error),
             // A store reads what the checkpoint has of a key before it changes it.
             TaskError::Store(fault) if self.checkpoint_next.is_some() => Doubt::Checkpoint(fault.to_string()),
             other => Doubt::Task(other),
-        })
+        }
     }
 }

@@ -10,7 +10,7 @@ pub use driver::{TopologyTestDriver, Written};
 pub use topics::{StoredRecord, append, read_topic};
 
 use crate::processor::Dataflow;
-use crate::task::{TaskSite, WIRE_VERSIONS};
+use crate::task::{StateMemory, TaskSite, WIRE_VERSIONS};
 use crate::topology::Topology;
 use std::sync::Arc;
 
@@ -28,5 +28,6 @@ pub fn task_site<D: Dataflow>(topology: Arc<Topology<D>>, owner: &str) -> TaskSi
         confirmed_times: [].into(),
         state_dir: None,
         boot_id: "boot".to_owned(),
+        memory: StateMemory::unlimited(),
     }
 }

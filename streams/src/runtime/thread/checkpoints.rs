@@ -41,7 +41,8 @@ impl CheckpointFaults {
 impl<D: Dataflow> StreamThread<D> {
     /// At most one of those that are due: nothing else is done meanwhile, and the next commit is soon.
     pub(super) fn checkpoint(&mut self, now: Now) -> Result<(), TaskError> {
-        let (bytes, age_ms) = (self.limits.checkpoint_bytes, self.limits.checkpoint_age.as_millis() as i64);
+        let bytes = self.share.checkpoint_bytes(self.limits.checkpoint_bytes);
+        let age_ms = self.limits.checkpoint_age.as_millis() as i64;
         let due = self.tasks.values_mut().filter(|task| task.wants_checkpoint(now, bytes, age_ms));
         let Some(task) = due.min_by_key(|task| task.checkpointed_at_ms()) else { return Ok(()) };
         let started = Instant::now();
@@ -85,6 +86,12 @@ impl<D: Dataflow> StreamThread<D> {
 
     pub(super) fn hydrate(&mut self) -> Result<(), TaskError> {
         if !self.hydrating {
+            return Ok(());
+        }
+        self.make_room()?;
+        if !self.share.has_room() {
+            // What is not there is read through.
+            self.hydrating = false;
             return Ok(());
         }
         for task in self.tasks.values_mut() {

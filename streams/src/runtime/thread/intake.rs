@@ -34,7 +34,7 @@ impl<D: Dataflow> StreamThread<D> {
     /// Reads on where the next record does not lie ahead any more.
     pub(super) fn go_on(&mut self, latest_ms: i64) -> Result<(), TaskError> {
         for (source, _) in self.ahead.extract_if(.., |_, append_time_ms| *append_time_ms <= latest_ms) {
-            if let Some(task) = self.tasks.get(&source) {
+            if let Some(task) = self.tasks.get(&source).filter(|_| !self.is_held) {
                 self.consumer.assign(&source, task.position().input_next)?;
             }
         }

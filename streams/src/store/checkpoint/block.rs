@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 /// What a full block takes, with its checksum, at most: four pages of LMDB. An entry that is larger has a block alone.
-const BYTES_MAX: usize = 4 * 4096 - LMDB_PAGE_HEADER - super::CHECKSUM_BYTES;
+pub(super) const BYTES_MAX: usize = 4 * 4096 - LMDB_PAGE_HEADER - super::CHECKSUM_BYTES;
 const LMDB_PAGE_HEADER: usize = 16;
 
 /// Collects the entries of a block.
@@ -106,7 +106,7 @@ impl<'a> Block<'a> {
     }
 }
 
-fn write_len(mut len: usize, out: &mut Vec<u8>) {
+pub(super) fn write_len(mut len: usize, out: &mut Vec<u8>) {
     while len >= 0x80 {
         out.push(len as u8 | 0x80);
         len >>= 7;
@@ -114,7 +114,7 @@ fn write_len(mut len: usize, out: &mut Vec<u8>) {
     out.push(len as u8);
 }
 
-fn read_len(bytes: &mut &[u8]) -> Option<usize> {
+pub(super) fn read_len(bytes: &mut &[u8]) -> Option<usize> {
     let mut len = 0usize;
     for shift in (0..35).step_by(7) {
         let byte = *bytes.split_off_first()?;

@@ -2,17 +2,21 @@
 //!
 //! It is written without a sync: LMDB keeps it intact through `kill -9`. A crash of the operating system may tear it,
 //! so it is discarded if the boot id has changed without a clean close in between, after two deaths before the first
-//! commit, and if its file is not what was written. LMDB never opens an unverified file. A discard loses nothing: the
-//! changelog has everything.
+//! commit, and if its file is not what was written. LMDB never opens a file whose structure is not verified; a block is
+//! verified when it is read, and its task is restored if it is damaged. A discard loses nothing: the changelog has
+//! everything.
 //!
 //! Each store has a database of its own, with its entries in sorted blocks (`runs.rs`, `block.rs`).
 
 mod block;
+mod directory;
+mod filter;
 mod reader;
 mod runs;
 mod trust;
 
-pub(super) use reader::CheckpointReader;
+pub(super) use reader::{CheckpointReader, Cursor};
+pub(super) use runs::segment_bytes;
 
 use super::StoreError;
 use crate::lmdb::{Inspection, inspect};
@@ -36,7 +40,10 @@ const META_KEY: &[u8] = b"meta";
 const OWNER_KEY: &[u8] = b"owner";
 /// Stands before the meta record: the last byte is the version of the checkpoint's format. Version 1 had no such bytes, and
 /// an entry of LMDB for each of a store. No meta record of it begins like this, and what read it takes this for damage.
-const FORMAT: &[u8; 4] = b"\xff\xff\xff\x02";
+/// Runs of version 2 have no directories.
+const FORMAT: &[u8; 4] = b"\xff\xff\xff\x03";
+/// The oldest version that is read.
+const OLDEST: u8 = 2;
 
 /// Where in the log a checkpoint stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -151,7 +158,8 @@ impl Checkpoint {
             leaves_max: u64::MAX,
             entry: &|_, key, value| unseal(key, value).is_some(),
             value_bytes_max: u64::MAX,
-            reads_values: true,
+            // Blocks are verified when they are read.
+            reads_values: false,
             is_grown_ahead: false,
         };
         inspect(&dir.join("data.mdb"), &inspection).map_err(|e| StoreError::Checkpoint(e.to_string()))?;
@@ -195,16 +203,16 @@ impl Checkpoint {
             return Err(StoreError::Checkpoint(format!("it is the checkpoint of `{found}`, and this is `{owner}`")));
         }
         let Some(bytes) = read(META_KEY)? else { return Ok(None) };
-        let Some((FORMAT, bytes)) = bytes.split_first_chunk() else {
-            let version = match bytes.split_first_chunk() {
-                Some((&[0xff, 0xff, 0xff, version], _)) => version,
-                _ => 1,
-            };
-            let ours = FORMAT[3];
-            return Err(StoreError::Checkpoint(format!(
-                "its format has version {version}, and this release reads {ours}"
-            )));
+        let (version, bytes) = match bytes.split_first_chunk() {
+            Some((&[0xff, 0xff, 0xff, version], bytes)) => (version, bytes),
+            _ => (1, bytes),
         };
+        let ours = FORMAT[3];
+        if !(OLDEST..=ours).contains(&version) {
+            return Err(StoreError::Checkpoint(format!(
+                "its format has version {version}, and this release reads {OLDEST} to {ours}"
+            )));
+        }
         let meta = CheckpointMeta::decode(bytes).map(Some);
         meta.ok_or_else(|| wrong(&self.dir, &"its meta record cannot be read"))
     }

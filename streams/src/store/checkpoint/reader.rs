@@ -1,18 +1,23 @@
 //! Reading a store's part of a checkpoint: one key, or all in turn.
 
 use super::block::Block;
-use super::runs::{Merged, Place, Run, block_key, read_block_key, segment_bytes};
+use super::directory::{DIRECTORY, Directory, Tail};
+use super::filter::{self, Filter};
+use super::runs::{FoundRun, Merged, Place, Run, block_key, last_run, read_block, segment_bytes};
 use super::{CHECKSUM_BYTES, Checkpoint, StoreError, failed, unseal, wrong};
+use heed::RoTxn;
 use std::sync::Arc;
 
-/// A store's entries in a checkpoint, as of the last [`CheckpointReader::refresh`].
+/// What a block takes at most, about.
+const BLOCK_BYTES: u64 = 16 << 10;
+
+/// A store's entries in a checkpoint, as of the last [`CheckpointReader::refresh`]. Filter and first keys of every run are in
+/// memory; blocks are read, and their checksums verified, as they are needed.
 pub(in crate::store) struct CheckpointReader {
     checkpoint: Arc<Checkpoint>,
     index: usize,
     /// Ascending.
     segments: Vec<Segment>,
-    /// The segment and key of the entry that [`CheckpointReader::next`] returned last.
-    read: Option<(u64, Vec<u8>)>,
 }
 
 struct Segment {
@@ -23,6 +28,9 @@ struct Segment {
 
 struct IndexedRun {
     run: Run,
+    /// None: the run is of a format without directories.
+    tail: Option<Tail>,
+    filter: Option<Filter>,
     blocks: Vec<IndexedBlock>,
 }
 
@@ -31,51 +39,66 @@ struct IndexedBlock {
     is_checked: bool,
 }
 
+/// The segment and key of the entry that was read last.
+pub(in crate::store) type Cursor = Option<(u64, Vec<u8>)>;
+
 impl IndexedRun {
+    fn may_have(&self, hash: u64) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.may_have(hash))
+    }
+
     /// The block that has a key, if any has.
     fn block_of(&self, key: &[u8]) -> Option<usize> {
         self.blocks.partition_point(|block| *block.first <= *key).checked_sub(1)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let blocks: usize = self.blocks.iter().map(|block| size_of::<IndexedBlock>() + block.first.len() + 16).sum();
+        self.filter.as_ref().map_or(0, Filter::size_bytes) + blocks
     }
 }
 
 impl CheckpointReader {
     /// A reader of the store at `index`.
     pub fn new(checkpoint: Arc<Checkpoint>, index: usize) -> Result<Self, StoreError> {
-        let mut reader = Self { checkpoint, index, segments: Vec::new(), read: None };
+        let mut reader = Self { checkpoint, index, segments: Vec::new() };
         reader.refresh()?;
         Ok(reader)
     }
 
     /// Looks again at what there is: a checkpoint was written. Segments that were forgotten stay so only if it dropped them.
+    /// Reads the directories of new runs, and no block of a run that has one.
     pub fn refresh(&mut self) -> Result<(), StoreError> {
-        let Checkpoint { env, dir, .. } = &*self.checkpoint;
-        let txn = env.read_txn().map_err(|e| failed(dir, e))?;
-        let damaged = || wrong(dir, &"a block cannot be read");
+        let mut known = std::mem::take(&mut self.segments);
+        let checkpoint = &*self.checkpoint;
+        let txn = checkpoint.env.read_txn().map_err(|e| failed(&checkpoint.dir, e))?;
         let mut segments: Vec<Segment> = Vec::new();
-        for entry in self.checkpoint.store(self.index)?.iter(&txn).map_err(|e| failed(dir, e))? {
-            let (key, sealed) = entry.map_err(|e| failed(dir, e))?;
-            let (segment, number, block) = read_block_key(key).ok_or_else(damaged)?;
-            if segments.last().is_none_or(|last| last.number != segment) {
-                segments.push(Segment { number: segment, runs: Vec::new() });
+        let mut up_to = Some(block_key(u64::MAX, u32::MAX, u32::MAX));
+        while let Some(key) = up_to
+            && let Some(found) = last_run(checkpoint, &txn, self.index, &key)?
+        {
+            let (segment, number) = (found.segment, found.run.number);
+            up_to = match number.checked_sub(1) {
+                Some(before) => Some(block_key(segment, before, u32::MAX)),
+                None => segment.checked_sub(1).map(|before| block_key(before, u32::MAX, u32::MAX)),
+            };
+            let run = match take_known(&mut known, &found) {
+                Some(run) => run,
+                None => index_run(checkpoint, &txn, self.index, &found)?,
+            };
+            match segments.last_mut().filter(|last| last.number == segment) {
+                Some(last) => last.runs.push(run),
+                None => segments.push(Segment { number: segment, runs: vec![run] }),
             }
-            let runs = segments.last_mut().map(|segment| &mut segment.runs).ok_or_else(damaged)?;
-            if runs.last().is_none_or(|last| last.run.number != number) {
-                runs.push(IndexedRun { run: Run { number, blocks: 0 }, blocks: Vec::new() });
-            }
-            let run = runs.last_mut().filter(|run| run.run.blocks == block).ok_or_else(damaged)?;
-            let bytes = sealed.get(CHECKSUM_BYTES..).and_then(Block::read);
-            let (first, _) = bytes.and_then(|block| block.entry(0)).ok_or_else(damaged)?;
-            run.run.blocks += 1;
-            run.blocks.push(IndexedBlock { first: first.into(), is_checked: false });
         }
-        segments.iter_mut().for_each(|segment| segment.runs.reverse());
+        segments.reverse();
         self.segments = segments;
         Ok(())
     }
 
-    /// Its segments, ascending.
-    pub fn segments(&self) -> impl DoubleEndedIterator<Item = u64> {
-        self.segments.iter().map(|segment| segment.number)
+    /// One of its segments, for the form of its keys; None where there are none.
+    pub fn any_segment(&self) -> Option<u64> {
+        self.segments.last().map(|segment| segment.number)
     }
 
     /// Forgets the segments below this one.
@@ -83,46 +106,58 @@ impl CheckpointReader {
         self.segments.retain(|segment| segment.number >= first);
     }
 
-    /// The value of a key in a segment. The key begins with it.
-    pub fn get(&mut self, segment: u64, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let key = key.get(segment_bytes(segment)..).unwrap_or_default();
-        let Checkpoint { env, dir, .. } = &*self.checkpoint;
-        let Ok(at) = self.segments.binary_search_by_key(&segment, |segment| segment.number) else { return Ok(None) };
-        let txn = env.read_txn().map_err(|e| failed(dir, e))?;
-        let damaged = || wrong(dir, &"a block does not match its checksum");
-        for run in &mut self.segments[at].runs {
-            let Some(at) = run.block_of(key) else { continue };
-            let block_key = block_key(segment, run.run.number, at as u32);
-            let sealed = self.checkpoint.store(self.index)?.get(&txn, &block_key[..]).map_err(|e| failed(dir, e))?;
-            let sealed = sealed.ok_or_else(damaged)?;
-            let bytes = match run.blocks[at].is_checked {
-                true => sealed.get(CHECKSUM_BYTES..),
-                false => unseal(&block_key, sealed),
-            };
-            let block = bytes.and_then(Block::read).ok_or_else(damaged)?;
-            run.blocks[at].is_checked = true;
-            let at = block.search(key).ok_or_else(damaged)?;
-            if at == block.len() {
-                continue;
-            }
-            let (found, value) = block.entry(at).ok_or_else(damaged)?;
-            if found == key {
-                return Ok(value.map(<[u8]>::to_vec));
+    /// How many bytes its blocks take, at most.
+    pub fn disk_bytes(&self) -> u64 {
+        self.segments.iter().flat_map(|segment| &segment.runs).map(|run| u64::from(run.run.blocks) * BLOCK_BYTES).sum()
+    }
+
+    /// What filters and first keys take in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.segments.iter().flat_map(|segment| &segment.runs).map(IndexedRun::memory_bytes).sum()
+    }
+
+    /// The value of a key, and its segment: in its own segment where it has one, else in the newest that has it. The key
+    /// comes without a segment. Neither a key that no run has nor a run that lacks the key costs a look-up, but for the
+    /// few that a filter takes for others.
+    pub fn get(&mut self, own: Option<u64>, key: &[u8]) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        let (checkpoint, hash) = (&*self.checkpoint, filter::hash(key));
+        let segments = match own {
+            None => &mut self.segments[..],
+            Some(own) => match self.segments.binary_search_by_key(&own, |segment| segment.number) {
+                Ok(at) => &mut self.segments[at..=at],
+                Err(_) => &mut [],
+            },
+        };
+        let mut txn = None;
+        for segment in segments.iter_mut().rev() {
+            for run in segment.runs.iter_mut().filter(|run| run.may_have(hash)) {
+                let txn = match &txn {
+                    Some(txn) => txn,
+                    None => txn.insert(checkpoint.env.read_txn().map_err(|e| failed(&checkpoint.dir, e))?),
+                };
+                let place = Place { checkpoint, index: self.index, segment: segment.number };
+                match run.get(&place, txn, key)? {
+                    Some(Some(value)) => return Ok(Some((segment.number, value.to_vec()))),
+                    // Deleted: older runs have nothing to say.
+                    Some(None) => break,
+                    None => {}
+                }
             }
         }
         Ok(None)
     }
 
-    /// Calls `each` with segment, key and value of up to `entries_max` entries, by segment and key, and goes on behind them
-    /// the next time. Ok(true): there are more.
-    pub fn next(
-        &mut self,
+    /// Calls `each` with segment, stored key and value of up to `entries_max` entries, by segment and key, behind the
+    /// cursor, until it returns false. The cursor then stands at the last of them. Ok(true): there may be more.
+    pub fn read(
+        &self,
+        cursor: &mut Cursor,
         entries_max: usize,
-        mut each: impl FnMut(u64, &[u8], &[u8]) -> Result<(), StoreError>,
+        mut each: impl FnMut(u64, &[u8], &[u8]) -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
         let Checkpoint { env, dir, .. } = &*self.checkpoint;
         let txn = env.read_txn().map_err(|e| failed(dir, e))?;
-        let read = self.read.take();
+        let read = cursor.take();
         let (from, after) = read.as_ref().map_or((0, None), |(segment, key)| (*segment, Some(key.as_slice())));
         let (mut left, mut stored) = (entries_max, Vec::new());
         for segment in self.segments.iter().filter(|segment| segment.number >= from) {
@@ -139,14 +174,84 @@ impl CheckpointReader {
                 }
                 stored.truncate(segment_bytes(segment.number));
                 stored.extend_from_slice(key);
-                each(segment.number, &stored, value)?;
+                let goes_on = each(segment.number, &stored, value)?;
                 left -= 1;
-                if left == 0 {
-                    self.read = Some((segment.number, key.to_vec()));
+                if left == 0 || !goes_on {
+                    *cursor = Some((segment.number, key.to_vec()));
                     return Ok(true);
                 }
             }
         }
         Ok(false)
     }
+}
+
+impl IndexedRun {
+    /// None: it has no such key. `Some(None)`: it has deleted it.
+    fn get<'t>(
+        &mut self,
+        place: &Place<'_>,
+        txn: &'t RoTxn<'_>,
+        key: &[u8],
+    ) -> Result<Option<Option<&'t [u8]>>, StoreError> {
+        let Place { checkpoint, index, segment } = *place;
+        let damaged = || wrong(&checkpoint.dir, &"a block does not match its checksum");
+        let Some(at) = self.block_of(key) else { return Ok(None) };
+        let block_key = block_key(segment, self.run.number, at as u32);
+        let sealed = checkpoint.store(index)?.get(txn, &block_key[..]).map_err(|e| failed(&checkpoint.dir, e))?;
+        let sealed = sealed.ok_or_else(damaged)?;
+        let bytes = match self.blocks[at].is_checked {
+            true => sealed.get(CHECKSUM_BYTES..),
+            false => unseal(&block_key, sealed),
+        };
+        let block = bytes.and_then(Block::read).ok_or_else(damaged)?;
+        self.blocks[at].is_checked = true;
+        let at = block.search(key).ok_or_else(damaged)?;
+        if at == block.len() {
+            return Ok(None);
+        }
+        let (found, value) = block.entry(at).ok_or_else(damaged)?;
+        Ok((found == key).then_some(value))
+    }
+}
+
+/// The index of a run that is still what it was.
+fn take_known(known: &mut Vec<Segment>, found: &FoundRun) -> Option<IndexedRun> {
+    let segment = known.iter_mut().rev().find(|segment| segment.number == found.segment)?;
+    let is_it = |run: &IndexedRun| run.run == found.run && run.tail == found.tail;
+    let at = segment.runs.iter().position(is_it)?;
+    Some(segment.runs.remove(at))
+}
+
+fn index_run(
+    checkpoint: &Checkpoint,
+    txn: &RoTxn<'_>,
+    index: usize,
+    found: &FoundRun,
+) -> Result<IndexedRun, StoreError> {
+    let damaged = || wrong(&checkpoint.dir, &"a run cannot be read");
+    let FoundRun { segment, run, tail, parts } = *found;
+    if tail.is_none() {
+        let first = |block| {
+            let bytes = read_block(checkpoint, txn, index, &block_key(segment, run.number, block))?;
+            let (first, _) = Block::read(bytes).and_then(|block| block.entry(0)).ok_or_else(damaged)?;
+            Ok(IndexedBlock { first: first.into(), is_checked: true })
+        };
+        let blocks = (0..run.blocks).map(first).collect::<Result<_, StoreError>>()?;
+        return Ok(IndexedRun { run, tail, filter: None, blocks });
+    }
+    let mut bytes = Vec::new();
+    for part in 0..parts {
+        bytes.extend_from_slice(read_block(checkpoint, txn, index, &block_key(segment, run.number, DIRECTORY + part))?);
+    }
+    let Directory { tail, filter, firsts } = Directory::read(&bytes).ok_or_else(damaged)?;
+    if tail.blocks != run.blocks {
+        return Err(damaged());
+    }
+    Ok(IndexedRun {
+        run,
+        tail: Some(tail),
+        filter: Some(filter),
+        blocks: firsts.into_iter().map(|first| IndexedBlock { first, is_checked: false }).collect(),
+    })
 }

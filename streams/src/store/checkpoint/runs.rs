@@ -4,9 +4,11 @@
 //! segment are of about one size and many, they are merged into one: so every entry is written a few times in all, and a
 //! segment has few runs. Random keys are thus written in long sequences, and a segment is dropped as a range.
 //!
-//! The key of a block is segment (u64 BE), number of the run (u32 BE, rising), number of the block (u32 BE, from 0).
+//! The key of a block is segment (u64 BE), number of the run (u32 BE, rising), number of the block (u32 BE, from 0). Behind
+//! its blocks a run has a directory (`directory.rs`). Runs of format 2 have none.
 
 use super::block::{Block, BlockBuilder};
+use super::directory::{DIRECTORY, DirectoryBuilder, Tail};
 use super::{Checkpoint, NO_SEGMENT, StoreError, failed, seal, unseal, wrong};
 use heed::{RoTxn, RwTxn};
 use std::cmp::Ordering;
@@ -118,7 +120,8 @@ impl RunBuilder {
         for entries in entries.chunk_by(|a, b| a.segment == b.segment) {
             let segment = entries[0].segment;
             let newest = newest_below(checkpoint, txn, index, segment, u32::MAX)?;
-            let mut run = RunWriter::new(self, checkpoint, index, segment, newest.map_or(0, |run| run.number + 1));
+            let place = Place { checkpoint, index, segment };
+            let mut run = RunWriter::new(self, place, newest.map_or(0, |run| run.number + 1), entries.len() as u64);
             let mut last = None;
             for entry in entries {
                 // A deleted entry only hides what is in older runs.
@@ -162,9 +165,10 @@ impl RunBuilder {
         if runs.len() < MERGED_RUNS {
             return Ok(false);
         }
-        let mut merged = Merged::new(runs.iter().map(|run| (*run, 0)));
-        let mut run = RunWriter::new(self, checkpoint, index, segment, newest.number + 1);
         let place = Place { checkpoint, index, segment };
+        let entries = runs.iter().map(|run| place.entries_of(txn, *run)).sum::<Result<u64, StoreError>>()?;
+        let mut merged = Merged::new(runs.iter().map(|run| (*run, 0)));
+        let mut run = RunWriter::new(self, place, newest.number + 1, entries);
         while merged.next(&place, txn)? {
             let (key, value) = merged.entry();
             if value.is_some() || oldest.is_some() {
@@ -180,7 +184,7 @@ impl RunBuilder {
 }
 
 /// How many bytes of the segment the key of an entry begins with: blocks do not repeat them.
-pub(super) fn segment_bytes(segment: u64) -> usize {
+pub(in crate::store) fn segment_bytes(segment: u64) -> usize {
     if segment == NO_SEGMENT { 0 } else { size_of::<u64>() }
 }
 
@@ -199,53 +203,120 @@ fn newest_below(
     segment: u64,
     number: u32,
 ) -> Result<Option<Run>, StoreError> {
-    let last = block_key(segment, number, u32::MAX);
-    let found = checkpoint.store(index)?.get_lower_than_or_equal_to(txn, &last[..]);
-    let Some((key, _)) = found.map_err(|e| failed(&checkpoint.dir, e))? else { return Ok(None) };
-    let (of, number, block) = read_block_key(key).ok_or_else(|| wrong(&checkpoint.dir, &"a block has a wrong key"))?;
-    Ok((of == segment).then(|| Run { number, blocks: block.saturating_add(1) }))
+    let found = last_run(checkpoint, txn, index, &block_key(segment, number, u32::MAX))?;
+    Ok(found.filter(|found| found.segment == segment).map(|found| found.run))
 }
 
-/// Writes the blocks of a run.
-struct RunWriter<'a> {
-    builder: &'a mut RunBuilder,
-    checkpoint: &'a Checkpoint,
+/// A run that was looked for from its end.
+pub(super) struct FoundRun {
+    pub segment: u64,
+    pub run: Run,
+    /// The tail of its directory; None where it has none.
+    pub tail: Option<Tail>,
+    /// How many parts the directory has.
+    pub parts: u32,
+}
+
+/// The run of a store that has the last block, or part of a directory, up to a key.
+pub(super) fn last_run(
+    checkpoint: &Checkpoint,
+    txn: &RoTxn<'_>,
     index: usize,
-    segment: u64,
-    run: Run,
+    key: &BlockKey,
+) -> Result<Option<FoundRun>, StoreError> {
+    let damaged = || wrong(&checkpoint.dir, &"a block has a wrong key");
+    let store = checkpoint.store(index)?;
+    let found = store.get_lower_than_or_equal_to(txn, &key[..]).map_err(|e| failed(&checkpoint.dir, e))?;
+    let Some((key, sealed)) = found else { return Ok(None) };
+    let (segment, number, last) = read_block_key(key).ok_or_else(damaged)?;
+    let run = |last: u32| Run { number, blocks: last + 1 };
+    let Some(parts) = last.checked_sub(DIRECTORY) else {
+        return Ok(Some(FoundRun { segment, run: run(last), tail: None, parts: 0 }));
+    };
+    let directory = block_key(segment, number, DIRECTORY);
+    let block = store.get_lower_than(txn, &directory[..]).map_err(|e| failed(&checkpoint.dir, e))?;
+    let last = block.and_then(|(key, _)| read_block_key(key)).filter(|(of, run, _)| (*of, *run) == (segment, number));
+    let (.., last) = last.ok_or_else(damaged)?;
+    let tail = unseal(key, sealed).and_then(Tail::read);
+    let tail = tail.ok_or_else(|| wrong(&checkpoint.dir, &"a directory does not match its checksum"))?;
+    Ok(Some(FoundRun { segment, run: run(last), tail: Some(tail), parts: parts.saturating_add(1) }))
 }
 
-impl<'a> RunWriter<'a> {
-    fn new(builder: &'a mut RunBuilder, checkpoint: &'a Checkpoint, index: usize, segment: u64, number: u32) -> Self {
-        Self { builder, checkpoint, index, segment, run: Run { number, blocks: 0 } }
+/// Writes the blocks and the directory of a run.
+struct RunWriter<'a, 'c> {
+    builder: &'a mut RunBuilder,
+    place: Place<'c>,
+    run: Run,
+    directory: DirectoryBuilder,
+}
+
+impl<'a, 'c> RunWriter<'a, 'c> {
+    fn new(builder: &'a mut RunBuilder, place: Place<'c>, number: u32, entries_max: u64) -> Self {
+        Self { builder, place, run: Run { number, blocks: 0 }, directory: DirectoryBuilder::new(entries_max) }
     }
 
     fn push(&mut self, txn: &mut RwTxn<'_>, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
         if !self.builder.block.has_room(key, value) {
-            self.finish(txn)?;
+            self.finish_block(txn)?;
         }
+        self.directory.add(key, self.builder.block.is_empty());
         self.builder.block.push(key, value);
         Ok(())
     }
 
-    fn finish(&mut self, txn: &mut RwTxn<'_>) -> Result<(), StoreError> {
-        let RunBuilder { block, unsealed, sealed, .. } = &mut *self.builder;
-        if block.is_empty() {
+    fn finish_block(&mut self, txn: &mut RwTxn<'_>) -> Result<(), StoreError> {
+        let RunBuilder { block, unsealed, .. } = &mut *self.builder;
+        block.finish(unsealed);
+        self.run.blocks += 1;
+        self.put(txn, self.run.blocks - 1)
+    }
+
+    /// A run without entries leaves nothing.
+    fn finish(mut self, txn: &mut RwTxn<'_>) -> Result<(), StoreError> {
+        if self.builder.block.is_empty() {
             return Ok(());
         }
-        let key = block_key(self.segment, self.run.number, self.run.blocks);
-        self.run.blocks += 1;
-        block.finish(unsealed);
+        self.finish_block(txn)?;
+        let directory = std::mem::replace(&mut self.directory, DirectoryBuilder::new(0));
+        for (number, part) in (DIRECTORY..).zip(directory.finish(txn.id() as u64)) {
+            self.builder.unsealed = part;
+            self.put(txn, number)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what [`RunBuilder::unsealed`] holds.
+    fn put(&mut self, txn: &mut RwTxn<'_>, number: u32) -> Result<(), StoreError> {
+        let Place { checkpoint, index, segment } = self.place;
+        let key = block_key(segment, self.run.number, number);
+        let RunBuilder { unsealed, sealed, .. } = &mut *self.builder;
         seal(&key, unsealed, sealed);
-        self.checkpoint.store(self.index)?.put(txn, &key[..], sealed).map_err(|e| failed(&self.checkpoint.dir, e))
+        checkpoint.store(index)?.put(txn, &key[..], sealed).map_err(|e| failed(&checkpoint.dir, e))
     }
 }
 
 /// Where runs are.
+#[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub checkpoint: &'a Checkpoint,
     pub index: usize,
     pub segment: u64,
+}
+
+impl Place<'_> {
+    /// How many entries a run has.
+    fn entries_of(&self, txn: &RoTxn<'_>, run: Run) -> Result<u64, StoreError> {
+        let Place { checkpoint, index, segment } = *self;
+        let last = last_run(checkpoint, txn, index, &block_key(segment, run.number, u32::MAX))?;
+        if let Some(tail) = last.and_then(|found| found.tail) {
+            return Ok(tail.entries);
+        }
+        let count = |block| {
+            let bytes = read_block(checkpoint, txn, index, &block_key(segment, run.number, block))?;
+            Ok(Block::read(bytes).map_or(0, Block::len) as u64)
+        };
+        (0..run.blocks).map(count).sum()
+    }
 }
 
 /// Entries of several runs in the order of their keys; of equal keys that of the newest run.

@@ -16,7 +16,8 @@ fn open(site: &CheckpointSite) -> Result<(Arc<Checkpoint>, Option<CheckpointMeta
 
 /// A value that never expires.
 fn get(checkpoint: &Arc<Checkpoint>, index: usize, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-    CheckpointReader::new(checkpoint.clone(), index)?.get(NO_SEGMENT, key)
+    let found = CheckpointReader::new(checkpoint.clone(), index)?.get(None, key)?;
+    Ok(found.map(|(_, value)| value))
 }
 
 const META: fn(u64) -> CheckpointMeta = |changelog_next| CheckpointMeta {
@@ -49,12 +50,12 @@ fn what_was_written_is_there_after_a_kill() {
     assert_eq!(meta, Some(META(9)));
     assert_eq!(get(&checkpoint, 1, b"k").unwrap(), Some(b"v".to_vec()));
     assert_eq!(get(&checkpoint, 0, b"k").unwrap(), None);
-    let mut reader = CheckpointReader::new(checkpoint, 1).unwrap();
+    let (reader, mut cursor) = (CheckpointReader::new(checkpoint, 1).unwrap(), None);
     let mut next = || {
         let mut keys = Vec::new();
-        let more = reader.next(1, |_, key, _| {
+        let more = reader.read(&mut cursor, 1, |_, key, _| {
             keys.push(key.to_vec());
-            Ok(())
+            Ok(true)
         });
         (more.unwrap(), keys)
     };
@@ -166,7 +167,7 @@ fn a_value_under_a_wrong_checksum_is_an_error() {
     checkpoint.stores[1].put(&mut txn, &block_key(NO_SEGMENT, 0, 0), &block).unwrap();
     txn.commit().unwrap();
     assert!(get(&checkpoint, 1, b"k").is_err());
-    assert!(CheckpointReader::new(checkpoint, 1).unwrap().next(1, |_, _, _| Ok(())).is_err());
+    assert!(CheckpointReader::new(checkpoint, 1).unwrap().read(&mut None, 1, |_, _, _| Ok(true)).is_err());
 }
 
 /// In a process of its own, named by the test below.
@@ -284,7 +285,7 @@ fn that_of_another_task_or_log_is_discarded() {
 /// Every format but the present one: the former had an entry for each of a store, and a meta record without a version.
 #[test]
 fn one_of_another_format_is_discarded() {
-    for version in [None, Some(1), Some(3)] {
+    for version in [None, Some(1), Some(4)] {
         let dir = tempfile::tempdir().unwrap();
         let open = || open(&site(dir.path(), "boot")).unwrap();
         let (checkpoint, _) = open();
@@ -306,6 +307,34 @@ fn one_of_another_format_is_discarded() {
         let (checkpoint, meta) = open();
         assert_eq!((meta, get(&checkpoint, 1, b"k")), (Some(META(9)), Ok(Some(b"w".to_vec()))), "{version:?}");
     }
+}
+
+#[test]
+fn one_of_the_former_format_is_opened_and_becomes_one_of_the_present_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || open(&site(dir.path(), "boot")).unwrap();
+    let version = |checkpoint: &Checkpoint| {
+        let txn = checkpoint.env.read_txn().unwrap();
+        checkpoint.meta.get(&txn, META_KEY).unwrap().unwrap()[CHECKSUM_BYTES + 3]
+    };
+    let (checkpoint, _) = open();
+    write(&checkpoint, &[(b"k", b"v"), (b"l", b"v")]);
+    let mut txn = checkpoint.env.write_txn().unwrap();
+    let keys = checkpoint.stores[1].iter(&txn).unwrap().map(|entry| entry.unwrap().0.to_vec());
+    let keys: Vec<_> = keys.filter(|key| key[12] >= 0x80).collect();
+    assert_eq!(keys.len(), 1, "a run with one directory");
+    keys.iter().for_each(|key| assert!(checkpoint.stores[1].delete(&mut txn, key).unwrap()));
+    let (mut sealed, meta) = (Vec::new(), [&b"\xff\xff\xff\x02"[..], &META(9).encode().unwrap()].concat());
+    seal(META_KEY, &meta, &mut sealed);
+    checkpoint.meta.put(&mut txn, META_KEY, &sealed).unwrap();
+    txn.commit().unwrap();
+    drop(checkpoint);
+    let (checkpoint, meta) = open();
+    assert_eq!((meta, get(&checkpoint, 1, b"k")), (Some(META(9)), Ok(Some(b"v".to_vec()))));
+    assert_eq!((get(&checkpoint, 1, b"a"), get(&checkpoint, 1, b"m"), version(&checkpoint)), (Ok(None), Ok(None), 2));
+    write(&checkpoint, &[(b"k", b"w")]);
+    assert_eq!((get(&checkpoint, 1, b"k"), version(&checkpoint)), (Ok(Some(b"w".to_vec())), 3));
+    assert_eq!(get(&checkpoint, 1, b"l"), Ok(Some(b"v".to_vec())));
 }
 
 #[test]
