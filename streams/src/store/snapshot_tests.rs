@@ -147,6 +147,8 @@ enum Step {
     Act(u8, i64),
     Commit,
     Rollback,
+    /// The log rejects a commit, with what it has of a snapshot.
+    Abort,
     /// Begins a snapshot, unless one is being written.
     Begin,
     Checkpoint,
@@ -162,6 +164,7 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (0..16u8, 0..40i64).prop_map(|(key, number)| Step::Act(key, number)),
         5 => Just(Step::Commit),
         1 => Just(Step::Rollback),
+        2 => Just(Step::Abort),
         3 => Just(Step::Begin),
         2 => Just(Step::Checkpoint),
         1 => Just(Step::Restart),
@@ -243,6 +246,15 @@ impl<S: Acts> History<S> {
             Step::Act(key, number) => self.store.act(*key, *number),
             Step::Commit => self.commit(),
             Step::Rollback => self.rollback(),
+            Step::Abort => {
+                let mut writer = ChangelogWriter::new(64);
+                self.store.write_changes(&mut writer);
+                if self.snapshot.is_some() {
+                    let end_bytes = writer.len_bytes() + 40;
+                    self.store.write_snapshot(&mut writer, end_bytes).unwrap();
+                }
+                self.rollback();
+            }
             Step::Begin => {
                 self.rollback();
                 if self.snapshot.is_none() {

@@ -11,6 +11,7 @@
 mod block;
 mod directory;
 mod filter;
+mod merged;
 mod reader;
 mod runs;
 mod trust;
@@ -227,7 +228,7 @@ impl Checkpoint {
         let txn = self.env.write_txn().map_err(|e| failed(&self.dir, e))?;
         let mut writer = CheckpointWriter { checkpoint: self, txn, index: 0, run: RunBuilder::default() };
         stores(&mut writer)?;
-        writer.write_run()?;
+        writer.end_store()?;
         let bytes = [&FORMAT[..], &meta.encode().map_err(|e| wrong(&self.dir, &e))?].concat();
         let (mut txn, mut sealed) = (writer.txn, Vec::new());
         for (key, value) in [(META_KEY, &bytes[..]), (OWNER_KEY, self.owner.as_bytes())] {
@@ -302,7 +303,7 @@ pub struct CheckpointWriter<'a> {
 impl CheckpointWriter<'_> {
     /// What follows belongs to the store at `index`.
     pub fn begin(&mut self, index: usize) -> Result<(), StoreError> {
-        self.write_run()?;
+        self.end_store()?;
         self.index = index;
         Ok(())
     }
@@ -324,6 +325,12 @@ impl CheckpointWriter<'_> {
         let end = block_key(segment, 0, 0);
         let range = (Bound::Unbounded, Bound::Excluded(&end[..]));
         store.delete_range(&mut self.txn, &range).map(drop).map_err(|e| failed(&self.checkpoint.dir, e))
+    }
+
+    /// What the store at hand gets is written.
+    fn end_store(&mut self) -> Result<(), StoreError> {
+        self.write_run()?;
+        self.run.merge_quiet(self.checkpoint, &mut self.txn, self.index)
     }
 
     fn write_run(&mut self) -> Result<(), StoreError> {

@@ -3,7 +3,8 @@
 use super::block::Block;
 use super::directory::{DIRECTORY, Directory, Tail};
 use super::filter::{self, Filter};
-use super::runs::{FoundRun, Merged, Place, Run, block_key, last_run, read_block, segment_bytes};
+use super::merged::Merged;
+use super::runs::{FoundRun, Place, Run, block_key, last_run, read_block, segment_bytes};
 use super::{CHECKSUM_BYTES, Checkpoint, StoreError, failed, unseal, wrong};
 use heed::RoTxn;
 use std::sync::Arc;

@@ -2,22 +2,28 @@
 //!
 //! A checkpoint adds a run to each segment that changed; the newest run that has a key decides. Where the newest runs of a
 //! segment are of about one size and many, they are merged into one: so every entry is written a few times in all, and a
-//! segment has few runs. Random keys are thus written in long sequences, and a segment is dropped as a range.
+//! segment has few runs. Random keys are thus written in long sequences, and a segment is dropped as a range. A key that is
+//! nowhere queries the filters of all runs: so the runs of a segment that is not written any more become one.
 //!
 //! The key of a block is segment (u64 BE), number of the run (u32 BE, rising), number of the block (u32 BE, from 0). Behind
 //! its blocks a run has a directory (`directory.rs`). Runs of format 2 have none.
 
 use super::block::{Block, BlockBuilder};
 use super::directory::{DIRECTORY, DirectoryBuilder, Tail};
+use super::merged::Merged;
 use super::{Checkpoint, NO_SEGMENT, StoreError, failed, seal, unseal, wrong};
 use heed::{RoTxn, RwTxn};
-use std::cmp::Ordering;
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 
 /// The number of runs of about one size that are merged.
 const MERGED_RUNS: usize = 8;
 /// About one size: a power of this in blocks.
 const SIZE_STEP_BITS: u32 = 3;
+/// A segment that was not written for so many checkpoints is quiet: so many runs of it are merged, …
+const QUIET: u64 = if cfg!(test) { 3 } else { 64 };
+const QUIET_RUNS: usize = 4;
+/// … if they have at most so many blocks, since nothing else is done meanwhile.
+const QUIET_BLOCKS_MAX: u32 = 4_096;
 /// A run is written at the latest when its entries take this much memory.
 #[cfg(not(test))]
 const RUN_BYTES_MAX: usize = 64 << 20;
@@ -161,25 +167,66 @@ impl RunBuilder {
                 None => None,
             };
         }
-        let (Some(newest), Some(last)) = (runs.first().copied(), runs.last().copied()) else { return Ok(false) };
         if runs.len() < MERGED_RUNS {
             return Ok(false);
         }
         let place = Place { checkpoint, index, segment };
+        self.merge_runs(txn, &place, &runs, oldest.is_some()).map(|()| true)
+    }
+
+    /// Merges the runs of a quiet segment, if a store has one with many.
+    pub fn merge_quiet(
+        &mut self,
+        checkpoint: &Checkpoint,
+        txn: &mut RwTxn<'_>,
+        index: usize,
+    ) -> Result<(), StoreError> {
+        let mut up_to = Some(u64::MAX);
+        while let Some(segment) = up_to
+            && let Some(newest) = last_run(checkpoint, txn, index, &block_key(segment, u32::MAX, u32::MAX))?
+        {
+            let segment = newest.segment;
+            up_to = segment.checked_sub(1);
+            let is_quiet = newest.tail.is_none_or(|tail| tail.transaction + QUIET <= txn.id() as u64);
+            if !is_quiet || segment == NO_SEGMENT {
+                continue;
+            }
+            let mut runs = vec![newest.run];
+            while let Some(before) = runs[runs.len() - 1].number.checked_sub(1)
+                && let Some(run) = newest_below(checkpoint, txn, index, segment, before)?
+            {
+                runs.push(run);
+            }
+            if runs.len() >= QUIET_RUNS && runs.iter().map(|run| run.blocks).sum::<u32>() <= QUIET_BLOCKS_MAX {
+                return self.merge_runs(txn, &Place { checkpoint, index, segment }, &runs, false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges consecutive runs, the newest first. `is_above`: there are older ones.
+    fn merge_runs(
+        &mut self,
+        txn: &mut RwTxn<'_>,
+        place: &Place<'_>,
+        runs: &[Run],
+        is_above: bool,
+    ) -> Result<(), StoreError> {
+        let Place { checkpoint, index, segment } = *place;
+        let [newest, .., last] = runs else { return Ok(()) };
         let entries = runs.iter().map(|run| place.entries_of(txn, *run)).sum::<Result<u64, StoreError>>()?;
         let mut merged = Merged::new(runs.iter().map(|run| (*run, 0)));
-        let mut run = RunWriter::new(self, place, newest.number + 1, entries);
-        while merged.next(&place, txn)? {
+        let mut run = RunWriter::new(self, *place, newest.number + 1, entries);
+        while merged.next(place, txn)? {
             let (key, value) = merged.entry();
-            if value.is_some() || oldest.is_some() {
+            if value.is_some() || is_above {
                 run.push(txn, key, value)?;
             }
         }
         run.finish(txn)?;
         let (first, end) = (block_key(segment, last.number, 0), block_key(segment, newest.number, u32::MAX));
         let range = (Bound::Included(&first[..]), Bound::Included(&end[..]));
-        checkpoint.store(index)?.delete_range(txn, &range).map_err(|e| failed(&checkpoint.dir, e))?;
-        Ok(true)
+        checkpoint.store(index)?.delete_range(txn, &range).map(drop).map_err(|e| failed(&checkpoint.dir, e))
     }
 }
 
@@ -188,7 +235,8 @@ pub(in crate::store) fn segment_bytes(segment: u64) -> usize {
     if segment == NO_SEGMENT { 0 } else { size_of::<u64>() }
 }
 
-fn prefix(key: &[u8]) -> u64 {
+/// The first bytes of a key.
+pub(super) fn prefix(key: &[u8]) -> u64 {
     let mut prefix = [0; 8];
     let len = key.len().min(8);
     prefix[..len].copy_from_slice(&key[..len]);
@@ -316,99 +364,6 @@ impl Place<'_> {
             Ok(Block::read(bytes).map_or(0, Block::len) as u64)
         };
         (0..run.blocks).map(count).sum()
-    }
-}
-
-/// Entries of several runs in the order of their keys; of equal keys that of the newest run.
-pub(super) struct Merged {
-    /// The newest first.
-    runs: Vec<Reading>,
-    /// The key that was returned last.
-    key: Vec<u8>,
-    /// The run that it is of.
-    current: Option<usize>,
-}
-
-/// A run while it is read.
-struct Reading {
-    run: Run,
-    next_block: u32,
-    /// The present block.
-    bytes: Vec<u8>,
-    at: usize,
-    prefix: u64,
-    key: Range<usize>,
-    value: Option<Range<usize>>,
-    is_done: bool,
-}
-
-impl Reading {
-    fn key(&self) -> &[u8] {
-        &self.bytes[self.key.clone()]
-    }
-
-    /// Goes to the next entry.
-    fn advance(&mut self, place: &Place<'_>, txn: &RoTxn<'_>) -> Result<(), StoreError> {
-        let Place { checkpoint, index, segment } = place;
-        let damaged = || wrong(&checkpoint.dir, &"an entry of a block cannot be read");
-        if self.at == Block::read(&self.bytes).map_or(0, Block::len) {
-            if self.next_block == self.run.blocks {
-                self.is_done = true;
-                return Ok(());
-            }
-            let key = block_key(*segment, self.run.number, self.next_block);
-            self.bytes.clear();
-            self.bytes.extend_from_slice(read_block(checkpoint, txn, *index, &key)?);
-            (self.at, self.next_block) = (0, self.next_block + 1);
-        }
-        let block = Block::read(&self.bytes).ok_or_else(damaged)?;
-        (self.key, self.value) = block.ranges(self.at).ok_or_else(damaged)?;
-        self.prefix = prefix(self.key());
-        self.at += 1;
-        Ok(())
-    }
-}
-
-impl Merged {
-    /// Runs, the newest first, each with the block to begin with.
-    pub fn new(runs: impl Iterator<Item = (Run, u32)>) -> Self {
-        let reading = |(run, next_block)| Reading {
-            run,
-            next_block,
-            bytes: Vec::new(),
-            at: 0,
-            prefix: 0,
-            key: 0..0,
-            value: None,
-            is_done: false,
-        };
-        Self { runs: runs.map(reading).collect(), key: Vec::new(), current: None }
-    }
-
-    /// Goes to the first entry, then to the next; false at the end.
-    pub fn next(&mut self, place: &Place<'_>, txn: &RoTxn<'_>) -> Result<bool, StoreError> {
-        let is_first = self.current.is_none();
-        let prefix = prefix(&self.key);
-        for run in self.runs.iter_mut().filter(|run| !run.is_done) {
-            if is_first || (run.prefix == prefix && run.key() == self.key) {
-                run.advance(place, txn)?;
-            }
-        }
-        let left = self.runs.iter().enumerate().filter(|(_, run)| !run.is_done);
-        let by_key = |a: &Reading, b: &Reading| a.prefix.cmp(&b.prefix).then_with(|| a.key().cmp(b.key()));
-        // With equal keys, the first run, which is the newest.
-        let first = left.reduce(|a, b| if by_key(b.1, a.1) == Ordering::Less { b } else { a });
-        let Some((current, run)) = first else { return Ok(false) };
-        self.current = Some(current);
-        self.key.clear();
-        self.key.extend_from_slice(run.key());
-        Ok(true)
-    }
-
-    /// The present entry: its key, and its value or None for a deleted one.
-    pub fn entry(&self) -> (&[u8], Option<&[u8]>) {
-        let run = self.current.map(|current| &self.runs[current]);
-        (&self.key, run.and_then(|run| Some(&run.bytes[run.value.clone()?])))
     }
 }
 
