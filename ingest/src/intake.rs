@@ -92,6 +92,7 @@ impl<'a> Intake<'a> {
         };
         self.fill(&mut fields)?;
         fields.check(self.now_ms)?;
+        self.config.types.check_declared(&fields)?;
         self.check_origin(&fields)?;
         self.write(&fields, index);
         Ok(())

@@ -3,6 +3,7 @@
 use crate::invalid::{InvalidEvent, closest};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use tally_model::{EventDeclaration, EventFields};
 
 /// The event types of the topology. All others are rejected.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +12,8 @@ pub struct EventTypes {
     known: Vec<(Box<str>, Admittance)>,
     /// Their names in CloudEvents.
     of_cloud_events: BTreeMap<String, String>,
+    /// What the topology declares about types.
+    declared: BTreeMap<String, EventDeclaration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,26 @@ impl EventTypes {
     /// CloudEvents types and their event types.
     pub fn of_cloud_events(self, names: BTreeMap<String, String>) -> Self {
         Self { of_cloud_events: names, ..self }
+    }
+
+    /// What the topology declares about types.
+    pub fn declared(self, declared: BTreeMap<String, EventDeclaration>) -> Self {
+        Self { declared, ..self }
+    }
+
+    /// The declarations of the types that are taken here.
+    pub(crate) fn declarations(&self) -> impl Iterator<Item = (&str, &EventDeclaration)> {
+        self.taken().filter_map(|(name, _)| Some((name, self.declared.get(name)?)))
+    }
+
+    /// Checks an event against the declaration of its type.
+    pub(crate) fn check_declared(&self, fields: &EventFields<'_>) -> Result<(), InvalidEvent> {
+        let event_type = fields.event_type.as_deref().unwrap_or_default();
+        let Some(declaration) = self.declared.get(event_type) else { return Ok(()) };
+        let checked = declaration.check_properties(event_type, &mut fields.parse_properties()?);
+        let actor_id = fields.actor_id.as_deref().unwrap_or_default();
+        let checked = checked.and_then(|()| declaration.check_actor(event_type, actor_id));
+        checked.map_err(|error| InvalidEvent::field(error.field, error.to_string()))
     }
 
     /// The event type of a CloudEvents type; a type without an entry stays unchanged.

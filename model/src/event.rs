@@ -2,6 +2,7 @@
 
 use crate::canonical_ip;
 use crate::fields::{EventError, EventFields, UnknownFields};
+use crate::properties;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -103,17 +104,25 @@ impl Event {
 
     /// Writes it as the log keeps it.
     pub fn write_json(&self, out: &mut Vec<u8>) {
+        self.write_fields(|_| true, out);
+    }
+
+    /// Writes some of its fields as the log keeps them.
+    pub fn write_fields(&self, is_written: impl Fn(&str) -> bool, out: &mut Vec<u8>) {
+        fn text(is_written: bool, value: Option<&str>) -> Option<Cow<'_, str>> {
+            value.filter(|_| is_written).map(Cow::Borrowed)
+        }
         // Only a failing writer fails here, and scalars do not.
-        let properties = serde_json::value::to_raw_value(&self.properties).ok();
+        let properties = serde_json::value::to_raw_value(&self.properties).ok().filter(|_| is_written("properties"));
         EventFields {
-            event_id: Some(Cow::Borrowed(self.event_id())),
-            event_type: Some(Cow::Borrowed(self.event_type())),
-            actor_id: Some(Cow::Borrowed(self.actor_id())),
-            subject_id: Some(Cow::Borrowed(&self.subject_id)),
-            occurred_at_ms: Some(self.occurred_at_ms),
-            ip: self.ip().map(Cow::Borrowed),
-            user_agent: self.user_agent().map(Cow::Borrowed),
-            duration_ms: self.duration_ms,
+            event_id: text(is_written("event_id"), Some(self.event_id())),
+            event_type: text(is_written("type"), Some(self.event_type())),
+            actor_id: text(is_written("actor_id"), Some(self.actor_id())),
+            subject_id: text(is_written("subject_id"), Some(&self.subject_id)),
+            occurred_at_ms: Some(self.occurred_at_ms).filter(|_| is_written("occurred_at")),
+            ip: text(is_written("ip"), self.ip()),
+            user_agent: text(is_written("user_agent"), self.user_agent()),
+            duration_ms: self.duration_ms.filter(|_| is_written("duration_ms")),
             properties: properties.as_deref().filter(|_| !self.properties.is_empty()).map(Cow::Borrowed),
             unique_properties: false,
         }
@@ -129,6 +138,22 @@ impl Event {
 
     /// Takes fields that have passed [`EventFields::check`]; a missing field is still an error.
     pub fn from_fields(fields: &EventFields<'_>, now_ms: i64) -> Result<Self, EventError> {
+        Self::with_properties(fields, fields.parse_properties()?, now_ms)
+    }
+
+    /// Takes the fields of an event that was stored after it had passed the checks. Its properties may be derived ones,
+    /// beyond the limits of what is sent.
+    pub fn from_stored(fields: &EventFields<'_>, now_ms: i64) -> Result<Self, EventError> {
+        let properties = fields.properties.as_deref().map(properties::parse_any).transpose();
+        let properties = properties.map_err(|reason| EventError::field("properties", reason))?;
+        Self::with_properties(fields, properties.map(|(properties, _)| properties).unwrap_or_default(), now_ms)
+    }
+
+    fn with_properties(
+        fields: &EventFields<'_>,
+        properties: BTreeMap<String, Scalar>,
+        now_ms: i64,
+    ) -> Result<Self, EventError> {
         let required = |name: &'static str| move || EventError::field(name, "is required");
         let event_id = fields.event_id.as_deref().ok_or_else(required("event_id"))?;
         let event_type = fields.event_type.as_deref().ok_or_else(required("type"))?;
@@ -141,7 +166,7 @@ impl Event {
             subject_id: subject_id.into(),
             occurred_at_ms: fields.occurred_at_ms.unwrap_or(now_ms),
             duration_ms: fields.duration_ms,
-            properties: fields.parse_properties()?,
+            properties,
         })
     }
 }

@@ -8,6 +8,7 @@ mod containment;
 mod counters;
 mod dead_letter;
 mod decimal;
+mod declaration;
 mod event;
 mod feature;
 mod fields;
@@ -41,6 +42,9 @@ pub use containment::{Containment, TRUST_MS};
 pub use counters::{CounterWindow, Counters, UNIQUES_EXACT_MAX, WindowFieldsError, window_of};
 pub use dead_letter::DeadLetter;
 pub use decimal::{Decimal, SCALE_MAX};
+pub use declaration::{
+    ANONYMOUS_PREFIX, DECIMAL_SCALE_MAX, DeclarationError, EventDeclaration, PropertyKind, PropertyType,
+};
 pub use event::{Event, MAX_AHEAD_MS, Scalar};
 pub use feature::MissingFeature;
 pub use fields::{DURATION_MS_MAX, EventError, EventFields, USER_AGENT_BYTES_MAX, UnknownFields};

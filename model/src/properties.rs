@@ -17,14 +17,20 @@ pub(crate) fn parse(raw: &RawValue, unique: bool) -> Result<BTreeMap<String, Sca
     if raw.get().len() > PROPERTIES_BYTES_MAX {
         return Err("must have at most 2,048 bytes");
     }
-    let mut repeats = false;
-    let map = Properties { repeats: &mut repeats }.deserialize(&mut serde_json::Deserializer::from_str(raw.get()));
-    let map = map.map_err(|_| "must be an object of strings, numbers, true and false")?;
+    let (map, repeats) = parse_any(raw)?;
     match () {
         () if repeats && unique => Err("must not repeat a name"),
         () if map.len() > PROPERTIES_MAX => Err("must have at most 16 entries"),
         () => Ok(map),
     }
+}
+
+/// Reads properties without limits, and whether a name repeats: those of a stored event may have been derived.
+pub(crate) fn parse_any(raw: &RawValue) -> Result<(BTreeMap<String, Scalar>, bool), &'static str> {
+    let mut repeats = false;
+    let map = Properties { repeats: &mut repeats }.deserialize(&mut serde_json::Deserializer::from_str(raw.get()));
+    let map = map.map_err(|_| "must be an object of strings, numbers, true and false")?;
+    Ok((map, repeats))
 }
 
 struct Properties<'r> {

@@ -1,11 +1,14 @@
 //! The values that flow, as the runtime sees them: edge types, facts, and the encoding of outputs.
 
+use crate::declaration;
 use crate::edge::EdgeType;
 use crate::facts::NodeFacts;
 use crate::hop::CombiningHop;
 use crate::item::Item;
-use tally_model::{OutputCommit, OutputValue, ProgressMark, RootPosition, TaskProgress};
+use crate::written_fields::is_written;
+use tally_model::{EventDeclaration, OutputCommit, OutputValue, ProgressMark, RootPosition, TaskProgress};
 use tally_streams::processor::{Dataflow, OutputProgress, OutputRecord, RootProgress, SideOutput};
+use tally_streams::topology::{ParamError, Params};
 
 /// The dataflow of tally.
 pub enum Actions {}
@@ -18,6 +21,19 @@ impl Dataflow for Actions {
     type Value = Item;
     type Hop = CombiningHop;
     type Facts = NodeFacts;
+    type Declaration = EventDeclaration;
+
+    fn declare(event_type: &str, params: &Params) -> Result<EventDeclaration, Vec<ParamError>> {
+        declaration::parse(event_type, params)
+    }
+
+    fn takes_declared(facts: &NodeFacts) -> bool {
+        facts.takes_declared
+    }
+
+    fn written_key(edge_type: &str) -> Option<&'static str> {
+        (edge_type == EdgeType::Event.name()).then_some("actor_id")
+    }
 
     fn types_from_outside(facts: &NodeFacts) -> Vec<String> {
         // Events that the database owns come only from the API's transaction.
@@ -49,15 +65,19 @@ impl Dataflow for Actions {
         }
     }
 
-    fn write(item: &Item, out: &mut OutputRecord) {
+    fn write(item: &Item, writer: &NodeFacts, out: &mut OutputRecord) {
         match item {
+            Item::Event(action) => {
+                out.key.extend_from_slice(action.event.actor_id().as_bytes());
+                action.event.write_fields(|field| is_written(&writer.written_fields, field), &mut out.value);
+            }
             Item::Reaction(reaction) => write_value(reaction, out),
             Item::Counters(counters) => write_value(counters, out),
             Item::Counter(counter) => write_value(counter, out),
             Item::Verdict(verdict) => write_value(verdict, out),
             Item::Ranking(ranking) => write_value(ranking, out),
             // The topology's check lets no topic take these.
-            Item::Event(_) | Item::Change(_) | Item::Changes(_) | Item::Top(_) => {}
+            Item::Change(_) | Item::Changes(_) | Item::Top(_) => {}
         }
     }
 

@@ -44,3 +44,15 @@ impl EdgeType {
         Self::NAMES[self as usize]
     }
 }
+
+/// The names of the types that a topic can hold.
+pub const TOPIC_TYPES: &[&str] = &[
+    EdgeType::Raw.name(),
+    EdgeType::Event.name(),
+    EdgeType::Change.name(),
+    EdgeType::Reaction.name(),
+    EdgeType::Counters.name(),
+    EdgeType::CounterWindow.name(),
+    EdgeType::Verdict.name(),
+    EdgeType::Ranking.name(),
+];

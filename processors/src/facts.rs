@@ -1,6 +1,7 @@
 //! What nodes publish about themselves. Other nodes and the application see nothing else of a node, so no node type
 //! depends on another.
 
+use crate::expression::Expression;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tally_model::{Estimate, MetricValue, UNIQUES_EXACT_MAX, ValueType, WindowSpec};
@@ -19,6 +20,21 @@ pub struct NodeFacts {
     pub boards: Vec<String>,
     /// What it needs from nodes that count, besides the changes of their metrics.
     pub wants: Vec<MetricWant>,
+    /// Whether it is meant for every type of events: declared ones that no node names reach it as well.
+    pub takes_declared: bool,
+    /// The properties that it sets in the events that it passes on.
+    pub derived: Vec<DerivedProperty>,
+    /// The fields of events that it writes to topics; empty for the default.
+    pub written_fields: Vec<String>,
+}
+
+/// A property that a node sets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DerivedProperty {
+    /// Its name.
+    pub name: String,
+    /// Its value; null leaves it out.
+    pub value: Expression,
 }
 
 /// A metric of subjects.

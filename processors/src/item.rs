@@ -44,6 +44,16 @@ pub struct Action {
     pub seq: Option<i64>,
 }
 
+impl Item {
+    /// The event, if it is one.
+    pub fn event(&self) -> Option<&Action> {
+        match self {
+            Self::Event(action) => Some(action),
+            _ => None,
+        }
+    }
+}
+
 impl Action {
     /// The verdict on this event, for its receipt.
     pub fn verdict<D: Dataflow>(

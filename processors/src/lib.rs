@@ -5,7 +5,9 @@
 
 mod counting;
 mod dataflow;
+mod declaration;
 mod edge;
+mod event_schema;
 mod event_types;
 mod expression;
 mod facts;
@@ -15,8 +17,11 @@ mod mistake;
 mod node;
 mod params;
 mod summary;
+mod written_fields;
 
 pub use dataflow::Actions;
+pub use declaration::DeclarationParams;
+pub use edge::TOPIC_TYPES;
 pub use facts::{Emit, Groups, MetricKind, MetricSpec, MetricWant, NodeFacts, ToggleFacts, UNIQUES_ERROR_PPM};
 pub use item::{Action, Item};
 pub use node::REGISTRY;

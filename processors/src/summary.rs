@@ -29,9 +29,11 @@ pub fn switches(topology: &Topology<Actions>) -> BTreeSet<String> {
     event_types_of(topology.facts().map(|(_, facts)| facts).filter(|facts| facts.toggle.is_some()))
 }
 
-/// Every type of event that a topology counts.
+/// Every type of event that a node of a topology takes, or that is declared.
 pub fn event_types(topology: &Topology<Actions>) -> BTreeSet<String> {
-    event_types_of(topology.facts().map(|(_, facts)| facts))
+    let mut types = event_types_of(topology.facts().map(|(_, facts)| facts));
+    types.extend(topology.declarations.keys().cloned());
+    types
 }
 
 fn event_types_of<'a>(facts: impl Iterator<Item = &'a NodeFacts>) -> BTreeSet<String> {

@@ -49,7 +49,8 @@ fn add(graph: &mut TopologyAnswer, subtopology: &Arc<Subtopology<Actions>>) {
             ..node(processor_id(&from.name), &from.name, NodeKind::Processor, from.type_name)
         });
         // Every processor may write verdicts; drawn, they would hide everything else.
-        let routes = Actions::EDGE_TYPES.iter().zip(&from.routes);
+        let named = from.named.iter().map(|named| (&named.value, &named.route));
+        let routes = Actions::EDGE_TYPES.iter().zip(&from.routes).chain(named);
         for (value, route) in routes.filter(|(value, _)| **value != OutputType::Verdict.name()) {
             for target in route.targets() {
                 let to = match *target {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tally_access::{AccessMetrics, ActionLimits, Buckets, IPV6_PREFIX_BITS, SharedBuckets};
 use tally_http::TrustedProxies;
 use tally_ingest::{EventTypes, IngestConfig, IngestService};
-use tally_processors::{event_types, owned_toggle, switches};
+use tally_processors::{Actions, event_types, owned_toggle, switches};
+use tally_streams::topology::Topology;
 
 /// Types of events that need no actor.
 const ANONYMOUS: &[&str] = &["view", "read", "api_call"];
@@ -39,15 +40,23 @@ pub fn caller_rules(
     Ok(CallerRules { limits, trusted_proxies })
 }
 
-/// An ingest service in front of the process's log.
-pub fn ingest_service(site: &Site, args: &IntakeArgs, rules: &CallerRules) -> Result<IngestService, Failure> {
-    let (anonymous, named): (Vec<_>, Vec<_>) =
-        event_types(&site.topology).into_iter().partition(|name| ANONYMOUS.contains(&name.as_str()));
+/// The event types that the ingest API takes.
+pub fn types_taken(topology: &Topology<Actions>) -> EventTypes {
+    let may_be_anonymous = |name: &String| {
+        let declared = topology.declarations.get(name).and_then(|declaration| declaration.anonymous);
+        declared.unwrap_or(ANONYMOUS.contains(&name.as_str()))
+    };
+    let (anonymous, named): (Vec<_>, Vec<_>) = event_types(topology).into_iter().partition(may_be_anonymous);
     let mut types = EventTypes::default().named(named).anonymous(anonymous);
-    if let Some(owned) = owned_toggle(&site.topology) {
+    if let Some(owned) = owned_toggle(topology) {
         types = types.owned_by_database(&owned.metric, &owned.on, &owned.off);
     }
-    types = types.of_cloud_events(site.topology.cloud_event_types.clone());
+    types.of_cloud_events(topology.cloud_event_types.clone()).declared(topology.declarations.clone())
+}
+
+/// An ingest service in front of the process's log.
+pub fn ingest_service(site: &Site, args: &IntakeArgs, rules: &CallerRules) -> Result<IngestService, Failure> {
+    let types = types_taken(&site.topology);
     let root = site.topology.root.to_string();
     let partitions = site.log.partitions(&root).map_err(Failure::no)?;
     let config = IngestConfig {

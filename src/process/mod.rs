@@ -25,6 +25,7 @@ mod view;
 mod watch;
 mod who;
 
+pub use ingest::types_taken;
 pub use roles::Roles;
 pub use serve::serve;
 pub use site::Site;

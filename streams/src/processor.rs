@@ -2,6 +2,7 @@
 
 use crate::log::Record;
 use crate::store::{StateStore, StoreHandle, Stores};
+use crate::topology::{ParamError, Params};
 use std::fmt;
 
 /// What flows through a topology: the values on its edges, and how they leave a task.
@@ -22,6 +23,11 @@ pub trait Dataflow: Sized + 'static {
     /// What a node publishes about itself to the other nodes and to the application: nothing else of it is visible to
     /// them.
     type Facts: Default + Send + Sync;
+    /// What a file declares about a kind of values, in the section `events`.
+    type Declaration: Send + Sync;
+
+    /// Parses the declaration of a kind.
+    fn declare(kind: &str, params: &Params) -> Result<Self::Declaration, Vec<ParamError>>;
 
     /// The types of records that a node with these facts takes from outside: those that `cloud_event_types` may map to.
     fn types_from_outside(_facts: &Self::Facts) -> Vec<String> {
@@ -37,14 +43,24 @@ pub trait Dataflow: Sized + 'static {
         &[]
     }
 
+    /// Whether a node with these facts is meant for every kind, declared ones that no node names included.
+    fn takes_declared(_facts: &Self::Facts) -> bool {
+        false
+    }
+
+    /// The only key that topics may have to which nodes write values of this edge type; None where it is free.
+    fn written_key(_edge_type: &str) -> Option<&'static str> {
+        None
+    }
+
     /// The kind of a value, as its place in [`Topology::kinds`](crate::topology::Topology::kinds). A value of a greater
     /// number goes only to nodes that take every kind.
     fn kind(_value: &Self::Value) -> usize {
         usize::MAX
     }
 
-    /// Turns a value into a record of an output topic.
-    fn write(value: &Self::Value, out: &mut OutputRecord);
+    /// Turns a value into a record of an output topic of a node with these facts.
+    fn write(value: &Self::Value, writer: &Self::Facts, out: &mut OutputRecord);
 
     /// The header of a data record that carries what [`Dataflow::encode_progress`] makes. No value has one of this name.
     const PROGRESS_HEADER: &'static str;
@@ -206,11 +222,20 @@ pub trait Processor<D: Dataflow>: Send {
 /// What a node forwards.
 pub(crate) enum Sent<V> {
     /// The node's input, unchanged.
-    Input,
+    Input(Way),
     /// A new value.
-    Value(V),
+    Value(Way, V),
     /// A value that was held back. Boxed: it is rare, and much larger than the others.
     Released(Box<Released<V>>),
+}
+
+/// Where a node sends a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To the takers of its edge type.
+    ByType,
+    /// To the readers of a named output, by its place in [`Blueprint::named_outputs`](crate::topology::Blueprint).
+    Named(usize),
 }
 
 /// A value that a node held back and now releases.
@@ -253,12 +278,22 @@ pub struct Context<'a, D: Dataflow> {
 impl<D: Dataflow> Context<'_, D> {
     /// Sends a value to all takers of its edge type: nodes that name this one in `from`, topics named in `to`.
     pub fn forward(&mut self, value: D::Value) {
-        self.sent.push(Sent::Value(value));
+        self.sent.push(Sent::Value(Way::ByType, value));
     }
 
     /// Sends on what came in, without a copy.
     pub fn pass(&mut self) {
-        self.sent.push(Sent::Input);
+        self.sent.push(Sent::Input(Way::ByType));
+    }
+
+    /// Sends a value to the readers of a named output, by its place among those of the blueprint.
+    pub fn forward_to(&mut self, output: usize, value: D::Value) {
+        self.sent.push(Sent::Value(Way::Named(output), value));
+    }
+
+    /// Sends on what came in to the readers of a named output, without a copy.
+    pub fn pass_to(&mut self, output: usize) {
+        self.sent.push(Sent::Input(Way::Named(output)));
     }
 
     /// Sends on what an earlier record brought and this node held back. Only in `punctuate`: what is due goes before the

@@ -8,6 +8,8 @@ mod problem;
 mod read_tokens;
 mod schema;
 
+pub use schema::event_schema;
+
 use crate::service::IngestService;
 use serde_json::{Map, Value};
 use std::sync::Arc;

@@ -5,9 +5,9 @@ use crate::types::EventTypes;
 use crate::{BODY_BYTES_MAX, EVENTS_MAX};
 use serde_json::{Map, Value, json};
 use tally_model::{
-    ACTOR_ID_BYTES_MAX, ACTOR_ID_PATTERN, DURATION_MS_MAX, EVENT_ID_BYTES_MAX, EVENT_ID_PATTERN, MAX_AHEAD_MS,
-    OCCURRED_AT_MS, PROPERTIES_BYTES_MAX, PROPERTIES_MAX, SUBJECT_ID_BYTES_MAX, SUBJECT_ID_PATTERN, TIME_PATTERN,
-    TIMES_IN_SECONDS, USER_AGENT_BYTES_MAX,
+    ACTOR_ID_BYTES_MAX, ACTOR_ID_PATTERN, DURATION_MS_MAX, EVENT_ID_BYTES_MAX, EVENT_ID_PATTERN, EventDeclaration,
+    MAX_AHEAD_MS, OCCURRED_AT_MS, PROPERTIES_BYTES_MAX, PROPERTIES_MAX, PropertyKind, PropertyType,
+    SUBJECT_ID_BYTES_MAX, SUBJECT_ID_PATTERN, TIME_PATTERN, TIMES_IN_SECONDS, USER_AGENT_BYTES_MAX,
 };
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -56,7 +56,57 @@ fn list_of(name: &str, description: &str) -> Value {
     json!({"type": "array", "description": description, "items": of(name), "minItems": 1, "maxItems": EVENTS_MAX})
 }
 
+/// The JSON Schema of an event of these types, which needs no other document.
+pub fn event_schema(types: &EventTypes) -> Value {
+    let mut schema = event(types);
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("Event");
+    schema["properties"]["properties"] = properties();
+    schema
+}
+
 fn event(types: &EventTypes) -> Value {
+    let mut schema = any_event(types);
+    let declared: Vec<Value> =
+        types.declarations().filter_map(|(name, declared)| declared_type(name, declared)).collect();
+    if !declared.is_empty() {
+        schema["allOf"] = declared.into();
+    }
+    schema
+}
+
+/// What an event of a declared type must also have.
+fn declared_type(name: &str, declaration: &EventDeclaration) -> Option<Value> {
+    let declared = declaration.properties.as_ref()?;
+    let property = |(name, property): (&String, &PropertyType)| {
+        let schema = match property.kind {
+            PropertyKind::Int => json!({"type": "integer", "format": "int64"}),
+            PropertyKind::Decimal(scale) => {
+                json!({"type": "number", "description": format!("At most {scale} digits behind the point, and 15 in all.")})
+            }
+            PropertyKind::Float => json!({"type": "number"}),
+            PropertyKind::Text => json!({"type": "string"}),
+            PropertyKind::Bool => json!({"type": "boolean"}),
+        };
+        (name.clone(), schema)
+    };
+    let required: Vec<&String> =
+        declared.iter().filter(|(_, property)| !property.optional).map(|(name, _)| name).collect();
+    let mut properties = json!({
+        "type": "object",
+        "properties": declared.iter().map(property).collect::<Map<_, _>>(),
+        "additionalProperties": false,
+    });
+    let mut then = json!({});
+    if !required.is_empty() {
+        properties["required"] = json!(required);
+        then["required"] = json!(["properties"]);
+    }
+    then["properties"] = json!({"properties": properties});
+    Some(json!({"if": {"required": ["type"], "properties": {"type": {"const": name}}}, "then": then}))
+}
+
+fn any_event(types: &EventTypes) -> Value {
     let anonymous: Vec<_> = types.taken().filter(|(_, anonymous)| *anonymous).map(|(name, _)| name).collect();
     json!({
         "type": "object",

@@ -30,6 +30,8 @@ pub struct Checker<'a> {
     pub faults: Vec<Fault>,
     /// The type of the whole.
     pub result: Type,
+    /// Whether the whole may be null.
+    pub may_be_null: bool,
     /// Whether `properties` is used other than by the name of one of them.
     pub whole_properties: bool,
 }
@@ -45,6 +47,7 @@ impl<'a> Checker<'a> {
             tested: Vec::new(),
             faults: Vec::new(),
             result: Type::Any,
+            may_be_null: false,
             whole_properties: false,
         }
     }
@@ -66,6 +69,8 @@ impl<'a> Checker<'a> {
             return yes.or(no);
         }
         let found = self.type_of(expression);
+        let nullable = |name: &str| matches!(name, "ip" | "user_agent" | "duration_ms");
+        self.may_be_null |= found == Type::Null || matches!(&expression.expr, Expr::Ident(name) if nullable(name));
         let (fits, what) = match wanted {
             Wanted::Bool => (found == Type::Bool, "true or false"),
             Wanted::Text => (matches!(found, Type::Text | Type::Null), "a text"),
@@ -330,7 +335,11 @@ impl<'a> Checker<'a> {
             }
             _ => None,
         };
-        self.fault(at, format!("`{symbol}` takes no {left} and {right}"), help.map(str::to_owned));
+        let operands = match (left, right) {
+            (Type::Any, known) | (known, Type::Any) => known.to_string(),
+            _ => format!("{left} and {right}"),
+        };
+        self.fault(at, format!("`{symbol}` takes no {operands}"), help.map(str::to_owned));
         Type::Any
     }
 

@@ -12,15 +12,14 @@ mod subject;
 mod tested;
 
 pub use fault::Fault;
-#[cfg(test)]
-use schema::Property;
-pub use schema::{Schema, Type};
+pub use schema::{Properties, Property, Schema, Type};
 pub use subject::SubjectKind;
 
 use crate::mistake::Mistake;
 use cel::{Context, Env, Program, Value};
 use check::Checker;
 use fields::Fields;
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 use tally_model::{Event, Scalar};
 
@@ -55,6 +54,18 @@ pub struct Expression {
     whole_properties: bool,
 }
 
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Expression").field(&self.source).finish()
+    }
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.source, self.fields, self.wanted) == (&other.source, other.fields, other.wanted)
+    }
+}
+
 impl Expression {
     /// Compiles an expression over these fields of an event, and checks everything that needs no declared properties:
     /// names, functions, operands, and the type of the result. All mistakes at once.
@@ -72,10 +83,12 @@ impl Expression {
         Ok(expression)
     }
 
-    /// Checks it against the properties of the events that it will see; the type of its result.
-    pub fn check(&self, schema: &Schema) -> Result<Type, Vec<Fault>> {
+    /// Checks it against the properties of the events that it will see; what its result is as a property. It is optional
+    /// where it may be null.
+    pub fn check(&self, schema: &Schema) -> Result<Property, Vec<Fault>> {
         let checker = self.checked(schema);
-        if checker.faults.is_empty() { Ok(checker.result) } else { Err(checker.faults) }
+        let result = Property { kind: checker.result, optional: checker.may_be_null };
+        if checker.faults.is_empty() { Ok(result) } else { Err(checker.faults) }
     }
 
     fn checked<'a>(&'a self, schema: &'a Schema) -> Checker<'a> {

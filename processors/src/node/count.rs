@@ -4,6 +4,7 @@ use crate::counting::counted_metric::CountedMetric;
 use crate::counting::windows;
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
+use crate::event_schema;
 use crate::expression::{Expression, FIELDS, Wanted};
 use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
@@ -87,6 +88,13 @@ impl Blueprint<Actions> for Count {
 
     fn stores(&self) -> Vec<StoreSpec> {
         Vec::new()
+    }
+
+    fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
+        let condition = self.condition.iter().map(|condition| ("where".to_owned(), condition));
+        let mut errors = event_schema::check_reach(site, [("event".to_owned(), &self.event)]);
+        errors.extend(event_schema::check(site, condition));
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {

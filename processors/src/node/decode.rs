@@ -8,7 +8,10 @@ use crate::item::{Action, Item, verdict};
 use crate::mistake::Mistake;
 use crate::params::NoParams;
 use serde::de::IgnoredAny;
-use tally_model::{Event, EventError, EventFields, MAC_HEADER, SEQ_HEADER, SequenceKey, UnknownFields, VerdictKind};
+use tally_model::{
+    DeclarationError, Event, EventDeclaration, EventError, EventFields, MAC_HEADER, SEQ_HEADER, SequenceKey,
+    UnknownFields, VerdictKind,
+};
 use tally_streams::log::{Record, partition_of};
 use tally_streams::processor::{Context, Processor, Reject};
 use tally_streams::topology::{Blueprint, BuildSite, NodeType, Params, Parsed, StoreSpec};
@@ -47,6 +50,7 @@ impl Blueprint<Actions> for Decode {
             node: self.node.clone(),
             event_types: EventTypes::new(site),
             owned: site.kinds.iter().map(owns).collect(),
+            declarations: site.kinds.iter().map(|kind| site.declarations.get(kind).cloned()).collect(),
             sequence_key: SequenceKey(site.secret),
         })
     }
@@ -57,6 +61,8 @@ struct DecodeProcessor {
     event_types: EventTypes,
     /// By kind, whether such events need a number of the database.
     owned: Vec<bool>,
+    /// By kind, what is declared about it.
+    declarations: Vec<Option<EventDeclaration>>,
     sequence_key: SequenceKey,
 }
 
@@ -72,7 +78,8 @@ impl DecodeProcessor {
         };
         // The row exists, whatever the clock of its host was, so the time is not checked.
         let now_ms = if seq.is_some() { i64::MAX } else { append_time_ms };
-        let event = Event::checked(&fields, now_ms, append_time_ms).map_err(|e| Mistake::of_json(&e.to_string()))?;
+        let mut event =
+            Event::checked(&fields, now_ms, append_time_ms).map_err(|e| Mistake::of_json(&e.to_string()))?;
         let actor_id = event.actor_id();
         if record.key != Some(actor_id.as_bytes()) {
             let key = record.key.map_or("none".to_owned(), |key| format!("`{}`", String::from_utf8_lossy(key)));
@@ -89,6 +96,15 @@ impl DecodeProcessor {
             let detail = format!("`{}`", event.event_type());
             return Err(Mistake::new("`type` is counted by no processor of the topology", detail));
         };
+        if let Some(declaration) = &self.declarations[kind] {
+            let event_type = event.event_type().to_owned();
+            let checked = declaration.check_properties(&event_type, &mut event.properties);
+            let checked = checked.and_then(|()| declaration.check_actor(&event_type, event.actor_id()));
+            checked.map_err(|DeclarationError { field, reason, found }| Mistake {
+                reason: format!("`{field}` {reason}"),
+                detail: found,
+            })?;
+        }
         let effective_ms = event.occurred_at_ms.min(append_time_ms);
         Ok(Action { event, kind, effective_ms, seq })
     }

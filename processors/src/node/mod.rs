@@ -5,7 +5,10 @@ pub mod board;
 pub mod count;
 pub mod decode;
 pub mod dedupe;
+pub mod derive;
+pub mod filter;
 pub mod rate_check;
+pub mod route;
 pub mod toggle;
 pub mod total;
 pub mod unique;
@@ -18,6 +21,9 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
     decode::NODE_TYPE,
     dedupe::NODE_TYPE,
     rate_check::NODE_TYPE,
+    filter::NODE_TYPE,
+    derive::NODE_TYPE,
+    route::NODE_TYPE,
     toggle::NODE_TYPE,
     count::NODE_TYPE,
     unique::NODE_TYPE,

@@ -3,7 +3,7 @@
 use super::envelope::VALUES_ONLY;
 use super::{Input, Passage, Task, TaskError};
 use crate::log::{Header, Headers, ProducerRecord, Record, TransactionalProducer, partition_of};
-use crate::processor::{Context, Dataflow, Hop, Origin, Processor, Reject, Released, Sent};
+use crate::processor::{Context, Dataflow, Hop, Origin, Processor, Reject, Released, Sent, Way};
 use crate::topology::{OnError, Route, Target};
 
 impl<D: Dataflow> Task<D> {
@@ -27,9 +27,9 @@ impl<D: Dataflow> Task<D> {
             let passage = Passage { subtopology: &subtopology, origin: &origin, source: None };
             for sent in &sent {
                 match sent {
-                    Sent::Value(value) => self.route(node, value, &passage, producer)?,
+                    Sent::Value(way, value) => self.route(node, *way, value, &passage, producer)?,
                     Sent::Released(released) => self.release(node, released, &passage, producer)?,
-                    Sent::Input => {}
+                    Sent::Input(_) => {}
                 }
             }
             sent.clear();
@@ -58,7 +58,7 @@ impl<D: Dataflow> Task<D> {
             value: Some(bytes),
             headers: Headers::encoded(&headers),
         };
-        self.route(node, value, &Passage { origin, source: Some(&record), ..*passage }, producer)
+        self.route(node, Way::ByType, value, &Passage { origin, source: Some(&record), ..*passage }, producer)
     }
 
     /// Runs a node and everything downstream of it, depth first.
@@ -85,9 +85,9 @@ impl<D: Dataflow> Task<D> {
             Ok(()) => {
                 for sent in &sent {
                     match (sent, &input) {
-                        (Sent::Value(value), _) => self.route(node, value, passage, producer)?,
-                        (Sent::Input, Input::Value(value)) => self.route(node, value, passage, producer)?,
-                        (Sent::Input, Input::Record) => {}
+                        (Sent::Value(way, value), _) => self.route(node, *way, value, passage, producer)?,
+                        (Sent::Input(way), Input::Value(value)) => self.route(node, *way, value, passage, producer)?,
+                        (Sent::Input(_), Input::Record) => {}
                         // What was held back is due by the clock, not by a record.
                         (Sent::Released(_), _) => {}
                     }
@@ -103,23 +103,46 @@ impl<D: Dataflow> Task<D> {
     pub(super) fn route(
         &mut self,
         node: usize,
+        way: Way,
         value: &D::Value,
         passage: &Passage<'_, D>,
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(), TaskError> {
         let edge_type = D::edge_type(value);
-        let Some(route) = passage.subtopology.nodes[node].routes.get(edge_type) else { return Ok(()) };
+        let writer = &passage.subtopology.nodes[node];
+        let route = match way {
+            Way::ByType => writer.routes.get(edge_type),
+            Way::Named(output) => writer.named.get(output).map(|named| &named.route),
+        };
+        let Some(route) = route else { return Ok(()) };
         if !route.targets().is_empty() {
             self.forwarded[node * D::EDGE_TYPES.len() + edge_type] += 1;
         }
-        self.send(route, value, passage, producer)
+        self.send(route, value, &writer.facts, passage, producer)
     }
 
-    /// Passes a value to every target that takes its kind.
-    pub(super) fn send(
+    /// Passes a value that came through a hop to the nodes that take its kind.
+    pub(super) fn enter(
         &mut self,
         route: &Route,
         value: &D::Value,
+        passage: &Passage<'_, D>,
+        producer: &mut dyn TransactionalProducer,
+    ) -> Result<(), TaskError> {
+        for target in route.of_kind(D::kind(value)) {
+            if let Target::Node(next) = target {
+                self.dispatch(*next, Input::Value(value), passage, producer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes a value of a node with these facts to every target that takes its kind.
+    fn send(
+        &mut self,
+        route: &Route,
+        value: &D::Value,
+        writer: &D::Facts,
         passage: &Passage<'_, D>,
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(), TaskError> {
@@ -129,7 +152,7 @@ impl<D: Dataflow> Task<D> {
                 Target::Hop(hop) => self.hops[*hop].add(value),
                 Target::Output(output) => {
                     self.record.clear();
-                    D::write(value, &mut self.record);
+                    D::write(value, writer, &mut self.record);
                     self.send_output(*output, &[], producer)?;
                     self.written[*output] = true;
                 }
@@ -217,7 +240,7 @@ impl<D: Dataflow> Task<D> {
             self.written[output] = true;
         }
         match reject.verdict {
-            Some(verdict) => self.route(node, &verdict, passage, producer),
+            Some(verdict) => self.route(node, Way::ByType, &verdict, passage, producer),
             None => Ok(()),
         }
     }

@@ -294,7 +294,7 @@ impl<D: Dataflow> Task<D> {
             // One hop serves all its readers, and they need not take the same type.
             let route = &subtopology.entry_routes[D::edge_type(&value)];
             if sent.is_ok() {
-                sent = self.send(route, &value, &passage, producer);
+                sent = self.enter(route, &value, &passage, producer);
             }
         });
         decoded.map_err(|e| self.halt(record.offset, e))?;

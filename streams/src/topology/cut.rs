@@ -146,9 +146,10 @@ impl Cut {
         graph: &Graph,
         report: &mut Report<'_>,
     ) {
-        let reads = graph.nodes_read(node);
+        let (reads, outputs) = (graph.nodes_read(node), graph.outputs_read(node));
         let node = &sections.nodes[node];
-        if [a, b].iter().any(|at| reads.get(*at).is_none_or(|read| !fits(node, &sections.nodes[*read]))) {
+        let fits = |at: usize| reads.get(at).is_some_and(|read| fits(node, &sections.nodes[*read], outputs[at]));
+        if !fits(a) || !fits(b) {
             // It named the wrong node, and gets an error.
             return;
         }

@@ -12,9 +12,10 @@ use std::collections::BTreeSet;
 /// The topic of records that nodes reject.
 pub(super) const DEAD_LETTERS: &str = "dead-letters";
 
-/// Whether a node gives what a reader of it takes, as far as their types are known.
-pub(super) fn fits<D: Dataflow>(reader: &NodeSection<'_, D>, read: &NodeSection<'_, D>) -> bool {
-    match (reader.input(), read.outputs()) {
+/// Whether a node gives what a reader of it takes, as far as their types are known. `output` is the named one that is
+/// read.
+pub(super) fn fits<D: Dataflow>(reader: &NodeSection<'_, D>, read: &NodeSection<'_, D>, output: Option<usize>) -> bool {
+    match (reader.input(), read.gives(output)) {
         (Some(input), Some(outputs)) => outputs.contains(&input),
         _ => true,
     }
@@ -26,7 +27,10 @@ pub(super) fn check<D: Dataflow>(sections: &Sections<'_, D>, graph: &Graph, repo
     for (i, node) in sections.nodes.iter().enumerate() {
         match &graph.inputs[i] {
             Some(Input::Topic(topic)) if graph.root == Some(*topic) => check_topic_input(node, sections, report),
-            Some(Input::Nodes(reads)) => check_node_inputs(node, reads, sections, report),
+            Some(Input::Nodes(reads)) => {
+                let reads: Vec<_> = reads.iter().copied().zip(graph.outputs_read(i).iter().copied()).collect();
+                check_node_inputs(node, &reads, sections, report);
+            }
             // It reads nothing, or a topic that it cannot read whatever its type.
             _ => {}
         }
@@ -66,17 +70,17 @@ fn check_topic_input<D: Dataflow>(node: &NodeSection<'_, D>, sections: &Sections
 
 fn check_node_inputs<D: Dataflow>(
     node: &NodeSection<'_, D>,
-    reads: &[usize],
+    reads: &[(usize, Option<usize>)],
     sections: &Sections<'_, D>,
     report: &mut Report<'_>,
 ) {
     let Some(input) = node.input() else { return };
-    for (at, read) in reads.iter().enumerate() {
+    for (at, (read, output)) in reads.iter().enumerate() {
         let read = &sections.nodes[*read];
-        let (Some(outputs), Some(name)) = (read.outputs(), input_name(node, at)) else { continue };
-        if !fits(node, read) && read.name.text != node.name.text {
-            let gives = alternatives(outputs);
-            let message = format!("node `{}` takes `{input}`, but `{}` gives {gives}", node.name.text, read.name.text);
+        let (Some(outputs), Some(name)) = (read.gives(*output), input_name(node, at)) else { continue };
+        if !fits(node, read, *output) && read.name.text != node.name.text {
+            let gives = alternatives(&outputs);
+            let message = format!("node `{}` takes `{input}`, but `{}` gives {gives}", node.name.text, name.text);
             report.add(name.span, message, givers(node, input, sections));
         }
     }
@@ -88,9 +92,13 @@ fn givers<D: Dataflow>(node: &NodeSection<'_, D>, input: &str, sections: &Sectio
         return Some("records as they are come from a topic".into());
     }
     let others = sections.nodes.iter().filter(|other| other.name.text != node.name.text);
-    let givers: Vec<&str> = others
-        .filter(|other| other.outputs().is_some_and(|outputs| outputs.contains(&input)))
-        .map(|other| other.name.text.as_str())
+    let givers: Vec<String> = others
+        .flat_map(|other| {
+            let itself = other.outputs().is_some_and(|outputs| outputs.contains(&input));
+            let outputs = other.named_outputs.iter().filter(|output| output.value == input);
+            let outputs = outputs.map(|output| format!("{}.{}", other.name_in_file(), output.name));
+            itself.then(|| other.name.text.clone()).into_iter().chain(outputs)
+        })
         .take(8)
         .collect();
     (!givers.is_empty()).then(|| format!("nodes that give `{input}`: {}", givers.join(", ")))
@@ -106,6 +114,7 @@ fn check_outputs<D: Dataflow>(
     report: &mut Report<'_>,
 ) {
     let Some(outputs) = node.outputs() else { return };
+    check_keys::<D>(writes, sections, report);
     let fits = |topic: usize| sections.topics[topic].value.as_deref().is_none_or(|value| outputs.contains(&value));
     let others: Vec<usize> = (0..sections.topics.len()).filter(|topic| fits(*topic)).collect();
     for topic in writes.iter().copied().filter(|topic| !fits(*topic) || graph.root == Some(*topic)) {
@@ -119,6 +128,19 @@ fn check_outputs<D: Dataflow>(
         let names: Vec<&str> = others.iter().map(|topic| sections.topics[*topic].name.text.as_str()).take(8).collect();
         let help = (!names.is_empty()).then(|| format!("topics for what it gives: {}", names.join(", ")));
         report.add(to.span, message, help);
+    }
+}
+
+/// Some values have one key, whatever the topic says.
+fn check_keys<D: Dataflow>(writes: &[usize], sections: &Sections<'_, D>, report: &mut Report<'_>) {
+    for topic in writes.iter().map(|topic| &sections.topics[*topic]) {
+        let key = topic.value.as_deref().and_then(D::written_key);
+        if let (Some(value), Some(key)) =
+            (topic.value.as_deref(), key.filter(|key| topic.key != [*key] && !topic.key.is_empty()))
+        {
+            let message = format!("topic `{}` holds `{value}` that nodes write, whose key is `{key}`", topic.name.text);
+            report.add_with_help(topic.name.span, message, format!("`key: {key}`"));
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 pub(super) struct Graph {
     /// Per node; None where the file is wrong about it.
     pub inputs: Vec<Option<Input>>,
+    /// Per node, for each node that it reads: the named output that it reads there.
+    outputs_read: Vec<Vec<Option<usize>>>,
     /// Per node: the topics it writes, as far as they exist.
     pub writes: Vec<Vec<usize>>,
     /// The topic that is read from outside.
@@ -33,13 +35,20 @@ pub(super) enum Input {
 impl Graph {
     /// Resolves every name, and reports invalid ones.
     pub fn resolve<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>) -> Self {
-        let mut graph =
-            Self { inputs: Vec::new(), writes: Vec::new(), root: None, order: Vec::new(), unknown: Vec::new() };
+        let mut graph = Self {
+            inputs: Vec::new(),
+            outputs_read: Vec::new(),
+            writes: Vec::new(),
+            root: None,
+            order: Vec::new(),
+            unknown: Vec::new(),
+        };
         for node in &sections.nodes {
             let writes = graph.writes_of(node, sections, report);
             graph.writes.push(writes);
-            let input = graph.input_of(node, sections, report);
+            let (input, outputs) = graph.input_of(node, sections, report).unzip();
             graph.inputs.push(input);
+            graph.outputs_read.push(outputs.unwrap_or_default());
         }
         graph.find_root(sections, report);
         graph.sort(sections, report);
@@ -54,24 +63,46 @@ impl Graph {
         }
     }
 
+    /// The named outputs that a node reads, in the order of [`Graph::nodes_read`]; None where it reads the node itself.
+    pub fn outputs_read(&self, node: usize) -> &[Option<usize>] {
+        &self.outputs_read[node]
+    }
+
+    /// Per node, whether values of every kind get there: no node on some way from the root takes only some kinds.
+    pub fn open<D: Dataflow>(&self, sections: &Sections<'_, D>) -> Vec<bool> {
+        let mut open = vec![false; self.inputs.len()];
+        for node in &self.order {
+            let passes = |read: &usize| open[*read] && D::kinds_taken(&sections.nodes[*read].facts).is_empty();
+            open[*node] = self.nodes_read(*node).is_empty() || self.nodes_read(*node).iter().any(passes);
+        }
+        open
+    }
+
+    /// The outputs of a node that another one reads.
+    pub fn reads_of(&self, reader: usize, read: usize) -> impl Iterator<Item = Option<usize>> {
+        let reads = self.nodes_read(reader).iter().zip(self.outputs_read(reader));
+        reads.filter(move |(node, _)| **node == read).map(|(_, output)| *output)
+    }
+
     fn input_of<D: Dataflow>(
         &mut self,
         node: &NodeSection<'_, D>,
         sections: &Sections<'_, D>,
         report: &mut Report<'_>,
-    ) -> Option<Input> {
+    ) -> Option<(Input, Vec<Option<usize>>)> {
         let (mut topics, mut nodes, mut sound) = (Vec::new(), Vec::new(), true);
         for name in node.from.as_deref()? {
             match sections.names.get(&name.text) {
                 Some(Declared::Topic(topic)) => topics.push((*topic, name)),
-                Some(Declared::Node(node)) => nodes.push((*node, name)),
+                Some(Declared::Node(node)) => nodes.push((*node, None, name)),
+                Some(Declared::Output(node, output)) => nodes.push((*node, Some(*output), name)),
                 other => {
                     match other {
                         Some(Declared::Sink) => {
                             let message = format!("`{}` is a sink; a node reads a topic or nodes", name.text);
                             report.add(name.span, message, None);
                         }
-                        None if sections.complete => {
+                        None if sections.complete && !sections.may_be_output(&name.text) => {
                             let others = sections.inputs().filter(|other| *other != node.name.text);
                             let help = suggestion::help(&name.text, others, "inputs");
                             report.add(name.span, format!("unknown input `{}`", name.text), help);
@@ -85,7 +116,7 @@ impl Graph {
         }
         let help = "`from` is one topic, or one or more nodes";
         match (topics.as_slice(), nodes.as_slice()) {
-            ([(_, topic), ..], [(_, other), ..]) => {
+            ([(_, topic), ..], [(.., other), ..]) => {
                 let message =
                     format!("node `{}` reads topic `{}` and node `{}`", node.name.text, topic.text, other.text);
                 report.add_with_help(topic.span.max(other.span), message, help);
@@ -98,8 +129,11 @@ impl Graph {
                 None
             }
             _ if !sound => None,
-            ([(topic, _)], []) => Some(Input::Topic(*topic)),
-            _ => Some(Input::Nodes(nodes.into_iter().map(|(node, _)| node).collect())),
+            ([(topic, _)], []) => Some((Input::Topic(*topic), Vec::new())),
+            _ => {
+                let (nodes, outputs) = nodes.into_iter().map(|(node, output, _)| (node, output)).unzip();
+                Some((Input::Nodes(nodes), outputs))
+            }
         }
     }
 
@@ -116,7 +150,7 @@ impl Graph {
                     writes.push(*topic);
                     continue;
                 }
-                Some(Declared::Node(_)) => {
+                Some(Declared::Node(_) | Declared::Output(..)) => {
                     let help = "a node names what it reads in its own `from`";
                     (format!("`{}` is a node; `to` names topics", name.text), Some(help.to_owned()))
                 }
@@ -221,27 +255,31 @@ impl Graph {
             if seen_from[node] == Some(start)
                 && let Some(at) = path.iter().position(|passed| *passed == node)
             {
-                report_circle(&path[at..], sections, report);
+                self.report_circle(&path[at..], sections, report);
             }
         }
     }
-}
 
-fn report_circle<D: Dataflow>(circle: &[usize], sections: &Sections<'_, D>, report: &mut Report<'_>) {
-    let first = circle.iter().enumerate().min_by_key(|(_, node)| **node).map_or(0, |(at, _)| at);
-    let name = |at: usize| &sections.nodes[circle[(first + at) % circle.len()]].name;
-    let reads = |at: usize| fits(&sections.nodes[circle[at]], &sections.nodes[circle[(at + 1) % circle.len()]]);
-    if circle.len() > 1 && (0..circle.len()).any(|at| !reads(at)) {
-        // A reader named the wrong node, and gets an error.
-        return;
+    fn report_circle<D: Dataflow>(&self, circle: &[usize], sections: &Sections<'_, D>, report: &mut Report<'_>) {
+        let first = circle.iter().enumerate().min_by_key(|(_, node)| **node).map_or(0, |(at, _)| at);
+        let name = |at: usize| &sections.nodes[circle[(first + at) % circle.len()]].name;
+        let reads = |at: usize| {
+            let (reader, read) = (circle[at], circle[(at + 1) % circle.len()]);
+            self.reads_of(reader, read).any(|output| fits(&sections.nodes[reader], &sections.nodes[read], output))
+        };
+        if circle.len() > 1 && (0..circle.len()).any(|at| !reads(at)) {
+            // A reader named the wrong node, and gets an error.
+            return;
+        }
+        let names: Vec<String> = (0..=circle.len()).map(|at| format!("`{}`", name(at).text)).collect();
+        let message = match circle {
+            [_] => format!("node {} reads itself", names[0]),
+            _ => format!("nodes read each other in a circle: {}", names.join(" reads ")),
+        };
+        let names_next = |from: &&Name| from.text.split('.').next() == Some(name(1).text.as_str());
+        let from = sections.nodes[circle[first]].from.iter().flatten().find(names_next);
+        report.add_with_help(from.map_or(name(0).span, |from| from.span), message, "records flow one way only");
     }
-    let names: Vec<String> = (0..=circle.len()).map(|at| format!("`{}`", name(at).text)).collect();
-    let message = match circle {
-        [_] => format!("node {} reads itself", names[0]),
-        _ => format!("nodes read each other in a circle: {}", names.join(" reads ")),
-    };
-    let from = sections.nodes[circle[first]].from.iter().flatten().find(|from| from.text == name(1).text);
-    report.add_with_help(from.map_or(name(0).span, |from| from.span), message, "records flow one way only");
 }
 
 /// The name behind a node's input, by its place in `from`.

@@ -4,9 +4,13 @@ use super::Target;
 use crate::processor::Dataflow;
 use std::collections::BTreeSet;
 
-/// The names of all kinds that nodes with these facts choose, sorted: a kind is a place in this list.
-pub(super) fn of_nodes<'a, D: Dataflow>(facts: impl Iterator<Item = &'a D::Facts>) -> Vec<String> {
-    let kinds: BTreeSet<&String> = facts.flat_map(|facts| D::kinds_taken(facts)).collect();
+/// The names of all kinds that nodes with these facts choose, and of the declared ones, sorted: a kind is a place in this
+/// list.
+pub(super) fn of_nodes<'a, D: Dataflow>(
+    facts: impl Iterator<Item = &'a D::Facts>,
+    declared: impl Iterator<Item = &'a String>,
+) -> Vec<String> {
+    let kinds: BTreeSet<&String> = facts.flat_map(|facts| D::kinds_taken(facts)).chain(declared).collect();
     kinds.into_iter().cloned().collect()
 }
 

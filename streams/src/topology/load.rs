@@ -2,6 +2,7 @@
 
 use super::alias_section;
 use super::cut::{Cut, changelog};
+use super::declarations;
 use super::document::Yaml;
 use super::edges;
 use super::graph::Graph;
@@ -10,8 +11,8 @@ use super::report::Report;
 use super::routing::{Router, Routing, partitions_of, root_partitions};
 use super::sections::{Declared, Sections};
 use super::{
-    BuildSite, Diagnostics, Node, NodeType, Output, Route, Sink, SinkType, StoreSpec, Subtopology, Target, Topic,
-    Topology, suggestion,
+    BuildSite, Diagnostics, NamedOutput, NamedRoute, Node, NodeType, Output, Route, Sink, SinkType, StoreSpec,
+    Subtopology, Target, Topic, Topology, suggestion,
 };
 use crate::log::TopicSpec;
 use crate::processor::Dataflow;
@@ -49,11 +50,11 @@ impl<D: Dataflow> Topology<D> {
             report.add_with_help(yaml.span, "the file is empty", help);
             return None;
         }
-        let sections = Sections::read(&yaml, registry, sink_types, report)?;
+        let mut sections = Sections::read(&yaml, registry, sink_types, report)?;
         let graph = Graph::resolve(&sections, report);
         edges::check(&sections, &graph, report);
         check_sinks(&sections, report);
-        check_aliases(&sections, report);
+        check_kinds(&sections, &graph, report);
         let cut = Cut::new(&sections, &graph, report);
         let partitions = graph.root.and_then(|root| root_partitions(&sections, root));
         let (cut, partitions) = (cut?, partitions?);
@@ -61,8 +62,11 @@ impl<D: Dataflow> Topology<D> {
         let routings: Vec<Routing> = (0..cut.parts.len()).map(|part| router.route(part, report)).collect();
         let stores: Vec<Vec<StoreSpec>> =
             (0..cut.parts.len()).map(|part| stores(part, &sections, &graph, &cut, report)).collect();
-        check_blueprints(&sections, &graph, &cut, &stores, report);
-        if report.is_empty() { assemble(sections, cut, routings, stores, partitions) } else { None }
+        let declarations: BTreeMap<String, D::Declaration> = (sections.declarations.drain(..))
+            .filter_map(|section| Some((section.name.text, section.declaration?)))
+            .collect();
+        check_blueprints(&sections, &graph, &cut, &stores, &declarations, report);
+        if report.is_empty() { assemble(sections, declarations, cut, routings, stores, partitions) } else { None }
     }
 }
 
@@ -85,9 +89,18 @@ fn check_sinks<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>)
 }
 
 /// What nodes take is known only where all of them could be read.
-fn check_aliases<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>) {
+fn check_kinds<D: Dataflow>(sections: &Sections<'_, D>, graph: &Graph, report: &mut Report<'_>) {
     if sections.complete && sections.nodes.iter().all(|node| node.blueprint.is_some()) {
-        let known = sections.nodes.iter().flat_map(|node| D::types_from_outside(&node.facts)).collect();
+        let facts = sections.nodes.iter().map(|node| &node.facts);
+        let takes_all =
+            sections.nodes.iter().zip(graph.open(sections)).any(|(node, open)| open && D::takes_declared(&node.facts));
+        if !takes_all {
+            declarations::check(&sections.declarations, facts.clone(), report);
+        }
+        let mut known: BTreeSet<String> = facts.clone().flat_map(D::types_from_outside).collect();
+        let taken: BTreeSet<&String> = facts.flat_map(|facts| D::kinds_taken(facts)).collect();
+        let declared = sections.declarations.iter().map(|section| &section.name.text);
+        known.extend(declared.filter(|name| !taken.contains(name)).cloned());
         alias_section::check(&sections.aliases, &known, report);
     }
 }
@@ -123,6 +136,7 @@ fn check_blueprints<D: Dataflow>(
     graph: &Graph,
     cut: &Cut,
     stores: &[Vec<StoreSpec>],
+    declarations: &BTreeMap<String, D::Declaration>,
     report: &mut Report<'_>,
 ) {
     let in_flow: Vec<usize> = cut.parts.iter().flat_map(|part| part.nodes.iter().copied()).collect();
@@ -130,7 +144,10 @@ fn check_blueprints<D: Dataflow>(
     let Some(blueprints) = blueprints.filter(|all| all.len() == sections.nodes.len()) else { return };
     let published = |node: &usize| (sections.nodes[*node].name.text.as_str(), &sections.nodes[*node].facts);
     let all: Vec<_> = in_flow.iter().map(published).collect();
-    let kinds = kinds::of_nodes::<D>(all.iter().map(|(_, facts)| *facts));
+    let kinds = kinds::of_nodes::<D>(all.iter().map(|(_, facts)| *facts), declarations.keys());
+    let place = |node: &usize| in_flow.iter().position(|other| other == node);
+    let reads: Vec<Vec<usize>> =
+        in_flow.iter().map(|node| graph.nodes_read(*node).iter().filter_map(place).collect()).collect();
     for (node, blueprint) in in_flow.iter().zip(blueprints) {
         let stores_here = cut.homes[*node].map_or(&[][..], |home| &stores[home]);
         let inputs: Vec<_> = graph.nodes_read(*node).iter().map(published).collect();
@@ -144,7 +161,9 @@ fn check_blueprints<D: Dataflow>(
             settings: &sections.settings,
             inputs,
             nodes: all.clone(),
+            reads: reads.clone(),
             kinds: &kinds,
+            declarations,
             stores: handles.collect(),
             // Tasks, hashes and secrets are a matter of running.
             upstream_tasks: 0,
@@ -169,9 +188,24 @@ fn entry_routes<D: Dataflow>(entries: &[usize], nodes: &[Node<D>], kinds: usize,
     D::EDGE_TYPES.iter().map(route).collect()
 }
 
+fn named_routes(
+    outputs: Vec<NamedOutput>,
+    readers: Vec<Vec<Target>>,
+    kinds: usize,
+    taken: &[Taken],
+) -> Vec<NamedRoute> {
+    let named = outputs.into_iter().zip(readers).map(|(output, readers)| NamedRoute {
+        name: output.name,
+        value: output.value,
+        route: Route::new(readers, kinds, taken),
+    });
+    named.collect()
+}
+
 /// Builds the topology from the checked parts; None if a check has missed a mistake.
 fn assemble<D: Dataflow>(
     sections: Sections<'_, D>,
+    declarations: BTreeMap<String, D::Declaration>,
     cut: Cut,
     routings: Vec<Routing>,
     stores: Vec<Vec<StoreSpec>>,
@@ -184,7 +218,7 @@ fn assemble<D: Dataflow>(
         true => format!("{}{name}", sections.settings.topic_prefix),
         false => name,
     };
-    let kinds = kinds::of_nodes::<D>(sections.nodes.iter().map(|node| &node.facts));
+    let kinds = kinds::of_nodes::<D>(sections.nodes.iter().map(|node| &node.facts), declarations.keys());
     let mut nodes: Vec<_> = sections.nodes.into_iter().map(Some).collect();
     let mut subtopologies = Vec::new();
     let root: Arc<str> = in_log(cut.parts.first()?.source.clone()).into();
@@ -192,7 +226,7 @@ fn assemble<D: Dataflow>(
         let taken: Vec<_> = part.nodes.iter().map(|node| nodes[*node].as_ref()).collect::<Option<_>>()?;
         let taken: Vec<Taken> = taken.into_iter().map(|section| Taken::new::<D>(&section.facts, &kinds)).collect();
         let mut here = Vec::new();
-        for (node, routes) in part.nodes.into_iter().zip(routing.routes) {
+        for ((node, routes), named) in part.nodes.into_iter().zip(routing.routes).zip(routing.named) {
             let section = nodes.get_mut(node)?.take()?;
             let node_type = section.node_type?;
             here.push(Node {
@@ -204,6 +238,7 @@ fn assemble<D: Dataflow>(
                 facts: section.facts,
                 from: section.from?.into_iter().map(|name| in_log(name.text)).collect(),
                 routes: routes.into_iter().map(|targets| Route::new(targets, kinds.len(), &taken)).collect(),
+                named: named_routes(section.named_outputs, named, kinds.len(), &taken),
                 on_error: section.on_error,
             });
         }
@@ -254,6 +289,7 @@ fn assemble<D: Dataflow>(
         root,
         subtopologies,
         kinds,
+        declarations,
         sinks,
         cloud_event_types: aliases,
     })

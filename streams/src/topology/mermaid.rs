@@ -28,8 +28,9 @@ impl<D: Dataflow> Topology<D> {
                 let _ = writeln!(chart.text, "  s{i} -.-> {topic}");
             }
             for (at, node) in subtopology.nodes.iter().enumerate() {
-                for (edge_type, route) in node.routes.iter().enumerate() {
-                    let label = D::EDGE_TYPES.get(edge_type).copied().unwrap_or_default();
+                let by_type = D::EDGE_TYPES.iter().copied().zip(&node.routes);
+                let named = node.named.iter().map(|named| (named.name.as_str(), &named.route));
+                for (label, route) in by_type.chain(named) {
                     for target in route.targets() {
                         let to = match *target {
                             Target::Node(node) => format!("s{i}n{node}"),

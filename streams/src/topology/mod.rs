@@ -5,6 +5,7 @@
 
 mod alias_section;
 mod cut;
+mod declarations;
 mod describe;
 mod deserializer;
 mod diagnostics;
@@ -95,8 +96,22 @@ pub trait Blueprint<D: Dataflow>: Send + Sync {
     fn store_windows(&self, _site: &BuildSite<'_, D>) -> BTreeMap<String, Vec<String>> {
         BTreeMap::new()
     }
+    /// Outputs that readers choose by name: `from: <node>.<output>`.
+    fn named_outputs(&self) -> Vec<NamedOutput> {
+        Vec::new()
+    }
     /// Makes the processor of one task.
     fn build(&self, site: &BuildSite<'_, D>) -> Box<dyn Processor<D>>;
+}
+
+/// An output of a node that readers choose by name. What goes there is what the processor passes to
+/// [`Context::forward_to`](crate::processor::Context::forward_to).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedOutput {
+    /// Its name: a lower-case letter, then letters, digits, `_` and `-`.
+    pub name: String,
+    /// The edge type of its values.
+    pub value: &'static str,
 }
 
 /// A type of sinks that the application has, as far as the loader needs to know it.
@@ -135,8 +150,12 @@ pub struct BuildSite<'a, D: Dataflow> {
     pub inputs: Vec<(&'a str, &'a D::Facts)>,
     /// Name and facts of all nodes of the topology, in the order records flow.
     pub nodes: Vec<(&'a str, &'a D::Facts)>,
+    /// For each of these nodes the nodes that it reads, by their places in the list.
+    pub reads: Vec<Vec<usize>>,
     /// See [`Topology::kinds`].
     pub kinds: &'a [String],
+    /// See [`Topology::declarations`].
+    pub declarations: &'a BTreeMap<String, D::Declaration>,
     /// Where this node's stores stand among the task's, by name.
     pub stores: BTreeMap<String, usize>,
     /// How many tasks write what this node's subtopology reads; 0 for the root's.
@@ -192,8 +211,10 @@ pub struct Topology<D: Dataflow> {
     pub root: Arc<str>,
     /// In the order records flow: the root's first.
     pub subtopologies: Vec<Arc<Subtopology<D>>>,
-    /// Every kind of values that some node takes without taking all, sorted. See [`Dataflow::kinds_taken`].
+    /// Every kind of values that some node takes without taking all, or that is declared, sorted. See [`Dataflow::kinds_taken`].
     pub kinds: Vec<String>,
+    /// What the file declares about kinds, by name.
+    pub declarations: BTreeMap<String, D::Declaration>,
     /// Sinks, in the order of the file.
     pub sinks: Vec<Sink>,
     /// What CloudEvents call types of events, and the types that are meant.
@@ -203,16 +224,19 @@ pub struct Topology<D: Dataflow> {
 impl<D: Dataflow> Topology<D> {
     /// Name and facts of every node, in the order records flow.
     pub fn facts(&self) -> impl Iterator<Item = (&str, &D::Facts)> {
-        let nodes = self.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
-        nodes.map(|node| (&*node.name, &node.facts))
+        self.nodes().map(|node| (&*node.name, &node.facts))
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = &Node<D>> {
+        self.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes)
     }
 
     /// What the blueprint of a node can see; without a secret, which is a matter of running.
     pub fn build_site<'a>(&'a self, subtopology: &'a Subtopology<D>, node: usize, hash_seed: u64) -> BuildSite<'a, D> {
         let this = &subtopology.nodes[node];
         let nodes: Vec<_> = self.facts().collect();
-        let inputs = this.from.iter().filter_map(|input| nodes.iter().find(|(name, _)| name == input).copied());
-        let inputs: Vec<_> = inputs.collect();
+        let reads: Vec<Vec<usize>> = self.nodes().map(|node| read_by(node, &nodes)).collect();
+        let inputs: Vec<_> = read_by(this, &nodes).into_iter().map(|at| nodes[at]).collect();
         let behind: Vec<_> = inputs.iter().map(|(_, facts)| *facts).collect();
         let stores = this.blueprint.stores_behind(&behind).into_iter().filter_map(|store| {
             let index = subtopology.stores.iter().position(|known| known.name == store.name)?;
@@ -223,13 +247,27 @@ impl<D: Dataflow> Topology<D> {
             settings: &self.settings,
             inputs,
             nodes,
+            reads,
             kinds: &self.kinds,
+            declarations: &self.declarations,
             stores: stores.collect(),
             upstream_tasks: subtopology.upstream.map_or(0, |upstream| self.subtopologies[upstream].partitions),
             hash_seed,
             secret: [0; 32],
         }
     }
+}
+
+/// The places of the nodes that a node reads, each once.
+fn read_by<D: Dataflow>(node: &Node<D>, nodes: &[(&str, &D::Facts)]) -> Vec<usize> {
+    let mut places: Vec<usize> = Vec::new();
+    for input in &node.from {
+        let at = |name: &str| nodes.iter().position(|(known, _)| *known == name);
+        // `node.output` is an output of a node, and a topic may have a dot in its name.
+        let place = at(input).or_else(|| input.rsplit_once('.').and_then(|(node, _)| at(node)));
+        places.extend(place.filter(|place| !places.contains(place)));
+    }
+    places
 }
 
 /// A topic of the file.
@@ -311,12 +349,25 @@ pub struct Node<D: Dataflow> {
     pub blueprint: Box<dyn Blueprint<D>>,
     /// What the blueprint publishes.
     pub facts: D::Facts,
-    /// Names of the nodes or topics it reads.
+    /// The nodes, outputs of nodes or topics that it reads, as in the file.
     pub from: Vec<String>,
     /// Per edge type: where such values go.
     pub routes: Vec<Route>,
+    /// The readers of its named outputs.
+    pub named: Vec<NamedRoute>,
     /// What happens to values it cannot take.
     pub on_error: OnError,
+}
+
+/// A named output and its readers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedRoute {
+    /// The output's name.
+    pub name: String,
+    /// The edge type of its values.
+    pub value: &'static str,
+    /// The readers.
+    pub route: Route,
 }
 
 /// Where a value goes.

@@ -5,7 +5,7 @@ use super::fields::{Fields, Name};
 use super::params::Params;
 use super::report::Report;
 use super::topic_section::check_key;
-use super::{Blueprint, NodeType, OnError, ParamError, suggestion};
+use super::{Blueprint, NamedOutput, NodeType, OnError, ParamError, suggestion};
 use crate::processor::Dataflow;
 
 const KEYS: &[&str] = &["type", "from", "to", "on_error"];
@@ -34,6 +34,8 @@ pub(super) struct NodeSection<'r, D: Dataflow> {
     pub blueprint: Option<Box<dyn Blueprint<D>>>,
     /// The facts that the blueprint publishes; the default without one.
     pub facts: D::Facts,
+    /// The named outputs of the blueprint; none without one.
+    pub named_outputs: Vec<NamedOutput>,
 }
 
 impl<'r, D: Dataflow> NodeSection<'r, D> {
@@ -51,6 +53,7 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
             on_error_given: None,
             blueprint: None,
             facts: D::Facts::default(),
+            named_outputs: Vec::new(),
         };
         let (owner, span) = (format!("node `{}`", section.name.text), section.name.span);
         let Some(fields) = Fields::open(owner, span, &entry.value, report) else {
@@ -116,6 +119,7 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
             None => None,
         };
         let facts = blueprint.as_ref().map(|blueprint| blueprint.facts()).unwrap_or_default();
+        let named_outputs = blueprint.as_ref().map(|blueprint| blueprint.named_outputs()).unwrap_or_default();
         Some(Self {
             name: Name { text: format!("{}.{}", self.name.text, second.name), span: self.name.span },
             implied_by: Some(self.name.text.clone()),
@@ -128,6 +132,7 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
             params: self.params.clone(),
             blueprint,
             facts,
+            named_outputs,
         })
     }
 
@@ -141,6 +146,7 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
         match (node_type.parse)(&self.name.text, &self.params) {
             Ok(blueprint) => {
                 self.facts = blueprint.facts();
+                self.named_outputs = blueprint.named_outputs();
                 self.blueprint = Some(blueprint);
             }
             Err(errors) if errors.is_empty() => {
@@ -154,13 +160,21 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
     /// Reports the mistakes that the node's type finds in its parameters.
     pub fn report_params(&self, errors: Vec<ParamError>, report: &mut Report<'_>) {
         for error in errors {
-            self.params.report(error, &self.name, report);
+            self.params.report(error, &format!("node `{}`", self.name.text), self.name.span, report);
         }
     }
 
     /// The edge type it takes, if its type is known.
     pub fn input(&self) -> Option<&'static str> {
         self.node_type.map(|node_type| node_type.input)
+    }
+
+    /// The edge types that a reader of this output gets: None is the node itself. None where they are not known.
+    pub fn gives(&self, output: Option<usize>) -> Option<Vec<&'static str>> {
+        match output {
+            Some(output) => self.named_outputs.get(output).map(|output| vec![output.value]),
+            None => self.outputs().map(<[_]>::to_vec),
+        }
     }
 
     /// The edge types it gives, if its type is known.

@@ -4,7 +4,6 @@ use super::Diagnostics;
 use super::deserializer::TreeDeserializer;
 use super::document::{Mapping, Span, Value, Yaml};
 use super::fault::{Fault, FaultKind, Step};
-use super::fields::Name;
 use super::report::Report;
 use super::suggestion;
 use serde::de::DeserializeOwned;
@@ -117,8 +116,8 @@ impl Params {
         Err(errors)
     }
 
-    /// Reports an error of these parameters, of the node with this name.
-    pub(super) fn report(&self, error: ParamError, node: &Name, report: &mut Report<'_>) {
+    /// Reports an error of these parameters. The owner, like "node `likes`", stands at `place`.
+    pub(super) fn report(&self, error: ParamError, owner: &str, place: Span, report: &mut Report<'_>) {
         let ParamError { path, message, help, within } = error;
         let unknown = self.unknown.borrow().contains(&path);
         let found = if path.is_empty() { None } else { locate(&self.yaml, &path, unknown) };
@@ -126,10 +125,10 @@ impl Params {
         let span = part.or(found.map(|(span, _)| span));
         let message = match path.as_str() {
             _ if unknown => message,
-            "" => format!("node `{}`: {message}", node.text),
+            "" => format!("{owner}: {message}"),
             _ => format!("`{path}`: {message}"),
         };
-        report.add(span.unwrap_or(node.span), message, help);
+        report.add(span.unwrap_or(place), message, help);
     }
 
     /// The key that a misspelt one stands for.

@@ -2,7 +2,7 @@
 
 use super::cut::{Cut, Part};
 use super::document::Span;
-use super::edges::DEAD_LETTERS;
+use super::edges::{DEAD_LETTERS, fits};
 use super::fields::count;
 use super::graph::Graph;
 use super::node_section::NodeSection;
@@ -23,6 +23,8 @@ pub(super) struct Routing {
     /// Nodes, in its order, that read its source.
     pub entries: Vec<usize>,
     pub routes: Vec<Vec<Vec<Target>>>,
+    /// Per node and named output the receivers.
+    pub named: Vec<Vec<Vec<Target>>>,
 }
 
 /// What routes are made from.
@@ -59,8 +61,14 @@ impl<D: Dataflow> Router<'_, '_, D> {
                 partitions: other.partitions.unwrap_or(self.partitions),
             })
             .collect();
-        let mut routing =
-            Routing { hops, outputs: Vec::new(), dead_letters: None, entries: Vec::new(), routes: Vec::new() };
+        let mut routing = Routing {
+            hops,
+            outputs: Vec::new(),
+            dead_letters: None,
+            entries: Vec::new(),
+            routes: Vec::new(),
+            named: Vec::new(),
+        };
         for (at, node) in here.nodes.iter().enumerate() {
             if !self.graph.nodes_read(*node).iter().any(|read| self.cut.homes[*read] == Some(part)) {
                 routing.entries.push(at);
@@ -74,6 +82,7 @@ impl<D: Dataflow> Router<'_, '_, D> {
                 }
             }
             routing.routes.push(routes);
+            routing.named.push(self.named_routes(*node, part, report));
         }
         if let Some(topic) = self.topic(DEAD_LETTERS, D::RAW) {
             routing.dead_letters = Some(self.output(topic, here, &mut routing, report));
@@ -85,7 +94,7 @@ impl<D: Dataflow> Router<'_, '_, D> {
         let mut routes = vec![Vec::new(); D::EDGE_TYPES.len()];
         let outputs = self.sections.nodes[node].outputs().unwrap_or_default();
         for (reader, section) in self.sections.nodes.iter().enumerate() {
-            if !self.graph.nodes_read(reader).contains(&node) {
+            if !self.graph.reads_of(reader, node).any(|output| output.is_none()) {
                 continue;
             }
             let takes = section.input().filter(|input| outputs.contains(input));
@@ -100,6 +109,34 @@ impl<D: Dataflow> Router<'_, '_, D> {
             // Readers behind the same hop share it.
             if let Some(target) = target.filter(|target| !routes[edge_type].contains(target)) {
                 routes[edge_type].push(target);
+            }
+        }
+        routes
+    }
+
+    /// The readers of each named output. They keep the key: behind a hop, values do not show which output they come from.
+    fn named_routes(&self, node: usize, part: usize, report: &mut Report<'_>) -> Vec<Vec<Target>> {
+        let section = &self.sections.nodes[node];
+        let mut routes = vec![Vec::new(); section.named_outputs.len()];
+        for (reader, other) in self.sections.nodes.iter().enumerate() {
+            let fits = |output: &usize| fits(other, section, Some(*output));
+            for output in self.graph.reads_of(reader, node).flatten().filter(fits) {
+                let at = self.cut.parts[part].nodes.iter().position(|other| *other == reader);
+                match at {
+                    Some(at) => routes[output].push(Target::Node(at)),
+                    None if self.cut.homes[reader].is_some() => {
+                        let name = format!("{}.{}", section.name_in_file(), section.named_outputs[output].name);
+                        let message = format!("node `{}` reads `{name}` by another key", other.name.text);
+                        let span = other.from.iter().flatten().find(|from| from.text == name);
+                        let span = span.map_or(other.name.span, |from| from.span);
+                        report.add_with_help(
+                            span,
+                            message,
+                            "read it with a node that keeps the key, and read that node",
+                        );
+                    }
+                    None => {}
+                }
             }
         }
         routes

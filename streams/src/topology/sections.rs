@@ -1,6 +1,7 @@
 //! The sections of a file, as written, and their names.
 
 use super::alias_section::{self, AliasSection};
+use super::declarations::{self, DeclarationSection};
 use super::document::{Entry, Yaml};
 use super::fields::{Fields, Name, is_name};
 use super::node_section::NodeSection;
@@ -19,6 +20,7 @@ const KEYS: &[&str] = &[
     "late_after",
     "idle_margin",
     "cloud_event_types",
+    "events",
     "topics",
     "processors",
     "sinks",
@@ -40,6 +42,7 @@ pub(super) struct Sections<'r, D: Dataflow> {
     pub nodes: Vec<NodeSection<'r, D>>,
     pub sinks: Vec<SinkSection>,
     pub aliases: Vec<AliasSection>,
+    pub declarations: Vec<DeclarationSection<D>>,
     /// All three share their names.
     pub names: BTreeMap<String, Declared>,
     /// Whether topics and nodes could be read: otherwise an unknown name is not a mistake.
@@ -53,6 +56,8 @@ pub(super) enum Declared {
     Topic(usize),
     /// By its place in [`Sections::nodes`].
     Node(usize),
+    /// A named output, by its node's place, and its own among the outputs of that.
+    Output(usize, usize),
     Sink,
     /// Several things, which is reported; a use of the name may mean any of them.
     Ambiguous,
@@ -81,11 +86,14 @@ impl<'r, D: Dataflow> Sections<'r, D> {
         let sinks = entries("sinks", sinks, report).unwrap_or_default().iter();
         let sinks = sinks.map(|entry| SinkSection::read(entry, sink_types, report)).collect();
         let aliases = alias_section::read(fields.get("cloud_event_types"), report);
-        let mut sections = Self { settings, topics, nodes, sinks, aliases, names: BTreeMap::new(), complete };
+        let declarations = declarations::read(fields.get("events"), report);
+        let names = BTreeMap::new();
+        let mut sections = Self { settings, topics, nodes, sinks, aliases, declarations, names, complete };
         sections.name_all(report);
         // They cannot be named in the file: they come after the names are checked.
         let implied: Vec<_> = sections.nodes.iter_mut().filter_map(NodeSection::implied).collect();
         sections.nodes.extend(implied);
+        sections.name_outputs(report);
         Some(sections)
     }
 
@@ -93,7 +101,33 @@ impl<'r, D: Dataflow> Sections<'r, D> {
     pub fn inputs(&self) -> impl Iterator<Item = &str> {
         let nodes = self.nodes.iter().filter(|node| node.implied_by.is_none());
         let nodes = nodes.map(|node| node.name.text.as_str());
-        nodes.chain(self.topics.iter().map(|topic| topic.name.text.as_str()))
+        let outputs = self.names.iter().filter(|(_, declared)| matches!(declared, Declared::Output(..)));
+        let outputs = outputs.map(|(name, _)| name.as_str());
+        nodes.chain(outputs).chain(self.topics.iter().map(|topic| topic.name.text.as_str()))
+    }
+
+    /// Whether a name may be that of an output of a node whose parameters are wrong.
+    pub fn may_be_output(&self, name: &str) -> bool {
+        let node = name.rsplit_once('.').map(|(node, _)| node);
+        self.nodes.iter().any(|known| known.blueprint.is_none() && Some(known.name_in_file()) == node)
+    }
+
+    fn name_outputs(&mut self, report: &mut Report<'_>) {
+        for (at, node) in self.nodes.iter().enumerate() {
+            for (place, output) in node.named_outputs.iter().enumerate() {
+                let name = format!("{}.{}", node.name_in_file(), output.name);
+                if let Some(topic) = self.topics.iter().find(|topic| topic.name.text == name) {
+                    let message = format!(
+                        "a topic cannot be named `{name}`: that is an output of node `{}`",
+                        node.name_in_file()
+                    );
+                    report.add(topic.name.span, message, None);
+                    self.names.insert(name, Declared::Ambiguous);
+                    continue;
+                }
+                self.names.insert(name, Declared::Output(at, place));
+            }
+        }
     }
 
     fn name_all(&mut self, report: &mut Report<'_>) {
@@ -126,6 +160,7 @@ impl Declared {
         match self {
             Declared::Topic(_) => "topic",
             Declared::Node(_) => "node",
+            Declared::Output(..) => "output",
             Declared::Sink => "sink",
             Declared::Ambiguous => "name",
         }

@@ -19,12 +19,25 @@ impl Dataflow for Test {
     type Value = usize;
     type Hop = Nothing;
     type Facts = ();
+    type Declaration = ();
+
+    fn declare(_: &str, params: &Params) -> Result<(), Vec<ParamError>> {
+        params.parse::<NoParams>().map(drop)
+    }
+
+    fn takes_declared(_: &()) -> bool {
+        true
+    }
+
+    fn written_key(edge_type: &str) -> Option<&'static str> {
+        (edge_type == "event").then_some("actor_id")
+    }
 
     fn edge_type(value: &usize) -> usize {
         *value
     }
 
-    fn write(_: &usize, _: &mut OutputRecord) {}
+    fn write(_: &usize, _: &(), _: &mut OutputRecord) {}
 
     const PROGRESS_HEADER: &'static str = "progress";
 

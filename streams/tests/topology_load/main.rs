@@ -6,5 +6,6 @@ mod fingerprint;
 mod graph;
 mod mistakes;
 mod mutations;
+mod named_outputs;
 mod params;
 mod rendering;

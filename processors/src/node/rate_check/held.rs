@@ -89,7 +89,7 @@ impl StoreValue for Held {
         let Stored { offset, append_time_ms, request, rule, event } = postcard::from_bytes(bytes).ok()?;
         // It was checked on arrival; rules that have changed since do not apply.
         let fields = EventFields::parse(&event, UnknownFields::Ignore).ok()?;
-        let event = Event::from_fields(&fields, append_time_ms).ok()?;
+        let event = Event::from_stored(&fields, append_time_ms).ok()?;
         Some(Self { offset, append_time_ms, request, rule: rule.into_owned(), event })
     }
 }

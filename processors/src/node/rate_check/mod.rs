@@ -206,14 +206,13 @@ impl Blueprint<Actions> for RateCheck {
     }
 
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
-        let known: Vec<_> = site.nodes.iter().flat_map(|(_, facts)| &facts.event_types).collect();
         let owned: Vec<_> = site.nodes.iter().flat_map(|(_, facts)| facts.owned_types()).collect();
         let mut errors = Vec::new();
         for (i, rule) in self.rules.iter().enumerate() {
             if rule.grace.is_some_and(|grace| grace.0 > site.settings.late_after) {
                 errors.push(ParamError::new(format!("rules[{i}].grace"), "must be at most `late_after`"));
             }
-            for (j, event) in rule.events.iter().enumerate().filter(|(_, event)| !known.contains(event)) {
+            for (j, event) in rule.events.iter().enumerate().filter(|(_, event)| !site.kinds.contains(event)) {
                 let message = format!("no processor counts events of type `{event}`");
                 errors.push(ParamError::new(format!("rules[{i}].events[{j}]"), message));
             }

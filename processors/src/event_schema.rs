@@ -1,0 +1,103 @@
+//! The events that reach a node: their types, and the properties that they have by then.
+
+use crate::dataflow::Actions;
+use crate::expression::{Expression, Properties, Property, Schema, Type};
+use std::collections::BTreeMap;
+use tally_model::{EventDeclaration, PropertyKind, PropertyType};
+use tally_streams::topology::{BuildSite, ParamError};
+
+/// Checks expressions of a node, by their parameters, against the events that reach it.
+pub fn check<'e>(
+    site: &BuildSite<'_, Actions>,
+    expressions: impl IntoIterator<Item = (String, &'e Expression)>,
+) -> Vec<ParamError> {
+    let schema = reaching(site);
+    let faults = expressions.into_iter().flat_map(|(path, expression)| {
+        let faults = expression.check(&schema).err().unwrap_or_default();
+        faults.into_iter().map(move |fault| fault.in_param(&path))
+    });
+    faults.collect()
+}
+
+/// Reports types in the parameter `events` that never reach the node.
+pub fn check_types(site: &BuildSite<'_, Actions>, events: &[String]) -> Vec<ParamError> {
+    check_reach(site, events.iter().enumerate().map(|(i, name)| (format!("events[{i}]"), name)))
+}
+
+/// Reports event types, by the parameters that name them, that never reach the node.
+pub fn check_reach<'n>(
+    site: &BuildSite<'_, Actions>,
+    named: impl IntoIterator<Item = (String, &'n String)>,
+) -> Vec<ParamError> {
+    let Some(at) = place(site) else { return Vec::new() };
+    let sent = Walk::new(site).sent_to(at);
+    let sent: Vec<&str> = sent.types().collect();
+    let unreached = named.into_iter().filter(|(_, name)| !sent.contains(&name.as_str()));
+    let error = |(path, name): (String, &String)| {
+        let error = ParamError::new(path, format!("events of the type `{name}` do not reach this node"));
+        error.with_help(format!("its inputs pass on: {}", sent.join(", ")))
+    };
+    unreached.map(error).collect()
+}
+
+/// The events that a node takes.
+pub fn reaching(site: &BuildSite<'_, Actions>) -> Schema {
+    place(site).map(|at| Walk::new(site).taken_by(at)).unwrap_or_default()
+}
+
+fn place(site: &BuildSite<'_, Actions>) -> Option<usize> {
+    site.nodes.iter().position(|(name, _)| *name == site.node)
+}
+
+/// A walk from a node to the root; what a node passes on is found once.
+struct Walk<'a, 'b> {
+    site: &'a BuildSite<'b, Actions>,
+    passed_on: BTreeMap<usize, Schema>,
+}
+
+impl<'a, 'b> Walk<'a, 'b> {
+    fn new(site: &'a BuildSite<'b, Actions>) -> Self {
+        Self { site, passed_on: BTreeMap::new() }
+    }
+
+    fn sent_to(&mut self, node: usize) -> Schema {
+        let reads = self.site.reads[node].clone();
+        let read = reads.into_iter().map(|read| self.passed_on_by(read)).reduce(Schema::or);
+        read.unwrap_or_else(|| {
+            let properties = |kind: &String| self.site.declarations.get(kind).and_then(properties_of);
+            Schema::new(self.site.kinds.iter().map(|kind| (kind.clone(), properties(kind))).collect())
+        })
+    }
+
+    fn taken_by(&mut self, node: usize) -> Schema {
+        self.sent_to(node).of_types(&self.site.nodes[node].1.event_types)
+    }
+
+    fn passed_on_by(&mut self, node: usize) -> Schema {
+        if let Some(known) = self.passed_on.get(&node) {
+            return known.clone();
+        }
+        let taken = self.taken_by(node);
+        let mut schema = taken.clone();
+        for derived in &self.site.nodes[node].1.derived {
+            // A mistake in the expression is reported at its own node.
+            let property = derived.value.check(&taken).unwrap_or(Property { kind: Type::Any, optional: false });
+            schema.derive(&derived.name, property);
+        }
+        self.passed_on.insert(node, schema.clone());
+        schema
+    }
+}
+
+fn properties_of(declaration: &EventDeclaration) -> Properties {
+    let property = |(name, declared): (&String, &PropertyType)| {
+        let kind = match declared.kind {
+            PropertyKind::Int => Type::Int,
+            PropertyKind::Decimal(_) | PropertyKind::Float => Type::Float,
+            PropertyKind::Text => Type::Text,
+            PropertyKind::Bool => Type::Bool,
+        };
+        (name.clone(), Property { kind, optional: declared.optional })
+    };
+    declaration.properties.as_ref().map(|properties| properties.iter().map(property).collect())
+}

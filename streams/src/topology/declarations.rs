@@ -1,0 +1,60 @@
+//! The section `events`: what the file declares about kinds of values.
+
+use super::document::{Mapping, Value, Yaml};
+use super::fields::Name;
+use super::params::Params;
+use super::report::Report;
+use super::sections::entries;
+use crate::processor::Dataflow;
+use std::collections::BTreeSet;
+
+/// One line of the section.
+pub(super) struct DeclarationSection<D: Dataflow> {
+    /// The kind.
+    pub name: Name,
+    /// None where the file is wrong about it.
+    pub declaration: Option<D::Declaration>,
+}
+
+/// Reads the section, where there is one.
+pub(super) fn read<D: Dataflow>(yaml: Option<&Yaml>, report: &mut Report<'_>) -> Vec<DeclarationSection<D>> {
+    let yaml = yaml.filter(|yaml| !yaml.is_empty());
+    let entries = entries("events", yaml, report).unwrap_or_default();
+    let read = entries.iter().map(|entry| {
+        let name = Name { text: entry.key.clone(), span: entry.key_span };
+        let mapping = match &entry.value.value {
+            Value::Map(mapping) => mapping.clone(),
+            Value::Null => Mapping::default(),
+            other => {
+                report.add(
+                    entry.value.span,
+                    format!("event type `{}` must be a mapping, but this is {other}", name.text),
+                    None,
+                );
+                return DeclarationSection { name, declaration: None };
+            }
+        };
+        let params = Params::new(entry.value.span, mapping, &[]);
+        let declaration = D::declare(&name.text, &params).map(Some).unwrap_or_else(|errors| {
+            let owner = format!("event type `{}`", name.text);
+            errors.into_iter().for_each(|error| params.report(error, &owner, name.span, report));
+            None
+        });
+        DeclarationSection { name, declaration }
+    });
+    read.collect()
+}
+
+/// Reports declared kinds that no node names.
+pub(super) fn check<'a, D: Dataflow + 'a>(
+    sections: &[DeclarationSection<D>],
+    facts: impl Iterator<Item = &'a D::Facts>,
+    report: &mut Report<'_>,
+) {
+    let taken: BTreeSet<&String> = facts.flat_map(|facts| D::kinds_taken(facts)).collect();
+    let declared = sections.iter().filter(|section| section.declaration.is_some());
+    for name in declared.map(|section| &section.name).filter(|name| !taken.contains(&name.text)) {
+        let help = super::suggestion::help(&name.text, taken.iter().map(|name| name.as_str()), "types");
+        report.add(name.span, format!("no node takes events of the type `{}`", name.text), help);
+    }
+}
