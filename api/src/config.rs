@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tally_model::{Estimate, MetricValue, ValueType, WindowSpec};
 
 /// Names and numbers of the topology.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,16 +20,14 @@ pub struct ApiConfig {
     /// The topics that the database sink takes and that carry progress marks, `counters` among them. A receipt is
     /// applied when all of them have passed it.
     pub outputs: Vec<OutputTopic>,
-    /// Every metric: an untouched subject has zeros.
-    pub metrics: Vec<String>,
-    /// Those among them that are estimates above 256.
-    pub unique_metrics: Vec<String>,
+    /// Every metric.
+    pub metrics: Vec<Metric>,
     /// What actors switch on and off: the names of the toggles that the topic of reactions carries.
     pub toggles: Vec<String>,
     /// The toggle that the database owns, where the topology has it: its rows are the API's own.
     pub collects: Option<String>,
-    /// By length in milliseconds: the metrics that are counted in windows of it.
-    pub windows: BTreeMap<i64, Vec<String>>,
+    /// The metrics that have windows of a kind.
+    pub windows: BTreeMap<WindowSpec, Vec<String>>,
     /// The topic that has them, where the database takes it.
     pub windows_topic: Option<OutputTopic>,
     /// The topic of what actors have switched on, where the database takes it.
@@ -45,6 +44,19 @@ impl ApiConfig {
     pub(crate) fn switched_topic(&self) -> Option<&OutputTopic> {
         self.reactions.as_ref().or_else(|| self.collects.as_ref().and_then(|_| self.outputs.first()))
     }
+}
+
+/// A metric of the topology.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// Its name.
+    pub name: String,
+    /// What its values are.
+    pub value_type: ValueType,
+    /// The value without any event.
+    pub of_nothing: MetricValue,
+    /// Which of its values are estimates; None if all are exact.
+    pub estimate: Option<Estimate>,
 }
 
 /// The boards of the topology.

@@ -47,7 +47,8 @@ impl Api {
     pub fn new(parts: Parts, registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
         let Parts { config, topology, log, database, caches, receipt_key, clock, live, peers } = parts;
         let append_times = AppendTimes::new(log.clone(), &config.input_topic);
-        let template = Template::new(&config.metrics, &config.unique_metrics);
+        let template = Template::new(&config.metrics);
+        let topology = topology.with_metrics(&config);
         let metrics = ApiMetrics::register(registry)?;
         let has_view = caches.redis.is_some();
         // Random, so that no id of another process is taken for one of this.

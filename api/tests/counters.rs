@@ -57,6 +57,7 @@ async fn the_database_answers_until_the_cache_is_ready() {
             &counters(IN_0),
             json!({
                 "subject_id": IN_0, "counters": of_cache, "approximate": ["visitors"],
+                "relative_errors": {"visitors": 0.008125},
                 "as_of": "2026-11-21T08:00:00.007Z",
             }),
         )

@@ -49,6 +49,7 @@ async fn a_board_has_ranks_scores_and_counters() {
             {
                 "rank": 1, "subject_id": "article:2", "score": 12.345,
                 "counters": {"likes": 12, "views": 0, "visitors": 300}, "approximate": ["visitors"],
+                "relative_errors": {"visitors": 0.008125},
             },
             {"rank": 2, "subject_id": "article:1", "score": 4, "counters": zeros},
             {"rank": 3, "subject_id": "article:3", "score": 4, "counters": zeros},

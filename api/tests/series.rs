@@ -43,9 +43,9 @@ async fn every_window_of_the_span_is_there_with_zeros_where_nothing_was_counted(
         "subject_id": "article:1",
         "window": "1h",
         "series": [
-            {"start": "2026-11-21T06:00:00.000Z", "counters": {"views": 5}},
-            {"start": "2026-11-21T07:00:00.000Z", "counters": {"views": 0}},
-            {"start": "2026-11-21T08:00:00.000Z", "counters": {"views": 3}},
+            {"start": "2026-11-21T06:00:00.000Z", "end": "2026-11-21T07:00:00.000Z", "counters": {"views": 5}},
+            {"start": "2026-11-21T07:00:00.000Z", "end": "2026-11-21T08:00:00.000Z", "counters": {"views": 0}},
+            {"start": "2026-11-21T08:00:00.000Z", "end": "2026-11-21T09:00:00.000Z", "counters": {"views": 3}},
         ],
         "as_of": "2026-11-21T08:00:01.000Z",
     });
@@ -110,7 +110,7 @@ async fn what_a_receipt_covers_is_waited_for() {
 async fn what_cannot_be_answered_is_refused_with_the_reason() {
     let world = world().await;
     for (query, reason) in [
-        ("window=2h", "is not a window length of the topology; window lengths: `1h`, `1d`"),
+        ("window=2h", "is not a window of the topology; windows: `1h`, `1d`"),
         ("window=soon", "expected a duration"),
         ("window=", "expected a duration"),
         ("window=1h&from=noon", "`from` must be a time in RFC 3339"),

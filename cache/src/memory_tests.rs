@@ -14,7 +14,7 @@ const SEEDS: u64 = 400;
 /// The totals that contain every record of the subject below an offset: of each second one.
 fn totals(next_offset: u64) -> CachedCounters {
     let likes = next_offset.div_ceil(2) as i64;
-    CachedCounters { counters: Box::new([("likes".into(), likes)]), version: likes }
+    CachedCounters { counters: Box::new([("likes".into(), likes.into())]), version: likes }
 }
 
 fn partition() -> TopicPartition {

@@ -4,18 +4,18 @@ use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tally_model::RootPosition;
+use tally_model::{MetricValue, RootPosition};
 
 /// What an entry costs beside its key and its metrics: map, queue, two allocations with their counts.
 const ENTRY_BYTES: usize = 160;
-/// A metric's shared name and its value.
-const METRIC_BYTES: usize = 24;
+/// A metric's shared name and its value. Decimals and texts are a little larger.
+const METRIC_BYTES: usize = 32;
 
 /// The totals of a subject, as of one record.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CachedCounters {
     /// All totals, ascending by metric. Empty: no event has touched the subject.
-    pub counters: Box<[(Arc<str>, i64)]>,
+    pub counters: Box<[(Arc<str>, MetricValue)]>,
     /// The record's version.
     pub version: i64,
 }
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     fn counters(version: i64) -> CachedCounters {
-        CachedCounters { counters: Box::new([("likes".into(), version)]), version }
+        CachedCounters { counters: Box::new([("likes".into(), version.into())]), version }
     }
 
     fn size_bytes(subject_id: &str) -> usize {

@@ -74,7 +74,7 @@ mod tests {
     use std::sync::Arc;
 
     fn totals(version: i64) -> CachedCounters {
-        CachedCounters { counters: Box::new([("likes".into(), version)]), version }
+        CachedCounters { counters: Box::new([("likes".into(), version.into())]), version }
     }
 
     #[test]

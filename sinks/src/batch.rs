@@ -1,7 +1,7 @@
 //! Records on their way into a target, folded: the newest of each key wins.
 
 use crate::fold::{Fold, Names};
-use crate::row::{CounterRow, CountersRecord, CountersText, ReactionRow, ReactionText, WindowRow, WindowText};
+use crate::row::{CounterRow, CountersRecord, ReactionRow, ReactionText, WindowRecord, WindowRow};
 use crate::target::Standing;
 use serde::Deserialize;
 use tally_model::{DeadLetter, OutputType, Ranking, Roots, Verdict};
@@ -77,13 +77,13 @@ impl Batch {
         let names = &mut self.names;
         Ok(match output {
             OutputType::Counters => {
-                let totals: CountersText<'_> = read(value)?;
-                let version = totals.version;
-                self.counters.add(key, CountersRecord { totals, whole }, names);
+                let record = CountersRecord::read(value, whole)?;
+                let version = record.totals.version;
+                self.counters.add(key, record, names);
                 version
             }
             OutputType::CounterWindow => {
-                let window: WindowText<'_> = read(value)?;
+                let window = WindowRecord::read(value)?;
                 let version = window.version;
                 self.windows.add(key, window, names);
                 version

@@ -22,6 +22,7 @@ mod share;
 mod store;
 mod target;
 mod thread;
+mod value;
 
 pub use batch::{Batch, DeadLetterRow, Move, RecordError};
 pub use cache::{MemoryTarget, RedisTarget};

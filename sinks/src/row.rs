@@ -3,13 +3,15 @@
 //! Records are read without copies of their texts: most fold into a row that is there already.
 
 use crate::fold::{Names, Newest};
+use crate::value::{Exact, Plain, Value};
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
-use tally_model::Ranking;
+use tally_model::{MetricValue, Ranking, WindowSpec, window_of};
 
 /// The totals of a subject, and which of them to write.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +19,7 @@ pub struct CounterRow {
     /// The subject.
     pub subject_id: Arc<str>,
     /// The newest totals, ascending by metric.
-    pub totals: Vec<(Arc<str>, i64)>,
+    pub totals: Vec<(Arc<str>, MetricValue)>,
     /// The metrics that any of the folded records names as changed.
     pub changed: Vec<Arc<str>>,
     /// The newest version.
@@ -33,12 +35,16 @@ pub struct WindowRow {
     pub subject_id: Arc<str>,
     /// The metric.
     pub metric: Arc<str>,
-    /// The window's length.
-    pub window_ms: i64,
+    /// The kind of window.
+    pub window: WindowSpec,
     /// Milliseconds since 1970.
     pub window_start_ms: i64,
-    /// The count within the window.
-    pub value: i64,
+    /// The first millisecond behind the window.
+    pub window_end_ms: i64,
+    /// The value within the window.
+    pub value: MetricValue,
+    /// The window does not exist any more.
+    pub deleted: bool,
     /// The newest version.
     pub version: i64,
 }
@@ -66,32 +72,49 @@ pub struct ReactionRow {
 
 /// [`tally_model::Counters`], and whether all of them are to be written.
 pub struct CountersRecord<'a> {
-    pub totals: CountersText<'a>,
+    pub totals: CountersText<'a, Plain>,
     pub whole: bool,
 }
 
-/// [`tally_model::Counters`] as it was read.
+/// [`tally_model::Counters`] as it was read, by way of values of type `V`.
 #[derive(Deserialize)]
-pub struct CountersText<'a> {
+#[serde(bound(deserialize = "V: Value<'de>"))]
+pub struct CountersText<'a, V> {
     #[serde(borrow)]
     subject_id: Cow<'a, str>,
     #[serde(borrow)]
-    counters: Totals<'a>,
+    counters: Totals<'a, V>,
     #[serde(borrow)]
     changed: Vec<Text<'a>>,
     pub version: i64,
 }
 
-/// [`tally_model::CounterWindow`] as it was read.
+/// [`tally_model::CounterWindow`] as it was read, by way of a value of type `V`.
 #[derive(Deserialize)]
-pub struct WindowText<'a> {
+struct WindowText<'a, V> {
     #[serde(borrow)]
     subject_id: Cow<'a, str>,
     #[serde(borrow)]
     metric: Cow<'a, str>,
-    window_ms: i64,
+    window_ms: Option<i64>,
+    window: Option<Cow<'a, str>>,
     window_start_ms: i64,
-    value: i64,
+    window_end_ms: Option<i64>,
+    value: V,
+    #[serde(default)]
+    deleted: bool,
+    version: i64,
+}
+
+/// A checked record of a window.
+pub struct WindowRecord<'a> {
+    subject_id: Cow<'a, str>,
+    metric: Cow<'a, str>,
+    window: WindowSpec,
+    window_start_ms: i64,
+    window_end_ms: i64,
+    value: MetricValue,
+    deleted: bool,
     pub version: i64,
 }
 
@@ -115,13 +138,13 @@ pub struct ReactionText<'a> {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Pairs of a metric and its total.
-struct Totals<'a>(Vec<(Text<'a>, i64)>);
+struct Totals<'a, V>(Vec<(Text<'a>, MetricValue)>, PhantomData<V>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Totals<'a> {
+impl<'de: 'a, 'a, V: Value<'de>> Deserialize<'de> for Totals<'a, V> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Totals<'de>;
+        struct Pairs<V>(PhantomData<V>);
+        impl<'de, V: Value<'de>> Visitor<'de> for Pairs<V> {
+            type Value = Totals<'de, V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("totals by metric")
@@ -129,17 +152,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Totals<'a> {
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
                 let mut pairs = Vec::with_capacity(8);
-                while let Some(pair) = map.next_entry::<Text<'de>, i64>()? {
-                    pairs.push(pair);
+                while let Some((metric, value)) = map.next_entry::<Text<'de>, V>()? {
+                    pairs.push((metric, value.into()));
                 }
                 // As tally writes them.
                 if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
                     pairs = pairs.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
                 }
-                Ok(Totals(pairs))
+                Ok(Totals(pairs, PhantomData))
             }
         }
-        deserializer.deserialize_map(Pairs)
+        deserializer.deserialize_map(Pairs(PhantomData))
     }
 }
 
@@ -187,18 +210,57 @@ impl Newest for CounterRow {
     }
 }
 
-impl Newest for WindowRow {
-    type Record<'a> = WindowText<'a>;
+impl<'a> CountersRecord<'a> {
+    /// Reads a record.
+    pub fn read(json: &'a [u8], whole: bool) -> serde_json::Result<Self> {
+        let totals = serde_json::from_slice::<CountersText<'a, Plain>>(json);
+        let totals = totals.or_else(|_| {
+            let exact = serde_json::from_slice::<CountersText<'a, Exact>>(json)?;
+            let CountersText { subject_id, counters: Totals(totals, _), changed, version } = exact;
+            Ok::<_, serde_json::Error>(CountersText {
+                subject_id,
+                counters: Totals(totals, PhantomData),
+                changed,
+                version,
+            })
+        });
+        Ok(Self { totals: totals?, whole })
+    }
+}
 
-    fn first(record: WindowText<'_>, names: &mut Names) -> Self {
-        let WindowText { subject_id, metric, window_ms, window_start_ms, value, version } = record;
-        let metric = names.share(&metric);
-        Self { subject_id: subject_id.into(), metric, window_ms, window_start_ms, value, version }
+impl<'a> WindowRecord<'a> {
+    /// Reads a record.
+    pub fn read(json: &'a [u8]) -> serde_json::Result<Self> {
+        match serde_json::from_slice::<WindowText<'a, Plain>>(json) {
+            Ok(text) => Self::checked(text),
+            Err(_) => Self::checked(serde_json::from_slice::<WindowText<'a, Exact>>(json)?),
+        }
     }
 
-    fn merge(&mut self, later: WindowText<'_>, _: &mut Names) {
+    fn checked<V: Into<MetricValue>>(text: WindowText<'a, V>) -> serde_json::Result<Self> {
+        let WindowText { subject_id, metric, window_start_ms, value, deleted, version, .. } = text;
+        let (window, window_end_ms) =
+            window_of(text.window_ms, text.window.as_deref(), window_start_ms, text.window_end_ms)
+                .map_err(serde::de::Error::custom)?;
+        let value = value.into();
+        Ok(Self { subject_id, metric, window, window_start_ms, window_end_ms, value, deleted, version })
+    }
+}
+
+impl Newest for WindowRow {
+    type Record<'a> = WindowRecord<'a>;
+
+    fn first(record: WindowRecord<'_>, names: &mut Names) -> Self {
+        let WindowRecord { subject_id, metric, window, window_start_ms, window_end_ms, value, deleted, version } =
+            record;
+        let (subject_id, metric) = (subject_id.into(), names.share(&metric));
+        Self { subject_id, metric, window, window_start_ms, window_end_ms, value, deleted, version }
+    }
+
+    fn merge(&mut self, later: WindowRecord<'_>, _: &mut Names) {
         if later.version >= self.version {
-            (self.value, self.version) = (later.value, later.version);
+            let WindowRecord { window_end_ms, value, deleted, version, .. } = later;
+            (self.window_end_ms, self.value, self.deleted, self.version) = (window_end_ms, value, deleted, version);
         }
     }
 }
@@ -245,110 +307,5 @@ impl Newest for Ranking {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fold::Fold;
-    use tally_model::{CounterWindow, Counters, Reaction, WindowSpec};
-
-    const ODD: &str = "a\"\\\u{7528}\n";
-
-    fn json(value: &impl serde::Serialize) -> String {
-        serde_json::to_string(value).unwrap()
-    }
-
-    fn totals(totals: &[(&str, i64)], changed: &[&str], version: i64) -> String {
-        json(&Counters {
-            subject_id: ODD.into(),
-            counters: totals.iter().map(|(metric, total)| ((*metric).to_owned(), (*total).into())).collect(),
-            changed: changed.iter().map(|metric| (*metric).to_owned()).collect(),
-            approximate: vec!["visitors".into()],
-            as_of_ms: 1,
-            version,
-        })
-    }
-
-    fn folded(records: &[(String, bool)]) -> CounterRow {
-        let (mut fold, mut names) = (Fold::<CounterRow>::default(), Names::default());
-        for (record, whole) in records {
-            let record = CountersRecord { totals: serde_json::from_str(record).unwrap(), whole: *whole };
-            fold.add(b"k", record, &mut names);
-        }
-        assert_eq!(fold.rows().len(), 1);
-        fold.rows()[0].clone()
-    }
-
-    #[test]
-    fn rows_have_what_the_records_say() {
-        let mut names = Names::default();
-        let row = folded(&[(totals(&[(ODD, 2), ("views", -1)], &["views"], 7), false)]);
-        assert_eq!(
-            row,
-            CounterRow {
-                subject_id: ODD.into(),
-                totals: vec![(ODD.into(), 2), ("views".into(), -1)],
-                changed: vec!["views".into()],
-                version: 7,
-                whole: false
-            }
-        );
-        let (subject_id, metric) = (ODD.to_owned(), ODD.to_owned());
-        let window = CounterWindow {
-            subject_id,
-            metric,
-            window: WindowSpec::Tumbling { size_ms: 1 },
-            window_start_ms: 2,
-            window_end_ms: 3,
-            value: 3.into(),
-            approximate: true,
-            deleted: false,
-            version: 4,
-        };
-        let row = WindowRow::first(serde_json::from_str(&json(&window)).unwrap(), &mut names);
-        assert_eq!((&*row.subject_id, &*row.metric, row.window_ms, row.window_start_ms), (ODD, ODD, 1, 2));
-        assert_eq!((row.value, row.version), (3, 4));
-        let (actor_id, metric, subject_id) = (ODD.to_owned(), "likes".into(), "a:1".into());
-        let reaction =
-            Reaction { actor_id, metric, subject_id, active: true, occurred_at_ms: 1, appended_at_ms: 2, version: 3 };
-        let row = ReactionRow::first(serde_json::from_str(&json(&reaction)).unwrap(), &mut names);
-        assert_eq!((&*row.actor_id, &*row.metric, &*row.subject_id, row.active), (ODD, "likes", "a:1", true));
-        assert_eq!((row.occurred_at_ms, row.created_at_ms, row.updated_at_ms, row.version), (1, 2, 2, 3));
-    }
-
-    #[test]
-    fn the_newest_totals_win_and_every_change_is_kept() {
-        let records = [
-            (totals(&[("b", 1), ("c", 1)], &["b", "c"], 5), false),
-            (totals(&[("a", 1), ("b", 2), ("c", 1)], &["a", "b"], 6), false),
-            (totals(&[("b", 9), ("d", 9)], &["d"], 4), true),
-        ];
-        let row = folded(&records);
-        assert_eq!(row.totals, [("a".into(), 1), ("b".into(), 2), ("c".into(), 1)]);
-        assert_eq!(row.changed.iter().map(|metric| &**metric).collect::<Vec<_>>(), ["b", "c", "a", "d"]);
-        assert_eq!((row.version, row.whole), (6, true));
-        // Fewer metrics than before, at an equal version.
-        let row = folded(&[(totals(&[("a", 1), ("b", 2)], &["a"], 5), false), (totals(&[("b", 3)], &["b"], 5), false)]);
-        assert_eq!(row.totals, [("b".into(), 3)]);
-    }
-
-    #[test]
-    fn keys_are_told_apart_however_many_there_are() {
-        let (mut fold, mut names) = (Fold::<CounterRow>::default(), Names::default());
-        for round in 0..3 {
-            for n in 0..5_000 {
-                let record = totals(&[("a", n)], &["a"], round);
-                let record = CountersRecord { totals: serde_json::from_str(&record).unwrap(), whole: false };
-                fold.add(n.to_string().as_bytes(), record, &mut names);
-            }
-        }
-        let values: Vec<_> = fold.rows().iter().map(|row| (row.totals[0].1, row.version)).collect();
-        assert_eq!(values, (0..5_000).map(|n| (n, 2)).collect::<Vec<_>>());
-        fold.clear();
-        assert!(fold.rows().is_empty());
-    }
-
-    #[test]
-    fn totals_of_every_writer_are_sorted() {
-        let record = r#"{"subject_id":"a:1","counters":{"b":1,"a":2,"b":3},"changed":[],"version":1}"#;
-        assert_eq!(folded(&[(record.to_owned(), false)]).totals, [("a".into(), 2), ("b".into(), 3)]);
-    }
-}
+#[path = "row_tests.rs"]
+mod tests;

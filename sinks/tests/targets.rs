@@ -5,6 +5,8 @@ mod contract;
 #[path = "targets/databases.rs"]
 mod databases;
 mod fixture;
+#[path = "targets/values.rs"]
+mod values;
 
 use fixture::*;
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ macro_rules! target_contract {
             contract: positions_of_other_topics_are_not_told,
             contract: records_of_every_type_are_taken,
             contract: it_forgets_everything_or_nothing,
+            values: values_of_every_type_arrive_as_they_are,
         }
     };
     (@tests $places:expr; $($behaviours:ident: $name:ident,)*) => {
@@ -56,6 +59,9 @@ macro_rules! database_contract {
             databases: batches_of_every_size_arrive_whole,
             databases: ids_are_compared_byte_by_byte,
             databases: a_poisonous_verdict_is_stored_whatever_its_ids_are,
+            values: windows_of_every_kind_have_rows_of_their_own,
+            values: a_deleted_window_stays_deleted_until_it_expires,
+            values: rows_of_older_releases_stay,
         }
     };
 }

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tally_access::Routes;
 use tally_api::{
-    Api, ApiConfig, Caches, CollectEvents, Collects, CollectsParts, LiveConfig, Marks, OutputTopic, Parts, Rankings,
-    ReadDatabase, WriteAddress, collects_router, router,
+    Api, ApiConfig, Caches, CollectEvents, Collects, CollectsParts, LiveConfig, Marks, Metric, OutputTopic, Parts,
+    Rankings, ReadDatabase, WriteAddress, collects_router, router,
 };
 use tally_cache::MemoryCache;
 use tally_http::Check;
-use tally_model::OutputType;
-use tally_processors::{Actions, MetricKind, metrics, owned_toggle};
+use tally_model::{OutputType, WindowSpec};
+use tally_processors::{Actions, MetricSpec, metrics, owned_toggle};
 use tally_sinks::StoreKind;
 use tally_streams::log::Now;
 use tally_streams::topology::{Route, Subtopology, Target, Topology};
@@ -121,10 +121,9 @@ pub fn api_config(topology: &Topology<Actions>, stores: &Stores) -> Result<ApiCo
         }
     }
     let metrics = metrics(topology);
-    let unique = metrics.iter().filter(|metric| metric.kind == MetricKind::Unique);
-    let mut windows = BTreeMap::<i64, Vec<String>>::new();
+    let mut windows = BTreeMap::<WindowSpec, Vec<String>>::new();
     for metric in &metrics {
-        metric.tumbling_ms().for_each(|window_ms| windows.entry(window_ms).or_default().push(metric.name.clone()));
+        metric.windows.iter().for_each(|window| windows.entry(*window).or_default().push(metric.name.clone()));
     }
     let of_type = |wanted: OutputType| {
         outputs.iter().find(|output| topology.topics[&output.name].value == wanted.name()).cloned()
@@ -151,13 +150,18 @@ pub fn api_config(topology: &Topology<Actions>, stores: &Stores) -> Result<ApiCo
         windows,
         windows_topic,
         outputs,
-        unique_metrics: unique.map(|metric| metric.name.clone()).collect(),
         collects: owned_toggle(topology).map(|owned| owned.metric),
         toggles: writers(topology, OutputType::Reaction),
         rankings,
         dead_letters: dead_letters.any(stored),
-        metrics: metrics.into_iter().map(|metric| metric.name).collect(),
+        metrics: metrics.into_iter().map(metric).collect(),
     })
+}
+
+/// What the API needs of a metric.
+fn metric(spec: MetricSpec) -> Metric {
+    let MetricSpec { name, kind, value, .. } = spec;
+    Metric { name, value_type: value, of_nothing: kind.of_nothing(), estimate: kind.estimate() }
 }
 
 /// The names of the boards: per node that writes them, the overall one and one for each group.

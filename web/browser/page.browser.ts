@@ -31,7 +31,7 @@ const isShown = (page: Page, count: string, on: boolean) => async () => {
 
 async function counter(subject: string, metric: string): Promise<number> {
   const answer = await fetch(`${here.tally.base}/v1/counters?subject_id=${encodeURIComponent(subject)}`)
-  return ((await answer.json()) as CountersAnswer).items[0]?.counters[metric] ?? 0
+  return Number(((await answer.json()) as CountersAnswer).items[0]?.counters[metric] ?? 0)
 }
 
 const isCounted = (subject: string, metric: string, value: number) => async () => (await counter(subject, metric)) === value

@@ -1,12 +1,13 @@
 //! Totals of subjects as they are answered.
 
 use super::ReadError;
+use super::metric_json::MetricJson;
 use super::viewer::{Viewer, viewer};
 use crate::reads::Reads;
 use crate::reads::after::After;
 use crate::reads::freshness::Freshness;
 use crate::reads::store::Totals;
-use crate::reads::totals::{AllTotals, Template};
+use crate::reads::totals::{AllTotals, RelativeErrors, Template};
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -16,13 +17,18 @@ use utoipa::ToSchema;
 pub struct SubjectCounters {
     /// The subject.
     pub subject_id: String,
-    /// Every metric of the topology; zero without events.
-    #[schema(value_type = HashMap<String, i64>)]
+    /// Every metric of the topology. Without events: 0, or null for minima, maxima, averages, quantiles, first and last
+    /// values.
+    #[schema(value_type = HashMap<String, MetricJson>)]
     pub counters: AllTotals,
-    /// The metrics that are estimates (error about 1 %).
+    /// The metrics that are estimates.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
     pub approximate: Vec<Arc<str>>,
+    /// Their relative errors: 0.01 is 1 %. The standard error of a distinct count, the largest error of a quantile.
+    #[serde(skip_serializing_if = "RelativeErrors::is_empty")]
+    #[schema(value_type = HashMap<String, f64>, required = false)]
+    pub relative_errors: RelativeErrors,
     /// With `actor_id`: the toggles of that actor.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, nullable = false)]
@@ -75,6 +81,7 @@ impl SubjectAnswer {
 impl SubjectCounters {
     fn new(template: &Arc<Template>, subject_id: String, totals: Totals) -> Self {
         let counters = AllTotals::new(template, totals);
-        Self { subject_id, approximate: counters.approximate(), counters, viewer: None }
+        let (approximate, relative_errors) = counters.estimates();
+        Self { subject_id, counters, approximate, relative_errors, viewer: None }
     }
 }

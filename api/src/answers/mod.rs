@@ -3,11 +3,13 @@
 pub mod board_pages;
 pub mod counters;
 pub mod cursor;
+pub mod metric_json;
 pub mod paging;
 pub mod progress;
 pub mod ranking;
 pub mod topology;
 pub mod viewer;
+pub mod window;
 pub mod written;
 
 use crate::database::DatabaseError;

@@ -3,13 +3,14 @@
 use super::ReadError;
 use super::counters::{self, SubjectCounters};
 use super::cursor::Cursor;
+use super::metric_json::MetricJson;
 use super::paging::Paging;
 use super::viewer::Viewer;
 use crate::reads::Reads;
 use crate::reads::after::After;
 use crate::reads::boards::BoardRead;
 use crate::reads::freshness::Freshness;
-use crate::reads::totals::AllTotals;
+use crate::reads::totals::{AllTotals, RelativeErrors};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -41,13 +42,18 @@ pub struct RankedItem {
     /// What the weights of the board make of its counts: a number with up to three decimals, greater than 0.
     #[schema(value_type = f64)]
     score: Score,
-    /// Every metric of the topology; zero without events.
-    #[schema(value_type = HashMap<String, i64>)]
+    /// Every metric of the topology. Without events: 0, or null for minima, maxima, averages, quantiles, first and last
+    /// values.
+    #[schema(value_type = HashMap<String, MetricJson>)]
     counters: AllTotals,
-    /// The metrics that are estimates (error about 1 %).
+    /// The metrics that are estimates.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
     approximate: Vec<Arc<str>>,
+    /// Their relative errors: 0.01 is 1 %. The standard error of a distinct count, the largest error of a quantile.
+    #[serde(skip_serializing_if = "RelativeErrors::is_empty")]
+    #[schema(value_type = HashMap<String, f64>, required = false)]
+    relative_errors: RelativeErrors,
     /// With `actor_id`: the toggles of that actor.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, nullable = false)]
@@ -97,8 +103,9 @@ pub async fn page(
         let (subjects, of_subjects) = counters::items(reads, &ids, viewer, after).await?;
         freshness = freshness.least(of_subjects);
         for ((rank, item), subject) in (first + 1..).zip(shown).zip(subjects) {
-            let SubjectCounters { subject_id, counters, approximate, viewer } = subject;
-            items.push(RankedItem { rank, subject_id, score: Score(item.score), counters, approximate, viewer });
+            let SubjectCounters { subject_id, counters, approximate, relative_errors, viewer } = subject;
+            let score = Score(item.score);
+            items.push(RankedItem { rank, subject_id, score, counters, approximate, relative_errors, viewer });
         }
     }
     Ok(RankingAnswer { board: board.to_owned(), items, next, freshness })

@@ -18,6 +18,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Instant;
 use tokio::sync::watch;
 
+pub use counters::WindowQuery;
 pub use dead_letters::{DeadLetterFilter, DeadLetterRow, KEY_BYTES_MAX, ReasonRow};
 pub use pool::Columns;
 pub use progress::DatabaseProgress;

@@ -27,7 +27,7 @@ impl ReadStore for DatabaseStore {
         // Progress before rows: they are at least as new.
         let progress = self.database.progress().await?;
         let ids: Vec<&str> = subjects.iter().map(|key| key.id).collect();
-        let mut totals = self.database.totals(&ids, |metric| self.template.name(metric)).await?;
+        let mut totals = self.database.totals(&ids, |metric, value| self.template.named(metric, value)).await?;
         let stored = |key: &Key<'_>| {
             // A subject without rows was never touched.
             Some(stored(*key, Arc::new(totals.remove(key.id).unwrap_or_default()), &progress))

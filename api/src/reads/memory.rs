@@ -147,7 +147,7 @@ mod tests {
         let partitions = [0, 1].map(|number| TopicPartition::new("counters", number));
         let cache = MemoryCache::new(CacheLimits::default(), Admit::All);
         for (number, id) in ["a:1", "a:2", "a:3"].into_iter().enumerate() {
-            let counters = Box::new([("likes".into(), number as i64)]);
+            let counters = Box::new([("likes".into(), (number as i64).into())]);
             cache.put(id, CachedCounters { counters, version: 1 });
         }
         cache.advance([(partitions[0].clone(), position(7_000)), (partitions[1].clone(), position(5_000))]);

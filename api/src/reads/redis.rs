@@ -12,7 +12,7 @@ use tally_cache::redis::{
     EPOCH_FIELD, Keys, NodeIdentity, RANKING_FIELD, RedisAddress, RedisFailure, RedisProgress, RedisTimeouts, Shards,
     VERSION_FIELD, fields, slot_of, text,
 };
-use tally_model::{Ranking, Receipt};
+use tally_model::{MetricValue, Ranking, Receipt};
 use tally_streams::log::TopicPartition;
 
 /// The longest wait of a reader, which then reads the database.
@@ -116,7 +116,10 @@ impl RedisStore {
             match std::str::from_utf8(field).ok()? {
                 VERSION_FIELD => version = text(value)?.parse().ok(),
                 EPOCH_FIELD => is_current = text(value).as_ref() == positions.epoch.as_ref(),
-                metric => counters.push((self.template.name(metric), text(value)?.parse().ok()?)),
+                metric => {
+                    let value = MetricValue::from_json(&text(value)?).ok()?;
+                    counters.push((self.template.name(metric), value));
+                }
             }
         }
         counters.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));

@@ -27,7 +27,7 @@ pub struct SubjectsAnswer {
     freshness: Freshness,
 }
 
-/// The requested form: the totals of a subject, or with `window` the counts of each window.
+/// The requested form: the totals of a subject, or with `window` the values of each window.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum SubjectReply {
@@ -37,20 +37,21 @@ pub enum SubjectReply {
     Series(SeriesAnswer),
 }
 
-/// The totals of a subject, or with `window` its counts per window.
+/// The totals of a subject, or with `window` its values per window.
 #[utoipa::path(
     get,
     path = "/v1/subjects/{subject_id}/counters",
     tag = "counters",
     params(
         ("subject_id" = String, Path, description = "`kind:id`, percent-encoded"),
-        ("window" = Option<String>, Query, description = "A window length of the topology, such as `1d`: returns the counts per window"),
-        ("from" = Option<String>, Query, description = "With `window`: start time, RFC 3339 or milliseconds since 1970; 30 windows by default"),
+        ("window" = Option<String>, Query, description = "A window of the topology: returns the values per window. `1d`, `hopping:1h:5m` (length, time between starts), `session:30m` (gap; also `session:30m:12h`), or `sliding:10s`"),
+        ("metric" = Option<Vec<String>>, Query, description = "With `window`: only these metrics; may be repeated"),
+        ("from" = Option<String>, Query, description = "With `window`: start time, RFC 3339 or milliseconds since 1970; the last 30 windows by default"),
         ("to" = Option<String>, Query, description = "With `window`: end time, exclusive; now by default. At most 1000 windows"),
         AfterParams,
     ),
     responses(
-        (status = 200, description = "The totals, or the windows; zeros for a subject without events", body = SubjectReply),
+        (status = 200, description = "The totals, or the windows; those of no events for a subject without events", body = SubjectReply),
         (status = 400, description = "Invalid id, time, window, receipt or parameter", body = ApiProblem, content_type = "application/problem+json"),
         AfterResponses,
     ),
@@ -63,7 +64,7 @@ pub async fn subject_counters(
 ) -> Result<Response, ApiProblem> {
     let id = in_path(path, "`subject_id`")?;
     subject_id(&id)?;
-    let query = Query::parse(query.as_deref(), &["window", "from", "to", "after", "wait_ms"])?;
+    let query = Query::parse(query.as_deref(), &["window", "metric", "from", "to", "after", "wait_ms"])?;
     let after = after(&api, &query)?;
     if query.one("window")?.is_some() {
         let answer = series(&api, id, &query, after).await?;
@@ -72,6 +73,9 @@ pub async fn subject_counters(
     }
     if query.one("from")?.is_some() || query.one("to")?.is_some() {
         return Err(refused("`from` and `to`", "require `window`"));
+    }
+    if !query.all("metric").is_empty() {
+        return Err(refused("`metric`", "requires `window`"));
     }
     let (mut totals, freshness) = api.reads.totals(&[&id], after.as_ref()).await?;
     let totals = totals.pop().ok_or_else(ApiProblem::internal)?;

@@ -1,16 +1,20 @@
-//! `GET /v1/subjects/{subject_id}/counters?window=…`: what was counted in each window, out of the database's
+//! `GET /v1/subjects/{subject_id}/counters?window=…`: the values of each window, out of the database's
 //! `counter_windows`.
 
 use super::query::{Query, listed, refused};
+use crate::answers::metric_json::MetricJson;
+use crate::answers::window::window_name;
+use crate::database::WindowQuery;
 use crate::reads::after::After;
 use crate::reads::freshness::Freshness;
+use crate::reads::totals::RelativeErrors;
 use crate::state::Api;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_http::ApiProblem;
-use tally_model::{format_ms, looks_like_seconds, parse_ms};
-use tally_streams::topology::{ConfigDuration, parse_duration};
+use tally_model::{MetricValue, WindowSpec, format_ms, looks_like_seconds, parse_ms};
+use tally_streams::topology::parse_duration;
 use utoipa::ToSchema;
 
 /// Windows in one answer: the most, and where `from` is not given.
@@ -19,14 +23,15 @@ const WINDOWS_DEFAULT: i64 = 30;
 /// Times beyond are no times of events.
 const TIME_MS_MAX: i64 = 253_402_300_800_000;
 
-/// What was counted of a subject in each window.
+/// The values of a subject in each window.
 #[derive(Serialize, ToSchema)]
 pub struct SeriesAnswer {
     /// The subject.
     subject_id: String,
-    /// The window length, as in the topology.
+    /// The window, with the durations of the topology.
     window: String,
-    /// Every window from the one that contains `from` to the one before `to`, oldest first.
+    /// Oldest first. Tumbling and hopping windows: every one from the window that contains `from` to the one before `to`.
+    /// Sessions and sliding windows: those that exist and overlap the time from `from` to `to`.
     series: Vec<WindowItem>,
     #[serde(flatten)]
     pub freshness: Freshness,
@@ -35,15 +40,34 @@ pub struct SeriesAnswer {
 /// One window.
 #[derive(Serialize, ToSchema)]
 pub struct WindowItem {
-    /// Start of the window (RFC 3339); windows are aligned to 1970.
+    /// Start of the window (RFC 3339); tumbling and hopping windows are aligned to 1970.
     start: String,
-    /// Every metric with windows of this length; zero without events.
-    #[schema(value_type = HashMap<String, i64>)]
-    counters: BTreeMap<Arc<str>, i64>,
+    /// End of the window (RFC 3339), exclusive.
+    end: String,
+    /// Tumbling and hopping windows: every metric that has such windows. Without events: 0, or null for minima, maxima,
+    /// averages, quantiles, first and last values. Sessions and sliding windows: the metrics that have this one.
+    #[schema(value_type = HashMap<String, MetricJson>)]
+    counters: BTreeMap<Arc<str>, MetricValue>,
     /// The metrics that are estimates.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
     approximate: Vec<Arc<str>>,
+    /// Their relative errors: 0.01 is 1 %. The standard error of a distinct count, the largest error of a quantile.
+    #[serde(skip_serializing_if = "RelativeErrors::is_empty")]
+    #[schema(value_type = HashMap<String, f64>, required = false)]
+    relative_errors: RelativeErrors,
+}
+
+/// The requested windows.
+struct Span {
+    /// The earliest and the latest start.
+    starts_ms: (i64, i64),
+    ends_after_ms: i64,
+    /// From the start of a window to that of the next, where every window is in the answer.
+    step_ms: Option<i64>,
+    /// The most windows; beyond it, `is_open` drops the oldest, and otherwise the request is refused.
+    windows_max: i64,
+    is_open: bool,
 }
 
 /// Answers a request with `window`.
@@ -53,60 +77,138 @@ pub async fn series(
     query: &Query<'_>,
     after: Option<After>,
 ) -> Result<SeriesAnswer, ApiProblem> {
-    let (window_ms, metrics) = window(api, query)?;
-    let (first_ms, last_ms) = span(query, window_ms, (api.clock)().wall_ms)?;
+    let (window, metrics) = window(api, query)?;
+    let span = span(query, window, (api.clock)().wall_ms)?;
     // Windows come from one topic; where the topology has any, it has that.
     let topic = api.reads.config.windows_topic.as_ref().ok_or_else(ApiProblem::internal)?;
     let freshness = api.reads.database_freshness(topic, after.as_ref()).await?;
-    let rows = api.reads.database.windows(&subject_id, metrics, window_ms, first_ms, last_ms).await?;
-    let names: HashMap<_, Arc<str>> = metrics.iter().map(|name| (name.as_str(), name.as_str().into())).collect();
-    let zeros: BTreeMap<_, _> = names.values().map(|name| (name.clone(), 0)).collect();
-    let starts = (0..=(last_ms - first_ms) / window_ms).map(|i| first_ms + i * window_ms);
-    let mut items: Vec<_> = starts
-        .map(|start| WindowItem { start: format_ms(start), counters: zeros.clone(), approximate: Vec::new() })
-        .collect();
-    for (metric, start_ms, value) in rows {
-        let item = usize::try_from((start_ms - first_ms) / window_ms).ok().and_then(|index| items.get_mut(index));
-        if let (Some(item), Some(name)) = (item, names.get(metric.as_str())) {
-            item.counters.insert(name.clone(), value);
+    let template = &api.reads.template;
+    // Keyed by start and end: sessions of several nodes may differ in either.
+    let mut items = BTreeMap::<(i64, i64), BTreeMap<Arc<str>, MetricValue>>::new();
+    if let (Some(step_ms), Some(size_ms), (first_ms, last_ms)) = (span.step_ms, window.size_ms(), span.starts_ms) {
+        let untouched: BTreeMap<_, _> =
+            metrics.iter().map(|metric| (template.name(metric), template.of_nothing(metric))).collect();
+        let starts = (0..=(last_ms - first_ms) / step_ms).map(|i| first_ms + i * step_ms);
+        items.extend(starts.map(|start_ms| ((start_ms, start_ms + size_ms), untouched.clone())));
+    }
+    // One more than fit, to notice that there are more.
+    let rows_max = usize::try_from(span.windows_max + 1).unwrap_or(0) * metrics.len();
+    let (starts_ms, ends_after_ms) = (span.starts_ms, span.ends_after_ms);
+    let subject = &subject_id;
+    let windows = WindowQuery { subject_id: subject, metrics: &metrics, window, starts_ms, ends_after_ms, rows_max };
+    for row in api.reads.database.windows(&windows).await? {
+        let (metric, value) = template.named(&row.metric, row.value);
+        match items.get_mut(&(row.start_ms, row.end_ms)) {
+            Some(item) => drop(item.insert(metric, value)),
+            None if span.step_ms.is_none() => {
+                items.insert((row.start_ms, row.end_ms), BTreeMap::from([(metric, value)]));
+            }
+            // Of another alignment than the topology has now.
+            None => {}
         }
     }
-    for item in &mut items {
-        let counters = item.counters.iter().map(|(metric, value)| (metric, *value));
-        item.approximate = api.reads.template.estimates(counters).cloned().collect();
+    while items.len() as i64 > span.windows_max {
+        if !span.is_open {
+            let rule = format!("covers more than {WINDOWS_MAX} windows; name a shorter time");
+            return Err(refused("`from` to `to`", &rule));
+        }
+        items.pop_first();
     }
-    Ok(SeriesAnswer { subject_id, window: written(window_ms), series: items, freshness })
-}
-
-/// The requested window, and the metrics that are counted in it.
-fn window<'a>(api: &'a Api, query: &Query<'_>) -> Result<(i64, &'a [String]), ApiProblem> {
-    let windows = &api.reads.config.windows;
-    let text = query.one("window")?.unwrap_or_default();
-    let length = parse_duration(text).map_err(|rule| refused("`window`", &rule))?;
-    let found = windows.iter().find(|(window_ms, _)| i128::from(**window_ms) == length.as_millis() as i128);
-    found.map(|(window_ms, metrics)| (*window_ms, metrics.as_slice())).ok_or_else(|| {
-        let known = listed(windows.keys().map(|window_ms| written(*window_ms)));
-        refused("`window`", &format!("{text:?} is not a window length of the topology; window lengths: {known}"))
+    let item = |((start_ms, end_ms), counters): ((i64, i64), BTreeMap<Arc<str>, MetricValue>)| {
+        let (approximate, relative_errors) = template.estimates(counters.iter());
+        let (start, end) = (format_ms(start_ms), format_ms(end_ms));
+        WindowItem { start, end, counters, approximate, relative_errors }
+    };
+    Ok(SeriesAnswer {
+        subject_id,
+        window: window_name(window),
+        series: items.into_iter().map(item).collect(),
+        freshness,
     })
 }
 
-/// As in the topology.
-fn written(window_ms: i64) -> String {
-    ConfigDuration(std::time::Duration::from_millis(window_ms.unsigned_abs())).to_string()
+/// The requested window, and the requested metrics, which have such windows.
+fn window<'a>(api: &'a Api, query: &'a Query<'_>) -> Result<(WindowSpec, Vec<&'a str>), ApiProblem> {
+    let windows = &api.reads.config.windows;
+    let text = query.one("window")?.unwrap_or_default();
+    let found = match text.split(':').collect::<Vec<_>>()[..] {
+        ["hopping", size, every] => {
+            let wanted = WindowSpec::Hopping { size_ms: millis(size)?, every_ms: millis(every)? };
+            windows.get_key_value(&wanted)
+        }
+        ["sliding", size] => windows.get_key_value(&WindowSpec::Sliding { size_ms: millis(size)? }),
+        ["session", gap, max] => {
+            windows.get_key_value(&WindowSpec::Session { gap_ms: millis(gap)?, max_ms: millis(max)? })
+        }
+        ["session", gap] => {
+            let wanted = millis(gap)?;
+            let mut found = windows
+                .iter()
+                .filter(|(window, _)| matches!(window, WindowSpec::Session { gap_ms, .. } if *gap_ms == wanted));
+            // Where several sessions have this gap, their length has to be named as well.
+            found.next().filter(|_| found.next().is_none())
+        }
+        [size] => windows.get_key_value(&WindowSpec::Tumbling { size_ms: millis(size)? }),
+        _ => None,
+    };
+    let (window, metrics) = found.ok_or_else(|| {
+        let known = listed(windows.keys().map(|window| window_name(*window)));
+        refused("`window`", &format!("{text:?} is not a window of the topology; windows: {known}"))
+    })?;
+    let wanted = query.all("metric");
+    if let Some(unknown) = wanted.iter().find(|wanted| metrics.iter().all(|metric| metric != *wanted)) {
+        let rule = format!(
+            "{unknown:?} has no windows `{}`; metrics that have them: {}",
+            window_name(*window),
+            listed(metrics)
+        );
+        return Err(refused("`metric`", &rule));
+    }
+    Ok((*window, if wanted.is_empty() { metrics.iter().map(String::as_str).collect() } else { wanted }))
 }
 
-/// The starts of the first and the last requested window.
-fn span(query: &Query<'_>, window_ms: i64, now_ms: i64) -> Result<(i64, i64), ApiProblem> {
+/// A duration in ms.
+fn millis(text: &str) -> Result<i64, ApiProblem> {
+    let duration = parse_duration(text).map_err(|rule| refused("`window`", &rule))?;
+    Ok(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The windows between `from` and `to`.
+fn span(query: &Query<'_>, window: WindowSpec, now_ms: i64) -> Result<Span, ApiProblem> {
     let to_ms = time(query, "to")?.unwrap_or(now_ms + 1);
-    let last_ms = (to_ms - 1).div_euclid(window_ms) * window_ms;
-    let first_ms = match time(query, "from")? {
-        Some(from_ms) if from_ms >= to_ms => return Err(refused("`from`", "must be before `to`")),
-        Some(from_ms) => from_ms.div_euclid(window_ms) * window_ms,
-        None => last_ms - (WINDOWS_DEFAULT - 1) * window_ms,
+    let from_ms = time(query, "from")?;
+    if from_ms.is_some_and(|from_ms| from_ms >= to_ms) {
+        return Err(refused("`from`", "must be before `to`"));
+    }
+    let (step_ms, length_ms_max) = match window {
+        WindowSpec::Tumbling { size_ms } => (size_ms, size_ms),
+        WindowSpec::Hopping { size_ms, every_ms } => (every_ms, size_ms),
+        WindowSpec::Session { gap_ms, max_ms } => return Ok(existing(from_ms, to_ms, max_ms.saturating_add(gap_ms))),
+        // Both ends belong to a sliding window.
+        WindowSpec::Sliding { size_ms } => return Ok(existing(from_ms, to_ms, size_ms.saturating_add(1))),
     };
-    match (last_ms - first_ms) / window_ms + 1 {
-        1..=WINDOWS_MAX => Ok((first_ms, last_ms)),
+    let last_ms = (to_ms - 1).div_euclid(step_ms) * step_ms;
+    let first_ms = from_ms.map(|from_ms| from_ms.div_euclid(step_ms) * step_ms);
+    let first_ms = first_ms.unwrap_or(last_ms - (WINDOWS_DEFAULT - 1) * step_ms);
+    let starts_ms = (first_ms, last_ms);
+    let ends_after_ms = first_ms.saturating_sub(length_ms_max);
+    match (last_ms - first_ms) / step_ms + 1 {
+        windows_max @ 1..=WINDOWS_MAX => {
+            Ok(Span { starts_ms, ends_after_ms, step_ms: Some(step_ms), windows_max, is_open: false })
+        }
         count => Err(refused("`from` to `to`", &format!("covers {count} windows; the maximum is {WINDOWS_MAX}"))),
+    }
+}
+
+/// The windows that exist and overlap a time; without its beginning, the last of them.
+fn existing(from_ms: Option<i64>, to_ms: i64, length_ms_max: i64) -> Span {
+    let first_ms = from_ms.map_or(i64::MIN, |from_ms| from_ms.saturating_sub(length_ms_max));
+    Span {
+        starts_ms: (first_ms, to_ms - 1),
+        ends_after_ms: from_ms.unwrap_or(i64::MIN),
+        step_ms: None,
+        windows_max: from_ms.map_or(WINDOWS_DEFAULT, |_| WINDOWS_MAX),
+        is_open: from_ms.is_none(),
     }
 }
 

@@ -1,12 +1,13 @@
 //! Batches as rows: the values of each table's columns, in the order that [`super::table`] gives.
 
 use super::table::{
-    BOARD_ENTRIES, BOARDS, COUNTER_WINDOWS, COUNTERS, DEAD_LETTERS, REACTIONS, SINK_PROGRESS, Table, VERDICTS,
+    BOARD_ENTRIES, BOARDS, COUNTER_WINDOWS, COUNTERS, DEAD_LETTERS, REACTIONS, SINK_PROGRESS, TYPED_COUNTER_WINDOWS,
+    TYPED_COUNTERS, Table, VERDICTS,
 };
 use crate::batch::{Batch, DeadLetterRow};
 use std::fmt;
 use std::sync::Arc;
-use tally_model::{Ranking, Verdict, VerdictKind};
+use tally_model::{MetricValue, Ranking, Verdict, VerdictKind};
 
 /// A value for a column.
 #[derive(Clone)]
@@ -66,37 +67,70 @@ impl fmt::Display for Value<'_> {
 
 /// All rows of a batch but those of boards, sorted by key: see [`crate::fold::Fold::sorted`].
 pub fn rows_of(batch: &Batch) -> Vec<Rows<'_>> {
-    let all =
-        [counters(batch), windows(batch), reactions(batch), verdicts(batch), dead_letters(batch), progress(batch)];
-    all.into_iter().filter(|rows| !rows.values.is_empty()).collect()
+    let ([counters, typed_counters], [windows, typed_windows]) = (counters(batch), windows(batch));
+    let of_subjects = [counters, typed_counters, windows, typed_windows];
+    let others = [reactions(batch), verdicts(batch), dead_letters(batch), progress(batch)];
+    of_subjects.into_iter().chain(others).filter(|rows| !rows.values.is_empty()).collect()
 }
 
-fn counters(batch: &Batch) -> Rows<'_> {
-    let mut values = Vec::new();
+/// The integers, and the rest.
+fn counters(batch: &Batch) -> [Rows<'_>; 2] {
+    let (mut integers, mut others) = (Vec::new(), Vec::new());
     for row in batch.counters.sorted() {
         for (metric, value) in &row.totals {
             if row.whole || row.changed.contains(metric) {
+                let values = if value.integer().is_some() { &mut integers } else { &mut others };
                 values.push(Value::Shared(&row.subject_id));
                 values.push(Value::Shared(metric));
-                values.push(Value::Int(*value));
+                match value {
+                    MetricValue::Integer(value) => values.push(Value::Int(*value)),
+                    other => values.extend(typed(other)),
+                }
                 values.push(Value::Int(row.version));
             }
         }
     }
-    Rows { table: &COUNTERS, values }
+    [Rows { table: &COUNTERS, values: integers }, Rows { table: &TYPED_COUNTERS, values: others }]
 }
 
-fn windows(batch: &Batch) -> Rows<'_> {
-    let mut values = Vec::with_capacity(batch.windows.rows().len() * COUNTER_WINDOWS.columns().count());
+/// The columns `value`, `decimal_value` and `text_value`.
+fn typed(value: &MetricValue) -> [Value<'_>; 3] {
+    match value {
+        MetricValue::Null => [Value::Null, Value::Null, Value::Null],
+        MetricValue::Integer(value) => [Value::Int(*value), Value::Null, Value::Null],
+        MetricValue::Decimal(decimal) => [Value::Null, Value::Owned(decimal.to_string()), Value::Null],
+        MetricValue::Text(text) => [Value::Null, Value::Null, Value::Text(text)],
+    }
+}
+
+/// The integers in tumbling windows, and the rest.
+fn windows(batch: &Batch) -> [Rows<'_>; 2] {
+    let mut integers = Vec::with_capacity(batch.windows.rows().len() * COUNTER_WINDOWS.columns().count());
+    let mut others = Vec::new();
     for row in batch.windows.sorted() {
+        let short = row.window.tumbling_ms().zip(row.value.integer()).filter(|_| !row.deleted);
+        let values = if short.is_some() { &mut integers } else { &mut others };
         values.push(Value::Shared(&row.subject_id));
         values.push(Value::Shared(&row.metric));
-        values.push(Value::Int(row.window_ms));
-        values.push(Value::Int(row.window_start_ms));
-        values.push(Value::Int(row.value));
+        match short {
+            Some((size_ms, value)) => {
+                values.extend([size_ms, row.window_start_ms, value].map(Value::Int));
+            }
+            None => {
+                // Sessions have no common length.
+                let size_ms = row.window.size_ms().unwrap_or(0);
+                let kind = row.window.tumbling_ms().map_or_else(|| row.window.to_string(), |_| String::new());
+                let is_variable = row.window_start_ms.checked_add(size_ms) != Some(row.window_end_ms);
+                values.extend([size_ms, row.window_start_ms].map(Value::Int));
+                values.push(Value::Owned(kind));
+                values.push(int(is_variable.then_some(row.window_end_ms)));
+                values.extend(typed(&row.value));
+                values.push(int(row.deleted.then_some(1)));
+            }
+        }
         values.push(Value::Int(row.version));
     }
-    Rows { table: &COUNTER_WINDOWS, values }
+    [Rows { table: &COUNTER_WINDOWS, values: integers }, Rows { table: &TYPED_COUNTER_WINDOWS, values: others }]
 }
 
 fn reactions(batch: &Batch) -> Rows<'_> {

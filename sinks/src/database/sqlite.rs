@@ -38,9 +38,10 @@ static DIALECT: Dialect = Dialect {
             (SELECT `partition`, `offset` FROM verdicts WHERE appended_at < ? LIMIT ?)",
         dead_letters: "DELETE FROM dead_letters WHERE rowid IN
             (SELECT rowid FROM dead_letters WHERE appended_at < ? LIMIT ?)",
-        counter_windows: "DELETE FROM counter_windows WHERE (subject_id, metric, window_ms, window_start) IN
-            (SELECT subject_id, metric, window_ms, window_start FROM counter_windows
-             WHERE window_start < ? AND window_start + window_ms < ? LIMIT ?)",
+        counter_windows: "DELETE FROM counter_windows
+            WHERE (subject_id, metric, window_ms, window_start, window_kind) IN
+            (SELECT subject_id, metric, window_ms, window_start, window_kind FROM counter_windows
+             WHERE window_start < ? AND window_end < ? LIMIT ?)",
     },
 };
 
@@ -160,6 +161,7 @@ async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, Err
         ("collects", include_str!("migrations/sqlite/0003_collects.sql")),
         ("details", include_str!("migrations/sqlite/0004_details.sql")),
         ("log", include_str!("migrations/sqlite/0005_log.sql")),
+        ("values", include_str!("migrations/sqlite/0006_values.sql")),
     ])
     .run(&mut connection)
     .await?;
@@ -195,13 +197,14 @@ fn is_refusal(error: &Error) -> bool {
 fn upsert(table: &Table, rows: usize) -> String {
     let name = table.name;
     let columns = quoted(table.columns());
-    let keys = quoted(table.keys.iter().copied());
+    let keys = quoted(table.keys.iter().chain(table.default_keys).copied());
     let values = placeholders(table.columns().count(), rows);
     let assigned = table.values.iter().map(|column| match (column.name, column.update) {
         (c, Update::Replace | Update::Guard) => format!("`{c}` = excluded.`{c}`"),
         (c, Update::Least) => format!("`{c}` = MIN({name}.`{c}`, excluded.`{c}`)"),
     });
-    let assigned = assigned.collect::<Vec<_>>().join(", ");
+    let nulls = table.nulls.iter().map(|c| format!("`{c}` = NULL"));
+    let assigned = nulls.chain(assigned).collect::<Vec<_>>().join(", ");
     let guard = if table.is_guarded() { format!(" WHERE excluded.version >= {name}.version") } else { String::new() };
     format!(
         "INSERT OR FAIL INTO {name} ({columns}) VALUES {values} ON CONFLICT ({keys}) DO UPDATE SET {assigned}{guard}"
@@ -211,7 +214,7 @@ fn upsert(table: &Table, rows: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::CHUNKS;
-    use super::super::table::{COUNTERS, REACTIONS, TABLES};
+    use super::super::table::{COUNTER_WINDOWS, COUNTERS, REACTIONS, TABLES};
     use super::*;
 
     #[test]
@@ -219,9 +222,12 @@ mod tests {
         assert_eq!(
             upsert(&COUNTERS, 2),
             "INSERT OR FAIL INTO counters (`subject_id`, `metric`, `value`, `version`) VALUES (?, ?, ?, ?), (?, ?, ?, ?) \
-             ON CONFLICT (`subject_id`, `metric`) DO UPDATE SET `value` = excluded.`value`, \
-             `version` = excluded.`version` WHERE excluded.version >= counters.version"
+             ON CONFLICT (`subject_id`, `metric`) DO UPDATE SET `decimal_value` = NULL, `text_value` = NULL, \
+             `value` = excluded.`value`, `version` = excluded.`version` WHERE excluded.version >= counters.version"
         );
+        assert!(upsert(&COUNTER_WINDOWS, 1).contains(
+            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (`subject_id`, `metric`, `window_ms`, `window_start`, `window_kind`)"
+        ));
         assert!(upsert(&REACTIONS, 1).contains("`created_at` = MIN(reactions.`created_at`, excluded.`created_at`)"));
     }
 

@@ -2,15 +2,22 @@
 
 use tally_model::OutputType;
 
-/// A table, as a dialect needs to know it to write an upsert.
+/// A table, as a dialect needs to know it to write an upsert. A table may have several forms of rows: most leave out
+/// columns that few need.
 pub struct Table {
     /// Its name.
     pub name: &'static str,
+    /// Whether its rows are of the form that leaves columns out.
+    pub is_short: bool,
     /// The primary key.
     pub keys: &'static [&'static str],
+    /// Further columns of the primary key, which rows of this form leave at their default.
+    pub default_keys: &'static [&'static str],
     /// The rest, in the order in which they are assigned: `version`, where there is one, comes last, because MySQL
     /// assigns from left to right and the guard looks at it.
     pub values: &'static [Column],
+    /// The columns outside the key that rows of this form leave at null: an update sets them back.
+    pub nulls: &'static [&'static str],
 }
 
 /// A column outside the key.
@@ -44,53 +51,80 @@ impl Table {
         self.values.last().is_some_and(|column| column.update == Update::Guard)
     }
 
-    /// All columns, keys first.
+    /// All columns of a row, keys first.
     pub fn columns(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.keys.iter().copied().chain(self.values.iter().map(|column| column.name))
     }
 }
 
+/// A table with one form of rows.
+const fn table(name: &'static str, keys: &'static [&'static str], values: &'static [Column]) -> Table {
+    Table { name, is_short: false, keys, default_keys: &[], values, nulls: &[] }
+}
+
+/// Integers of 64 bits.
 pub static COUNTERS: Table = Table {
-    name: OutputType::Counters.tables()[0],
-    keys: &["subject_id", "metric"],
-    values: &[replace("value"), VERSION],
+    is_short: true,
+    nulls: &["decimal_value", "text_value"],
+    ..table(OutputType::Counters.tables()[0], &["subject_id", "metric"], &[replace("value"), VERSION])
 };
 
+/// Values of every type.
+pub static TYPED_COUNTERS: Table = table(
+    OutputType::Counters.tables()[0],
+    &["subject_id", "metric"],
+    &[replace("value"), replace("decimal_value"), replace("text_value"), VERSION],
+);
+
+/// Integers of 64 bits in tumbling windows.
 pub static COUNTER_WINDOWS: Table = Table {
-    name: OutputType::CounterWindow.tables()[0],
-    keys: &["subject_id", "metric", "window_ms", "window_start"],
-    values: &[replace("value"), VERSION],
+    is_short: true,
+    default_keys: &["window_kind"],
+    nulls: &["variable_end", "decimal_value", "text_value", "deleted"],
+    ..table(
+        OutputType::CounterWindow.tables()[0],
+        &["subject_id", "metric", "window_ms", "window_start"],
+        &[replace("value"), VERSION],
+    )
 };
 
-pub static REACTIONS: Table = Table {
-    name: OutputType::Reaction.tables()[0],
-    keys: &["actor_id", "metric", "subject_id"],
-    values: &[
+/// Values of every type in windows of every kind, and windows that do not exist any more.
+pub static TYPED_COUNTER_WINDOWS: Table = table(
+    OutputType::CounterWindow.tables()[0],
+    &["subject_id", "metric", "window_ms", "window_start", "window_kind"],
+    &[
+        replace("variable_end"),
+        replace("value"),
+        replace("decimal_value"),
+        replace("text_value"),
+        replace("deleted"),
+        VERSION,
+    ],
+);
+
+pub static REACTIONS: Table = table(
+    OutputType::Reaction.tables()[0],
+    &["actor_id", "metric", "subject_id"],
+    &[
         replace("active"),
         replace("occurred_at"),
         Column { name: "created_at", update: Update::Least },
         replace("updated_at"),
         VERSION,
     ],
-};
+);
 
-pub static BOARDS: Table = Table {
-    name: OutputType::Ranking.tables()[0],
-    keys: &["board"],
-    values: &[replace("items"), replace("as_of"), VERSION],
-};
+pub static BOARDS: Table =
+    table(OutputType::Ranking.tables()[0], &["board"], &[replace("items"), replace("as_of"), VERSION]);
 
 /// Not guarded: the writer holds the row of their board, and has compared its version.
-pub static BOARD_ENTRIES: Table = Table {
-    name: OutputType::Ranking.tables()[1],
-    keys: &["board", "position"],
-    values: &[replace("subject_id"), replace("score")],
-};
+pub static BOARD_ENTRIES: Table =
+    table(OutputType::Ranking.tables()[1], &["board", "position"], &[replace("subject_id"), replace("score")]);
 
-pub static VERDICTS: Table = Table {
-    name: OutputType::Verdict.tables()[0],
-    keys: &["partition", "offset"],
-    values: &[
+pub static VERDICTS: Table = table(
+    OutputType::Verdict.tables()[0],
+    &["partition", "offset"],
+    &[
         replace("request"),
         replace("event_id"),
         replace("actor_id"),
@@ -100,12 +134,12 @@ pub static VERDICTS: Table = Table {
         replace("appended_at"),
         VERSION,
     ],
-};
+);
 
-pub static DEAD_LETTERS: Table = Table {
-    name: OutputType::Raw.tables()[0],
-    keys: &["letter_topic", "letter_partition", "letter_offset"],
-    values: &[
+pub static DEAD_LETTERS: Table = table(
+    OutputType::Raw.tables()[0],
+    &["letter_topic", "letter_partition", "letter_offset"],
+    &[
         replace("reason"),
         replace("detail"),
         replace("node"),
@@ -116,20 +150,30 @@ pub static DEAD_LETTERS: Table = Table {
         replace("value"),
         replace("appended_at"),
     ],
-};
+);
 
 /// Not guarded: the writer has compared the positions before, and a reset or a replaced log may move them back.
-pub static SINK_PROGRESS: Table = Table {
-    name: "sink_progress",
-    keys: &["topic", "partition"],
-    values: &[
+pub static SINK_PROGRESS: Table = table(
+    "sink_progress",
+    &["topic", "partition"],
+    &[
         replace("generation"),
         replace("next_offset"),
         replace("roots"),
         Column { name: "version", update: Update::Replace },
     ],
-};
+);
 
-/// Every table.
-pub static TABLES: [&Table; 8] =
-    [&COUNTERS, &COUNTER_WINDOWS, &REACTIONS, &BOARDS, &BOARD_ENTRIES, &VERDICTS, &DEAD_LETTERS, &SINK_PROGRESS];
+/// Every table, in each form of its rows.
+pub static TABLES: [&Table; 10] = [
+    &COUNTERS,
+    &TYPED_COUNTERS,
+    &COUNTER_WINDOWS,
+    &TYPED_COUNTER_WINDOWS,
+    &REACTIONS,
+    &BOARDS,
+    &BOARD_ENTRIES,
+    &VERDICTS,
+    &DEAD_LETTERS,
+    &SINK_PROGRESS,
+];

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use tally_model::Ranking;
 use tally_streams::log::TopicPartition;
 
-/// The upserts of every table by its name, one per number of rows: few statements have to be prepared.
-pub struct Upserts(HashMap<&'static str, [Arc<str>; CHUNKS.len()]>);
+/// The upserts of every table by its name and form of rows, one per number of rows: few statements have to be prepared.
+pub struct Upserts(HashMap<(&'static str, bool), [Arc<str>; CHUNKS.len()]>);
 
 impl Upserts {
     /// For a dialect.
     pub fn new(upsert: fn(&Table, usize) -> String) -> Self {
-        Self(TABLES.iter().map(|table| (table.name, CHUNKS.map(|rows| upsert(table, rows).into()))).collect())
+        let of_table = |table: &Table| CHUNKS.map(|rows| upsert(table, rows).into());
+        Self(TABLES.iter().map(|table| ((table.name, table.is_short), of_table(table))).collect())
     }
 }
 
@@ -159,7 +160,7 @@ async fn upsert(connection: &mut dyn Connection, upserts: &Upserts, rows: &Rows<
             let cause = format!("its {len} bytes do not fit a packet: raise `max_allowed_packet` of the server");
             return Err(TargetError::Refused { row, cause });
         }
-        let sql = upserts.0[table.name][chunk].clone();
+        let sql = upserts.0[&(table.name, table.is_short)][chunk].clone();
         if let Err(error) = connection.execute(sql, values).await {
             return Err(match (connection.dialect().is_refusal)(&error) {
                 true => TargetError::Refused { row: culprit(table, values, &error), cause: error.to_string() },

@@ -1,7 +1,10 @@
 // Responses of the server; docs/http.md describes them.
 
+/** The value of a metric; null is the result of no values. Integers beyond 2^53 are rounded here, not on the server. */
+export type Value = number | string | null
+
 /** Totals of a subject, by metric. */
-export type Counters = Record<string, number>
+export type Counters = Record<string, Value>
 
 /** The toggles of an actor, by metric. */
 export type Viewer = Record<string, boolean>
@@ -14,6 +17,8 @@ export interface CountersItem {
   counters: Counters
   /** Metrics that are estimates. */
   approximate?: string[]
+  /** Their relative errors: 0.01 is 1 %. */
+  relative_errors?: Record<string, number>
   viewer?: Viewer
 }
 
@@ -28,6 +33,7 @@ export interface LiveCounters {
   subject_id: string
   counters: Counters
   approximate?: string[]
+  relative_errors?: Record<string, number>
   as_of: string
 }
 
@@ -108,7 +114,7 @@ export interface SeriesAnswer {
   subject_id: string
   window: string
   /** `approximate`: metrics of a window that are estimates. */
-  series: { start: string; counters: Counters; approximate?: string[] }[]
+  series: { start: string; end: string; counters: Counters; approximate?: string[]; relative_errors?: Record<string, number> }[]
   as_of: string
 }
 
@@ -160,6 +166,8 @@ export interface TopologyAnswer {
   subtopologies: { name: string; source: string; key: string; partitions: number; stores: string[] }[]
   nodes: GraphNode[]
   edges: { from: string; to: string; value: string }[]
+  /** Absent in older releases. */
+  metrics?: { name: string; type: 'integer' | 'decimal' | 'text'; scale?: number; windows: string[] }[]
 }
 
 export interface DeadLetter {

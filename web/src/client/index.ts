@@ -223,7 +223,7 @@ export class Tally {
     }
   }
 
-  /** What was counted in windows of a length, like `1h`: since a time in milliseconds, or the last 30. */
+  /** The values in windows like `1h` or `session:30m`: since a time in milliseconds, or the last 30. */
   series(subject_id: string, window: string, from?: number): Promise<SeriesAnswer> {
     return this.http.json(path(`/v1/subjects/${encodeURIComponent(subject_id)}/counters`, { window, from }))
   }

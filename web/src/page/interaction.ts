@@ -2,6 +2,7 @@
 
 import { type ComputedRef, computed, reactive, ref } from 'vue'
 import { type Counters, type LiveState, type Outcome, type QueuedEvent, type Tally, TallyError, type Viewer } from '../client'
+import { numeric } from '../ui/numbers'
 
 /** What is shown of a button that is on or off and has a count. */
 export interface Toggle {
@@ -60,7 +61,7 @@ export function interact(tally: Tally, subject_id: string): Interaction {
   const isOn = computed(() => want.value ?? viewer['likes'] ?? false)
   const count = computed(() => {
     if (heldCount.value !== undefined) return heldCount.value
-    const known = counters['likes']
+    const known = numeric(counters['likes'])
     if (known === undefined) return undefined
     return Math.max(0, known + Number(isOn.value) - Number(viewer['likes'] ?? false))
   })
@@ -209,7 +210,7 @@ export function interact(tally: Tally, subject_id: string): Interaction {
     like: computed(() => ({ on: isOn.value, count: count.value })),
     collect: computed(() => ({
       on: viewer['collects'] ?? false,
-      count: counters['collects'],
+      count: numeric(counters['collects']),
       state: collectBusy.value ? 'busy' : hasCollects.value ? 'ready' : 'unavailable',
     })),
     live: computed(() => live.value),

@@ -29,7 +29,7 @@ export function standingOf(tally: Tally, subject: Ref<string>, again: Ref<unknow
     try {
       const item = (await tally.counters([id])).items[0]
       if (mine !== turn) return
-      const isCounted = Object.values(item?.counters ?? {}).some((count) => count !== 0)
+      const isCounted = Object.values(item?.counters ?? {}).some((value) => value !== 0 && value !== null)
       standing.value = isCounted ? { state: 'known' } : { state: 'unknown', reason: 'No event was ever counted for it, and this page has no text for it.' }
     } catch (error) {
       if (mine !== turn) return

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { aligned, clock, dateAndClock, day, minute, rate, seconds } from './numbers'
+import { aligned, clock, dateAndClock, day, minute, numeric, rate, seconds, written } from './numbers'
 
 test('times are in UTC and name the zone, wherever the reader is', () => {
   const time = '2026-11-21T23:59:07.999+00:00'
@@ -8,6 +8,11 @@ test('times are in UTC and name the zone, wherever the reader is', () => {
   expect(dateAndClock('2026-11-22T01:59:07+02:00')).toBe('2026-11-21 23:59:07 UTC')
   expect([minute(time), day(time)]).toEqual(['23:59', '2026-11-21'])
   expect(dateAndClock('soon')).toBe('soon')
+})
+
+test('values of metrics keep their decimals, and no value is not zero', () => {
+  expect([3_000, -3.5, 0.000000001, '<b>7</b>', '', null, undefined].map(written)).toEqual(['3,000', '-3.5', '0.000000001', '<b>7</b>', '', '—', '—'])
+  expect([3, '3', null, undefined].map(numeric)).toEqual([3, undefined, undefined, undefined])
 })
 
 test('scores of a column have the same number of decimals', () => {

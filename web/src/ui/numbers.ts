@@ -3,7 +3,16 @@
 const whole = new Intl.NumberFormat('en')
 const compactForm = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 })
 
+const decimal = new Intl.NumberFormat('en', { maximumFractionDigits: 9 })
+
 export const exact = (value: number) => whole.format(value)
+
+/** The value of a metric: a number with all of its decimals, a text as it is, and a dash where there is none. */
+export const written = (value: number | string | null | undefined) =>
+  typeof value === 'number' ? decimal.format(value) : (value ?? '—')
+
+/** The value of a metric where only numbers are of use. */
+export const numeric = (value: number | string | null | undefined) => (typeof value === 'number' ? value : undefined)
 
 /** In at most five places: for readers, never for operators. */
 export const compact = (value: number) => (Math.abs(value) < 10_000 ? whole.format(value) : compactForm.format(value))

@@ -7,7 +7,7 @@ use crate::row::CounterRow;
 use crate::target::Standing;
 use redis::{Cmd, Pipeline, Script, cmd};
 use std::sync::LazyLock;
-use tally_model::Ranking;
+use tally_model::{MetricValue, Ranking};
 
 const OLDER: &str = "
 local function older(a, b)
@@ -16,7 +16,7 @@ end
 ";
 
 /// Keys: hashes of totals, of one slot. Arguments: the epoch; then for each key the number of metrics, the version, and
-/// metric and value of each.
+/// metric and JSON of the value of each.
 ///
 /// The guard is (epoch, version): a hash is replaced as a whole, unless it is of a later epoch, or of this one and of a
 /// greater version. Answers the latest epoch found: where that is later than the caller's, the caller is behind.
@@ -140,7 +140,11 @@ pub fn totals<'a>(epoch: u64, keys: &[String], rows: impl Iterator<Item = &'a Co
     for row in rows {
         command.arg(row.totals.len()).arg(row.version.max(0));
         for (metric, value) in &row.totals {
-            command.arg(&**metric).arg(*value);
+            command.arg(&**metric);
+            match value {
+                MetricValue::Integer(value) => command.arg(*value),
+                other => command.arg(other.to_string()),
+            };
         }
     }
     command

@@ -25,8 +25,8 @@ const LOCK_WAIT_S: u64 = STATEMENT_TIMEOUT.as_secs() - 1;
 const MIGRATION_TURN_S: u64 = STATEMENT_TIMEOUT.as_secs() - 1;
 /// The lock's name: at most 64 characters, and the database's own name may have as many. MySQL 9 has no MD5() any more.
 const TURN: &str = "CONCAT('tally-', LEFT(SHA2(DATABASE(), 256), 32))";
-/// How long that may take at most.
-const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long that may take at most: some migrations rewrite whole tables.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(4 * 3_600);
 /// The oldest servers that are known to work.
 const MYSQL_MIN: (u32, u32) = (8, 0);
 const MARIADB_MIN: (u32, u32) = (10, 11);
@@ -39,6 +39,7 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
         ("collects", include_str!("../migrations/mysql/0003_collects.sql")),
         ("details", include_str!("../migrations/mysql/0004_details.sql")),
         ("log", include_str!("../migrations/mysql/0005_log.sql")),
+        ("values", include_str!("../migrations/mysql/0006_values.sql")),
     ]);
     // The lock that it would take waits for ever.
     migrator.set_locking(false);
@@ -60,7 +61,7 @@ static DIALECT: Dialect = Dialect {
         verdicts: "DELETE FROM verdicts WHERE appended_at < ? ORDER BY appended_at LIMIT ?",
         dead_letters: "DELETE FROM dead_letters WHERE appended_at < ? ORDER BY appended_at LIMIT ?",
         counter_windows: "DELETE FROM counter_windows
-             WHERE window_start < ? AND window_start + window_ms < ? ORDER BY window_start LIMIT ?",
+             WHERE window_start < ? AND window_end < ? ORDER BY window_start LIMIT ?",
     },
 };
 
@@ -218,7 +219,8 @@ fn upsert(table: &Table, rows: usize) -> String {
             false => format!("`{c}` = {next}"),
         }
     });
-    let assigned = assigned.collect::<Vec<_>>().join(", ");
+    let nulls = table.nulls.iter().map(|c| format!("`{c}` = IF(VALUES(`version`) >= `version`, NULL, `{c}`)"));
+    let assigned = nulls.chain(assigned).collect::<Vec<_>>().join(", ");
     format!("INSERT INTO {name} ({columns}) VALUES {values} ON DUPLICATE KEY UPDATE {assigned}")
 }
 
@@ -233,7 +235,8 @@ mod tests {
         assert_eq!(
             upsert(&COUNTERS, 2),
             "INSERT INTO counters (`subject_id`, `metric`, `value`, `version`) VALUES (?, ?, ?, ?), (?, ?, ?, ?) \
-             ON DUPLICATE KEY UPDATE `value` = IF(VALUES(`version`) >= `version`, VALUES(`value`), `value`), \
+             ON DUPLICATE KEY UPDATE `decimal_value` = IF(VALUES(`version`) >= `version`, NULL, `decimal_value`), \
+             `text_value` = IF(VALUES(`version`) >= `version`, NULL, `text_value`), `value` = IF(VALUES(`version`) >= `version`, VALUES(`value`), `value`), \
              `version` = GREATEST(`version`, VALUES(`version`))"
         );
         assert!(upsert(&REACTIONS, 1).contains(
