@@ -14,7 +14,7 @@ use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
 use tally_streams::task::{Task, TaskSite};
-use tally_streams::testkit::{AlteredLog, ConsumerCall, append, read_topic, task_site};
+use tally_streams::testkit::{AlteredLog, ConsumerCall, append, read_topic};
 use tally_streams::topology::Topology;
 use tally_testkit::{NOW_MS, SHIPPED_TOPOLOGY, now_ms, service};
 
@@ -69,7 +69,7 @@ impl World {
 
     fn thread(&self, wire_version: u8, limits: Limits, state_dir: Option<&Path>) -> StreamThread<Actions> {
         let state_dir = state_dir.map(Path::to_owned);
-        let site = TaskSite { wire_version, state_dir, ..task_site(self.topology.clone(), "tally-0") };
+        let site = TaskSite { wire_version, state_dir, ..TaskSite::in_memory(self.topology.clone(), "tally-0") };
         StreamThread::new(self.log.clone(), site, limits, self.metrics.clone()).unwrap()
     }
 
@@ -112,7 +112,7 @@ fn restored(
     state_dir: Option<&Path>,
 ) -> Vec<(Entries, String, u64)> {
     let (siblings, state_dir) = ([owner.into(), "audit".into()].into(), state_dir.map(Path::to_owned));
-    let site = TaskSite { siblings, state_dir, ..task_site(topology.clone(), "audit") };
+    let site = TaskSite { siblings, state_dir, ..TaskSite::in_memory(topology.clone(), "audit") };
     let tasks = topology.subtopologies.iter().enumerate();
     let wanted: Vec<_> = tasks.flat_map(|(index, of)| (0..of.partitions).map(move |at| (index, at))).collect();
     let tasks = Task::take_over(&site, log, &wanted, Now::of_system()).unwrap();
@@ -222,7 +222,7 @@ fn on_a_broker_changelogs_and_hops_are_shortened_and_what_is_left_restores_all()
     let owner = format!("{unique}-0");
     let metrics = StreamMetrics::new(&Registry::new()).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let site = TaskSite { state_dir: Some(dir.path().to_owned()), ..task_site(topology.clone(), &owner) };
+    let site = TaskSite { state_dir: Some(dir.path().to_owned()), ..TaskSite::in_memory(topology.clone(), &owner) };
     let limits = Limits { snapshot_step_bytes: 200, ..always() };
     let mut thread = StreamThread::new(log.clone(), site, limits, metrics).unwrap();
     let hops = topology.subtopologies.iter().flat_map(|of| &of.hops);

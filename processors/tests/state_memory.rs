@@ -13,7 +13,7 @@ use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
 use tally_streams::task::{StateMemory, Task, TaskSite};
-use tally_streams::testkit::{append, task_site};
+use tally_streams::testkit::append;
 use tally_streams::topology::Topology;
 use tally_testkit::{NOW_MS, SHIPPED_TOPOLOGY};
 
@@ -52,7 +52,7 @@ impl World {
     fn site(&self, owner: &str, state_dir: Option<&Path>, memory: Arc<StateMemory>) -> TaskSite<Actions> {
         let state_dir = state_dir.map(Path::to_owned);
         let siblings = ["tally-0".into(), owner.into()].into();
-        TaskSite { state_dir, memory, siblings, ..task_site(self.topology.clone(), owner) }
+        TaskSite { state_dir, memory, siblings, ..TaskSite::in_memory(self.topology.clone(), owner) }
     }
 
     fn thread(&self, state_dir: Option<&Path>, memory: Arc<StateMemory>) -> StreamThread<Actions> {

@@ -28,7 +28,7 @@ use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
 use tally_streams::store::{Checkpoint, CheckpointSite};
 use tally_streams::task::{StateMemory, TaskSite};
-use tally_streams::testkit::{AlteredLog, StoredRecord, TopologyTestDriver, append, read_topic, task_site};
+use tally_streams::testkit::{AlteredLog, StoredRecord, TopologyTestDriver, append, read_topic};
 use tally_streams::topology::Topology;
 use tally_testkit::{MINUTE_MS, NOW_MS, SHIPPED_TOPOLOGY};
 
@@ -97,7 +97,8 @@ impl World {
         // Each thread's checkpoints are apart, as they would be on two machines.
         let state_dir = Some(state_dir.join(index.to_string()));
         let memory = StateMemory::new(self.state_bytes_max);
-        let site = TaskSite { state_dir, memory, ..task_site(Arc::new(topology()), &format!("tally-{index}")) };
+        let site =
+            TaskSite { state_dir, memory, ..TaskSite::in_memory(Arc::new(topology()), &format!("tally-{index}")) };
         let limits = Limits {
             checkpoint_bytes: 2_000,
             checkpoint_age: Duration::from_millis(500),

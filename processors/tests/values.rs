@@ -14,7 +14,7 @@ use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
 use tally_streams::task::TaskSite;
-use tally_streams::testkit::{StoredRecord, append, read_topic, task_site};
+use tally_streams::testkit::{StoredRecord, append, read_topic};
 use tally_streams::topology::Topology;
 use tally_testkit::{NOW_MS, SHIPPED_TOPOLOGY};
 
@@ -59,7 +59,7 @@ impl World {
 
     fn thread(&self, wire_version: u8, state_dir: Option<&Path>) -> StreamThread<Actions> {
         let state_dir = state_dir.map(Path::to_owned);
-        let site = TaskSite { wire_version, state_dir, ..task_site(Arc::new(topology()), "tally-0") };
+        let site = TaskSite { wire_version, state_dir, ..TaskSite::in_memory(Arc::new(topology()), "tally-0") };
         let limits = Limits {
             checkpoint_age: Duration::from_millis(500),
             purge_interval: Duration::from_millis(300),

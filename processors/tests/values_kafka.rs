@@ -10,7 +10,8 @@ use tally_sinks::SINK_TYPES;
 use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread};
-use tally_streams::testkit::{StoredRecord, append, read_topic, task_site};
+use tally_streams::task::TaskSite;
+use tally_streams::testkit::{StoredRecord, append, read_topic};
 use tally_streams::topology::Topology;
 use tally_testkit::{SHIPPED_TOPOLOGY, now_ms, service};
 
@@ -48,7 +49,7 @@ fn a_plain_json_consumer_reads_every_value_of_every_output_topic() {
     let topology = Arc::new(topology(&unique));
     log.ensure_topics(&topology.topic_specs()).unwrap();
     append(&*log, &topology.root, (0..EVENTS).map(event));
-    let site = task_site(topology.clone(), &format!("{unique}-0"));
+    let site = TaskSite::in_memory(topology.clone(), &format!("{unique}-0"));
     let metrics = StreamMetrics::new(&Registry::new()).unwrap();
     let limits = Limits { purge_interval: Duration::from_millis(500), ..Limits::default() };
     let mut thread = StreamThread::new(log.clone(), site, limits, metrics).unwrap();

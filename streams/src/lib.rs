@@ -8,6 +8,7 @@ mod lmdb;
 pub mod log;
 pub mod processor;
 pub mod runtime;
+pub mod simulation;
 pub mod store;
 pub mod task;
 #[cfg(feature = "testkit")]

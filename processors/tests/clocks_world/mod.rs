@@ -14,7 +14,7 @@ use tally_streams::log::memory::MemoryLog;
 use tally_streams::log::*;
 use tally_streams::runtime::{Limits, StreamMetrics, StreamThread};
 use tally_streams::task::{ConfirmedTime, TaskSite};
-use tally_streams::testkit::{AlteredLog, StoredRecord, append, read_topic, task_site};
+use tally_streams::testkit::{AlteredLog, StoredRecord, append, read_topic};
 use tally_streams::topology::Topology;
 use tally_testkit::{NOW_MS, SHIPPED_TOPOLOGY};
 
@@ -78,7 +78,7 @@ impl World {
 
     pub fn thread(&self) -> StreamThread<Actions> {
         let confirmed_times = self.confirmed.clone().into();
-        let site = TaskSite { confirmed_times, ..task_site(self.topology.clone(), "tally-0") };
+        let site = TaskSite { confirmed_times, ..TaskSite::in_memory(self.topology.clone(), "tally-0") };
         StreamThread::new(self.log.clone(), site, Limits::default(), self.metrics.clone()).unwrap()
     }
 

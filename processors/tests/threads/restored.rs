@@ -5,14 +5,13 @@ use tally_processors::Actions;
 use tally_streams::log::{Log, Now};
 use tally_streams::runtime::StreamThread;
 use tally_streams::task::{Task, TaskSite};
-use tally_streams::testkit::task_site;
 use tally_streams::topology::Topology;
 
 /// Restores each task of a thread that has just committed from its changelog alone: it has the same entries at the same
 /// place.
 pub fn check(log: Arc<dyn Log>, topology: Arc<Topology<Actions>>, thread: &mut StreamThread<Actions>, now: Now) {
     let owners = ["tally-0".into(), "tally-1".into(), "audit".into()];
-    let site = TaskSite { siblings: owners.into(), ..task_site(topology, "audit") };
+    let site = TaskSite { siblings: owners.into(), ..TaskSite::in_memory(topology, "audit") };
     for task in thread.tasks() {
         while task.hydrate(usize::MAX).unwrap() {}
         let index = site.topology.subtopologies.iter().position(|known| known.name == task.subtopology().name);

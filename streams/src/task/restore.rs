@@ -3,7 +3,7 @@
 
 use super::checkpoint::TaskCheckpoint;
 use super::confirmed::{Confirmed, ConfirmedTime};
-use super::envelope::Envelope;
+use super::envelope::{Envelope, WIRE_VERSIONS};
 use super::held::Held;
 use super::idle::Moves;
 use super::memory::StateMemory;
@@ -13,7 +13,7 @@ use super::{NodeCounts, ProgressPending, Punctuator, Rejections, Task, TaskError
 use crate::log::{Cleanup, Log, Now};
 use crate::processor::{Dataflow, OutputRecord};
 use crate::store::{ChangelogEntry, ChangelogReader, StateStore, Stores};
-use crate::topology::{BuildSite, Output, Subtopology, Topology};
+use crate::topology::{BuildSite, Output, StoreSpec, Subtopology, Topology};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -47,12 +47,63 @@ pub struct TaskSite<D: Dataflow> {
     pub memory: Arc<StateMemory>,
 }
 
+impl<D: Dataflow> TaskSite<D> {
+    /// What a task of a first generation is given, with all state in memory, and the same hashes and secrets each time.
+    /// `owner` has no siblings.
+    pub fn in_memory(topology: Arc<Topology<D>>, owner: &str) -> Self {
+        let owner = Arc::<str>::from(owner);
+        Self {
+            topology,
+            generation: 1,
+            wire_version: *WIRE_VERSIONS.end(),
+            hash_seed: 7,
+            secret: [7; 32],
+            siblings: [owner.clone()].into(),
+            owner,
+            confirmed_times: [].into(),
+            state_dir: None,
+            boot_id: "boot".to_owned(),
+            memory: StateMemory::unlimited(),
+        }
+    }
+}
+
 impl<D: Dataflow> Task<D> {
+    /// A task that keeps its state in memory alone, as of the last commit in its changelog: the values of the changelog's
+    /// records, in their order; none if it has never run.
+    pub fn from_changelog<'a>(
+        site: &TaskSite<D>,
+        subtopology: usize,
+        partition: u32,
+        changelog: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, TaskError> {
+        let mut task = Self::in_memory(site, subtopology, partition);
+        for (offset, value) in changelog.into_iter().enumerate() {
+            let halt = |reason: String| {
+                let address = format!("{}/{partition}@{offset}", site.topology.subtopologies[subtopology].changelog);
+                TaskError::Halt { address, reason }
+            };
+            let (envelope, body) = Envelope::decode(value).map_err(|error| halt(error.to_string()))?;
+            task.replay(&envelope, body).map_err(|error| match error {
+                TaskError::Halt { reason, .. } => halt(reason),
+                other => other,
+            })?;
+            task.restored_records += 1;
+        }
+        task.committed = task.position.clone();
+        Ok(task)
+    }
+
     /// A task that has never run and keeps its state in memory alone.
-    #[cfg(feature = "testkit")]
     pub fn in_memory(site: &TaskSite<D>, subtopology: usize, partition: u32) -> Self {
         let spec = site.topology.subtopologies[subtopology].clone();
-        let stores = spec.stores.iter().map(|store| (store.make)()).collect();
+        let open = |(index, spec): (usize, &StoreSpec)| {
+            let mut store = (spec.make)();
+            let opened = store.open(&spec.name, index, None);
+            debug_assert!(opened.is_ok(), "without a checkpoint there is nothing to read");
+            store
+        };
+        let stores = spec.stores.iter().enumerate().map(open).collect();
         Self::assemble(site, spec, partition, stores, TaskCheckpoint::default())
     }
 

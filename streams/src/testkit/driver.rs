@@ -6,37 +6,14 @@
 //! assert_eq!(driver.read("counters"), …);
 //! ```
 
-use super::task_site;
-use crate::log::{
-    CommittedOffset, GroupMetadata, Headers, LogError, Now, ProducerRecord, Record, TopicPartition,
-    TransactionalProducer, partition_of,
-};
+use crate::log::{Headers, Now, Record, TopicPartition, partition_of};
 use crate::processor::Dataflow;
+use crate::simulation::{Capture, Written};
 use crate::store::{StateStore, StoreHandle};
-use crate::task::{Task, TaskError};
+use crate::task::{Task, TaskError, TaskSite};
 use crate::topology::Topology;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-
-/// A record that the topology wrote to an output topic.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Written {
-    /// Its partition.
-    pub partition: u32,
-    /// Its key.
-    pub key: Vec<u8>,
-    /// Its value.
-    pub value: Vec<u8>,
-    /// Its headers.
-    pub headers: Vec<(String, Vec<u8>)>,
-}
-
-impl Written {
-    /// The value as JSON; null where it is none.
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.value).unwrap_or_default()
-    }
-}
 
 /// See the module. Every record is committed as soon as it is processed, unless [`TopologyTestDriver::hold`] sets
 /// otherwise.
@@ -53,7 +30,7 @@ impl<D: Dataflow> TopologyTestDriver<D> {
     /// A topology that has never run.
     pub fn new(topology: Topology<D>) -> Self {
         let topology = Arc::new(topology);
-        let site = task_site(topology.clone(), "test");
+        let site = TaskSite::in_memory(topology.clone(), "test");
         let tasks = |(index, subtopology): (usize, &Arc<crate::topology::Subtopology<D>>)| {
             (0..subtopology.partitions).map(|partition| Task::in_memory(&site, index, partition)).collect()
         };
@@ -186,38 +163,6 @@ impl<D: Dataflow> TopologyTestDriver<D> {
             self.tasks[reader][written.partition as usize].process(&record, &mut captured)?;
             self.deliver(captured)?;
         }
-        Ok(())
-    }
-}
-
-/// A producer that keeps what it is given.
-#[derive(Default)]
-struct Capture {
-    records: Vec<(String, Written)>,
-}
-
-impl TransactionalProducer for Capture {
-    fn send(&mut self, record: ProducerRecord<'_>) -> Result<(), LogError> {
-        let headers = record.headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
-        let written = Written {
-            partition: record.partition,
-            key: record.key.unwrap_or_default().to_vec(),
-            value: record.value.unwrap_or_default().to_vec(),
-            headers: headers.collect(),
-        };
-        self.records.push((record.topic.to_owned(), written));
-        Ok(())
-    }
-
-    fn send_offsets(&mut self, _: &GroupMetadata, _: &[(TopicPartition, CommittedOffset)]) -> Result<(), LogError> {
-        Ok(())
-    }
-
-    fn commit(&mut self) -> Result<(), LogError> {
-        Ok(())
-    }
-
-    fn abort(&mut self) -> Result<(), LogError> {
         Ok(())
     }
 }

@@ -7,8 +7,10 @@ use std::fmt;
 
 /// A place in the file: lines and columns from 1, in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Span {
+pub struct Span {
+    /// From 1.
     pub line: u32,
+    /// From 1.
     pub column: u32,
     /// Characters; for a list or mapping that of its bracket, or 0.
     pub length: u32,
@@ -16,20 +18,29 @@ pub(super) struct Span {
 
 /// A value and its place. Within an alias: the place where the anchor defines it.
 #[derive(Clone, Debug)]
-pub(super) struct Yaml {
+pub struct Yaml {
+    /// Its place.
     pub span: Span,
+    /// The value.
     pub value: Value,
 }
 
 /// A value by YAML 1.2; `yes`, `no`, `on` and `off` are strings.
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub enum Value {
+    /// Nothing.
     Null,
+    /// true or false.
     Bool(bool),
+    /// A whole number.
     Integer(i128),
+    /// Any other number.
     Float(f64),
+    /// Text.
     String(String),
+    /// A list.
     List(Vec<Yaml>),
+    /// A mapping.
     Map(Mapping),
     /// Set aside while the rest is searched for further mistakes.
     Removed,
@@ -37,7 +48,8 @@ pub(super) enum Value {
 
 /// A mapping whose keys are strings and unique.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Mapping {
+pub struct Mapping {
+    /// Those with a valid key, in the order of the file.
     pub entries: Vec<Entry>,
     /// Entries that were left out.
     refused: Vec<Refused>,
@@ -62,29 +74,33 @@ enum Refusal {
 
 /// A key and its value.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub struct Entry {
+    /// The key.
     pub key: String,
+    /// The place of the key.
     pub key_span: Span,
+    /// The value.
     pub value: Yaml,
 }
 
 impl Mapping {
     /// A mapping of entries whose keys are known to be unique.
-    pub fn of(entries: Vec<Entry>) -> Self {
+    pub(super) fn of(entries: Vec<Entry>) -> Self {
         Self { entries, refused: Vec::new() }
     }
 
+    /// The entry of a key.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
     /// Whether there was a key that is no string.
-    pub fn has_nameless(&self) -> bool {
+    pub(super) fn has_nameless(&self) -> bool {
         self.refused.iter().any(|refused| refused.cause == Refusal::Nameless)
     }
 
     /// `lines` are those of the keys so far.
-    pub fn push(&mut self, key: Yaml, value: Yaml, lines: &mut HashMap<String, u32>) {
+    pub(super) fn push(&mut self, key: Yaml, value: Yaml, lines: &mut HashMap<String, u32>) {
         let Value::String(text) = key.value else {
             let message = format!("a key must be a string, but this is {}", key.value);
             self.refused.push(Refused { span: key.span, cause: Refusal::Nameless, message });
@@ -113,7 +129,7 @@ impl Mapping {
 
 impl Yaml {
     /// Whether it was set aside.
-    pub fn is_removed(&self) -> bool {
+    pub(super) fn is_removed(&self) -> bool {
         matches!(self.value, Value::Removed)
     }
 
@@ -127,7 +143,7 @@ impl Yaml {
     }
 
     /// Sets a part aside; whether it was there.
-    pub fn remove(&mut self, path: &[Step]) -> bool {
+    pub(super) fn remove(&mut self, path: &[Step]) -> bool {
         let part = path.iter().try_fold(self, |yaml, step| match (&mut yaml.value, step) {
             (Value::Map(mapping), Step::Key(key)) => {
                 mapping.entries.iter_mut().find(|entry| entry.key == *key).map(|entry| &mut entry.value)
@@ -144,7 +160,7 @@ impl Yaml {
         }
     }
 
-    pub fn report_refused(&self, report: &mut Report<'_>) {
+    pub(super) fn report_refused(&self, report: &mut Report<'_>) {
         match &self.value {
             Value::List(items) => items.iter().for_each(|item| item.report_refused(report)),
             Value::Map(mapping) => mapping.report_refused(report),

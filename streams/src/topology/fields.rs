@@ -12,13 +12,15 @@ use std::time::Duration;
 
 /// A name in the file.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Name {
+pub struct Name {
+    /// The name.
     pub text: String,
+    /// Its place.
     pub span: Span,
 }
 
 /// A mapping that has these keys and no others.
-pub(super) struct Fields<'y> {
+pub struct Fields<'y> {
     mapping: &'y Mapping,
     /// The owner of the fields, for messages: "topic `counters`".
     owner: String,
@@ -60,10 +62,12 @@ impl<'y> Fields<'y> {
         }
     }
 
+    /// All entries, in the order of the file.
     pub fn entries(&self) -> &'y [Entry] {
         &self.mapping.entries
     }
 
+    /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&'y Yaml> {
         self.mapping.get(key).map(|entry| &entry.value)
     }
@@ -80,6 +84,7 @@ impl<'y> Fields<'y> {
 }
 
 impl Yaml {
+    /// Text; reports anything else.
     pub fn text(&self, report: &mut Report<'_>) -> Option<Name> {
         match &self.value {
             Value::String(text) => Some(Name { text: text.clone(), span: self.span }),
@@ -119,6 +124,7 @@ impl Yaml {
         sound.then_some(names)
     }
 
+    /// A duration within a range; reports anything else.
     pub fn duration(&self, range: RangeInclusive<Duration>, report: &mut Report<'_>) -> Option<Duration> {
         let parsed = match &self.value {
             Value::String(text) => parse_duration(text),
@@ -145,6 +151,7 @@ impl Yaml {
         }
     }
 
+    /// A whole number within a range; reports anything else.
     pub fn integer(&self, range: RangeInclusive<u32>, report: &mut Report<'_>) -> Option<u32> {
         let value = match self.value {
             Value::Integer(value) => u32::try_from(value).ok().filter(|value| range.contains(value)),

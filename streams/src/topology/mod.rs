@@ -2,6 +2,9 @@
 //!
 //! [`Topology::load`] reads the whole file and reports everything that is wrong with it at once. What it returns can be
 //! run as it is: edge types fit, names are unique, subtopologies are cut where the key changes.
+//!
+//! Other files of YAML report their mistakes in the same way: [`Yaml::parse`] and [`Fields`] read them, and [`Report`]
+//! collects what is wrong.
 
 mod alias_section;
 mod cut;
@@ -33,10 +36,13 @@ mod suggestion;
 mod topic_section;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
+pub use document::{Entry, Mapping, Span, Value, Yaml};
 pub use duration::{ConfigDuration, parse_duration};
+pub use fields::{Fields, Name};
 pub use fingerprint::{Difference, Fingerprint};
 pub use kinds::Route;
 pub use params::{ParamError, ParamSpec, Params};
+pub use report::Report;
 pub use sink_url::{SinkUrl, UnsetVariable};
 pub use size::ConfigBytes;
 pub use suggestion::help as suggest;

@@ -12,7 +12,7 @@ const MESSAGE_CHARS_MAX: usize = 400;
 const LINE_CHARS_MAX: usize = 200;
 
 /// One file and its problems so far.
-pub(super) struct Report<'a> {
+pub struct Report<'a> {
     file: &'a str,
     lines: Vec<&'a str>,
     // A set: what is wrong within an anchor is found once per alias.
@@ -20,6 +20,7 @@ pub(super) struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
+    /// A file without problems. `file` is its name in messages.
     pub fn new(file: &'a str, text: &'a str) -> Self {
         Self { file, lines: lines(text), problems: BTreeSet::new() }
     }
@@ -44,6 +45,7 @@ impl<'a> Report<'a> {
         as_it_reads.then_some(Span { column: span.column + quote + start, length, ..span })
     }
 
+    /// Whether nothing was reported.
     pub fn is_empty(&self) -> bool {
         self.problems.is_empty()
     }
