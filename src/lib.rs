@@ -2,4 +2,5 @@
 
 pub mod commands;
 pub mod process;
+pub mod testing;
 pub mod workload;

@@ -13,6 +13,7 @@ mod log;
 mod roles;
 mod run;
 mod send;
+mod test;
 
 pub use access::{AccessArgs, file_failure};
 pub use addresses::{
@@ -49,6 +50,8 @@ enum Command {
     Init(init::InitArgs),
     /// Validate the topology; lists every mistake with file, line and column
     Check(check::CheckArgs),
+    /// Run the cases in `*_test.yaml` on their topologies, in memory
+    Test(test::TestArgs),
     /// Print the topology: subtopologies, nodes, stores, topics
     Describe(describe::DescribeArgs),
     /// Send a file of events to the ingest API, with retries
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Api(args) => roles::api(args),
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),
+        Command::Test(args) => test::run(args),
         Command::Describe(args) => describe::run(args),
         Command::Send(args) => send::run(args),
         Command::Demo(args) => demo::run(args),

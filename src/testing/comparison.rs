@@ -1,0 +1,100 @@
+//! Compares what was expected with what was found.
+
+use super::expectation::{Expectation, Scope, Section, Wanted};
+use super::observed::{Got, Observed};
+use serde_json::Value as Json;
+use std::collections::BTreeSet;
+
+/// A record that differs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// The section of the results.
+    pub section: &'static str,
+    /// The record within it.
+    pub key: String,
+    /// What was expected; None for nothing.
+    pub expected: Option<String>,
+    /// What was found; None for nothing.
+    pub got: Option<String>,
+}
+
+/// All differences, in the order of the sections and keys.
+pub fn compare(expectation: &Expectation, observed: &Observed) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    for (scope, expected) in &expectation.scopes {
+        let found = observed.scope(scope);
+        let keys: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
+        for key in in_order(keys) {
+            let wanted = expected.get(key).map_or(&[][..], Vec::as_slice);
+            let got = found.get(key).map_or(&[][..], Vec::as_slice);
+            if wanted.is_empty() && !expectation.is_exact {
+                continue;
+            }
+            let (mut missing, mut left) = unmatched(scope.0, wanted, got);
+            if !expectation.is_exact {
+                // Others of the same key are none of its business, but show what there was instead.
+                left.truncate(missing.len());
+            }
+            let rows = missing.len().max(left.len());
+            missing.reverse();
+            left.reverse();
+            for _ in 0..rows {
+                differences.push(Difference {
+                    section: scope.0.name(),
+                    key: label(scope, key),
+                    expected: missing.pop(),
+                    got: left.pop(),
+                });
+            }
+        }
+    }
+    differences
+}
+
+/// Numbers by their value, so that place 10 of a board comes after place 9.
+fn in_order(keys: BTreeSet<&String>) -> Vec<&String> {
+    let mut keys: Vec<_> = keys.into_iter().collect();
+    keys.sort_by_key(|key| (key.parse::<u64>().unwrap_or_default(), *key));
+    keys
+}
+
+fn label((_, name): &Scope, key: &str) -> String {
+    [name, key].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// What is expected and not there, and what is there and not expected.
+fn unmatched(section: Section, wanted: &[Wanted], got: &[Got]) -> (Vec<String>, Vec<String>) {
+    let mut left: Vec<&Got> = got.iter().collect();
+    let mut missing = Vec::new();
+    for wanted in wanted {
+        match left.iter().position(|got| is_met(section, wanted, got)) {
+            Some(index) => drop(left.remove(index)),
+            None if left.is_empty() && section.is_number() && *wanted == Wanted::Text("0".to_owned()) => {}
+            None => missing.push(match wanted {
+                Wanted::Text(text) => text.clone(),
+                Wanted::Fields(fields) => fields.to_string(),
+            }),
+        }
+    }
+    (missing, left.into_iter().map(|got| got.text.clone()).collect())
+}
+
+fn is_met(section: Section, wanted: &Wanted, got: &Got) -> bool {
+    match wanted {
+        Wanted::Text(text) => {
+            let is_met = |rest: &str| rest.is_empty() || section.takes_beginnings() && rest.starts_with(' ');
+            got.text.strip_prefix(text.as_str()).is_some_and(is_met)
+        }
+        Wanted::Fields(fields) => has_fields(fields, &got.json),
+    }
+}
+
+/// Whether a value has all fields of another one.
+fn has_fields(wanted: &Json, got: &Json) -> bool {
+    match (wanted, got) {
+        (Json::Object(wanted), Json::Object(got)) => {
+            wanted.iter().all(|(name, wanted)| has_fields(wanted, got.get(name).unwrap_or(&Json::Null)))
+        }
+        (wanted, got) => wanted == got,
+    }
+}
