@@ -97,6 +97,9 @@ const TOPOLOGIES: &[Case] = &[
     ("describe --topology misspelt.yaml", 2, "misspelt.yaml:18:21: unknown node type `dedup`"),
     ("describe", 0, "application tally, commits every 50ms, late after 1d"),
     ("describe --format mermaid", 0, "flowchart LR"),
+    ("schema topology", 0, "{\n  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\""),
+    ("schema events", 0, "{\n  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\""),
+    ("schema sinks", 2, "error: invalid value 'sinks' for '<OF>'"),
     ("run --topology gone.yaml --listen 127.0.0.1:0", 2, "gone.yaml: No such file or directory (os error 2): name the"),
     ("run --topology misspelt.yaml --listen 127.0.0.1:0", 2, "misspelt.yaml:18:21: unknown node type `dedup`"),
 ];
@@ -296,7 +299,9 @@ fn the_environment_says_what_the_flags_do_not() {
 #[test]
 fn every_subcommand_has_help() {
     let dir = stage();
-    for command in ["run", "ingest", "process", "sink", "api", "init", "check", "describe", "send", "demo", "key"] {
+    for command in
+        ["run", "ingest", "process", "sink", "api", "init", "check", "describe", "schema", "send", "demo", "key"]
+    {
         let output = tally(dir.path(), &format!("{command} --help"));
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0));

@@ -12,6 +12,7 @@ mod key;
 mod log;
 mod roles;
 mod run;
+mod schema;
 mod send;
 mod test;
 
@@ -54,6 +55,8 @@ enum Command {
     Test(test::TestArgs),
     /// Print the topology: subtopologies, nodes, stores, topics
     Describe(describe::DescribeArgs),
+    /// Print a JSON Schema: of events, from the topology, or of topology files
+    Schema(schema::SchemaArgs),
     /// Send a file of events to the ingest API, with retries
     Send(send::SendArgs),
     /// Send seeded synthetic traffic to the ingest API, or write it to a file
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Test(args) => test::run(args),
         Command::Describe(args) => describe::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Send(args) => send::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Key(args) => key::run(args),
