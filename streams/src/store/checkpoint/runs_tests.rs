@@ -260,6 +260,31 @@ fn a_kill_leaves_one_whole_checkpoint() {
 }
 
 #[test]
+fn a_run_with_the_number_of_one_that_is_gone_is_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (checkpoint, _) = open(dir.path());
+    let write = |number: u64, value: Option<&[u8]>| {
+        let entries = |out: &mut CheckpointWriter<'_>| {
+            out.begin(0)?;
+            put(out, NO_SEGMENT, &key(NO_SEGMENT, number), value)
+        };
+        checkpoint.write(&CheckpointMeta::default(), entries).unwrap();
+        runs(&checkpoint).get(&NO_SEGMENT).map_or(0, BTreeSet::len)
+    };
+    assert_eq!(write(1, Some(b"first")), 1);
+    let mut reader = CheckpointReader::new(checkpoint.clone(), 0).unwrap();
+    // The runs are merged, and nothing is left.
+    assert!((0..2 * MERGED_RUNS).any(|_| write(1, None) == 0));
+    assert_eq!(write(2, Some(b"second")), 1);
+    reader.refresh().unwrap();
+    let expected = Some((NO_SEGMENT, b"second".to_vec()));
+    assert_eq!(
+        (reader.get(None, &key(NO_SEGMENT, 2)), reader.get(None, &key(NO_SEGMENT, 1))),
+        (Ok(expected), Ok(None))
+    );
+}
+
+#[test]
 fn neither_opening_nor_a_key_that_is_nowhere_reads_a_block() {
     let dir = tempfile::tempdir().unwrap();
     let (checkpoint, _) = open(dir.path());
