@@ -2,9 +2,11 @@
 
 use crate::canonical_ip;
 use crate::fields::{EventError, EventFields, UnknownFields};
-use crate::properties;
+use crate::properties::{self, decimals};
 use serde::de::{self, Deserializer, Visitor};
+use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -69,6 +71,8 @@ pub struct Event {
     pub duration_ms: Option<i64>,
     /// At most 16 scalars.
     pub properties: BTreeMap<String, Scalar>,
+    /// See [`Event::decimal`].
+    decimals: BTreeMap<String, Box<str>>,
 }
 
 impl Event {
@@ -102,6 +106,14 @@ impl Event {
         self.texts.has_user_agent.then(|| self.texts.get(USER_AGENT))
     }
 
+    /// The digits of a property that is a number but no 64-bit integer, as they were sent; None for every other property,
+    /// and for one that was replaced since.
+    pub fn decimal(&self, name: &str) -> Option<&str> {
+        let text = self.decimals.get(name)?;
+        let Some(Scalar::Float(value)) = self.properties.get(name) else { return None };
+        (serde_json::from_str::<f64>(text).ok()? == *value).then_some(text)
+    }
+
     /// Writes it as the log keeps it.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         self.write_fields(|_| true, out);
@@ -113,7 +125,7 @@ impl Event {
             value.filter(|_| is_written).map(Cow::Borrowed)
         }
         // Only a failing writer fails here, and scalars do not.
-        let properties = serde_json::value::to_raw_value(&self.properties).ok().filter(|_| is_written("properties"));
+        let properties = serde_json::value::to_raw_value(&Properties(self)).ok().filter(|_| is_written("properties"));
         EventFields {
             event_id: text(is_written("event_id"), Some(self.event_id())),
             event_type: text(is_written("type"), Some(self.event_type())),
@@ -166,8 +178,26 @@ impl Event {
             subject_id: subject_id.into(),
             occurred_at_ms: fields.occurred_at_ms.unwrap_or(now_ms),
             duration_ms: fields.duration_ms,
+            decimals: fields.properties.as_deref().map_or_else(BTreeMap::new, |raw| decimals(raw, &properties)),
             properties,
         })
+    }
+}
+
+/// The properties of an event, with all digits of their numbers.
+struct Properties<'a>(&'a Event);
+
+impl Serialize for Properties<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).ok();
+        let mut map = serializer.serialize_map(Some(self.0.properties.len()))?;
+        for (name, value) in &self.0.properties {
+            match self.0.decimal(name).and_then(raw) {
+                Some(digits) => map.serialize_entry(name, &digits)?,
+                None => map.serialize_entry(name, value)?,
+            }
+        }
+        map.end()
     }
 }
 
@@ -241,6 +271,22 @@ mod tests {
             Event::from_log(json.as_bytes(), 99).unwrap().write_json(&mut written);
             assert_eq!(String::from_utf8_lossy(&written), json);
         }
+    }
+
+    #[test]
+    fn the_digits_of_a_number_are_kept() {
+        let json = r#"{"event_id":"e","type":"read","actor_id":"u","subject_id":"a:1","occurred_at":77,"duration_ms":5,"properties":{"big":12345678901234567890123,"i":7,"long":0.12345678901234567890,"short":1.10,"t":"1.5"}}"#;
+        let mut event = Event::from_log(json.as_bytes(), 99).unwrap();
+        let digits =
+            |event: &Event| ["big", "i", "long", "short", "t", "x"].map(|name| event.decimal(name).map(str::to_owned));
+        let kept = ["12345678901234567890123", "", "0.12345678901234567890", "1.10", "", ""];
+        assert_eq!(digits(&event), kept.map(|text| (!text.is_empty()).then(|| text.to_owned())));
+        let mut written = Vec::new();
+        event.write_json(&mut written);
+        assert_eq!(String::from_utf8_lossy(&written), json);
+        event.properties.insert("long".to_owned(), Scalar::Float(0.5));
+        event.properties.insert("short".to_owned(), Scalar::Int(1));
+        assert_eq!(digits(&event)[2..4], [None, None]);
     }
 
     #[test]

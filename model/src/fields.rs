@@ -146,13 +146,13 @@ impl<'a> EventFields<'a> {
     pub fn take_property(&mut self, name: &str) -> Result<Option<Scalar>, EventError> {
         let mut properties = self.parse_properties()?;
         let Some(taken) = properties.remove(name) else { return Ok(None) };
-        self.properties = match properties.is_empty() {
-            true => None,
-            false => {
-                let raw = serde_json::value::to_raw_value(&properties);
-                Some(Cow::Owned(raw.map_err(|error| EventError::field("properties", error.to_string()))?))
-            }
-        };
+        let Some(raw) = &self.properties else { return Ok(Some(taken)) };
+        // Texts are not parsed again: numbers keep their digits.
+        let rest: BTreeMap<String, &RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+        let rest: BTreeMap<_, _> = rest.into_iter().filter(|(other, _)| other != name).collect();
+        let rest = (!rest.is_empty()).then(|| serde_json::value::to_raw_value(&rest)).transpose();
+        let rest = rest.map_err(|error| EventError::field("properties", error.to_string()))?;
+        self.properties = rest.map(Cow::Owned);
         Ok(Some(taken))
     }
 

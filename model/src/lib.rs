@@ -5,6 +5,7 @@
 mod address;
 mod change;
 mod containment;
+mod contribution;
 mod counters;
 mod dead_letter;
 mod decimal;
@@ -18,9 +19,11 @@ mod json;
 mod metric_value;
 mod moment;
 mod output;
+mod partial;
 mod problem;
 mod progress;
 mod properties;
+mod quantile;
 mod ranking;
 mod reaction;
 mod read_token;
@@ -39,6 +42,9 @@ pub use change::{
     grouped_metric,
 };
 pub use containment::{Containment, TRUST_MS};
+pub use contribution::{
+    Contribution, ContributionsEncoder, SessionRule, Slot, decode_contributions, holds_contributions,
+};
 pub use counters::{CounterWindow, Counters, UNIQUES_EXACT_MAX, WindowFieldsError, window_of};
 pub use dead_letter::DeadLetter;
 pub use decimal::{Decimal, SCALE_MAX};
@@ -58,9 +64,11 @@ pub use json::{Object, from_object};
 pub use metric_value::{Estimate, MetricValue, MetricValueError, TEXT_BYTES_MAX, ValueType};
 pub use moment::OCCURRED_AT_MS;
 pub use output::{OutputType, OutputValue};
+pub use partial::{Datum, Partial, Picked};
 pub use problem::Problem;
 pub use progress::{OutputCommit, PROGRESS_HEADER, PROGRESS_KEY_PREFIX, ProgressMark, RootPosition, TaskProgress};
 pub use properties::{PROPERTIES_BYTES_MAX, PROPERTIES_MAX};
+pub use quantile::{Buckets, Millionths};
 pub use ranking::{Ranked, Ranking};
 pub use reaction::Reaction;
 pub use read_token::ReadToken;

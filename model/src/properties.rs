@@ -33,6 +33,17 @@ pub(crate) fn parse_any(raw: &RawValue) -> Result<(BTreeMap<String, Scalar>, boo
     Ok((map, repeats))
 }
 
+/// The text of each number that is no 64-bit integer: a float would not keep all its digits.
+pub(crate) fn decimals(raw: &RawValue, properties: &BTreeMap<String, Scalar>) -> BTreeMap<String, Box<str>> {
+    let is_decimal = |name: &str| matches!(properties.get(name), Some(Scalar::Float(_)));
+    if !properties.values().any(|value| matches!(value, Scalar::Float(_))) {
+        return BTreeMap::new();
+    }
+    let texts: BTreeMap<String, &RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+    let texts = texts.into_iter().filter(|(name, _)| is_decimal(name));
+    texts.map(|(name, text)| (name, text.get().into())).collect()
+}
+
 struct Properties<'r> {
     repeats: &'r mut bool,
 }

@@ -3,7 +3,7 @@
 //! A body is two bytes, 0 and the form, and then tops in postcard until the end (`docs/wire.md`). No body of changes
 //! begins with 0: it would name no metric.
 
-use crate::WireError;
+use crate::{WireError, holds_contributions};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -38,9 +38,9 @@ struct Entry<'a> {
     items: Vec<(&'a str, i128)>,
 }
 
-/// Whether a body holds tops.
+/// Whether a body holds tops: or else changes, or contributions, which have a form of their own.
 pub fn holds_tops(body: &[u8]) -> bool {
-    body.first() == Some(&MARK)
+    body.first() == Some(&MARK) && !holds_contributions(body)
 }
 
 /// Packs tops into bodies of about `bytes_max` each.
