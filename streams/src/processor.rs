@@ -4,6 +4,7 @@ use crate::log::Record;
 use crate::store::{StateStore, StoreHandle, Stores};
 use crate::topology::{ParamError, Params};
 use std::fmt;
+use std::sync::Arc;
 
 /// What flows through a topology: the values on its edges, and how they leave a task.
 pub trait Dataflow: Sized + 'static {
@@ -14,6 +15,8 @@ pub trait Dataflow: Sized + 'static {
     const RAW: &'static str;
     /// What nodes give besides their results.
     const SIDE_OUTPUT: SideOutput;
+    /// Edge types of which a record is all that there is of its key: a topic of such values has one writer.
+    const ONE_WRITER: &'static [&'static str] = &[];
     /// The header of a root topic's record with 16 bytes that name the request which brought it.
     const REQUEST_HEADER: &'static str;
     /// A value on an edge.
@@ -217,6 +220,16 @@ pub trait Processor<D: Dataflow>: Send {
 
     /// The transaction was rolled back: drop the values that were held back.
     fn discard(&mut self) {}
+
+    /// Whether more is due than one commit takes: another commit then follows at once, which calls [`Processor::flush`].
+    fn owes_more(&self) -> bool {
+        false
+    }
+
+    /// How many records came too late for a window since the last commit, by window.
+    fn take_late(&mut self) -> Vec<(Arc<str>, u64)> {
+        Vec::new()
+    }
 }
 
 /// What a node forwards.

@@ -18,6 +18,8 @@ pub struct StreamMetrics {
     pub node_forwarded: IntCounterVec,
     /// Values that a node could not take.
     pub node_rejected: IntCounterVec,
+    /// Events that came too late for a window, by node and window.
+    pub late: IntCounterVec,
     /// Transactions.
     pub commits: IntCounter,
     /// Transactions that were aborted and done again.
@@ -95,6 +97,11 @@ impl StreamMetrics {
                 "tally_node_rejected_total",
                 "Values that a node could not process: sent to the dead-letter queue, or skipped.",
                 &["node"],
+            )?,
+            late: counters(
+                "tally_late_for_window_total",
+                "Events that came too late for a window of a node: counted in its totals and in windows that were still open.",
+                &["node", "window"],
             )?,
             commits: counter("tally_commits_total", "Committed transactions of stream threads.")?,
             aborts: counter("tally_aborts_total", "Transactions that were rolled back and processed again.")?,
@@ -194,6 +201,9 @@ impl StreamMetrics {
                 if counts.rejected > 0 {
                     self.node_rejected.with_label_values(&[node]).inc_by(counts.rejected);
                 }
+            }
+            for (node, window, count) in task.take_late() {
+                self.late.with_label_values(&[node, window]).inc_by(count);
             }
             for (node, value, count) in task.take_forwarded().filter(|(.., count)| *count > 0) {
                 self.node_forwarded.with_label_values(&[node.as_ref(), value]).inc_by(count);

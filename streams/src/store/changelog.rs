@@ -23,7 +23,7 @@ pub enum ChangelogEntry<'a> {
     Delta {
         /// The key as stored.
         key: &'a [u8],
-        /// u64 LE each.
+        /// u64 LE each; in a [`DeltaStore`](super::DeltaStore) the value's own bytes.
         items: &'a [u8],
     },
     /// All segments below were dropped.
@@ -89,6 +89,14 @@ impl ChangelogWriter {
         write_part(&mut self.body, key);
         write_len(&mut self.body, items.len() * 8);
         items.for_each(|item| self.body.extend_from_slice(&item.to_le_bytes()));
+    }
+
+    /// A [`ChangelogEntry::Delta`] of any bytes. The function appends the key.
+    pub fn delta_bytes(&mut self, key: impl FnOnce(&mut Vec<u8>), delta: &[u8]) {
+        self.entry(DELTA);
+        write_part(&mut self.body, key);
+        write_len(&mut self.body, delta.len());
+        self.body.extend_from_slice(delta);
     }
 
     /// See [`ChangelogEntry::DropSegments`].

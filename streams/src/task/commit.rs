@@ -181,7 +181,12 @@ impl<D: Dataflow> Task<D> {
         self.confirmed.commit();
         self.committed = self.position.clone();
         self.commit += 1;
-        self.moved = false;
+        self.moved = self.processors.iter().any(|processor| processor.owes_more());
+        for (node, processor) in self.subtopology.nodes.iter().zip(&mut self.processors) {
+            for (window, count) in processor.take_late() {
+                *self.late.entry((node.name.clone(), window)).or_default() += count;
+            }
+        }
         if self.told_all {
             self.progress_pending = ProgressPending::Nothing;
             self.told_all_at_ms = now.monotonic_ms;
@@ -212,7 +217,7 @@ impl<D: Dataflow> Task<D> {
         self.forwarded.fill(0);
         self.held.iter_mut().for_each(Held::clear);
         self.position = self.committed.clone();
-        self.moved = false;
+        self.moved = self.processors.iter().any(|processor| processor.owes_more());
     }
 }
 

@@ -31,6 +31,7 @@ use crate::store::{StoreError, Stores};
 use crate::topology::Subtopology;
 use checkpoint::TaskCheckpoint;
 use held::Held;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Why a task cannot continue.
@@ -131,6 +132,8 @@ pub struct Task<D: Dataflow> {
     /// What each node passed on, by edge type: node * types + type.
     forwarded: Vec<u64>,
     rejections: Rejections,
+    /// By node and window.
+    late: BTreeMap<(Arc<str>, Arc<str>), u64>,
     pool: Vec<Vec<Sent<D::Value>>>,
     record: OutputRecord,
     bytes: Vec<u8>,
@@ -224,6 +227,11 @@ impl<D: Dataflow> Task<D> {
             let counts = counts.iter_mut().map(std::mem::take);
             D::EDGE_TYPES.iter().zip(counts).map(|(value, count)| (&node.name, *value, count))
         })
+    }
+
+    /// How many records of commits came too late for the windows of its nodes since the last call: node, window, number.
+    pub fn take_late(&mut self) -> impl Iterator<Item = (Arc<str>, Arc<str>, u64)> {
+        std::mem::take(&mut self.late).into_iter().map(|((node, window), count)| (node, window, count))
     }
 
     /// How many records had an append time below the clock since the last call: the clocks of brokers and processes are

@@ -200,6 +200,7 @@ impl<D: Dataflow> Task<D> {
             counts: vec![NodeCounts::default(); subtopology.nodes.len()],
             forwarded: vec![0; subtopology.nodes.len() * D::EDGE_TYPES.len()],
             rejections: Rejections::default(),
+            late: Default::default(),
             pool: Vec::new(),
             record: OutputRecord::default(),
             bytes: Vec::new(),

@@ -136,6 +136,24 @@ impl<D: Dataflow> TopologyTestDriver<D> {
         self.tasks[at][partition as usize].stores().get(StoreHandle::at(index))
     }
 
+    /// How many entries each store of a task has, by the name of its subtopology and its partition.
+    ///
+    /// # Panics
+    /// When there is no such subtopology.
+    pub fn stored(&mut self, subtopology: &str, partition: u32) -> Vec<(String, usize)> {
+        let found = self.topology.subtopologies.iter().position(|known| &*known.name == subtopology);
+        self.tasks[found.expect("the topology has this subtopology")][partition as usize].store_entries()
+    }
+
+    /// Takes how many records came too late for a window since the last call, by node and window.
+    pub fn late(&mut self) -> BTreeMap<(String, String), u64> {
+        let mut late = BTreeMap::new();
+        for (node, window, count) in self.tasks.iter_mut().flatten().flat_map(Task::take_late) {
+            *late.entry((node.to_string(), window.to_string())).or_default() += count;
+        }
+        late
+    }
+
     /// The clock of a task.
     pub fn clock_ms(&self, subtopology: usize, partition: u32) -> i64 {
         self.tasks[subtopology][partition as usize].position().clock_ms

@@ -44,6 +44,7 @@ pub(super) fn check<D: Dataflow>(sections: &Sections<'_, D>, graph: &Graph, repo
         }
     }
     check_reserved(sections, report);
+    check_writers(sections, graph, report);
     check_unused(sections, graph, &meant, report);
 }
 
@@ -152,6 +153,24 @@ fn check_reserved<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'
         if let (Some(topic), Some(value)) = (topic, value.filter(|value| *value != wanted)) {
             let message = format!("topic `{reserved}` takes `{wanted}` from every node, so it cannot hold `{value}`");
             report.add_with_help(topic.name.span, message, format!("`value: {wanted}`, or another name"));
+        }
+    }
+}
+
+/// Two writers would replace each other's values.
+fn check_writers<D: Dataflow>(sections: &Sections<'_, D>, graph: &Graph, report: &mut Report<'_>) {
+    for (i, topic) in sections.topics.iter().enumerate() {
+        let Some(value) = topic.value.as_deref().filter(|value| D::ONE_WRITER.contains(value)) else { continue };
+        let gives = |node: &NodeSection<'_, D>| node.outputs().is_none_or(|outputs| outputs.contains(&value));
+        let writers = sections.nodes.iter().zip(&graph.writes);
+        let mut writers = writers.filter(|(node, writes)| writes.contains(&i) && gives(node));
+        let Some((first, _)) = writers.next() else { continue };
+        for (other, _) in writers {
+            let Some(to) = other.to.iter().flatten().find(|to| to.text == topic.name.text) else { continue };
+            let name = first.name_in_file();
+            let message =
+                format!("topic `{}` is written by `{name}`, and a record of `{value}` is whole", topic.name.text);
+            report.add_with_help(to.span, message, format!("let `{name}` read the inputs of this node as well"));
         }
     }
 }
