@@ -17,6 +17,7 @@ impl Dataflow for Actions {
     const EDGE_TYPES: &'static [&'static str] = EdgeType::NAMES;
     const RAW: &'static str = EdgeType::Raw.name();
     const SIDE_OUTPUT: SideOutput = SideOutput { topic: tally_model::VERDICTS_TOPIC, value: EdgeType::Verdict.name() };
+    const ONE_WRITER: &'static [&'static str] = &[EdgeType::Counters.name()];
     const REQUEST_HEADER: &'static str = tally_model::REQUEST_HEADER;
     type Value = Item;
     type Hop = CombiningHop;
@@ -43,7 +44,7 @@ impl Dataflow for Actions {
     fn edge_type(item: &Item) -> usize {
         let edge_type = match item {
             Item::Event(_) => EdgeType::Event,
-            Item::Change(_) | Item::Changes(_) => EdgeType::Change,
+            Item::Change(_) | Item::Changes(_) | Item::Contribution(_) => EdgeType::Change,
             Item::Reaction(_) => EdgeType::Reaction,
             Item::Counters(_) => EdgeType::Counters,
             Item::Counter(_) => EdgeType::CounterWindow,
@@ -77,7 +78,7 @@ impl Dataflow for Actions {
             Item::Verdict(verdict) => write_value(verdict, out),
             Item::Ranking(ranking) => write_value(ranking, out),
             // The topology's check lets no topic take these.
-            Item::Change(_) | Item::Changes(_) | Item::Top(_) => {}
+            Item::Change(_) | Item::Changes(_) | Item::Contribution(_) | Item::Top(_) => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! What nodes publish about themselves. Other nodes and the application see nothing else of a node, so no node type
 //! depends on another.
 
+use crate::counting::aggregation::Aggregation;
 use crate::expression::Expression;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct NodeFacts {
     pub boards: Vec<String>,
     /// What it needs from nodes that count, besides the changes of their metrics.
     pub wants: Vec<MetricWant>,
+    /// Set where it aggregates: how the values are computed, and in which windows.
+    pub aggregation: Option<Arc<Aggregation>>,
     /// Whether it is meant for every type of events: declared ones that no node names reach it as well.
     pub takes_declared: bool,
     /// The properties that it sets in the events that it passes on.

@@ -1,10 +1,12 @@
-//! Changes sent to their subjects, and tops sent to their boards, combined until the commit.
+//! Changes and contributions sent to their subjects, and tops sent to their boards, combined until the commit.
 
 use crate::item::Item;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 use tally_model::{
-    Change, ChangesEncoder, PartitionTop, SubjectChanges, decode_changes, decode_tops, encode_tops, holds_tops,
+    Change, ChangesEncoder, Contribution, ContributionsEncoder, PartitionTop, SubjectChanges, decode_changes,
+    decode_contributions, decode_tops, encode_tops, holds_contributions, holds_tops,
 };
 use tally_streams::log::partition_of;
 use tally_streams::processor::Hop;
@@ -23,6 +25,59 @@ pub struct CombiningHop {
     subjects: Vec<SubjectChanges>,
     changes: usize,
     tops: Vec<PartitionTop>,
+    contributions: Contributions,
+}
+
+/// Contributions, combined where they are in the same windows.
+#[derive(Default)]
+struct Contributions {
+    all: Vec<Contribution>,
+    /// Places in the list, by subject, node and windows.
+    index: HashTable<usize>,
+    hasher: ahash::RandomState,
+    bytes: usize,
+}
+
+impl Contributions {
+    fn add(&mut self, one: &Contribution) {
+        let (hash, all) = (self.hash_of(one), &mut self.all);
+        match self.index.find(hash, |at| all[*at].joins(one)) {
+            Some(at) => {
+                let before = all[*at].size_bytes();
+                all[*at].merge(one);
+                self.bytes += all[*at].size_bytes().saturating_sub(before);
+            }
+            None => {
+                self.bytes += one.size_bytes();
+                all.push(one.clone());
+                let (last, hasher) = (all.len() - 1, &self.hasher);
+                self.index.insert_unique(hash, last, |at| hash_of(hasher, &all[*at]));
+            }
+        }
+    }
+
+    fn hash_of(&self, one: &Contribution) -> u64 {
+        hash_of(&self.hasher, one)
+    }
+
+    fn clear(&mut self) {
+        self.all.clear();
+        self.index.clear();
+        self.bytes = 0;
+    }
+}
+
+/// Equal for contributions that may be combined: sessions grow, so that only the part of time counts that they lie in.
+fn hash_of(hasher: &ahash::RandomState, one: &Contribution) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    (&one.subject_id, &one.node).hash(&mut hasher);
+    for slot in &one.slots {
+        match slot.session {
+            Some(rule) => (slot.window, rule.part(slot.from_ms)).hash(&mut hasher),
+            None => (slot.window, slot.from_ms, slot.to_ms).hash(&mut hasher),
+        }
+    }
+    hasher.finish()
 }
 
 impl CombiningHop {
@@ -56,6 +111,7 @@ impl Hop<Item> for CombiningHop {
     fn add(&mut self, item: &Item) {
         match item {
             Item::Change(change) => self.add_change(change),
+            Item::Contribution(contribution) => self.contributions.add(contribution),
             Item::Top(top) => self.add_top(top),
             // The loader rejects topologies in which any other value reaches a hop.
             _ => {}
@@ -63,12 +119,13 @@ impl Hop<Item> for CombiningHop {
     }
 
     fn is_empty(&self) -> bool {
-        self.subjects.is_empty() && self.tops.is_empty()
+        self.subjects.is_empty() && self.tops.is_empty() && self.contributions.all.is_empty()
     }
 
     fn size_bytes(&self) -> usize {
         let places: usize = self.tops.iter().map(|top| top.items.len()).sum();
-        self.subjects.len() * SUBJECT_BYTES + self.changes * size_of::<u64>() + places * PLACE_BYTES
+        let changes = self.subjects.len() * SUBJECT_BYTES + self.changes * size_of::<u64>();
+        changes + places * PLACE_BYTES + self.contributions.bytes
     }
 
     fn drain(&mut self, partitions: u32, body_bytes_max: usize, emit: &mut dyn FnMut(u32, Vec<u8>)) {
@@ -76,6 +133,15 @@ impl Hop<Item> for CombiningHop {
         for mut changes in self.subjects.drain(..).filter(|changes| !changes.is_empty()) {
             let partition = partition_of(changes.subject_id.as_bytes(), partitions);
             encoders[partition as usize].push(&mut changes, body_bytes_max, |body| emit(partition, body));
+        }
+        for (partition, mut encoder) in (0..).zip(encoders) {
+            encoder.finish(|body| emit(partition, body));
+        }
+        let mut encoders: Vec<ContributionsEncoder> = Vec::new();
+        encoders.resize_with(if self.contributions.all.is_empty() { 0 } else { partitions as usize }, Default::default);
+        for mut one in self.contributions.all.drain(..) {
+            let partition = partition_of(one.subject_id.as_bytes(), partitions);
+            encoders[partition as usize].push(&mut one, body_bytes_max, |body| emit(partition, body));
         }
         for (partition, mut encoder) in (0..).zip(encoders) {
             encoder.finish(|body| emit(partition, body));
@@ -94,11 +160,15 @@ impl Hop<Item> for CombiningHop {
         self.subjects.clear();
         self.changes = 0;
         self.tops.clear();
+        self.contributions.clear();
     }
 
     fn decode(body: &[u8], each: &mut dyn FnMut(Item)) -> Result<(), String> {
         if body.is_empty() {
             return Ok(());
+        }
+        if holds_contributions(body) {
+            return decode_contributions(body, |one| each(Item::Contribution(one))).map_err(|e| e.to_string());
         }
         if holds_tops(body) {
             return decode_tops(body, |top| each(Item::Top(top))).map_err(|e| e.to_string());
@@ -110,7 +180,7 @@ impl Hop<Item> for CombiningHop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tally_model::ChangeBody;
+    use tally_model::{ChangeBody, Partial, SessionRule, Slot};
 
     fn change(subject_id: &str) -> Item {
         let body = ChangeBody::Delta { minute: 5, total_only: false, delta: 1 };
@@ -148,6 +218,40 @@ mod tests {
         let [Item::Changes(changes)] = changes.as_slice() else { panic!("{changes:?}") };
         assert_eq!(changes.deltas[0].delta, 2);
         assert_eq!(tops.as_slice(), [top("hot", 5)]);
+    }
+
+    #[test]
+    fn contributions_are_combined_where_they_are_in_the_same_windows() {
+        let rule = SessionRule { gap_ms: 10, max_ms: 1_000 };
+        let one = |subject_id: &str, from_ms, session: bool, time_ms| {
+            let slot = Slot { window: 1, from_ms, to_ms: 60, session: None };
+            let of_session = Slot { window: 2, from_ms: time_ms, to_ms: time_ms, session: Some(rule) };
+            let slots = if session { vec![slot, of_session] } else { vec![slot] };
+            let (subject_id, values) = (subject_id.into(), vec![(7, Partial::Count(1))]);
+            Item::Contribution(Contribution { subject_id, node: "dwell".into(), slots, values })
+        };
+        let items = [
+            one("a:1", 0, false, 0),
+            one("a:2", 0, false, 0),
+            one("a:1", 30, false, 0),
+            one("a:1", 0, false, 0),
+            one("a:1", 0, true, 100),
+            one("a:1", 0, true, 121),
+            one("a:1", 0, true, 111),
+            one("a:1", 0, true, 95),
+        ];
+        let sent = drained(&items, 1);
+        let [(0, sent)] = sent.as_slice() else { panic!("{sent:?}") };
+        let of = |item: &Item| {
+            let Item::Contribution(Contribution { subject_id, slots, values, .. }) = item else { panic!("{item:?}") };
+            let last = slots[slots.len() - 1];
+            let [(7, Partial::Count(count))] = values[..] else { panic!("{values:?}") };
+            (subject_id.to_string(), last.from_ms, last.to_ms, count)
+        };
+        let sent: Vec<_> = sent.iter().map(of).collect();
+        let expected =
+            [("a:1", 0, 60, 2), ("a:2", 0, 60, 1), ("a:1", 30, 60, 1), ("a:1", 95, 100, 2), ("a:1", 111, 121, 2)];
+        assert_eq!(sent, expected.map(|(subject, from, to, count)| (subject.to_owned(), from, to, count)));
     }
 
     #[test]

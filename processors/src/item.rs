@@ -2,7 +2,8 @@
 
 use crate::mistake::Mistake;
 use tally_model::{
-    Change, CounterWindow, Counters, Event, PartitionTop, Ranking, Reaction, SubjectChanges, Verdict, VerdictKind, hex,
+    Change, Contribution, CounterWindow, Counters, Event, PartitionTop, Ranking, Reaction, SubjectChanges, Verdict,
+    VerdictKind, hex,
 };
 use tally_streams::processor::{Context, Dataflow, Origin, Reject};
 
@@ -15,6 +16,8 @@ pub enum Item {
     Change(Change),
     /// Edge type `change`, behind the hop: combined.
     Changes(SubjectChanges),
+    /// Edge type `change`: what an event adds to the values of an `aggregate` node. Behind the hop, what several add.
+    Contribution(Contribution),
     /// Edge type `reaction`.
     Reaction(Reaction),
     /// Edge type `counters`.

@@ -74,12 +74,13 @@ impl<'a> Checker<'a> {
         let (fits, what) = match wanted {
             Wanted::Bool => (found == Type::Bool, "true or false"),
             Wanted::Text => (matches!(found, Type::Text | Type::Null), "a text"),
+            Wanted::Texts => (matches!(found, Type::Text | Type::Null | Type::List), "a text or a list of texts"),
             Wanted::Number => (found.is_number() || found == Type::Null, "a number"),
             Wanted::Scalar => (!matches!(found, Type::List | Type::Map), "a text, a number, true or false"),
         };
         if !fits && found != Type::Any {
             let help = match (wanted, found) {
-                (Wanted::Text, Type::Int | Type::Float | Type::Uint | Type::Bool) => {
+                (Wanted::Text | Wanted::Texts, Type::Int | Type::Float | Type::Uint | Type::Bool) => {
                     Some("`string(…)` makes a text of it")
                 }
                 _ => None,

@@ -37,6 +37,8 @@ pub enum Wanted {
     Bool,
     /// A text: a subject. Null where the event has none.
     Text,
+    /// Texts: a subject, or a list of subjects. A null is none.
+    Texts,
     /// A whole number or a float: a value to aggregate. Null where the event has none.
     Number,
     /// Any scalar: a property.
@@ -122,6 +124,19 @@ impl Expression {
             Value::String(text) => Ok(Some(text.to_string())),
             Value::Null => Ok(None),
             other => Err(Mistake::new("must give a text", format!("{other:?}"))),
+        }
+    }
+
+    /// Texts for an event: one, or a list of them. Nulls are left out.
+    pub fn texts(&self, event: &Event) -> Result<Vec<String>, Mistake> {
+        let text = |value: &Value| match value {
+            Value::String(text) => Ok(Some(text.to_string())),
+            Value::Null => Ok(None),
+            other => Err(Mistake::new("must give a text or a list of texts", format!("{other:?}"))),
+        };
+        match self.evaluate(event)? {
+            Value::List(list) => list.iter().filter_map(|value| text(value).transpose()).collect(),
+            value => Ok(text(&value)?.into_iter().collect()),
         }
     }
 

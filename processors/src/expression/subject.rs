@@ -30,6 +30,7 @@ fn collect(expression: &IdedExpr, kinds: &mut Vec<SubjectKind>, faults: &mut Vec
             call.args.iter().skip(1).for_each(|branch| collect(branch, kinds, faults));
             return;
         }
+        Expr::List(list) => return list.elements.iter().for_each(|element| collect(element, kinds, faults)),
         // `'a:' + b + c` is `('a:' + b) + c`.
         Expr::Call(call) if call.func_name == ADD && !call.args.is_empty() => {
             return match &call.args[0].expr {

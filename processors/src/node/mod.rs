@@ -1,6 +1,7 @@
 //! The node types, one file or folder each: parameters, blueprint, processor, tests. A topology may name those of
 //! [`REGISTRY`].
 
+pub mod aggregate;
 pub mod board;
 pub mod count;
 pub mod decode;
@@ -27,6 +28,7 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
     toggle::NODE_TYPE,
     count::NODE_TYPE,
     unique::NODE_TYPE,
+    aggregate::NODE_TYPE,
     total::NODE_TYPE,
     board::NODE_TYPE,
 ];

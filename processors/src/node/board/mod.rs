@@ -23,6 +23,7 @@ use sent::{Sent, sent_name};
 use slots::Aging;
 use std::sync::Arc;
 use subjects::{Scores, SubjectBoard};
+use tally_model::ValueType;
 use tally_streams::processor::Processor;
 use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StoreSpec, suggest};
 
@@ -72,7 +73,12 @@ impl Board {
         if let Some((other, _)) = all.find(|(other, _)| other != node) {
             return Some(error(format!("`{node}` and `{other}` both count `{name}`")));
         }
-        let unique = facts.metrics.iter().any(|metric| metric.name == name && metric.kind == MetricKind::Unique);
+        let metric = facts.metrics.iter().find(|metric| metric.name == name)?;
+        if metric.kind != MetricKind::Unique && (metric.kind, metric.value) != (MetricKind::Sum, ValueType::Integer) {
+            let message = format!("`{name}` is neither a count nor a sum of whole numbers; a board adds up changes");
+            return Some(error(message));
+        }
+        let unique = metric.kind == MetricKind::Unique;
         unique.then(|| error(format!("`{name}` counts distinct actors; a board adds up changes")))
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Once per commit it emits one record with all totals of each changed subject, and one per changed window.
 
+mod aggregates;
 mod sketch;
 mod windows;
 
@@ -12,11 +13,12 @@ use crate::edge::EdgeType;
 use crate::facts::{MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
 use crate::params::NoParams;
+use aggregates::Aggregates;
 use hashbrown::HashMap;
 use sketch::EXACT_MAX;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tally_model::{Counters, Delta, SubjectChanges, Visitors};
+use tally_model::{Counters, Delta, MetricValue, SubjectChanges, Visitors};
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::store::{AccumulatorStore, Hash128, KeyValueStore, StateStore, StoreHandle, StoreValue};
 use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StoreSpec};
@@ -101,13 +103,20 @@ impl Total {
         format!("{}-{what}", self.node)
     }
 
+    /// The metrics that change by deltas and visitors.
     fn metrics(&self, site: &BuildSite<'_, Actions>) -> Vec<(String, MetricSpec)> {
-        let of_input = |(node, facts): &(&str, &NodeFacts)| {
-            let node = (*node).to_owned();
-            facts.metrics.clone().into_iter().map(move |metric| (node.clone(), metric))
-        };
-        site.inputs.iter().flat_map(of_input).collect()
+        let counting = site.inputs.iter().filter(|(_, facts)| facts.aggregation.is_none());
+        metrics_of(counting)
     }
+}
+
+/// The metrics of nodes, each with the node.
+fn metrics_of<'a>(nodes: impl Iterator<Item = &'a (&'a str, &'a NodeFacts)>) -> Vec<(String, MetricSpec)> {
+    let of_node = |(node, facts): &(&str, &NodeFacts)| {
+        let node = (*node).to_owned();
+        facts.metrics.clone().into_iter().map(move |metric| (node.clone(), metric))
+    };
+    nodes.flat_map(of_node).collect()
 }
 
 fn store(name: String, kind: &'static str, make: fn() -> Box<dyn StateStore>) -> StoreSpec {
@@ -124,7 +133,8 @@ impl Blueprint<Actions> for Total {
     }
 
     fn stores_behind(&self, inputs: &[&NodeFacts]) -> Vec<StoreSpec> {
-        let metrics = || inputs.iter().flat_map(|facts| &facts.metrics);
+        let counting = || inputs.iter().filter(|facts| facts.aggregation.is_none());
+        let metrics = || counting().flat_map(|facts| &facts.metrics);
         let mut stores = self.stores();
         if windows::has_sketches(metrics()) {
             stores.push(store(self.store_name(WINDOW_SKETCHES), "window-accumulator", windows::Sketches::make));
@@ -132,11 +142,12 @@ impl Blueprint<Actions> for Total {
         if windows::has_closing(metrics()) {
             stores.push(store(self.store_name(CLOSING), "due", Closing::make));
         }
+        stores.extend(aggregates::stores(&self.node, inputs));
         stores
     }
 
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
-        let metrics = self.metrics(site);
+        let metrics = metrics_of(site.inputs.iter());
         let mut errors = Vec::new();
         for (i, (node, metric)) in metrics.iter().enumerate() {
             let same = |(_, earlier): &&(String, MetricSpec)| metric_id(&earlier.name) == metric_id(&metric.name);
@@ -181,6 +192,7 @@ impl Blueprint<Actions> for Total {
             named,
             totals: site.store(&self.node),
             windows,
+            aggregates: Aggregates::new(&self.node, site),
             sketches: site.store(&self.store_name("sketches")),
             hash_seed: site.hash_seed,
             changed: Vec::new(),
@@ -200,6 +212,7 @@ struct TotalProcessor {
     named: Vec<(String, u32, MetricKind)>,
     totals: StoreHandle<Totals>,
     windows: Windows,
+    aggregates: Aggregates,
     sketches: StoreHandle<Sketches>,
     hash_seed: u64,
     /// Subjects that changed since the last commit, in order of first change.
@@ -285,9 +298,16 @@ impl TotalProcessor {
         let known = self.named.iter().filter_map(|(name, id, kind)| Some((name, kind, totals?.get(*id)?)));
         let is_approximate = |kind: MetricKind, value| kind == MetricKind::Unique && value > EXACT_MAX as i64;
         let approximate = known.clone().filter(|(_, kind, value)| is_approximate(**kind, *value));
+        let mut approximate: Vec<String> = approximate.map(|(name, ..)| name.clone()).collect();
+        let mut counters: BTreeMap<String, MetricValue> =
+            known.map(|(name, _, value)| (name.clone(), value.into())).collect();
+        self.aggregates.totals(context, &subject_id, |metric, value, is_estimate| {
+            counters.insert(metric.to_string(), value);
+            approximate.extend(is_estimate.then(|| metric.to_string()));
+        });
         Counters {
-            approximate: approximate.map(|(name, ..)| name.clone()).collect(),
-            counters: known.map(|(name, _, value)| (name.clone(), value.into())).collect(),
+            approximate,
+            counters,
             subject_id: subject_id.to_string(),
             changed: metrics.iter().map(|metric| metric.to_string()).collect(),
             as_of_ms,
@@ -298,22 +318,37 @@ impl TotalProcessor {
 
 impl Processor<Actions> for TotalProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
-        let Item::Changes(SubjectChanges { subject_id, deltas, visitors }) = item else { return Ok(()) };
-        self.add_deltas(context, subject_id, deltas);
-        visitors.iter().for_each(|visitors| self.add_visitors(context, subject_id, visitors));
+        match item {
+            Item::Changes(SubjectChanges { subject_id, deltas, visitors }) => {
+                self.add_deltas(context, subject_id, deltas);
+                visitors.iter().for_each(|visitors| self.add_visitors(context, subject_id, visitors));
+            }
+            Item::Contribution(contribution) => {
+                let metrics = self.aggregates.add(context, contribution);
+                if !metrics.is_empty() {
+                    let changed = self.changed(&contribution.subject_id);
+                    metrics.iter().for_each(|metric| changed.mark(metric));
+                }
+            }
+            _ => {}
+        }
         Ok(())
     }
 
     fn schedules(&self) -> Vec<Schedule> {
         // Closing windows are sent before they are deleted: punctuators fire in this order.
-        let timer = self.windows.closing.map(|_| Schedule { kind: PunctuationType::Timer, interval_ms: 1 });
+        let closes = self.windows.closing.is_some() || !self.aggregates.is_empty();
+        let timer = closes.then_some(Schedule { kind: PunctuationType::Timer, interval_ms: 1 });
         let clock = Schedule { kind: PunctuationType::Clock, interval_ms: HOUR_MS };
         timer.into_iter().chain([clock]).collect()
     }
 
     fn punctuate(&mut self, context: &mut Context<'_, Actions>, kind: PunctuationType, time_ms: i64) {
         match kind {
-            PunctuationType::Timer => self.windows.close(context, time_ms),
+            PunctuationType::Timer => {
+                self.windows.close(context, time_ms);
+                self.aggregates.close(context, time_ms);
+            }
             _ => self.windows.expire(context, time_ms),
         }
     }
@@ -325,11 +360,17 @@ impl Processor<Actions> for TotalProcessor {
         }
         self.changed_index.clear();
         self.windows.flush(context);
+        self.aggregates.flush(context);
+    }
+
+    fn owes_more(&self) -> bool {
+        self.aggregates.owes()
     }
 
     fn discard(&mut self) {
         self.changed.clear();
         self.changed_index.clear();
         self.windows.discard();
+        self.aggregates.discard();
     }
 }

@@ -124,6 +124,69 @@ impl Sketch {
     }
 }
 
+/// What changed of a sketch, to which items were added.
+#[derive(Debug, PartialEq)]
+pub enum Growth<'a> {
+    /// Hashes that it holds now.
+    Hashes(Vec<u64>),
+    /// Registers with their ranks now.
+    Ranks(Vec<(u16, u8)>),
+    /// It has become an estimate: all ranks.
+    All(&'a [u8]),
+}
+
+impl Sketch {
+    /// What changed since `before`.
+    pub fn growth(&self, before: &Self) -> Growth<'_> {
+        match (self, before) {
+            (Self::Exact(hashes), Self::Exact(before)) => {
+                let is_new = |hash: &&u64| before.binary_search(hash).is_err();
+                Growth::Hashes(hashes.iter().filter(is_new).copied().collect())
+            }
+            (Self::Estimate(now), Self::Estimate(before)) => {
+                let ranks = (0..).zip(now.ranks.iter().zip(&before.ranks));
+                Growth::Ranks(ranks.filter(|(_, (now, was))| now != was).map(|(at, (now, _))| (at, *now)).collect())
+            }
+            (Self::Estimate(now), Self::Exact(_)) => Growth::All(&now.ranks),
+            (Self::Exact(hashes), Self::Estimate(_)) => Growth::Hashes(hashes.clone()),
+        }
+    }
+
+    /// Raises registers to these ranks; false if one of them is invalid. An exact sketch becomes an estimate.
+    pub fn raise(&mut self, ranks: impl IntoIterator<Item = (u16, u8)>) -> bool {
+        let registers = self.registers();
+        ranks.into_iter().all(|(register, rank)| {
+            let is_valid = usize::from(register) < REGISTERS && usize::from(rank) <= Q + 1;
+            if is_valid && rank > registers.ranks[usize::from(register)] {
+                registers.set(register.into(), rank);
+            }
+            is_valid
+        })
+    }
+
+    /// Adds the items of another sketch.
+    pub fn merge(&mut self, other: &Self) {
+        match other {
+            Self::Exact(hashes) => hashes.iter().for_each(|hash| drop(self.add(*hash))),
+            Self::Estimate(other) => _ = self.raise((0..).zip(other.ranks)),
+        }
+    }
+
+    fn registers(&mut self) -> &mut Registers {
+        if let Self::Exact(hashes) = self {
+            let mut registers = Box::new(Registers::new());
+            hashes.iter().for_each(|hash| {
+                registers.add(*hash);
+            });
+            *self = Self::Estimate(registers);
+        }
+        match self {
+            Self::Estimate(registers) => registers,
+            Self::Exact(_) => unreachable!("it has just become an estimate"),
+        }
+    }
+}
+
 impl Accumulator for Sketch {
     type Undo = SketchUndo;
 
@@ -240,6 +303,33 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn sketches_merge_and_grow_as_their_items_do(a in 0..600u64, from in 0..600u64, b in 0..600u64) {
+            let other = {
+                let mut other = Sketch::default();
+                (from..from + b).for_each(|i| drop(other.add(hash(i, 1))));
+                other
+            };
+            let before = filled(a, 1);
+            let mut merged = before.clone();
+            merged.merge(&other);
+            let mut added = before.clone();
+            (from..from + b).for_each(|i| drop(added.add(hash(i, 1))));
+            // An estimate of few items stays one.
+            if matches!((&merged, &added), (Sketch::Estimate(_), Sketch::Estimate(_)) | (Sketch::Exact(_), Sketch::Exact(_))) {
+                prop_assert_eq!(&merged, &added);
+            } else {
+                prop_assert!(matches!(other, Sketch::Estimate(_)));
+            }
+            let mut grown = before.clone();
+            match added.growth(&before) {
+                Growth::Hashes(hashes) => hashes.iter().for_each(|hash| drop(grown.add(*hash))),
+                Growth::Ranks(ranks) => prop_assert!(grown.raise(ranks)),
+                Growth::All(ranks) => prop_assert!(grown.raise((0..).zip(ranks.iter().copied()))),
+            }
+            prop_assert_eq!(grown, added);
+        }
+
         #[test]
         fn every_step_can_be_taken_back(before in 0..400u64, taken in prop::collection::vec(0..600u64, 0..400)) {
             let mut sketch = filled(before, 1);

@@ -1,0 +1,270 @@
+//! What an `aggregate` node computes: its values, its windows, and which windows an event belongs to.
+
+use crate::facts::{Emit, MetricKind};
+use std::sync::Arc;
+use tally_model::{Buckets, Millionths, SCALE_MAX, SessionRule, ValueType, WindowSpec};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Decimals of an average beyond those of its numbers.
+const AVERAGE_DECIMALS: u8 = 3;
+
+/// What an `aggregate` node computes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aggregation {
+    /// The node's name.
+    pub node: Arc<str>,
+    /// Ordered by name.
+    pub values: Vec<AggregateValue>,
+    /// The windows besides all time, in the order of the file.
+    pub windows: Vec<AggregateWindow>,
+    /// How long a window takes records after its end, by append time.
+    pub grace_ms: i64,
+    /// When the values of windows are emitted.
+    pub emit: Emit,
+    /// Whether all time is counted.
+    pub totals: bool,
+}
+
+/// A value of an `aggregate` node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AggregateValue {
+    /// The metric: `<node>.<value>`.
+    pub metric: Arc<str>,
+    /// How it is computed.
+    pub function: Function,
+    /// Decimals of its numbers.
+    pub scale: u8,
+}
+
+/// How a value is computed from the events of a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// The number of events.
+    Count,
+    /// The sum of a number.
+    Sum,
+    /// The least number.
+    Min,
+    /// The greatest number.
+    Max,
+    /// The value of the first event.
+    First,
+    /// The value of the last event.
+    Last,
+    /// The average of a number.
+    Average,
+    /// The number of different values: exact up to 256, an estimate above.
+    Distinct,
+    /// A quantile of a number: exact up to 128, with a relative error of at most 1/128 above.
+    Quantile(Millionths),
+}
+
+impl Function {
+    /// Its name in `topology.yaml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Sum => "sum",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::First => "first",
+            Self::Last => "last",
+            Self::Average => "avg",
+            Self::Distinct => "distinct",
+            Self::Quantile(_) => "quantile",
+        }
+    }
+}
+
+impl AggregateValue {
+    /// Its name in the node.
+    pub fn name(&self) -> &str {
+        self.metric.rsplit('.').next().unwrap_or_default()
+    }
+
+    /// What the state keeps for it, for the fingerprint of the topology.
+    pub fn kept(&self) -> String {
+        let name = self.name();
+        match self.scale {
+            0 => format!("{name}: {}", self.function.name()),
+            scale => format!("{name}: {} (scale {scale})", self.function.name()),
+        }
+    }
+
+    /// The kind of the metric.
+    pub fn kind(&self) -> MetricKind {
+        match self.function {
+            Function::Count | Function::Sum => MetricKind::Sum,
+            Function::Min => MetricKind::Min,
+            Function::Max => MetricKind::Max,
+            Function::First => MetricKind::First,
+            Function::Last => MetricKind::Last,
+            Function::Average => MetricKind::Average,
+            Function::Distinct => MetricKind::Unique,
+            Function::Quantile(_) => MetricKind::Quantile { error_ppm: Buckets::ERROR_PPM },
+        }
+    }
+
+    /// Decimals of the results.
+    pub fn result_scale(&self) -> u8 {
+        match self.function {
+            Function::Average => (self.scale + AVERAGE_DECIMALS).min(SCALE_MAX),
+            _ => self.scale,
+        }
+    }
+
+    /// What the results are. The first and the last value may be texts.
+    pub fn value_type(&self) -> ValueType {
+        match (self.function, self.result_scale()) {
+            (Function::First | Function::Last, 0) => ValueType::Text,
+            (_, 0) => ValueType::Integer,
+            (_, scale) => ValueType::Decimal { scale },
+        }
+    }
+
+    /// Identifies it in the state and in the hop.
+    pub fn id(&self) -> u32 {
+        xxh3_64(self.kept().as_bytes()) as u32
+    }
+}
+
+/// A kind of windows of an `aggregate` node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AggregateWindow {
+    /// The kind and its parameters.
+    pub spec: WindowSpec,
+    /// Its canonical text, part of every key.
+    pub name: Arc<str>,
+    /// Identifies it in the hop.
+    pub id: u32,
+}
+
+impl AggregateWindow {
+    /// A kind of windows.
+    pub fn new(spec: WindowSpec) -> Self {
+        let name = spec.to_string();
+        Self { spec, id: xxh3_64(name.as_bytes()) as u32, name: name.into() }
+    }
+
+    /// How long after an event its windows take other events, without the grace.
+    pub fn reach_ms(&self) -> i64 {
+        match self.spec {
+            WindowSpec::Tumbling { size_ms }
+            | WindowSpec::Hopping { size_ms, .. }
+            | WindowSpec::Sliding { size_ms } => size_ms,
+            WindowSpec::Session { gap_ms, .. } => gap_ms,
+        }
+    }
+
+    /// Size and step of fixed windows.
+    pub fn fixed(&self) -> Option<(i64, i64)> {
+        match self.spec {
+            WindowSpec::Tumbling { size_ms } => Some((size_ms, size_ms)),
+            WindowSpec::Hopping { size_ms, every_ms } => Some((size_ms, every_ms)),
+            WindowSpec::Session { .. } | WindowSpec::Sliding { .. } => None,
+        }
+    }
+
+    /// How sessions are joined.
+    pub fn session_rule(&self) -> Option<SessionRule> {
+        match self.spec {
+            WindowSpec::Session { gap_ms, max_ms } => Some(SessionRule { gap_ms, max_ms }),
+            WindowSpec::Tumbling { .. } | WindowSpec::Hopping { .. } | WindowSpec::Sliding { .. } => None,
+        }
+    }
+
+    /// The windows that an event belongs to and that are open for it, as in [`tally_model::Slot`], and how many of its
+    /// windows are closed: those that the record, appended at `append_ms`, comes too late for. A window takes records
+    /// until the grace after its end.
+    pub fn open_for(&self, time_ms: i64, append_ms: i64, grace_ms: i64) -> (Option<(i64, i64)>, u64) {
+        match self.spec {
+            WindowSpec::Tumbling { size_ms } => open_starts((size_ms, size_ms), time_ms, append_ms, grace_ms),
+            WindowSpec::Hopping { size_ms, every_ms } => open_starts((size_ms, every_ms), time_ms, append_ms, grace_ms),
+            WindowSpec::Session { gap_ms, .. } => match append_ms > time_ms + gap_ms + grace_ms {
+                true => (None, 1),
+                false => (Some((time_ms, time_ms)), 0),
+            },
+            WindowSpec::Sliding { size_ms } => {
+                let open = append_ms.saturating_sub(grace_ms).max(time_ms);
+                match open > time_ms + size_ms {
+                    true => (None, 1),
+                    false => (Some((time_ms, open)), 0),
+                }
+            }
+        }
+    }
+}
+
+/// The first and the last start of the fixed windows that hold a time and are open, and how many are closed.
+fn open_starts(
+    (size_ms, every_ms): (i64, i64),
+    time_ms: i64,
+    append_ms: i64,
+    grace_ms: i64,
+) -> (Option<(i64, i64)>, u64) {
+    let last = time_ms.div_euclid(every_ms);
+    let first = (time_ms - size_ms).div_euclid(every_ms) + 1;
+    // The first whose end and grace lie behind the append time.
+    let open = append_ms.saturating_sub(grace_ms).saturating_sub(size_ms).div_euclid(every_ms) + 1;
+    let late = (open.min(last + 1) - first).max(0) as u64;
+    let from = first.max(open);
+    ((from <= last).then_some((from * every_ms, last * every_ms)), late)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The starts of the windows of an event, by the definition.
+    fn starts(size: i64, every: i64, time: i64) -> Vec<i64> {
+        (-300..300).map(|n| n * every).filter(|start| *start <= time && time < start + size).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_belongs_to_the_windows_that_hold_it_and_are_open(
+            size in 1..60i64, every in 1..60i64, time in -100..100i64, age in 0..120i64, grace in 0..40i64,
+        ) {
+            let every = every.min(size);
+            let spec = match size == every {
+                true => WindowSpec::Tumbling { size_ms: size },
+                false => WindowSpec::Hopping { size_ms: size, every_ms: every },
+            };
+            let append = time + age;
+            let (open, closed): (Vec<_>, Vec<_>) =
+                starts(size, every, time).into_iter().partition(|start| append < start + size + grace);
+            let (found, late) = AggregateWindow::new(spec).open_for(time, append, grace);
+            prop_assert_eq!(late, closed.len() as u64);
+            prop_assert_eq!(found, open.first().copied().zip(open.last().copied()));
+        }
+    }
+
+    #[test]
+    fn sessions_and_sliding_windows_take_records_up_to_their_grace() {
+        let range = |spec, append| AggregateWindow::new(spec).open_for(100, append, 5).0;
+        let session = WindowSpec::Session { gap_ms: 10, max_ms: 1_000 };
+        assert_eq!([115, 116].map(|append| range(session, append)), [Some((100, 100)), None]);
+        let sliding = WindowSpec::Sliding { size_ms: 10 };
+        let expected = [Some((100, 100)), Some((100, 100)), Some((100, 101)), Some((100, 110)), None];
+        assert_eq!([100, 105, 106, 115, 116].map(|append| range(sliding, append)), expected);
+    }
+
+    #[test]
+    fn names_and_ids_are_what_they_have_always_been() {
+        let windows = [
+            WindowSpec::Tumbling { size_ms: 3_600_000 },
+            WindowSpec::Hopping { size_ms: 3_600_000, every_ms: 300_000 },
+            WindowSpec::Session { gap_ms: 1_800_000, max_ms: 43_200_000 },
+            WindowSpec::Sliding { size_ms: 10_000 },
+        ];
+        let windows = windows.map(AggregateWindow::new);
+        let names = ["3600000", "hopping:3600000:300000", "session:1800000:43200000", "sliding:10000"];
+        assert_eq!(windows.each_ref().map(|window| &*window.name), names);
+        assert_eq!(windows.map(|window| window.id), names.map(|name| xxh3_64(name.as_bytes()) as u32));
+        let value = |function, scale| AggregateValue { metric: "dwell.ms".into(), function, scale };
+        assert_eq!(value(Function::Sum, 0).kept(), "ms: sum");
+        assert_eq!(value(Function::Quantile(Millionths(5)), 2).kept(), "ms: quantile (scale 2)");
+        assert_eq!(value(Function::Sum, 0).id(), xxh3_64(b"ms: sum") as u32);
+    }
+}

@@ -1,0 +1,160 @@
+//! The argument of a value: what an event adds to it.
+
+use crate::counting::aggregation::{AggregateValue, Function};
+use crate::expression::{Expression, FIELDS, Fault, Schema, Type, Wanted};
+use crate::mistake::Mistake;
+use std::borrow::Cow;
+use tally_model::{Buckets, Datum, Decimal, Event, Partial, Picked, Scalar};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// See the module.
+#[derive(Clone)]
+pub struct Argument {
+    expression: Expression,
+    /// The property, where it is nothing else: an event without it takes no part, and its numbers are read from their
+    /// digits.
+    property: Option<String>,
+}
+
+/// A number has at most 24 digits, decimals included: a sum of 10^14 of them fits 128 bits.
+const UNITS_END: u128 = 10_u128.pow(24);
+
+/// Why a floating-point number is refused.
+const COMPUTED: &str = "must not be computed as a floating-point number, which is not exact: name the property itself";
+
+/// What an argument gives for an event.
+enum Given<'a> {
+    Digits(Cow<'a, str>),
+    Whole(i64),
+    Text(Cow<'a, str>),
+    Bool(bool),
+    /// A floating-point number that was computed.
+    Computed(f64),
+}
+
+impl Argument {
+    /// Compiles the argument of a function.
+    pub fn compile(source: &str, function: Function) -> Result<Self, Vec<Fault>> {
+        let wanted = match function {
+            Function::First | Function::Last | Function::Distinct | Function::Count => Wanted::Scalar,
+            Function::Sum | Function::Min | Function::Max | Function::Average | Function::Quantile(_) => Wanted::Number,
+        };
+        let property = source.trim().strip_prefix("properties.").filter(|name| {
+            let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            name.bytes().all(is_part) && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit())
+        });
+        let expression = match property {
+            // An optional property needs no test: an event without it takes no part.
+            Some(name) => {
+                let tested = format!("has(properties.{name}) ? properties.{name} : null");
+                Expression::compile(&tested, FIELDS, wanted)?
+            }
+            None => Expression::compile(source, FIELDS, wanted)?,
+        };
+        if expression.check(&Schema::default())?.kind == Type::Float {
+            return Err(vec![Fault::new(COMPUTED)]);
+        }
+        Ok(Self { expression, property: property.map(str::to_owned) })
+    }
+
+    /// The expression to check against declared properties.
+    pub fn expression(&self) -> &Expression {
+        &self.expression
+    }
+
+    /// Whether it is the name of a property: places in its expression are then not those of the file.
+    pub fn is_property(&self) -> bool {
+        self.property.is_some()
+    }
+
+    /// What an event adds to a value; None where it takes no part.
+    pub fn partial(
+        &self,
+        value: &AggregateValue,
+        event: &Event,
+        order: (i64, u32, u64),
+        hash_seed: u64,
+    ) -> Result<Option<Partial>, Mistake> {
+        let Some(given) = self.given(event)? else { return Ok(None) };
+        let partial = match value.function {
+            Function::Count => Partial::Count(1),
+            Function::Sum => Partial::Sum(given.number(value.scale)?),
+            Function::Min => Partial::Min(given.number(value.scale)?),
+            Function::Max => Partial::Max(given.number(value.scale)?),
+            Function::Average => Partial::Average { sum: given.number(value.scale)?, count: 1 },
+            Function::First => Partial::First(Picked { order, datum: given.datum(value.scale)? }),
+            Function::Last => Partial::Last(Picked { order, datum: given.datum(value.scale)? }),
+            Function::Distinct => Partial::Distinct(vec![xxh3_64_with_seed(given.text().as_bytes(), hash_seed)]),
+            Function::Quantile(_) => {
+                let mut buckets = Buckets::default();
+                buckets.add(given.number(value.scale)?);
+                Partial::Quantile(buckets)
+            }
+        };
+        Ok(Some(partial))
+    }
+
+    fn given<'a>(&self, event: &'a Event) -> Result<Option<Given<'a>>, Mistake> {
+        match &self.property {
+            Some(name) => Ok(event.properties.get(name).map(|value| match (value, event.decimal(name)) {
+                (_, Some(digits)) => Given::Digits(digits.into()),
+                (Scalar::Text(text), _) => Given::Text(text.into()),
+                (value, _) => Given::of(value.clone()),
+            })),
+            None => Ok(self.expression.scalar(event)?.map(Given::of)),
+        }
+    }
+}
+
+impl Given<'_> {
+    fn of(value: Scalar) -> Self {
+        match value {
+            Scalar::Bool(value) => Self::Bool(value),
+            Scalar::Int(value) => Self::Whole(value),
+            Scalar::Float(value) => Self::Computed(value),
+            Scalar::Text(text) => Self::Text(text.into()),
+        }
+    }
+
+    /// A number, in units of 10^-scale.
+    fn number(&self, scale: u8) -> Result<i128, Mistake> {
+        let wrong = |reason: &str| Mistake::new(reason, self.text());
+        let exact = |number: Option<Decimal>| {
+            let number = number.ok_or_else(|| wrong("has too many digits"))?;
+            let number = number.rescaled(scale).ok_or_else(|| match scale {
+                0 => wrong("must be a whole number: `scale` allows decimals"),
+                _ => wrong("has more decimals than `scale` allows"),
+            })?;
+            match number.units().unsigned_abs() < UNITS_END {
+                true => Ok(number.units()),
+                false => Err(wrong("has too many digits")),
+            }
+        };
+        match self {
+            Self::Digits(digits) => exact(Decimal::parse(digits)),
+            Self::Whole(value) => exact(Some(Decimal::integer((*value).into()))),
+            Self::Computed(value) => Err(Mistake::new(COMPUTED, value.to_string())),
+            Self::Text(_) | Self::Bool(_) => Err(Mistake::new("must be a number", format!("`{}`", self.text()))),
+        }
+    }
+
+    /// A number or a text.
+    fn datum(&self, scale: u8) -> Result<Datum, Mistake> {
+        match self {
+            Self::Text(text) => Ok(Datum::Text((&**text).into())),
+            Self::Bool(value) => Ok(Datum::Text(value.to_string().into())),
+            _ => self.number(scale).map(Datum::Number),
+        }
+    }
+
+    /// As a text: equal numbers have equal ones, as far as they have equal decimals.
+    fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Digits(digits) => Cow::Borrowed(digits),
+            Self::Whole(value) => Cow::Owned(value.to_string()),
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
+            Self::Computed(value) => Cow::Owned(value.to_string()),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! `type: aggregate`: values computed from events, per subject, for all time and in windows.
+//!
+//! This node decides what depends on the record: whether it counts, for which subjects, what it adds to each value, and
+//! which windows are still open for it. It sends that as a [`Contribution`], which commutes with all others; the `total`
+//! behind the hop adds contributions up and emits the values.
+
+mod argument;
+mod params;
+
+use crate::counting::aggregation::{AggregateValue, AggregateWindow, Aggregation};
+use crate::counting::counted_metric::{Act, CountedMetric};
+use crate::dataflow::Actions;
+use crate::edge::EdgeType;
+use crate::event_schema;
+use crate::expression::Expression;
+use crate::facts::{MetricSpec, NodeFacts};
+use crate::item::{Action, Item};
+use crate::mistake::Mistake;
+use argument::Argument;
+use params::AggregateParams;
+use std::sync::Arc;
+use tally_model::{Contribution, Event, Partial, SessionRule, Slot, check_subject_id};
+use tally_streams::processor::{Context, Processor, Reject};
+use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, ParamError, Params, Parsed, StoreSpec};
+
+/// The node type.
+pub const NODE_TYPE: NodeType<Actions> = NodeType {
+    name: "aggregate",
+    about: "computes values from events, such as sums, quantiles and distinct counts, for all time and in windows",
+    input: EdgeType::Event.name(),
+    outputs: &[EdgeType::Change.name(), EdgeType::Verdict.name()],
+    key: None,
+    partitions: None,
+    then: None,
+    params: AggregateParams::specs,
+    parse,
+};
+
+/// A checked `aggregate` node.
+pub struct Aggregate {
+    aggregation: Arc<Aggregation>,
+    event_types: Vec<String>,
+    condition: Option<Expression>,
+    /// None is the event's own subject.
+    subjects: Vec<Option<Expression>>,
+    /// The argument of each value; none for a number of events.
+    arguments: Vec<Option<Argument>>,
+}
+
+fn parse(node: &str, params: &Params) -> Parsed<Actions> {
+    params.parse::<AggregateParams>()?.check(node).map(|aggregate| Box::new(aggregate) as _)
+}
+
+impl Blueprint<Actions> for Aggregate {
+    fn facts(&self) -> NodeFacts {
+        let windows: Vec<_> = self.aggregation.windows.iter().map(|window| window.spec).collect();
+        let metric = |value: &AggregateValue| MetricSpec {
+            name: value.metric.to_string(),
+            kind: value.kind(),
+            value: value.value_type(),
+            windows: windows.clone(),
+            emit: self.aggregation.emit,
+        };
+        NodeFacts {
+            metrics: self.aggregation.values.iter().map(metric).collect(),
+            event_types: self.event_types.clone(),
+            aggregation: Some(self.aggregation.clone()),
+            ..NodeFacts::default()
+        }
+    }
+
+    fn stores(&self) -> Vec<StoreSpec> {
+        Vec::new()
+    }
+
+    /// An id is forgotten after `late_after`: an event that counts later could count twice.
+    fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
+        let Aggregation { windows, grace_ms, .. } = &*self.aggregation;
+        let late_after_ms = site.settings.late_after.as_millis() as i64;
+        let too_long = |(i, window): (usize, &AggregateWindow)| {
+            let open_ms = window.reach_ms() + grace_ms;
+            (open_ms > late_after_ms).then(|| {
+                let duration = |ms: i64| ConfigDuration(std::time::Duration::from_millis(ms.unsigned_abs()));
+                let (open, late_after) = (duration(open_ms), duration(late_after_ms));
+                let message = format!("takes events for {open} with its grace, and `late_after` is {late_after}");
+                ParamError::new(format!("windows[{i}]"), message).with_help(format!("`late_after: {open}` or more"))
+            })
+        };
+        let mut errors = event_schema::check_types(site, &self.event_types);
+        errors.extend(event_schema::check(site, self.expressions()));
+        for (value, argument) in self.aggregation.values.iter().zip(&self.arguments) {
+            let Some(argument) = argument else { continue };
+            let path = format!("values.{}.{}", value.name(), value.function.name());
+            let faults = event_schema::check(site, [(path, argument.expression())]).into_iter();
+            errors.extend(faults.map(|fault| match argument.is_property() {
+                true => ParamError { within: None, ..fault },
+                false => fault,
+            }));
+        }
+        errors.extend(windows.iter().enumerate().filter_map(too_long));
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
+        let Aggregation { node, values, windows, .. } = &*self.aggregation;
+        let values = values.iter().zip(&self.arguments);
+        Box::new(AggregateProcessor {
+            node: node.clone(),
+            condition: self.condition.clone(),
+            subjects: self.subjects.clone(),
+            values: values.map(|(value, argument)| (value.id(), value.clone(), argument.clone())).collect(),
+            windows: windows.iter().map(|window| (window.id, window.session_rule())).collect(),
+            scored: self.scored(site),
+            late: vec![0; windows.len()],
+            aggregation: self.aggregation.clone(),
+            hash_seed: site.hash_seed,
+        })
+    }
+}
+
+impl Aggregate {
+    /// The condition and the expressions of subjects, each with its parameter.
+    fn expressions(&self) -> impl Iterator<Item = (String, &Expression)> {
+        let several = self.subjects.len() > 1;
+        let subject = move |(i, subject)| {
+            let path = if several { format!("subject[{i}]") } else { "subject".to_owned() };
+            Option::<&Expression>::map(subject, |subject| (path, subject))
+        };
+        let subjects = self.subjects.iter().map(Option::as_ref).enumerate().filter_map(subject);
+        self.condition.iter().map(|condition| ("where".to_owned(), condition)).chain(subjects)
+    }
+
+    /// The values that boards rank by: those are sent to them as changes as well.
+    fn scored(&self, site: &BuildSite<'_, Actions>) -> Vec<(usize, CountedMetric)> {
+        let is_wanted = |value: &AggregateValue| {
+            let mut wants = site.nodes.iter().flat_map(|(_, facts)| &facts.wants);
+            wants.any(|want| want.metric == value.metric)
+        };
+        let values = self.aggregation.values.iter().enumerate().filter(|(_, value)| is_wanted(value));
+        values.map(|(at, value)| (at, CountedMetric::new(value.metric.clone(), site))).collect()
+    }
+}
+
+struct AggregateProcessor {
+    node: Arc<str>,
+    aggregation: Arc<Aggregation>,
+    condition: Option<Expression>,
+    /// None is the event's own subject.
+    subjects: Vec<Option<Expression>>,
+    /// Id, value and argument.
+    values: Vec<(u32, AggregateValue, Option<Argument>)>,
+    /// Id, and how sessions are joined.
+    windows: Vec<(u32, Option<SessionRule>)>,
+    /// The values that boards rank by, by their places among the values.
+    scored: Vec<(usize, CountedMetric)>,
+    /// By window, how many records came too late for it since the last commit.
+    late: Vec<u64>,
+    hash_seed: u64,
+}
+
+impl AggregateProcessor {
+    /// The subjects that an event counts for, each once.
+    fn subjects(&self, event: &Event) -> Result<Vec<Arc<str>>, Mistake> {
+        let mut subjects: Vec<Arc<str>> = Vec::with_capacity(self.subjects.len());
+        let mut add = |subject_id: Arc<str>| {
+            if !subjects.contains(&subject_id) {
+                subjects.push(subject_id);
+            }
+        };
+        for subject in &self.subjects {
+            let Some(expression) = subject else {
+                add(event.subject_id.clone());
+                continue;
+            };
+            for id in expression.texts(event).map_err(|mistake| within("subject", mistake))? {
+                if let Err(rule) = check_subject_id(&id) {
+                    return Err(Mistake::new(format!("the subject {rule}"), format!("`{id}`")));
+                }
+                add(id.into());
+            }
+        }
+        Ok(subjects)
+    }
+
+    /// What an event adds to each value in which it takes part.
+    fn values(&self, context: &Context<'_, Actions>, action: &Action) -> Result<Vec<(u32, Partial)>, Mistake> {
+        let origin = context.origin();
+        let order = (action.effective_ms, origin.partition, origin.offset);
+        let mut partials = Vec::with_capacity(self.values.len());
+        for (id, value, argument) in &self.values {
+            let partial = match argument {
+                None => Some(Partial::Count(1)),
+                Some(argument) => argument
+                    .partial(value, &action.event, order, self.hash_seed)
+                    .map_err(|mistake| within(&format!("values.{}", value.name()), mistake))?,
+            };
+            partials.extend(partial.map(|partial| (*id, partial)));
+        }
+        Ok(partials)
+    }
+
+    /// What an event adds to the scores of boards, by [`AggregateProcessor::scored`].
+    fn deltas(&self, values: &[(u32, Partial)]) -> Result<Vec<i64>, Mistake> {
+        let delta = |(at, _): &(usize, CountedMetric)| {
+            let (id, value, _) = &self.values[*at];
+            match values.iter().find(|(known, _)| known == id) {
+                Some((_, Partial::Count(count))) => Ok(*count as i64),
+                Some((_, Partial::Sum(sum))) => i32::try_from(*sum).map(i64::from).map_err(|_| {
+                    let mistake = Mistake::new("must have at most 31 bits, since a board ranks by it", sum.to_string());
+                    within(&format!("values.{}", value.name()), mistake)
+                }),
+                _ => Ok(0),
+            }
+        };
+        self.scored.iter().map(delta).collect()
+    }
+
+    fn contribute(&mut self, context: &mut Context<'_, Actions>, action: &Action) -> Result<(), Mistake> {
+        if let Some(condition) = &self.condition
+            && !condition.test(&action.event).map_err(|mistake| within("where", mistake))?
+        {
+            return Ok(());
+        }
+        let values = self.values(context, action)?;
+        let subjects = self.subjects(&action.event)?;
+        if subjects.is_empty() {
+            return Ok(());
+        }
+        let deltas = self.deltas(&values)?;
+        // Of an event that was held back this is the time of its release.
+        let append_ms = context.clock_ms();
+        let Aggregation { windows, grace_ms, .. } = &*self.aggregation;
+        let mut slots = Vec::with_capacity(windows.len());
+        for ((kind, late), (window, session)) in windows.iter().zip(&mut self.late).zip(&self.windows) {
+            let (open, closed) = kind.open_for(action.effective_ms, append_ms, *grace_ms);
+            *late += closed;
+            let slot = |(from_ms, to_ms)| Slot { window: *window, from_ms, to_ms, session: *session };
+            slots.extend(open.map(slot));
+        }
+        for subject_id in subjects {
+            for ((_, metric), delta) in self.scored.iter().zip(&deltas) {
+                let (event, since_ms, delta) = (&action.event, action.effective_ms, *delta);
+                metric.forward(context, &subject_id, &Act { event, since_ms, delta, group: metric.group_of(event) });
+            }
+            let (node, slots, values) = (self.node.clone(), slots.clone(), values.clone());
+            context.forward(Item::Contribution(Contribution { subject_id, node, slots, values }));
+        }
+        Ok(())
+    }
+}
+
+/// A mistake in a parameter's expression.
+fn within(parameter: &str, Mistake { reason, detail }: Mistake) -> Mistake {
+    Mistake { reason: format!("`{parameter}` {reason}"), detail }
+}
+
+impl Processor<Actions> for AggregateProcessor {
+    fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
+        let Some(action) = item.event() else { return Ok(()) };
+        // The relay may repeat an event of the database, and only its toggle detects that.
+        if action.seq.is_some() {
+            return Ok(());
+        }
+        self.contribute(context, action).map_err(|mistake| action.reject(context, &self.node, mistake))
+    }
+
+    fn discard(&mut self) {
+        // What is done again is counted again.
+        self.late.fill(0);
+    }
+
+    fn take_late(&mut self) -> Vec<(Arc<str>, u64)> {
+        let late = self.aggregation.windows.iter().zip(&mut self.late);
+        let late = late.filter(|(_, count)| **count > 0);
+        late.map(|(window, count)| (window.name.clone(), std::mem::take(count))).collect()
+    }
+}
