@@ -10,6 +10,9 @@ use tally_model::{MetricValue, WindowSpec};
 /// The columns that make up a value: every engine casts to this type, which has no digits of its own.
 const VALUE: &str = "value, CAST(decimal_value AS CHAR), text_value";
 
+/// The end of a window.
+const END: &str = "COALESCE(variable_end, window_start + window_ms)";
+
 /// A value of a metric within a window.
 pub struct WindowRow {
     /// The metric.
@@ -77,9 +80,9 @@ impl ReadDatabase {
         let mut parameters: Vec<_> = std::iter::once(*subject_id).chain(metrics.iter().copied()).collect();
         parameters.extend([&size_ms, &kind, &first, &last, &ends_after].map(String::as_str));
         let sql = format!(
-            "SELECT metric, window_start, window_end, {VALUE} FROM counter_windows WHERE subject_id = ? AND \
+            "SELECT metric, window_start, {END}, {VALUE} FROM counter_windows WHERE subject_id = ? AND \
              metric IN ({}) AND window_ms = CAST(? AS SIGNED) AND window_kind = ? AND \
-             window_start BETWEEN CAST(? AS SIGNED) AND CAST(? AS SIGNED) AND window_end > CAST(? AS SIGNED) AND \
+             window_start BETWEEN CAST(? AS SIGNED) AND CAST(? AS SIGNED) AND {END} > CAST(? AS SIGNED) AND \
              deleted IS NULL ORDER BY window_start DESC LIMIT {rows_max}",
             placeholders(metrics.len())
         );

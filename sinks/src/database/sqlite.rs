@@ -41,7 +41,7 @@ static DIALECT: Dialect = Dialect {
         counter_windows: "DELETE FROM counter_windows
             WHERE (subject_id, metric, window_ms, window_start, window_kind) IN
             (SELECT subject_id, metric, window_ms, window_start, window_kind FROM counter_windows
-             WHERE window_start < ? AND window_end < ? LIMIT ?)",
+             WHERE window_start < ? AND COALESCE(variable_end, window_start + window_ms) < ? LIMIT ?)",
     },
 };
 

@@ -85,7 +85,8 @@ fn write(target: &mut dyn Target, windows: &[&CounterWindow]) {
     target.write(&batch).unwrap();
 }
 
-const ROWS: &str = "SELECT window_ms, window_kind, window_start, window_end, value, text_value, deleted, version
+const ROWS: &str = "SELECT window_ms, window_kind, window_start,
+    COALESCE(variable_end, window_start + window_ms), value, text_value, deleted, version
     FROM counter_windows ORDER BY 1, 2, 3";
 
 pub fn windows_of_every_kind_have_rows_of_their_own(place: &DatabasePlace) {
@@ -127,7 +128,7 @@ pub fn a_deleted_window_stays_deleted_until_it_expires(place: &DatabasePlace) {
     let start_ms = NOW_MS - 90 * DAY_MS - 10;
     let session = |version: i64| window(kind, start_ms, start_ms + version, version.into(), version);
     let absorbed = |version| CounterWindow { value: MetricValue::Null, deleted: true, ..session(version) };
-    let rows = || place.rows("SELECT window_end, value, deleted, version FROM counter_windows");
+    let rows = || place.rows("SELECT variable_end, value, deleted, version FROM counter_windows");
     let end_ms = |version: i64| start_ms + version;
     write(&mut *target, &[&session(5)]);
     write(&mut *target, &[&absorbed(7)]);

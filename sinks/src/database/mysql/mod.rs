@@ -61,7 +61,8 @@ static DIALECT: Dialect = Dialect {
         verdicts: "DELETE FROM verdicts WHERE appended_at < ? ORDER BY appended_at LIMIT ?",
         dead_letters: "DELETE FROM dead_letters WHERE appended_at < ? ORDER BY appended_at LIMIT ?",
         counter_windows: "DELETE FROM counter_windows
-             WHERE window_start < ? AND window_end < ? ORDER BY window_start LIMIT ?",
+             WHERE window_start < ? AND COALESCE(variable_end, window_start + window_ms) < ?
+             ORDER BY window_start LIMIT ?",
     },
 };
 

@@ -16,7 +16,6 @@ SET @change_windows = IF(@is_missing, 'ALTER TABLE counter_windows
     MODIFY value BIGINT,
     ADD COLUMN window_kind VARBINARY(64) NOT NULL DEFAULT '''',
     ADD COLUMN variable_end BIGINT,
-    ADD COLUMN window_end BIGINT GENERATED ALWAYS AS (COALESCE(variable_end, window_start + window_ms)) VIRTUAL,
     ADD COLUMN decimal_value DECIMAL(65, 9),
     ADD COLUMN text_value VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
     ADD COLUMN deleted TINYINT,
