@@ -8,6 +8,8 @@ mod beginning;
 mod log;
 #[path = "command_line/options.rs"]
 mod options;
+#[path = "command_line/plan.rs"]
+mod plan;
 #[path = "command_line/refused.rs"]
 mod refused;
 #[path = "command_line/sinks.rs"]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub type Minute = i64;
 
 /// The most visitor hashes in one entry, so that one hot subject cannot make a part too large.
-const HASHES_PER_ENTRY_MAX: usize = 16 << 10;
+pub(crate) const HASHES_PER_ENTRY_MAX: usize = 16 << 10;
 
 /// The name under which a metric is counted within a group, the value of a property. No other metric has such a name,
 /// and nodes ignore metrics that they do not know.

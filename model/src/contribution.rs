@@ -7,6 +7,7 @@
 //! entries (`docs/wire.md`).
 
 use crate::WireError;
+use crate::change::HASHES_PER_ENTRY_MAX;
 use crate::partial::Partial;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -16,8 +17,6 @@ use std::sync::Arc;
 const MARK: u8 = 0;
 /// The format byte after the mark. Smaller ones are tops.
 const FORM: u8 = 3;
-/// The most hashes in one entry, so that one hot subject cannot make a part too large.
-const HASHES_PER_ENTRY_MAX: usize = 16 << 10;
 
 /// What one or more events add to the values of a node, for one subject.
 #[derive(Clone, Debug, PartialEq)]

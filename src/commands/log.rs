@@ -42,7 +42,7 @@ pub fn run(args: LogArgs) -> Result<(), Failure> {
 }
 
 /// What cannot be opened is a wrong argument, or damage that its address names.
-fn opened(log: Result<OfflineLog, LogError>) -> Result<OfflineLog, Failure> {
+pub(super) fn opened(log: Result<OfflineLog, LogError>) -> Result<OfflineLog, Failure> {
     log.map_err(|error| match error {
         LogError::Corrupt { .. } => Failure::no(error),
         _ => Failure::usage(error),

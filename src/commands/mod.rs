@@ -10,6 +10,7 @@ mod features;
 mod init;
 mod key;
 mod log;
+mod plan;
 mod roles;
 mod run;
 mod schema;
@@ -53,6 +54,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Run the cases in `*_test.yaml` on their topologies, in memory
     Test(test::TestArgs),
+    /// Print what a changed topology means for the state in a log
+    Plan(plan::PlanArgs),
     /// Print the topology: subtopologies, nodes, stores, topics
     Describe(describe::DescribeArgs),
     /// Print a JSON Schema: of events, from the topology, or of topology files
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),
         Command::Test(args) => test::run(args),
+        Command::Plan(args) => plan::run(args),
         Command::Describe(args) => describe::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Send(args) => send::run(args),

@@ -45,6 +45,20 @@ pub struct Control {
 }
 
 impl Control {
+    /// The topic of an application's control record, and the record's key.
+    pub fn place(application: &str) -> (String, &'static [u8]) {
+        (format!("{application}-control"), KEY)
+    }
+
+    /// Reads a record. The error is for people.
+    pub fn decode(value: &[u8]) -> Result<Self, String> {
+        let control: Self = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+        match control.version {
+            ..=VERSION => Ok(control),
+            newer => Err(format!("version {newer} needs a newer tally")),
+        }
+    }
+
     /// The seed of every hash in the state.
     pub fn hash_seed(&self) -> u64 {
         xxhash_rust::xxh3::xxh3_64_with_seed(&self.secret, 0x7a11)
@@ -222,12 +236,7 @@ fn read(log: &dyn Log, topic: &str) -> Result<Option<Control>, ControlError> {
             let unreadable =
                 |reason: String| ControlError::Unreadable { address: format!("{partition}@{}", record.offset), reason };
             if record.key == Some(KEY) {
-                let control: Control =
-                    serde_json::from_slice(record.value.unwrap_or_default()).map_err(|e| unreadable(e.to_string()))?;
-                if control.version > VERSION {
-                    return Err(unreadable(format!("version {} needs a newer tally", control.version)));
-                }
-                found = Some(control);
+                found = Some(Control::decode(record.value.unwrap_or_default()).map_err(unreadable)?);
             }
         }
         next = next_offset;

@@ -41,6 +41,30 @@ pub enum Difference {
     Changed(Vec<String>),
 }
 
+/// What becomes of a store under another topology.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// It keeps its entries.
+    Kept,
+    /// It is new, or a part of it is, and starts empty.
+    Added,
+    /// Its entries do not fit the topology.
+    Lost,
+}
+
+/// A store, and what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedStore {
+    /// Its subtopology.
+    pub subtopology: String,
+    /// Its name.
+    pub store: String,
+    /// What becomes of it.
+    pub fate: Fate,
+    /// The parts that are new, or why it is lost.
+    pub reasons: Vec<String>,
+}
+
 impl<D: Dataflow> Topology<D> {
     /// The parts of this topology on which its state depends.
     pub fn fingerprint(&self) -> Fingerprint {
@@ -84,10 +108,48 @@ impl Fingerprint {
         }
         differences.finish()
     }
+
+    /// What becomes of each store of the running topology, and which ones are new; by fate, then by name.
+    pub fn plan(&self, running: &Self) -> Vec<PlannedStore> {
+        let mut planned = Vec::new();
+        let mut plan = |subtopology: &str, store: &str, fate, reasons| {
+            let (subtopology, store) = (subtopology.to_owned(), store.to_owned());
+            planned.push(PlannedStore { subtopology, store, fate, reasons });
+        };
+        for (name, was) in &running.subtopologies {
+            for (store, store_was) in &was.stores {
+                let mut differences = Differences::default();
+                match self.subtopologies.get(name).map(|is| (is, is.stores.get(store))) {
+                    None => differences.changed(format!("subtopology `{name}` is gone")),
+                    Some((is, store_is)) => {
+                        is.compare_source(was, name, &mut differences);
+                        match store_is {
+                            Some(store_is) => store_is.compare(store_was, "the store", &mut differences),
+                            None => differences.changed("the store is gone".to_owned()),
+                        }
+                    }
+                }
+                match differences {
+                    Differences { changed, .. } if !changed.is_empty() => plan(name, store, Fate::Lost, changed),
+                    Differences { added, .. } if !added.is_empty() => plan(name, store, Fate::Added, added),
+                    _ => plan(name, store, Fate::Kept, Vec::new()),
+                }
+            }
+        }
+        for (name, is) in &self.subtopologies {
+            let was = running.subtopologies.get(name);
+            for store in is.stores.keys().filter(|store| was.is_none_or(|was| !was.stores.contains_key(*store))) {
+                plan(name, store, Fate::Added, Vec::new());
+            }
+        }
+        planned.sort_by(|a, b| (a.fate, &a.subtopology, &a.store).cmp(&(b.fate, &b.subtopology, &b.store)));
+        planned
+    }
 }
 
 impl SubtopologyPrint {
-    fn compare(&self, was: &Self, name: &str, differences: &mut Differences) {
+    /// The source decides which entries a task has.
+    fn compare_source(&self, was: &Self, name: &str, differences: &mut Differences) {
         let mut differ = |what: &str, is: &str, was: &str| {
             if is != was {
                 differences.changed(format!("{what} of subtopology `{name}` was {was} and is now {is}"));
@@ -96,6 +158,10 @@ impl SubtopologyPrint {
         differ("the source", &format!("`{}`", self.source), &format!("`{}`", was.source));
         differ("the key", &format!("`{}`", self.key), &format!("`{}`", was.key));
         differ("the source", &count(self.partitions, "partition"), &count(was.partitions, "partition"));
+    }
+
+    fn compare(&self, was: &Self, name: &str, differences: &mut Differences) {
+        self.compare_source(was, name, differences);
         for (store, was) in &was.stores {
             match self.stores.get(store) {
                 Some(is) => is.compare(was, &format!("store `{store}` of subtopology `{name}`"), differences),
@@ -139,17 +205,19 @@ struct Differences {
 
 impl Differences {
     fn added(&mut self, what: String) {
-        self.added.push(format!("{what}: accept it with `--accept-added`; it starts empty"));
+        self.added.push(what);
     }
 
     fn changed(&mut self, what: String) {
-        self.changed.push(format!("{what}: revert it, or start over with an empty log, database and state"));
+        self.changed.push(what);
     }
 
     fn finish(self) -> Difference {
+        let accept = |what| format!("{what}: accept it with `--accept-added`; it starts empty");
+        let revert = |what| format!("{what}: revert it, or start over with an empty log, database and state");
         match (self.changed.is_empty(), self.added.is_empty()) {
-            (false, _) => Difference::Changed(self.changed),
-            (true, false) => Difference::Added(self.added),
+            (false, _) => Difference::Changed(self.changed.into_iter().map(revert).collect()),
+            (true, false) => Difference::Added(self.added.into_iter().map(accept).collect()),
             (true, true) => Difference::Same,
         }
     }

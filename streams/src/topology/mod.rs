@@ -39,7 +39,7 @@ pub use diagnostics::{Diagnostic, Diagnostics};
 pub use document::{Entry, Mapping, Span, Value, Yaml};
 pub use duration::{ConfigDuration, parse_duration};
 pub use fields::{Fields, Name};
-pub use fingerprint::{Difference, Fingerprint};
+pub use fingerprint::{Difference, Fate, Fingerprint, PlannedStore};
 pub use kinds::Route;
 pub use params::{ParamError, ParamSpec, Params};
 pub use report::Report;

@@ -121,6 +121,25 @@ impl OfflineLog {
         Ok(stat)
     }
 
+    /// The newest value of a key in the first partition of a topic; None where there is none, or no such topic.
+    pub fn newest(&self, topic: &str, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
+        let Some(topic) = self.registry.topics().find(|known| &*known.name == topic) else { return Ok(None) };
+        let (mut newest, mut damage) = (None, None);
+        self.each_batch(topic.first, |base, value, _| match unpacked(base, value) {
+            Ok((head, value)) => {
+                let records = BatchRecords::new(base, head, &value).flatten();
+                if let Some(record) = records.filter(|record| record.key == Some(key)).last() {
+                    newest = record.value.map(<[u8]>::to_vec);
+                }
+            }
+            Err(detail) => damage = Some((base, detail.to_owned())),
+        })?;
+        match damage {
+            Some((offset, detail)) => Err(LogError::Fatal(format!("{}/0 offset {offset}: {detail}", topic.name))),
+            None => Ok(newest),
+        }
+    }
+
     /// Calls `each` with every batch of a partition, and with the offset from which it is new: the rest was there already,
     /// in batches that the process which writes the log has merged meanwhile. The transactions are short, so that pages
     /// which that process frees do not wait for long.
