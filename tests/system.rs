@@ -1,5 +1,7 @@
 //! The whole pipeline from outside: the real binary, its own directory and port each, compared with a naive model.
 
+#[path = "system/aggregates.rs"]
+mod aggregates;
 #[path = "system/clocks.rs"]
 mod clocks;
 #[path = "system/collects.rs"]
