@@ -181,7 +181,7 @@ fn reference(log: &dyn Log, end_ms: i64) -> Seen {
 
 fn run(seed: u64, faults: bool) {
     // With half of the seeds, all that can be evicted always is.
-    let evicts = seed % 2 == 0;
+    let evicts = seed.is_multiple_of(2);
     let state_bytes_max = if evicts { 0 } else { usize::MAX };
     let (world, dir) = (World { state_bytes_max, ..World::new() }, tempfile::tempdir().unwrap());
     let mut random = StdRng::seed_from_u64(seed);

@@ -83,8 +83,11 @@ fn events(base: i64, raw: Vec<(usize, usize, i64, i64, Option<i64>)>) -> Vec<Eve
     events
 }
 
+/// How often each value was written: by subject, window, value and start.
+type Times = BTreeMap<(String, String, String, i64), usize>;
+
 /// The last value of each window of a node, and how often it was written.
-fn windows(world: &World, node: &str) -> (Windows, BTreeMap<(String, String, String, i64), usize>) {
+fn windows(world: &World, node: &str) -> (Windows, Times) {
     let (mut last, mut times) = (Windows::new(), BTreeMap::new());
     for (_, window) in world.written.iter().filter(|(topic, _)| topic == "windows") {
         let Some((of, metric)) = window["metric"].as_str().unwrap().split_once('.').filter(|(of, _)| *of == node)

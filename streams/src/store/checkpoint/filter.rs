@@ -51,7 +51,7 @@ impl Filter {
     }
 
     fn block_of(&self, hash: u64) -> usize {
-        ((hash >> 32) * self.blocks.len() as u64 >> 32) as usize
+        (((hash >> 32) * self.blocks.len() as u64) >> 32) as usize
     }
 
     pub fn size_bytes(&self) -> usize {

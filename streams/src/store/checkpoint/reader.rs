@@ -217,7 +217,7 @@ impl IndexedRun {
 }
 
 /// The index of a run that is still what it was.
-fn take_known(known: &mut Vec<Segment>, found: &FoundRun) -> Option<IndexedRun> {
+fn take_known(known: &mut [Segment], found: &FoundRun) -> Option<IndexedRun> {
     let segment = known.iter_mut().rev().find(|segment| segment.number == found.segment)?;
     let is_it = |run: &IndexedRun| run.run == found.run && run.tail == found.tail;
     let at = segment.runs.iter().position(is_it)?;

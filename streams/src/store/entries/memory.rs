@@ -73,7 +73,7 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
             }
         }
         let allocations = has_heap.into_iter().filter(|has_heap| *has_heap).count() * ALLOCATION_BYTES;
-        self.heap_bytes = if count == 0 { 0 } else { bytes.len() / count + allocations };
+        self.heap_bytes = bytes.len().checked_div(count).map_or(0, |average| average + allocations);
         self.heap_samples_of = self.table.len();
     }
 
