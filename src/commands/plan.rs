@@ -50,7 +50,7 @@ pub fn run(args: PlanArgs) -> Result<(), Failure> {
                 lines.push(Line {
                     mark: '~',
                     name,
-                    told: format!("{}, no state: applies from now on", node.type_name),
+                    told: format!("{}, no state: a change applies from now on", node.type_name),
                 });
             }
         }
