@@ -209,14 +209,16 @@ END
 }
 
 launch_mariadb() {
-  local data=$dir/mariadb/data
+  local data=$dir/mariadb/data tmp=$dir/mariadb/tmp
+  # A server that starts deletes the temporary tables of all others in the directory that it has for them.
+  mkdir -p "$tmp"
   if is_new mariadb; then
-    mariadb-install-db --no-defaults --datadir="$data" --auth-root-authentication-method=normal --skip-test-db \
+    TMPDIR=$tmp mariadb-install-db --no-defaults --datadir="$data" --auth-root-authentication-method=normal --skip-test-db \
       --user="$(id -un)" >>"$dir/mariadb.log" 2>&1 || die "no database in $data: $(tail -n 5 "$dir/mariadb.log")"
     database_and_user >"$dir/mariadb/init.sql"
   fi
   # A relative socket lies in the data directory: a long DIR would not fit the address of a socket.
-  launch mariadb mariadbd --no-defaults --datadir="$data" --user="$(id -un)" --bind-address=127.0.0.1 \
+  launch mariadb mariadbd --no-defaults --datadir="$data" --tmpdir="$tmp" --user="$(id -un)" --bind-address=127.0.0.1 \
     --port="$(port_of mariadb 1)" --socket=mariadb.sock --pid-file="$dir/mariadb/mariadbd.pid" \
     --init-file="$dir/mariadb/init.sql" --skip-name-resolve --max-connections=500 --character-set-server=utf8mb4 \
     --innodb-buffer-pool-size=256M --innodb-flush-log-at-trx-commit=2
@@ -234,6 +236,7 @@ launch_mysql() {
   local root=$mysql_root/usr loader
   loader=$(echo "$root"/lib*/ld-linux-*.so.*)
   database_and_user >"$dir/mysql/init.sql"
+  mkdir -p "$dir/mysql/tmp"
   # shellcheck disable=SC2016
   TALLY_PORT=$(port_of mysql 1) launch mysql bash -euc '
     initialised=${0#--datadir=}.initialised
@@ -244,7 +247,7 @@ launch_mysql() {
       --init-file="${0#--datadir=}/../init.sql" --secure-file-priv=NULL --skip-name-resolve --skip-log-bin \
       --max-connections=300 --performance-schema=OFF --innodb-buffer-pool-size=128M --innodb-flush-log-at-trx-commit=2
     ' "--datadir=$dir/mysql/data" "$loader" --library-path "$(echo "$root"/lib/*-linux-gnu)" "$root/sbin/mysqld" \
-    --no-defaults --user="$(id -un)" --basedir="$root" --lc-messages-dir="$root/share/mysql" \
+    --no-defaults --user="$(id -un)" --tmpdir="$dir/mysql/tmp" --basedir="$root" --lc-messages-dir="$root/share/mysql" \
     --character-sets-dir="$root/share/mysql/charsets" --plugin-dir="$root/lib/mysql/plugin"
 }
 
