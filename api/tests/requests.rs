@@ -19,7 +19,7 @@ async fn what_is_wrong_is_said() {
     let many = "subject_id=a:1&".repeat(101);
     let long = "x".repeat(130);
     let one = "/v1/subjects/article:7/counters";
-    let known = "`window`, `from`, `to`, `after`, `wait_ms`";
+    let known = "`window`, `metric`, `from`, `to`, `after`, `wait_ms`";
     let gone = "This receipt belongs to a log that was replaced; the outcome of its events can no longer be looked up.";
     let no_receipt = "is not a receipt that this service issued.";
     let cases = [
@@ -30,7 +30,8 @@ async fn what_is_wrong_is_said() {
         ("/v1/subjects/article:%7Bx%7D/counters".into(), 400, "`subject_id` \"article:{x}\" must not contain braces, whitespace or control characters.".into()),
         ("/v1/subjects/article:%ff/counters".into(), 400, "`subject_id` is not percent-encoded UTF-8.".into()),
         (format!("/v1/subjects/a:{long}/counters"), 400, format!("`subject_id` \"a:{long}\" must have at most 128 bytes.")),
-        (format!("{one}?metric=likes"), 400, format!("Unknown query parameter `metric`; this route accepts: {known}.")),
+        (format!("{one}?metric=likes"), 400, "`metric` requires `window`.".into()),
+        (format!("{one}?metrics=likes"), 400, format!("Unknown query parameter `metrics`; this route accepts: {known}.")),
         (format!("{one}?subject_id=a:1"), 400, format!("Unknown query parameter `subject_id`; this route accepts: {known}.")),
         (format!("{one}?wait_ms=soon"), 400, "`wait_ms` must be a number of milliseconds from 0 to 10000.".into()),
         (format!("{one}?wait_ms=10001"), 400, "`wait_ms` must be a number of milliseconds from 0 to 10000.".into()),
