@@ -15,6 +15,11 @@ impl Mistake {
         Self { reason: reason.into(), detail: Some(detail.into()) }
     }
 
+    /// The same of a parameter or field, which the reason then begins with.
+    pub fn of(self, name: &str) -> Self {
+        Self { reason: format!("`{name}` {}", self.reason), ..self }
+    }
+
     /// The same in a place that the reason names first.
     pub fn at(self, place: &str) -> Self {
         Self { reason: format!("{place}: {}", self.reason), ..self }

@@ -22,6 +22,7 @@ use fields::Fields;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 use tally_model::{Event, Scalar};
+use tally_streams::topology::ParamError;
 
 /// The fields of an event that an expression may name.
 pub const FIELDS: &[&str] =
@@ -83,6 +84,17 @@ impl Expression {
         let whole_properties = checker.whole_properties;
         expression.whole_properties = whole_properties;
         Ok(expression)
+    }
+
+    /// The condition of the parameter `where`, if there is one. Mistakes in it go to `errors`.
+    pub fn condition(source: Option<String>, errors: &mut Vec<ParamError>) -> Option<Self> {
+        match Self::compile(&source?, FIELDS, Wanted::Bool) {
+            Ok(condition) => Some(condition),
+            Err(faults) => {
+                errors.extend(faults.into_iter().map(|fault| fault.in_param("where")));
+                None
+            }
+        }
     }
 
     /// Checks it against the properties of the events that it will see; what its result is as a property. It is optional

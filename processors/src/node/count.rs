@@ -5,10 +5,9 @@ use crate::counting::windows;
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::event_schema;
-use crate::expression::{Expression, FIELDS, Wanted};
+use crate::expression::Expression;
 use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
-use crate::mistake::Mistake;
 use crate::params::{code, one_of, params};
 use tally_model::{ValueType, check_event_type};
 use tally_streams::processor::{Context, Processor, Reject};
@@ -61,11 +60,7 @@ fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     if let Err(rule) = check_event_type(&event) {
         errors.push(ParamError::new("event", rule));
     }
-    let condition = condition.map(|source| Expression::compile(&source, FIELDS, Wanted::Bool)).transpose();
-    let condition = condition.unwrap_or_else(|faults| {
-        errors.extend(faults.into_iter().map(|fault| fault.in_param("where")));
-        None
-    });
+    let condition = Expression::condition(condition, &mut errors);
     let windows_ms = windows::lengths_ms(&windows, emit, &mut errors);
     let emit = emit.unwrap_or_default();
     match errors.is_empty() {
@@ -116,11 +111,8 @@ impl Processor<Actions> for CountProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
         let Item::Event(action) = item else { return Ok(()) };
         if let Some(condition) = &self.condition {
-            let met = condition.test(&action.event).map_err(|Mistake { reason, detail }| {
-                let mistake = Mistake { reason: format!("`where` {reason}"), detail };
-                action.reject(context, &self.node, mistake)
-            })?;
-            if !met {
+            let met = condition.test(&action.event);
+            if !met.map_err(|mistake| action.reject(context, &self.node, mistake.of("where")))? {
                 return Ok(());
             }
         }

@@ -186,8 +186,8 @@ impl Set {
     }
 }
 
-fn within(name: &str, Mistake { reason, detail }: Mistake) -> Mistake {
-    Mistake { reason: format!("`set.{name}` {reason}"), detail }
+fn within(name: &str, mistake: Mistake) -> Mistake {
+    mistake.of(&format!("set.{name}"))
 }
 
 impl Processor<Actions> for DeriveProcessor {

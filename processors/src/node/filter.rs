@@ -3,10 +3,9 @@
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::event_types::named;
-use crate::expression::{Expression, FIELDS, Wanted};
+use crate::expression::Expression;
 use crate::facts::NodeFacts;
 use crate::item::Item;
-use crate::mistake::Mistake;
 use crate::params::params;
 use crate::{event_schema, written_fields};
 use tally_streams::processor::{Context, Processor, Reject};
@@ -51,11 +50,7 @@ fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     let FilterParams { events, condition, fields } = params.parse()?;
     let mut errors = Vec::new();
     let (events, fields) = (named(events, &mut errors), written_fields::checked(fields, &mut errors));
-    let condition = condition.map(|source| Expression::compile(&source, FIELDS, Wanted::Bool)).transpose();
-    let condition = condition.unwrap_or_else(|faults| {
-        errors.extend(faults.into_iter().map(|fault| fault.in_param("where")));
-        None
-    });
+    let condition = Expression::condition(condition, &mut errors);
     match errors.is_empty() {
         true => Ok(Box::new(Filter { node: node.to_owned(), events, condition, fields })),
         false => Err(errors),
@@ -94,9 +89,7 @@ impl Processor<Actions> for FilterProcessor {
         // Events of the database reach their own toggle alone.
         let Some(action) = item.event().filter(|action| action.seq.is_none()) else { return Ok(()) };
         let passes = self.condition.as_ref().map(|condition| condition.test(&action.event)).transpose();
-        let passes = passes.map_err(|Mistake { reason, detail }| {
-            action.reject(context, &self.node, Mistake { reason: format!("`where` {reason}"), detail })
-        })?;
+        let passes = passes.map_err(|mistake| action.reject(context, &self.node, mistake.of("where")))?;
         if passes.unwrap_or(true) {
             context.pass();
         }

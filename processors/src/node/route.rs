@@ -7,7 +7,6 @@ use crate::event_types::named;
 use crate::expression::{Expression, FIELDS, Wanted};
 use crate::facts::NodeFacts;
 use crate::item::Item;
-use crate::mistake::Mistake;
 use crate::params::params;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use std::fmt;
@@ -187,8 +186,9 @@ impl Processor<Actions> for RouteProcessor {
         let Some(action) = item.event().filter(|action| action.seq.is_none()) else { return Ok(()) };
         for (output, (name, condition)) in self.routes.iter().enumerate() {
             let taken = condition.as_ref().map(|condition| condition.test(&action.event)).transpose();
-            let taken = taken.map_err(|Mistake { reason, detail }| {
-                action.reject(context, &self.node, Mistake { reason: format!("`routes.{name}` {reason}"), detail })
+            let taken = taken.map_err(|mistake| {
+                let mistake = mistake.of(&format!("routes.{name}"));
+                action.reject(context, &self.node, mistake)
             })?;
             if taken.unwrap_or(true) {
                 context.pass_to(output);

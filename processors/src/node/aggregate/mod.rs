@@ -172,7 +172,7 @@ impl AggregateProcessor {
                 add(event.subject_id.clone());
                 continue;
             };
-            for id in expression.texts(event).map_err(|mistake| within("subject", mistake))? {
+            for id in expression.texts(event).map_err(|mistake| mistake.of("subject"))? {
                 if let Err(rule) = check_subject_id(&id) {
                     return Err(Mistake::new(format!("the subject {rule}"), format!("`{id}`")));
                 }
@@ -192,7 +192,7 @@ impl AggregateProcessor {
                 None => Some(Partial::Count(1)),
                 Some(argument) => argument
                     .partial(value, &action.event, order, self.hash_seed)
-                    .map_err(|mistake| within(&format!("values.{}", value.name()), mistake))?,
+                    .map_err(|mistake| mistake.of(&format!("values.{}", value.name())))?,
             };
             partials.extend(partial.map(|partial| (*id, partial)));
         }
@@ -207,7 +207,7 @@ impl AggregateProcessor {
                 Some((_, Partial::Count(count))) => Ok(*count as i64),
                 Some((_, Partial::Sum(sum))) => i32::try_from(*sum).map(i64::from).map_err(|_| {
                     let mistake = Mistake::new("must have at most 31 bits, since a board ranks by it", sum.to_string());
-                    within(&format!("values.{}", value.name()), mistake)
+                    mistake.of(&format!("values.{}", value.name()))
                 }),
                 _ => Ok(0),
             }
@@ -217,7 +217,7 @@ impl AggregateProcessor {
 
     fn contribute(&mut self, context: &mut Context<'_, Actions>, action: &Action) -> Result<(), Mistake> {
         if let Some(condition) = &self.condition
-            && !condition.test(&action.event).map_err(|mistake| within("where", mistake))?
+            && !condition.test(&action.event).map_err(|mistake| mistake.of("where"))?
         {
             return Ok(());
         }
@@ -247,11 +247,6 @@ impl AggregateProcessor {
         }
         Ok(())
     }
-}
-
-/// A mistake in a parameter's expression.
-fn within(parameter: &str, Mistake { reason, detail }: Mistake) -> Mistake {
-    Mistake { reason: format!("`{parameter}` {reason}"), detail }
 }
 
 impl Processor<Actions> for AggregateProcessor {

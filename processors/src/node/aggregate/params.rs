@@ -182,11 +182,7 @@ impl AggregateParams {
         let Self { events, condition, subject, values, windows, grace, emit, totals } = self;
         let mut errors = Vec::new();
         check_events(events.as_deref(), &mut errors);
-        let condition = condition.map(|source| Expression::compile(&source, FIELDS, Wanted::Bool)).transpose();
-        let condition = condition.unwrap_or_else(|faults| {
-            add_faults("where", faults, &mut errors);
-            None
-        });
+        let condition = Expression::condition(condition, &mut errors);
         let subjects = check_subjects(subject, &mut errors);
         let (values, arguments) = check_values(node, &values, &mut errors);
         let kinds = check_windows(&windows, &mut errors);
