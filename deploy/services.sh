@@ -179,8 +179,10 @@ launch_kafka() {
   cp "$here/kafka/log4j2.properties" "$dir/kafka/"
   # It may begin with a hyphen.
   uuid=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d =)
+  # Here and for MySQL: without the trap a stop would end the shell before the command that it waits for.
   # shellcheck disable=SC2016
   launch kafka bash -euc '
+    trap "exit 143" TERM
     java=(java "-Dlog4j2.configurationFile=${0%/*}/log4j2.properties" -cp "$1/*")
     [[ -f ${0%/*}/data/meta.properties ]] ||
       "${java[@]}" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format --cluster-id="$2" -c "$0"
@@ -239,6 +241,7 @@ launch_mysql() {
   mkdir -p "$dir/mysql/tmp"
   # shellcheck disable=SC2016
   TALLY_PORT=$(port_of mysql 1) launch mysql bash -euc '
+    trap "exit 143" TERM
     initialised=${0#--datadir=}.initialised
     [[ -f $initialised ]] || { "$@" "$0" --initialize-insecure && touch "$initialised"; }
     # The process that a kill has left may still be known by its id.

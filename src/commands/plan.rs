@@ -41,11 +41,8 @@ pub fn run(args: PlanArgs) -> Result<(), Failure> {
     };
     let mut lines = Vec::new();
     for subtopology in &topology.subtopologies {
-        let is_store = |node: &str, store: &str| {
-            store.strip_prefix(node).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-        };
-        for node in &subtopology.nodes {
-            if !subtopology.stores.iter().any(|store| is_store(&node.name, &store.name)) {
+        for (index, node) in subtopology.nodes.iter().enumerate() {
+            if topology.build_site(subtopology, index, 0).stores.is_empty() {
                 let name = format!("{}/{}", subtopology.name, node.name);
                 lines.push(Line {
                     mark: '~',

@@ -64,19 +64,45 @@ fn label((_, name): &Scope, key: &str) -> String {
 
 /// What is expected and not there, and what is there and not expected.
 fn unmatched(section: Section, wanted: &[Wanted], got: &[Got]) -> (Vec<String>, Vec<String>) {
-    let mut left: Vec<&Got> = got.iter().collect();
+    // What each record is taken for.
+    let mut taken = vec![None; got.len()];
+    let meets = |at: usize, place: usize| is_met(section, &wanted[at], &got[place]);
     let mut missing = Vec::new();
-    for wanted in wanted {
-        match left.iter().position(|got| is_met(section, wanted, got)) {
-            Some(index) => drop(left.remove(index)),
-            None if left.is_empty() && section.is_number() && *wanted == Wanted::Text("0".to_owned()) => {}
-            None => missing.push(match wanted {
-                Wanted::Text(text) => text.clone(),
-                Wanted::Fields(fields) => fields.to_string(),
-            }),
+    for (at, wanted) in wanted.iter().enumerate() {
+        if take(at, &meets, &mut taken, &mut vec![false; got.len()]) {
+            continue;
+        }
+        if taken.iter().all(Option::is_some) && section.is_number() && *wanted == Wanted::Text("0".to_owned()) {
+            continue;
+        }
+        missing.push(match wanted {
+            Wanted::Text(text) => text.clone(),
+            Wanted::Fields(fields) => fields.to_string(),
+        });
+    }
+    let left = got.iter().zip(&taken).filter(|(_, taken)| taken.is_none());
+    (missing, left.map(|(got, _)| got.text.clone()).collect())
+}
+
+/// Takes a record for what is wanted at `at`, one that is free or one whose holder can take another: of two expectations one
+/// may be met by every record that meets the other, and records come in any order. Whether there is one.
+fn take(at: usize, meets: &impl Fn(usize, usize) -> bool, taken: &mut [Option<usize>], seen: &mut [bool]) -> bool {
+    if let Some(free) = (0..taken.len()).find(|place| taken[*place].is_none() && meets(at, *place)) {
+        taken[free] = Some(at);
+        return true;
+    }
+    for place in 0..taken.len() {
+        if !meets(at, place) || std::mem::replace(&mut seen[place], true) {
+            continue;
+        }
+        if let Some(holder) = taken[place]
+            && take(holder, meets, taken, seen)
+        {
+            taken[place] = Some(at);
+            return true;
         }
     }
-    (missing, left.into_iter().map(|got| got.text.clone()).collect())
+    false
 }
 
 fn is_met(section: Section, wanted: &Wanted, got: &Got) -> bool {
@@ -96,5 +122,23 @@ fn has_fields(wanted: &Json, got: &Json) -> bool {
             wanted.iter().all(|(name, wanted)| has_fields(wanted, got.get(name).unwrap_or(&Json::Null)))
         }
         (wanted, got) => wanted == got,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_record_that_meets_two_expectations_is_left_to_the_one_that_needs_it() {
+        let got = |json: Json| Got { text: json.to_string(), json };
+        let (any, special) = (json!({"a": 1}), json!({"a": 1, "b": 2}));
+        let wanted = [any.clone(), special.clone()].map(Wanted::Fields);
+        for found in [[any.clone(), special.clone()], [special.clone(), any.clone()]] {
+            assert_eq!(unmatched(Section::Records, &wanted, &found.map(got)), (vec![], vec![]));
+        }
+        let (missing, left) = unmatched(Section::Records, &wanted, &[any.clone(), any.clone()].map(got));
+        assert_eq!((missing, left), (vec![special.to_string()], vec![any.to_string()]));
     }
 }

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use std::fs;
 use std::path::Path;
 use tally_exactness::stop;
-use tally_testkit::{Client, Scratch, Site, service, with_prefix};
+use tally_testkit::{Client, Scratch, Site, now_ms, service, with_prefix};
 
 const TOPOLOGY: &str = r#"
 application: tally
@@ -41,11 +41,11 @@ sinks:
 const HOSTILE: &str = "'); DROP TABLE counters; -- \" \\ ${x} \u{7528}";
 
 /// Two requests: the second joins the two sessions of `u1` that are there after the first.
-fn reads() -> [Value; 2] {
+fn reads(start_ms: i64) -> [Value; 2] {
     let read = |id: &str, actor: &str, minute: u32, duration_ms: u32, price: &str, source: &str| {
         let price: Value = serde_json::from_str(price).unwrap();
         json!({"event_id": id, "type": "read", "actor_id": actor, "subject_id": "article:7", "duration_ms": duration_ms,
-               "occurred_at": start_ms() + i64::from(minute) * 60_000,
+               "occurred_at": start_ms + i64::from(minute) * 60_000,
                "properties": {"campaign": "spring", "price": price, "source": source}})
     };
     [
@@ -60,8 +60,7 @@ fn reads() -> [Value; 2] {
 
 /// The start of an hour, two to three hours ago.
 fn start_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
-    (now / 3_600_000 - 2) * 3_600_000
+    (now_ms() / 3_600_000 - 2) * 3_600_000
 }
 
 #[test]
@@ -85,7 +84,7 @@ fn run(site: &Site) {
     let client = Client(site.listen.clone());
     let service = site.start();
     let start_ms = start_ms();
-    let [first, second] = reads();
+    let [first, second] = reads(start_ms);
     let sessions_of = |receipt: &Value| {
         let (to_ms, receipt) = (start_ms + 3_600_000, receipt["receipt"].as_str().unwrap());
         let path = "/v1/subjects/user:u1/counters?window=session:30m";
