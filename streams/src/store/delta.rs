@@ -43,8 +43,7 @@ impl<K: StoreKey, V: Deltas> DeltaStore<K, V> {
 
     /// The value of a key, to be changed or removed in place; None if its segment has expired.
     pub fn modify(&mut self, key: &K) -> Option<&mut Option<V>> {
-        let has_expired = key.segment().is_some_and(|segment| segment < self.entries.first_segment());
-        if has_expired { None } else { Some(self.entries.write(key)) }
+        if self.entries.has_expired(key) { None } else { Some(self.entries.write(key)) }
     }
 
     /// Drops the segments before this one.

@@ -62,6 +62,7 @@ enum Step {
     /// From the checkpoint of the last time, and the changelog since.
     Restart,
     Hydrate,
+    Evict,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -74,6 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Checkpoint),
         1 => Just(Step::Restart),
         1 => Just(Step::Hydrate),
+        2 => Just(Step::Evict),
     ]
 }
 
@@ -111,13 +113,14 @@ proptest! {
                     committed = open.clone();
                 }
                 Step::Hydrate => _ = lives.store.hydrate(2).unwrap(),
-                Step::Rollback | Step::Checkpoint | Step::Restart => {
+                Step::Rollback | Step::Checkpoint | Step::Restart | Step::Evict => {
                     lives.store.rollback();
                     open = committed.clone();
                 }
             }
             match step {
                 Step::Checkpoint => lives.checkpoint(),
+                Step::Evict => _ = lives.evict(),
                 Step::Restart => {
                     lives.restart();
                     lives.store.expire(committed.0);

@@ -160,11 +160,16 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
     where
         E: Default,
     {
-        if key.segment().is_some_and(|segment| segment < self.dropping) {
+        if self.has_expired(key) {
             return None;
         }
         let found = self.find(key);
         self.table.change_in_place(found, key, change)
+    }
+
+    /// Whether the segment of a key has expired.
+    pub fn has_expired(&self, key: &K) -> bool {
+        key.segment().is_some_and(|segment| segment < self.dropping)
     }
 
     /// The first segment that has not expired.

@@ -80,20 +80,23 @@ impl MemoryShare {
     /// Reports what the tasks of the thread take. If the process takes too much, evicts their part of it, as far as
     /// checkpoints have it; returns how many entries. Tasks with an open transaction evict nothing.
     pub fn make_room<D: Dataflow>(&mut self, tasks: &mut [&mut Task<D>]) -> Result<u64, TaskError> {
-        let bytes = |tasks: &mut [&mut Task<D>]| -> usize { tasks.iter_mut().map(|task| task.memory_bytes().0).sum() };
-        self.report(bytes(tasks));
+        let measured = |tasks: &mut [&mut Task<D>]| {
+            let tasks = tasks.iter_mut().map(|task| task.memory_bytes());
+            tasks.fold((0, 0), |(all, evictable), (bytes, of_those)| (all + bytes, evictable + of_those))
+        };
+        let (bytes, evictable): (usize, usize) = measured(tasks);
+        self.report(bytes);
         if !self.is_over() {
             return Ok(0);
         }
         let may = (self.memory.bytes_max - self.memory.bytes_max / FREED_PART) as f64;
         let surplus = self.bytes as f64 * (1.0 - may / self.memory.bytes() as f64);
-        let evictable: usize = tasks.iter_mut().map(|task| task.memory_bytes().1).sum();
         let kept = (1.0 - surplus / evictable.max(1) as f64).max(0.0);
         let mut evicted = 0;
         for task in tasks.iter_mut() {
             evicted += if task.is_settled() { task.evict(kept)? } else { 0 };
         }
-        self.report(bytes(tasks));
+        self.report(measured(tasks).0);
         Ok(evicted)
     }
 }

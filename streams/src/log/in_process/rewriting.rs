@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::batch::{BatchRecords, Format, Head, Stored};
+use super::batch::{BatchRecords, Head, Stored};
 use super::block::BlockBuilder;
 use super::packing::{pack, unpacked};
 use super::storage::{Op, PartitionId};
@@ -39,19 +39,18 @@ pub(super) struct Readable<'a> {
     pub base: u64,
     /// Its head.
     pub head: Head,
-    /// The batch itself.
+    /// The batch itself; a copy where it was packed.
     pub value: Cow<'a, [u8]>,
     /// Bytes that are stored for it.
     stored_bytes: u64,
-    was_packed: bool,
 }
 
 impl<'a> Readable<'a> {
     /// Checks a batch before its records are used.
     pub fn new(base: u64, value: &'a [u8]) -> Result<Self, Unreadable> {
-        let (stored_bytes, was_packed) = (value.len() as u64, is_packed(value));
+        let stored_bytes = value.len() as u64;
         let (head, value) = unpacked(base, value).map_err(|_| Unreadable(base))?;
-        Ok(Self { base, head, value, stored_bytes, was_packed })
+        Ok(Self { base, head, value, stored_bytes })
     }
 
     /// The offset after everything that it covers.
@@ -63,10 +62,6 @@ impl<'a> Readable<'a> {
     pub fn records(&self) -> impl Iterator<Item = Result<Stored<'_>, Unreadable>> {
         BatchRecords::new(self.base, self.head, &self.value).map(|record| record.map_err(Unreadable))
     }
-}
-
-fn is_packed(value: &[u8]) -> bool {
-    Head::decode(value).is_some_and(|head| head.format == Format::Packed)
 }
 
 /// Batches that follow each other, on the way to become blocks.
@@ -122,7 +117,7 @@ impl Run {
         }
         self.batches += 1;
         self.read_bytes += batch.stored_bytes;
-        self.is_loose |= !batch.was_packed;
+        self.is_loose |= matches!(batch.value, Cow::Borrowed(_));
         self.to = batch.end();
         Ok(())
     }

@@ -33,6 +33,8 @@ struct IndexedRun {
     tail: Option<Tail>,
     filter: Option<Filter>,
     blocks: Vec<IndexedBlock>,
+    /// What filter and first keys take in memory. They never change, and the sum is needed after every commit.
+    memory_bytes: usize,
 }
 
 struct IndexedBlock {
@@ -44,6 +46,12 @@ struct IndexedBlock {
 pub(in crate::store) type Cursor = Option<(u64, Vec<u8>)>;
 
 impl IndexedRun {
+    fn new(run: Run, tail: Option<Tail>, filter: Option<Filter>, blocks: Vec<IndexedBlock>) -> Self {
+        let of_blocks: usize = blocks.iter().map(|block| size_of::<IndexedBlock>() + block.first.len() + 16).sum();
+        let memory_bytes = filter.as_ref().map_or(0, Filter::size_bytes) + of_blocks;
+        Self { run, tail, filter, blocks, memory_bytes }
+    }
+
     fn may_have(&self, hash: u64) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.may_have(hash))
     }
@@ -51,11 +59,6 @@ impl IndexedRun {
     /// The block that has a key, if any has.
     fn block_of(&self, key: &[u8]) -> Option<usize> {
         self.blocks.partition_point(|block| *block.first <= *key).checked_sub(1)
-    }
-
-    fn memory_bytes(&self) -> usize {
-        let blocks: usize = self.blocks.iter().map(|block| size_of::<IndexedBlock>() + block.first.len() + 16).sum();
-        self.filter.as_ref().map_or(0, Filter::size_bytes) + blocks
     }
 }
 
@@ -114,7 +117,7 @@ impl CheckpointReader {
 
     /// What filters and first keys take in memory.
     pub fn memory_bytes(&self) -> usize {
-        self.segments.iter().flat_map(|segment| &segment.runs).map(IndexedRun::memory_bytes).sum()
+        self.segments.iter().flat_map(|segment| &segment.runs).map(|run| run.memory_bytes).sum()
     }
 
     /// The value of a key, and its segment: in its own segment where it has one, else in the newest that has it. The key
@@ -239,7 +242,7 @@ fn index_run(
             Ok(IndexedBlock { first: first.into(), is_checked: true })
         };
         let blocks = (0..run.blocks).map(first).collect::<Result<_, StoreError>>()?;
-        return Ok(IndexedRun { run, tail, filter: None, blocks });
+        return Ok(IndexedRun::new(run, tail, None, blocks));
     }
     let mut bytes = Vec::new();
     for part in 0..parts {
@@ -249,10 +252,6 @@ fn index_run(
     if tail.blocks != run.blocks {
         return Err(damaged());
     }
-    Ok(IndexedRun {
-        run,
-        tail: Some(tail),
-        filter: Some(filter),
-        blocks: firsts.into_iter().map(|first| IndexedBlock { first, is_checked: false }).collect(),
-    })
+    let blocks = firsts.into_iter().map(|first| IndexedBlock { first, is_checked: false }).collect();
+    Ok(IndexedRun::new(run, Some(tail), Some(filter), blocks))
 }
