@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::net::IpAddr;
+use tally_model::ANONYMOUS_PREFIX;
 
 const DAY_MS: i64 = 86_400_000;
 /// 96 bits: two visitors of a day share a name once in 2^48 visitors.
@@ -44,7 +45,7 @@ impl<'a> AnonymousActors<'a> {
         }
         mac.update(b"\0");
         mac.update(user_agent.as_bytes());
-        let name = format!("anon:{}", URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..HASH_BYTES]));
+        let name = format!("{ANONYMOUS_PREFIX}{}", URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..HASH_BYTES]));
         self.last = Some((day, ip.to_owned(), user_agent.to_owned(), name.clone()));
         name
     }

@@ -1,13 +1,12 @@
 //! Declared event types: the properties that events of a type have, and whether their actor may be anonymous.
 
+use crate::SCALE_MAX;
 use crate::event::Scalar;
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// What the names of anonymous actors begin with: the ingest API makes them.
 pub const ANONYMOUS_PREFIX: &str = "anon:";
-/// The most digits behind the point of a `decimal`.
-pub const DECIMAL_SCALE_MAX: u8 = 9;
 /// Whole numbers up to here are exact as a float, in units of the last digit of a `decimal`.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 /// How much of a wrong text is repeated, in bytes.
@@ -67,7 +66,7 @@ impl PropertyKind {
             "bool" => Some(Self::Bool),
             _ => {
                 let scale = text.strip_prefix("decimal(")?.strip_suffix(')')?.parse().ok()?;
-                (1..=DECIMAL_SCALE_MAX).contains(&scale).then_some(Self::Decimal(scale))
+                (1..=SCALE_MAX).contains(&scale).then_some(Self::Decimal(scale))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! An event that has passed the rules.
 
 use crate::canonical_ip;
+use crate::declaration::{DeclarationError, EventDeclaration};
 use crate::fields::{EventError, EventFields, UnknownFields};
 use crate::properties::{self, decimals};
 use serde::de::{self, Deserializer, Visitor};
@@ -112,6 +113,24 @@ impl Event {
         let text = self.decimals.get(name)?;
         let Some(Scalar::Float(value)) = self.properties.get(name) else { return None };
         (serde_json::from_str::<f64>(text).ok()? == *value).then_some(text)
+    }
+
+    /// Checks it against the declaration of its type. Whole numbers become floats where the declaration has floats, and keep
+    /// their digits.
+    pub fn check_declared(&mut self, declaration: &EventDeclaration) -> Result<(), DeclarationError> {
+        let event_type = self.event_type().to_owned();
+        let whole = |(name, value): (&String, &Scalar)| match value {
+            Scalar::Int(whole) => Some((name.clone(), format!("{whole}.0"))),
+            Scalar::Bool(_) | Scalar::Float(_) | Scalar::Text(_) => None,
+        };
+        let whole: Vec<_> = self.properties.iter().filter_map(whole).collect();
+        declaration.check_properties(&event_type, &mut self.properties)?;
+        for (name, digits) in whole {
+            if let Some(Scalar::Float(_)) = self.properties.get(&name) {
+                self.decimals.insert(name, digits.into());
+            }
+        }
+        declaration.check_actor(&event_type, self.actor_id())
     }
 
     /// Writes it as the log keeps it.

@@ -48,9 +48,7 @@ pub use contribution::{
 pub use counters::{CounterWindow, Counters, UNIQUES_EXACT_MAX, WindowFieldsError, window_of};
 pub use dead_letter::DeadLetter;
 pub use decimal::{Decimal, SCALE_MAX};
-pub use declaration::{
-    ANONYMOUS_PREFIX, DECIMAL_SCALE_MAX, DeclarationError, EventDeclaration, PropertyKind, PropertyType,
-};
+pub use declaration::{ANONYMOUS_PREFIX, DeclarationError, EventDeclaration, PropertyKind, PropertyType};
 pub use event::{Event, MAX_AHEAD_MS, Scalar};
 pub use feature::MissingFeature;
 pub use fields::{DURATION_MS_MAX, EventError, EventFields, USER_AGENT_BYTES_MAX, UnknownFields};

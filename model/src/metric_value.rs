@@ -65,11 +65,7 @@ impl Estimate {
 impl MetricValue {
     /// A text; one of more than [`TEXT_BYTES_MAX`] bytes is cut between two characters.
     pub fn text(text: &str) -> Self {
-        let mut end = text.len().min(TEXT_BYTES_MAX);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        Self::Text(Arc::new(text[..end].to_owned()))
+        Self::Text(Arc::new(text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()))
     }
 
     /// An integer of up to 128 bits.

@@ -48,10 +48,11 @@ pub struct Action {
 }
 
 impl Item {
-    /// The event, if it is one.
-    pub fn event(&self) -> Option<&Action> {
+    /// The event, if it is one that was sent. Those of the database reach their own toggle alone: the relay may repeat them,
+    /// and only the toggle detects that.
+    pub fn sent_event(&self) -> Option<&Action> {
         match self {
-            Self::Event(action) => Some(action),
+            Self::Event(action) if action.seq.is_none() => Some(action),
             _ => None,
         }
     }

@@ -97,10 +97,9 @@ impl DecodeProcessor {
             return Err(Mistake::new("`type` is counted by no processor of the topology", detail));
         };
         if let Some(declaration) = &self.declarations[kind] {
-            let event_type = event.event_type().to_owned();
-            let checked = declaration.check_properties(&event_type, &mut event.properties);
-            let checked = checked.and_then(|()| declaration.check_actor(&event_type, event.actor_id()));
-            checked.map_err(|DeclarationError { field, reason, found }| Mistake { reason, detail: found }.of(field))?;
+            event
+                .check_declared(declaration)
+                .map_err(|DeclarationError { field, reason, found }| Mistake { reason, detail: found }.of(field))?;
         }
         let effective_ms = event.occurred_at_ms.min(append_time_ms);
         Ok(Action { event, kind, effective_ms, seq })

@@ -192,8 +192,7 @@ fn within(name: &str, mistake: Mistake) -> Mistake {
 
 impl Processor<Actions> for DeriveProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
-        // Events of the database reach their own toggle alone.
-        let Some(action) = item.event().filter(|action| action.seq.is_none()) else { return Ok(()) };
+        let Some(action) = item.sent_event() else { return Ok(()) };
         let derived = self.set.apply(action).map_err(|mistake| action.reject(context, &self.node, mistake))?;
         if let Some(action) = derived {
             context.forward(Item::Event(action));

@@ -86,8 +86,7 @@ struct FilterProcessor {
 
 impl Processor<Actions> for FilterProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
-        // Events of the database reach their own toggle alone.
-        let Some(action) = item.event().filter(|action| action.seq.is_none()) else { return Ok(()) };
+        let Some(action) = item.sent_event() else { return Ok(()) };
         let passes = self.condition.as_ref().map(|condition| condition.test(&action.event)).transpose();
         let passes = passes.map_err(|mistake| action.reject(context, &self.node, mistake.of("where")))?;
         if passes.unwrap_or(true) {

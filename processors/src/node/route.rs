@@ -11,12 +11,12 @@ use crate::params::params;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use std::fmt;
 use tally_streams::processor::{Context, Processor, Reject};
-use tally_streams::topology::{Blueprint, BuildSite, NamedOutput, NodeType, ParamError, Params, Parsed, StoreSpec};
+use tally_streams::topology::{
+    Blueprint, BuildSite, NamedOutput, NodeType, ParamError, Params, Parsed, StoreSpec, is_name,
+};
 
 /// The most routes of a node.
 const ROUTES_MAX: usize = 32;
-/// The longest name of a route.
-const NAME_BYTES_MAX: usize = 64;
 
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
@@ -114,7 +114,7 @@ fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     let (mut parsed, mut rest): (Vec<_>, Option<String>) = (Vec::new(), None);
     for (name, route) in routes {
         let path = format!("routes.{name}");
-        if !is_output_name(&name) {
+        if !is_name(&name, "_-") {
             errors.push(ParamError::new(
                 path.as_str(),
                 "the name of an output is a lower case letter, then up to 63 of `a-z 0-9 _ -`",
@@ -138,13 +138,6 @@ fn parse(node: &str, params: &Params) -> Parsed<Actions> {
         true => Ok(Box::new(Split { node: node.to_owned(), events, routes: parsed })),
         false => Err(errors),
     }
-}
-
-fn is_output_name(name: &str) -> bool {
-    let mut chars = name.chars();
-    name.len() <= NAME_BYTES_MAX
-        && chars.next().is_some_and(|c| c.is_ascii_lowercase())
-        && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
 }
 
 impl Blueprint<Actions> for Split {
@@ -182,8 +175,7 @@ struct RouteProcessor {
 
 impl Processor<Actions> for RouteProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
-        // Events of the database reach their own toggle alone.
-        let Some(action) = item.event().filter(|action| action.seq.is_none()) else { return Ok(()) };
+        let Some(action) = item.sent_event() else { return Ok(()) };
         for (output, (name, condition)) in self.routes.iter().enumerate() {
             let taken = condition.as_ref().map(|condition| condition.test(&action.event)).transpose();
             let taken = taken.map_err(|mistake| {

@@ -192,8 +192,8 @@ impl Yaml {
     }
 }
 
-/// `[a-z][a-z0-9-]*` of 1 to 64 characters, with `also` allowed behind the first.
-pub(super) fn is_name(text: &str, also: &str) -> bool {
+/// Whether a text is a name: `[a-z][a-z0-9]*` of 1 to 64 characters, with `also` allowed behind the first.
+pub fn is_name(text: &str, also: &str) -> bool {
     let mut chars = text.chars();
     text.len() <= 64
         && chars.next().is_some_and(|c| c.is_ascii_lowercase())

@@ -38,7 +38,7 @@ mod topic_section;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use document::{Entry, Mapping, Span, Value, Yaml};
 pub use duration::{ConfigDuration, parse_duration};
-pub use fields::{Fields, Name};
+pub use fields::{Fields, Name, is_name};
 pub use fingerprint::{Difference, Fate, Fingerprint, PlannedStore};
 pub use kinds::Route;
 pub use params::{ParamError, ParamSpec, Params};

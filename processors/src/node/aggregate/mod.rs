@@ -63,6 +63,7 @@ impl Blueprint<Actions> for Aggregate {
         };
         NodeFacts {
             metrics: self.aggregation.values.iter().map(metric).collect(),
+            takes_declared: self.event_types.is_empty(),
             event_types: self.event_types.clone(),
             aggregation: Some(self.aggregation.clone()),
             ..NodeFacts::default()
@@ -251,11 +252,7 @@ impl AggregateProcessor {
 
 impl Processor<Actions> for AggregateProcessor {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
-        let Some(action) = item.event() else { return Ok(()) };
-        // The relay may repeat an event of the database, and only its toggle detects that.
-        if action.seq.is_some() {
-            return Ok(());
-        }
+        let Some(action) = item.sent_event() else { return Ok(()) };
         self.contribute(context, action).map_err(|mistake| action.reject(context, &self.node, mistake))
     }
 
