@@ -94,6 +94,27 @@ impl Decimal {
         };
         Self::new(units, scale)
     }
+
+    /// Divided by another one, with this many digits behind the point, rounded half away from zero. None if that one is 0,
+    /// or a number exceeds 128 bits.
+    pub fn divided(self, by: Self, scale: u8) -> Option<Self> {
+        let (mut dividend, mut divisor) = (self.units.unsigned_abs(), by.units.unsigned_abs());
+        // Digits of the quotient beyond that of the units.
+        let digits = i32::from(scale) + i32::from(by.scale) - i32::from(self.scale);
+        if digits < 0 {
+            divisor = divisor.checked_mul(10_u128.checked_pow(digits.unsigned_abs())?)?;
+        }
+        let mut quotient = dividend.checked_div(divisor)?;
+        dividend %= divisor;
+        for _ in 0..digits {
+            dividend = dividend.checked_mul(10)?;
+            quotient = quotient.checked_mul(10)?.checked_add(dividend / divisor)?;
+            dividend %= divisor;
+        }
+        quotient = quotient.checked_add(u128::from(dividend >= divisor - dividend))?;
+        let units = i128::try_from(quotient).ok()?;
+        Self::new(if (self.units < 0) == (by.units < 0) { units } else { -units }, scale)
+    }
 }
 
 /// The digits of an exponent; beyond four of them no number but 0 fits.
@@ -124,6 +145,47 @@ mod tests {
 
     fn text_of(text: &str) -> Option<String> {
         Decimal::parse(text).map(|decimal| decimal.to_string())
+    }
+
+    #[test]
+    fn quotients_are_rounded_half_away_from_zero() {
+        let quotient = |a: &str, b: &str, scale| {
+            let (a, b) = (Decimal::parse(a).unwrap(), Decimal::parse(b).unwrap());
+            a.divided(b, scale).map(|quotient| quotient.to_string())
+        };
+        for (a, b, scale, expected) in [
+            ("1", "3", 3, Some("0.333")),
+            ("2", "3", 3, Some("0.667")),
+            ("1", "2", 0, Some("1")),
+            ("-1", "2", 0, Some("-1")),
+            ("1", "-2", 0, Some("-1")),
+            ("-1", "-2", 0, Some("1")),
+            ("-0.499", "1", 0, Some("0")),
+            ("0", "5", 2, Some("0.00")),
+            ("12.50", "0.4", 1, Some("31.3")),
+            ("0.000000001", "2", 0, Some("0")),
+            ("1.00", "8", 0, Some("0")),
+            ("4.00", "8", 0, Some("1")),
+            ("5", "0", 3, None),
+            ("0", "0.00", 3, None),
+            ("170141183460469231731687303715884105727", "1", 0, Some("170141183460469231731687303715884105727")),
+            ("170141183460469231731687303715884105727", "1", 1, None),
+            ("1", "170141183460469231731687303715884105727", 1, Some("0.0")),
+        ] {
+            assert_eq!(quotient(a, b, scale).as_deref(), expected, "{a} / {b}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_quotient_is_the_nearest_number(a in -1_000_000..1_000_000i128, b in 1..1_000i128, by_scale in 0..4u8, of_scale in 0..4u8, scale in 0..4u8) {
+            let quotient = Decimal { units: a, scale: of_scale }.divided(Decimal { units: b, scale: by_scale }, scale);
+            // In units of 10^-12 of 1/b: |q - a/b| is at most half a unit of the last digit.
+            let units = quotient.map(Decimal::units).unwrap();
+            let exact = a * 10_i128.pow(u32::from(12 + by_scale + scale - of_scale));
+            let distance = (units * b * 10_i128.pow(12) - exact).abs();
+            prop_assert!(2 * distance <= b * 10_i128.pow(12), "{units}");
+        }
     }
 
     #[test]

@@ -81,6 +81,22 @@ impl MetricValue {
         }
     }
 
+    /// Divided by another value, with this many digits behind the point, rounded half away from zero. Null if that one is
+    /// 0, or if one of them is no number.
+    #[must_use]
+    pub fn divided(&self, by: &Self, scale: u8) -> Self {
+        let quotient = self.number().zip(by.number()).and_then(|(a, b)| a.divided(b, scale));
+        quotient.map_or(Self::Null, Self::from)
+    }
+
+    fn number(&self) -> Option<Decimal> {
+        match self {
+            Self::Integer(value) => Some(Decimal::integer((*value).into())),
+            Self::Decimal(decimal) => Some(**decimal),
+            Self::Null | Self::Text(_) => None,
+        }
+    }
+
     /// Reads the JSON text of a value.
     pub fn from_json(json: &str) -> Result<Self, MetricValueError> {
         // Most values; what is no JSON number, like `+1` and `01`, is left to the general parser.

@@ -77,6 +77,11 @@ pub enum MetricKind {
         /// The largest relative error, in millionths.
         error_ppm: u32,
     },
+    /// Two other metrics, divided.
+    Ratio {
+        /// The relative error, in millionths; 0 if both are exact.
+        error_ppm: u32,
+    },
 }
 
 /// The relative standard error of a count of distinct values above [`UNIQUES_EXACT_MAX`], in millionths:
@@ -88,9 +93,13 @@ impl MetricKind {
     pub fn of_nothing(self) -> MetricValue {
         match self {
             Self::Sum | Self::Unique => MetricValue::Integer(0),
-            Self::Min | Self::Max | Self::First | Self::Last | Self::Average | Self::Quantile { .. } => {
-                MetricValue::Null
-            }
+            Self::Min
+            | Self::Max
+            | Self::First
+            | Self::Last
+            | Self::Average
+            | Self::Quantile { .. }
+            | Self::Ratio { .. } => MetricValue::Null,
         }
     }
 
@@ -99,6 +108,7 @@ impl MetricKind {
         match self {
             Self::Unique => Some(Estimate { exact_max: Some(UNIQUES_EXACT_MAX), error_ppm: UNIQUES_ERROR_PPM }),
             Self::Quantile { error_ppm } => Some(Estimate { exact_max: None, error_ppm }),
+            Self::Ratio { error_ppm } => (error_ppm > 0).then_some(Estimate { exact_max: None, error_ppm }),
             Self::Sum | Self::Min | Self::Max | Self::First | Self::Last | Self::Average => None,
         }
     }

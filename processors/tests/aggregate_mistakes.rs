@@ -98,7 +98,7 @@ fn every_mistake_is_named_where_it_stands() {
             values,
             "{ ms: { sum: duration_ms, max: duration_ms } }".into(),
             "{",
-            "`values.ms`: needs exactly one of sum, min, max, first, last, avg, distinct, quantile".into(),
+            "`values.ms`: needs exactly one of sum, min, max, first, last, avg, distinct, quantile, ratio".into(),
             "",
         ),
         (
@@ -125,6 +125,36 @@ fn every_mistake_is_named_where_it_stands() {
             "`values.p.scale`: distinct values are counted, and have no decimals".into(),
             "",
         ),
+        (
+            values,
+            "{ n: count, p: { ratio: [n] } }".into(),
+            "[",
+            "`values.p.ratio`: takes two values: `ratio: [a, b]` is `a` divided by `b`".into(),
+            "",
+        ),
+        (
+            values,
+            "{ opened: count, p: { ratio: [opned, opened] } }".into(),
+            "opned",
+            "`values.p.ratio[0]`: unknown value `opned`".into(),
+            "did you mean `opened`?",
+        ),
+        (
+            values,
+            "{ n: count, p: { ratio: [n, n] }, q: { ratio: [n, p] } }".into(),
+            "p",
+            "`values.q.ratio[1]`: `p` is a ratio itself".into(),
+            "name the values that it divides",
+        ),
+        (
+            values,
+            "{ n: count, t: { last: properties.t }, p: { ratio: [t, n] } }".into(),
+            "t",
+            "`values.p.ratio[0]`: `t` may be a text; a ratio divides numbers".into(),
+            "",
+        ),
+        (values, "{ n: count, p: { ratio: [n, n], scale: 10 } }".into(), "10", "`values.p.scale`: must be at most 9".into(), ""),
+        (values, "{ n: count, p: { ratio: [n, n], q: 0.5 } }".into(), "0.5", "`values.p.q`: only a quantile has one".into(), ""),
         (
             values,
             "{ p: { sum: \"duration_ms * 1.5\" } }".into(),
@@ -222,6 +252,11 @@ fn added_values_and_windows_must_be_accepted_and_removed_ones_are_refused() {
     assert_eq!(now.compare(&before("grace: 1m", "grace: 2m")), Difference::Same);
     assert_eq!(
         now.compare(&before("windows: [10m], grace: 1m", "windows: [10m], grace: 1m, emit: on_update")),
+        Difference::Same
+    );
+    // A ratio is computed from other values, and the state keeps nothing for it.
+    assert_eq!(
+        now.compare(&before("mean: { avg: duration_ms }", "mean: { avg: duration_ms }, rate: { ratio: [ms, n] }")),
         Difference::Same
     );
     let on_close = before("grace: 1m", "grace: 1m, emit: on_close");

@@ -25,6 +25,13 @@ pub struct Aggregation {
     pub totals: bool,
 }
 
+impl Aggregation {
+    /// What the state keeps for its values, for the fingerprint of the topology.
+    pub fn kept(&self) -> impl Iterator<Item = String> + '_ {
+        self.values.iter().filter(|value| value.ratio().is_none()).map(AggregateValue::kept)
+    }
+}
+
 /// A value of an `aggregate` node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AggregateValue {
@@ -57,6 +64,19 @@ pub enum Function {
     Distinct,
     /// A quantile of a number: exact up to 128, with a relative error of at most 1/128 above.
     Quantile(Millionths),
+    /// Two other values, divided when they are read.
+    Ratio(Ratio),
+}
+
+/// The values that a ratio divides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ratio {
+    /// Its place among the values of the node.
+    pub dividend: usize,
+    /// Its place among the values of the node.
+    pub divisor: usize,
+    /// The relative error, in millionths: those of both values together.
+    pub error_ppm: u32,
 }
 
 impl Function {
@@ -72,6 +92,22 @@ impl Function {
             Self::Average => "avg",
             Self::Distinct => "distinct",
             Self::Quantile(_) => "quantile",
+            Self::Ratio(_) => "ratio",
+        }
+    }
+
+    /// The kind of a metric that is computed so.
+    pub fn kind(self) -> MetricKind {
+        match self {
+            Self::Count | Self::Sum => MetricKind::Sum,
+            Self::Min => MetricKind::Min,
+            Self::Max => MetricKind::Max,
+            Self::First => MetricKind::First,
+            Self::Last => MetricKind::Last,
+            Self::Average => MetricKind::Average,
+            Self::Distinct => MetricKind::Unique,
+            Self::Quantile(_) => MetricKind::Quantile { error_ppm: Buckets::ERROR_PPM },
+            Self::Ratio(Ratio { error_ppm, .. }) => MetricKind::Ratio { error_ppm },
         }
     }
 }
@@ -93,15 +129,14 @@ impl AggregateValue {
 
     /// The kind of the metric.
     pub fn kind(&self) -> MetricKind {
+        self.function.kind()
+    }
+
+    /// The values that it is computed from, where it is a ratio: the state keeps nothing for it.
+    pub fn ratio(&self) -> Option<Ratio> {
         match self.function {
-            Function::Count | Function::Sum => MetricKind::Sum,
-            Function::Min => MetricKind::Min,
-            Function::Max => MetricKind::Max,
-            Function::First => MetricKind::First,
-            Function::Last => MetricKind::Last,
-            Function::Average => MetricKind::Average,
-            Function::Distinct => MetricKind::Unique,
-            Function::Quantile(_) => MetricKind::Quantile { error_ppm: Buckets::ERROR_PPM },
+            Function::Ratio(ratio) => Some(ratio),
+            _ => None,
         }
     }
 

@@ -28,6 +28,31 @@ fn every_function_of_several_events_and_of_none() {
 }
 
 #[test]
+fn a_ratio_divides_two_values_and_is_null_where_the_divisor_is_0() {
+    let mut case = Case::new(
+        "values: { n: count, sum: { sum: properties.v, scale: 2 }, none: { min: properties.w }, rate: { ratio: [sum, n] }, \
+         back: { ratio: [n, sum], scale: 0 }, nothing: { ratio: [none, n] }, who: { distinct: actor_id }, \
+         each: { ratio: [n, who], scale: 1 } }",
+    );
+    case.with("a:1", 1.0, 1.0, json!({}));
+    let totals = case.totals();
+    let of = |metric: &str| totals["a:1"][metric].clone();
+    assert_eq!(["agg.rate", "agg.back", "agg.nothing"].map(of), [json!(0.0), json!(null), json!(null)]);
+    case.raw("a:1", 2.0, 2.0, r#"{"v":1.25}"#);
+    case.raw("a:1", 3.0, 3.0, r#"{"v":0.55}"#);
+    let text = case.driver.read("counters").pop().map(|written| String::from_utf8(written.value).unwrap()).unwrap();
+    for part in [r#""agg.rate":0.600"#, r#""agg.back":2,"#, r#""agg.each":3.0"#, r#""approximate":["agg.each"]"#] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    // A ratio changes with each of the values that it divides.
+    let changed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        changed["changed"],
+        json!(["agg.back", "agg.each", "agg.n", "agg.nothing", "agg.rate", "agg.sum", "agg.who"])
+    );
+}
+
+#[test]
 fn an_event_without_the_argument_takes_no_part_in_that_value() {
     let mut case = Case::new("values: { n: count, sum: { sum: properties.v }, ms: { max: duration_ms } }");
     case.with("a:1", 1.0, 1.0, json!({"v": 5}));

@@ -37,7 +37,7 @@ impl Argument {
     pub fn compile(source: &str, function: Function) -> Result<Self, Vec<Fault>> {
         let wanted = match function {
             Function::First | Function::Last | Function::Distinct | Function::Count => Wanted::Scalar,
-            Function::Sum | Function::Min | Function::Max | Function::Average | Function::Quantile(_) => Wanted::Number,
+            _ => Wanted::Number,
         };
         let property = source.trim().strip_prefix("properties.").filter(|name| {
             let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -90,6 +90,8 @@ impl Argument {
                 buckets.add(given.number(value.scale)?);
                 Partial::Quantile(buckets)
             }
+            // It has no argument.
+            Function::Ratio(_) => return Ok(None),
         };
         Ok(Some(partial))
     }

@@ -6,8 +6,9 @@
 
 mod argument;
 mod params;
+mod values;
 
-use crate::counting::aggregation::{AggregateValue, AggregateWindow, Aggregation};
+use crate::counting::aggregation::{AggregateValue, AggregateWindow, Aggregation, Function};
 use crate::counting::counted_metric::{Act, CountedMetric};
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
@@ -43,7 +44,7 @@ pub struct Aggregate {
     condition: Option<Expression>,
     /// None is the event's own subject.
     subjects: Vec<Option<Expression>>,
-    /// The argument of each value; none for a number of events.
+    /// The argument of each value; none for a number of events, and for a ratio.
     arguments: Vec<Option<Argument>>,
 }
 
@@ -190,6 +191,8 @@ impl AggregateProcessor {
         let mut partials = Vec::with_capacity(self.values.len());
         for (id, value, argument) in &self.values {
             let partial = match argument {
+                // It is computed from other values.
+                _ if matches!(value.function, Function::Ratio(_)) => None,
                 None => Some(Partial::Count(1)),
                 Some(argument) => argument
                     .partial(value, &action.event, order, self.hash_seed)

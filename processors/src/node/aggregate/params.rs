@@ -1,8 +1,8 @@
 //! The parameters of an `aggregate` node.
 
 use super::Aggregate;
-use super::argument::Argument;
-use crate::counting::aggregation::{AggregateValue, AggregateWindow, Aggregation, Function};
+use super::values::{ValueParams, check_values};
+use crate::counting::aggregation::{AggregateWindow, Aggregation};
 use crate::expression::{Expression, FIELDS, Fault, Wanted};
 use crate::facts::Emit;
 use crate::params::{code, one_of, params};
@@ -11,13 +11,9 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use tally_model::{Millionths, SCALE_MAX, WindowSpec, check_event_type};
+use tally_model::{WindowSpec, check_event_type};
 use tally_streams::topology::{ConfigDuration, ParamError, parse_duration};
 
-/// The longest name of a metric, in bytes: that of the database's column.
-const METRIC_BYTES_MAX: usize = 64;
-/// The most values of a node.
-const VALUES_MAX: usize = 32;
 /// The most windows of a node.
 const WINDOWS_MAX: usize = 8;
 /// The most hopping windows that an event belongs to.
@@ -85,55 +81,6 @@ impl<'de> Deserialize<'de> for SubjectParams {
             }
         }
         deserializer.deserialize_any(OneOrMore)
-    }
-}
-
-/// A value: `count`, or a mapping of a function to its argument.
-#[derive(Clone, Debug)]
-pub enum ValueParams {
-    /// The number of events.
-    Count,
-    /// Any other function.
-    Of(Box<ValueOf>),
-}
-
-/// Exactly one of the functions is set.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ValueOf {
-    sum: Option<String>,
-    min: Option<String>,
-    max: Option<String>,
-    first: Option<String>,
-    last: Option<String>,
-    avg: Option<String>,
-    distinct: Option<String>,
-    quantile: Option<String>,
-    q: Option<f64>,
-    scale: Option<u8>,
-}
-
-impl<'de> Deserialize<'de> for ValueParams {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnyValue;
-        impl<'de> Visitor<'de> for AnyValue {
-            type Value = ValueParams;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`count`, or a function and its argument such as { sum: duration_ms }")
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<ValueParams, E> {
-                match text {
-                    "count" => Ok(ValueParams::Count),
-                    other => Err(E::custom(format!(
-                        "expected `count`, or a function and its argument such as {{ sum: duration_ms }}, found `{other}`"
-                    ))),
-                }
-            }
-            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<ValueParams, M::Error> {
-                ValueOf::deserialize(MapAccessDeserializer::new(map)).map(Box::new).map(ValueParams::Of)
-            }
-        }
-        deserializer.deserialize_any(AnyValue)
     }
 }
 
@@ -220,7 +167,7 @@ fn millis(duration: ConfigDuration) -> i64 {
     i64::try_from(duration.0.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn add_faults(path: &str, faults: Vec<Fault>, errors: &mut Vec<ParamError>) {
+pub(super) fn add_faults(path: &str, faults: Vec<Fault>, errors: &mut Vec<ParamError>) {
     errors.extend(faults.into_iter().map(|fault| fault.in_param(path)));
 }
 
@@ -258,100 +205,6 @@ fn check_events(events: Option<&[String]>, errors: &mut Vec<ParamError>) {
             errors.push(ParamError::new(format!("events[{i}]"), "is named twice"));
         }
     }
-}
-
-fn check_values(
-    node: &str,
-    values: &BTreeMap<String, ValueParams>,
-    errors: &mut Vec<ParamError>,
-) -> (Vec<AggregateValue>, Vec<Option<Argument>>) {
-    let (mut checked, mut arguments): (Vec<AggregateValue>, Vec<_>) = (Vec::new(), Vec::new());
-    if values.is_empty() || values.len() > VALUES_MAX {
-        errors.push(ParamError::new("values", format!("needs 1 to {VALUES_MAX} values")));
-    }
-    for (name, value) in values {
-        let path = format!("values.{name}");
-        if let Err(rule) = check_event_type(name) {
-            errors.push(ParamError::new(path, format!("the name {rule}")));
-            continue;
-        }
-        let metric = format!("{node}.{name}");
-        if metric.len() > METRIC_BYTES_MAX {
-            let message = format!("the metric `{metric}` has more than {METRIC_BYTES_MAX} bytes");
-            errors.push(ParamError::new(path, message).with_help("a shorter name for the node or the value"));
-            continue;
-        }
-        let Some((function, argument, scale)) = check_value(&path, value, errors) else { continue };
-        let value = AggregateValue { metric: metric.as_str().into(), function, scale };
-        if let Some(other) = checked.iter().find(|other| other.id() == value.id()) {
-            let message = format!("`{}` and `{metric}` share a hash: rename one", other.metric);
-            errors.push(ParamError::new(path, message));
-        }
-        checked.push(value);
-        arguments.push(argument);
-    }
-    (checked, arguments)
-}
-
-fn check_value(
-    path: &str,
-    value: &ValueParams,
-    errors: &mut Vec<ParamError>,
-) -> Option<(Function, Option<Argument>, u8)> {
-    let ValueParams::Of(of) = value else { return Some((Function::Count, None, 0)) };
-    let ValueOf { sum, min, max, first, last, avg, distinct, quantile, q, scale } = &**of;
-    let functions = [
-        (Function::Sum, sum),
-        (Function::Min, min),
-        (Function::Max, max),
-        (Function::First, first),
-        (Function::Last, last),
-        (Function::Average, avg),
-        (Function::Distinct, distinct),
-        (Function::Quantile(Millionths(0)), quantile),
-    ];
-    let given: Vec<_> = functions.iter().filter_map(|(function, source)| Some((*function, source.as_ref()?))).collect();
-    let [(function, source)] = given[..] else {
-        let names = functions.map(|(function, _)| function.name()).join(", ");
-        errors.push(ParamError::new(path, format!("needs exactly one of {names}")));
-        return None;
-    };
-    let before = errors.len();
-    let argument = Argument::compile(source, function);
-    let argument = argument.map_err(|faults| add_faults(&format!("{path}.{}", function.name()), faults, errors));
-    let function = match (function, q) {
-        (Function::Quantile(_), Some(q)) => match millionths(*q) {
-            Some(q) => Function::Quantile(q),
-            None => {
-                errors.push(ParamError::new(format!("{path}.q"), "must be from 0 to 1, with at most six decimals"));
-                function
-            }
-        },
-        (Function::Quantile(_), None) => {
-            errors.push(ParamError::new(path, "a quantile needs `q`, such as `q: 0.95`"));
-            function
-        }
-        (_, Some(_)) => {
-            errors.push(ParamError::new(format!("{path}.q"), "only a quantile has one"));
-            function
-        }
-        (_, None) => function,
-    };
-    if let Some(scale) = scale {
-        if function == Function::Distinct {
-            errors.push(ParamError::new(format!("{path}.scale"), "distinct values are counted, and have no decimals"));
-        } else if *scale > SCALE_MAX {
-            errors.push(ParamError::new(format!("{path}.scale"), format!("must be at most {SCALE_MAX}")));
-        }
-    }
-    let argument = argument.ok()?;
-    (errors.len() == before).then_some((function, Some(argument), scale.unwrap_or_default()))
-}
-
-fn millionths(q: f64) -> Option<Millionths> {
-    let millionths = (q * 1e6).round();
-    let is_valid = (0.0..=1e6).contains(&millionths) && (millionths - q * 1e6).abs() < 1e-6;
-    is_valid.then_some(Millionths(millionths as u32))
 }
 
 fn check_windows(windows: &[WindowParams], errors: &mut Vec<ParamError>) -> Vec<AggregateWindow> {

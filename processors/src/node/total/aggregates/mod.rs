@@ -9,7 +9,7 @@ mod spanned;
 mod spans;
 mod values;
 
-use crate::counting::aggregation::{AggregateValue, AggregateWindow, Aggregation};
+use crate::counting::aggregation::{AggregateValue, AggregateWindow, Aggregation, Ratio};
 use crate::dataflow::Actions;
 use crate::facts::{Emit, NodeFacts};
 use crate::item::Item;
@@ -66,7 +66,7 @@ pub(super) fn stores(total: &str, inputs: &[&NodeFacts]) -> Vec<StoreSpec> {
     let mut stores = Vec::new();
     for aggregation in inputs.iter().filter_map(|facts| facts.aggregation.as_ref()) {
         let names = StoreNames::new(total, &aggregation.node);
-        let values = || aggregation.values.iter().map(AggregateValue::kept);
+        let values = || aggregation.kept();
         let kinds = |fixed: bool| {
             let windows = aggregation.windows.iter().filter(move |window| is_fixed(window) == fixed);
             windows.map(|window| window.name.to_string())
@@ -112,7 +112,22 @@ impl Node {
 
     /// The result of each value.
     fn results(&self, values: &Values) -> Vec<MetricValue> {
-        self.ids.iter().zip(&self.aggregation.values).map(|(id, value)| values.result(*id, value)).collect()
+        let of = |at: usize| values.result(self.ids[at], &self.aggregation.values[at]);
+        let result = |(at, value): (usize, &AggregateValue)| match value.ratio() {
+            Some(Ratio { dividend, divisor, .. }) => of(dividend).divided(&of(divisor), value.scale),
+            None => of(at),
+        };
+        self.aggregation.values.iter().enumerate().map(result).collect()
+    }
+
+    /// The metrics that change when these values do.
+    fn changed(&self, values: &[(u32, Partial)]) -> Vec<Arc<str>> {
+        let is_changed = |at: usize| values.iter().any(|(known, _)| *known == self.ids[at]);
+        let changed = self.aggregation.values.iter().enumerate().filter(|(at, value)| match value.ratio() {
+            Some(Ratio { dividend, divisor, .. }) => is_changed(dividend) || is_changed(divisor),
+            None => is_changed(*at),
+        });
+        changed.map(|(_, value)| value.metric.clone()).collect()
     }
 
     /// Emits the values of a window. Times are those of its start and of the first millisecond behind it.
@@ -248,9 +263,7 @@ impl Aggregates {
         if let Some(total) = context.store(*store).modify(&key) {
             total.get_or_insert_default().add(&values);
         }
-        let changed = node.ids.iter().zip(&node.aggregation.values);
-        let changed = changed.filter(|(id, _)| values.iter().any(|(known, _)| known == *id));
-        changed.map(|(_, value)| value.metric.clone()).collect()
+        node.changed(&values)
     }
 
     /// The totals of a subject: metric, value, and whether it is an estimate.
