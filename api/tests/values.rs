@@ -84,8 +84,8 @@ async fn window(
     value: &str,
     column: &str,
 ) {
-    let kind = spec.tumbling_ms().map_or_else(|| spec.to_string(), |_| String::new());
-    let (size, start) = (spec.size_ms().unwrap_or(0).to_string(), times_ms.0.to_string());
+    let (size, kind) = spec.columns();
+    let (size, start) = (size.to_string(), times_ms.0.to_string());
     let end = times_ms.1.map_or_else(|| "NULL".to_owned(), |end_ms| end_ms.to_string());
     let deleted = if column == "deleted" { ("value", 1) } else { (column, 0) };
     let sql = format!(

@@ -52,6 +52,13 @@ impl WindowSpec {
             Self::Session { .. } => None,
         }
     }
+
+    /// The columns `window_ms` and `window_kind` of the table `counter_windows`: the length, 0 for sessions, which have
+    /// no common one; and the text, empty for tumbling windows.
+    pub fn columns(self) -> (i64, String) {
+        let kind = self.tumbling_ms().map_or_else(|| self.to_string(), |_| String::new());
+        (self.size_ms().unwrap_or(0), kind)
+    }
 }
 
 impl fmt::Display for WindowSpec {

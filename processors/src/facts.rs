@@ -112,6 +112,11 @@ impl MetricKind {
             Self::Sum | Self::Min | Self::Max | Self::First | Self::Last | Self::Average => None,
         }
     }
+
+    /// Whether a value is an estimate.
+    pub fn is_estimate(self, value: &MetricValue) -> bool {
+        self.estimate().is_some_and(|estimate| estimate.covers(value))
+    }
 }
 
 impl MetricSpec {

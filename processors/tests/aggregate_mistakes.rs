@@ -173,7 +173,7 @@ fn every_mistake_is_named_where_it_stands() {
             "events: [view]",
             "events: []".into(),
             "[",
-            "`events`: needs at least one event type".into(),
+            "`events`: needs at least one event type, or is left out for all".into(),
             "",
         ),
         ("events: [view]", "events: [view, view]".into(), "view", "`events[1]`: is named twice".into(), ""),

@@ -73,10 +73,10 @@ impl ReadDatabase {
     pub async fn windows(&self, query: &WindowQuery<'_>) -> Result<Vec<WindowRow>, DatabaseError> {
         let WindowQuery { subject_id, metrics, window, starts_ms: (first_ms, last_ms), ends_after_ms, rows_max } =
             query;
+        let (size_ms, kind) = window.columns();
         // Numbers are bound as text, and every engine casts to this type.
         let [size_ms, first, last, ends_after] =
-            [window.size_ms().unwrap_or(0), *first_ms, *last_ms, *ends_after_ms].map(|number| number.to_string());
-        let kind = window.tumbling_ms().map_or_else(|| window.to_string(), |_| String::new());
+            [size_ms, *first_ms, *last_ms, *ends_after_ms].map(|number| number.to_string());
         let mut parameters: Vec<_> = std::iter::once(*subject_id).chain(metrics.iter().copied()).collect();
         parameters.extend([&size_ms, &kind, &first, &last, &ends_after].map(String::as_str));
         let sql = format!(

@@ -117,9 +117,7 @@ fn windows(batch: &Batch) -> [Rows<'_>; 2] {
                 values.extend([size_ms, row.window_start_ms, value].map(Value::Int));
             }
             None => {
-                // Sessions have no common length.
-                let size_ms = row.window.size_ms().unwrap_or(0);
-                let kind = row.window.tumbling_ms().map_or_else(|| row.window.to_string(), |_| String::new());
+                let (size_ms, kind) = row.window.columns();
                 let is_variable = row.window_start_ms.checked_add(size_ms) != Some(row.window_end_ms);
                 values.extend([size_ms, row.window_start_ms].map(Value::Int));
                 values.push(Value::Owned(kind));

@@ -6,7 +6,9 @@
 
 mod argument;
 mod params;
+mod subjects;
 mod values;
+mod windows;
 
 use crate::counting::aggregation::{AggregateValue, AggregateWindow, Aggregation, Function};
 use crate::counting::counted_metric::{Act, CountedMetric};

@@ -15,7 +15,6 @@ use crate::item::Item;
 use crate::params::NoParams;
 use aggregates::Aggregates;
 use hashbrown::HashMap;
-use sketch::EXACT_MAX;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_model::{Counters, Delta, MetricValue, SubjectChanges, Visitors};
@@ -295,12 +294,11 @@ impl TotalProcessor {
             *context.store(self.totals).modify(&subject_id).get_or_insert_default().entry(id) = count;
         }
         let totals = context.store(self.totals).get(&subject_id);
-        let known = self.named.iter().filter_map(|(name, id, kind)| Some((name, kind, totals?.get(*id)?)));
-        let is_approximate = |kind: MetricKind, value| kind == MetricKind::Unique && value > EXACT_MAX as i64;
-        let approximate = known.clone().filter(|(_, kind, value)| is_approximate(**kind, *value));
+        let known =
+            self.named.iter().filter_map(|(name, id, kind)| Some((name, kind, MetricValue::from(totals?.get(*id)?))));
+        let approximate = known.clone().filter(|(_, kind, value)| kind.is_estimate(value));
         let mut approximate: Vec<String> = approximate.map(|(name, ..)| name.clone()).collect();
-        let mut counters: BTreeMap<String, MetricValue> =
-            known.map(|(name, _, value)| (name.clone(), value.into())).collect();
+        let mut counters: BTreeMap<String, MetricValue> = known.map(|(name, _, value)| (name.clone(), value)).collect();
         self.aggregates.totals(context, &subject_id, |metric, value, is_estimate| {
             counters.insert(metric.to_string(), value);
             approximate.extend(is_estimate.then(|| metric.to_string()));

@@ -8,7 +8,7 @@
 use tally_streams::store::{Accumulator, StoreValue};
 
 /// The most hashes that are kept one by one.
-pub const EXACT_MAX: usize = tally_model::UNIQUES_EXACT_MAX as usize;
+const EXACT_MAX: usize = tally_model::UNIQUES_EXACT_MAX as usize;
 const P: u32 = 14;
 const REGISTERS: usize = 1 << P;
 /// Ranks run from 0 (nothing seen) to Q + 1.

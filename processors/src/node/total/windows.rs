@@ -1,13 +1,13 @@
 //! The windows of a `total` node: sums and sketches, each until its window is closed, and when their values are sent.
 
-use super::sketch::{EXACT_MAX, Sketch};
+use super::sketch::Sketch;
 use crate::dataflow::Actions;
 use crate::facts::{Emit, MetricKind, MetricSpec};
 use crate::item::Item;
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tally_model::{CounterWindow, WindowSpec};
+use tally_model::{CounterWindow, MetricValue, WindowSpec};
 use tally_streams::processor::Context;
 use tally_streams::store::{
     AccumulatorStore, DueStore, Hash128, SegmentHash, StoreHandle, StoreKey, StoreValue, WindowStore,
@@ -200,7 +200,8 @@ impl Windows {
             (true, Some(sketches)) => context.store(sketches).get(&window.segment_hash(key)).map(Sketch::count),
             (true, None) => None,
         };
-        let Some(value) = value else { return };
+        let Some(value) = value.map(MetricValue::from) else { return };
+        let kind = if window.is_unique { MetricKind::Unique } else { MetricKind::Sum };
         let version = context.version();
         context.forward(Item::Counter(CounterWindow {
             subject_id: window.subject_id.to_string(),
@@ -208,8 +209,8 @@ impl Windows {
             window: WindowSpec::Tumbling { size_ms: window.length_ms },
             window_start_ms: window.start_ms,
             window_end_ms: window.end_ms(),
-            value: value.into(),
-            approximate: window.is_unique && value > EXACT_MAX as i64,
+            approximate: kind.is_estimate(&value),
+            value,
             deleted: false,
             version,
         }));

@@ -139,52 +139,39 @@ impl Node {
         results: Vec<MetricValue>,
     ) {
         for (value, result) in self.aggregation.values.iter().zip(results) {
-            let estimate = value.kind().estimate();
-            let approximate = estimate.is_some_and(|estimate| estimate.covers(&result));
-            self.emit(context, subject, times, value, CounterWindow { approximate, ..window_of(result, false) });
+            self.emit(context, subject, times, value, Some(result));
         }
     }
 
     /// Emits that a window no longer exists.
     fn delete(&self, context: &mut Context<'_, Actions>, subject: Subject<'_>, times: (i64, i64)) {
         for value in &self.aggregation.values {
-            self.emit(context, subject, times, value, window_of(MetricValue::Null, true));
+            self.emit(context, subject, times, value, None);
         }
     }
 
+    /// Emits a value of a window; None where the window no longer exists.
     fn emit(
         &self,
         context: &mut Context<'_, Actions>,
         subject: Subject<'_>,
         (window_start_ms, window_end_ms): (i64, i64),
         value: &AggregateValue,
-        window: CounterWindow,
+        result: Option<MetricValue>,
     ) {
-        let version = context.version();
+        let (version, deleted) = (context.version(), result.is_none());
+        let result = result.unwrap_or_default();
         context.forward(Item::Counter(CounterWindow {
             subject_id: subject.subject_id.to_string(),
             metric: value.metric.to_string(),
             window: self.windows()[subject.kind].spec,
             window_start_ms,
             window_end_ms,
+            approximate: value.kind().is_estimate(&result),
+            value: result,
+            deleted,
             version,
-            ..window
         }));
-    }
-}
-
-/// The value of a window of which everything else is still to be set.
-fn window_of(value: MetricValue, deleted: bool) -> CounterWindow {
-    CounterWindow {
-        subject_id: String::new(),
-        metric: String::new(),
-        window: WindowSpec::Tumbling { size_ms: 0 },
-        window_start_ms: 0,
-        window_end_ms: 0,
-        value,
-        approximate: false,
-        deleted,
-        version: 0,
     }
 }
 
@@ -277,9 +264,8 @@ impl Aggregates {
         for NodeAggregates { node, totals, .. } in &self.nodes {
             let Some(values) = totals.and_then(|store| context.store(store).get(&key)) else { continue };
             for (value, result) in node.aggregation.values.iter().zip(node.results(values)) {
-                let estimate = value.kind().estimate();
-                let approximate = estimate.is_some_and(|estimate| estimate.covers(&result));
-                each(&value.metric, result, approximate);
+                let is_estimate = value.kind().is_estimate(&result);
+                each(&value.metric, result, is_estimate);
             }
         }
     }

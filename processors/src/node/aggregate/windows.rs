@@ -1,0 +1,129 @@
+//! The windows of an `aggregate` node: its parameter `windows`.
+
+use crate::counting::aggregation::AggregateWindow;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use std::fmt;
+use tally_model::WindowSpec;
+use tally_streams::topology::{ConfigDuration, ParamError, parse_duration};
+
+/// The most windows of a node.
+const WINDOWS_MAX: usize = 8;
+/// The most hopping windows that an event belongs to.
+const HOPS_MAX: i64 = 1_440;
+const SECOND_MS: i64 = 1_000;
+/// The longest window, and the longest grace.
+pub const DAYS_31_MS: i64 = 31 * 86_400_000;
+
+/// A window: the length of tumbling windows, or a mapping.
+#[derive(Clone, Debug)]
+pub enum WindowParams {
+    /// Tumbling windows.
+    Tumbling(ConfigDuration),
+    /// Any other kind.
+    Of(WindowOf),
+}
+
+/// Exactly one of the kinds is set.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WindowOf {
+    hopping: Option<ConfigDuration>,
+    every: Option<ConfigDuration>,
+    session: Option<ConfigDuration>,
+    max: Option<ConfigDuration>,
+    sliding: Option<ConfigDuration>,
+}
+
+impl<'de> Deserialize<'de> for WindowParams {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyWindow;
+        impl<'de> Visitor<'de> for AnyWindow {
+            type Value = WindowParams;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration, { hopping: 1h, every: 5m }, { session: 30m, max: 12h } or { sliding: 10s }")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<WindowParams, E> {
+                parse_duration(text).map(ConfigDuration).map(WindowParams::Tumbling).map_err(E::custom)
+            }
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<WindowParams, M::Error> {
+                WindowOf::deserialize(MapAccessDeserializer::new(map)).map(WindowParams::Of)
+            }
+        }
+        deserializer.deserialize_any(AnyWindow)
+    }
+}
+
+/// A duration in ms.
+pub fn millis(duration: ConfigDuration) -> i64 {
+    i64::try_from(duration.0.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The windows, as far as they are valid.
+pub fn check(windows: &[WindowParams], errors: &mut Vec<ParamError>) -> Vec<AggregateWindow> {
+    let mut kinds: Vec<AggregateWindow> = Vec::new();
+    if windows.len() > WINDOWS_MAX {
+        errors.push(ParamError::new("windows", format!("at most {WINDOWS_MAX}")));
+    }
+    for (i, window) in windows.iter().enumerate() {
+        let path = format!("windows[{i}]");
+        match check_window(window) {
+            Err((key, message)) => errors.push(ParamError::new(format!("{path}{key}"), message)),
+            Ok(spec) if kinds.iter().any(|kind| kind.spec == spec) => {
+                errors.push(ParamError::new(path, "is named twice"))
+            }
+            Ok(spec) => kinds.push(AggregateWindow::new(spec)),
+        }
+    }
+    kinds
+}
+
+/// An error is the key within the window and the message.
+fn check_window(window: &WindowParams) -> Result<WindowSpec, (&'static str, String)> {
+    let length = |key, duration: ConfigDuration| match millis(duration) {
+        ms if (SECOND_MS..=DAYS_31_MS).contains(&ms) => Ok(ms),
+        _ => Err((key, "must be from 1s to 31d".to_owned())),
+    };
+    match window {
+        WindowParams::Tumbling(size) => Ok(WindowSpec::Tumbling { size_ms: length("", *size)? }),
+        WindowParams::Of(WindowOf {
+            hopping: Some(size),
+            every: Some(every),
+            session: None,
+            max: None,
+            sliding: None,
+        }) => {
+            let (size_ms, every_ms) = (length(".hopping", *size)?, length(".every", *every)?);
+            match () {
+                () if every_ms > size_ms => Err((".every", "must be at most the size of the windows".to_owned())),
+                () if every_ms == size_ms => {
+                    Err((".every", "is the size: name tumbling windows by their length alone".to_owned()))
+                }
+                () if size_ms / every_ms > HOPS_MAX => {
+                    Err((".every", format!("puts an event into more than {HOPS_MAX} windows")))
+                }
+                () => Ok(WindowSpec::Hopping { size_ms, every_ms }),
+            }
+        }
+        WindowParams::Of(WindowOf {
+            session: Some(gap),
+            max: Some(max),
+            hopping: None,
+            every: None,
+            sliding: None,
+        }) => {
+            let (gap_ms, max_ms) = (length(".session", *gap)?, length(".max", *max)?);
+            match max_ms <= gap_ms {
+                true => Err((".max", "must be longer than the gap".to_owned())),
+                false => Ok(WindowSpec::Session { gap_ms, max_ms }),
+            }
+        }
+        WindowParams::Of(WindowOf { sliding: Some(size), hopping: None, every: None, session: None, max: None }) => {
+            Ok(WindowSpec::Sliding { size_ms: length(".sliding", *size)? })
+        }
+        WindowParams::Of(_) => {
+            let forms = "{ hopping: 1h, every: 5m }, { session: 30m, max: 12h } or { sliding: 10s }";
+            Err(("", format!("expected a duration, {forms}")))
+        }
+    }
+}
