@@ -185,6 +185,27 @@ fn every_mistake_is_named_where_it_stands() {
             "begin with a literal: `'campaign:' + id(properties.campaign)`",
         ),
         (
+            "events: [view], values",
+            "events: [view], max_subjects: 5, values".into(),
+            "5",
+            "`max_subjects`: limits derived subjects, and `subject` takes that of the event, of any kind".into(),
+            "`subject: \"'campaign:' + id(properties.campaign)\"`",
+        ),
+        (
+            "events: [view], values",
+            "events: [view], subject: [\"'user:' + actor_id\", subject_id], max_subjects: 5, values".into(),
+            "5",
+            "`max_subjects`: limits derived subjects, and `subject` takes that of the event, of any kind".into(),
+            "`subject: \"'campaign:' + id(properties.campaign)\"`",
+        ),
+        (
+            "events: [view], values",
+            "events: [view], subject: \"'user:' + actor_id\", max_subjects: 0, values".into(),
+            "0",
+            "`max_subjects`: must be from 1 to 1000000".into(),
+            "",
+        ),
+        (
             "from: valid, events: [view]",
             "from: likes, events: [like]".into(),
             "likes",
@@ -261,4 +282,12 @@ fn added_values_and_windows_must_be_accepted_and_removed_ones_are_refused() {
     );
     let on_close = before("grace: 1m", "grace: 1m, emit: on_close");
     assert_eq!(on_close.compare(&now), added(vec!["store `totals.closing` of subtopology `by-subject_id` is new"]));
+    let limited = |max: u32| {
+        fingerprint(&changed(
+            "events: [view]",
+            &format!("events: [view], subject: \"'user:' + actor_id\", max_subjects: {max}"),
+        ))
+    };
+    assert_eq!(limited(5).compare(&now), added(vec!["store `agg` of subtopology `events` is new"]));
+    assert_eq!(limited(5).compare(&limited(6)), Difference::Same);
 }

@@ -7,6 +7,8 @@ mod case;
 mod deliveries;
 #[path = "aggregates/fixed.rs"]
 mod fixed;
+#[path = "aggregates/limits.rs"]
+mod limits;
 #[path = "aggregates/naive.rs"]
 mod naive;
 #[path = "aggregates/sessions.rs"]

@@ -230,6 +230,11 @@ pub trait Processor<D: Dataflow>: Send {
     fn take_late(&mut self) -> Vec<(Arc<str>, u64)> {
         Vec::new()
     }
+
+    /// How many records counted for others since the last commit, because the node has as many keys as it may have.
+    fn take_over_limit(&mut self) -> u64 {
+        0
+    }
 }
 
 /// What a node forwards.

@@ -63,13 +63,13 @@ fn json_of(event: &Event) -> Vec<u8> {
 }
 
 /// Partition, subject, how much later than the one before it is appended, how much older it is, and its number.
-fn raw_event() -> impl Strategy<Value = (usize, usize, i64, i64, Option<i64>)> {
+pub fn raw_event() -> impl Strategy<Value = (usize, usize, i64, i64, Option<i64>)> {
     let step = prop_oneof![3 => Just(0), 5 => (0..8i64).prop_map(|n| n * 500), 1 => Just(1), 1 => 0..40_000i64];
     let age = prop_oneof![4 => Just(0), 5 => (0..30i64).prop_map(|n| n * 500), 1 => Just(1), 1 => 0..30_000i64];
     (0..PARTITIONS, 0..3usize, step, age, prop::option::weighted(0.8, -120..120i64))
 }
 
-fn events(base: i64, raw: Vec<(usize, usize, i64, i64, Option<i64>)>) -> Vec<Event> {
+pub fn events(base: i64, raw: Vec<(usize, usize, i64, i64, Option<i64>)>) -> Vec<Event> {
     let mut append = base + 5_000;
     let mut offsets = [0; PARTITIONS];
     let mut events = Vec::new();
@@ -111,7 +111,7 @@ fn windows(world: &World, node: &str) -> (Windows, Times) {
     (last, times)
 }
 
-fn totals(world: &World, node: &str) -> BTreeMap<String, Value> {
+pub fn totals(world: &World, node: &str) -> BTreeMap<String, Value> {
     let mut last = BTreeMap::new();
     for (_, counters) in world.written.iter().filter(|(topic, _)| topic == "counters") {
         let of = counters["counters"].as_object().unwrap().iter();
@@ -123,7 +123,7 @@ fn totals(world: &World, node: &str) -> BTreeMap<String, Value> {
 }
 
 /// Runs the events in an order of processing, commits, rollbacks and deliveries that the seed decides.
-fn run(text: &str, events: &[Event], seed: u64, end: i64) -> World {
+pub fn run(text: &str, events: &[Event], seed: u64, end: i64) -> World {
     let (mut world, mut dice) = (World::new(text), Dice(seed | 1));
     for event in events {
         world.append(event.partition, json_of(event), event.append);

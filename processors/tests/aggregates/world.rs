@@ -142,6 +142,11 @@ impl World {
         }
         late
     }
+
+    /// How many records counted for others.
+    pub fn over_limit(&mut self) -> u64 {
+        self.roots.iter_mut().flat_map(|root| root.task.take_over_limit().into_values()).sum()
+    }
 }
 
 fn process(reader: &mut Reader) -> bool {

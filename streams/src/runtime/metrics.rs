@@ -20,6 +20,8 @@ pub struct StreamMetrics {
     pub node_rejected: IntCounterVec,
     /// Events that came too late for a window, by node and window.
     pub late: IntCounterVec,
+    /// Events that counted for `kind:_other`, by node.
+    pub over_limit: IntCounterVec,
     /// Transactions.
     pub commits: IntCounter,
     /// Transactions that were aborted and done again.
@@ -102,6 +104,11 @@ impl StreamMetrics {
                 "tally_late_for_window_total",
                 "Events that came too late for a window of a node: counted in its totals and in windows that were still open.",
                 &["node", "window"],
+            )?,
+            over_limit: counters(
+                "tally_over_subject_limit_total",
+                "Events that a node counted for `kind:_other`, because it has as many subjects as its `max_subjects` allows.",
+                &["node"],
             )?,
             commits: counter("tally_commits_total", "Committed transactions of stream threads.")?,
             aborts: counter("tally_aborts_total", "Transactions that were rolled back and processed again.")?,
@@ -204,6 +211,9 @@ impl StreamMetrics {
             }
             for (node, window, count) in task.take_late() {
                 self.late.with_label_values(&[node, window]).inc_by(count);
+            }
+            for (node, count) in task.take_over_limit() {
+                self.over_limit.with_label_values(&[node]).inc_by(count);
             }
             for (node, value, count) in task.take_forwarded().filter(|(.., count)| *count > 0) {
                 self.node_forwarded.with_label_values(&[node.as_ref(), value]).inc_by(count);

@@ -186,6 +186,10 @@ impl<D: Dataflow> Task<D> {
             for (window, count) in processor.take_late() {
                 *self.late.entry((node.name.clone(), window)).or_default() += count;
             }
+            let count = processor.take_over_limit();
+            if count > 0 {
+                *self.over_limit.entry(node.name.clone()).or_default() += count;
+            }
         }
         if self.told_all {
             self.progress_pending = ProgressPending::Nothing;

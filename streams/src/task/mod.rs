@@ -134,6 +134,8 @@ pub struct Task<D: Dataflow> {
     rejections: Rejections,
     /// By node and window.
     late: BTreeMap<(Arc<str>, Arc<str>), u64>,
+    /// By node.
+    over_limit: BTreeMap<Arc<str>, u64>,
     pool: Vec<Vec<Sent<D::Value>>>,
     record: OutputRecord,
     bytes: Vec<u8>,
@@ -232,6 +234,11 @@ impl<D: Dataflow> Task<D> {
     /// How many records of commits came too late for the windows of its nodes since the last call: node, window, number.
     pub fn take_late(&mut self) -> impl Iterator<Item = (Arc<str>, Arc<str>, u64)> {
         std::mem::take(&mut self.late).into_iter().map(|((node, window), count)| (node, window, count))
+    }
+
+    /// How many records of commits counted for others since the last call, by node: see [`Processor::take_over_limit`].
+    pub fn take_over_limit(&mut self) -> BTreeMap<Arc<str>, u64> {
+        std::mem::take(&mut self.over_limit)
     }
 
     /// How many records had an append time below the clock since the last call: the clocks of brokers and processes are

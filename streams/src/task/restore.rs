@@ -201,6 +201,7 @@ impl<D: Dataflow> Task<D> {
             forwarded: vec![0; subtopology.nodes.len() * D::EDGE_TYPES.len()],
             rejections: Rejections::default(),
             late: Default::default(),
+            over_limit: Default::default(),
             pool: Vec::new(),
             record: OutputRecord::default(),
             bytes: Vec::new(),

@@ -154,6 +154,15 @@ impl<D: Dataflow> TopologyTestDriver<D> {
         late
     }
 
+    /// Takes how many records counted for others since the last call, by node.
+    pub fn over_limit(&mut self) -> BTreeMap<String, u64> {
+        let mut over_limit = BTreeMap::new();
+        for (node, count) in self.tasks.iter_mut().flatten().flat_map(Task::take_over_limit) {
+            *over_limit.entry(node.to_string()).or_default() += count;
+        }
+        over_limit
+    }
+
     /// The clock of a task.
     pub fn clock_ms(&self, subtopology: usize, partition: u32) -> i64 {
         self.tasks[subtopology][partition as usize].position().clock_ms

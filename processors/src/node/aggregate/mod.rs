@@ -5,6 +5,7 @@
 //! behind the hop adds contributions up and emits the values.
 
 mod argument;
+mod limit;
 mod params;
 mod subjects;
 mod values;
@@ -20,10 +21,11 @@ use crate::facts::{MetricSpec, NodeFacts};
 use crate::item::{Action, Item};
 use crate::mistake::Mistake;
 use argument::Argument;
+use limit::{Limit, Places, SubjectLimit, is_other};
 use params::AggregateParams;
 use std::sync::Arc;
 use tally_model::{Contribution, Event, Partial, SessionRule, Slot, check_subject_id};
-use tally_streams::processor::{Context, Processor, Reject};
+use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, ParamError, Params, Parsed, StoreSpec};
 
 /// The node type.
@@ -39,6 +41,8 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     parse,
 };
 
+const HOUR_MS: i64 = 3_600_000;
+
 /// A checked `aggregate` node.
 pub struct Aggregate {
     aggregation: Arc<Aggregation>,
@@ -46,6 +50,8 @@ pub struct Aggregate {
     condition: Option<Expression>,
     /// None is the event's own subject.
     subjects: Vec<Option<Expression>>,
+    /// How many subjects each task takes; None for any number.
+    limit: Option<Limit>,
     /// The argument of each value; none for a number of events, and for a ratio.
     arguments: Vec<Option<Argument>>,
 }
@@ -74,7 +80,9 @@ impl Blueprint<Actions> for Aggregate {
     }
 
     fn stores(&self) -> Vec<StoreSpec> {
-        Vec::new()
+        let name = self.aggregation.node.to_string();
+        let places = StoreSpec { name, kind: "window", schema_version: 1, windows: Vec::new(), make: Places::make };
+        self.limit.map(|_| places).into_iter().collect()
     }
 
     /// An id is forgotten after `late_after`: an event that counts later could count twice.
@@ -115,6 +123,12 @@ impl Blueprint<Actions> for Aggregate {
             values: values.map(|(value, argument)| (value.id(), value.clone(), argument.clone())).collect(),
             windows: windows.iter().map(|window| (window.id, window.session_rule())).collect(),
             scored: self.scored(site),
+            limit: self.limit.map(|limit| SubjectLimit {
+                limit,
+                store: site.store(node),
+                hash_seed: site.hash_seed,
+                excess: 0,
+            }),
             late: vec![0; windows.len()],
             aggregation: self.aggregation.clone(),
             hash_seed: site.hash_seed,
@@ -157,6 +171,7 @@ struct AggregateProcessor {
     windows: Vec<(u32, Option<SessionRule>)>,
     /// The values that boards rank by, by their places among the values.
     scored: Vec<(usize, CountedMetric)>,
+    limit: Option<SubjectLimit>,
     /// By window, how many records came too late for it since the last commit.
     late: Vec<u64>,
     hash_seed: u64,
@@ -243,8 +258,15 @@ impl AggregateProcessor {
             let slot = |(from_ms, to_ms)| Slot { window: *window, from_ms, to_ms, session: *session };
             slots.extend(open.map(slot));
         }
+        // A rejected event takes no place: from here on, nothing fails.
+        let subjects = match &mut self.limit {
+            Some(limit) => limit.admit(context, subjects),
+            None => subjects,
+        };
         for subject_id in subjects {
-            for ((_, metric), delta) in self.scored.iter().zip(&deltas) {
+            // What stands for many subjects has no place on a board.
+            let is_ranked = self.limit.is_none() || !is_other(&subject_id);
+            for ((_, metric), delta) in self.scored.iter().zip(&deltas).filter(|_| is_ranked) {
                 let (event, since_ms, delta) = (&action.event, action.effective_ms, *delta);
                 metric.forward(context, &subject_id, &Act { event, since_ms, delta, group: metric.group_of(event) });
             }
@@ -261,14 +283,30 @@ impl Processor<Actions> for AggregateProcessor {
         self.contribute(context, action).map_err(|mistake| action.reject(context, &self.node, mistake))
     }
 
+    fn schedules(&self) -> Vec<Schedule> {
+        self.limit.iter().map(|_| Schedule { kind: PunctuationType::Clock, interval_ms: HOUR_MS }).collect()
+    }
+
+    fn punctuate(&mut self, context: &mut Context<'_, Actions>, _kind: PunctuationType, time_ms: i64) {
+        if let Some(limit) = &self.limit {
+            context.store(limit.store).expire(time_ms);
+        }
+    }
+
     fn discard(&mut self) {
         // What is done again is counted again.
         self.late.fill(0);
+        if let Some(limit) = &mut self.limit {
+            limit.excess = 0;
+        }
     }
 
     fn take_late(&mut self) -> Vec<(Arc<str>, u64)> {
         let late = self.aggregation.windows.iter().zip(&mut self.late);
         let late = late.filter(|(_, count)| **count > 0);
         late.map(|(window, count)| (window.name.clone(), std::mem::take(count))).collect()
+    }
+    fn take_over_limit(&mut self) -> u64 {
+        self.limit.as_mut().map_or(0, |limit| std::mem::take(&mut limit.excess))
     }
 }

@@ -1,17 +1,21 @@
 //! The parameters of an `aggregate` node.
 
 use super::Aggregate;
+use super::limit::{Limit, Memory};
 use super::subjects::{self, SubjectParams};
 use super::values::{ValueParams, check_values};
 use super::windows::{self, DAYS_31_MS, WindowParams, millis};
 use crate::counting::aggregation::Aggregation;
 use crate::event_types::named;
-use crate::expression::{Expression, Fault};
+use crate::expression::{Expression, Fault, SubjectKind};
 use crate::facts::Emit;
 use crate::params::{code, one_of, params};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_streams::topology::{ConfigDuration, ParamError};
+
+/// The most subjects of a task.
+const PLACES_MAX: u32 = 1_000_000;
 
 params! {
     /// Parameters of `type: aggregate`.
@@ -26,6 +30,10 @@ params! {
         /// expressions. For null, the event is not aggregated.
         #[param("CEL or list of CEL", default = "`subject_id`")]
         pub subject: Option<SubjectParams>,
+        /// How many different subjects are counted in each partition of the input; events of further ones count for `kind:_other`
+        /// ([limits](#limits-of-subjects)). Only where every kind in `subject` is a literal.
+        #[param("number", default = "no limit", limits = format!("From 1 to {PLACES_MAX}."))]
+        pub max_subjects: Option<u32>,
         /// [Values](#values) to compute, each a metric `<node>.<value>` of at most 64 bytes. From 1 to 32.
         #[param("mapping of name to value")]
         pub values: BTreeMap<String, ValueParams>,
@@ -52,7 +60,7 @@ params! {
 impl AggregateParams {
     /// Checks everything that needs no other node.
     pub fn check(self, node: &str) -> Result<Aggregate, Vec<ParamError>> {
-        let Self { events, condition, subject, values, windows, grace, emit, totals } = self;
+        let Self { events, condition, subject, max_subjects, values, windows, grace, emit, totals } = self;
         let mut errors = Vec::new();
         let event_types = named(events, &mut errors);
         let condition = Expression::condition(condition, &mut errors);
@@ -73,6 +81,15 @@ impl AggregateParams {
                 errors.push(ParamError::new(path, format!("{what}, and there are no `windows`")));
             }
         }
+        let memory = if totals_given { Memory::ForGood } else { Memory::Day };
+        let limit = max_subjects.map(|places| Limit { places, memory });
+        if limit.is_some_and(|limit| !(1..=PLACES_MAX).contains(&limit.places)) {
+            errors.push(ParamError::new("max_subjects", format!("must be from 1 to {PLACES_MAX}")));
+        }
+        if limit.is_some() && subjects::kinds(&subjects).contains(&SubjectKind::Own) {
+            let message = "limits derived subjects, and `subject` takes that of the event, of any kind";
+            errors.push(ParamError::new("max_subjects", message).with_help(subjects::LITERAL));
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -84,7 +101,7 @@ impl AggregateParams {
             emit: emit.unwrap_or_default(),
             totals: totals_given,
         };
-        Ok(Aggregate { aggregation: Arc::new(aggregation), event_types, condition, subjects, arguments })
+        Ok(Aggregate { aggregation: Arc::new(aggregation), event_types, condition, subjects, limit, arguments })
     }
 }
 

@@ -1,10 +1,13 @@
 //! The subjects of an `aggregate` node: its parameter `subject`.
 
-use crate::expression::{Expression, FIELDS, Wanted};
+use crate::expression::{Expression, FIELDS, SubjectKind, Wanted};
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use std::fmt;
 use tally_streams::topology::ParamError;
+
+/// The help for parameters that need literal kinds.
+pub const LITERAL: &str = "`subject: \"'campaign:' + id(properties.campaign)\"`";
 
 /// The expression of a subject, or those of several.
 #[derive(Clone, Debug)]
@@ -54,4 +57,14 @@ pub fn check(subject: Option<SubjectParams>, errors: &mut Vec<ParamError>) -> Ve
         }
     }
     subjects
+}
+
+/// The kinds of the subjects of all expressions.
+pub fn kinds(subjects: &[Option<Expression>]) -> Vec<SubjectKind> {
+    let of = |subject: &Option<Expression>| match subject {
+        // Its faults are those of `subject`.
+        Some(expression) => expression.subject_kinds().unwrap_or_default(),
+        None => vec![SubjectKind::Own],
+    };
+    subjects.iter().flat_map(of).collect()
 }
