@@ -4,9 +4,9 @@ use crate::routes::Access;
 use crate::scope::Scope;
 use tally_http::ApiProblem;
 use utoipa::PartialSchema;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, Parameter};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Components, Content, OpenApi, Ref, Response, SecurityRequirement};
+use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response, SecurityRequirement};
 
 const BEARER: &str = "bearer";
 const API_KEY: &str = "api_key";
@@ -50,10 +50,15 @@ fn ask(operation: &mut Operation, scope: Scope, schemes: &[&str]) {
     // Without configured keys, no credential is required.
     ways.push(SecurityRequirement::default());
     operation.security = Some(ways);
+    // Subjects may be of a private kind.
+    let is_subject =
+        |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.name == "subject_id");
+    let takes_subject = operation.parameters.iter().flatten().any(is_subject);
+    let private = if takes_subject { ", or the scope `admin` for a subject of a private kind" } else { "" };
     for (status, text) in [
         ("400", "Invalid request".to_owned()),
         ("401", "Missing or invalid key or token".to_owned()),
-        ("403", format!("The key or token lacks the scope `{scope}`, or belongs to another actor")),
+        ("403", format!("The key or token lacks the scope `{scope}`{private}, or belongs to another actor")),
         ("429", "Over a limit; see Retry-After".to_owned()),
     ] {
         answers_with_problem(operation, status, text);

@@ -20,6 +20,7 @@ use tally_http::ApiProblem;
 
 mod lasting;
 
+pub use lasting::AlsoNeeds;
 use lasting::Leave;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -67,6 +68,7 @@ impl Guard {
             guard: self.clone(),
             credential: credential.into_owned(),
             scope,
+            also: None,
             given_at_ms: now.monotonic_ms,
         });
         if !principal.scopes.allow(scope) {
@@ -104,7 +106,10 @@ async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Res
         Ok(leave) => {
             let response = next.run(request).await;
             Ok(match leave.filter(|_| response.status().is_success()) {
-                Some(leave) => response.map(|body| leave.bind(body)),
+                Some(leave) => {
+                    let also = response.extensions().get().map(|AlsoNeeds(scope)| *scope);
+                    response.map(|body| Leave { also, ..leave }.bind(body))
+                }
                 // An error response ends by itself.
                 None => response,
             })

@@ -22,7 +22,7 @@ mod scope;
 pub use action_limits::{Action, ActionLimits, IPV6_PREFIX_BITS, Places};
 pub use buckets::{Buckets, Demands, Grants, LimitHash, Over, Rule, SharedBuckets};
 pub use cors::{CorsError, cors};
-pub use guard::Guard;
+pub use guard::{AlsoNeeds, Guard};
 pub use jwt::{Fetched, JwksUrl, JwksUrlError, JwtRules, KeySet, TokenKeys};
 pub use keys::{KeyRing, Limits};
 pub use metrics::AccessMetrics;

@@ -2,7 +2,7 @@
 
 use crate::keys::Limits;
 use crate::refusal::Refusal;
-use crate::scope::Scopes;
+use crate::scope::{Scope, Scopes};
 use std::sync::Arc;
 use tally_http::ApiProblem;
 
@@ -26,6 +26,14 @@ impl Principal {
         match self.actor.as_deref().is_none_or(|own| own == actor_id) {
             true => Ok(()),
             false => Err(Refusal::OtherActor.into()),
+        }
+    }
+
+    /// 403 if the principal may not read subjects of a private kind.
+    pub fn check_private(&self, kind: &str) -> Result<(), ApiProblem> {
+        match self.scopes.allow(Scope::Admin) {
+            true => Ok(()),
+            false => Err(Refusal::Private(kind.to_owned()).into()),
         }
     }
 }

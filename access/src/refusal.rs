@@ -23,6 +23,8 @@ pub(crate) enum Refusal {
     Expired(&'static str),
     /// The credential lacks this scope.
     Scope(Scope),
+    /// Subjects of this kind are private, and the credential lacks the scope `admin`.
+    Private(String),
     /// The credential is for one actor, and the request is about another.
     OtherActor,
     /// The key's requests of this minute are used up.
@@ -38,7 +40,7 @@ impl Refusal {
             Self::Invalid(_) | Self::UnknownKid => "invalid",
             Self::NoKeysYet => "no_jwks",
             Self::Expired(_) => "expired",
-            Self::Scope(_) => "scope",
+            Self::Scope(_) | Self::Private(_) => "scope",
             Self::OtherActor => "other_actor",
             Self::Limited(_) => "limited",
         }
@@ -60,6 +62,13 @@ impl fmt::Display for Refusal {
             Self::Expired(what) => write!(f, "The {what} has expired: send a new one."),
             Self::Scope(scope) => {
                 write!(f, "This route requires the scope `{scope}`, which the key or token does not have.")
+            }
+            Self::Private(kind) => {
+                let scope = Scope::Admin;
+                write!(
+                    f,
+                    "Subjects of kind `{kind}` require the scope `{scope}`, which the key or token does not have."
+                )
             }
             Self::OtherActor => f.write_str("The token's `sub` is a different actor: a user can act only as itself."),
             Self::Limited(_) => f.write_str("This key has used up its requests for this minute."),
@@ -84,14 +93,19 @@ impl From<Refusal> for ApiProblem {
                 unauthorized("expired-credentials", "Expired credentials"),
                 ", error=\"invalid_token\", error_description=\"expired\"".into(),
             ),
-            Refusal::Scope(scope) => challenged(
-                Self::new(StatusCode::FORBIDDEN, "insufficient-scope", "Insufficient scope", detail),
-                format!(", error=\"insufficient_scope\", scope=\"{scope}\""),
-            ),
+            Refusal::Scope(scope) => insufficient(scope, detail),
+            Refusal::Private(_) => insufficient(Scope::Admin, detail),
             Refusal::OtherActor => Self::new(StatusCode::FORBIDDEN, "other-actor", "Token of another actor", detail),
             Refusal::Limited(seconds) => Self::too_many_requests(detail, seconds),
         }
     }
+}
+
+fn insufficient(scope: Scope, detail: String) -> ApiProblem {
+    challenged(
+        ApiProblem::new(StatusCode::FORBIDDEN, "insufficient-scope", "Insufficient scope", detail),
+        format!(", error=\"insufficient_scope\", scope=\"{scope}\""),
+    )
 }
 
 fn challenged(problem: ApiProblem, error: String) -> ApiProblem {

@@ -1,8 +1,9 @@
 //! The parts of the topology that the API uses.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
-use tally_model::{Estimate, MetricValue, ValueType, WindowSpec};
+use tally_model::{Estimate, MetricValue, ValueType, WindowSpec, subject_kind};
 
 /// Names and numbers of the topology.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +37,24 @@ pub struct ApiConfig {
     pub rankings: Option<Rankings>,
     /// Whether the database takes dead letters.
     pub dead_letters: bool,
+    /// The kinds of subjects that only callers with scope `admin` may read.
+    pub private_kinds: PrivateKinds,
+}
+
+/// The kinds of subjects that only callers with scope `admin` may read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PrivateKinds(Arc<[String]>);
+
+impl PrivateKinds {
+    /// These kinds.
+    pub fn new(kinds: impl IntoIterator<Item = String>) -> Self {
+        Self(kinds.into_iter().collect())
+    }
+
+    /// Whether a subject is of one of them.
+    pub(crate) fn contain(&self, subject_id: &str) -> bool {
+        !self.0.is_empty() && self.0.iter().any(|kind| kind == subject_kind(subject_id))
+    }
 }
 
 impl ApiConfig {

@@ -22,7 +22,7 @@ mod state;
 
 pub use answers::topology::{GraphEdge, GraphNode, GraphSubtopology, NodeKind, TopologyAnswer};
 pub use collects::{CollectEvents, Collects, CollectsParts};
-pub use config::{ApiConfig, Marks, Metric, OutputTopic, Rankings};
+pub use config::{ApiConfig, Marks, Metric, OutputTopic, PrivateKinds, Rankings};
 pub use database::{ReadDatabase, WriteAddress};
 pub use live::LiveConfig;
 pub use processes::{Peer, PeerError};

@@ -29,6 +29,8 @@ pub struct NodeFacts {
     pub derived: Vec<DerivedProperty>,
     /// The fields of events that it writes to topics; empty for the default.
     pub written_fields: Vec<String>,
+    /// The kinds of subjects that it counts for and that only callers with scope `admin` may read.
+    pub private_kinds: Vec<String>,
 }
 
 /// A property that a node sets.

@@ -40,6 +40,11 @@ fn event_types_of<'a>(facts: impl Iterator<Item = &'a NodeFacts>) -> BTreeSet<St
     facts.flat_map(|facts| &facts.event_types).cloned().collect()
 }
 
+/// The kinds of subjects that only callers with scope `admin` may read.
+pub fn private_kinds(topology: &Topology<Actions>) -> BTreeSet<String> {
+    topology.facts().flat_map(|(_, facts)| &facts.private_kinds).cloned().collect()
+}
+
 /// Every metric of a topology, by name.
 pub fn metrics(topology: &Topology<Actions>) -> Vec<MetricSpec> {
     let mut metrics: Vec<_> = topology.facts().flat_map(|(_, facts)| &facts.metrics).cloned().collect();

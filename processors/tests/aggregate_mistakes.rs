@@ -15,7 +15,8 @@ processors:
   valid:  { type: decode, from: events }
   likes:  { type: toggle, from: valid, on: like, off: unlike }
   agg:    { type: aggregate, from: valid, events: [view], values: { n: count, ms: { sum: duration_ms }, mean: { avg: duration_ms } }, windows: [10m], grace: 1m }
-  totals: { type: total, from: [agg, likes], to: [counters, windows] }
+  ips:    { type: aggregate, from: valid, subject: \"['ip:' + id(actor_id), 'net:' + id(actor_id)]\", private: true, values: { n: count } }
+  totals: { type: total, from: [agg, likes, ips], to: [counters, windows] }
   hot:    { type: board, from: [likes], score: { likes: 1 }, half_life: 1h, to: rankings }
 ";
 
@@ -197,6 +198,27 @@ fn every_mistake_is_named_where_it_stands() {
             "5",
             "`max_subjects`: limits derived subjects, and `subject` takes that of the event, of any kind".into(),
             "`subject: \"'campaign:' + id(properties.campaign)\"`",
+        ),
+        (
+            "events: [view], values",
+            "events: [view], private: true, values".into(),
+            "true",
+            "`private`: is about the kinds that `subject` names, and `subject` takes that of the event, of any kind".into(),
+            "`subject: \"'campaign:' + id(properties.campaign)\"`",
+        ),
+        (
+            "from: [likes], score: { likes: 1 }",
+            "from: [likes, ips], score: { likes: 1, ips.n: 1 }".into(),
+            "1",
+            "`score.ips.n`: `ips` is private: its subjects have no place on boards".into(),
+            "",
+        ),
+        (
+            "from: [likes], score",
+            "from: [likes], kinds: [article, ip], score".into(),
+            "ip",
+            "`kinds[1]`: `ips` makes subjects of kind `ip` private: they have no place on boards".into(),
+            "",
         ),
         (
             "events: [view], values",

@@ -12,12 +12,12 @@ use std::time::Duration;
 use tally_access::Routes;
 use tally_api::{
     Api, ApiConfig, Caches, CollectEvents, Collects, CollectsParts, LiveConfig, Marks, Metric, OutputTopic, Parts,
-    Rankings, ReadDatabase, WriteAddress, collects_router, router,
+    PrivateKinds, Rankings, ReadDatabase, WriteAddress, collects_router, router,
 };
 use tally_cache::MemoryCache;
 use tally_http::Check;
 use tally_model::{OutputType, WindowSpec};
-use tally_processors::{Actions, MetricSpec, metrics, owned_toggle};
+use tally_processors::{Actions, MetricSpec, metrics, owned_toggle, private_kinds};
 use tally_sinks::StoreKind;
 use tally_streams::log::Now;
 use tally_streams::topology::{Route, Subtopology, Target, Topology};
@@ -94,6 +94,7 @@ fn collects(site: &Site, stores: &Stores, callers: &CallerRules) -> Result<Optio
         clock: site.trusted_clock(),
         limits: Some(callers.limits.clone()),
         trusted_proxies: callers.trusted_proxies.clone(),
+        private_kinds: PrivateKinds::new(private_kinds(&site.topology)),
         // An embedded log has one process, so rows that another process left can be sent at once.
         takeover_after: site.watch.as_ref().map_or(Duration::ZERO, |_| TAKEOVER_AFTER),
     };
@@ -154,6 +155,7 @@ pub fn api_config(topology: &Topology<Actions>, stores: &Stores) -> Result<ApiCo
         toggles: writers(topology, OutputType::Reaction),
         rankings,
         dead_letters: dead_letters.any(stored),
+        private_kinds: PrivateKinds::new(private_kinds(topology)),
         metrics: metrics.into_iter().map(metric).collect(),
     })
 }
@@ -223,5 +225,7 @@ mod tests {
         assert_eq!(elsewhere.outputs, configured(text).outputs);
         let unstored = configured(&text.replace("counter-windows, reactions, ", "counter-windows, "));
         assert_eq!((unstored.reactions, unstored.toggles), (None, vec!["likes".to_owned(), "follows".to_owned()]));
+        let private = configured(include_str!("../../docs/cookbook/ips.yaml")).private_kinds;
+        assert_eq!((private, shipped.private_kinds), (PrivateKinds::new(["ip".to_owned()]), PrivateKinds::default()));
     }
 }

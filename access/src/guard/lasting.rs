@@ -10,11 +10,17 @@ use std::task::{Context, Poll};
 /// How old the leave to read may be when something is given out. Heartbeats see to it that something is.
 const LEAVE_MS: i64 = 5_000;
 
+/// Among the extensions of a response that lasts: the scope that it needs for as long as it lasts, beyond that of its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlsoNeeds(pub Scope);
+
 /// The credential that admitted a request whose response lasts.
 pub(super) struct Leave {
     pub guard: Guard,
     pub credential: Credential<'static>,
     pub scope: Scope,
+    /// What the response needs beyond that.
+    pub also: Option<Scope>,
     /// By the monotonic clock.
     pub given_at_ms: i64,
 }
@@ -27,7 +33,9 @@ impl Leave {
             return true;
         }
         self.given_at_ms = now.monotonic_ms;
-        self.guard.0.find(&self.credential, now).is_ok_and(|principal| principal.scopes.allow(self.scope))
+        let needed = std::iter::once(self.scope).chain(self.also);
+        let found = self.guard.0.find(&self.credential, now);
+        found.is_ok_and(|principal| needed.into_iter().all(|scope| principal.scopes.allow(scope)))
     }
 
     /// The answer, for as long as this holds.

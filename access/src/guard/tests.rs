@@ -299,6 +299,39 @@ async fn an_answer_that_lasts_ends_with_what_let_it_in() {
 }
 
 #[tokio::test]
+async fn an_answer_that_needs_more_than_its_route_ends_with_that() {
+    let bed = Bed::new();
+    let minted = mint("one", &[Scope::Admin], None, &Limits::default()).unwrap();
+    let write = |entry: &str| {
+        fs::write(bed.directory.path().join("keys.yaml"), entry).unwrap();
+        bed.keys.reload(true).unwrap();
+    };
+    write(&minted.entry);
+    let routes = |also: Option<Scope>| {
+        let live = get(async move || {
+            let mut response = Response::new(Body::new(Endless));
+            also.into_iter().for_each(|scope| drop(response.extensions_mut().insert(AlsoNeeds(scope))));
+            response
+        });
+        Routes::new(Access::Lasting(Scope::Read), Router::new().route("/v1/live", live)).into_router(Some(&bed.guard))
+    };
+    let mut answers = Vec::new();
+    for also in [Some(Scope::Admin), None] {
+        let uri = format!("/v1/live?access_token={}", minted.key);
+        let request = HttpRequest::builder().uri(uri).body(Body::empty()).unwrap();
+        answers.push(routes(also).oneshot(request).await.unwrap().into_body());
+    }
+    // The key may only read from now on.
+    write(&minted.entry.replace("admin", "read"));
+    bed.now_ms.store((NOW_S + 5) * 1_000, Ordering::SeqCst);
+    let mut go_on = Vec::new();
+    for answer in &mut answers {
+        go_on.push(poll_fn(|context| Pin::new(&mut *answer).poll_frame(context)).await.is_some());
+    }
+    assert_eq!(go_on, [false, true]);
+}
+
+#[tokio::test]
 async fn a_key_has_its_own_limit_of_requests() {
     let bed = Bed::new();
     let header = [("x-api-key", bed.slow.as_str())];

@@ -5,6 +5,7 @@ mod relay;
 mod transaction;
 mod writer;
 
+use crate::config::PrivateKinds;
 use crate::database::WriteAddress;
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 use relay::Relay;
@@ -52,6 +53,8 @@ pub struct CollectsParts {
     pub limits: Option<ActionLimits>,
     /// The proxies trusted for a caller's address.
     pub trusted_proxies: TrustedProxies,
+    /// The kinds of subjects that only callers with scope `admin` may read: an answer has a count.
+    pub private_kinds: PrivateKinds,
     /// After how long the rows of a process that does not send them are another's to send.
     pub takeover_after: Duration,
 }
@@ -65,6 +68,7 @@ pub struct Collects {
     events: CollectEvents,
     limits: Option<ActionLimits>,
     trusted_proxies: TrustedProxies,
+    private_kinds: PrivateKinds,
     relay: AbortHandle,
 }
 
@@ -204,8 +208,18 @@ impl Collects {
             looked_at: None,
         };
         let relay = tokio::spawn(relay.run()).abort_handle();
-        let CollectsParts { receipt_key, clock, events, limits, trusted_proxies, .. } = parts;
-        Ok(Arc::new(Self { queue, outcomes, receipt_key, clock, events, limits, trusted_proxies, relay }))
+        let CollectsParts { receipt_key, clock, events, limits, trusted_proxies, private_kinds, .. } = parts;
+        Ok(Arc::new(Self {
+            queue,
+            outcomes,
+            receipt_key,
+            clock,
+            events,
+            limits,
+            trusted_proxies,
+            private_kinds,
+            relay,
+        }))
     }
 
     /// Collects a subject for an actor, or takes that back: makes it so in the database, and waits a while for the log. The
@@ -231,6 +245,11 @@ impl Collects {
     /// The proxies trusted for a caller's address.
     pub fn trusted_proxies(&self) -> &TrustedProxies {
         &self.trusted_proxies
+    }
+
+    /// The kinds of subjects that only callers with scope `admin` may read.
+    pub fn private_kinds(&self) -> &PrivateKinds {
+        &self.private_kinds
     }
 
     /// Whether this is within the limits of the caller.

@@ -8,8 +8,9 @@ use super::roots::{clock_ms, covers};
 use super::store::{Board, Key, ReadStore};
 use super::{Boards, Reads};
 use crate::database::DatabaseError;
+use std::sync::Arc;
 use tally_cache::MemoryCache;
-use tally_model::Ranking;
+use tally_model::{Ranked, Ranking};
 use tally_streams::log::TopicPartition;
 
 /// A board and its freshness.
@@ -46,7 +47,19 @@ impl Boards {
     /// Reads a board. Waits until it contains the events of a receipt, or until the deadline.
     pub async fn board(&self, board: &str, after: Option<&After>) -> Result<BoardRead, Away> {
         let (boards, freshness) = self.ladder.read(&[board], after).await?;
-        Ok((boards.into_iter().next().flatten(), freshness))
+        let board = boards.into_iter().next().flatten();
+        Ok((board.map(|ranking| self.public(ranking)), freshness))
+    }
+
+    /// A board without subjects of private kinds: it may have been written before they were private.
+    fn public(&self, ranking: Arc<Ranking>) -> Arc<Ranking> {
+        let is_private = |item: &Ranked| self.private.contain(&item.subject_id);
+        if !ranking.items.iter().any(is_private) {
+            return ranking;
+        }
+        let mut public = Ranking::clone(&ranking);
+        public.items.retain(|item| !is_private(item));
+        public.into()
     }
 
     /// All boards that were ever written, by name: from the cache in this process, which has all of them, then from the

@@ -20,7 +20,7 @@ pub mod view_metrics;
 pub mod warm_up;
 
 use self::redis::RedisStore;
-use crate::config::{ApiConfig, OutputTopic, Rankings};
+use crate::config::{ApiConfig, OutputTopic, PrivateKinds, Rankings};
 use crate::database::{DatabaseError, DatabaseProgress, ReadDatabase};
 use crate::metrics::ApiMetrics;
 use after::After;
@@ -61,6 +61,7 @@ pub struct Boards {
     pub rankings: Rankings,
     /// Where they are read.
     pub ladder: Arc<Ladder<Board>>,
+    private: PrivateKinds,
 }
 
 /// The caches in front of the database, which sinks fill. Any of them may be missing.
@@ -97,7 +98,7 @@ impl Reads {
             let rungs = rungs(caches.boards.map(MemoryStore::new), redis.clone().filter(|_| rankings.cached));
             let OutputTopic { name, partitions, .. } = &rankings.topic;
             let ladder = Ladder::new(rungs, name, *partitions, metrics.boards.clone());
-            Boards { rankings, ladder }
+            Boards { rankings, ladder, private: config.private_kinds.clone() }
         });
         Arc::new(Self { config, template, totals, boards, database, redis, metrics })
     }

@@ -1,7 +1,8 @@
 //! `PUT` and `DELETE /v1/subjects/{subject_id}/collects/{actor_id}`.
 
 use super::described::{Responses, problems};
-use super::query::{InPath, Query, actor_id as check_actor_id, in_path, subject_id as check_subject_id};
+use super::query::{InPath, Query, actor_id as check_actor_id, in_path};
+use super::reader::Reader;
 use crate::collects::{Caller, Collect, Collected, Collects};
 use axum::Json;
 use axum::extract::State;
@@ -76,9 +77,10 @@ macro_rules! route {
         async fn $method(
             State(collects): State<Arc<Collects>>,
             path: InPath<(String, String)>,
+            reader: Reader,
             parts: Parts,
         ) -> Result<Json<CollectAnswer>, ApiProblem> {
-            set(&collects, &parts, path, $active).await
+            set(&collects, (&parts, &reader), path, $active).await
         }
     };
 }
@@ -95,13 +97,13 @@ route! {
 
 async fn set(
     collects: &Collects,
-    parts: &Parts,
+    (parts, reader): (&Parts, &Reader),
     path: InPath<(String, String)>,
     active: bool,
 ) -> Result<Json<CollectAnswer>, ApiProblem> {
     Query::parse(parts.uri.query(), &[])?;
     let (subject_id, actor_id) = in_path(path, "The path")?;
-    check_subject_id(&subject_id)?;
+    reader.check(&subject_id)?;
     check_actor_id(&actor_id)?;
     let ip = peer_of(&parts.extensions).map(|peer| collects.trusted_proxies().caller(peer, &parts.headers).to_string());
     let caller = Caller {

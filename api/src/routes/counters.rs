@@ -2,7 +2,8 @@
 
 use super::after::after;
 use super::described::{AfterParams, AfterResponses};
-use super::query::{self, InPath, Query, in_path, refused, subject_id};
+use super::query::{self, InPath, Query, in_path, refused};
+use super::reader::Reader;
 use super::reply::{Has, Keep};
 use super::series::{SeriesAnswer, series};
 use crate::answers::counters::{SubjectAnswer, SubjectCounters, items};
@@ -60,10 +61,11 @@ pub async fn subject_counters(
     State(api): State<Arc<Api>>,
     path: InPath<String>,
     RawQuery(query): RawQuery,
+    reader: Reader,
     has: Has,
 ) -> Result<Response, ApiProblem> {
     let id = in_path(path, "`subject_id`")?;
-    subject_id(&id)?;
+    reader.check(&id)?;
     let query = Query::parse(query.as_deref(), &["window", "metric", "from", "to", "after", "wait_ms"])?;
     let after = after(&api, &query)?;
     if query.one("window")?.is_some() {
@@ -102,6 +104,7 @@ pub async fn subject_counters(
 pub async fn many_counters(
     State(api): State<Arc<Api>>,
     RawQuery(query): RawQuery,
+    reader: Reader,
     has: Has,
 ) -> Result<Response, ApiProblem> {
     let query = Query::parse(query.as_deref(), &["subject_id", "actor_id", "after", "wait_ms"])?;
@@ -109,7 +112,7 @@ pub async fn many_counters(
     if ids.is_empty() || ids.len() > SUBJECTS_MAX {
         return Err(refused("`subject_id`", &format!("must be given 1 to {SUBJECTS_MAX} times, not {}", ids.len())));
     }
-    ids.iter().try_for_each(|id| subject_id(id))?;
+    ids.iter().try_for_each(|id| reader.check(id))?;
     let after = after(&api, &query)?;
     let actor_id = query.one("actor_id")?;
     actor_id.map(query::actor_id).transpose()?;

@@ -1,7 +1,8 @@
 //! `GET /v1/live`: server-sent events, whenever counters or a board change.
 
-use super::query::{self, Query, refused};
+use super::query::{Query, refused};
 use super::rankings::unknown;
+use super::reader::Reader;
 use crate::live::{LiveError, Watched};
 use crate::state::Api;
 use axum::body::Body;
@@ -9,6 +10,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use std::sync::Arc;
+use tally_access::{AlsoNeeds, Scope};
 use tally_http::ApiProblem;
 
 /// Subjects of one stream.
@@ -41,9 +43,10 @@ pub async fn live(
     State(api): State<Arc<Api>>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
+    reader: Reader,
 ) -> Result<Response, ApiProblem> {
     let query = Query::parse(query.as_deref(), &["subject_id", "board", "access_token"])?;
-    let of = requested(&query)?;
+    let of = requested(&query, &reader)?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let stream = match api.live.open(of.clone(), seen).await {
         Ok(stream) => stream,
@@ -57,6 +60,9 @@ pub async fn live(
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    if of.iter().filter_map(Watched::subject).any(|id| reader.is_private(id)) {
+        response.extensions_mut().insert(AlsoNeeds(Scope::Admin));
     }
     Ok(response)
 }
@@ -76,7 +82,7 @@ async fn problem(api: &Arc<Api>, of: &[Watched], error: LiveError) -> ApiProblem
 }
 
 /// What a stream is to be about, each once.
-fn requested(query: &Query<'_>) -> Result<Box<[Watched]>, ApiProblem> {
+fn requested(query: &Query<'_>, reader: &Reader) -> Result<Box<[Watched]>, ApiProblem> {
     let subjects = query.all("subject_id");
     if let Some(board) = query.one("board")? {
         return match subjects[..] {
@@ -90,7 +96,7 @@ fn requested(query: &Query<'_>) -> Result<Box<[Watched]>, ApiProblem> {
     }
     let mut of: Vec<Watched> = Vec::with_capacity(subjects.len());
     for id in subjects {
-        query::subject_id(id)?;
+        reader.check(id)?;
         let watched = Watched::Subject(id.into());
         if !of.contains(&watched) {
             of.push(watched);

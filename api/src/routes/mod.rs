@@ -14,6 +14,7 @@ mod progress;
 mod query;
 mod rankings;
 mod reactions;
+mod reader;
 mod receipts;
 mod reply;
 mod series;

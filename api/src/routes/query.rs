@@ -4,7 +4,7 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use std::borrow::Cow;
 use tally_http::ApiProblem;
-use tally_model::{check_actor_id, check_subject_id};
+use tally_model::check_actor_id;
 
 /// The rule of everything in an address.
 const NOT_ENCODED: &str = "is not percent-encoded UTF-8";
@@ -54,11 +54,6 @@ impl<'a> Query<'a> {
         wait_ms
             .ok_or_else(|| refused("`wait_ms`", &format!("must be a number of milliseconds from 0 to {WAIT_MS_MAX}")))
     }
-}
-
-/// A subject's id by the rules, or which of them it breaks.
-pub fn subject_id(text: &str) -> Result<(), ApiProblem> {
-    check_subject_id(text).map_err(|rule| refused(&format!("`subject_id` {text:?}"), rule))
 }
 
 /// An actor's id by the rules, or which of them it breaks.

@@ -5,6 +5,7 @@ use super::after::after;
 use super::described::{AfterParams, AfterResponses, PageParams, Responses, problems};
 use super::paging::paging;
 use super::query::{self, InPath, Query, in_path, listed};
+use super::reader::Reader;
 use super::reply::{Has, Keep};
 use crate::config::OutputTopic;
 use crate::database::{Page, Switched};
@@ -106,10 +107,11 @@ pub async fn actors(
     State(api): State<Arc<Api>>,
     path: InPath<(String, String)>,
     RawQuery(query): RawQuery,
+    reader: Reader,
     has: Has,
 ) -> Result<Response, ApiProblem> {
     let (subject_id, metric) = in_path(path, "The path")?;
-    query::subject_id(&subject_id)?;
+    reader.check(&subject_id)?;
     let item = |actor_id, occurred_at| ActorItem { actor_id, occurred_at };
     let (items, next, freshness) = page(&api, Page::actors_of(&subject_id), &metric, query.as_deref(), item).await?;
     let keep = Keep::Asking.unless_singular(&freshness);
@@ -121,12 +123,13 @@ pub async fn owned_actors(
     state: State<Arc<Api>>,
     path: InPath<(String, String)>,
     query: RawQuery,
+    reader: Reader,
     has: Has,
 ) -> Response {
     match path {
         Ok(Path((subject_id, list))) if list == "actors" => {
             let metric = state.reads.config.collects.clone().unwrap_or_default();
-            actors(state, Ok(Path((subject_id, metric))), query, has).await.into_response()
+            actors(state, Ok(Path((subject_id, metric))), query, reader, has).await.into_response()
         }
         Ok(_) => {
             let detail = "This path supports PUT and DELETE; GET `…/collects/actors` lists who collected the subject.";
@@ -134,11 +137,12 @@ pub async fn owned_actors(
             let problem = ApiProblem::new(status, "method-not-allowed", "Method Not Allowed", detail);
             ([(ALLOW, "PUT,DELETE")], problem).into_response()
         }
-        Err(path) => actors(state, Err(path), query, has).await.into_response(),
+        Err(path) => actors(state, Err(path), query, reader, has).await.into_response(),
     }
 }
 
-/// The subjects that an actor likes, newest first; likewise for the other toggles.
+/// The subjects that an actor likes, newest first; likewise for the other toggles. Without the scope `admin`, subjects of
+/// private kinds are left out.
 ///
 /// Pages continue after the last item of the previous page, whatever changed in between.
 #[utoipa::path(
@@ -152,12 +156,15 @@ pub async fn subjects(
     State(api): State<Arc<Api>>,
     path: InPath<(String, String)>,
     RawQuery(query): RawQuery,
+    reader: Reader,
     has: Has,
 ) -> Result<Response, ApiProblem> {
     let (actor_id, metric) = in_path(path, "The path")?;
     query::actor_id(&actor_id)?;
     let item = |subject_id, occurred_at| SubjectItem { subject_id, occurred_at };
-    let (items, next, freshness) = page(&api, Page::subjects_of(&actor_id), &metric, query.as_deref(), item).await?;
+    let (mut items, next, freshness) =
+        page(&api, Page::subjects_of(&actor_id), &metric, query.as_deref(), item).await?;
+    items.retain(|item| reader.may_read(&item.subject_id));
     let keep = Keep::Own.unless_singular(&freshness);
     has.reply(&SubjectsOfActorAnswer { actor_id, metric, items, next, freshness }, keep)
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tally_access::{AccessMetrics, ActionLimits, Buckets};
-use tally_api::{CollectEvents, Collects, CollectsParts, WriteAddress, collects_router, router};
+use tally_api::{CollectEvents, Collects, CollectsParts, PrivateKinds, WriteAddress, collects_router, router};
 use tally_http::TrustedProxies;
 use tally_model::{Receipt, SequenceKey, hex};
 use tally_streams::log::{AppendBatch, Appender, Completion, Log, LogError, Polled, TopicPartition};
@@ -43,6 +43,7 @@ fn parts(world: &World) -> CollectsParts {
         clock: Arc::new(|| Ok(NOW_MS)),
         limits: None,
         trusted_proxies: TrustedProxies::default(),
+        private_kinds: PrivateKinds::default(),
         takeover_after: Duration::ZERO,
     }
 }

@@ -109,6 +109,25 @@ fn what_stands_for_many_subjects_has_no_place_on_a_board() {
     assert_eq!(subjects, [json!("campaign:a"), json!("campaign:b")]);
 }
 
+#[test]
+fn subjects_of_private_kinds_have_no_place_on_boards_whatever_counts_for_them() {
+    let nodes = r#"
+  ips:   { type: aggregate, from: valid, events: [view], subject: "'ip:' + id(properties.c)", private: true, values: { n: count } }
+  views: { type: count, from: valid, event: view }
+  most:  { type: board, from: views, score: { views: 1 }, window: 1h, to: rankings }
+"#;
+    let mut case = Case::of(nodes, "ips, views", MIDNIGHT);
+    for subject in ["a:1", "ip:1", "ip:1", "ips:1"] {
+        case.with(subject, 1.0, 1.0, json!({"c": "1"}));
+    }
+    case.clock(100.0);
+    let ranking = case.driver.read("rankings").last().unwrap().json();
+    let subjects: Vec<_> = ranking["items"].as_array().unwrap().iter().map(|item| item["subject_id"].clone()).collect();
+    assert_eq!(subjects, [json!("a:1"), json!("ips:1")]);
+    // It is counted all the same.
+    assert_eq!(case.totals()["ip:1"], json!({"ips.n": 4, "views": 2}));
+}
+
 /// The counts by the definition: the first two subjects of each partition.
 fn naive(events: &[super::naive::Event]) -> (BTreeMap<String, Value>, u64) {
     let mut places = vec![BTreeSet::new(); PARTITIONS];

@@ -129,7 +129,7 @@ fn params(specs: &[ParamSpec]) -> Value {
 fn of_kind(kind: &str) -> Value {
     let values: Vec<&str> = kind.split(", ").filter_map(|value| value.strip_prefix('`')?.strip_suffix('`')).collect();
     match kind {
-        "`true`, `false`" => json!({"type": "boolean"}),
+        "`true`, `false`" | "bool" => json!({"type": "boolean"}),
         "number" => json!({"type": "number"}),
         "duration" => duration(),
         "list of durations" => json!({"type": "array", "items": duration()}),

@@ -52,6 +52,8 @@ pub struct Aggregate {
     subjects: Vec<Option<Expression>>,
     /// How many subjects each task takes; None for any number.
     limit: Option<Limit>,
+    /// The kinds of the subjects, if they are private.
+    private_kinds: Vec<String>,
     /// The argument of each value; none for a number of events, and for a ratio.
     arguments: Vec<Option<Argument>>,
 }
@@ -75,6 +77,7 @@ impl Blueprint<Actions> for Aggregate {
             takes_declared: self.event_types.is_empty(),
             event_types: self.event_types.clone(),
             aggregation: Some(self.aggregation.clone()),
+            private_kinds: self.private_kinds.clone(),
             ..NodeFacts::default()
         }
     }

@@ -34,6 +34,10 @@ params! {
         /// ([limits](#limits-of-subjects)). Only where every kind in `subject` is a literal.
         #[param("number", default = "no limit", limits = format!("From 1 to {PLACES_MAX}."))]
         pub max_subjects: Option<u32>,
+        /// Whether only callers with the scope `admin` may read subjects of the kinds in `subject`
+        /// ([private subjects](#private-subjects)). Only where every kind in `subject` is a literal.
+        #[param("bool", default = "`false`")]
+        pub private: Option<bool>,
         /// [Values](#values) to compute, each a metric `<node>.<value>` of at most 64 bytes. From 1 to 32.
         #[param("mapping of name to value")]
         pub values: BTreeMap<String, ValueParams>,
@@ -60,7 +64,7 @@ params! {
 impl AggregateParams {
     /// Checks everything that needs no other node.
     pub fn check(self, node: &str) -> Result<Aggregate, Vec<ParamError>> {
-        let Self { events, condition, subject, max_subjects, values, windows, grace, emit, totals } = self;
+        let Self { events, condition, subject, max_subjects, private, values, windows, grace, emit, totals } = self;
         let mut errors = Vec::new();
         let event_types = named(events, &mut errors);
         let condition = Expression::condition(condition, &mut errors);
@@ -86,13 +90,25 @@ impl AggregateParams {
         if limit.is_some_and(|limit| !(1..=PLACES_MAX).contains(&limit.places)) {
             errors.push(ParamError::new("max_subjects", format!("must be from 1 to {PLACES_MAX}")));
         }
-        if limit.is_some() && subjects::kinds(&subjects).contains(&SubjectKind::Own) {
-            let message = "limits derived subjects, and `subject` takes that of the event, of any kind";
-            errors.push(ParamError::new("max_subjects", message).with_help(subjects::LITERAL));
+        let kinds_of_subjects = subjects::kinds(&subjects);
+        let is_private = private.unwrap_or_default();
+        for (path, given, what) in [
+            ("max_subjects", limit.is_some(), "limits derived subjects"),
+            ("private", is_private, "is about the kinds that `subject` names"),
+        ] {
+            if given && kinds_of_subjects.contains(&SubjectKind::Own) {
+                let message = format!("{what}, and `subject` takes that of the event, of any kind");
+                errors.push(ParamError::new(path, message).with_help(subjects::LITERAL));
+            }
         }
         if !errors.is_empty() {
             return Err(errors);
         }
+        let literal = |kind| match kind {
+            SubjectKind::Literal(kind) if is_private => Some(kind),
+            SubjectKind::Literal(_) | SubjectKind::Own => None,
+        };
+        let private_kinds = kinds_of_subjects.into_iter().filter_map(literal).collect();
         let aggregation = Aggregation {
             node: node.into(),
             values,
@@ -101,7 +117,15 @@ impl AggregateParams {
             emit: emit.unwrap_or_default(),
             totals: totals_given,
         };
-        Ok(Aggregate { aggregation: Arc::new(aggregation), event_types, condition, subjects, limit, arguments })
+        Ok(Aggregate {
+            aggregation: Arc::new(aggregation),
+            event_types,
+            condition,
+            subjects,
+            limit,
+            private_kinds,
+            arguments,
+        })
     }
 }
 

@@ -78,6 +78,9 @@ impl Board {
             let message = format!("`{name}` is neither a count nor a sum of whole numbers; a board adds up changes");
             return Some(error(message));
         }
+        if !facts.private_kinds.is_empty() {
+            return Some(error(format!("`{node}` is private: its subjects have no place on boards")));
+        }
         let unique = metric.kind == MetricKind::Unique;
         unique.then(|| error(format!("`{name}` counts distinct actors; a board adds up changes")))
     }
@@ -135,6 +138,13 @@ impl Blueprint<Actions> for Board {
                 ParamError::new("", message).with_help("give it a weight, or take it out of `from`")
             };
             errors.extend(idle.map(error));
+        }
+        for (i, kind) in self.rules.kinds.iter().flatten().enumerate() {
+            let private = site.nodes.iter().find(|(_, facts)| facts.private_kinds.contains(kind));
+            errors.extend(private.map(|(node, _)| {
+                let message = format!("`{node}` makes subjects of kind `{kind}` private: they have no place on boards");
+                ParamError::new(format!("kinds[{i}]"), message)
+            }));
         }
         errors.extend(self.rules.groups.as_ref().and_then(|groups| self.check_groups(groups, site)));
         if errors.is_empty() { Ok(()) } else { Err(errors) }

@@ -24,6 +24,8 @@ pub(super) struct SubjectBoard {
     boards: Vec<OneBoard>,
     /// Metric, as the hop names it, to its weight and its board among `boards`.
     weights: HashMap<Arc<str>, (i64, usize), ahash::RandomState>,
+    /// Kinds of subjects that have no place.
+    private_kinds: Vec<String>,
     scores: StoreHandle<Scores>,
     sent: StoreHandle<Sent>,
 }
@@ -78,7 +80,8 @@ impl SubjectBoard {
             boards.push(OneBoard { name, group: group.unwrap_or_default().into(), sent_key });
         }
         let (scores, sent) = (site.store(site.node), site.store(&sent_name(site.node)));
-        Self { decay, rules, boards, weights, scores, sent }
+        let private_kinds = site.nodes.iter().flat_map(|(_, facts)| &facts.private_kinds).cloned().collect();
+        Self { decay, rules, boards, weights, private_kinds, scores, sent }
     }
 
     /// The board that a change counts on, its slot, and what it adds there; None where it does not count.
@@ -137,7 +140,8 @@ impl SubjectBoard {
 impl Processor<Actions> for SubjectBoard {
     fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
         let Item::Changes(SubjectChanges { subject_id, deltas, visitors }) = item else { return Ok(()) };
-        if self.rules.kinds.as_ref().is_some_and(|kinds| kinds.iter().all(|kind| kind != subject_kind(subject_id))) {
+        let has_kind = |kinds: &Vec<String>| kinds.iter().any(|kind| kind == subject_kind(subject_id));
+        if has_kind(&self.private_kinds) || self.rules.kinds.as_ref().is_some_and(|kinds| !has_kind(kinds)) {
             return Ok(());
         }
         let first = self.advance(context).unwrap_or(i64::MIN);
