@@ -1,6 +1,8 @@
 //! Stream threads whose clocks lie: the wall clock of the process is set back and forward, and what is counted, and when,
 //! is the same.
 
+#[path = "clocks/aggregates.rs"]
+mod aggregates;
 mod clocks_world;
 
 use clocks_world::World;

@@ -52,6 +52,7 @@ pub struct World {
     pub metrics: StreamMetrics,
     /// What an operator has confirmed.
     pub confirmed: Vec<ConfirmedTime>,
+    text: String,
     topology: Arc<Topology<Actions>>,
     events: AtomicI64,
 }
@@ -64,8 +65,12 @@ impl World {
 
     /// With brokers whose clocks are ahead by this.
     pub fn with(skew: Skew) -> Self {
-        let topology =
-            Topology::load("topology.yaml", SHIPPED_TOPOLOGY, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"));
+        Self::of(SHIPPED_TOPOLOGY, skew)
+    }
+
+    /// With a topology of its own.
+    pub fn of(text: &str, skew: Skew) -> Self {
+        let topology = Topology::load("topology.yaml", text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"));
         let (wall, monotonic, broker) = (Hand::at(NOW_MS), Hand::at(0), Hand::at(NOW_MS));
         let clock = broker.clone();
         let inner = Arc::new(MemoryLog::new(Arc::new(move || clock.ms())));
@@ -73,7 +78,8 @@ impl World {
         log.ensure_topics(&topology.topic_specs()).unwrap();
         let (metrics, events) = (StreamMetrics::new(&Registry::new()).unwrap(), AtomicI64::new(0));
         let (confirmed, topology) = (Vec::new(), Arc::new(topology));
-        Self { log, inner, skew, wall, monotonic, broker, metrics, confirmed, topology, events }
+        let text = text.to_owned();
+        Self { log, inner, skew, wall, monotonic, broker, metrics, confirmed, text, topology, events }
     }
 
     pub fn thread(&self) -> StreamThread<Actions> {
@@ -133,7 +139,8 @@ impl World {
         self.append(actor, json.into_bytes());
     }
 
-    fn append(&self, actor: &str, json: Vec<u8>) {
+    /// An actor sends this.
+    pub fn append(&self, actor: &str, json: Vec<u8>) {
         append(&*self.log, &self.topology.root, [(actor.to_owned(), json)]);
     }
 
@@ -151,7 +158,7 @@ impl World {
 
     /// Another world with these events and moves.
     pub fn replayed(&self, mut events: Vec<StoredRecord>, moves: &[StoredRecord]) -> Self {
-        let again = Self { confirmed: self.confirmed.clone(), ..Self::with(self.skew) };
+        let again = Self { confirmed: self.confirmed.clone(), ..Self::of(&self.text, self.skew) };
         events.sort_by_key(|record| (record.append_time_ms, record.partition, record.offset));
         for event in events {
             again.broker.set(event.append_time_ms);
