@@ -1,7 +1,7 @@
 //! Quantiles from counts of buckets whose width grows with their values, as in HdrHistogram (Tene, 2012). All arithmetic
 //! is on integers, so that every machine gives the same result.
 //!
-//! Numbers up to 128 have a bucket each. Above that, each power of two is divided into 64 buckets, and a bucket stands
+//! Numbers below 128 have a bucket each. From there on, each power of two is divided into 64 buckets, and a bucket stands
 //! for its middle: the relative error is at most 1/128. Negative numbers mirror positive ones.
 
 use serde::{Deserialize, Serialize};

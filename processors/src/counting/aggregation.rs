@@ -62,7 +62,7 @@ pub enum Function {
     Average,
     /// The number of different values: exact up to 256, an estimate above.
     Distinct,
-    /// A quantile of a number: exact up to 128, with a relative error of at most 1/128 above.
+    /// A quantile of a number: exact below 128, with a relative error of at most 1/128 from there on.
     Quantile(Millionths),
     /// Two other values, divided when they are read.
     Ratio(Ratio),
