@@ -6,6 +6,7 @@ mod garbage;
 mod popularity;
 mod random;
 mod shape;
+mod values;
 
 pub use random::Random;
 pub use shape::Shape;
@@ -13,6 +14,7 @@ pub use shape::Shape;
 use garbage::{KINDS, write_garbage};
 use popularity::Popularity;
 use std::io::{self, Write};
+use values::write_values;
 
 /// The number of earlier lines from which a repeat is chosen, and of likes for an unlike.
 const REMEMBERED: usize = 4_096;
@@ -125,22 +127,33 @@ impl Workload {
             Actor::Person(n) => write!(out, "u{n}")?,
             Actor::Bot(n) => write!(out, "bot{n}")?,
         }
-        write!(out, r#"","subject_id":"article:{}","occurred_at":"#, subject + 1)?;
-        let time_ms = self.time(time_ms);
-        match self.random.below(16) {
-            0 => write!(out, r#""{}""#, tally_model::format_ms(time_ms))?,
-            _ => write!(out, "{time_ms}")?,
+        write!(out, r#"","subject_id":"article:{}""#, subject + 1)?;
+        if !self.is_one_of(self.shape.timeless) {
+            out.extend_from_slice(br#","occurred_at":"#);
+            let time_ms = self.time(time_ms);
+            match self.random.below(16) {
+                0 => write!(out, r#""{}""#, tally_model::format_ms(time_ms))?,
+                _ => write!(out, "{time_ms}")?,
+            }
         }
         if event_type == "read" {
             write!(out, r#","duration_ms":{}"#, self.random.below(20_000))?;
         }
         match self.random.below(16) {
+            _ if matches!(event_type, "view" | "read") && self.is_one_of(self.shape.values) => {
+                write_values(out, event_type, &mut self.random)?;
+            }
             0 => out.extend_from_slice(br#","properties":{"source":"feed"}"#),
             1 => out.extend_from_slice(br#","properties":{"source":"mail"}"#),
             _ => {}
         }
         out.push(b'}');
         Ok(())
+    }
+
+    /// A share of none takes nothing from the source of chance: the lines of a shape without it stay what they are.
+    fn is_one_of(&mut self, of_10_000: u32) -> bool {
+        of_10_000 > 0 && self.random.chance(of_10_000)
     }
 
     /// Most unlikes retract a recent like, and some likes are repeated: otherwise toggles would have little to do.
@@ -170,12 +183,16 @@ impl Workload {
     fn time(&mut self, time_ms: i64) -> i64 {
         let drawn = self.random.below(10_000) as u32;
         let mut up_to = |ms: i64| self.random.below(ms as u64 + 1) as i64;
-        let Shape { late, late_after_ms, back, back_ms, disorder_ms, .. } = self.shape;
+        let Shape { late, late_after_ms, back, back_ms, behind, ahead, skew_ms, disorder_ms, .. } = self.shape;
         if drawn < late {
             // A minute more, so that it is late however soon it is sent.
             time_ms - late_after_ms - 60_000 - up_to(late_after_ms)
         } else if drawn < late + back {
             time_ms - disorder_ms - up_to(back_ms - disorder_ms)
+        } else if drawn < late + back + behind {
+            time_ms - up_to(skew_ms)
+        } else if drawn < late + back + behind + ahead {
+            time_ms + up_to(skew_ms)
         } else {
             time_ms - disorder_ms + up_to(2 * disorder_ms)
         }

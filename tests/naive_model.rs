@@ -1,7 +1,10 @@
 //! The naive model itself, on histories short enough to be checked by hand; and that a comparison finds what is wrong.
 
 use std::collections::{BTreeMap, HashMap};
-use tally_exactness::naive::{Differences, LogRecord, Model, Stored, collect_counts, compare_counters, compare_stored};
+use tally_exactness::naive::{
+    Differences, LogRecord, Model, Stored, StoredAggregates, TopicAggregates, collect_counts, compare_counters,
+    compare_stored,
+};
 
 const NOON_MS: i64 = 1_795_262_400_000;
 
@@ -58,7 +61,7 @@ fn late_duplicate_and_dead_events_do_not_count() {
     ];
     let model = model(&records.each_ref().map(|(append_ms, text)| (*append_ms, text.as_str())));
     assert_eq!(kinds(&model), [(1, "late"), (2, "duplicate"), (5, "dead"), (6, "dead")].into());
-    assert_eq!(model.dead_letters, [(0, 4), (0, 5), (0, 6)].into());
+    assert_eq!(model.dead_letters, [(0, 4), (0, 5), (0, 6)]);
     assert_eq!((count(&model, "views"), model.visitors["a:1"].len()), (2, 2));
     assert_eq!(model.ids.len(), 3);
     let (hour_ms, noon_ms) = (3_600_000, NOON_MS);
@@ -141,9 +144,10 @@ fn stored(model: &Model) -> Stored {
             .map(|((a, m, s), r)| ((a.clone(), (*m).to_owned(), s.clone()), r.clone()))
             .collect(),
         verdicts: model.verdicts.clone(),
-        dead_letters: model.dead_letters.iter().copied().collect(),
+        dead_letters: model.dead_letters.clone(),
         collects: model.collects.clone(),
         collect_counts: collect_counts(&model.collects),
+        aggregates: StoredAggregates::default(),
     }
 }
 
@@ -232,4 +236,101 @@ fn estimates_may_be_off_by_little() {
     assert_eq!(with(1_009), "");
     assert!(with(1_011).contains("RMSE is 1.10 %"));
     assert!(with(1_041).contains("too far off"));
+}
+
+/// The records of `counters` and `counter-windows` for two likes, of one actor each, as they must be.
+fn records_of_likes(closed_ms: i64) -> Vec<(&'static str, String)> {
+    let mut records = Vec::new();
+    for subject in ["type:like", "type:any"] {
+        let counters = r#"{"kinds.n":2,"kinds.who":2,"likes":2}"#;
+        records.push(("counters", format!(r#"{{"subject_id":"{subject}","counters":{counters}}}"#)));
+        for (metric, value) in [("kinds.n", 1), ("kinds.who", 1)] {
+            records.push((
+                "counter-windows",
+                format!(
+                    r#"{{"subject_id":"{subject}","metric":"{metric}","window_ms":4000,"window_start_ms":{closed_ms},"value":{value},"version":1}}"#
+                ),
+            ));
+        }
+    }
+    records
+}
+
+/// Compares two likes, of which one comes too late for its window, with records of the topics, and those with the tables.
+fn differences_of_aggregates(change: impl Fn(&mut Vec<(&'static str, String)>, &mut StoredAggregates)) -> String {
+    let append = |offset, append_ms: i64, actor: &str, time_ms: i64| {
+        let json = event(actor, "like", actor, NOON_MS + time_ms);
+        (offset, NOON_MS + append_ms, actor.to_owned(), json)
+    };
+    // The window from 0 to 4 s takes events until 10 s.
+    let events = [append(0, 9_999, "u1", 3_999), append(1, 10_000, "u2", 3_999)];
+    let mut model = Model::with_aggregates();
+    for (offset, append_time_ms, actor, json) in &events {
+        let (key, value) = (actor.as_bytes(), json.as_bytes());
+        let (offset, append_time_ms) = (*offset, *append_time_ms);
+        model.take(&LogRecord { partition: 0, partitions: 1, offset, append_time_ms, key, value, seq: None });
+    }
+    model.finish();
+    let aggregates = model.aggregates.as_ref().unwrap();
+    assert_eq!(aggregates.late(), [(("kinds".to_owned(), "4000".to_owned()), 1)].into());
+    let (mut differences, mut topics) = (Differences::default(), TopicAggregates::default());
+    let take = |topics: &mut TopicAggregates, differences: &mut Differences, records: &[(&str, String)]| {
+        for (offset, (topic, json)) in (0..).zip(records) {
+            let (key, value) = (b"key".as_slice(), json.as_bytes());
+            let record =
+                LogRecord { partition: 0, partitions: 1, offset, append_time_ms: NOON_MS, key, value, seq: None };
+            match *topic {
+                "counters" => topics.take_totals(&record),
+                _ => topics.take_window(&record, differences),
+            }
+        }
+    };
+    let mut records = records_of_likes(NOON_MS);
+    let mut right = TopicAggregates::default();
+    take(&mut right, &mut Differences::default(), &records);
+    let windows = right.windows.iter().map(|(key, found)| (key.clone(), (found.end, found.value.clone())));
+    let mut stored = StoredAggregates { totals: right.totals.clone(), windows: windows.collect() };
+    change(&mut records, &mut stored);
+    take(&mut topics, &mut differences, &records);
+    aggregates.compare(&topics, &mut differences);
+    topics.compare(&stored, &mut differences);
+    if differences.is_empty() { String::new() } else { differences.to_string() }
+}
+
+#[test]
+fn every_kind_of_difference_between_aggregates_is_found() {
+    assert_eq!(differences_of_aggregates(|_, _| {}), "");
+    type Change = fn(&mut Vec<(&'static str, String)>, &mut StoredAggregates);
+    let changes: [(&str, Change); 9] = [
+        ("total (\"type:like\", \"kinds.n\")", |records, _| {
+            records[0].1 = records[0].1.replace(r#".n":2"#, r#".n":1"#)
+        }),
+        ("total (\"type:like\", \"kinds.who\")", |records, _| {
+            records[0].1 = records[0].1.replace(r#".who":2"#, r#".who":3"#)
+        }),
+        ("window (\"type:like\", \"kinds.n\"", |records, _| {
+            records[1].1 = records[1].1.replace(r#"value":1"#, r#"value":2"#)
+        }),
+        ("window (\"type:like\", \"kinds.n\"", |records, _| {
+            records.remove(1);
+        }),
+        ("window (\"type:like\", \"kinds.n\", \"4000\", 1795262400000) was closed more than once", |records, _| {
+            let again = records[1].1.replace(r#"version":1"#, r#"version":2"#);
+            records.push(("counter-windows", again));
+        }),
+        ("window (\"type:like\", \"kinds.n\", \"4000\", 1795262400000) has version 1 behind", |records, _| {
+            let again = records[1].clone();
+            records.push(again);
+        }),
+        ("window (\"type:like\", \"kinds.n\", \"4000\", 1795262404000): Found", |records, _| {
+            let next = records[1].1.replace("1795262400000", "1795262404000");
+            records.push(("counter-windows", next));
+        }),
+        ("stored totals of aggregates (", |_, stored| *stored.totals.values_mut().next().unwrap() = None),
+        ("stored windows of aggregates (", |_, stored| stored.windows.values_mut().next().unwrap().0 += 1),
+    ];
+    for (what, change) in changes {
+        let found = differences_of_aggregates(change);
+        assert!(found.starts_with(what), "{what}: {found}");
+    }
 }

@@ -9,11 +9,11 @@ use std::process::ChildStdin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use tally::workload::{LineKind, Plan};
+use tally::workload::{LineKind, Shape, Workload};
 use tally_testkit::now_ms;
 
-/// Lines that are made up at once when the file is over.
-const MORE: u64 = 2_000;
+/// Lines that are made up at once.
+const CHUNK: u64 = 500;
 
 /// A workload as a file, and what is known of it.
 pub struct WorkloadFile {
@@ -23,7 +23,8 @@ pub struct WorkloadFile {
     pub ids: HashMap<u64, (String, String)>,
     /// How many lines it has.
     pub lines: u64,
-    seed: u64,
+    workload: Workload,
+    disorder_ms: i64,
 }
 
 #[derive(Deserialize)]
@@ -33,39 +34,35 @@ struct Ids {
 }
 
 impl WorkloadFile {
-    /// Writes it into a directory. Times end now.
-    pub fn write(dir: &Path, events: u64, seed: u64) -> Self {
-        let path = dir.join("workload.ndjson");
-        let mut file = BufWriter::new(File::create(&path).unwrap());
-        let mut written = Self { path, ids: HashMap::new(), lines: 0, seed };
-        written.extend(&mut file, events, || true).unwrap();
-        written
+    /// An empty one in a directory.
+    pub fn new(dir: &Path, seed: u64) -> Self {
+        let (path, shape) = (dir.join("workload.ndjson"), Shape::compared());
+        File::create(&path).unwrap();
+        let disorder_ms = shape.disorder_ms;
+        // Ids differ between runs.
+        let workload = Workload::new(shape, seed, format!("{seed:x}.{:x}", now_ms()));
+        Self { path, ids: HashMap::new(), lines: 0, workload, disorder_ms }
     }
 
-    /// Writes `events` further lines, or fewer if `goes_on` returns false.
-    fn extend(&mut self, out: &mut impl Write, events: u64, goes_on: impl Fn() -> bool) -> io::Result<()> {
-        // Another seed for each part, so that the ids differ.
-        let seed = self.seed ^ (self.lines << 20);
-        let written = Plan::full(events, seed, now_ms()).for_each(|kind, line| {
-            if !goes_on() {
-                return Err(None);
-            }
-            out.write_all(line).and_then(|()| out.write_all(b"\n")).map_err(Some)?;
+    /// Writes further lines. Their times are around now: how late an event comes decides what it counts in.
+    fn extend(&mut self, out: &mut impl Write, lines: u64) -> io::Result<()> {
+        let mut line = Vec::new();
+        for _ in 0..lines {
+            line.clear();
+            let kind = self.workload.write_line(now_ms() - self.disorder_ms, &mut line);
             self.lines += 1;
             if kind != LineKind::Garbage {
-                let Ids { actor_id, event_id } = serde_json::from_slice(line).unwrap();
+                let Ids { actor_id, event_id } = serde_json::from_slice(&line).unwrap();
                 self.ids.insert(self.lines, (actor_id, event_id));
             }
-            Ok(())
-        });
-        match written {
-            Ok(()) | Err(None) => out.flush(),
-            Err(Some(error)) => Err(error),
+            line.push(b'\n');
+            out.write_all(&line)?;
         }
+        out.flush()
     }
 }
 
-/// Gives a sender the lines of a file, and then more until it has been enough: whatever has to happen while something is
+/// Gives a sender a number of lines, and then more until it has been enough: whatever has to happen while something is
 /// sent happens while something is sent, however fast the machine is.
 pub struct Feed {
     enough: Arc<AtomicBool>,
@@ -74,16 +71,16 @@ pub struct Feed {
 
 impl Feed {
     /// `pipe` is the sender's standard input.
-    pub fn start(file: WorkloadFile, pipe: ChildStdin) -> Self {
+    pub fn start(file: WorkloadFile, lines: u64, pipe: ChildStdin) -> Self {
         let enough = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
             let enough = enough.clone();
-            move || feed(file, pipe, &enough)
+            move || feed(file, lines, pipe, &enough)
         });
         Self { enough, thread }
     }
 
-    /// The file is sent to its end, and then nothing more.
+    /// The lines are sent, and then nothing more.
     pub fn enough(&self) {
         self.enough.store(true, Ordering::SeqCst);
     }
@@ -95,16 +92,12 @@ impl Feed {
     }
 }
 
-fn feed(mut file: WorkloadFile, mut pipe: ChildStdin, enough: &AtomicBool) -> WorkloadFile {
-    let mut beginning = File::open(&file.path).unwrap();
-    // A sender that has ended accepts no more lines and reports the reason itself.
-    if io::copy(&mut beginning, &mut pipe).is_err() {
-        return file;
-    }
+fn feed(mut file: WorkloadFile, lines: u64, mut pipe: ChildStdin, enough: &AtomicBool) -> WorkloadFile {
     let mut kept = OpenOptions::new().append(true).open(&file.path).unwrap();
-    while !enough.load(Ordering::SeqCst) {
+    while file.lines < lines || !enough.load(Ordering::SeqCst) {
         let mut both = Both(BufWriter::new(&mut kept), &mut pipe);
-        if file.extend(&mut both, MORE, || !enough.load(Ordering::SeqCst)).is_err() {
+        // A sender that has ended accepts no more lines and reports the reason itself.
+        if file.extend(&mut both, CHUNK.min(lines.saturating_sub(file.lines).max(1))).is_err() {
             break;
         }
     }

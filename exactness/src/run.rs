@@ -3,8 +3,8 @@
 
 use crate::feed::{Feed, WorkloadFile};
 use crate::naive::{
-    Differences, Held, Model, Moment, Stored, StoredBoards, TOGGLE_WINDOW_MS, TopicBoards, compare_boards,
-    compare_counters, compare_stored, read_history, read_topic,
+    CLOSED_AFTER_MS, Differences, Held, Model, Moment, Stored, StoredBoards, TOGGLE_WINDOW_MS, TopicAggregates,
+    TopicBoards, compare_boards, compare_counters, compare_stored, read_topic, with_aggregates,
 };
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
@@ -47,8 +47,7 @@ pub struct ExactRun<'a> {
 impl ExactRun<'_> {
     /// Runs, and compares. Panics where something fails that is no difference.
     pub fn run(&self) -> Differences {
-        let file = WorkloadFile::write(self.dir, self.events, self.seed);
-        (self.say)(format!("workload: {} lines of seed {}, {} of them valid", file.lines, self.seed, file.ids.len()));
+        let file = WorkloadFile::new(self.dir, self.seed);
         let mut site = site(self.binary, self.dir);
         if self.kills > 0 {
             site.environment.extend(ALWAYS.map(|variable| variable.map(str::to_owned).into()));
@@ -62,12 +61,21 @@ impl ExactRun<'_> {
         (self.say)(format!("applied after {seconds:.1} s: {:.0} events/s", file.lines as f64 / seconds));
         (self.say)(format!("the service used {}", service.usage()));
         let rest = moment(&site);
-        wait_until_released(rest.released_ms, || Stored::clock_ms(&site.database_url()));
+        wait_until_released(closed_ms(&rest), || Stored::clock_ms(&site.database_url()));
         moments.push(rest);
         let served = client.counters(&sample(self.seed));
+        let (aggregates, late) = (aggregates_served(&client), late_for_windows(&client));
         stop(service);
         let mut differences = Differences::default();
-        let model = compare(&site, &mut differences);
+        let (log, stored) = (open(&site), Stored::read(&site.database_url()));
+        let mut model = Model::with_aggregates();
+        model.read(&log);
+        compare_stored(&model, &stored, &mut differences);
+        compare_aggregates(&model, &log, &stored, &aggregates, &mut differences);
+        drop(log);
+        if self.kills == 0 {
+            compare_late(&model, &late, &mut differences);
+        }
         compare_boards_of(&site, &model, moments, &mut differences);
         compare_counters(&model, &served, &mut differences);
         compare_ids(&model, &file, &mut differences);
@@ -81,7 +89,7 @@ impl ExactRun<'_> {
         let rate = self.rate.map(|rate| rate.to_string());
         let flags: Vec<&str> = rate.iter().flat_map(|rate| ["--rate", rate]).chain(["--give-up", "5m"]).collect();
         let (sender, input) = Sender::fed(self.binary, &file.path, &site.listen, &flags);
-        let (lines, feed) = (file.lines, Feed::start(file, input));
+        let feed = Feed::start(file, self.events, input);
         let mut random = Random::new(self.seed);
         let steps = self.kills.max(self.moments);
         for step in 0..steps {
@@ -93,7 +101,7 @@ impl ExactRun<'_> {
             }
             if is_due(self.moments) {
                 service.wait_until_ready();
-                let part = u64::from(step + 1) * lines / u64::from(steps + 1);
+                let part = u64::from(step + 1) * self.events / u64::from(steps + 1);
                 if self.kills == 0 {
                     wait_until_sent(site, part);
                 }
@@ -110,9 +118,10 @@ impl ExactRun<'_> {
         let file = feed.finish();
         let sent = sender.finish();
         (self.say)(format!(
-            "sent: {} lines, {} more than the file had; {}",
+            "sent: {} lines of seed {}, {} of them valid; {}",
             file.lines,
-            file.lines - lines,
+            self.seed,
+            file.ids.len(),
             sent.outcome
         ));
         assert_eq!(sent.status.code(), Some(0), "{}", sent.messages);
@@ -169,11 +178,11 @@ pub(crate) fn compare_ids(model: &Model, file: &WorkloadFile, differences: &mut 
     }
 }
 
-/// A process of its own, with more boards than those that are shipped.
+/// A process of its own, with more boards than those that are shipped, and with aggregates.
 fn site(binary: &Path, dir: &Path) -> Site {
     let mut site = Site::new(binary, dir);
     site.topology = dir.join("topology.yaml");
-    std::fs::write(&site.topology, boards::topology()).unwrap();
+    std::fs::write(&site.topology, with_aggregates(&boards::topology())).unwrap();
     site
 }
 
@@ -231,7 +240,7 @@ pub(crate) fn served(client: &Client, rules: &[Rules]) -> Held {
 /// Boards at all moments, and what the topic held then. No process may run.
 fn compare_boards_of(site: &Site, model: &Model, mut moments: Vec<Moment>, differences: &mut Differences) {
     let (rules, mut topic) = (boards::rules(), TopicBoards::default());
-    let log = EmbeddedLog::open(site.log_dir(), EmbeddedOptions::default()).expect("no other process has the log open");
+    let log = open(site);
     read_topic(&log, "rankings", |record| topic.take(record, &mut moments));
     topic.finish(&mut moments);
     compare_boards(model, &moments, &rules, differences);
@@ -239,9 +248,14 @@ fn compare_boards_of(site: &Site, model: &Model, mut moments: Vec<Moment>, diffe
     differences.compared("records of boards", topic.records);
 }
 
+/// The log of a site. No process may run.
+fn open(site: &Site) -> EmbeddedLog {
+    EmbeddedLog::open(site.log_dir(), EmbeddedOptions::default()).expect("no other process has the log open")
+}
+
 /// How many changelogs of tasks have lost what a snapshot replaced. No process may run.
 fn shortened(site: &Site) -> usize {
-    let log = EmbeddedLog::open(site.log_dir(), EmbeddedOptions::default()).expect("no other process has the log open");
+    let log = open(site);
     let topics = ["user-actions", "by-subject_id", "by-board"].map(|name| format!("tally-{name}-changelog"));
     let partitions = topics.iter().flat_map(|topic| {
         let count = log.partitions(topic).expect("the topic exists");
@@ -267,11 +281,65 @@ pub fn wait_until_released(released_ms: i64, clock_ms: impl Fn() -> i64) {
     wait_until("windows to end", || (clock_ms() >= released_ms).then_some(()));
 }
 
-/// The model of what the log holds, with everything in the database compared to it. No process may run.
+/// From this clock on no event is held back, and no window is open.
+pub(crate) fn closed_ms(rest: &Moment) -> i64 {
+    rest.released_ms.max(rest.at_ms) + CLOSED_AFTER_MS
+}
+
+/// What the API gives for some subjects of aggregates.
+pub(crate) fn aggregates_served(client: &Client) -> Vec<u8> {
+    let subjects = ["article:1", "campaign:spring", "campaign:summer", "type:view", "type:like", "type:any"];
+    let visitors = (4..80).map(|n| format!("visitor:v{n}"));
+    let subjects = subjects.into_iter().map(str::to_owned).chain(visitors);
+    let query: Vec<_> = subjects.map(|subject| format!("subject_id={subject}")).collect();
+    client.get(&format!("/v1/counters?{}", query.join("&"))).expect("an answer").body
+}
+
+/// Every total and window of aggregates: model, topics, tables, API.
+pub(crate) fn compare_aggregates(
+    model: &Model,
+    log: &dyn Log,
+    stored: &Stored,
+    served: &[u8],
+    differences: &mut Differences,
+) {
+    let mut topics = TopicAggregates::default();
+    read_topic(log, "counters", |record| topics.take_totals(record));
+    read_topic(log, "counter-windows", |record| topics.take_window(record, differences));
+    model.aggregates.as_ref().expect("aggregates").compare(&topics, differences);
+    topics.compare(&stored.aggregates, differences);
+    topics.compare_served(served, differences);
+}
+
+/// The lines of [`tally_late_for_window_total`](../../docs/metrics.md): node, window and count.
+fn late_for_windows(client: &Client) -> BTreeMap<(String, String), u64> {
+    let answer = client.get("/metrics").expect("an answer").body;
+    let text = String::from_utf8(answer).expect("text");
+    let parse = |line: &str| {
+        let (labels, count) = line.strip_prefix("tally_late_for_window_total{")?.split_once("} ")?;
+        let value = |name: &str| {
+            let (_, rest) = labels.split_once(&format!("{name}=\""))?;
+            rest.split_once('"').map(|(value, _)| value.to_owned())
+        };
+        Some(((value("node")?, value("window")?), count.parse().ok()?))
+    };
+    text.lines().filter_map(parse).filter(|(_, count)| *count > 0).collect()
+}
+
+/// What is counted since the start of the process: it was not killed.
+fn compare_late(model: &Model, found: &BTreeMap<(String, String), u64>, differences: &mut Differences) {
+    let right = model.aggregates.as_ref().expect("aggregates").late();
+    differences.compared("late for windows", right.values().sum::<u64>() as usize);
+    if *found != right {
+        differences.add(format!("late for windows: {found:?} is counted, {right:?} is right"));
+    }
+}
+
+/// The model of what the log of a site without aggregates holds, with everything in the database compared to it. No
+/// process may run.
 pub fn compare(site: &Site, differences: &mut Differences) -> Model {
     let mut model = Model::default();
-    read_history(&site.log_dir(), |record| model.take(record));
-    model.finish();
+    model.read(&open(site));
     compare_stored(&model, &Stored::read(&site.database_url()), differences);
     model
 }

@@ -23,6 +23,16 @@ pub struct Shape {
     pub back: u32,
     /// How far.
     pub back_ms: i64,
+    /// Events of clients whose clocks are behind, by up to [`Shape::skew_ms`].
+    pub behind: u32,
+    /// Events of clients whose clocks are ahead, by up to [`Shape::skew_ms`].
+    pub ahead: u32,
+    /// How wrong clients' clocks are.
+    pub skew_ms: i64,
+    /// Events without a time of their own.
+    pub timeless: u32,
+    /// Views and reads with numbers and texts as properties.
+    pub values: u32,
     /// Events that come too late to count.
     pub late: u32,
     /// From here on an event is too late; the topology's `late_after`.
@@ -43,9 +53,19 @@ impl Shape {
             disorder_ms: 2_000,
             back: 50,
             back_ms: 600_000,
+            behind: 0,
+            ahead: 0,
+            skew_ms: 0,
+            timeless: 0,
+            values: 0,
             late: 10,
             late_after_ms: 86_400_000,
         }
+    }
+
+    /// What runs send that are compared with a naive model: clients have wrong clocks, and events have values to aggregate.
+    pub fn compared() -> Self {
+        Self { behind: 800, ahead: 400, skew_ms: 30_000, timeless: 300, values: 500, ..Self::full() }
     }
 
     /// A small town: what the demo sends.

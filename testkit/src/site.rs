@@ -294,7 +294,7 @@ impl Client {
         Some(answer["count"].as_i64().unwrap())
     }
 
-    /// The totals of up to 100 subjects.
+    /// The totals of up to 100 subjects, but for those of aggregates, which may be no 64-bit integers.
     pub fn counters(&self, subjects: &[String]) -> HashMap<String, BTreeMap<String, i64>> {
         let query: Vec<_> = subjects.iter().map(|subject| format!("subject_id={subject}")).collect();
         let answer = self.get(&format!("/v1/counters?{}", query.join("&"))).unwrap();
@@ -303,8 +303,10 @@ impl Client {
         let items = answer["items"].as_array().unwrap().iter();
         items
             .map(|item| {
-                let counters = serde_json::from_value(item["counters"].clone()).unwrap();
-                (item["subject_id"].as_str().unwrap().to_owned(), counters)
+                let counters = item["counters"].as_object().unwrap().iter();
+                let counters = counters.filter(|(metric, _)| !metric.contains('.'));
+                let counters = counters.map(|(metric, value)| (metric.clone(), value.as_i64().expect("an integer")));
+                (item["subject_id"].as_str().unwrap().to_owned(), counters.collect())
             })
             .collect()
     }

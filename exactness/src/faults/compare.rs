@@ -6,14 +6,18 @@ use crate::naive::{
     Differences, Held, Model, Moment, Stored, StoredBoards, TopicBoards, compare_boards, compare_counters,
     compare_stored, items, read_topic,
 };
-use crate::run::{compare_ids, rest, sample, served, wait_until_released};
+use crate::run::{
+    aggregates_served, closed_ms, compare_aggregates, compare_ids, rest, sample, served, wait_until_released,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tally_streams::log::kafka::{KafkaLog, KafkaOptions};
 use tally_testkit::boards::{self, Board};
 use tally_testkit::{Client, wait_until};
 
-/// Totals by subject, as one of the stores has them.
-type Served = HashMap<String, BTreeMap<String, i64>>;
+/// Totals by subject, as one of the stores has them: JSON.
+type Served = HashMap<String, BTreeMap<String, String>>;
 
 /// Compares everything, and stops the roles.
 pub fn everything(
@@ -24,13 +28,13 @@ pub fn everything(
     mut moments: Vec<Moment>,
 ) -> Differences {
     let rest = moment(cluster, client);
-    wait_until_released(rest.released_ms, || Stored::clock_ms(&cluster.services.direct.mariadb));
+    wait_until_released(closed_ms(&rest), || Stored::clock_ms(&cluster.services.direct.mariadb));
     moments.push(rest);
     let served = client.counters(&sample(seed));
+    let aggregates = aggregates_served(client);
     let log = KafkaLog::open(KafkaOptions::new(cluster.services.direct.kafka.clone())).expect("the broker is there");
-    let mut model = Model::default();
-    read_topic(&log, "user-actions", |record| model.take(record));
-    model.finish();
+    let mut model = Model::with_aggregates();
+    model.read(&log);
     let topic = totals_of_topic(&log);
     let (rules, mut rankings) = (boards::rules(), TopicBoards::default());
     read_topic(&log, "rankings", |record| rankings.take(record, &mut moments));
@@ -44,7 +48,9 @@ pub fn everything(
     cluster.stop();
 
     let mut differences = Differences::default();
-    compare_stored(&model, &Stored::read(&cluster.services.direct.mariadb), &mut differences);
+    let stored = Stored::read(&cluster.services.direct.mariadb);
+    compare_stored(&model, &stored, &mut differences);
+    compare_aggregates(&model, &log, &stored, &aggregates, &mut differences);
     compare_counters(&model, &served, &mut differences);
     compare_boards(&model, &moments, &rules, &mut differences);
     let stored = StoredBoards::read(&cluster.services.direct.mariadb).boards;
@@ -92,7 +98,8 @@ fn sorted_sets(url: &str, served: &Held) -> Option<Held> {
     Some(Held::new("Redis", served.clock_ms, boards))
 }
 
-/// All totals of a store; a metric that is missing is 0. Visitors are estimates, which the tables are held against.
+/// All totals of a store but those of aggregates; a metric that is missing is 0. Visitors are estimates, which the tables
+/// are held against.
 fn compare_totals(store: &'static str, model: &Model, found: &Served, differences: &mut Differences) {
     let mut expected: HashMap<&str, BTreeMap<&str, i64>> = HashMap::new();
     for ((subject, metric), value) in model.counters.iter().filter(|(_, value)| **value != 0) {
@@ -103,12 +110,19 @@ fn compare_totals(store: &'static str, model: &Model, found: &Served, difference
     for subject in subjects {
         let right = expected.get(subject).cloned().unwrap_or_default();
         let there = found.get(subject).into_iter().flatten();
-        let there = there.filter(|(metric, value)| **value != 0 && *metric != "visitors");
-        let there: BTreeMap<&str, i64> = there.map(|(metric, value)| (metric.as_str(), *value)).collect();
+        let there = there.filter(|(metric, _)| *metric != "visitors" && !metric.contains('.'));
+        let there = there.map(|(metric, value)| (metric.as_str(), value.parse().expect("an integer")));
+        let there: BTreeMap<&str, i64> = there.filter(|(_, value)| *value != 0).collect();
         if there != right {
             differences.add(format!("{subject} among {store}: {there:?} is there, {right:?} is right"));
         }
     }
+}
+
+#[derive(Deserialize)]
+struct Counters<'a> {
+    #[serde(borrow)]
+    counters: BTreeMap<String, &'a RawValue>,
 }
 
 /// The last record of every subject in the topic `counters`.
@@ -119,9 +133,8 @@ fn totals_of_topic(log: &KafkaLog) -> Served {
             return;
         }
         let subject = String::from_utf8(record.key.to_vec()).expect("subjects are UTF-8");
-        let json: serde_json::Value = serde_json::from_slice(record.value).expect("counters are JSON");
-        let counters = json["counters"].as_object().expect("totals by metric");
-        let counters = counters.iter().map(|(metric, value)| (metric.clone(), value.as_i64().expect("a total")));
+        let Counters { counters } = serde_json::from_slice(record.value).expect("totals by metric");
+        let counters = counters.into_iter().map(|(metric, value)| (metric, value.get().to_owned()));
         totals.insert(subject, counters.collect());
     });
     totals
@@ -141,7 +154,6 @@ fn hashes<'a>(url: &str, subjects: impl Iterator<Item = &'a String>) -> Served {
         for (subject, hash) in chunk.iter().zip(hashes) {
             let is_metric = |name: &String| name.starts_with(|c: char| c.is_ascii_lowercase());
             let totals = hash.into_iter().filter(|(name, _)| is_metric(name));
-            let totals = totals.filter_map(|(name, value)| Some((name, value.parse().ok()?)));
             found.insert(subject.clone(), totals.collect());
         }
     }

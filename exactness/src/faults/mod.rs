@@ -10,7 +10,7 @@ pub use proxy::{Cut, Loss, Protocol, Proxy, REQUESTS};
 pub use services::{Addresses, Broker, Services, kafka_jars};
 
 use crate::feed::{Feed, WorkloadFile};
-use crate::naive::{Differences, Moment, number};
+use crate::naive::{Differences, Moment, number, with_aggregates};
 use crate::run::ALWAYS;
 use collectors::Collectors;
 use std::collections::BTreeMap;
@@ -74,7 +74,7 @@ impl Cluster {
     pub fn start(binary: &Path, dir: &Path) -> Self {
         let services = Services::start(dir);
         let topology = dir.join("topology.yaml");
-        std::fs::write(&topology, boards::topology()).unwrap();
+        std::fs::write(&topology, with_aggregates(&boards::topology())).unwrap();
         let roles = ROLES.map(|(name, role)| {
             let home = dir.join(name);
             std::fs::create_dir_all(&home).unwrap();
@@ -191,15 +191,14 @@ fn last(text: &str) -> &str {
 impl FaultRun<'_> {
     /// Runs, and compares. Panics where something fails that is no difference.
     pub fn run(&self) -> Differences {
-        let file = WorkloadFile::write(self.dir, self.events, self.seed);
-        (self.say)(format!("workload: {} lines of seed {}, {} of them valid", file.lines, self.seed, file.ids.len()));
+        let file = WorkloadFile::new(self.dir, self.seed);
         let mut cluster = Cluster::start(self.binary, self.dir);
         (self.say)("everything is ready".to_owned());
         let begun = Instant::now();
         let rate = self.rate.map(|rate| rate.to_string());
         let flags: Vec<&str> = rate.iter().flat_map(|rate| ["--rate", rate]).chain(["--give-up", "5m"]).collect();
         let (sender, input) = Sender::fed(self.binary, &file.path, &cluster.address("ingest"), &flags);
-        let (lines, feed) = (file.lines, Feed::start(file, input));
+        let feed = Feed::start(file, self.events, input);
         let collectors = Collectors::start(&cluster.address("api"), self.seed);
         let mut moments = Vec::new();
         let done = self.do_harm(&mut cluster, &sender, &collectors, &mut moments);
@@ -212,9 +211,10 @@ impl FaultRun<'_> {
         });
         let collected = collectors.finish();
         (self.say)(format!(
-            "sent: {} lines, {} more than the file had; {}; {collected} collects were answered",
+            "sent: {} lines of seed {}, {} of them valid; {}; {collected} collects were answered",
             file.lines,
-            file.lines - lines,
+            self.seed,
+            file.ids.len(),
             sent.outcome
         ));
         assert_eq!(sent.status.code(), Some(0), "{}", sent.messages);

@@ -1,11 +1,14 @@
 //! What the pipeline must have counted, computed in the plainest way: hash maps, one pass over the log, nothing of the
 //! processors. It counts as the shipped `topology.yaml` does; a change there is a change here.
 
+mod aggregates;
 mod comparison;
 mod history;
 mod moments;
 mod stored;
 
+pub(crate) use aggregates::CLOSED_AFTER_MS;
+pub use aggregates::{Aggregates, Datum, StoredAggregates, TopicAggregates, with_aggregates};
 pub use comparison::{Differences, collect_counts, compare_counters, compare_stored};
 pub use history::{LogRecord, read_history, read_topic};
 pub(crate) use moments::items;
@@ -13,8 +16,10 @@ pub use moments::{Held, Moment, TopicBoards, compare_boards};
 pub use stored::{Stored, StoredBoards, number};
 
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use tally_streams::log::partition_of;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use tally_streams::log::{Log, partition_of};
+use tally_streams::task::ClockMove;
 use tally_testkit::{MINUTE_MS, boards};
 
 const LATE_AFTER_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -59,15 +64,19 @@ pub struct Model {
     pub reactions: HashMap<ReactionKey, Reaction>,
     /// Why events were not counted.
     pub verdicts: HashMap<Place, Verdict>,
-    /// Records that are no valid event, or lie where they do not belong.
-    pub dead_letters: HashSet<Place>,
+    /// Records that are no valid event, or lie where they do not belong; and each time that an aggregate rejects one.
+    pub dead_letters: Vec<Place>,
     /// Every (actor, event) of a valid event in the log, counted or not.
     pub ids: HashSet<(String, String)>,
     /// How many records were taken.
     pub records: u64,
     /// What boards are made of, each with the record that brought it.
     pub board_changes: Vec<(Place, boards::Change)>,
+    /// What the nodes of [`with_aggregates`] compute, where the topology has them.
+    pub aggregates: Option<Aggregates>,
     clocks: HashMap<u32, i64>,
+    /// By partition: moves of the clock of an idle task, each before the record at an offset. In their order.
+    moves: HashMap<u32, VecDeque<(u64, i64)>>,
     seen: HashSet<(String, String)>,
     /// (actor, number of the window)
     passed: HashMap<(String, i64), u32>,
@@ -142,13 +151,18 @@ struct Event {
     occurred_at: Option<i64>,
     duration_ms: Option<i64>,
     #[serde(default)]
-    properties: HashMap<String, serde_json::Value>,
+    properties: HashMap<String, Box<RawValue>>,
 }
 
 impl Event {
     /// What `group: properties.source` names.
     fn group(&self) -> Option<String> {
-        self.properties.get("source").and_then(|value| value.as_str()).map(str::to_owned)
+        self.text("source")
+    }
+
+    /// A property that is a text.
+    fn text(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.properties.get(name)?.get()).ok()
     }
 }
 
@@ -181,17 +195,36 @@ fn is_valid(event: &Event, record: &LogRecord<'_>, appended_ms: i64) -> bool {
 }
 
 impl Model {
+    /// The model of a topology with aggregates.
+    pub fn with_aggregates() -> Self {
+        Self { aggregates: Some(Aggregates::default()), ..Self::default() }
+    }
+
+    /// Takes everything that a log holds.
+    pub fn read(&mut self, log: &dyn Log) {
+        read_topic(log, "tally-idle", |record| {
+            let one = ClockMove::decode(record.value).expect("a move of the clock");
+            self.moves.entry(one.partition).or_default().push_back((one.next_offset, one.clock_ms));
+        });
+        read_topic(log, "user-actions", |record| self.take(record));
+        self.finish();
+    }
+
     /// Takes the next record of its partition.
     pub fn take(&mut self, record: &LogRecord<'_>) {
         self.records += 1;
         let clock = self.clocks.entry(record.partition).or_insert(i64::MIN);
+        let moves = self.moves.entry(record.partition).or_default();
+        while let Some((_, moved_ms)) = moves.pop_front_if(|(before, _)| *before <= record.offset) {
+            *clock = moved_ms.max(*clock);
+        }
         *clock = record.append_time_ms.max(*clock);
         let appended_ms = *clock;
         self.release(record.partition, appended_ms);
         let place = (record.partition, record.offset);
         let event = serde_json::from_slice::<Event>(record.value).ok();
         let Some(event) = event.filter(|event| is_valid(event, record, appended_ms)) else {
-            self.dead_letters.insert(place);
+            self.dead_letters.push(place);
             let read: Readable = serde_json::from_slice(record.value).unwrap_or_default();
             // An event without an id cannot be looked up.
             if read.event_id.is_some() {
@@ -216,6 +249,7 @@ impl Model {
             let event = Click { event, time_ms: occurred_ms.min(appended_ms), appended_ms, place };
             if let Some(event) = self.hold(event) {
                 self.passed_burst(&event.event, appended_ms);
+                self.aggregate(place, &event.event, event.time_ms, appended_ms);
                 self.count(place, &event.event, event.time_ms, appended_ms);
             }
         }
@@ -235,6 +269,7 @@ impl Model {
         let from = (partition, i64::MIN, String::new(), String::new());
         while let Some(key) = self.held.range(from.clone()..).next().map(|(key, _)| key.clone()).filter(ended) {
             if let Some(Click { event, time_ms, appended_ms, place }) = self.held.remove(&key) {
+                self.aggregate(place, &event, time_ms, (key.1 + 1) * TOGGLE_WINDOW_MS);
                 self.count(place, &event, time_ms, appended_ms);
             }
         }
@@ -305,6 +340,17 @@ impl Model {
         if BURST_EVENTS.contains(&event.kind.as_str()) {
             let window = appended_ms.div_euclid(BURST_WINDOW_MS);
             *self.passed.entry((event.actor_id.clone(), window)).or_default() += 1;
+        }
+    }
+
+    /// `appended_ms` of an event that was held back is the time of its release.
+    fn aggregate(&mut self, place: Place, event: &Event, time_ms: i64, appended_ms: i64) {
+        let Some(aggregates) = &mut self.aggregates else { return };
+        let rejected = aggregates.take(place, event, time_ms, appended_ms);
+        self.dead_letters.extend(std::iter::repeat_n(place, rejected));
+        if rejected > 0 {
+            let ids = Readable { event_id: Some(event.event_id.clone()), actor_id: Some(event.actor_id.clone()) };
+            self.verdict(place, "dead", ids, appended_ms);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the database holds, table by table.
 
+use super::aggregates::StoredAggregates;
 use super::{Held, Place, Reaction, Verdict, block_on};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -35,6 +36,8 @@ pub struct Stored {
     pub verdicts: HashMap<Place, Verdict>,
     /// Where the records of the dead letters came from.
     pub dead_letters: Vec<Place>,
+    /// The values of `aggregate` nodes.
+    pub aggregates: StoredAggregates,
 }
 
 /// The boards of a database, at one moment.
@@ -93,12 +96,31 @@ impl Stored {
         block_on(async {
             let mut database = Database::open(url).await;
             let mut stored = Self::default();
-            for row in database.rows("SELECT subject_id, metric, value FROM counters").await {
+            for row in database.rows("SELECT subject_id, metric, value FROM counters WHERE metric NOT LIKE '%.%'").await
+            {
                 stored.counters.insert((row.text(0), row.text(1)), row.int(2));
             }
-            let sql = "SELECT subject_id, metric, window_ms, window_start, value FROM counter_windows";
+            let sql = "SELECT subject_id, metric, window_ms, window_start, value FROM counter_windows \
+                       WHERE metric NOT LIKE '%.%'";
             for row in database.rows(sql).await {
                 stored.windows.insert((row.text(0), row.text(1), row.int(2), row.int(3)), row.int(4));
+            }
+            let value = |row: &dyn Columns, at| StoredAggregates::value(row.text_or_null(at), row.text_or_null(at + 1));
+            let value_of = "COALESCE(CAST(value AS CHAR), CAST(decimal_value AS CHAR)), text_value";
+            let sql = format!("SELECT subject_id, metric, {value_of} FROM counters WHERE metric LIKE '%.%'");
+            for row in database.rows(&sql).await {
+                stored.aggregates.totals.insert((row.text(0), row.text(1)), value(&*row, 2));
+            }
+            let sql = format!(
+                "SELECT subject_id, metric, window_kind, window_ms, window_start, \
+                 COALESCE(variable_end, window_start + window_ms), CAST(COALESCE(deleted, 0) AS SIGNED), {value_of} \
+                 FROM counter_windows WHERE metric LIKE '%.%'"
+            );
+            for row in database.rows(&sql).await {
+                let window = Some(row.text(2)).filter(|kind| !kind.is_empty());
+                let key = (row.text(0), row.text(1), window.unwrap_or_else(|| row.int(3).to_string()), row.int(4));
+                let value = (row.int(6) == 0).then(|| value(&*row, 7));
+                stored.aggregates.windows.insert(key, (row.int(5), value));
             }
             let sql = "SELECT actor_id, metric, subject_id, CAST(active AS SIGNED), occurred_at, created_at, updated_at \
                        FROM reactions";
