@@ -53,6 +53,16 @@ impl WindowSpec {
         }
     }
 
+    /// The longest that one of its windows can be.
+    pub fn longest_ms(self) -> i64 {
+        match self {
+            Self::Tumbling { size_ms } | Self::Hopping { size_ms, .. } => size_ms,
+            Self::Session { max_ms, .. } => max_ms,
+            // Both ends belong to it.
+            Self::Sliding { size_ms } => size_ms.saturating_add(1),
+        }
+    }
+
     /// The columns `window_ms` and `window_kind` of the table `counter_windows`: the length, 0 for sessions, which have
     /// no common one; and the text, empty for tumbling windows.
     pub fn columns(self) -> (i64, String) {

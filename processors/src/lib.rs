@@ -26,4 +26,4 @@ pub use facts::{Emit, Groups, MetricKind, MetricSpec, MetricWant, NodeFacts, Tog
 pub use item::{Action, Item};
 pub use node::REGISTRY;
 pub use node::total::Sketch;
-pub use summary::{OwnedToggle, event_types, metrics, owned_toggle, private_kinds, switches};
+pub use summary::{OwnedToggle, event_types, kept_windows, metrics, owned_toggle, private_kinds, switches};

@@ -1,8 +1,11 @@
 //! The metrics and event types of a topology, for the ingest API and the read side.
 
+use crate::counting::aggregation::Aggregation;
 use crate::dataflow::Actions;
 use crate::facts::{MetricSpec, NodeFacts};
 use std::collections::BTreeSet;
+use std::time::Duration;
+use tally_model::WindowSpec;
 use tally_streams::topology::Topology;
 
 /// The toggle that the database owns.
@@ -43,6 +46,15 @@ fn event_types_of<'a>(facts: impl Iterator<Item = &'a NodeFacts>) -> BTreeSet<St
 /// The kinds of subjects that only callers with scope `admin` may read.
 pub fn private_kinds(topology: &Topology<Actions>) -> BTreeSet<String> {
     topology.facts().flat_map(|(_, facts)| &facts.private_kinds).cloned().collect()
+}
+
+/// The windows that have a `keep`: the metrics, the kind of windows, and for how long they are kept.
+pub fn kept_windows(topology: &Topology<Actions>) -> impl Iterator<Item = (Vec<String>, WindowSpec, Duration)> {
+    let aggregations = topology.facts().filter_map(|(_, facts)| facts.aggregation.as_deref());
+    aggregations.flat_map(|Aggregation { values, windows, .. }| {
+        let metrics: Vec<_> = values.iter().map(|value| value.metric.to_string()).collect();
+        windows.iter().filter_map(move |window| Some((metrics.clone(), window.spec, window.keep?)))
+    })
 }
 
 /// Every metric of a topology, by name.

@@ -78,6 +78,23 @@ fn every_mistake_is_named_where_it_stands() {
         (windows, "windows: [{ hopping: 30m, sliding: 1m }]".into(), "{", format!("`windows[0]`: {forms}"), ""),
         (
             windows,
+            "windows: [10m, { tumbling: 5m, keep: 59m }]".into(),
+            "59m",
+            "`windows[1].keep`: must be at least 1h".into(),
+            "",
+        ),
+        (
+            windows,
+            "windows: [{ session: 40m, max: 12h, keep: 1h }], grace: 15m".into(),
+            "1h",
+            "`windows[0].keep`: must be at least 1h 35m".into(),
+            "the window may change for that long after its end",
+        ),
+        (windows, "windows: [{ tumbling: 999ms, keep: 1d }]".into(), "999ms", "`windows[0].tumbling`: must be from 1s to 31d".into(), ""),
+        (windows, "windows: [10m, { tumbling: 10m, keep: 1d }]".into(), "{", "`windows[1]`: is named twice".into(), ""),
+        (windows, "windows: [{ keep: 1d }]".into(), "{", format!("`windows[0]`: {forms}"), ""),
+        (
+            windows,
             "windows: [1h], grace: 1m".into(),
             "1h",
             "`windows[0]`: takes events for 1h 1m with its grace, and `late_after` is 1h".into(),
@@ -293,6 +310,7 @@ fn added_values_and_windows_must_be_accepted_and_removed_ones_are_refused() {
         ])
     );
     assert_eq!(now.compare(&before("grace: 1m", "grace: 2m")), Difference::Same);
+    assert_eq!(now.compare(&before("windows: [10m]", "windows: [{ tumbling: 10m, keep: 1d }]")), Difference::Same);
     assert_eq!(
         now.compare(&before("windows: [10m], grace: 1m", "windows: [10m], grace: 1m, emit: on_update")),
         Difference::Same

@@ -27,7 +27,9 @@ mod value;
 pub use batch::{Batch, DeadLetterRow, Move, RecordError};
 pub use cache::{MemoryTarget, RedisTarget};
 pub use config::SinkConfig;
-pub use database::{Database, DatabaseError, DatabaseOwner, Retention, check_options, log_name, reach};
+pub use database::{
+    Database, DatabaseError, DatabaseOwner, Retention, WindowRetention, check_options, log_name, reach,
+};
 pub use failure::SinkError;
 pub use fold::{Fold, Names, Newest};
 pub use metrics::SinkMetrics;

@@ -113,7 +113,7 @@ impl StoreAddress {
     pub fn open(&self, site: &TargetSite<'_>) -> Result<Option<Box<dyn Target>>, OpenError> {
         Ok(match self {
             Self::Database(url) if site.writes => {
-                Some(Box::new(Database::open(url.clone(), site.retention)?.of_log(site.log_id)))
+                Some(Box::new(Database::open(url.clone(), site.retention.clone())?.of_log(site.log_id)))
             }
             Self::Redis(address) if site.writes => {
                 Some(Box::new(RedisTarget::new(address.clone(), site.metrics.refills(site.sink))?))

@@ -60,6 +60,7 @@ macro_rules! database_contract {
             databases: ids_are_compared_byte_by_byte,
             databases: a_poisonous_verdict_is_stored_whatever_its_ids_are,
             values: windows_of_every_kind_have_rows_of_their_own,
+            values: windows_with_a_time_of_their_own_leave_before_the_others,
             values: a_deleted_window_stays_deleted_until_it_expires,
             values: rows_of_older_releases_stay,
         }

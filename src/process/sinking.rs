@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use tally_cache::{Admit, MemoryCache};
 use tally_http::Check;
 use tally_model::OutputType;
-use tally_sinks::{OpenError, Retention, SinkConfig, SinkMetrics, SinkTask, SinkThread, TargetSite};
+use tally_processors::kept_windows;
+use tally_sinks::{OpenError, Retention, SinkConfig, SinkMetrics, SinkTask, SinkThread, TargetSite, WindowRetention};
 use tally_streams::runtime::StateDir;
 use tally_streams::topology::Sink;
 use tokio_util::sync::CancellationToken;
@@ -90,7 +91,7 @@ fn config(site: &Site, sink: &Sink) -> Result<SinkConfig, Failure> {
     })
 }
 
-/// Rows are kept for the retention of their topics.
+/// Rows are kept for the retention of their topics; those of some windows for a shorter time.
 fn retention(site: &Site) -> Retention {
     let default = Retention::default();
     let of = |output: OutputType, default: Duration| {
@@ -101,6 +102,9 @@ fn retention(site: &Site) -> Retention {
         verdicts: of(OutputType::Verdict, default.verdicts),
         dead_letters: of(OutputType::Raw, default.dead_letters),
         counter_windows: of(OutputType::CounterWindow, default.counter_windows),
+        windows: kept_windows(&site.topology)
+            .map(|(metrics, window, kept)| WindowRetention { metrics, window, kept })
+            .collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::facts::{Emit, MetricKind};
 use std::sync::Arc;
+use std::time::Duration;
 use tally_model::{Buckets, Millionths, SCALE_MAX, SessionRule, ValueType, WindowSpec};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -172,13 +173,23 @@ pub struct AggregateWindow {
     pub name: Arc<str>,
     /// Identifies it in the hop.
     pub id: u32,
+    /// How long tables keep its windows after their end; None: for the retention of the topic.
+    pub keep: Option<Duration>,
 }
 
 impl AggregateWindow {
     /// A kind of windows.
     pub fn new(spec: WindowSpec) -> Self {
         let name = spec.to_string();
-        Self { spec, id: xxh3_64(name.as_bytes()) as u32, name: name.into() }
+        Self { spec, id: xxh3_64(name.as_bytes()) as u32, name: name.into(), keep: None }
+    }
+
+    /// How long after its end a window may still change.
+    pub fn open_ms(&self, grace_ms: i64) -> i64 {
+        match self.spec {
+            WindowSpec::Session { gap_ms, .. } => 2 * gap_ms + grace_ms,
+            WindowSpec::Tumbling { .. } | WindowSpec::Hopping { .. } | WindowSpec::Sliding { .. } => grace_ms,
+        }
     }
 
     /// How long after an event its windows take other events, without the grace.

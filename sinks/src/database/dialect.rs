@@ -31,6 +31,9 @@ pub struct Expired {
     pub dead_letters: &'static str,
     /// The time twice, the number. The first comparison is for the index, the second is what counts.
     pub counter_windows: &'static str,
+    /// Of windows of one kind and a number of metrics: the first start and the one behind the last, the columns `window_ms`
+    /// and `window_kind`, the metrics, the number.
+    pub windows_of: fn(usize) -> String,
 }
 
 /// The next offset of a position that was claimed and has none yet. It is not visible outside of that transaction.

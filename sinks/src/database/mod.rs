@@ -28,7 +28,9 @@ use tokio::runtime::{Builder, Runtime};
 use transaction::Upserts;
 
 pub use address::SINK_TYPE;
-pub use expiry::Retention;
+use expiry::Expiry;
+
+pub use expiry::{Retention, WindowRetention};
 pub use options::check_options;
 pub use owner::{DatabaseOwner, log_name};
 
@@ -45,7 +47,7 @@ pub struct Database {
     upserts: Upserts,
     /// None until it is needed, and after an error: whatever failed, a new one is well.
     connection: Option<Box<dyn Connection>>,
-    retention: Retention,
+    expiry: Expiry,
     /// The log that its rows must be from; None for any.
     log: Option<String>,
     /// Whether the database is known to contain the log's id.
@@ -91,7 +93,7 @@ impl Database {
             upserts: Upserts::new(address.dialect().upsert),
             address,
             connection: None,
-            retention,
+            expiry: Expiry::new(retention),
             log: None,
             claimed: false,
         };
@@ -168,8 +170,10 @@ impl Target for Database {
     }
 
     fn expire(&mut self, now_ms: i64) -> Result<Expired, TargetError> {
-        let retention = self.retention;
-        self.with(async |connection, _| retention.expire(connection, now_ms).await.map_err(unavailable))
+        let mut expiry = std::mem::take(&mut self.expiry);
+        let expired = self.with(async |connection, _| expiry.expire(connection, now_ms).await.map_err(unavailable));
+        self.expiry = expiry;
+        expired
     }
 
     fn probe(&mut self) -> Result<(), TargetError> {

@@ -42,6 +42,15 @@ static DIALECT: Dialect = Dialect {
             WHERE (subject_id, metric, window_ms, window_start, window_kind) IN
             (SELECT subject_id, metric, window_ms, window_start, window_kind FROM counter_windows
              WHERE window_start < ? AND COALESCE(variable_end, window_start + window_ms) < ? LIMIT ?)",
+        windows_of: |metrics| {
+            let list = placeholders(metrics, 1);
+            format!(
+                "DELETE FROM counter_windows WHERE (subject_id, metric, window_ms, window_start, window_kind) IN
+                 (SELECT subject_id, metric, window_ms, window_start, window_kind FROM counter_windows
+                  WHERE window_start >= ? AND window_start < ? AND window_ms = ? AND window_kind = ? AND metric IN {list}
+                  LIMIT ?)"
+            )
+        },
     },
 };
 

@@ -4,7 +4,9 @@ use super::*;
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, MySqlConnection, SqliteConnection};
 use std::path::Path;
+use std::time::Duration;
 use tally_model::{CounterWindow, Decimal, MetricValue, TEXT_BYTES_MAX, ValueType, WindowSpec};
+use tally_sinks::{Retention, WindowRetention};
 
 const DAY_MS: i64 = 86_400_000;
 const HALF_HOUR_MS: i64 = 1_800_000;
@@ -120,6 +122,71 @@ pub fn windows_of_every_kind_have_rows_of_their_own(place: &DatabasePlace) {
     assert_eq!(place.rows(tumbling), ["-|a|2"]);
     write(&mut *target, &[&window(kinds[0], start_ms, end_ms, 5.into(), 3)]);
     assert_eq!(place.rows(tumbling), ["5|-|3"]);
+}
+
+pub fn windows_with_a_time_of_their_own_leave_before_the_others(place: &DatabasePlace) {
+    const HOUR_MS: i64 = 2 * HALF_HOUR_MS;
+    let (hour, session) =
+        (WindowSpec::Tumbling { size_ms: HOUR_MS }, WindowSpec::Session { gap_ms: HALF_HOUR_MS, max_ms: DAY_MS });
+    let kept = |window, metrics: &[&str], days: u64| WindowRetention {
+        metrics: metrics.iter().map(|metric| (*metric).to_owned()).collect(),
+        window,
+        kept: Duration::from_secs(days * 86_400),
+    };
+    let windows = vec![kept(hour, &["ips.n", "ips.m"], 7), kept(session, &["ips.n"], 2)];
+    let mut target = place.keeping(Retention { windows, ..Retention::default() });
+    let row = |metric: &str, kind, start_ms: i64, end_ms: i64| CounterWindow {
+        metric: metric.into(),
+        ..window(kind, start_ms, end_ms, start_ms.into(), 1)
+    };
+    let week_ago = NOW_MS - 7 * DAY_MS;
+    let rows = [
+        // A millisecond too old, and just young enough.
+        row("ips.n", hour, week_ago - HOUR_MS - 1, week_ago - 1),
+        row("ips.n", hour, week_ago - HOUR_MS, week_ago),
+        row("ips.m", hour, week_ago - 80 * DAY_MS, week_ago - 80 * DAY_MS + HOUR_MS),
+        // Other metrics, and other windows of this one.
+        row("views", hour, week_ago - 2 * HOUR_MS, week_ago - HOUR_MS),
+        row("ips.n", WindowSpec::Tumbling { size_ms: DAY_MS }, week_ago - 3 * DAY_MS, week_ago - 2 * DAY_MS),
+        // A session that begins so long ago has ended, however long it was.
+        row("ips.n", session, NOW_MS - 3 * DAY_MS - 1, NOW_MS - 3 * DAY_MS + 5),
+        row("ips.n", session, NOW_MS - 3 * DAY_MS, NOW_MS - 3 * DAY_MS + 5),
+        row("ips.m", session, NOW_MS - 3 * DAY_MS - 1, NOW_MS - 3 * DAY_MS + 5),
+    ];
+    write(&mut target, &rows.each_ref());
+    let starts = |place: &DatabasePlace| {
+        let mut starts = place.rows("SELECT metric, window_ms, window_start FROM counter_windows");
+        starts.sort();
+        starts
+    };
+    let left = |rows: &[&CounterWindow]| {
+        let line = |row: &&CounterWindow| {
+            format!("{}|{}|{}", row.metric, row.window.size_ms().unwrap_or(0), row.window_start_ms)
+        };
+        let mut lines: Vec<_> = rows.iter().map(line).collect();
+        lines.sort();
+        lines
+    };
+    let expire = |target: &mut Database, now_ms| {
+        let mut deleted = 0;
+        loop {
+            let expired = target.expire(now_ms).unwrap();
+            deleted += expired.rows[2].1;
+            if !expired.more {
+                return deleted;
+            }
+        }
+    };
+    assert_eq!(expire(&mut target, NOW_MS), 3);
+    assert_eq!(starts(place), left(&[&rows[1], &rows[3], &rows[4], &rows[6], &rows[7]]));
+    // Time goes on.
+    assert_eq!(expire(&mut target, NOW_MS + 1), 2);
+    assert_eq!(starts(place), left(&[&rows[3], &rows[4], &rows[7]]));
+    // What is written too late leaves with the search of the next day.
+    write(&mut target, &[&rows[0]]);
+    assert_eq!(expire(&mut target, NOW_MS + 2), 0);
+    assert_eq!(expire(&mut target, NOW_MS + DAY_MS), 1);
+    assert_eq!(starts(place), left(&[&rows[3], &rows[4], &rows[7]]));
 }
 
 pub fn a_deleted_window_stays_deleted_until_it_expires(place: &DatabasePlace) {

@@ -70,8 +70,8 @@ impl AggregateParams {
         let condition = Expression::condition(condition, &mut errors);
         let subjects = subjects::check(subject, &mut errors);
         let (values, arguments) = check_values(node, &values, &mut errors);
-        let kinds = windows::check(&windows, &mut errors);
         let grace_ms = millis(grace.unwrap_or_default());
+        let kinds = windows::check(&windows, grace_ms, &mut errors);
         if grace_ms > DAYS_31_MS {
             errors.push(ParamError::new("grace", "must be at most 31d"));
         }

@@ -4,6 +4,7 @@ use crate::counting::aggregation::AggregateWindow;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use std::fmt;
+use std::time::Duration;
 use tally_model::WindowSpec;
 use tally_streams::topology::{ConfigDuration, ParamError, parse_duration};
 
@@ -11,6 +12,10 @@ use tally_streams::topology::{ConfigDuration, ParamError, parse_duration};
 const WINDOWS_MAX: usize = 8;
 /// The most hopping windows that an event belongs to.
 const HOPS_MAX: i64 = 1_440;
+/// The shortest `keep`.
+const KEEP_MIN: Duration = Duration::from_secs(3_600);
+/// What a window looks like.
+const FORMS: &str = "a duration, { hopping: 1h, every: 5m }, { session: 30m, max: 12h } or { sliding: 10s }";
 const SECOND_MS: i64 = 1_000;
 /// The longest window, and the longest grace.
 pub const DAYS_31_MS: i64 = 31 * 86_400_000;
@@ -25,14 +30,16 @@ pub enum WindowParams {
 }
 
 /// Exactly one of the kinds is set.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WindowOf {
+    tumbling: Option<ConfigDuration>,
     hopping: Option<ConfigDuration>,
     every: Option<ConfigDuration>,
     session: Option<ConfigDuration>,
     max: Option<ConfigDuration>,
     sliding: Option<ConfigDuration>,
+    keep: Option<ConfigDuration>,
 }
 
 impl<'de> Deserialize<'de> for WindowParams {
@@ -41,7 +48,7 @@ impl<'de> Deserialize<'de> for WindowParams {
         impl<'de> Visitor<'de> for AnyWindow {
             type Value = WindowParams;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration, { hopping: 1h, every: 5m }, { session: 30m, max: 12h } or { sliding: 10s }")
+                f.write_str(FORMS)
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<WindowParams, E> {
                 parse_duration(text).map(ConfigDuration).map(WindowParams::Tumbling).map_err(E::custom)
@@ -60,7 +67,7 @@ pub fn millis(duration: ConfigDuration) -> i64 {
 }
 
 /// The windows, as far as they are valid.
-pub fn check(windows: &[WindowParams], errors: &mut Vec<ParamError>) -> Vec<AggregateWindow> {
+pub fn check(windows: &[WindowParams], grace_ms: i64, errors: &mut Vec<ParamError>) -> Vec<AggregateWindow> {
     let mut kinds: Vec<AggregateWindow> = Vec::new();
     if windows.len() > WINDOWS_MAX {
         errors.push(ParamError::new("windows", format!("at most {WINDOWS_MAX}")));
@@ -72,10 +79,31 @@ pub fn check(windows: &[WindowParams], errors: &mut Vec<ParamError>) -> Vec<Aggr
             Ok(spec) if kinds.iter().any(|kind| kind.spec == spec) => {
                 errors.push(ParamError::new(path, "is named twice"))
             }
-            Ok(spec) => kinds.push(AggregateWindow::new(spec)),
+            Ok(spec) => {
+                let kind = AggregateWindow { keep: keep(window), ..AggregateWindow::new(spec) };
+                errors.extend(check_keep(&path, &kind, grace_ms));
+                kinds.push(kind);
+            }
         }
     }
     kinds
+}
+
+fn keep(window: &WindowParams) -> Option<Duration> {
+    match window {
+        WindowParams::Tumbling(_) => None,
+        WindowParams::Of(of) => of.keep.map(|keep| keep.0),
+    }
+}
+
+/// A row of a window that may still change must not be deleted.
+fn check_keep(path: &str, kind: &AggregateWindow, grace_ms: i64) -> Option<ParamError> {
+    let least = Duration::from_millis(kind.open_ms(grace_ms).unsigned_abs()).max(KEEP_MIN);
+    let error = || ParamError::new(format!("{path}.keep"), format!("must be at least {}", ConfigDuration(least)));
+    kind.keep.filter(|keep| *keep < least).map(|_| match least > KEEP_MIN {
+        true => error().with_help("the window may change for that long after its end"),
+        false => error(),
+    })
 }
 
 /// An error is the key within the window and the message.
@@ -84,16 +112,14 @@ fn check_window(window: &WindowParams) -> Result<WindowSpec, (&'static str, Stri
         ms if (SECOND_MS..=DAYS_31_MS).contains(&ms) => Ok(ms),
         _ => Err((key, "must be from 1s to 31d".to_owned())),
     };
-    match window {
-        WindowParams::Tumbling(size) => Ok(WindowSpec::Tumbling { size_ms: length("", *size)? }),
-        WindowParams::Of(WindowOf {
-            hopping: Some(size),
-            every: Some(every),
-            session: None,
-            max: None,
-            sliding: None,
-        }) => {
-            let (size_ms, every_ms) = (length(".hopping", *size)?, length(".every", *every)?);
+    let WindowOf { tumbling, hopping, every, session, max, sliding, keep: _ } = match window {
+        WindowParams::Tumbling(size) => return Ok(WindowSpec::Tumbling { size_ms: length("", *size)? }),
+        WindowParams::Of(of) => *of,
+    };
+    match (tumbling, hopping, every, session, max, sliding) {
+        (Some(size), None, None, None, None, None) => Ok(WindowSpec::Tumbling { size_ms: length(".tumbling", size)? }),
+        (None, Some(size), Some(every), None, None, None) => {
+            let (size_ms, every_ms) = (length(".hopping", size)?, length(".every", every)?);
             match () {
                 () if every_ms > size_ms => Err((".every", "must be at most the size of the windows".to_owned())),
                 () if every_ms == size_ms => {
@@ -105,25 +131,14 @@ fn check_window(window: &WindowParams) -> Result<WindowSpec, (&'static str, Stri
                 () => Ok(WindowSpec::Hopping { size_ms, every_ms }),
             }
         }
-        WindowParams::Of(WindowOf {
-            session: Some(gap),
-            max: Some(max),
-            hopping: None,
-            every: None,
-            sliding: None,
-        }) => {
-            let (gap_ms, max_ms) = (length(".session", *gap)?, length(".max", *max)?);
+        (None, None, None, Some(gap), Some(max), None) => {
+            let (gap_ms, max_ms) = (length(".session", gap)?, length(".max", max)?);
             match max_ms <= gap_ms {
                 true => Err((".max", "must be longer than the gap".to_owned())),
                 false => Ok(WindowSpec::Session { gap_ms, max_ms }),
             }
         }
-        WindowParams::Of(WindowOf { sliding: Some(size), hopping: None, every: None, session: None, max: None }) => {
-            Ok(WindowSpec::Sliding { size_ms: length(".sliding", *size)? })
-        }
-        WindowParams::Of(_) => {
-            let forms = "{ hopping: 1h, every: 5m }, { session: 30m, max: 12h } or { sliding: 10s }";
-            Err(("", format!("expected a duration, {forms}")))
-        }
+        (None, None, None, None, None, Some(size)) => Ok(WindowSpec::Sliding { size_ms: length(".sliding", size)? }),
+        _ => Err(("", format!("expected {FORMS}"))),
     }
 }

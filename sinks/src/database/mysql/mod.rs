@@ -63,6 +63,13 @@ static DIALECT: Dialect = Dialect {
         counter_windows: "DELETE FROM counter_windows
              WHERE window_start < ? AND COALESCE(variable_end, window_start + window_ms) < ?
              ORDER BY window_start LIMIT ?",
+        windows_of: |metrics| {
+            let list = placeholders(metrics, 1);
+            format!(
+                "DELETE FROM counter_windows WHERE window_start >= ? AND window_start < ? AND window_ms = ? AND
+                 window_kind = ? AND metric IN {list} ORDER BY window_start LIMIT ?"
+            )
+        },
     },
 };
 
