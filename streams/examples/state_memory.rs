@@ -51,7 +51,7 @@ impl World {
             self.since_checkpoint = 0;
             let started = Instant::now();
             self.checkpoint.write(&CheckpointMeta::default(), |out| self.store.checkpoint(out))?;
-            self.store.checkpointed();
+            self.store.checkpointed(&self.checkpoint);
             self.checkpoint_seconds += started.elapsed().as_secs_f64();
         }
         if self.store.memory_bytes() > self.bytes_max {

@@ -1,15 +1,16 @@
 //! A store of values that are due at a time each: [`DueStore::take_due`] returns those that are due by the clock, the
 //! earliest first.
 //!
-//! The order is derived from the values and never written: it is rebuilt when it is needed after a restart or a
-//! rollback. Opening the store therefore loads all values into memory, so it is meant for a small number of values.
+//! Of their order only the earliest are in memory ([`Timeline`]).
 
 use super::changelog::ChangelogEntry;
+use super::checkpoint::{Checkpoint, CheckpointWriter};
 use super::codec::{StoreKey, StoreValue};
 use super::entries::Entries;
 use super::kind::StoreKind;
+use super::timeline::Timeline;
 use super::{StateStore, StoreError};
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A value and when it is due.
 #[derive(Clone)]
@@ -31,16 +32,15 @@ impl<V: StoreValue> StoreValue for Due<V> {
     }
 }
 
-/// See the module.
+/// See the module. Keys must have the order of their stored bytes.
 pub struct DueStore<K: StoreKey + Ord, V: StoreValue> {
     entries: Entries<K, Due<V>>,
-    /// By time and key; None until it is needed.
-    order: Option<BTreeSet<(i64, K)>>,
+    timeline: Timeline<K>,
 }
 
 impl<K: StoreKey + Ord, V: StoreValue> Default for DueStore<K, V> {
     fn default() -> Self {
-        Self { entries: Entries::default(), order: None }
+        Self { entries: Entries::default(), timeline: Timeline::default() }
     }
 }
 
@@ -57,30 +57,44 @@ impl<K: StoreKey + Ord, V: StoreValue> DueStore<K, V> {
 
     /// Sets a value, and when it is due.
     pub fn put(&mut self, key: &K, due_ms: i64, value: V) {
-        let before = self.entries.write(key).replace(Due { due_ms, value });
-        if let Some(order) = &mut self.order {
-            if let Some(before) = before {
-                order.remove(&(before.due_ms, key.clone()));
-            }
-            order.insert((due_ms, key.clone()));
-        }
+        self.replace(key, Some(Due { due_ms, value }));
+    }
+
+    fn replace(&mut self, key: &K, due: Option<Due<V>>) {
+        let to_ms = due_ms(due.as_ref());
+        let before = std::mem::replace(self.entries.write(key), due);
+        self.timeline.change(key, due_ms(before.as_ref()), to_ms);
     }
 
     /// Removes the value that is due earliest, if that is at or before the clock; returns when it was due, and the value.
+    /// None also if it cannot be read: see [`StateStore::take_fault`].
     pub fn take_due(&mut self, clock_ms: i64) -> Option<(i64, V)> {
-        let table = &self.entries.table;
-        let order =
-            self.order.get_or_insert_with(|| table.iter().map(|(key, due)| (due.due_ms, key.clone())).collect());
-        let (due_ms, key) = order.first().filter(|(due_ms, _)| *due_ms <= clock_ms)?.clone();
-        order.remove(&(due_ms, key.clone()));
-        self.entries.write(&key).take().map(|due| (due_ms, due.value))
+        let (place_ms, key) = match self.timeline.first_due(clock_ms) {
+            Ok(first) => first?.clone(),
+            Err(fault) => {
+                self.entries.fail(fault);
+                return None;
+            }
+        };
+        let found = self.entries.find(&key);
+        if due_ms(self.entries.at(found, &key)) != Some(place_ms) {
+            let fault = self.entries.corrupt("the time of a value");
+            self.entries.fail(fault);
+            return None;
+        }
+        let due = self.entries.write_at(found, &key).take()?;
+        self.timeline.change(&key, Some(place_ms), None);
+        Some((place_ms, due.value))
     }
+}
+
+fn due_ms<V>(due: Option<&Due<V>>) -> Option<i64> {
+    due.map(|due| due.due_ms)
 }
 
 impl<K: StoreKey + Ord, V: StoreValue> StoreKind for DueStore<K, V> {
     type Key = K;
     type Entry = Due<V>;
-    const LOADS_ALL: bool = true;
 
     fn entries(&self) -> &Entries<K, Due<V>> {
         &self.entries
@@ -90,95 +104,48 @@ impl<K: StoreKey + Ord, V: StoreValue> StoreKind for DueStore<K, V> {
         &mut self.entries
     }
 
+    fn open_entries(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
+        self.entries.open(name, index, behind.clone())?;
+        if !self.timeline.open(name, index, behind)? {
+            // Once, after an upgrade: the next checkpoint has all places.
+            self.entries.hydrate(usize::MAX)?;
+            for (key, due) in self.entries.table.iter() {
+                self.timeline.change(key, None, Some(due.due_ms));
+            }
+        }
+        Ok(())
+    }
+
     fn replay(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
-        self.order = None;
-        self.entries.replay_value(entry)
+        let (key, due) = self.entries.read_value(entry)?;
+        self.replace(&key, due);
+        Ok(())
     }
 
     fn undo(&mut self) {
+        for (key, before, now) in self.entries.table.differences() {
+            self.timeline.change(key, due_ms(now), due_ms(before));
+        }
         self.entries.rollback();
-        self.order = None;
+    }
+
+    fn write_checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
+        self.entries.checkpoint(out)?;
+        self.timeline.checkpoint(out)
+    }
+
+    fn checkpoint_written(&mut self, checkpoint: &Arc<Checkpoint>) {
+        self.entries.checkpointed();
+        if let Err(fault) = self.timeline.checkpointed(checkpoint) {
+            self.entries.fail(fault);
+        }
+    }
+
+    fn order_bytes(&self) -> usize {
+        self.timeline.memory_bytes()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::lives::Lives;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
-    type Store = DueStore<Arc<str>, i64>;
-    /// By key: when it is due, and the value.
-    type Model = BTreeMap<Arc<str>, (i64, i64)>;
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Put(u8, i64, i64),
-        Take(i64),
-        Commit,
-        Rollback,
-        /// From the checkpoint of the last time, and the changelog since.
-        Restart,
-        Checkpoint,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            8 => (0..6u8, 0..20i64, any::<i64>()).prop_map(|(key, due_ms, value)| Step::Put(key, due_ms, value)),
-            4 => (0..20i64).prop_map(Step::Take),
-            3 => Just(Step::Commit),
-            1 => Just(Step::Rollback),
-            1 => Just(Step::Restart),
-            1 => Just(Step::Checkpoint),
-        ]
-    }
-
-    fn take_due(model: &mut Model, clock_ms: i64) -> Option<(i64, i64)> {
-        let first = model.iter().map(|(key, (due_ms, _))| (*due_ms, key.clone())).min()?;
-        (first.0 <= clock_ms).then(|| model.remove(&first.1)).flatten()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn what_is_due_comes_in_order_whatever_was_taken_back(steps in prop::collection::vec(step(), 0..80)) {
-            let mut lives = Lives::<Store>::new();
-            let (mut open, mut committed) = (Model::new(), Model::new());
-            for step in steps {
-                match step {
-                    Step::Put(key, due_ms, value) => {
-                        let key: Arc<str> = key.to_string().into();
-                        lives.store.put(&key, due_ms, value);
-                        open.insert(key, (due_ms, value));
-                    }
-                    Step::Take(clock_ms) => loop {
-                        let due = lives.store.take_due(clock_ms);
-                        prop_assert_eq!(due, take_due(&mut open, clock_ms));
-                        if due.is_none() {
-                            break;
-                        }
-                    },
-                    Step::Commit => {
-                        lives.commit();
-                        committed = open.clone();
-                    }
-                    Step::Rollback | Step::Restart | Step::Checkpoint => {
-                        lives.store.rollback();
-                        open = committed.clone();
-                    }
-                }
-                match step {
-                    Step::Checkpoint => lives.checkpoint(),
-                    Step::Restart => lives.restart(),
-                    _ => {}
-                }
-                for key in 0..6u8 {
-                    let key: Arc<str> = key.to_string().into();
-                    prop_assert_eq!(lives.store.get(&key), open.get(&key).map(|(_, value)| value));
-                }
-            }
-        }
-    }
-}
+#[path = "due_tests.rs"]
+mod tests;

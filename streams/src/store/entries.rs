@@ -228,6 +228,13 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
 
     /// Applies what [`Entries::write_values`] or [`Entries::write_snapshot`] wrote.
     pub fn replay_value(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError> {
+        let (key, value) = self.read_value(entry)?;
+        *self.table.write(&key) = value;
+        Ok(())
+    }
+
+    /// The key and value that [`Entries::replay_value`] applies.
+    pub fn read_value(&self, entry: &ChangelogEntry<'_>) -> Result<(K, Option<E>), StoreError> {
         let (key, value) = match entry {
             ChangelogEntry::Put { key, value } => (*key, Some(*value)),
             ChangelogEntry::Delete { key } => (*key, None),
@@ -235,8 +242,7 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
         };
         let (segment, key) = E::decode_key(key).ok_or_else(|| self.corrupt("a key"))?;
         let decode = |value| E::decode_value(segment, value).ok_or_else(|| self.corrupt("a value"));
-        *self.table.write(&key) = value.map(decode).transpose()?;
-        Ok(())
+        Ok((key, value.map(decode).transpose()?))
     }
 
     /// Whether the open transaction changed anything.
@@ -297,6 +303,11 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
     /// See [`super::StateStore::take_fault`].
     pub fn take_fault(&mut self) -> Option<StoreError> {
         self.fault.take()
+    }
+
+    /// Something that was needed of the checkpoint could not be read. The first fault is kept.
+    pub fn fail(&mut self, fault: StoreError) {
+        self.fault.get_or_insert(fault);
     }
 
     /// An error about bytes of this store that do not decode.

@@ -23,6 +23,11 @@ pub(super) trait StoreKind: Send + 'static {
     /// The entries.
     fn entries_mut(&mut self) -> &mut Entries<Self::Key, Self::Entry>;
 
+    /// See [`StateStore::open`].
+    fn open_entries(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
+        self.entries_mut().open(name, index, behind)
+    }
+
     /// Writes the changed entries to the changelog.
     fn write_entries(&self, out: &mut ChangelogWriter) {
         self.entries().write_values(out);
@@ -41,11 +46,26 @@ pub(super) trait StoreKind: Send + 'static {
     fn undo(&mut self) {
         self.entries_mut().rollback();
     }
+
+    /// See [`StateStore::checkpoint`].
+    fn write_checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
+        self.entries().checkpoint(out)
+    }
+
+    /// See [`StateStore::checkpointed`].
+    fn checkpoint_written(&mut self, _checkpoint: &Arc<Checkpoint>) {
+        self.entries_mut().checkpointed();
+    }
+
+    /// How much memory it takes beside the entries, about, in bytes. None of it can be evicted.
+    fn order_bytes(&self) -> usize {
+        0
+    }
 }
 
 impl<S: StoreKind> StateStore for S {
     fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
-        self.entries_mut().open(name, index, behind)?;
+        self.open_entries(name, index, behind)?;
         if S::LOADS_ALL {
             self.entries_mut().hydrate(usize::MAX)?;
         }
@@ -92,11 +112,11 @@ impl<S: StoreKind> StateStore for S {
     }
 
     fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError> {
-        self.entries().checkpoint(out)
+        self.write_checkpoint(out)
     }
 
-    fn checkpointed(&mut self) {
-        self.entries_mut().checkpointed();
+    fn checkpointed(&mut self, checkpoint: &Arc<Checkpoint>) {
+        self.checkpoint_written(checkpoint);
     }
 
     fn hydrate(&mut self, entries_max: usize) -> Result<bool, StoreError> {
@@ -104,11 +124,11 @@ impl<S: StoreKind> StateStore for S {
     }
 
     fn memory_bytes(&mut self) -> usize {
-        self.entries_mut().memory_bytes()
+        self.entries_mut().memory_bytes() + self.order_bytes()
     }
 
-    fn can_evict(&self) -> bool {
-        !S::LOADS_ALL
+    fn evictable_bytes(&mut self) -> usize {
+        if S::LOADS_ALL { 0 } else { self.entries_mut().memory_bytes() }
     }
 
     fn evict(&mut self, checkpoint: &Arc<Checkpoint>, bytes_max: usize) -> Result<usize, StoreError> {

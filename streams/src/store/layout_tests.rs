@@ -30,13 +30,25 @@ impl Written {
     /// The entries of the checkpoint.
     fn checkpoint(&mut self, store: &mut dyn StateStore) -> Vec<(String, String)> {
         self.checkpoint.write(&Default::default(), |out| store.checkpoint(out)).unwrap();
-        store.checkpointed();
+        store.checkpointed(&self.checkpoint);
+        self.entries(CheckpointReader::new)
+    }
+
+    /// The keys of the checkpoint in the order of the store.
+    fn order(&self) -> Vec<(String, String)> {
+        self.entries(CheckpointReader::of_order)
+    }
+
+    fn entries(
+        &self,
+        reader: impl Fn(Arc<Checkpoint>, usize) -> Result<CheckpointReader, StoreError>,
+    ) -> Vec<(String, String)> {
         let mut entries = Vec::new();
         let each = |_: u64, key: &[u8], value: &[u8]| {
             entries.push((key.escape_ascii().to_string(), value.escape_ascii().to_string()));
             Ok(true)
         };
-        CheckpointReader::new(self.checkpoint.clone(), 0).unwrap().read(&mut None, usize::MAX, each).unwrap();
+        reader(self.checkpoint.clone(), 0).unwrap().read(&mut None, usize::MAX, each).unwrap();
         entries
     }
 }
@@ -125,6 +137,26 @@ fn values_that_are_due() {
             r"\x01s\x01\x00\x00\x00\x01\x01b"
         ]
     );
+}
+
+#[test]
+fn the_order_of_times() {
+    let mut store = DueStore::<Arc<str>, u32>::default();
+    let mut written = Written::new(&mut store);
+    store.put(&key("b"), 5, 1);
+    store.put(&key("a"), -1, 2);
+    written.commit(&mut store);
+    written.checkpoint(&mut store);
+    let [before, after] = [r"\x7f\xff\xff\xff\xff\xff\xff\xffa", r"\x80\x00\x00\x00\x00\x00\x00\x05b"];
+    assert_eq!(written.order(), pairs([("", before), (before, ""), (after, "")]));
+    assert_eq!(store.take_due(0), Some((-1, 2)));
+    written.commit(&mut store);
+    written.checkpoint(&mut store);
+    assert_eq!(written.order(), pairs([("", after), (after, "")]));
+    assert_eq!(store.take_due(5), Some((5, 1)));
+    written.commit(&mut store);
+    written.checkpoint(&mut store);
+    assert_eq!(written.order(), pairs([("", "")]));
 }
 
 /// A set of numbers, and its sum as the score.

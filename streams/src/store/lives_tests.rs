@@ -8,10 +8,12 @@ pub(super) struct Lives<S> {
     pub store: S,
     /// Since the checkpoint.
     changelog: Vec<Vec<u8>>,
-    checkpoint: Arc<Checkpoint>,
+    /// From the last snapshot on.
+    whole: Vec<Vec<u8>>,
+    pub checkpoint: Arc<Checkpoint>,
     is_written: bool,
     /// Goes with it.
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 const NAME: &str = "store";
@@ -19,26 +21,40 @@ const NAME: &str = "store";
 impl<S: StateStore + Default> Lives<S> {
     /// A store that has never run.
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let site = CheckpointSite { dir: dir.path().to_owned(), boot_id: "boot".into(), owner: "task".into() };
-        let checkpoint = Arc::new(Checkpoint::open(&site, &[NAME]).unwrap().0);
+        let (dir, checkpoint) = empty();
         let mut store = S::default();
         store.open(NAME, 0, None).unwrap();
-        Self { store, changelog: Vec::new(), checkpoint, is_written: false, _dir: dir }
+        Self { store, changelog: Vec::new(), whole: Vec::new(), checkpoint, is_written: false, dir }
     }
 
     /// Commits the open transaction, in the changelog too.
     pub fn commit(&mut self) {
         let mut writer = ChangelogWriter::new(1 << 20);
         self.store.write_changes(&mut writer);
-        self.changelog.extend(writer.finish());
+        self.write(writer);
         self.store.commit();
+    }
+
+    fn write(&mut self, writer: ChangelogWriter) {
+        let bodies = writer.finish();
+        self.changelog.extend(bodies.clone());
+        self.whole.extend(bodies);
+    }
+
+    /// Commits a snapshot, and deletes the changelog before it. There must be no open transaction.
+    pub fn snapshot(&mut self) {
+        let mut writer = ChangelogWriter::new(200);
+        self.store.begin_snapshot();
+        while self.store.write_snapshot(&mut writer, usize::MAX).unwrap() {}
+        self.store.commit();
+        self.whole.clear();
+        self.write(writer);
     }
 
     /// There must be no open transaction.
     pub fn checkpoint(&mut self) {
         self.checkpoint.write(&Default::default(), |out| self.store.checkpoint(out)).unwrap();
-        self.store.checkpointed();
+        self.store.checkpointed(&self.checkpoint);
         (self.changelog, self.is_written) = (Vec::new(), true);
     }
 
@@ -51,9 +67,39 @@ impl<S: StateStore + Default> Lives<S> {
     pub fn restart(&mut self) {
         self.store = S::default();
         self.store.open(NAME, 0, self.is_written.then(|| self.checkpoint.clone())).unwrap();
-        for entry in self.changelog.iter().flat_map(|body| ChangelogReader::new(body)) {
-            self.store.restore(&entry.unwrap().1).unwrap();
-        }
-        self.store.commit();
+        replay(&mut self.store, &self.changelog);
     }
+
+    /// The next life begins with the changelog alone. What was replayed is checkpointed and evicted every few records.
+    pub fn restore(&mut self, records: usize) {
+        (self.dir, self.checkpoint) = empty();
+        (self.changelog, self.is_written) = (Vec::new(), false);
+        self.store = S::default();
+        self.store.open(NAME, 0, None).unwrap();
+        for records in self.whole.clone().chunks(records) {
+            replay(&mut self.store, records);
+            self.checkpoint();
+            self.evict();
+        }
+    }
+
+    /// The same checkpoint and changelog with another kind of store, for [`Lives::restart`].
+    pub fn into<T: StateStore + Default>(self) -> Lives<T> {
+        let Self { changelog, whole, checkpoint, is_written, dir, .. } = self;
+        Lives { store: T::default(), changelog, whole, checkpoint, is_written, dir }
+    }
+}
+
+fn replay(store: &mut impl StateStore, records: &[Vec<u8>]) {
+    for entry in records.iter().flat_map(|body| ChangelogReader::new(body)) {
+        store.restore(&entry.unwrap().1).unwrap();
+    }
+    store.commit();
+}
+
+fn empty() -> (TempDir, Arc<Checkpoint>) {
+    let dir = tempfile::tempdir().unwrap();
+    let site = CheckpointSite { dir: dir.path().to_owned(), boot_id: "boot".into(), owner: "task".into() };
+    let checkpoint = Arc::new(Checkpoint::open(&site, &[NAME]).unwrap().0);
+    (dir, checkpoint)
 }

@@ -26,6 +26,7 @@ mod slots;
 #[cfg(test)]
 mod snapshot_tests;
 mod table;
+mod timeline;
 mod window;
 
 pub use accumulator::{Accumulator, AccumulatorStore};
@@ -93,15 +94,15 @@ pub trait StateStore: Any + Send {
     fn restore(&mut self, entry: &ChangelogEntry<'_>) -> Result<(), StoreError>;
     /// Writes what was committed since the last checkpoint. There is no open transaction.
     fn checkpoint(&self, out: &mut CheckpointWriter<'_>) -> Result<(), StoreError>;
-    /// Marks what [`StateStore::checkpoint`] wrote last as written. Only called if the write succeeded, and before any
-    /// further change.
-    fn checkpointed(&mut self);
+    /// Marks what [`StateStore::checkpoint`] wrote last to this checkpoint as written. Only called if the write succeeded,
+    /// and before any further change.
+    fn checkpointed(&mut self, checkpoint: &Arc<Checkpoint>);
     /// How much memory it takes, about, in bytes.
     fn memory_bytes(&mut self) -> usize;
-    /// Whether [`StateStore::evict`] may free some of it.
-    fn can_evict(&self) -> bool;
-    /// Removes entries that the task's checkpoint has from memory, those that were written longest ago first, until it takes
-    /// `bytes_max` or none is left; returns how many. They are read through from then on. There is no open transaction.
+    /// How much of that is subject to [`StateStore::evict`], in bytes.
+    fn evictable_bytes(&mut self) -> usize;
+    /// Removes entries that the task's checkpoint has from memory, those that were written longest ago first, until the rest
+    /// takes `bytes_max` or none is left; returns how many. They are read through from then on. There is no open transaction.
     fn evict(&mut self, checkpoint: &Arc<Checkpoint>, bytes_max: usize) -> Result<usize, StoreError>;
     /// How many entries were read from the checkpoint, each because it was needed, since the last call.
     fn take_reads(&mut self) -> u64;

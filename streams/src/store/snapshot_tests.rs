@@ -265,7 +265,7 @@ impl<S: Acts> History<S> {
             Step::Checkpoint => {
                 self.rollback();
                 self.checkpoint.write(&Default::default(), |out| self.store.checkpoint(out)).unwrap();
-                self.store.checkpointed();
+                self.store.checkpointed(&self.checkpoint);
                 self.checkpointed = self.changelog.len();
             }
             Step::Restart if (self.start..=self.changelog.len()).contains(&self.checkpointed) => {

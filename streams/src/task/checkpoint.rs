@@ -122,7 +122,9 @@ impl<D: Dataflow> Task<D> {
         self.check_stores()?;
         match self.write_checkpoint_at(changelog_next) {
             Ok(()) => {
-                self.stores.iter_mut().for_each(|store| store.checkpointed());
+                if let Some(checkpoint) = &self.checkpoint.open {
+                    self.stores.iter_mut().for_each(|store| store.checkpointed(checkpoint));
+                }
                 (self.checkpoint.fault, self.checkpoint.changelog_bytes) = (None, 0);
                 Ok(true)
             }

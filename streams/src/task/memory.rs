@@ -108,12 +108,10 @@ impl Drop for MemoryShare {
 }
 
 impl<D: Dataflow> Task<D> {
-    /// How much memory its state takes, about, and how much of that is in stores that can evict entries; in bytes.
+    /// How much memory its state takes, about, and how much of that is subject to eviction; in bytes.
     pub fn memory_bytes(&mut self) -> (usize, usize) {
-        let stores = self.stores.iter_mut().map(|store| (store.memory_bytes(), store.can_evict()));
-        stores.fold((0, 0), |(all, evictable), (bytes, can_evict)| {
-            (all + bytes, evictable + if can_evict { bytes } else { 0 })
-        })
+        let stores = self.stores.iter_mut().map(|store| (store.memory_bytes(), store.evictable_bytes()));
+        stores.fold((0, 0), |(all, evictable), (bytes, of_those)| (all + bytes, evictable + of_those))
     }
 
     /// Entries that its stores have read from the checkpoint since the last call, each because it was needed.
@@ -126,13 +124,13 @@ impl<D: Dataflow> Task<D> {
         !self.moved && !self.stores.iter_mut().any(|store| store.has_changes())
     }
 
-    /// Evicts entries until each store takes the kept part of what it takes, as far as the checkpoint has them; returns how
+    /// Evicts entries until each store has the kept part of what can be evicted, as far as the checkpoint has them; returns how
     /// many. There is no open transaction.
     fn evict(&mut self, kept: f64) -> Result<u64, TaskError> {
         let Some(checkpoint) = self.checkpoint.open.clone() else { return Ok(0) };
         let mut evicted = 0;
-        for store in self.stores.iter_mut().filter(|store| store.can_evict()) {
-            let bytes_max = (store.memory_bytes() as f64 * kept) as usize;
+        for store in self.stores.iter_mut() {
+            let bytes_max = (store.evictable_bytes() as f64 * kept) as usize;
             match store.evict(&checkpoint, bytes_max) {
                 Ok(count) => evicted += count as u64,
                 Err(fault) => return Err(self.checkpoint.distrust(fault)),

@@ -53,7 +53,7 @@ pub(super) struct DirectoryBuilder {
 }
 
 impl DirectoryBuilder {
-    /// Of a run with at most so many entries.
+    /// Of a run with at most so many entries; with more, its filter excludes fewer keys.
     pub fn new(entries_max: u64) -> Self {
         Self { filter: Filter::new(entries_max), firsts: Vec::new(), blocks: 0, entries: 0 }
     }

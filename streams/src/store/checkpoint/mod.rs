@@ -24,7 +24,7 @@ use crate::lmdb::{Inspection, inspect};
 use crate::processor::RootProgress;
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, WithTls};
-use runs::{RunBuilder, block_key};
+use runs::{BlockKey, RunBuilder, block_key};
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -35,14 +35,17 @@ use trust::{DEATHS_MAX, Opening, Trust, set_clean, set_deaths, trust};
 const MAP_BYTES: usize = 64 << 30;
 /// The segment of entries that never expire. The key of any other begins with its segment (u64 BE).
 pub(super) const NO_SEGMENT: u64 = u64::MAX;
+/// Where a store keeps its keys in another order than that of their bytes, beside entries that never expire: keys of this
+/// segment are those of the order. It has no filters, since all reads of it are in sequence.
+pub(super) const ORDER: u64 = u64::MAX - 1;
 const META: &str = "meta";
 const META_KEY: &[u8] = b"meta";
 /// The owner of a checkpoint.
 const OWNER_KEY: &[u8] = b"owner";
 /// Stands before the meta record: the last byte is the version of the checkpoint's format. Version 1 had no such bytes, and
 /// an entry of LMDB for each of a store. No meta record of it begins like this, and what read it takes this for damage.
-/// Runs of version 2 have no directories.
-const FORMAT: &[u8; 4] = b"\xff\xff\xff\x03";
+/// Runs of version 2 have no directories, and stores of versions 2 and 3 no [`ORDER`].
+const FORMAT: &[u8; 4] = b"\xff\xff\xff\x04";
 /// The oldest version that is read.
 const OLDEST: u8 = 2;
 
@@ -101,6 +104,9 @@ pub struct Checkpoint {
     /// What its file of deaths gets when this is dropped: a process that lets it go has not died of it. [`SETTLED`] once
     /// the file has what is true whatever comes.
     deaths_on_drop: AtomicU8,
+    /// Blocks and parts of directories that were read.
+    #[cfg(test)]
+    pub(super) blocks_read: std::sync::atomic::AtomicU64,
 }
 
 /// Whether the content of the file of deaths was decided, by the task's commit or by damage.
@@ -189,7 +195,16 @@ impl Checkpoint {
         let stores = stores.iter().map(|name| create(&env, dir, name)).collect::<Result<_, _>>()?;
         let meta = create(&env, dir, META)?;
         let (dir, owner) = (dir.to_owned(), site.owner.clone());
-        Ok(Self { env, stores, meta, dir, owner, deaths_on_drop: AtomicU8::new(deaths) })
+        Ok(Self {
+            env,
+            stores,
+            meta,
+            dir,
+            owner,
+            deaths_on_drop: AtomicU8::new(deaths),
+            #[cfg(test)]
+            blocks_read: Default::default(),
+        })
     }
 
     /// None: nothing was written yet.
@@ -259,6 +274,18 @@ impl Checkpoint {
         self.env.force_sync().map_err(|e| failed(&self.dir, e))?;
         self.proven();
         set_clean(&self.dir).map_err(|e| unwritten(&self.dir, &e))
+    }
+
+    /// The sealed bytes of a block of the store at `index`; None if it is missing.
+    fn sealed_block<'t>(
+        &self,
+        txn: &'t heed::RoTxn<'_>,
+        index: usize,
+        key: &BlockKey,
+    ) -> Result<Option<&'t [u8]>, StoreError> {
+        #[cfg(test)]
+        self.blocks_read.fetch_add(1, Ordering::Relaxed);
+        self.store(index)?.get(txn, &key[..]).map_err(|e| failed(&self.dir, e))
     }
 
     fn store(&self, index: usize) -> Result<&Store, StoreError> {

@@ -5,7 +5,7 @@ use super::directory::{DIRECTORY, Directory, Tail};
 use super::filter::{self, Filter};
 use super::merged::Merged;
 use super::runs::{FoundRun, Place, Run, block_key, last_run, read_block, segment_bytes};
-use super::{CHECKSUM_BYTES, Checkpoint, StoreError, failed, unseal, wrong};
+use super::{CHECKSUM_BYTES, Checkpoint, ORDER, StoreError, failed, unseal, wrong};
 use heed::RoTxn;
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ const BLOCK_BYTES: u64 = 16 << 10;
 pub(in crate::store) struct CheckpointReader {
     checkpoint: Arc<Checkpoint>,
     index: usize,
+    /// Whether it reads [`ORDER`], or everything else.
+    is_of_order: bool,
     /// Ascending.
     segments: Vec<Segment>,
 }
@@ -63,9 +65,18 @@ impl IndexedRun {
 }
 
 impl CheckpointReader {
-    /// A reader of the store at `index`.
+    /// A reader of the entries of the store at `index`.
     pub fn new(checkpoint: Arc<Checkpoint>, index: usize) -> Result<Self, StoreError> {
-        let mut reader = Self { checkpoint, index, segments: Vec::new() };
+        Self::begin(checkpoint, index, false)
+    }
+
+    /// A reader of the [`ORDER`] of the store at `index`.
+    pub fn of_order(checkpoint: Arc<Checkpoint>, index: usize) -> Result<Self, StoreError> {
+        Self::begin(checkpoint, index, true)
+    }
+
+    fn begin(checkpoint: Arc<Checkpoint>, index: usize, is_of_order: bool) -> Result<Self, StoreError> {
+        let mut reader = Self { checkpoint, index, is_of_order, segments: Vec::new() };
         reader.refresh()?;
         Ok(reader)
     }
@@ -77,11 +88,17 @@ impl CheckpointReader {
         let checkpoint = &*self.checkpoint;
         let txn = checkpoint.env.read_txn().map_err(|e| failed(&checkpoint.dir, e))?;
         let mut segments: Vec<Segment> = Vec::new();
-        let mut up_to = Some(block_key(u64::MAX, u32::MAX, u32::MAX));
+        let last = if self.is_of_order { ORDER } else { u64::MAX };
+        let mut up_to = Some(block_key(last, u32::MAX, u32::MAX));
         while let Some(key) = up_to
             && let Some(found) = last_run(checkpoint, &txn, self.index, &key)?
         {
             let (segment, number) = (found.segment, found.run.number);
+            if self.is_of_order != (segment == ORDER) {
+                // Nothing lies before the order that its reader wants.
+                up_to = (!self.is_of_order).then(|| block_key(ORDER - 1, u32::MAX, u32::MAX));
+                continue;
+            }
             up_to = match number.checked_sub(1) {
                 Some(before) => Some(block_key(segment, before, u32::MAX)),
                 None => segment.checked_sub(1).map(|before| block_key(before, u32::MAX, u32::MAX)),
@@ -202,8 +219,7 @@ impl IndexedRun {
         let damaged = || wrong(&checkpoint.dir, &"a block does not match its checksum");
         let Some(at) = self.block_of(key) else { return Ok(None) };
         let block_key = block_key(segment, self.run.number, at as u32);
-        let sealed = checkpoint.store(index)?.get(txn, &block_key[..]).map_err(|e| failed(&checkpoint.dir, e))?;
-        let sealed = sealed.ok_or_else(damaged)?;
+        let sealed = checkpoint.sealed_block(txn, index, &block_key)?.ok_or_else(damaged)?;
         let bytes = match self.blocks[at].is_checked {
             true => sealed.get(CHECKSUM_BYTES..),
             false => unseal(&block_key, sealed),

@@ -11,7 +11,7 @@
 use super::block::{Block, BlockBuilder};
 use super::directory::{DIRECTORY, DirectoryBuilder, Tail};
 use super::merged::Merged;
-use super::{Checkpoint, NO_SEGMENT, StoreError, failed, seal, unseal, wrong};
+use super::{Checkpoint, ORDER, StoreError, failed, seal, unseal, wrong};
 use heed::{RoTxn, RwTxn};
 use std::ops::Bound;
 
@@ -68,7 +68,7 @@ pub(super) fn read_block<'t>(
     index: usize,
     key: &BlockKey,
 ) -> Result<&'t [u8], StoreError> {
-    let sealed = checkpoint.store(index)?.get(txn, &key[..]).map_err(|e| failed(&checkpoint.dir, e))?;
+    let sealed = checkpoint.sealed_block(txn, index, key)?;
     let sealed = sealed.ok_or_else(|| wrong(&checkpoint.dir, &"a block is missing"))?;
     unseal(key, sealed).ok_or_else(|| wrong(&checkpoint.dir, &"a block does not match its checksum"))
 }
@@ -188,7 +188,7 @@ impl RunBuilder {
             let segment = newest.segment;
             up_to = segment.checked_sub(1);
             let is_quiet = newest.tail.is_none_or(|tail| tail.transaction + QUIET <= txn.id() as u64);
-            if !is_quiet || segment == NO_SEGMENT {
+            if !is_quiet || segment >= ORDER {
                 continue;
             }
             let mut runs = vec![newest.run];
@@ -232,7 +232,7 @@ impl RunBuilder {
 
 /// How many bytes of the segment the key of an entry begins with: blocks do not repeat them.
 pub(in crate::store) fn segment_bytes(segment: u64) -> usize {
-    if segment == NO_SEGMENT { 0 } else { size_of::<u64>() }
+    if segment >= ORDER { 0 } else { size_of::<u64>() }
 }
 
 /// The first bytes of a key.
@@ -300,7 +300,8 @@ struct RunWriter<'a, 'c> {
 
 impl<'a, 'c> RunWriter<'a, 'c> {
     fn new(builder: &'a mut RunBuilder, place: Place<'c>, number: u32, entries_max: u64) -> Self {
-        Self { builder, place, run: Run { number, blocks: 0 }, directory: DirectoryBuilder::new(entries_max) }
+        let filtered = if place.segment == ORDER { 0 } else { entries_max };
+        Self { builder, place, run: Run { number, blocks: 0 }, directory: DirectoryBuilder::new(filtered) }
     }
 
     fn push(&mut self, txn: &mut RwTxn<'_>, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {

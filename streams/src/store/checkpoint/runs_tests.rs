@@ -1,7 +1,7 @@
 //! What is written in runs, merged and dropped, against a map; and what a kill or damage may leave of it.
 
 use super::*;
-use crate::store::checkpoint::{CheckpointMeta, CheckpointReader, CheckpointSite, CheckpointWriter};
+use crate::store::checkpoint::{CheckpointMeta, CheckpointReader, CheckpointSite, CheckpointWriter, NO_SEGMENT};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
