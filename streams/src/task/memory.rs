@@ -78,8 +78,9 @@ impl MemoryShare {
     }
 
     /// Reports what the tasks of the thread take. If the process takes too much, evicts their part of it, as far as
-    /// checkpoints have it; returns how many entries. Tasks with an open transaction evict nothing.
-    pub fn make_room<D: Dataflow>(&mut self, tasks: &mut [&mut Task<D>]) -> Result<u64, TaskError> {
+    /// checkpoints have it; returns how many entries. Tasks with an open transaction evict nothing. An error comes with the
+    /// place of its task.
+    pub fn make_room<D: Dataflow>(&mut self, tasks: &mut [&mut Task<D>]) -> Result<u64, (usize, TaskError)> {
         let measured = |tasks: &mut [&mut Task<D>]| {
             let tasks = tasks.iter_mut().map(|task| task.memory_bytes());
             tasks.fold((0, 0), |(all, evictable), (bytes, of_those)| (all + bytes, evictable + of_those))
@@ -93,8 +94,8 @@ impl MemoryShare {
         let surplus = self.bytes as f64 * (1.0 - may / self.memory.bytes() as f64);
         let kept = (1.0 - surplus / evictable.max(1) as f64).max(0.0);
         let mut evicted = 0;
-        for task in tasks.iter_mut() {
-            evicted += if task.is_settled() { task.evict(kept)? } else { 0 };
+        for (at, task) in tasks.iter_mut().enumerate() {
+            evicted += if task.is_settled() { task.evict(kept).map_err(|error| (at, error))? } else { 0 };
         }
         self.report(measured(tasks).0);
         Ok(evicted)

@@ -118,8 +118,9 @@ impl<D: Dataflow> Arrival<D> {
     }
 
     /// Keeps the state of tasks that are being restored within the memory that it may take: what was replayed last is
-    /// written to the checkpoint, and then evicted. Returns an error if the disk takes no checkpoint.
-    fn spill(arrivals: &mut [Self], index: usize, share: &mut MemoryShare, now: Now) -> Result<(), TaskError> {
+    /// written to the checkpoint, and then evicted. Returns an error if the disk takes no checkpoint, or if one cannot be
+    /// read, with the place of its arrival: any task may have to evict.
+    fn spill(arrivals: &mut [Self], index: usize, share: &mut MemoryShare, now: Now) -> Result<(), (usize, TaskError)> {
         let make_room = |arrivals: &mut [Self], share: &mut MemoryShare| {
             let mut tasks: Vec<_> = arrivals.iter_mut().map(|arrival| &mut arrival.task).collect();
             share.make_room(&mut tasks)
@@ -131,10 +132,10 @@ impl<D: Dataflow> Arrival<D> {
             return Ok(());
         }
         let next = *next.min(end);
-        if !task.spill(next, now)? {
+        if !task.spill(next, now).map_err(|error| (index, error))? {
             let fault = task.checkpoint_fault().map(ToString::to_string).unwrap_or_default();
             let reason = format!("{fault}; and more state is to be restored than memory may hold");
-            return Err(StoreError::Unwritten(reason).into());
+            return Err((index, StoreError::Unwritten(reason).into()));
         }
         *checkpoint_next = Some(next);
         make_room(arrivals, share).map(drop)
@@ -275,29 +276,33 @@ fn replay<D: Dataflow>(
         };
         moved_at = Instant::now();
         let doubt = match doubt {
-            None => Arrival::spill(arrivals, index, &mut share, now).err().map(|error| arrivals[index].doubt(error)),
-            doubt => doubt,
+            None => Arrival::spill(arrivals, index, &mut share, now)
+                .err()
+                .map(|(at, error)| (at, arrivals[at].doubt(error))),
+            Some(doubt) => Some((index, doubt)),
         };
-        let arrival = &mut arrivals[index];
-        match doubt {
-            None => {}
-            Some(Doubt::Checkpoint(reason)) => {
-                tracing::warn!(task = arrival.task.name(), reason, "the checkpoint is discarded");
-                arrival.start_over(site, now)?;
-                consumer.assign(&arrival.changelog, arrival.next)?;
+        if let Some((at, doubt)) = doubt {
+            let arrival = &mut arrivals[at];
+            match doubt {
+                Doubt::Checkpoint(reason) => {
+                    tracing::warn!(task = arrival.task.name(), reason, "the checkpoint is discarded");
+                }
+                Doubt::Shortened(start) => {
+                    tracing::info!(
+                        task = arrival.task.name(),
+                        start,
+                        "its changelog was shortened; reading it from the new start"
+                    );
+                    arrival.start = start;
+                }
+                Doubt::Task(error) => return Err(error),
             }
-            Some(Doubt::Shortened(start)) => {
-                tracing::info!(
-                    task = arrival.task.name(),
-                    start,
-                    "its changelog was shortened; reading it from the new start"
-                );
-                arrival.start = start;
-                arrival.start_over(site, now)?;
-                consumer.assign(&arrival.changelog, arrival.next)?;
-            }
-            Some(Doubt::Task(error)) => return Err(error),
+            arrival.start_over(site, now)?;
+            // It may have been at its end already.
+            consumer.assign(&arrival.changelog, arrival.next)?;
+            left.insert(arrival.changelog.clone(), at);
         }
+        let arrival = &arrivals[index];
         if arrival.next >= arrival.end {
             consumer.unassign(&arrival.changelog);
             left.remove(&arrival.changelog);

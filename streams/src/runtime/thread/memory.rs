@@ -15,7 +15,8 @@ impl<D: Dataflow> StreamThread<D> {
     /// Keeps the state of its tasks within the budget. Where nothing is left that could be evicted because checkpoints fail,
     /// it takes in nothing more until one succeeds.
     pub(super) fn make_room(&mut self) -> Result<(), TaskError> {
-        let evicted = self.share.make_room(&mut self.tasks.values_mut().collect::<Vec<_>>())?;
+        let evicted = self.share.make_room(&mut self.tasks.values_mut().collect::<Vec<_>>());
+        let evicted = evicted.map_err(|(_, error)| error)?;
         self.metrics.state_evictions.inc_by(evicted);
         let fault = self.tasks.values().find_map(Task::checkpoint_fault).filter(|_| self.share.is_over());
         match (self.is_held, fault) {
