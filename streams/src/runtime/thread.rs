@@ -424,13 +424,13 @@ impl<D: Dataflow> StreamThread<D> {
         self.ahead.clear();
         self.producer = None;
         self.share.clear();
+        self.report_memory();
         self.metrics.rebuilds.inc();
     }
 
     fn report(&mut self) {
         self.metrics.report(&self.site.owner, &self.site.topology.subtopologies, self.tasks.values_mut());
         self.metrics.ahead.with_label_values(&[&*self.site.owner]).set(self.ahead.len() as i64);
-        self.metrics.state_bytes.with_label_values(&[&*self.site.owner]).set(self.share.bytes() as i64);
         self.report_checkpoints();
     }
 }

@@ -17,6 +17,7 @@ impl<D: Dataflow> StreamThread<D> {
     pub(super) fn make_room(&mut self) -> Result<(), TaskError> {
         let evicted = self.share.make_room(&mut self.tasks.values_mut().collect::<Vec<_>>());
         let evicted = evicted.map_err(|(_, error)| error)?;
+        self.report_memory();
         self.metrics.state_evictions.inc_by(evicted);
         let fault = self.tasks.values().find_map(Task::checkpoint_fault).filter(|_| self.share.is_over());
         match (self.is_held, fault) {
@@ -43,6 +44,11 @@ impl<D: Dataflow> StreamThread<D> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Reports what the state of its tasks takes, as it was measured last.
+    pub(super) fn report_memory(&self) {
+        self.metrics.state_bytes.with_label_values(&[&*self.site.owner]).set(self.share.bytes() as i64);
     }
 
     /// While it is held: tries checkpoints that are due. There may be an open transaction, but then its commit is near.
