@@ -61,9 +61,7 @@ fn last_before(log: &dyn Log, at: &TopicPartition, start: u64) -> Result<Option<
         let Polled::Records { records, next_offset, .. } = consumer.poll(PATIENCE)? else { return Ok(None) };
         for record in records {
             let record = record?;
-            let made = ClockMove::decode(record.value.unwrap_or_default())
-                .map_err(|reason| TaskError::Halt { address: format!("{at}@{}", record.offset), reason })?;
-            if made.next_offset >= start {
+            if ClockMove::read(at, &record)?.next_offset >= start {
                 return Ok(Some(last));
             }
             last = record.offset;

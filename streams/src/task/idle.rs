@@ -12,7 +12,7 @@
 //! from there.
 
 use super::{Position, Task, TaskError};
-use crate::log::{Consumer, Log, LogError, Polled, ProducerRecord, TopicPartition, TransactionalProducer};
+use crate::log::{Consumer, Log, LogError, Polled, ProducerRecord, Record, TopicPartition, TransactionalProducer};
 use crate::processor::Dataflow;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -55,6 +55,12 @@ impl ClockMove {
             Some((format, _)) => Err(format!("a move of the clock in format {format}: run a newer tally")),
             None => Err("an empty record".to_owned()),
         }
+    }
+
+    /// Decodes a record of the partition at `at`.
+    pub fn read(at: &TopicPartition, record: &Record<'_>) -> Result<Self, TaskError> {
+        Self::decode(record.value.unwrap_or_default())
+            .map_err(|reason| TaskError::Halt { address: format!("{at}@{}", record.offset), reason })
     }
 
     /// Whether it comes after what a task at this position has done.
@@ -203,18 +209,13 @@ impl Recorded {
             for record in records {
                 let record = record?;
                 if record.offset < self.end {
-                    self.ahead.push_back(decoded(&self.at, record.offset, record.value)?);
+                    self.ahead.push_back(ClockMove::read(&self.at, &record)?);
                 }
             }
             self.next = next_offset;
         }
         Ok(())
     }
-}
-
-fn decoded(at: &TopicPartition, offset: u64, value: Option<&[u8]>) -> Result<ClockMove, TaskError> {
-    ClockMove::decode(value.unwrap_or_default())
-        .map_err(|reason| TaskError::Halt { address: format!("{at}@{offset}"), reason })
 }
 
 impl<D: Dataflow> Task<D> {
@@ -237,8 +238,8 @@ impl<D: Dataflow> Task<D> {
             self.advance_clock(clock_ms, producer)?;
         }
         while let Some((next_offset, clock_ms)) = self.confirmed.due(offset) {
-            let (generation, partition) = (self.generation, self.partition);
-            self.moves.make(ClockMove { generation, partition, next_offset, clock_ms, is_set: true });
+            let made = ClockMove { is_set: true, ..self.clock_move(next_offset, clock_ms) };
+            self.moves.make(made);
             self.set_clock(clock_ms);
         }
         Ok(())
@@ -248,8 +249,12 @@ impl<D: Dataflow> Task<D> {
     /// nothing.
     fn wait_with_clock(&mut self) {
         let Position { input_next: next_offset, clock_ms, .. } = self.position;
+        self.moves.waiting = Some(self.clock_move(next_offset, clock_ms));
+    }
+
+    fn clock_move(&self, next_offset: u64, clock_ms: i64) -> ClockMove {
         let (generation, partition) = (self.generation, self.partition);
-        self.moves.waiting = Some(ClockMove { generation, partition, next_offset, clock_ms, is_set: false });
+        ClockMove { generation, partition, next_offset, clock_ms, is_set: false }
     }
 
     /// Moves the clock without a record, and records that.
@@ -263,8 +268,7 @@ impl<D: Dataflow> Task<D> {
         if self.moves.is_repeating()? || clock_ms <= self.position.clock_ms {
             return Ok(());
         }
-        let (generation, partition) = (self.generation, self.partition);
-        self.moves.make(ClockMove { generation, partition, next_offset, clock_ms, is_set: false });
+        self.moves.make(self.clock_move(next_offset, clock_ms));
         self.advance_clock(clock_ms, producer)
     }
 }
@@ -347,7 +351,7 @@ fn newest(log: &dyn Log, places: &[TopicPartition]) -> Result<Vec<Newest>, TaskE
         for record in records {
             let record = record?;
             if record.offset < ends[index].1 {
-                found[index] = Newest::Move(decoded(&places[index], record.offset, record.value)?);
+                found[index] = Newest::Move(ClockMove::read(&places[index], &record)?);
             }
         }
         ends[index].0 = next_offset;
