@@ -45,13 +45,12 @@ pub(super) fn read<D: Dataflow>(yaml: Option<&Yaml>, report: &mut Report<'_>) ->
     read.collect()
 }
 
-/// Reports declared kinds that no node names.
-pub(super) fn check<'a, D: Dataflow + 'a>(
+/// Reports declared kinds that are not among those that nodes name.
+pub(super) fn check<D: Dataflow>(
     sections: &[DeclarationSection<D>],
-    facts: impl Iterator<Item = &'a D::Facts>,
+    taken: &BTreeSet<&String>,
     report: &mut Report<'_>,
 ) {
-    let taken: BTreeSet<&String> = facts.flat_map(|facts| D::kinds_taken(facts)).collect();
     let declared = sections.iter().filter(|section| section.declaration.is_some());
     for name in declared.map(|section| &section.name).filter(|name| !taken.contains(&name.text)) {
         let help = super::suggestion::help(&name.text, taken.iter().map(|name| name.as_str()), "types");

@@ -94,11 +94,11 @@ fn check_kinds<D: Dataflow>(sections: &Sections<'_, D>, graph: &Graph, report: &
         let facts = sections.nodes.iter().map(|node| &node.facts);
         let takes_all =
             sections.nodes.iter().zip(graph.open(sections)).any(|(node, open)| open && D::takes_declared(&node.facts));
+        let taken: BTreeSet<&String> = facts.clone().flat_map(|facts| D::kinds_taken(facts)).collect();
         if !takes_all {
-            declarations::check(&sections.declarations, facts.clone(), report);
+            declarations::check(&sections.declarations, &taken, report);
         }
-        let mut known: BTreeSet<String> = facts.clone().flat_map(D::types_from_outside).collect();
-        let taken: BTreeSet<&String> = facts.flat_map(|facts| D::kinds_taken(facts)).collect();
+        let mut known: BTreeSet<String> = facts.flat_map(D::types_from_outside).collect();
         let declared = sections.declarations.iter().map(|section| &section.name.text);
         known.extend(declared.filter(|name| !taken.contains(name)).cloned());
         alias_section::check(&sections.aliases, &known, report);
