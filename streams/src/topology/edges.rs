@@ -135,9 +135,10 @@ fn check_outputs<D: Dataflow>(
 /// Some values have one key, whatever the topic says.
 fn check_keys<D: Dataflow>(writes: &[usize], sections: &Sections<'_, D>, report: &mut Report<'_>) {
     for topic in writes.iter().map(|topic| &sections.topics[*topic]) {
-        let key = topic.value.as_deref().and_then(D::written_key);
-        if let (Some(value), Some(key)) =
-            (topic.value.as_deref(), key.filter(|key| topic.key != [*key] && !topic.key.is_empty()))
+        if let Some(value) = topic.value.as_deref()
+            && let Some(key) = D::written_key(value)
+            && !topic.key.is_empty()
+            && topic.key != [key]
         {
             let message = format!("topic `{}` holds `{value}` that nodes write, whose key is `{key}`", topic.name.text);
             report.add_with_help(topic.name.span, message, format!("`key: {key}`"));
