@@ -52,15 +52,15 @@ pub(super) fn unpacked(base: u64, value: &[u8]) -> Result<(Head, Cow<'_, [u8]>),
     if head.format != Format::Packed {
         return Ok((head, Cow::Borrowed(value)));
     }
-    let records = records_len(value).and_then(|len| {
-        let records = zstd::bulk::decompress(&value[PACKED_HEAD_BYTES..], len).ok()?;
-        (records.len() == len).then_some(records)
+    let block = records_len(value).and_then(|len| {
+        let mut block = vec![0; BLOCK_HEAD_BYTES + len];
+        let (head, records) = block.split_at_mut(BLOCK_HEAD_BYTES);
+        head.copy_from_slice(&value[..BLOCK_HEAD_BYTES]);
+        head[4] = Format::Block as u8;
+        let unpacked = zstd::bulk::decompress_to_buffer(&value[PACKED_HEAD_BYTES..], records).ok()?;
+        (unpacked == len).then_some(block)
     });
-    let records = records.ok_or("a block cannot be unpacked although the checksum matches")?;
-    let mut block = Vec::with_capacity(BLOCK_HEAD_BYTES + records.len());
-    block.extend_from_slice(&value[..BLOCK_HEAD_BYTES]);
-    block[4] = Format::Block as u8;
-    block.extend_from_slice(&records);
+    let block = block.ok_or("a block cannot be unpacked although the checksum matches")?;
     Ok((Head { format: Format::Block, ..head }, Cow::Owned(block)))
 }
 
