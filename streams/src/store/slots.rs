@@ -73,6 +73,11 @@ impl<K: StoreKey, V> Slots<K, V> {
         self.len
     }
 
+    /// Whether slots that were removed are still in memory.
+    pub fn has_removed(&self) -> bool {
+        self.kept > self.len
+    }
+
     pub fn find(&self, key: &K) -> Found {
         let hash = self.hasher.hash_one(key);
         let tag = tag(hash);

@@ -234,6 +234,11 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
         self.slots.len().saturating_sub(self.dirty.len())
     }
 
+    /// Whether [`Table::evict`] can free memory: that of checkpointed entries, or of entries that are gone.
+    pub fn can_shrink(&self) -> bool {
+        self.clean() > 0 || self.slots.has_removed()
+    }
+
     /// Removes checkpointed entries from memory, those that were written longest ago first, until `is_enough` of the table
     /// or none is left. Returns how many. There is no open transaction. `part` is about the part of the entries that has to
     /// leave.

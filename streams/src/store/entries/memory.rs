@@ -80,7 +80,7 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
     /// See [`crate::store::StateStore::evict`].
     pub fn evict(&mut self, checkpoint: &Arc<Checkpoint>, bytes_max: usize) -> Result<usize, StoreError> {
         let bytes = self.memory_bytes();
-        if bytes <= bytes_max || self.table.clean() == 0 {
+        if bytes <= bytes_max || !self.table.can_shrink() {
             return Ok(0);
         }
         let behind = match &mut self.behind {
