@@ -74,6 +74,8 @@ pub struct Metric {
     pub value_type: ValueType,
     /// The value without any event.
     pub of_nothing: MetricValue,
+    /// Whether it is computed for all time, and not in windows alone.
+    pub totals: bool,
     /// Which of its values are estimates; None if all are exact.
     pub estimate: Option<Estimate>,
 }

@@ -18,7 +18,7 @@ const HOPPING: WindowSpec = WindowSpec::Hopping { size_ms: HOUR_MS, every_ms: 5 
 const WIDE: &str = "170141183460469231731687303715884105727";
 
 fn metric(name: &str, value_type: ValueType, estimate: Option<Estimate>) -> Metric {
-    Metric { name: name.into(), value_type, of_nothing: MetricValue::Null, estimate }
+    Metric { name: name.into(), value_type, of_nothing: MetricValue::Null, totals: true, estimate }
 }
 
 fn config() -> ApiConfig {

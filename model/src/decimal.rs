@@ -95,6 +95,15 @@ impl Decimal {
         Self::new(units, scale)
     }
 
+    /// The same number without zeros at the end behind the decimal point: equal numbers are then equal values.
+    pub fn shortened(self) -> Self {
+        let Self { mut units, mut scale } = self;
+        while scale > 0 && units % 10 == 0 {
+            (units, scale) = (units / 10, scale - 1);
+        }
+        Self { units, scale }
+    }
+
     /// Divided by another one, with this many digits behind the point, rounded half away from zero. None if that one is 0,
     /// or a number exceeds 128 bits.
     pub fn divided(self, by: Self, scale: u8) -> Option<Self> {

@@ -6,14 +6,20 @@ use std::collections::BTreeMap;
 use tally_model::{EventDeclaration, PropertyKind, PropertyType};
 use tally_streams::topology::{BuildSite, ParamError};
 
-/// Checks expressions of a node, by their parameters, against the events that reach it.
+/// Checks the parameter `where` of a node against the events that reach it.
+pub fn check_condition(site: &BuildSite<'_, Actions>, condition: Option<&Expression>) -> Vec<ParamError> {
+    check(site, None, condition.map(|condition| ("where".to_owned(), condition)))
+}
+
+/// Checks expressions of a node, by their parameters, against the events that reach it and for which the condition holds.
 pub fn check<'e>(
     site: &BuildSite<'_, Actions>,
+    condition: Option<&Expression>,
     expressions: impl IntoIterator<Item = (String, &'e Expression)>,
 ) -> Vec<ParamError> {
     let schema = reaching(site);
     let faults = expressions.into_iter().flat_map(|(path, expression)| {
-        let faults = expression.check(&schema).err().unwrap_or_default();
+        let faults = expression.check_where(&schema, condition).err().unwrap_or_default();
         faults.into_iter().map(move |fault| fault.in_param(&path))
     });
     faults.collect()
@@ -43,6 +49,21 @@ pub fn check_reach<'n>(
 /// The events that a node takes.
 pub fn reaching(site: &BuildSite<'_, Actions>) -> Schema {
     place(site).map(|at| Walk::new(site).taken_by(at)).unwrap_or_default()
+}
+
+/// The most decimals that a property is declared with, in the events that a node takes; None where it is no `decimal`, or
+/// a node sets it.
+pub fn declared_decimals(site: &BuildSite<'_, Actions>, property: &str) -> Option<u8> {
+    if site.nodes.iter().any(|(_, facts)| facts.derived.iter().any(|derived| derived.name == property)) {
+        return None;
+    }
+    let schema = reaching(site);
+    let declared = schema.types().filter_map(|name| site.declarations.get(name)?.properties.as_ref()?.get(property));
+    let decimals = declared.filter_map(|declared| match declared.kind {
+        PropertyKind::Decimal(decimals) => Some(decimals),
+        PropertyKind::Int | PropertyKind::Float | PropertyKind::Text | PropertyKind::Bool => None,
+    });
+    decimals.max()
 }
 
 fn place(site: &BuildSite<'_, Actions>) -> Option<usize> {
@@ -78,7 +99,8 @@ impl<'a, 'b> Walk<'a, 'b> {
             return known.clone();
         }
         let taken = self.taken_by(node);
-        let mut schema = taken.clone();
+        let passes = self.site.nodes[node].1.passes.as_ref();
+        let mut schema = passes.map_or_else(|| taken.clone(), |condition| condition.passed(&taken));
         for derived in &self.site.nodes[node].1.derived {
             // A mistake in the expression is reported at its own node.
             let property = derived.value.check(&taken).unwrap_or(Property { kind: Type::Any, optional: false });

@@ -25,6 +25,8 @@ pub struct NodeFacts {
     pub aggregation: Option<Arc<Aggregation>>,
     /// Whether it is meant for every type of events: declared ones that no node names reach it as well.
     pub takes_declared: bool,
+    /// Set where it passes on only the events for which this condition holds.
+    pub passes: Option<Expression>,
     /// The properties that it sets in the events that it passes on.
     pub derived: Vec<DerivedProperty>,
     /// The fields of events that it writes to topics; empty for the default.
@@ -51,6 +53,8 @@ pub struct MetricSpec {
     pub kind: MetricKind,
     /// What its values are.
     pub value: ValueType,
+    /// Whether it is computed for all time.
+    pub totals: bool,
     /// The windows it is computed in besides all time.
     pub windows: Vec<WindowSpec>,
     /// When the values of its windows are emitted.

@@ -287,6 +287,38 @@ fn every_mistake_is_named_where_it_stands() {
                 "deep-reads: unknown topic `deep-reads` (known topics: user-actions, split.web, counters, verdicts)",
             ],
         ),
+        // What would have no effect.
+        (
+            "from: [web, notes]",
+            "from: [web]",
+            &[
+                "notes: no node reads `notes`, and it writes no topic: it has no effect (name it in `from` of a node that takes `change`: totals)",
+            ],
+        ),
+        (
+            "event: comment, where",
+            "event: comment, windows: [1h], where",
+            &[
+                "totals: node `totals`: the windows of `notes` would go nowhere: no topic of `counter` is written (name one in `to`, such as `counter-windows`, or remove `windows` from `notes`)",
+            ],
+        ),
+        // Types of events in conditions.
+        (
+            "where: properties.depth > 50",
+            "where: \"type == 'raed' && properties.depth > 50\"",
+            &["'raed': `where`: no event of the type `raed` comes here (did you mean `read`?)"],
+        ),
+        (
+            "where: properties.depth > 50",
+            "where: \"type in ['raed'] || properties.depth > 50\"",
+            &["'raed': `where`: no event of the type `raed` comes here (did you mean `read`?)"],
+        ),
+        // The decimals of a declared property.
+        (
+            "  totals: { type: total, from: [web, notes]",
+            "  sums:   { type: aggregate, from: valid, events: [read], values: { paid: { sum: properties.price, scale: 1 } } }\n  totals: { type: total, from: [web, notes, sums]",
+            &["{: `values.paid`: `price` is declared with 2 decimals, and the value has 1 (`scale: 2`)"],
+        ),
     ];
     let wrong: Vec<String> = cases
         .iter()
@@ -294,6 +326,31 @@ fn every_mistake_is_named_where_it_stands() {
         .map(|(from, to, expected)| format!("{to}\n  expected {expected:#?}\n  found {:#?}", mistakes(from, to)))
         .collect();
     assert!(wrong.is_empty(), "{from} of {of} cases:\n{}", wrong.join("\n"), from = wrong.len(), of = cases.len());
+}
+
+#[test]
+fn a_test_of_a_property_holds_for_what_follows() {
+    for (from, to) in [
+        // `type in […]`.
+        ("where: properties.depth > 50", "where: \"type in ['read'] && properties.depth > 50\""),
+        // The condition of a filter, in the nodes behind it.
+        ("where: properties.depth > 50", "where: properties.depth > 50 && has(properties.utm)"),
+        ("has(properties.utm) ? properties.utm : null", "properties.section"),
+        // The condition of a node, in its other expressions.
+        (
+            "  totals: { type: total, from: [web, notes]",
+            "  sums:   { type: aggregate, from: valid, events: [read], where: has(properties.utm), subject: \"'utm:' + properties.utm\", \
+             values: { n: count, most: { max: size(properties.utm) } } }\n  totals: { type: total, from: [web, notes, sums]",
+        ),
+    ] {
+        assert_eq!(mistakes(from, to), [""; 0], "{to}");
+    }
+    let both = GOOD
+        .replace("where: properties.depth > 50", "where: has(properties.utm) && properties.depth > 50")
+        .replace("'has(properties.utm) ? properties.utm : null'", "properties.utm");
+    assert_eq!(load(&both), []);
+    let without = GOOD.replace("'has(properties.utm) ? properties.utm : null'", "properties.utm");
+    assert!(load(&without)[0].message.contains("an event may lack the property `utm`"));
 }
 
 #[test]

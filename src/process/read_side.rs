@@ -162,8 +162,8 @@ pub fn api_config(topology: &Topology<Actions>, stores: &Stores) -> Result<ApiCo
 
 /// What the API needs of a metric.
 fn metric(spec: MetricSpec) -> Metric {
-    let MetricSpec { name, kind, value, .. } = spec;
-    Metric { name, value_type: value, of_nothing: kind.of_nothing(), estimate: kind.estimate() }
+    let MetricSpec { name, kind, value, totals, .. } = spec;
+    Metric { name, value_type: value, of_nothing: kind.of_nothing(), totals, estimate: kind.estimate() }
 }
 
 /// The names of the boards: per node that writes them, the overall one and one for each group.

@@ -19,6 +19,7 @@ pub struct Template {
 struct Known {
     name: Arc<str>,
     of_nothing: MetricValue,
+    totals: bool,
     value_type: ValueType,
 }
 
@@ -39,6 +40,7 @@ impl Template {
         let known = |metric: &Metric| Known {
             name: metric.name.as_str().into(),
             of_nothing: metric.of_nothing.clone(),
+            totals: metric.totals,
             value_type: metric.value_type,
         };
         let estimate = |metric: &Metric| {
@@ -107,7 +109,7 @@ fn relative_error(ppm: u32) -> MetricValue {
 }
 
 impl AllTotals {
-    /// The values of no events, overwritten by the values found.
+    /// The values of no events, of the metrics that are computed for all time, overwritten by the values found.
     pub fn new(template: &Arc<Template>, found: Arc<CachedCounters>) -> Self {
         Self { template: template.clone(), found }
     }
@@ -118,7 +120,7 @@ impl AllTotals {
     }
 
     fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &MetricValue)> {
-        let mut untouched = self.template.metrics.iter().peekable();
+        let mut untouched = self.template.metrics.iter().filter(|known| known.totals).peekable();
         let mut found = self.found.counters.iter().peekable();
         std::iter::from_fn(move || {
             let order = match (untouched.peek(), found.peek()) {
@@ -167,7 +169,7 @@ mod tests {
     use super::*;
 
     fn metric(name: &str, value_type: ValueType, of_nothing: MetricValue, estimate: Option<Estimate>) -> Metric {
-        Metric { name: name.to_owned(), value_type, of_nothing, estimate }
+        Metric { name: name.to_owned(), value_type, of_nothing, totals: true, estimate }
     }
 
     fn metrics() -> Vec<Metric> {
@@ -179,6 +181,8 @@ mod tests {
             metric("visitors", ValueType::Integer, 0.into(), distinct(8_125)),
             metric("readers", ValueType::Integer, 0.into(), distinct(8_125)),
             metric("dwell.p95", ValueType::Decimal { scale: 2 }, MetricValue::Null, quantile),
+            // It has windows alone.
+            Metric { totals: false, ..metric("sessions.n", ValueType::Integer, 0.into(), None) },
         ]
     }
 

@@ -3,7 +3,7 @@
 use super::Wanted;
 use super::fault::Fault;
 use super::schema::{Found, Schema, Type};
-use super::tested::{Tested, when};
+use super::tested::{Tested, is_type, text, when};
 use cel::Program;
 use cel::common::ast::operators::{
     ADD, CONDITIONAL, DIVIDE, EQUALS, GREATER, GREATER_EQUALS, IN, INDEX, LESS, LESS_EQUALS, LOGICAL_AND, LOGICAL_NOT,
@@ -37,14 +37,21 @@ pub struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    pub fn new(program: &'a Program, source: &'a str, fields: &'a [&'static str], schema: &'a Schema) -> Self {
+    /// `tested` is known of every event that the expression sees.
+    pub fn new(
+        program: &'a Program,
+        source: &'a str,
+        fields: &'a [&'static str],
+        schema: &'a Schema,
+        tested: Vec<Tested>,
+    ) -> Self {
         Self {
             program,
             source,
             fields,
             schema,
             locals: Vec::new(),
-            tested: Vec::new(),
+            tested,
             faults: Vec::new(),
             result: Type::Any,
             may_be_null: false,
@@ -246,6 +253,9 @@ impl<'a> Checker<'a> {
             },
             (INDEX, [container, index]) => self.index(container, index, expression),
             (IN, [element, container]) => {
+                if let (true, Expr::List(list)) = (is_type(element), &container.expr) {
+                    list.elements.iter().for_each(|name| self.known_type(name));
+                }
                 self.type_of(element);
                 if !self.is_properties(container) {
                     self.container(container, expression);
@@ -253,11 +263,26 @@ impl<'a> Checker<'a> {
                 Type::Bool
             }
             (EQUALS | NOT_EQUALS | LESS | LESS_EQUALS | GREATER | GREATER_EQUALS, [a, b]) => {
+                for (_, literal) in [(a, b), (b, a)].into_iter().filter(|(field, _)| is_type(field)) {
+                    self.known_type(literal);
+                }
                 self.comparison(symbol(name), a, b, expression);
                 Type::Bool
             }
             (ADD | SUBSTRACT | MULTIPLY | DIVIDE | MODULO, [a, b]) => self.arithmetic(symbol(name), a, b, expression),
             _ => self.function(call, expression),
+        }
+    }
+
+    /// Reports a literal that is no type of the events that come here.
+    fn known_type(&mut self, literal: &IdedExpr) {
+        let Some(name) = text(literal) else { return };
+        let mut types = self.schema.types().peekable();
+        // Without any type nothing is known about the events.
+        if types.peek().is_some() && types.all(|known| known != name) {
+            let place = self.place(literal, name.chars().count() + 2);
+            let help = suggest(&name, self.schema.types(), "types of the events here");
+            self.fault(place, format!("no event of the type `{name}` comes here"), help);
         }
     }
 

@@ -23,6 +23,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 use tally_model::{Event, Scalar};
 use tally_streams::topology::ParamError;
+use tested::{Tested, when};
 
 /// The fields of an event that an expression may name.
 pub const FIELDS: &[&str] =
@@ -77,7 +78,7 @@ impl Expression {
         let mut expression =
             Self { program: Arc::new(program), source: source.into(), fields, wanted, whole_properties: false };
         let unknown = Schema::default();
-        let checker = expression.checked(&unknown);
+        let checker = expression.checked(&unknown, Vec::new());
         if !checker.faults.is_empty() {
             return Err(checker.faults);
         }
@@ -100,15 +101,26 @@ impl Expression {
     /// Checks it against the properties of the events that it will see; what its result is as a property. It is optional
     /// where it may be null.
     pub fn check(&self, schema: &Schema) -> Result<Property, Vec<Fault>> {
-        let checker = self.checked(schema);
+        self.check_where(schema, None)
+    }
+
+    /// The same, if it sees only events for which a condition holds.
+    pub fn check_where(&self, schema: &Schema, condition: Option<&Self>) -> Result<Property, Vec<Fault>> {
+        let tested = condition.map(|condition| when(condition.program.expression(), true)).unwrap_or_default();
+        let checker = self.checked(schema, tested);
         let result = Property { kind: checker.result, optional: checker.may_be_null };
         if checker.faults.is_empty() { Ok(result) } else { Err(checker.faults) }
     }
 
-    fn checked<'a>(&'a self, schema: &'a Schema) -> Checker<'a> {
-        let mut checker = Checker::new(&self.program, &self.source, self.fields, schema);
+    fn checked<'a>(&'a self, schema: &'a Schema, tested: Vec<Tested>) -> Checker<'a> {
+        let mut checker = Checker::new(&self.program, &self.source, self.fields, schema, tested);
         checker.run(self.program.expression(), self.wanted);
         checker
+    }
+
+    /// The events among these for which it holds, if it is a condition.
+    pub fn passed(&self, schema: &Schema) -> Schema {
+        schema.clone().assuming(&when(self.program.expression(), true))
     }
 
     /// The kinds of the subjects that it names; a mistake where one of them is not a literal.

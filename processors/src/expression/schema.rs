@@ -117,6 +117,32 @@ impl Schema {
         self
     }
 
+    /// The events of which this is known; all where there would be none, which is a mistake that is reported where it is tested.
+    #[must_use]
+    pub fn assuming(self, tested: &[Tested]) -> Self {
+        let known = self.clone().assuming_all(tested);
+        if known.types.is_empty() { self } else { known }
+    }
+
+    fn assuming_all(mut self, tested: &[Tested]) -> Self {
+        for tested in tested {
+            match tested {
+                Tested::OneOf(only) => self.types.retain(|name, _| only.contains(name)),
+                Tested::NoneOf(not) => self.types.retain(|name, _| !not.contains(name)),
+                Tested::Present(property) => {
+                    if let Some(derived) = self.derived.get_mut(property) {
+                        derived.optional = false;
+                        continue;
+                    }
+                    self.types.retain(|_, known| known.as_ref().is_none_or(|known| known.contains_key(property)));
+                    let declared = self.types.values_mut().flatten().filter_map(|known| known.get_mut(property));
+                    declared.for_each(|declared| declared.optional = false);
+                }
+            }
+        }
+        self
+    }
+
     /// What comes out of either of two nodes.
     #[must_use]
     pub fn or(mut self, other: Self) -> Self {
@@ -159,8 +185,8 @@ impl Schema {
         let possible = |event_type: &str| {
             tested.iter().all(|tested| match tested {
                 Tested::Present(_) => true,
-                Tested::Type(only) => only == event_type,
-                Tested::OtherType(not) => not != event_type,
+                Tested::OneOf(only) => only.iter().any(|name| name == event_type),
+                Tested::NoneOf(not) => not.iter().all(|name| name != event_type),
             })
         };
         let types: Vec<&Properties> =

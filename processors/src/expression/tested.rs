@@ -9,10 +9,10 @@ use cel::common::ast::{Expr, IdedExpr, LiteralValue};
 pub enum Tested {
     /// The event has this property.
     Present(String),
-    /// The event is of this type.
-    Type(String),
-    /// The event is not of this type.
-    OtherType(String),
+    /// The event is of one of these types.
+    OneOf(Vec<String>),
+    /// The event is of none of these types.
+    NoneOf(Vec<String>),
 }
 
 /// What is known where a condition has this outcome.
@@ -28,11 +28,13 @@ pub fn when(condition: &IdedExpr, outcome: bool) -> Vec<Tested> {
             (LOGICAL_OR, [a, b]) if !outcome => [when(a, false), when(b, false)].concat(),
             (EQUALS, [a, b]) => of_type(a, b, outcome).or_else(|| of_type(b, a, outcome)).into_iter().collect(),
             (NOT_EQUALS, [a, b]) => of_type(a, b, !outcome).or_else(|| of_type(b, a, !outcome)).into_iter().collect(),
-            (IN, [name, container]) if outcome => match (&name.expr, &container.expr) {
-                (Expr::Literal(LiteralValue::String(name)), Expr::Ident(properties)) if properties == PROPERTIES => {
+            (IN, [name, container]) => match (&name.expr, &container.expr) {
+                (Expr::Literal(LiteralValue::String(name)), Expr::Ident(properties))
+                    if properties == PROPERTIES && outcome =>
+                {
                     vec![Tested::Present(name.inner().to_owned())]
                 }
-                _ => Vec::new(),
+                _ => of_types(name, container, outcome).into_iter().collect(),
             },
             _ => Vec::new(),
         },
@@ -40,12 +42,33 @@ pub fn when(condition: &IdedExpr, outcome: bool) -> Vec<Tested> {
     }
 }
 
+/// `type == 'read'`.
 fn of_type(field: &IdedExpr, literal: &IdedExpr, outcome: bool) -> Option<Tested> {
-    match (&field.expr, &literal.expr) {
-        (Expr::Ident(field), Expr::Literal(LiteralValue::String(name))) if field == "type" => {
-            let name = name.inner().to_owned();
-            Some(if outcome { Tested::Type(name) } else { Tested::OtherType(name) })
-        }
+    is_type(field).then(|| Some(Tested::of(vec![text(literal)?], outcome)))?
+}
+
+/// `type in ['read', 'view']`.
+fn of_types(field: &IdedExpr, list: &IdedExpr, outcome: bool) -> Option<Tested> {
+    let Expr::List(list) = &list.expr else { return None };
+    let names: Option<Vec<_>> = list.elements.iter().map(text).collect();
+    is_type(field).then(|| Some(Tested::of(names?, outcome)))?
+}
+
+/// Whether it is the type of the event.
+pub fn is_type(expression: &IdedExpr) -> bool {
+    matches!(&expression.expr, Expr::Ident(name) if name == "type")
+}
+
+/// A literal text.
+pub fn text(expression: &IdedExpr) -> Option<String> {
+    match &expression.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text.inner().to_owned()),
         _ => None,
+    }
+}
+
+impl Tested {
+    fn of(types: Vec<String>, outcome: bool) -> Self {
+        if outcome { Self::OneOf(types) } else { Self::NoneOf(types) }
     }
 }

@@ -75,6 +75,7 @@ impl Blueprint<Actions> for Count {
             name: self.node.clone(),
             kind: MetricKind::Sum,
             value: ValueType::Integer,
+            totals: true,
             windows: windows::tumbling(&self.windows_ms),
             emit: self.emit,
         };
@@ -86,9 +87,8 @@ impl Blueprint<Actions> for Count {
     }
 
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
-        let condition = self.condition.iter().map(|condition| ("where".to_owned(), condition));
         let mut errors = event_schema::check_reach(site, [("event".to_owned(), &self.event)]);
-        errors.extend(event_schema::check(site, condition));
+        errors.extend(event_schema::check_condition(site, self.condition.as_ref()));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 

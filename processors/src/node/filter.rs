@@ -59,8 +59,13 @@ fn parse(node: &str, params: &Params) -> Parsed<Actions> {
 
 impl Blueprint<Actions> for Filter {
     fn facts(&self) -> NodeFacts {
-        let (event_types, written_fields) = (self.events.clone(), self.fields.clone());
-        NodeFacts { takes_declared: event_types.is_empty(), event_types, written_fields, ..NodeFacts::default() }
+        NodeFacts {
+            takes_declared: self.events.is_empty(),
+            event_types: self.events.clone(),
+            passes: self.condition.clone(),
+            written_fields: self.fields.clone(),
+            ..NodeFacts::default()
+        }
     }
 
     fn stores(&self) -> Vec<StoreSpec> {
@@ -69,8 +74,7 @@ impl Blueprint<Actions> for Filter {
 
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
         let mut errors = event_schema::check_types(site, &self.events);
-        errors
-            .extend(event_schema::check(site, self.condition.iter().map(|condition| ("where".to_owned(), condition))));
+        errors.extend(event_schema::check_condition(site, self.condition.as_ref()));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
@@ -114,11 +118,13 @@ topics:
   deep-reads:   { key: actor_id, value: event, partitions: 4 }
   all-fields:   { key: actor_id, value: event, partitions: 4 }
   verdicts:     { key: actor_id, value: verdict, partitions: 4 }
+  counters:     { key: subject_id, value: counters, partitions: 4 }
 processors:
   valid: { type: decode, from: user-actions }
   deep:  { type: filter, from: valid, events: [read], where: 'properties.depth > 50', to: deep-reads, fields: [actor_id, subject_id, occurred_at, properties] }
   all:   { type: filter, from: deep, to: all-fields }
   views: { type: count, from: valid, event: view }
+  sums:  { type: total, from: views, to: counters }
 ";
 
     fn driver() -> TopologyTestDriver<Actions> {

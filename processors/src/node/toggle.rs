@@ -158,6 +158,7 @@ impl Blueprint<Actions> for Toggle {
             name: counted.metric.to_string(),
             kind: MetricKind::Sum,
             value: ValueType::Integer,
+            totals: true,
             windows: Vec::new(),
             emit: Emit::default(),
         };

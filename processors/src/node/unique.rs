@@ -82,6 +82,7 @@ impl Blueprint<Actions> for Unique {
             name: self.node.clone(),
             kind: MetricKind::Unique,
             value: ValueType::Integer,
+            totals: true,
             windows: windows::tumbling(&self.windows_ms),
             emit: self.emit,
         };

@@ -164,6 +164,27 @@ fn first_and_last_go_by_time_and_then_by_place() {
 }
 
 #[test]
+fn equal_numbers_are_one_distinct_value_and_a_text_is_another() {
+    for (values, distinct) in [
+        (&["1", "1.0", "1e0", "1.000", "10e-1"][..], 1),
+        (&["100", "1e2", "100.00"], 1),
+        (&["0", "0.0", "-0.0", "-0"], 1),
+        (&["10000000000000000", "1e16", "1.0e16"], 1),
+        // Beyond the digits of a decimal.
+        (&["1e300", "10e299"], 1),
+        (&["1", "\"1\""], 2),
+        (&["true", "\"true\"", "false"], 3),
+        (&["1.5", "1.50", "15e-1", "1.51"], 2),
+    ] {
+        let mut case = Case::new("values: { who: { distinct: properties.v } }");
+        for value in values {
+            case.raw("a:1", 1.0, 1.0, &format!("{{\"v\":{value}}}"));
+        }
+        assert_eq!(case.totals()["a:1"], json!({ "agg.who": distinct }), "{values:?}");
+    }
+}
+
+#[test]
 fn distinct_values_are_an_estimate_beyond_256() {
     let mut case = Case::new("values: { who: { distinct: properties.v }, n: count }, windows: [10s]");
     case.driver.hold();

@@ -152,6 +152,16 @@ fn rules_that_cannot_hold_say_why() {
         let errors = Topology::load("t", &text, REGISTRY, SINK_TYPES).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(errors.contains(message), "{to}: {errors}");
     }
+    // What aggregates and what passes events on takes those that are released.
+    let totals = "  totals:   { type: total,  from: [likes,";
+    let others = format!(
+        "  clicks:   {{ type: aggregate, from: checked, events: [like, unlike], values: {{ n: count }} }}\n  \
+         some:     {{ type: filter, from: checked, events: [like], where: \"duration_ms == null\" }}\n  \
+         all:      {{ type: aggregate, from: some, values: {{ n: count }} }}\n{totals} clicks, all,"
+    );
+    let text = SHIPPED_TOPOLOGY.replace(totals, &others);
+    assert_ne!(text, SHIPPED_TOPOLOGY);
+    assert_eq!(Topology::load("t", &text, REGISTRY, SINK_TYPES).err().map(|error| error.to_string()), None);
     let twice = "name: again, by: [actor_id, subject_id, type], events: [unlike, follow], max: 2, per: 1m, excess: hold }, { name: toggle,";
     let errors = Topology::load("t", &SHIPPED_TOPOLOGY.replace("name: toggle,", twice), REGISTRY, SINK_TYPES)
         .err()

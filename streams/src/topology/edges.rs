@@ -158,6 +158,34 @@ fn check_reserved<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'
     }
 }
 
+/// What a node passes on must be read or written, or it has no effect. For a topology in which all else is right: a mistake
+/// elsewhere may be why nothing reads a node.
+pub(super) fn check_unread<D: Dataflow>(sections: &Sections<'_, D>, graph: &Graph, report: &mut Report<'_>) {
+    let is_read = |node: usize| (0..sections.nodes.len()).any(|reader| graph.nodes_read(reader).contains(&node));
+    for (i, node) in sections.nodes.iter().enumerate() {
+        let Some(outputs) = node.outputs() else { continue };
+        let passes_on: Vec<&str> = outputs.iter().copied().filter(|value| *value != D::SIDE_OUTPUT.value).collect();
+        if passes_on.is_empty() || is_read(i) || node.to.as_ref().is_none_or(|to| !to.is_empty()) {
+            continue;
+        }
+        let takers =
+            sections.nodes.iter().filter(|taker| taker.input().is_some_and(|input| passes_on.contains(&input)));
+        let takers: Vec<&str> = takers
+            .filter(|taker| taker.name.text != node.name.text)
+            .map(|taker| taker.name_in_file())
+            .take(8)
+            .collect();
+        let help = match takers.is_empty() {
+            true => "remove it, or write a topic (`to: …`)".to_owned(),
+            false => {
+                format!("name it in `from` of a node that takes {}: {}", alternatives(&passes_on), takers.join(", "))
+            }
+        };
+        let message = format!("no node reads `{}`, and it writes no topic: it has no effect", node.name_in_file());
+        report.add_with_help(node.name.span, message, help);
+    }
+}
+
 /// Two writers would replace each other's values.
 fn check_writers<D: Dataflow>(sections: &Sections<'_, D>, graph: &Graph, report: &mut Report<'_>) {
     for (i, topic) in sections.topics.iter().enumerate() {

@@ -66,6 +66,9 @@ impl<D: Dataflow> Topology<D> {
             .filter_map(|section| Some((section.name.text, section.declaration?)))
             .collect();
         check_blueprints(&sections, &graph, &cut, &stores, &declarations, report);
+        if report.is_empty() {
+            edges::check_unread(&sections, &graph, report);
+        }
         if report.is_empty() { assemble(sections, declarations, cut, routings, stores, partitions) } else { None }
     }
 }
@@ -162,6 +165,7 @@ fn check_blueprints<D: Dataflow>(
             inputs,
             nodes: all.clone(),
             reads: reads.clone(),
+            writes: graph.writes[*node].iter().filter_map(|topic| sections.topics[*topic].value.as_deref()).collect(),
             kinds: &kinds,
             declarations,
             stores: handles.collect(),

@@ -158,6 +158,8 @@ pub struct BuildSite<'a, D: Dataflow> {
     pub nodes: Vec<(&'a str, &'a D::Facts)>,
     /// For each of these nodes the nodes that it reads, by their places in the list.
     pub reads: Vec<Vec<usize>>,
+    /// The edge types of the topics that the node writes.
+    pub writes: Vec<&'a str>,
     /// See [`Topology::kinds`].
     pub kinds: &'a [String],
     /// See [`Topology::declarations`].
@@ -248,12 +250,15 @@ impl<D: Dataflow> Topology<D> {
             let index = subtopology.stores.iter().position(|known| known.name == store.name)?;
             Some((store.name, index))
         });
+        let is_written = |route: &Route| route.targets().iter().any(|target| matches!(target, Target::Output(_)));
+        let writes = D::EDGE_TYPES.iter().zip(&this.routes).filter(|(_, route)| is_written(route));
         BuildSite {
             node: &this.name,
             settings: &self.settings,
             inputs,
             nodes,
             reads,
+            writes: writes.map(|(value, _)| *value).collect(),
             kinds: &self.kinds,
             declarations: &self.declarations,
             stores: stores.collect(),

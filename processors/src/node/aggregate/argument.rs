@@ -62,9 +62,9 @@ impl Argument {
         &self.expression
     }
 
-    /// Whether it is the name of a property: places in its expression are then not those of the file.
-    pub fn is_property(&self) -> bool {
-        self.property.is_some()
+    /// The property whose name it is, and nothing else: places in its expression are then not those of the file.
+    pub fn property(&self) -> Option<&str> {
+        self.property.as_deref()
     }
 
     /// What an event adds to a value; None where it takes no part.
@@ -84,7 +84,7 @@ impl Argument {
             Function::Average => Partial::Average { sum: given.number(value.scale)?, count: 1 },
             Function::First => Partial::First(Picked { order, datum: given.datum(value.scale)? }),
             Function::Last => Partial::Last(Picked { order, datum: given.datum(value.scale)? }),
-            Function::Distinct => Partial::Distinct(vec![xxh3_64_with_seed(given.text().as_bytes(), hash_seed)]),
+            Function::Distinct => Partial::Distinct(vec![given.hash(hash_seed)]),
             Function::Quantile(_) => {
                 let mut buckets = Buckets::default();
                 buckets.add(given.number(value.scale)?);
@@ -149,7 +149,24 @@ impl Given<'_> {
         }
     }
 
-    /// As a text: equal numbers have equal ones, as far as they have equal decimals.
+    /// Equal values have equal hashes: `1` and `1.0` are one number, and the text `1` is another value.
+    fn hash(&self, seed: u64) -> u64 {
+        let number = |digits: &str| match Decimal::parse(digits) {
+            Some(exact) => exact.shortened().to_string(),
+            // Beyond what a decimal can hold, numbers are as exact as a float.
+            None => digits.parse::<f64>().map_or_else(|_| digits.to_owned(), |float| format!("{float:e}")),
+        };
+        let text = self.text();
+        match self {
+            Self::Text(_) => xxh3_64_with_seed(text.as_bytes(), seed),
+            Self::Bool(_) => xxh3_64_with_seed(text.as_bytes(), seed.wrapping_add(1)),
+            Self::Digits(_) | Self::Whole(_) | Self::Computed(_) => {
+                xxh3_64_with_seed(number(&text).as_bytes(), seed.wrapping_add(2))
+            }
+        }
+    }
+
+    /// As a text, with the digits that were sent.
     fn text(&self) -> Cow<'_, str> {
         match self {
             Self::Digits(digits) => Cow::Borrowed(digits),

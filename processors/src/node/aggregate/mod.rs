@@ -69,6 +69,7 @@ impl Blueprint<Actions> for Aggregate {
             name: value.metric.to_string(),
             kind: value.kind(),
             value: value.value_type(),
+            totals: self.aggregation.totals,
             windows: windows.clone(),
             emit: self.aggregation.emit,
         };
@@ -102,15 +103,18 @@ impl Blueprint<Actions> for Aggregate {
             })
         };
         let mut errors = event_schema::check_types(site, &self.event_types);
-        errors.extend(event_schema::check(site, self.expressions()));
+        let condition = self.condition.as_ref();
+        errors.extend(event_schema::check_condition(site, condition));
+        errors.extend(event_schema::check(site, condition, self.subject_expressions()));
         for (value, argument) in self.aggregation.values.iter().zip(&self.arguments) {
             let Some(argument) = argument else { continue };
             let path = format!("values.{}.{}", value.name(), value.function.name());
-            let faults = event_schema::check(site, [(path, argument.expression())]).into_iter();
-            errors.extend(faults.map(|fault| match argument.is_property() {
-                true => ParamError { within: None, ..fault },
-                false => fault,
+            let faults = event_schema::check(site, condition, [(path, argument.expression())]).into_iter();
+            errors.extend(faults.map(|fault| match argument.property() {
+                Some(_) => ParamError { within: None, ..fault },
+                None => fault,
             }));
+            errors.extend(check_scale(site, value, argument));
         }
         errors.extend(windows.iter().enumerate().filter_map(too_long));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -140,15 +144,14 @@ impl Blueprint<Actions> for Aggregate {
 }
 
 impl Aggregate {
-    /// The condition and the expressions of subjects, each with its parameter.
-    fn expressions(&self) -> impl Iterator<Item = (String, &Expression)> {
+    /// The expressions of subjects, each with its parameter.
+    fn subject_expressions(&self) -> impl Iterator<Item = (String, &Expression)> {
         let several = self.subjects.len() > 1;
         let subject = move |(i, subject)| {
             let path = if several { format!("subject[{i}]") } else { "subject".to_owned() };
             Option::<&Expression>::map(subject, |subject| (path, subject))
         };
-        let subjects = self.subjects.iter().map(Option::as_ref).enumerate().filter_map(subject);
-        self.condition.iter().map(|condition| ("where".to_owned(), condition)).chain(subjects)
+        self.subjects.iter().map(Option::as_ref).enumerate().filter_map(subject)
     }
 
     /// The values that boards rank by: those are sent to them as changes as well.
@@ -160,6 +163,14 @@ impl Aggregate {
         let values = self.aggregation.values.iter().enumerate().filter(|(_, value)| is_wanted(value));
         values.map(|(at, value)| (at, CountedMetric::new(value.metric.clone(), site))).collect()
     }
+}
+
+/// A value must hold the decimals that its property is declared with.
+fn check_scale(site: &BuildSite<'_, Actions>, value: &AggregateValue, argument: &Argument) -> Option<ParamError> {
+    let property = argument.property().filter(|_| value.function != Function::Distinct)?;
+    let decimals = event_schema::declared_decimals(site, property).filter(|decimals| *decimals > value.scale)?;
+    let message = format!("`{property}` is declared with {decimals} decimals, and the value has {}", value.scale);
+    Some(ParamError::new(format!("values.{}", value.name()), message).with_help(format!("`scale: {decimals}`")))
 }
 
 struct AggregateProcessor {

@@ -14,6 +14,7 @@ mod held;
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::event_types::EventTypes;
+use crate::facts::NodeFacts;
 use crate::item::{Action, Item};
 use crate::params::{code, one_of, params};
 use held::{Held, HeldEvents};
@@ -242,16 +243,28 @@ impl Blueprint<Actions> for RateCheck {
     }
 }
 
-/// A rule may hold only events of one toggle: of other events, more than the last one counts.
+fn of_no_toggle(event: &str) -> String {
+    format!("`{event}` is no event of a toggle: every one counts, so use `excess: drop`")
+}
+
+/// A rule may hold only events of one toggle: of other events, more than the last one counts. Nodes that pass events on, and
+/// those that aggregate, take what is released.
 fn check_held(rule: &Rule, site: &BuildSite<'_, Actions>) -> Result<(), (usize, String)> {
     if rule.excess != Excess::Hold {
         return Ok(());
     }
     let mut first = None;
     for (j, event) in rule.events.iter().enumerate() {
-        let mut counting = site.nodes.iter().filter(|(_, facts)| facts.event_types.contains(event));
-        // An event type that no node counts is another mistake.
-        let Some((name, facts)) = counting.next() else { continue };
+        let counts = |facts: &NodeFacts| !facts.metrics.is_empty() && facts.aggregation.is_none();
+        let takes = |facts: &NodeFacts| facts.event_types.contains(event);
+        let mut counting = site.nodes.iter().filter(|(_, facts)| counts(facts) && takes(facts));
+        let Some((name, facts)) = counting.next() else {
+            match site.nodes.iter().any(|(_, facts)| takes(facts)) {
+                true => return Err((j, of_no_toggle(event))),
+                // An event type that no node takes is another mistake.
+                false => continue,
+            }
+        };
         if let Some((other, _)) = counting.next() {
             return Err((
                 j,
@@ -259,7 +272,7 @@ fn check_held(rule: &Rule, site: &BuildSite<'_, Actions>) -> Result<(), (usize, 
             ));
         }
         if facts.toggle.is_none() {
-            return Err((j, format!("`{event}` is no event of a toggle: every one counts, so use `excess: drop`")));
+            return Err((j, of_no_toggle(event)));
         }
         let toggle = *first.get_or_insert(*name);
         if toggle != *name && !rule.by.contains(&KeyField::Type) {

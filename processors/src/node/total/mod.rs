@@ -17,7 +17,7 @@ use aggregates::Aggregates;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tally_model::{Counters, Delta, MetricValue, SubjectChanges, Visitors};
+use tally_model::{Counters, Delta, MetricValue, OutputType, SubjectChanges, Visitors};
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::store::{AccumulatorStore, Hash128, KeyValueStore, StateStore, StoreHandle, StoreValue};
 use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StoreSpec};
@@ -157,6 +157,14 @@ impl Blueprint<Actions> for Total {
                 };
                 errors.push(ParamError::new("", message));
             }
+        }
+        if let Some((node, metric)) = metrics.iter().find(|(_, metric)| !metric.windows.is_empty())
+            && !site.writes.contains(&OutputType::CounterWindow.name())
+        {
+            let message =
+                format!("the windows of `{}` would go nowhere: no topic of `counter` is written", metric.name);
+            let help = format!("name one in `to`, such as `counter-windows`, or remove `windows` from `{node}`");
+            errors.push(ParamError::new("", message).with_help(help));
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
