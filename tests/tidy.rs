@@ -15,12 +15,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("streams", &[]),
     ("processors", &["model", "streams"]),
-    ("http", &["model"]),
+    ("proto", &[]),
+    ("http", &["model", "proto"]),
     ("access", &["cache", "http", "model"]),
-    ("ingest", &["access", "http", "model", "streams"]),
+    ("ingest", &["access", "http", "model", "proto", "streams"]),
     ("cache", &["model", "streams"]),
     ("sinks", &["cache", "model", "streams"]),
-    ("api", &["access", "cache", "http", "model", "streams"]),
+    ("api", &["access", "cache", "http", "model", "proto", "streams"]),
     ("testkit", &["model"]),
     ("exactness", &["streams", "tally", "testkit"]),
 ];
@@ -28,8 +29,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const TEST_CRATES: &[&str] = &["exactness", "testkit"];
 /// Longer files do not fit a head.
 const LINES_MAX: usize = 450;
-/// Exceptions: longer files, each with its reason. There are none.
-const LONG_FILES: &[&str] = &[];
+/// Exceptions: longer files, each with its reason: generated code.
+const LONG_FILES: &[&str] = &["proto/src/generated/tally.v1.rs"];
 /// Names that do not describe their content.
 const EMPTY_WORDS: &[&str] = &["util", "utils", "helper", "helpers", "common", "manager", "managers", "impl", "impls"];
 /// Where `unsafe` is allowed: a file, or a folder with a suffix.
@@ -389,8 +390,7 @@ fn nodes_publish_facts_instead_of_being_downcast() {
 #[test]
 fn every_crate_says_what_it_is() {
     let mut offenders = Offenders::default();
-    let libraries = members().into_iter().map(|member| format!("{member}/src/lib.rs"));
-    for path in libraries.chain(["src/lib.rs".to_owned()]) {
+    for path in members().into_iter().map(|member| format!("{member}/src/lib.rs")).chain(["src/lib.rs".to_owned()]) {
         let text = fs::read_to_string(root().join(&path)).expect("every crate is a library");
         if !text.lines().find(|line| !line.trim().is_empty()).is_some_and(|line| line.starts_with("//!")) {
             offenders.add(&path, 1, "begins without `//!`");

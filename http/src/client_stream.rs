@@ -53,7 +53,8 @@ impl Unread {
 pub(crate) struct ClientStream {
     stream: TcpStream,
     timeout: Duration,
-    header_bytes_max: usize,
+    /// The limit that hyper's own answers do not name. None for HTTP/2, which has no such answers.
+    header_bytes_max: Option<usize>,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
     /// The rest of the response to be sent in place of hyper's own.
@@ -64,7 +65,7 @@ pub(crate) struct ClientStream {
 }
 
 impl ClientStream {
-    pub(crate) fn new(stream: TcpStream, timeout: Duration, header_bytes_max: usize, unread: Unread) -> Self {
+    pub(crate) fn new(stream: TcpStream, timeout: Duration, header_bytes_max: Option<usize>, unread: Unread) -> Self {
         Self { stream, timeout, header_bytes_max, stalled: None, instead: Vec::new(), unread, lingering: None }
     }
 
@@ -81,7 +82,8 @@ impl ClientStream {
 
     /// Whether an answer of hyper's own stands in `head`; then another will be sent.
     fn replaces(&mut self, head: &[u8]) -> bool {
-        let Some(answer) = bare_answer::with_problem(head, self.header_bytes_max) else { return false };
+        let Some(header_bytes_max) = self.header_bytes_max else { return false };
+        let Some(answer) = bare_answer::with_problem(head, header_bytes_max) else { return false };
         self.instead = answer;
         // hyper reads no further than the mistake.
         self.unread.set(true);

@@ -3,6 +3,7 @@
 use crate::body::DeadlineBody;
 use crate::client_stream::{ClientStream, Unread};
 use crate::head_timer::HeadTimer;
+use crate::http2;
 use crate::problem::{ApiProblem, PROBLEM_JSON};
 use crate::request_id::RequestId;
 use crate::server::ServerConfig;
@@ -42,6 +43,21 @@ pub(crate) async fn serve_connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
+    match shutdown.run_until_cancelled(http2::speaks(&stream, config.header_timeout)).await {
+        Some(Ok(true)) => http2::serve(stream, peer, router, config, shutdown).await,
+        Some(Ok(false)) => serve_http1(stream, peer, router, config, shutdown).await,
+        Some(Err(error)) => tracing::debug!(%peer, %error, "a connection ended before its first byte"),
+        None => {}
+    }
+}
+
+async fn serve_http1(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    config: &ServerConfig,
+    shutdown: CancellationToken,
+) {
     let &ServerConfig { header_timeout, body_timeout, write_timeout, header_bytes_max, .. } = config;
     let routes = TowerToHyperService::new(router);
     let unread = Unread::default();
@@ -70,7 +86,7 @@ pub(crate) async fn serve_connection(
         .header_read_timeout(header_timeout)
         .max_buf_size(BUFFER_BYTES.max(header_bytes_max))
         .max_header_size(header_bytes_max.max(BUFFER_BYTES_MIN));
-    let io = TokioIo::new(ClientStream::new(stream, write_timeout, header_bytes_max, unread));
+    let io = TokioIo::new(ClientStream::new(stream, write_timeout, Some(header_bytes_max), unread));
     let mut connection = pin!(protocol.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

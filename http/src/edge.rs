@@ -4,11 +4,11 @@ use crate::observe::{Observation, RequestMetrics, RouteMetrics};
 use crate::problem::{ApiProblem, PROBLEM_JSON};
 use crate::request_id::{REQUEST_ID_HEADER, RequestId};
 use crate::well_formed;
-use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use prometheus::Registry;
 use std::any::Any;
 use std::convert::Infallible;
@@ -23,6 +23,10 @@ use tower::{Layer, Service};
 
 /// How much of an error's text becomes a problem's detail.
 const DETAIL_BYTES_MAX: usize = 4 << 10;
+
+/// Marks the response to a path that no route matches: to a gRPC client it is a method that is not implemented.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoRoute;
 
 /// What surrounds every route of one registry.
 #[derive(Clone)]
@@ -43,7 +47,9 @@ impl Edge {
     /// Surrounds all routes of a finished router; routes that are added later are outside.
     pub fn wrap(&self, router: Router) -> Router {
         router
-            .fallback(async |uri: Uri| ApiProblem::not_found(format!("No route matches {}.", uri.path())))
+            .fallback(async |uri: Uri| {
+                (Extension(NoRoute), ApiProblem::not_found(format!("No route matches {}.", uri.path())))
+            })
             .method_not_allowed_fallback(async |method: Method, uri: Uri| {
                 let detail =
                     format!("{} does not support {method}; the allow header lists the supported methods.", uri.path());

@@ -14,7 +14,11 @@ mod connection;
 mod edge;
 mod etag;
 mod files;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 mod head_timer;
+#[cfg_attr(not(feature = "grpc"), path = "without_http2.rs")]
+mod http2;
 mod media;
 mod observe;
 mod page;

@@ -63,14 +63,19 @@ async fn livez() -> Json<Well> {
     ),
 )]
 async fn readyz(State(checks): State<Arc<[Check]>>) -> Result<Json<Well>, ApiProblem> {
+    is_ready(&checks).await.map(|()| Json(Well { status: "ok" }))
+}
+
+/// Whether all checks pass; 503 names those that fail.
+pub(crate) async fn is_ready(checks: &[Check]) -> Result<(), ApiProblem> {
     let mut causes = Vec::new();
-    for check in &*checks {
+    for check in checks {
         if let Err(cause) = (check.ask)().await {
             causes.push(format!("{}: {cause}.", check.name));
         }
     }
     match causes.is_empty() {
-        true => Ok(Json(Well { status: "ok" })),
+        true => Ok(()),
         false => Err(ApiProblem::unavailable(causes.join(" "), 1)),
     }
 }

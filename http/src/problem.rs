@@ -86,6 +86,11 @@ impl ApiProblem {
             .retry_after(retry_after_s)
     }
 
+    /// 503: the process ends; another one, or the next, takes the request.
+    pub fn shutting_down() -> Self {
+        Self::unavailable("This process is shutting down.", 1)
+    }
+
     /// Any other status, with the standard's own name for it.
     pub(crate) fn of_status(status: StatusCode, detail: impl Into<String>) -> Self {
         let slug = match status {
@@ -128,6 +133,12 @@ impl ApiProblem {
     /// The mistake in this request.
     pub fn detail(&self) -> &str {
         &self.0.detail
+    }
+
+    /// Seconds after which a retry may succeed.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn retry_after_s(&self) -> Option<u32> {
+        self.0.retry_after_s
     }
 
     /// The body, for a request with this id.

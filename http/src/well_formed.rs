@@ -10,6 +10,8 @@ pub(crate) fn check(version: Version, headers: &HeaderMap, uri: &Uri) -> Result<
     match (hosts.next(), hosts.next()) {
         // HTTP/1.0 knows no hosts.
         (None, _) if version <= Version::HTTP_10 => {}
+        // In HTTP/2 the authority is a part of the address, which hyper has parsed.
+        (None, _) if version == Version::HTTP_2 && uri.authority().is_some() => {}
         (None, _) => return Err(ApiProblem::bad_request("The host header is missing.")),
         (Some(_), Some(_)) => return Err(ApiProblem::bad_request("The host header appears more than once.")),
         (Some(host), None) if !is_host(host.as_bytes()) => {
@@ -77,6 +79,10 @@ mod tests {
         assert!(!check(Version::HTTP_11, &[]));
         assert!(!check(Version::HTTP_11, &["a", "a"]));
         assert!(check(Version::HTTP_10, &[]));
+        // HTTP/2 has the host in the address.
+        assert!(!check(Version::HTTP_2, &[]));
+        let uri = Uri::from_static("http://a.example/");
+        assert!(super::check(Version::HTTP_2, &HeaderMap::new(), &uri).is_ok());
         assert!(!check(Version::HTTP_10, &["a", "b"]));
     }
 

@@ -11,6 +11,8 @@ pub struct MissingFeature {
 }
 
 impl MissingFeature {
+    /// gRPC beside HTTP.
+    pub const GRPC: Self = Self { name: "gRPC", feature: "grpc" };
     /// The log on Kafka.
     pub const KAFKA: Self = Self { name: "Kafka", feature: "kafka" };
     /// The database on a server: MySQL or MariaDB.
