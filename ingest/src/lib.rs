@@ -1,8 +1,8 @@
 //! The ingest API: events are received, checked one by one, and acknowledged once the log has them durably.
 //!
-//! [`IngestService`] takes batches, independent of their transport; [`http`] is its adapter for HTTP. The path of a
-//! batch, in order: `admission` (rejected rather than kept waiting), `elements` (the bytes split into events), `intake`
-//! (each event checked, completed and written as a record), the rate limits, the log, the receipt.
+//! [`IngestService`] takes batches, independent of their transport; [`http`] is its adapter for HTTP, `grpc` that for
+//! gRPC. The path of a batch, in order: `admission` (rejected rather than kept waiting), `elements` (the bytes split into
+//! events), `intake` (each event checked, completed and written as a record), the rate limits, the log, the receipt.
 
 mod admission;
 mod anonymous;
@@ -12,6 +12,8 @@ mod caller;
 mod cloud_event;
 mod config;
 mod elements;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 pub mod http;
 mod intake;
 mod invalid;

@@ -12,7 +12,7 @@ const USER_AGENT_BYTES_MAX: usize = 512;
 
 /// The caller: the address of the connection, or the one that a trusted proxy names; and the principal that the guard
 /// found.
-pub(super) fn caller_of(parts: &Parts, proxies: &TrustedProxies) -> Caller {
+pub(crate) fn caller_of(parts: &Parts, proxies: &TrustedProxies) -> Caller {
     let ip = peer_of(&parts.extensions).map(|peer| proxies.caller(peer, &parts.headers).to_string());
     let user_agent = parts.headers.get(header::USER_AGENT).map(|value| {
         let text = String::from_utf8_lossy(value.as_bytes());

@@ -8,6 +8,8 @@ mod problem;
 mod read_tokens;
 mod schema;
 
+#[cfg(feature = "grpc")]
+pub(crate) use caller::caller_of;
 pub use schema::event_schema;
 
 use crate::service::IngestService;
