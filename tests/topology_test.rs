@@ -3,6 +3,8 @@
 
 #[path = "topology_test/broken.rs"]
 mod broken;
+#[path = "topology_test/expectations.rs"]
+mod expectations;
 #[path = "topology_test/golden.rs"]
 mod golden;
 

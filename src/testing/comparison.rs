@@ -1,6 +1,7 @@
 //! Compares what was expected with what was found.
 
 use super::expectation::{Expectation, Scope, Section, Wanted};
+use super::metric_value::is_nothing;
 use super::observed::{Got, Observed};
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
@@ -30,7 +31,13 @@ pub fn compare(expectation: &Expectation, observed: &Observed) -> Vec<Difference
             if wanted.is_empty() && !expectation.is_exact {
                 continue;
             }
-            let (mut missing, mut left) = unmatched(scope.0, wanted, got);
+            let (mut missing, mut left) = match wanted {
+                [Wanted::Value(wanted)] => {
+                    let got = got.iter().find_map(Got::value);
+                    wanted.differs_from(got).map(|got| (vec![wanted.to_string()], vec![got])).unwrap_or_default()
+                }
+                _ => unmatched(scope.0, wanted, got),
+            };
             if !expectation.is_exact {
                 // Others of the same key are none of its business, but show what there was instead.
                 left.truncate(missing.len());
@@ -65,23 +72,18 @@ fn label((_, name): &Scope, key: &str) -> String {
 /// What is expected and not there, and what is there and not expected.
 fn unmatched(section: Section, wanted: &[Wanted], got: &[Got]) -> (Vec<String>, Vec<String>) {
     // What each record is taken for.
+    let got: Vec<&Got> = got.iter().filter(|got| !got.value().is_some_and(is_nothing)).collect();
     let mut taken = vec![None; got.len()];
-    let meets = |at: usize, place: usize| is_met(section, &wanted[at], &got[place]);
+    let meets = |at: usize, place: usize| is_met(section, &wanted[at], got[place]);
     let mut missing = Vec::new();
     for (at, wanted) in wanted.iter().enumerate() {
         if take(at, &meets, &mut taken, &mut vec![false; got.len()]) {
             continue;
         }
-        if taken.iter().all(Option::is_some) && section.is_number() && *wanted == Wanted::Text("0".to_owned()) {
-            continue;
-        }
-        missing.push(match wanted {
-            Wanted::Text(text) => text.clone(),
-            Wanted::Fields(fields) => fields.to_string(),
-        });
+        missing.push(wanted.to_string());
     }
     let left = got.iter().zip(&taken).filter(|(_, taken)| taken.is_none());
-    (missing, left.map(|(got, _)| got.text.clone()).collect())
+    (missing, left.map(|(got, _)| got.to_string()).collect())
 }
 
 /// Takes a record for what is wanted at `at`, one that is free or one whose holder can take another: of two expectations one
@@ -106,12 +108,13 @@ fn take(at: usize, meets: &impl Fn(usize, usize) -> bool, taken: &mut [Option<us
 }
 
 fn is_met(section: Section, wanted: &Wanted, got: &Got) -> bool {
-    match wanted {
-        Wanted::Text(text) => {
-            let is_met = |rest: &str| rest.is_empty() || section.takes_beginnings() && rest.starts_with(' ');
-            got.text.strip_prefix(text.as_str()).is_some_and(is_met)
+    match (wanted, got) {
+        (Wanted::Text(wanted), Got::Text(got)) => {
+            got.strip_prefix(wanted.as_str()).is_some_and(|rest| section.may_be_left_out(rest))
         }
-        Wanted::Fields(fields) => has_fields(fields, &got.json),
+        (Wanted::Fields(wanted), Got::Record(got)) => has_fields(wanted, got),
+        (Wanted::Value(wanted), Got::Value(got)) => wanted.differs_from(Some(got)).is_none(),
+        _ => false,
     }
 }
 
@@ -132,13 +135,31 @@ mod tests {
 
     #[test]
     fn a_record_that_meets_two_expectations_is_left_to_the_one_that_needs_it() {
-        let got = |json: Json| Got { text: json.to_string(), json };
         let (any, special) = (json!({"a": 1}), json!({"a": 1, "b": 2}));
         let wanted = [any.clone(), special.clone()].map(Wanted::Fields);
         for found in [[any.clone(), special.clone()], [special.clone(), any.clone()]] {
-            assert_eq!(unmatched(Section::Records, &wanted, &found.map(got)), (vec![], vec![]));
+            assert_eq!(unmatched(Section::Records, &wanted, &found.map(Got::Record)), (vec![], vec![]));
         }
-        let (missing, left) = unmatched(Section::Records, &wanted, &[any.clone(), any.clone()].map(got));
+        let (missing, left) = unmatched(Section::Records, &wanted, &[any.clone(), any.clone()].map(Got::Record));
         assert_eq!((missing, left), (vec![special.to_string()], vec![any.to_string()]));
+    }
+
+    #[test]
+    fn a_dead_letter_is_met_by_any_beginning_of_its_reason_and_a_verdict_by_whole_words() {
+        for (section, wanted, got, is_met) in [
+            (Section::DeadLetters, "`properties` has a wr", "`properties` has a wrong type: `n` of `buy`", true),
+            (Section::DeadLetters, "", "not JSON: expected ident", true),
+            (Section::DeadLetters, "not JSON: expected ident (", "not JSON: expected ident", false),
+            (Section::DeadLetters, "JSON", "not JSON", false),
+            (Section::Verdicts, "limited", "limited burst", true),
+            (Section::Verdicts, "limited bur", "limited burst", false),
+            (Section::Verdicts, "limit", "limited", false),
+            (Section::Boards, "article:1", "article:10 5", false),
+            (Section::Boards, "article:1", "article:1 5", true),
+            (Section::Stores, "1", "10", false),
+        ] {
+            let found = unmatched(section, &[Wanted::Text(wanted.to_owned())], &[Got::Text(got.to_owned())]);
+            assert_eq!(found == (vec![], vec![]), is_met, "{wanted} {got}");
+        }
     }
 }

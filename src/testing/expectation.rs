@@ -1,15 +1,14 @@
 //! Reads what a step expects.
 
+use super::metric_value::WantedValue;
 use super::moment::{relative, shown};
+use super::names::{Metric, Names};
 use super::step::json;
 use serde_json::Value as Json;
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-use tally_model::{OutputType, WindowSpec, parse_ms};
-use tally_processors::{Actions, metrics};
-use tally_streams::topology::{
-    ConfigDuration, Entry, Fields, Report, Span, Topology, Value, Yaml, parse_duration, suggest,
-};
+use std::collections::BTreeMap;
+use std::fmt;
+use tally_model::{OutputType, parse_ms};
+use tally_streams::topology::{Entry, Fields, Report, Span, Value, Yaml, suggest};
 
 /// A part of the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +32,8 @@ pub enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 8] = [
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 8] = [
         Self::Counters,
         Self::Windows,
         Self::Reactions,
@@ -71,15 +71,19 @@ impl Section {
         }
     }
 
-    /// Whether an expected text may be the beginning of what was found, before a space: a verdict without its reason, a
-    /// place without its score.
-    pub fn takes_beginnings(self) -> bool {
-        matches!(self, Self::Boards | Self::Verdicts | Self::DeadLetters)
+    /// Whether an expected text need not have this end of what was found: a verdict its reason, a place its score, a dead
+    /// letter anything after its beginning.
+    pub fn may_be_left_out(self, rest: &str) -> bool {
+        match self {
+            Self::DeadLetters => true,
+            Self::Boards | Self::Verdicts => rest.is_empty() || rest.starts_with(' '),
+            _ => rest.is_empty(),
+        }
     }
 
-    /// Whether a missing value is the same as 0.
-    pub fn is_number(self) -> bool {
-        matches!(self, Self::Counters | Self::Windows | Self::Stores)
+    /// Whether it holds what nodes drop.
+    pub fn is_of_drops(self) -> bool {
+        matches!(self, Self::Verdicts | Self::DeadLetters)
     }
 }
 
@@ -89,10 +93,22 @@ pub type Scope = (Section, String);
 /// What a value must be.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wanted {
+    /// This value of a metric.
+    Value(WantedValue),
     /// This text.
     Text(String),
     /// A JSON object that has these fields with these values, and any others.
     Fields(Json),
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => write!(f, "{value}"),
+            Self::Text(text) => f.write_str(text),
+            Self::Fields(fields) => write!(f, "{fields}"),
+        }
+    }
 }
 
 /// What a step expects.
@@ -110,55 +126,6 @@ impl Expectation {
     fn add(&mut self, scope: (Section, &str), key: String, wanted: Wanted) {
         let scope = (scope.0, scope.1.to_owned());
         self.scopes.entry(scope).or_default().entry(key).or_default().push(wanted);
-    }
-}
-
-/// The names in a topology that expectations may use.
-pub struct Names {
-    /// Metrics with the names of their windows, as [`window_name`] gives them.
-    metrics: BTreeMap<String, Vec<String>>,
-    toggles: BTreeSet<String>,
-    boards: BTreeSet<String>,
-    stores: BTreeSet<String>,
-    /// Of topics without a section of their own.
-    topics: BTreeSet<String>,
-    /// The types of values that topics have.
-    values: Vec<OutputType>,
-}
-
-impl Names {
-    /// Those of a topology.
-    pub fn of(topology: &Topology<Actions>) -> Self {
-        let prefix = &*topology.settings.topic_prefix;
-        let is_plain = |value: &str| OutputType::from_name(value).is_none();
-        let topics = topology.topics.iter().filter(|(name, topic)| **name != *topology.root && is_plain(&topic.value));
-        let metrics = metrics(topology).into_iter();
-        Self {
-            metrics: metrics
-                .map(|metric| (metric.name, metric.windows.into_iter().map(window_name).collect()))
-                .collect(),
-            toggles: (topology.facts())
-                .filter(|(_, facts)| facts.toggle.as_ref().is_some_and(|toggle| !toggle.owned))
-                .map(|(node, _)| node.to_owned())
-                .collect(),
-            boards: topology.facts().flat_map(|(_, facts)| facts.boards.clone()).collect(),
-            stores: (topology.subtopologies.iter())
-                .flat_map(|subtopology| subtopology.stores.iter().map(|store| store.name.clone()))
-                .collect(),
-            topics: topics.map(|(name, _)| name.strip_prefix(prefix).unwrap_or(name).to_owned()).collect(),
-            values: topology.topics.values().filter_map(|topic| OutputType::from_name(&topic.value)).collect(),
-        }
-    }
-}
-
-/// How a kind of windows is named in a test file: `1h`, `hopping 1h every 5m`, `session 30m max 12h`, `sliding 10s`.
-pub fn window_name(window: WindowSpec) -> String {
-    let shown = |ms: i64| ConfigDuration(Duration::from_millis(ms.unsigned_abs()));
-    match window {
-        WindowSpec::Tumbling { size_ms } => shown(size_ms).to_string(),
-        WindowSpec::Hopping { size_ms, every_ms } => format!("hopping {} every {}", shown(size_ms), shown(every_ms)),
-        WindowSpec::Session { gap_ms, max_ms } => format!("session {} max {}", shown(gap_ms), shown(max_ms)),
-        WindowSpec::Sliding { size_ms } => format!("sliding {}", shown(size_ms)),
     }
 }
 
@@ -216,9 +183,9 @@ impl Reader<'_> {
         }
     }
 
-    fn knows_metric(&self, name: &str, span: Span, report: &mut Report<'_>) -> bool {
-        let known = self.names.metrics.contains_key(name);
-        if !known {
+    fn metric(&self, name: &str, span: Span, report: &mut Report<'_>) -> Option<&Metric> {
+        let known = self.names.metrics.get(name);
+        if known.is_none() {
             let help = suggest(name, self.names.metrics.keys().map(String::as_str), "metrics");
             report.add(span, format!("unknown metric `{name}`"), help);
         }
@@ -227,11 +194,10 @@ impl Reader<'_> {
 
     fn read_counters(&mut self, subject: &Entry, value: &Yaml, report: &mut Report<'_>) {
         for (metric, value) in mapping(value, "the counters of a subject", report) {
-            if self.knows_metric(&metric.key, metric.key_span, report)
-                && let Some(wanted) = metric_value(value, report)
-            {
+            let Some(known) = self.metric(&metric.key, metric.key_span, report) else { continue };
+            if let Some(wanted) = WantedValue::read(value, known.of_nothing.clone(), report) {
                 let key = format!("{} {}", subject.key, metric.key);
-                self.expectation.add((Section::Counters, ""), key, wanted);
+                self.expectation.add((Section::Counters, ""), key, Wanted::Value(wanted));
             }
         }
     }
@@ -243,10 +209,9 @@ impl Reader<'_> {
                 report.add_with_help(window.key_span, message, "write it as `views 1h: { +0s: 3 }`");
                 continue;
             };
-            if !self.knows_metric(metric, window.key_span, report) {
-                continue;
-            }
-            let Some(name) = self.window(metric, name, window.key_span, report) else { continue };
+            let Some(known) = self.metric(metric, window.key_span, report) else { continue };
+            let of_nothing = known.of_nothing.clone();
+            let Some(name) = known.window(metric, name, window.key_span, report) else { continue };
             for (start, value) in mapping(value, "the values of windows by their start", report) {
                 let start_ms = relative(&start.key, self.start_ms).or_else(|| parse_ms(&start.key));
                 let Some(start_ms) = start_ms else {
@@ -254,28 +219,12 @@ impl Reader<'_> {
                     report.add_with_help(start.key_span, message, "write `+1h`, from the start of the case, or a time");
                     continue;
                 };
-                if let Some(wanted) = metric_value(value, report) {
+                if let Some(wanted) = WantedValue::read(value, of_nothing.clone(), report) {
                     let key = format!("{} {metric} {name} {}", subject.key, shown(start_ms, self.start_ms));
-                    self.expectation.add((Section::Windows, ""), key, wanted);
+                    self.expectation.add((Section::Windows, ""), key, Wanted::Value(wanted));
                 }
             }
         }
-    }
-
-    /// The name of a metric's window: durations may have other units in the file, such as `24h` for `1d`.
-    fn window(&self, metric: &str, name: &str, span: Span, report: &mut Report<'_>) -> Option<String> {
-        let word = |word: &str| parse_duration(word).map_or(word.to_owned(), |known| ConfigDuration(known).to_string());
-        let name = name.split_whitespace().map(word).collect::<Vec<_>>().join(" ");
-        let known = self.names.metrics.get(metric).map_or(&[][..], Vec::as_slice);
-        if !known.contains(&name) {
-            let help = match known {
-                [] => format!("`{metric}` has no windows"),
-                some => format!("its windows: {}", some.join(", ")),
-            };
-            report.add_with_help(span, format!("`{metric}` has no window `{name}`"), help);
-            return None;
-        }
-        Some(name)
     }
 
     fn read_reactions(&mut self, actor: &Entry, value: &Yaml, report: &mut Report<'_>) {
@@ -397,21 +346,6 @@ fn list(yaml: &Yaml) -> Vec<&Yaml> {
         Value::Null => Vec::new(),
         _ => vec![yaml],
     }
-}
-
-/// The value of a metric: a number or a text; null is a missing one.
-fn metric_value(yaml: &Yaml, report: &mut Report<'_>) -> Option<Wanted> {
-    let text = match &yaml.value {
-        Value::Null => Some("0".to_owned()),
-        Value::Integer(number) => Some(number.to_string()),
-        Value::Float(number) => Some(number.to_string()),
-        Value::String(text) => Some(text.clone()),
-        _ => None,
-    };
-    if text.is_none() {
-        report.add(yaml.span, format!("expected the value of a metric, found {}", yaml.value), None);
-    }
-    text.map(Wanted::Text)
 }
 
 fn integer(yaml: &Yaml, report: &mut Report<'_>) -> Option<i64> {

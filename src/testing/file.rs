@@ -55,7 +55,7 @@ impl TestFile {
         let Some(topology_path) = topology_path(folder, &fields, report) else { return Ok(None) };
         let shown = topology_path.display().to_string();
         let topology = match std::fs::read_to_string(&topology_path) {
-            Ok(text) => Topology::<Actions>::load(&shown, &text, registry, SINK_TYPES)?,
+            Ok(text) => Topology::<Actions>::load_with_drops(&shown, &text, registry, SINK_TYPES)?,
             Err(error) => {
                 let span = fields.get("topology").map_or(start, |yaml| yaml.span);
                 let help = "`topology:` names the file, relative to this one";
@@ -113,7 +113,7 @@ impl CaseReader<'_> {
         }
         let given = steps.len();
         if let Some(list) = owned {
-            steps.read(list, report);
+            steps.read_to_the_end(list, report);
         }
         let always = match fields.get("always") {
             Some(yaml) => order::read(yaml, report),

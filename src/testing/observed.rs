@@ -1,10 +1,13 @@
 //! The results of a run: output records, folded as their readers fold them.
 
-use super::expectation::{Scope, Section, window_name};
+use super::expectation::{Scope, Section};
+use super::metric_value::{self, without_zeros};
 use super::moment::shown;
+use super::names::window_name;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
+use std::fmt;
 use tally_model::{CounterWindow, Counters, DeadLetter, MetricValue, OutputType, Ranking, Reaction, Verdict};
 use tally_processors::Actions;
 use tally_streams::simulation::Written;
@@ -15,16 +18,32 @@ const LABEL_CHARS_MAX: usize = 40;
 
 /// A value that was found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Got {
-    /// As it is shown.
-    pub text: String,
-    /// The value of a record; null elsewhere.
-    pub json: Json,
+pub enum Got {
+    /// The value of a metric.
+    Value(MetricValue),
+    /// A record.
+    Record(Json),
+    /// Anything else.
+    Text(String),
 }
 
 impl Got {
-    fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), json: Json::Null }
+    /// The value, if it is that of a metric.
+    pub fn value(&self) -> Option<&MetricValue> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Record(_) | Self::Text(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Got {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => f.write_str(&metric_value::shown(value)),
+            Self::Record(json) => write!(f, "{json}"),
+            Self::Text(text) => f.write_str(text),
+        }
     }
 }
 
@@ -48,8 +67,19 @@ impl Observed {
 
     /// Forgets what is expected only once: verdicts, dead letters and records.
     pub fn next_step(&mut self) {
-        let is_table = |section| !matches!(section, Section::Verdicts | Section::DeadLetters | Section::Records);
+        let is_table = |section: Section| !(section.is_of_drops() || section == Section::Records);
         self.scopes.retain(|(section, _), _| is_table(*section));
+    }
+
+    /// Verdicts and dead letters since the last step that expected something: section, event id and text.
+    pub fn drops(&self) -> Vec<[String; 3]> {
+        let drops = self.scopes.iter().filter(|((section, _), _)| section.is_of_drops());
+        let drops = drops.flat_map(|((section, _), found)| found.iter().map(move |(id, got)| (section, id, got)));
+        drops
+            .flat_map(|(section, id, got)| {
+                got.iter().map(|got| [section.name().to_owned(), id.clone(), got.to_string()])
+            })
+            .collect()
     }
 
     /// Takes in records in the order of their commits.
@@ -65,9 +95,7 @@ impl Observed {
                 Some(OutputType::Raw) => self.add_dead_letter(&record),
                 None => {
                     let name = topic.strip_prefix(&*topology.settings.topic_prefix).unwrap_or(&topic);
-                    let json = record.json();
-                    let got = Got { text: json.to_string(), json };
-                    self.push((Section::Records, name.to_owned()), String::new(), got);
+                    self.push((Section::Records, name.to_owned()), String::new(), Got::Record(record.json()));
                 }
             }
         }
@@ -76,9 +104,7 @@ impl Observed {
     /// Sets the numbers of entries in stores.
     pub fn set_stores(&mut self, entries: BTreeMap<String, usize>) {
         for (store, count) in entries {
-            let scope = (Section::Stores, store);
-            self.scopes.remove(&scope);
-            self.set(scope, String::new(), (count > 0).then(|| Got::text(count.to_string())));
+            self.set((Section::Stores, store), String::new(), Some(Got::Text(count.to_string())));
         }
     }
 
@@ -99,7 +125,7 @@ impl Observed {
         let Some(counters) = read::<Counters>(record) else { return };
         for (metric, value) in counters.counters {
             let key = format!("{} {metric}", counters.subject_id);
-            self.set((Section::Counters, String::new()), key, shown_value(&value));
+            self.set((Section::Counters, String::new()), key, Some(Got::Value(value)));
         }
     }
 
@@ -107,21 +133,20 @@ impl Observed {
         let Some(window) = read::<CounterWindow>(record) else { return };
         let (name, start) = (window_name(window.window), shown(window.window_start_ms, self.start_ms));
         let key = format!("{} {} {name} {start}", window.subject_id, window.metric);
-        // A session that another one has absorbed has no value.
-        self.set((Section::Windows, String::new()), key, shown_value(&window.value));
+        self.set((Section::Windows, String::new()), key, Some(Got::Value(window.value)));
     }
 
     fn add_reaction(&mut self, record: &Written) {
         let Some(reaction) = read::<Reaction>(record) else { return };
         let key = format!("{} {} {}", reaction.actor_id, reaction.metric, reaction.subject_id);
-        self.set((Section::Reactions, String::new()), key, reaction.active.then(|| Got::text("on")));
+        self.set((Section::Reactions, String::new()), key, reaction.active.then(|| Got::Text("on".to_owned())));
     }
 
     fn add_ranking(&mut self, record: &Written) {
         let Some(ranking) = read::<Ranking>(record) else { return };
         let places = (1..).zip(&ranking.items).map(|(place, item)| {
             let text = format!("{} {}", item.subject_id, score(item.score));
-            (place.to_string(), vec![Got::text(text)])
+            (place.to_string(), vec![Got::Text(text)])
         });
         self.scopes.insert((Section::Boards, ranking.board), places.collect());
     }
@@ -131,7 +156,7 @@ impl Observed {
         let (kind, reason) = (verdict.verdict.as_str(), &verdict.reason);
         let text = if reason.is_empty() { kind.to_owned() } else { format!("{kind} {reason}") };
         let id = verdict.event_id.unwrap_or_else(|| "-".to_owned());
-        self.push((Section::Verdicts, String::new()), id, Got::text(text));
+        self.push((Section::Verdicts, String::new()), id, Got::Text(text));
     }
 
     fn add_dead_letter(&mut self, record: &Written) {
@@ -145,7 +170,7 @@ impl Observed {
         let value = record.json();
         let id = value.get("event_id").and_then(Json::as_str).map(str::to_owned);
         let id = id.unwrap_or_else(|| String::from_utf8_lossy(&record.value).chars().take(LABEL_CHARS_MAX).collect());
-        self.push((Section::DeadLetters, String::new()), id, Got::text(text));
+        self.push((Section::DeadLetters, String::new()), id, Got::Text(text));
     }
 }
 
@@ -153,24 +178,6 @@ fn read<T: DeserializeOwned>(record: &Written) -> Option<T> {
     let read = serde_json::from_slice(&record.value);
     debug_assert!(read.is_ok() || record.value.is_empty(), "an output record is a value of its type");
     read.ok()
-}
-
-/// The value of a metric; None where it is 0 or null, like a missing one.
-fn shown_value(value: &MetricValue) -> Option<Got> {
-    match value {
-        MetricValue::Null | MetricValue::Integer(0) => None,
-        MetricValue::Integer(value) => Some(Got::text(value.to_string())),
-        MetricValue::Decimal(value) => Some(Got::text(without_zeros(value.to_string()))),
-        MetricValue::Text(text) => Some(Got::text(text.as_str())),
-    }
-}
-
-/// A decimal without zeros at its end.
-fn without_zeros(decimal: String) -> String {
-    match decimal.contains('.') {
-        true => decimal.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => decimal,
-    }
 }
 
 /// Thousandths as a decimal.

@@ -63,6 +63,10 @@ pub fn failure_text(file: &str, failure: &CaseFailure) -> String {
         Cause::Differences(differences) => {
             let _ = writeln!(text, "{INDENT}{place}{order}");
             text += &table(differences);
+            if !failure.drops.is_empty() {
+                let _ = writeln!(text, "{INDENT}dropped since the last expectation:");
+                text += &drops(&failure.drops);
+            }
         }
         Cause::Stopped(reason) => {
             let _ = writeln!(text, "{INDENT}{place}{order}: the topology stopped: {reason}");
@@ -76,6 +80,16 @@ pub fn failure_text(file: &str, failure: &CaseFailure) -> String {
         }
     }
     text
+}
+
+/// One line for each verdict and dead letter, in columns.
+fn drops(drops: &[[String; 3]]) -> String {
+    let width = |column: usize| drops.iter().map(|drop| drop[column].chars().count()).max().unwrap_or_default();
+    let (section_width, id_width) = (width(0), width(1));
+    drops
+        .iter()
+        .map(|[section, id, reason]| format!("{INDENT}  {section:section_width$}  {id:id_width$}  {reason}\n"))
+        .collect()
 }
 
 /// Equal actions in a row as one line.

@@ -35,6 +35,9 @@ pub struct CaseFailure {
     pub trace: Vec<String>,
     /// What failed.
     pub cause: Cause,
+    /// Where `includes` failed, the verdicts and dead letters that it does not forbid: section, event id and text. An event
+    /// that is missing may be among them.
+    pub drops: Vec<[String; 3]>,
 }
 
 /// What failed.
@@ -51,8 +54,8 @@ pub fn run_case(topology: &Arc<Topology<Actions>>, case: &Case) -> Outcome {
     let mut runs = 0;
     for order in std::iter::once(Order::AsWritten).chain(others) {
         let mut run = Run::new(topology, case, order);
-        if let Err((place, cause)) = run.run(case) {
-            return Outcome::Failed(CaseFailure { order, place, trace: run.trace, cause });
+        if let Err(Failed { place, cause, drops }) = run.run(case) {
+            return Outcome::Failed(CaseFailure { order, place, trace: run.trace, cause, drops });
         }
         runs += 1;
     }
@@ -79,7 +82,12 @@ struct Run<'a> {
     crashes_left: u64,
 }
 
-type Failed = (Option<Span>, Cause);
+/// See [`CaseFailure`].
+struct Failed {
+    place: Option<Span>,
+    cause: Cause,
+    drops: Vec<[String; 3]>,
+}
 
 impl<'a> Run<'a> {
     fn new(topology: &'a Arc<Topology<Actions>>, case: &Case, order: Order) -> Self {
@@ -94,7 +102,10 @@ impl<'a> Run<'a> {
     }
 
     fn run(&mut self, case: &Case) -> Result<(), Failed> {
-        let stopped = |error: TaskError| (None, Cause::Stopped(error.to_string()));
+        let stopped = |error: TaskError| {
+            let cause = Cause::Stopped(error.to_string());
+            Failed { place: None, cause, drops: Vec::new() }
+        };
         // Before the case the topology was idle: all clocks are at its start. A first clock closes nothing.
         self.settle_in_order().map_err(stopped)?;
         self.crashes_left = self.random.below(CRASHES_MAX) + 1;
@@ -112,7 +123,9 @@ impl<'a> Run<'a> {
                     self.observed.set_stores(self.simulation.store_entries());
                     let differences = compare(expectation, &self.observed);
                     if !differences.is_empty() {
-                        return Err((Some(expectation.place), Cause::Differences(differences)));
+                        let drops = if expectation.is_exact { Vec::new() } else { self.observed.drops() };
+                        let (place, cause) = (Some(expectation.place), Cause::Differences(differences));
+                        return Err(Failed { place, cause, drops });
                     }
                     self.observed.next_step();
                     self.crashes_left = self.random.below(CRASHES_MAX) + 1;

@@ -1,8 +1,9 @@
 //! Reads steps: events, raw records, time, expectations.
 
 use super::case::{AppendedRecord, Step};
-use super::expectation::{Names, read_expectation};
+use super::expectation::{Section, read_expectation};
 use super::moment::moment;
+use super::names::Names;
 use serde_json::{Map, Number, Value as Json};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use tally_streams::topology::{Entry, Mapping, Report, Span, Topology, Value, Yam
 
 /// What a step can be, besides an event.
 const VERBS: &[&str] = &["wait", "clock", "record", "expect", "includes"];
+/// The verbs that compare.
+const EXPECTATIONS: &[&str] = &["expect", "includes"];
 /// Fields of an event that a step may give.
 const EVENT_FIELDS: &[&str] = &[
     "type",
@@ -72,8 +75,27 @@ impl<'a> Steps<'a> {
         }
     }
 
+    /// Reads the steps of a case. What follows the last expectation would never be compared.
+    pub fn read_to_the_end(&mut self, yaml: &Yaml, report: &mut Report<'_>) {
+        self.read(yaml, report);
+        let Value::List(items) = &yaml.value else { return };
+        let expects = |step: &Yaml| match &step.value {
+            Value::Map(mapping) => EXPECTATIONS.iter().any(|verb| mapping.get(verb).is_some()),
+            // It is reported already.
+            _ => true,
+        };
+        let help = "end the case with `expect: …` or `includes: …`";
+        match items.last() {
+            None => report.add_with_help(yaml.span, "this case expects nothing", help),
+            Some(last) if !expects(last) => {
+                report.add_with_help(last.span, "no expectation follows this step", help);
+            }
+            Some(_) => {}
+        }
+    }
+
     /// Reads a list of steps.
-    pub fn read(&mut self, yaml: &Yaml, report: &mut Report<'_>) {
+    fn read(&mut self, yaml: &Yaml, report: &mut Report<'_>) {
         let Value::List(items) = &yaml.value else {
             report.add(yaml.span, format!("expected a list of steps, found {}", yaml.value), None);
             return;
@@ -138,8 +160,17 @@ impl<'a> Steps<'a> {
     fn check_keys(&self, mapping: &Mapping, known: &[&str], what: &str, report: &mut Report<'_>) {
         for entry in mapping.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
             let id = format!("{}_id", entry.key);
+            let is_step = || VERBS.contains(&entry.key.as_str()) || self.types.contains(&entry.key);
             let help = match known {
+                [verb] if EXPECTATIONS.contains(verb) && !is_step() => {
+                    let sections = Section::ALL.map(Section::name);
+                    match sections.contains(&entry.key.as_str()) {
+                        true => Some(format!("it belongs into `{verb}`: `{verb}: {{ {}: … }}`", entry.key)),
+                        false => suggest(&entry.key, sections, &format!("keys of `{verb}`")),
+                    }
+                }
                 [_] => Some("a step does one thing: begin the next one with `- `".to_owned()),
+                _ if is_step() => Some("a step does one thing: begin the next one with `- `".to_owned()),
                 _ if known.contains(&id.as_str()) => Some(format!("did you mean `{id}`?")),
                 _ => suggest(&entry.key, known.iter().copied(), "keys"),
             };

@@ -31,17 +31,28 @@ impl<D: Dataflow> Topology<D> {
         sink_types: &[S],
     ) -> Result<Self, Diagnostics> {
         let mut report = Report::new(file_name, text);
-        let loaded = Self::load_into(text, registry, sink_types, &mut report);
-        match loaded {
-            Some(topology) if report.is_empty() => Ok(topology),
-            _ => Err(report.finish()),
-        }
+        let loaded = Self::load_into(text, registry, sink_types, false, &mut report);
+        loaded.filter(|_| report.is_empty()).ok_or_else(|| report.finish())
+    }
+
+    /// Reads and checks a file as [`Topology::load`] does. The topology also writes what its nodes drop where the file has
+    /// no topic for that: a test sees it.
+    pub fn load_with_drops<S: SinkType>(
+        file_name: &str,
+        text: &str,
+        registry: &[NodeType<D>],
+        sink_types: &[S],
+    ) -> Result<Self, Diagnostics> {
+        let mut report = Report::new(file_name, text);
+        let loaded = Self::load_into(text, registry, sink_types, true, &mut report);
+        loaded.filter(|_| report.is_empty()).ok_or_else(|| report.finish())
     }
 
     fn load_into<S: SinkType>(
         text: &str,
         registry: &[NodeType<D>],
         sink_types: &[S],
+        with_drops: bool,
         report: &mut Report<'_>,
     ) -> Option<Self> {
         let yaml = Yaml::parse(text, report)?;
@@ -55,6 +66,10 @@ impl<D: Dataflow> Topology<D> {
         edges::check(&sections, &graph, report);
         check_sinks(&sections, report);
         check_kinds(&sections, &graph, report);
+        if with_drops {
+            // After the checks of what the file has.
+            sections.add_topics_of_drops();
+        }
         let cut = Cut::new(&sections, &graph, report);
         let partitions = graph.root.and_then(|root| root_partitions(&sections, root));
         let (cut, partitions) = (cut?, partitions?);
@@ -216,11 +231,10 @@ fn assemble<D: Dataflow>(
     partitions: u32,
 ) -> Option<Topology<D>> {
     let application = &sections.settings.application;
-    let names: BTreeSet<String> = sections.topics.iter().map(|topic| topic.name.text.clone()).collect();
     // Topics of the file have their prefix from here on; the names of nodes and of internal topics stay.
-    let in_log = |name: String| match names.contains(&name) {
-        true => format!("{}{name}", sections.settings.topic_prefix),
-        false => name,
+    let in_log = |name: String| match sections.names.get(&name) {
+        Some(Declared::Topic(_)) => format!("{}{name}", sections.settings.topic_prefix),
+        _ => name,
     };
     let kinds = kinds::of_nodes::<D>(sections.nodes.iter().map(|node| &node.facts), declarations.keys());
     let mut nodes: Vec<_> = sections.nodes.into_iter().map(Some).collect();

@@ -3,6 +3,7 @@
 use super::alias_section::{self, AliasSection};
 use super::declarations::{self, DeclarationSection};
 use super::document::{Entry, Yaml};
+use super::edges::DEAD_LETTERS;
 use super::fields::{Fields, Name, is_name};
 use super::node_section::NodeSection;
 use super::report::Report;
@@ -95,6 +96,15 @@ impl<'r, D: Dataflow> Sections<'r, D> {
         sections.nodes.extend(implied);
         sections.name_outputs(report);
         Some(sections)
+    }
+
+    /// Adds the topics of what nodes drop, verdicts and dead letters, where the file has none.
+    pub fn add_topics_of_drops(&mut self) {
+        for (name, value) in [(D::SIDE_OUTPUT.topic, D::SIDE_OUTPUT.value), (DEAD_LETTERS, D::RAW)] {
+            if !self.topics.iter().any(|topic| topic.name.text == name) {
+                self.topics.push(TopicSection::added(name, value));
+            }
+        }
     }
 
     /// Everything that a node could read.

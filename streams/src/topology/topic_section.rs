@@ -41,6 +41,20 @@ pub(super) enum Partitions {
 }
 
 impl TopicSection {
+    /// A topic that is not in the file.
+    pub fn added(name: &str, value: &str) -> Self {
+        Self {
+            name: Name { text: name.to_owned(), span: Span::default() },
+            key: Vec::new(),
+            partition_by: Vec::new(),
+            value: Some(value.to_owned()),
+            partitions: Partitions::AsRoot,
+            cleanup: Cleanup::Delete,
+            retention: None,
+            retention_bytes: None,
+        }
+    }
+
     pub fn read(entry: &Entry, edge_types: &[&'static str], report: &mut Report<'_>) -> Self {
         let name = Name { text: entry.key.clone(), span: entry.key_span };
         if !is_topic_name(&name.text) {
