@@ -1,9 +1,9 @@
 //! An event that has passed the rules.
 
-use crate::canonical_ip;
 use crate::declaration::{DeclarationError, EventDeclaration};
 use crate::fields::{EventError, EventFields, UnknownFields};
 use crate::properties::{self, decimals};
+use crate::{MetricValue, canonical_ip};
 use serde::de::{self, Deserializer, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
@@ -131,6 +131,41 @@ impl Event {
             }
         }
         declaration.check_actor(&event_type, self.actor_id())
+    }
+
+    /// What tally itself computed about a subject, as an event: the subject stands for the actor, and values are properties.
+    /// A value that is null is left out.
+    pub fn computed(
+        event_id: &str,
+        event_type: &str,
+        subject_id: Arc<str>,
+        occurred_at_ms: i64,
+        values: impl IntoIterator<Item = (String, MetricValue)>,
+    ) -> Self {
+        let (mut properties, mut decimals) = (BTreeMap::new(), BTreeMap::new());
+        for (name, value) in values {
+            let scalar = match &value {
+                MetricValue::Null => continue,
+                MetricValue::Integer(value) => Scalar::Int(*value),
+                MetricValue::Text(text) => Scalar::Text((**text).clone()),
+                MetricValue::Decimal(decimal) => {
+                    let digits = decimal.to_string();
+                    // As a property is read: its digits decide, and every decimal has a nearest float.
+                    let Ok(float) = serde_json::from_str(&digits) else { continue };
+                    decimals.insert(name.clone(), digits.into());
+                    Scalar::Float(float)
+                }
+            };
+            properties.insert(name, scalar);
+        }
+        Self {
+            texts: Texts::new([event_id, event_type, &subject_id], None, None),
+            subject_id,
+            occurred_at_ms,
+            duration_ms: None,
+            properties,
+            decimals,
+        }
     }
 
     /// Writes it as the log keeps it.
@@ -290,6 +325,21 @@ mod tests {
             Event::from_log(json.as_bytes(), 99).unwrap().write_json(&mut written);
             assert_eq!(String::from_utf8_lossy(&written), json);
         }
+    }
+
+    #[test]
+    fn what_is_computed_becomes_properties_with_all_digits() {
+        let values = ["7", "null", "\"x\"", "1.50", "12345678901234567890123"];
+        let values = values.map(|json| MetricValue::from_json(json).unwrap());
+        let values = ["a", "b", "c", "d", "e"].map(str::to_owned).into_iter().zip(values);
+        let event = Event::computed("1f", "sessions.closed", "user:7".into(), 99, values);
+        let mut written = Vec::new();
+        event.write_json(&mut written);
+        assert_eq!(
+            String::from_utf8_lossy(&written),
+            r#"{"event_id":"1f","type":"sessions.closed","actor_id":"user:7","subject_id":"user:7","occurred_at":99,"properties":{"a":7,"c":"x","d":1.50,"e":12345678901234567890123}}"#
+        );
+        assert_eq!(["a", "b", "d"].map(|name| event.decimal(name)), [None, None, Some("1.50")]);
     }
 
     #[test]

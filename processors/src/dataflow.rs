@@ -18,6 +18,8 @@ impl Dataflow for Actions {
     const RAW: &'static str = EdgeType::Raw.name();
     const SIDE_OUTPUT: SideOutput = SideOutput { topic: tally_model::VERDICTS_TOPIC, value: EdgeType::Verdict.name() };
     const ONE_WRITER: &'static [&'static str] = &[EdgeType::Counters.name()];
+    const REKEYED: &'static [&'static str] = &[EdgeType::Change.name()];
+    const INTERMEDIATE: &'static [&'static str] = &[EdgeType::Event.name(), EdgeType::Change.name()];
     const REQUEST_HEADER: &'static str = tally_model::REQUEST_HEADER;
     type Value = Item;
     type Hop = CombiningHop;

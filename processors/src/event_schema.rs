@@ -1,10 +1,12 @@
 //! The events that reach a node: their types, and the properties that they have by then.
 
+use crate::counting::aggregation::{AggregateValue, Aggregation, CLOSED, Function, WINDOW_END, WINDOW_START};
 use crate::dataflow::Actions;
 use crate::expression::{Expression, Properties, Property, Schema, Type};
 use std::collections::BTreeMap;
-use tally_model::{EventDeclaration, PropertyKind, PropertyType};
-use tally_streams::topology::{BuildSite, ParamError};
+use std::sync::Arc;
+use tally_model::{EventDeclaration, MetricValue, PropertyKind, PropertyType, ValueType};
+use tally_streams::topology::{BuildSite, ParamError, Read};
 
 /// Checks the parameter `where` of a node against the events that reach it.
 pub fn check_condition(site: &BuildSite<'_, Actions>, condition: Option<&Expression>) -> Vec<ParamError> {
@@ -35,7 +37,7 @@ pub fn check_reach<'n>(
     site: &BuildSite<'_, Actions>,
     named: impl IntoIterator<Item = (String, &'n String)>,
 ) -> Vec<ParamError> {
-    let Some(at) = place(site) else { return Vec::new() };
+    let Some(at) = site.place() else { return Vec::new() };
     let sent = Walk::new(site).sent_to(at);
     let sent: Vec<&str> = sent.types().collect();
     let unreached = named.into_iter().filter(|(_, name)| !sent.contains(&name.as_str()));
@@ -48,7 +50,7 @@ pub fn check_reach<'n>(
 
 /// The events that a node takes.
 pub fn reaching(site: &BuildSite<'_, Actions>) -> Schema {
-    place(site).map(|at| Walk::new(site).taken_by(at)).unwrap_or_default()
+    site.place().map(|at| Walk::new(site).taken_by(at)).unwrap_or_default()
 }
 
 /// The most decimals that a property is declared with, in the events that a node takes; None where it is no `decimal`, or
@@ -66,8 +68,51 @@ pub fn declared_decimals(site: &BuildSite<'_, Actions>, property: &str) -> Optio
     decimals.max()
 }
 
-fn place(site: &BuildSite<'_, Actions>) -> Option<usize> {
-    site.nodes.iter().position(|(name, _)| *name == site.node)
+/// The node whose closed windows are read there.
+fn closed<'a>(site: &BuildSite<'a, Actions>, read: &Read<'_>) -> Option<&'a Arc<Aggregation>> {
+    site.nodes[read.node].1.aggregation.as_ref().filter(|_| read.output == Some(CLOSED))
+}
+
+/// Whether closed windows are read there.
+pub fn gives_closed(site: &BuildSite<'_, Actions>, read: &Read<'_>) -> bool {
+    closed(site, read).is_some()
+}
+
+/// The nodes whose closed windows reach a node without another one that closes windows in between; none where it takes
+/// events that were sent.
+pub fn closed_before<'a>(site: &BuildSite<'a, Actions>, node: usize) -> Vec<&'a Aggregation> {
+    let before = site.reads[node].iter().flat_map(|read| match closed(site, read) {
+        Some(aggregation) => vec![&**aggregation],
+        None => closed_before(site, read.node),
+    });
+    before.collect()
+}
+
+/// Reports that a node which takes only events that were sent reads closed windows.
+pub fn refuse_closed(site: &BuildSite<'_, Actions>) -> Vec<ParamError> {
+    let closed = site.place().and_then(|at| closed_before(site, at).first().map(|closed| closed.closed_name()));
+    let error = |name: String| {
+        let message = format!("takes events that were sent, and `{name}` gives closed windows");
+        ParamError::new("", message).with_help("filter, derive, route and aggregate take closed windows")
+    };
+    closed.map(error).into_iter().collect()
+}
+
+/// The properties of the closed windows of a node.
+fn closed_windows(aggregation: &Aggregation) -> Schema {
+    let value = |value: &AggregateValue| {
+        let kind = match (value.function, value.value_type()) {
+            (Function::First | Function::Last, _) => Type::Any,
+            (_, ValueType::Integer) => Type::Int,
+            (_, ValueType::Decimal { .. }) => Type::Float,
+            (_, ValueType::Text) => Type::Text,
+        };
+        let optional = value.kind().of_nothing() == MetricValue::Null;
+        (value.name().to_owned(), Property { kind, optional })
+    };
+    let time = |name: &str| (name.to_owned(), Property { kind: Type::Int, optional: false });
+    let properties = aggregation.values.iter().map(value).chain([WINDOW_START, WINDOW_END].map(time));
+    Schema::new(BTreeMap::from([(aggregation.closed_name(), Some(properties.collect()))]))
 }
 
 /// A walk from a node to the root; what a node passes on is found once.
@@ -83,7 +128,11 @@ impl<'a, 'b> Walk<'a, 'b> {
 
     fn sent_to(&mut self, node: usize) -> Schema {
         let reads = self.site.reads[node].clone();
-        let read = reads.into_iter().map(|read| self.passed_on_by(read)).reduce(Schema::or);
+        let read = reads.into_iter().map(|read| match closed(self.site, &read) {
+            Some(aggregation) => closed_windows(aggregation),
+            None => self.passed_on_by(read.node),
+        });
+        let read = read.reduce(Schema::or);
         read.unwrap_or_else(|| {
             let properties = |kind: &String| self.site.declarations.get(kind).and_then(properties_of);
             Schema::new(self.site.kinds.iter().map(|kind| (kind.clone(), properties(kind))).collect())

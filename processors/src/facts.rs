@@ -2,7 +2,7 @@
 //! depends on another.
 
 use crate::counting::aggregation::Aggregation;
-use crate::expression::Expression;
+use crate::expression::{Expression, SubjectKind};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tally_model::{Estimate, MetricValue, UNIQUES_EXACT_MAX, ValueType, WindowSpec};
@@ -29,6 +29,9 @@ pub struct NodeFacts {
     pub passes: Option<Expression>,
     /// The properties that it sets in the events that it passes on.
     pub derived: Vec<DerivedProperty>,
+    /// The kinds of the subjects that it counts for, or that it sets in the events that it passes on. None where the subjects
+    /// stay those of the events.
+    pub subject_kinds: Option<Vec<SubjectKind>>,
     /// The fields of events that it writes to topics; empty for the default.
     pub written_fields: Vec<String>,
     /// The kinds of subjects that it counts for and that only callers with scope `admin` may read.

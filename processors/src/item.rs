@@ -45,6 +45,8 @@ pub struct Action {
     /// Its number among the events of its actor and subject, if the database assigns such numbers: the number then
     /// orders the toggle. No other rule applies, because the event's row is written already.
     pub seq: Option<i64>,
+    /// Whether it is a closed window rather than an event that someone sent: then nobody waits for a verdict on it.
+    pub closed: bool,
 }
 
 impl Item {
@@ -74,8 +76,9 @@ impl Action {
     /// The rejection of this event by a node, with the verdict `dead` for its receipt.
     pub(crate) fn reject<D: Dataflow>(&self, context: &Context<'_, D>, node: &str, mistake: Mistake) -> Reject<Item> {
         let Mistake { reason, detail } = mistake;
-        let verdict = self.verdict(context, VerdictKind::Dead, node, reason.clone());
-        Reject { reason, detail, verdict: Some(Box::new(verdict)) }
+        let verdict = || Box::new(self.verdict(context, VerdictKind::Dead, node, reason.clone()));
+        let verdict = (!self.closed).then(verdict);
+        Reject { reason, detail, verdict }
     }
 }
 

@@ -16,6 +16,7 @@ mod item;
 mod mistake;
 mod node;
 mod params;
+mod subject_kinds;
 mod summary;
 mod written_fields;
 

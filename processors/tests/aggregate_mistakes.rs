@@ -1,5 +1,8 @@
 //! The messages of `tally check` about invalid aggregates.
 
+#[path = "aggregate_mistakes/closed.rs"]
+mod closed;
+
 use tally_processors::REGISTRY;
 use tally_sinks::SINK_TYPES;
 use tally_streams::topology::{Diagnostic, Difference, Topology};
@@ -73,6 +76,7 @@ fn every_mistake_is_named_where_it_stands() {
         ),
         (windows, "windows: [{ session: 500ms, max: 1h }]".into(), "500ms", "`windows[0].session`: must be from 1s to 31d".into(), ""),
         (windows, "windows: [{ session: 30m, max: 30m }]".into(), "30m", "`windows[0].max`: must be longer than the gap".into(), ""),
+        (windows, "windows: [{ session: 30m, max: 3661d }]".into(), "3661d", "`windows[0].max`: must be at most 3660d".into(), ""),
         (windows, "windows: [{ sliding: 10ms }]".into(), "10ms", "`windows[0].sliding`: must be from 1s to 31d".into(), ""),
         (windows, "windows: [{ session: 30m }]".into(), "{", format!("`windows[0]`: {forms}"), ""),
         (windows, "windows: [{ hopping: 30m, sliding: 1m }]".into(), "{", format!("`windows[0]`: {forms}"), ""),

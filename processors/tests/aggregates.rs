@@ -3,6 +3,8 @@
 
 #[path = "aggregates/case.rs"]
 mod case;
+#[path = "aggregates/closed.rs"]
+mod closed;
 #[path = "aggregates/deliveries.rs"]
 mod deliveries;
 #[path = "aggregates/fixed.rs"]

@@ -15,8 +15,14 @@ pub trait Dataflow: Sized + 'static {
     const RAW: &'static str;
     /// What nodes give besides their results.
     const SIDE_OUTPUT: SideOutput;
-    /// Edge types of which a record is all that there is of its key: a topic of such values has one writer.
+    /// Edge types of which a record is all that there is of its key: a topic of such values has one writer in each
+    /// subtopology. That those of several write other keys is for their types to check.
     const ONE_WRITER: &'static [&'static str] = &[];
+    /// Edge types whose values have a key of their own, other than that of what caused them: nodes with a key always read
+    /// them behind a hop.
+    const REKEYED: &'static [&'static str] = &[];
+    /// Edge types whose values have an effect only where a node reads them, or a topic holds them.
+    const INTERMEDIATE: &'static [&'static str] = &[];
     /// The header of a root topic's record with 16 bytes that name the request which brought it.
     const REQUEST_HEADER: &'static str;
     /// A value on an edge.
@@ -221,9 +227,10 @@ pub trait Processor<D: Dataflow>: Send {
     /// The transaction was rolled back: drop the values that were held back.
     fn discard(&mut self) {}
 
-    /// Whether more is due than one commit takes: another commit then follows at once, which calls [`Processor::flush`].
-    fn owes_more(&self) -> bool {
-        false
+    /// When the first thing was due that this commit does not take, because one commit takes only so much: another one
+    /// then follows at once, which calls [`Processor::flush`]. Until then, nodes behind a hop take the clock to be earlier.
+    fn owes_since(&self) -> Option<i64> {
+        None
     }
 
     /// How many records came too late for a window since the last commit, by window.
@@ -244,7 +251,7 @@ pub(crate) enum Sent<V> {
     /// A new value.
     Value(Way, V),
     /// A value that was held back. Boxed: it is rare, and much larger than the others.
-    Released(Box<Released<V>>),
+    Released(Way, Box<Released<V>>),
 }
 
 /// Where a node sends a value.
@@ -317,7 +324,13 @@ impl<D: Dataflow> Context<'_, D> {
     /// Sends on what an earlier record brought and this node held back. Only in `punctuate`: what is due goes before the
     /// record that moves the clock.
     pub fn release(&mut self, released: Released<D::Value>) {
-        self.sent.push(Sent::Released(Box::new(released)));
+        self.sent.push(Sent::Released(Way::ByType, Box::new(released)));
+    }
+
+    /// The same to the readers of a named output, by its place as in [`BuildSite::output`](crate::topology::BuildSite).
+    /// Also in `flush`, for what is due and was still owed.
+    pub fn release_to(&mut self, output: usize, released: Released<D::Value>) {
+        self.sent.push(Sent::Released(Way::Named(output), Box::new(released)));
     }
 
     /// The record that is being processed; behind a hop, the record that carried the value. In `flush` and `punctuate`

@@ -26,7 +26,26 @@ pub struct Aggregation {
     pub totals: bool,
 }
 
+/// The type of the node that adds up what an `aggregate` node contributes, and closes its windows.
+pub const TOTAL: &str = "total";
+/// The output of an `aggregate` node that gives its closed windows.
+pub const CLOSED: &str = "closed";
+/// Properties of a closed window besides the values: its start, and the first millisecond behind it.
+pub const WINDOW_START: &str = "window_start";
+/// See [`WINDOW_START`].
+pub const WINDOW_END: &str = "window_end";
+
 impl Aggregation {
+    /// The name of the output with its closed windows, which is the type of those events as well.
+    pub fn closed_name(&self) -> String {
+        format!("{}.{CLOSED}", self.node)
+    }
+
+    /// How long after its time a closed window becomes known.
+    pub fn closes_after_ms(&self) -> i64 {
+        self.windows.iter().map(|window| window.closes_after_ms(self.grace_ms)).max().unwrap_or(0)
+    }
+
     /// What the state keeps for its values, for the fingerprint of the topology.
     pub fn kept(&self) -> impl Iterator<Item = String> + '_ {
         self.values.iter().filter(|value| value.ratio().is_none()).map(AggregateValue::kept)
@@ -199,6 +218,14 @@ impl AggregateWindow {
             | WindowSpec::Hopping { size_ms, .. }
             | WindowSpec::Sliding { size_ms } => size_ms,
             WindowSpec::Session { gap_ms, .. } => gap_ms,
+        }
+    }
+
+    /// How long after its last moment a window still takes records: it closes a millisecond later.
+    pub fn closes_after_ms(&self, grace_ms: i64) -> i64 {
+        match self.spec {
+            WindowSpec::Tumbling { .. } | WindowSpec::Hopping { .. } | WindowSpec::Sliding { .. } => grace_ms,
+            WindowSpec::Session { gap_ms, .. } => 2 * gap_ms + grace_ms,
         }
     }
 

@@ -102,7 +102,7 @@ impl DecodeProcessor {
                 .map_err(|DeclarationError { field, reason, found }| Mistake { reason, detail: found }.of(field))?;
         }
         let effective_ms = event.occurred_at_ms.min(append_time_ms);
-        Ok(Action { event, kind, effective_ms, seq })
+        Ok(Action { event, kind, effective_ms, seq, closed: false })
     }
 
     fn seq(&self, record: &Record<'_>, json: &[u8]) -> Result<i64, Mistake> {

@@ -6,12 +6,13 @@
 
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
+use crate::event_schema;
 use crate::item::Item;
 use crate::params::NoParams;
 use tally_model::VerdictKind;
 use tally_streams::processor::{Context, Forgotten, Origin, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::store::{Hash128, StoreHandle, WindowStore};
-use tally_streams::topology::{Blueprint, BuildSite, NodeType, Params, Parsed, StoreSpec};
+use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StoreSpec};
 
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
@@ -50,6 +51,11 @@ impl Blueprint<Actions> for Dedupe {
             windows: vec!["late_after".to_owned()],
             make: Seen::make,
         }]
+    }
+
+    fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
+        let errors = event_schema::refuse_closed(site);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {

@@ -118,11 +118,14 @@ impl Blueprint<Actions> for Derive {
     fn facts(&self) -> NodeFacts {
         let (event_types, written_fields) = (self.events.clone(), self.fields.clone());
         let derived = self.set.properties.clone();
+        let subject = self.set.subject_id.as_ref();
         NodeFacts {
             takes_declared: event_types.is_empty(),
             event_types,
             written_fields,
             derived,
+            // They were found when it was parsed.
+            subject_kinds: subject.map(|subject| subject.subject_kinds().unwrap_or_default()),
             ..NodeFacts::default()
         }
     }

@@ -151,7 +151,7 @@ impl Blueprint<Actions> for Split {
     }
 
     fn named_outputs(&self) -> Vec<NamedOutput> {
-        let output = |name: &String| NamedOutput { name: name.clone(), value: EdgeType::Event.name() };
+        let output = |name: &String| NamedOutput { name: name.clone(), value: EdgeType::Event.name(), sent_by: None };
         self.routes.iter().map(|(name, _)| output(name)).collect()
     }
 

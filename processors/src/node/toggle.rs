@@ -10,6 +10,7 @@
 use crate::counting::counted_metric::{Act, CountedMetric};
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
+use crate::event_schema;
 use crate::event_types::EventTypes;
 use crate::expression::{Expression, Wanted};
 use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts, ToggleFacts};
@@ -190,7 +191,7 @@ impl Blueprint<Actions> for Toggle {
             // The relay may write an event twice, and only this node detects it.
             paths.map(move |(path, kind)| ParamError::new(path, format!("`{kind}` is taken by `{name}` as well")))
         });
-        let errors: Vec<_> = errors.collect();
+        let errors: Vec<_> = errors.chain(event_schema::refuse_closed(site)).collect();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 

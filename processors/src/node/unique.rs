@@ -4,6 +4,7 @@
 use crate::counting::windows;
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
+use crate::event_schema;
 use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
 use crate::params::{code, one_of, params};
@@ -91,6 +92,11 @@ impl Blueprint<Actions> for Unique {
 
     fn stores(&self) -> Vec<StoreSpec> {
         Vec::new()
+    }
+
+    fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
+        let errors = event_schema::refuse_closed(site);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {

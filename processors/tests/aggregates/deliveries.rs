@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tally_streams::log::partition_of;
 
-const DELIVERIES: u64 = 20;
+pub const DELIVERIES: u64 = 20;
 
 fn topology() -> String {
     let text = TOPOLOGY.replace("PARTITIONS", &PARTITIONS.to_string()).replace("RANKINGS", "");
@@ -84,10 +84,10 @@ pub fn events(base: i64, raw: Vec<(usize, usize, i64, i64, Option<i64>)>) -> Vec
 }
 
 /// How often each value was written: by subject, window, value and start.
-type Times = BTreeMap<(String, String, String, i64), usize>;
+pub type Times = BTreeMap<(String, String, String, i64), usize>;
 
 /// The last value of each window of a node, and how often it was written.
-fn windows(world: &World, node: &str) -> (Windows, Times) {
+pub fn windows(world: &World, node: &str) -> (Windows, Times) {
     let (mut last, mut times) = (Windows::new(), BTreeMap::new());
     for (_, window) in world.written.iter().filter(|(topic, _)| topic == "windows") {
         let Some((of, metric)) = window["metric"].as_str().unwrap().split_once('.').filter(|(of, _)| *of == node)
@@ -131,22 +131,26 @@ pub fn run(text: &str, events: &[Event], seed: u64, end: i64) -> World {
     for partition in 0..PARTITIONS {
         world.idle(partition, end);
     }
-    for _ in 0..20 * events.len() {
+    let behind = world.levels() - 1;
+    for _ in 0..20 * events.len() * behind {
         let (one, other) = (dice.roll(PARTITIONS), dice.roll(PARTITIONS));
+        let level = 1 + dice.roll(behind);
         match dice.roll(12) {
             0..=4 => _ = world.process_root(one),
-            5 => world.commit_root(one),
-            6..=8 => _ = world.deliver(one, other),
-            9 => _ = world.commit_reader(one),
-            10 if dice.roll(4) == 0 => world.rollback_root(one),
-            11 if dice.roll(4) == 0 => world.rollback_reader(one),
+            5 => _ = world.commit(0, one),
+            6..=8 => _ = world.deliver(level, one, other),
+            9 => _ = world.commit(level, one),
+            10 if dice.roll(4) == 0 => world.rollback(0, one),
+            11 if dice.roll(4) == 0 => world.rollback(level, one),
             _ => {}
         }
     }
     world.finish();
     // A task behind the hop acts when its clock moves, not when it gets its first one.
-    (0..PARTITIONS).for_each(|partition| world.idle(partition, end + 1_000));
-    world.finish();
+    for move_ms in [1_000, 2_000].into_iter().take(behind) {
+        (0..PARTITIONS).for_each(|partition| world.idle(partition, end + move_ms));
+        world.finish();
+    }
     world
 }
 

@@ -33,12 +33,12 @@ struct Reader {
     open: Vec<(String, u32, Vec<u8>)>,
 }
 
-/// See the module.
+/// See the module. Every subtopology but the root's is behind the one before it.
 pub struct World {
-    roots: Vec<Reader>,
-    readers: Vec<Reader>,
-    /// By writer and destination, what was committed and not delivered yet.
-    hops: Vec<Vec<VecDeque<Vec<u8>>>>,
+    /// By subtopology and partition.
+    tasks: Vec<Vec<Reader>>,
+    /// By subtopology, writer and destination, what was committed and not delivered yet.
+    hops: Vec<Vec<Vec<VecDeque<Vec<u8>>>>>,
     /// By topic, the values that were committed.
     pub written: Vec<(String, Value)>,
     now_ms: i64,
@@ -47,7 +47,8 @@ pub struct World {
 impl World {
     pub fn new(text: &str) -> Self {
         let topology = Topology::load("test.yaml", text, REGISTRY, SINK_TYPES).unwrap_or_else(|e| panic!("{e}"));
-        let site = TaskSite::in_memory(Arc::new(topology), "test");
+        let topology = Arc::new(topology);
+        let site = TaskSite::in_memory(topology.clone(), "test");
         let readers = |subtopology| {
             let reader = |partition| Reader {
                 task: Task::in_memory(&site, subtopology, partition),
@@ -58,86 +59,81 @@ impl World {
             };
             (0..PARTITIONS as u32).map(reader).collect::<Vec<_>>()
         };
-        let hops = vec![vec![VecDeque::new(); PARTITIONS]; PARTITIONS];
-        Self { roots: readers(0), readers: readers(1), hops, written: Vec::new(), now_ms: 0 }
+        let levels = topology.subtopologies.len();
+        let hops = vec![vec![vec![VecDeque::new(); PARTITIONS]; PARTITIONS]; levels];
+        Self { tasks: (0..levels).map(readers).collect(), hops, written: Vec::new(), now_ms: 0 }
+    }
+
+    /// How many subtopologies there are.
+    pub fn levels(&self) -> usize {
+        self.tasks.len()
     }
 
     /// Appends an event to a partition of the root topic.
     pub fn append(&mut self, partition: usize, value: Vec<u8>, append_ms: i64) {
-        self.roots[partition].inputs.push(Input::Event { value, append_ms });
+        self.tasks[0][partition].inputs.push(Input::Event { value, append_ms });
     }
 
     /// A partition of the root topic is idle, and its clock goes on.
     pub fn idle(&mut self, partition: usize, clock_ms: i64) {
-        self.roots[partition].inputs.push(Input::Idle { clock_ms });
+        self.tasks[0][partition].inputs.push(Input::Idle { clock_ms });
     }
 
     /// Processes the next input of a root task; whether there was one.
     pub fn process_root(&mut self, partition: usize) -> bool {
-        process(&mut self.roots[partition])
+        process(&mut self.tasks[0][partition])
     }
 
-    /// Commits a root task: its hops can be delivered.
-    pub fn commit_root(&mut self, partition: usize) {
-        self.now_ms += 10_000;
-        for (topic, destination, value) in commit(&mut self.roots[partition], self.now_ms) {
-            if topic.ends_with("-repartition") {
-                self.hops[partition][destination as usize].push_back(value);
-            }
-        }
-    }
-
-    /// Delivers and processes the next hop of a writer to a reader; whether there was one.
-    pub fn deliver(&mut self, writer: usize, reader: usize) -> bool {
-        let to = &mut self.readers[reader];
+    /// Delivers and processes the next hop of a writer to a reader behind it; whether there was one.
+    pub fn deliver(&mut self, level: usize, writer: usize, reader: usize) -> bool {
+        let to = &mut self.tasks[level][reader];
         // What was taken back is read again first: the order of a partition stands.
         if to.next == to.inputs.len() {
-            let Some(value) = self.hops[writer][reader].pop_front() else { return false };
+            let Some(value) = self.hops[level - 1][writer][reader].pop_front() else { return false };
             to.inputs.push(Input::Hop(value));
         }
         process(to)
     }
 
-    /// Commits a task behind the hop; whether it has more to do.
-    pub fn commit_reader(&mut self, partition: usize) -> bool {
+    /// Commits a task: its hops can be delivered. Whether it has more to do.
+    pub fn commit(&mut self, level: usize, partition: usize) -> bool {
         self.now_ms += 10_000;
-        let written = commit(&mut self.readers[partition], self.now_ms);
-        for (topic, _, value) in written {
-            if let Ok(value) = serde_json::from_slice(&value)
+        for (topic, destination, value) in commit(&mut self.tasks[level][partition], self.now_ms) {
+            if topic.ends_with("-repartition") {
+                self.hops[level][partition][destination as usize].push_back(value);
+            } else if let Ok(value) = serde_json::from_slice(&value)
                 && ["counters", "windows"].contains(&topic.as_str())
             {
                 self.written.push((topic, value));
             }
         }
-        self.readers[partition].task.wants_commit(Now::both(self.now_ms))
+        self.tasks[level][partition].task.wants_commit(Now::both(self.now_ms))
     }
 
-    pub fn rollback_root(&mut self, partition: usize) {
-        rollback(&mut self.roots[partition]);
-    }
-
-    pub fn rollback_reader(&mut self, partition: usize) {
-        rollback(&mut self.readers[partition]);
+    pub fn rollback(&mut self, level: usize, partition: usize) {
+        rollback(&mut self.tasks[level][partition]);
     }
 
     /// Everything is processed, delivered and committed.
     pub fn finish(&mut self) {
         for partition in 0..PARTITIONS {
             while self.process_root(partition) {}
-            self.commit_root(partition);
+            self.commit(0, partition);
         }
-        for reader in 0..PARTITIONS {
-            for writer in 0..PARTITIONS {
-                while self.deliver(writer, reader) {}
+        for level in 1..self.levels() {
+            for reader in 0..PARTITIONS {
+                for writer in 0..PARTITIONS {
+                    while self.deliver(level, writer, reader) {}
+                }
+                while self.commit(level, reader) {}
             }
-            while self.commit_reader(reader) {}
         }
     }
 
     /// How many records came too late, by node and window.
     pub fn late(&mut self) -> std::collections::BTreeMap<(String, String), u64> {
         let mut late = std::collections::BTreeMap::new();
-        for (node, window, count) in self.roots.iter_mut().flat_map(|root| root.task.take_late()) {
+        for (node, window, count) in self.tasks.iter_mut().flatten().flat_map(|reader| reader.task.take_late()) {
             *late.entry((node.to_string(), window.to_string())).or_default() += count;
         }
         late
@@ -145,7 +141,7 @@ impl World {
 
     /// How many records counted for others.
     pub fn over_limit(&mut self) -> u64 {
-        self.roots.iter_mut().flat_map(|root| root.task.take_over_limit().into_values()).sum()
+        self.tasks.iter_mut().flatten().flat_map(|reader| reader.task.take_over_limit().into_values()).sum()
     }
 }
 

@@ -66,6 +66,18 @@ impl<K: StoreKey + Ord, V: StoreValue> DueStore<K, V> {
         self.timeline.change(key, due_ms(before.as_ref()), to_ms);
     }
 
+    /// When the earliest value is due, if that is at or before the clock. None also if it cannot be read: see
+    /// [`StateStore::take_fault`].
+    pub fn next_due_ms(&mut self, clock_ms: i64) -> Option<i64> {
+        match self.timeline.first_due(clock_ms) {
+            Ok(first) => first.map(|(due_ms, _)| *due_ms),
+            Err(fault) => {
+                self.entries.fail(fault);
+                None
+            }
+        }
+    }
+
     /// Removes the value that is due earliest, if that is at or before the clock; returns when it was due, and the value.
     /// None also if it cannot be read: see [`StateStore::take_fault`].
     pub fn take_due(&mut self, clock_ms: i64) -> Option<(i64, V)> {

@@ -45,7 +45,11 @@ impl<D: Dataflow> Task<D> {
         self.check_stores()?;
         self.told_all = self.owes_progress(now);
         let own = self.subtopology.upstream.is_none();
-        let progress = self.position.progress(own || self.upstream_is_root, self.root_partitions);
+        let mut progress = self.position.progress(own || self.upstream_is_root, self.root_partitions);
+        if let Some(due_ms) = self.processors.iter().filter_map(|processor| processor.owes_since()).min() {
+            // What is still to be sent counts as of an earlier time.
+            progress.iter_mut().for_each(|root| root.clock_ms = root.clock_ms.min(due_ms.saturating_sub(1)));
+        }
         let envelope = Envelope {
             wire_version: self.wire_version,
             generation: self.generation,
@@ -181,7 +185,7 @@ impl<D: Dataflow> Task<D> {
         self.confirmed.commit();
         self.committed = self.position.clone();
         self.commit += 1;
-        self.moved = self.processors.iter().any(|processor| processor.owes_more());
+        self.moved = self.processors.iter().any(|processor| processor.owes_since().is_some());
         for (node, processor) in self.subtopology.nodes.iter().zip(&mut self.processors) {
             for (window, count) in processor.take_late() {
                 *self.late.entry((node.name.clone(), window)).or_default() += count;
@@ -221,7 +225,7 @@ impl<D: Dataflow> Task<D> {
         self.forwarded.fill(0);
         self.held.iter_mut().for_each(Held::clear);
         self.position = self.committed.clone();
-        self.moved = self.processors.iter().any(|processor| processor.owes_more());
+        self.moved = self.processors.iter().any(|processor| processor.owes_since().is_some());
     }
 }
 

@@ -28,7 +28,7 @@ impl<D: Dataflow> Task<D> {
             for sent in &sent {
                 match sent {
                     Sent::Value(way, value) => self.route(node, *way, value, &passage, producer)?,
-                    Sent::Released(released) => self.release(node, released, &passage, producer)?,
+                    Sent::Released(way, released) => self.release(node, *way, released, &passage, producer)?,
                     Sent::Input(_) => {}
                 }
             }
@@ -42,6 +42,7 @@ impl<D: Dataflow> Task<D> {
     fn release(
         &mut self,
         node: usize,
+        way: Way,
         released: &Released<D::Value>,
         passage: &Passage<'_, D>,
         producer: &mut dyn TransactionalProducer,
@@ -58,7 +59,7 @@ impl<D: Dataflow> Task<D> {
             value: Some(bytes),
             headers: Headers::encoded(&headers),
         };
-        self.route(node, Way::ByType, value, &Passage { origin, source: Some(&record), ..*passage }, producer)
+        self.route(node, way, value, &Passage { origin, source: Some(&record), ..*passage }, producer)
     }
 
     /// Runs a node and everything downstream of it, depth first.
@@ -89,7 +90,7 @@ impl<D: Dataflow> Task<D> {
                         (Sent::Input(way), Input::Value(value)) => self.route(node, *way, value, passage, producer)?,
                         (Sent::Input(_), Input::Record) => {}
                         // What was held back is due by the clock, not by a record.
-                        (Sent::Released(_), _) => {}
+                        (Sent::Released(..), _) => {}
                     }
                 }
             }

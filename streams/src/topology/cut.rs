@@ -56,7 +56,9 @@ impl Cut {
                 && let Some(node_type) = sections.nodes[node].node_type
             {
                 let home = match &sections.nodes[node].key {
-                    Some(key) if *key != cut.parts[base].key => cut.behind(base, key, node_type.partitions),
+                    Some(key) if *key != cut.parts[base].key || D::REKEYED.contains(&node_type.input) => {
+                        cut.behind(base, key, node_type.partitions)
+                    }
                     _ => Some(base),
                 };
                 match home {

@@ -1,13 +1,14 @@
 //! Checks that the value type of each edge fits its reader, and that every topic has a writer or reader.
 
+use super::cut::Cut;
 use super::graph::{Graph, Input, input_name};
 use super::node_section::NodeSection;
 use super::report::Report;
 use super::sections::Sections;
 use super::topic_section::TopicSection;
-use super::{OnError, suggestion};
+use super::{NamedOutput, OnError, suggestion};
 use crate::processor::Dataflow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The topic of records that nodes reject.
 pub(super) const DEAD_LETTERS: &str = "dead-letters";
@@ -44,7 +45,6 @@ pub(super) fn check<D: Dataflow>(sections: &Sections<'_, D>, graph: &Graph, repo
         }
     }
     check_reserved(sections, report);
-    check_writers(sections, graph, report);
     check_unused(sections, graph, &meant, report);
 }
 
@@ -96,8 +96,10 @@ fn givers<D: Dataflow>(node: &NodeSection<'_, D>, input: &str, sections: &Sectio
     let givers: Vec<String> = others
         .flat_map(|other| {
             let itself = other.outputs().is_some_and(|outputs| outputs.contains(&input));
-            let outputs = other.named_outputs.iter().filter(|output| output.value == input);
-            let outputs = outputs.map(|output| format!("{}.{}", other.name_in_file(), output.name));
+            // One that a reader of the node sends is only meant by those who name it.
+            let is_own = |output: &&NamedOutput| output.sent_by.is_none() && !output.name.contains('.');
+            let outputs = other.named_outputs.iter().filter(|output| output.value == input).filter(is_own);
+            let outputs = outputs.map(|output| other.name_of(output));
             itself.then(|| other.name.text.clone()).into_iter().chain(outputs)
         })
         .take(8)
@@ -164,7 +166,7 @@ pub(super) fn check_unread<D: Dataflow>(sections: &Sections<'_, D>, graph: &Grap
     let is_read = |node: usize| (0..sections.nodes.len()).any(|reader| graph.nodes_read(reader).contains(&node));
     for (i, node) in sections.nodes.iter().enumerate() {
         let Some(outputs) = node.outputs() else { continue };
-        let passes_on: Vec<&str> = outputs.iter().copied().filter(|value| *value != D::SIDE_OUTPUT.value).collect();
+        let passes_on: Vec<&str> = outputs.iter().copied().filter(|value| D::INTERMEDIATE.contains(value)).collect();
         if passes_on.is_empty() || is_read(i) || node.to.as_ref().is_none_or(|to| !to.is_empty()) {
             continue;
         }
@@ -186,17 +188,30 @@ pub(super) fn check_unread<D: Dataflow>(sections: &Sections<'_, D>, graph: &Grap
     }
 }
 
-/// Two writers would replace each other's values.
-fn check_writers<D: Dataflow>(sections: &Sections<'_, D>, graph: &Graph, report: &mut Report<'_>) {
+/// Two writers would replace each other's values. Those of different subtopologies cannot become one; their types know
+/// whether they write the same keys.
+pub(super) fn check_writers<D: Dataflow>(
+    sections: &Sections<'_, D>,
+    graph: &Graph,
+    cut: &Cut,
+    report: &mut Report<'_>,
+) {
     for (i, topic) in sections.topics.iter().enumerate() {
         let Some(value) = topic.value.as_deref().filter(|value| D::ONE_WRITER.contains(value)) else { continue };
         let gives = |node: &NodeSection<'_, D>| node.outputs().is_none_or(|outputs| outputs.contains(&value));
-        let writers = sections.nodes.iter().zip(&graph.writes);
-        let mut writers = writers.filter(|(node, writes)| writes.contains(&i) && gives(node));
-        let Some((first, _)) = writers.next() else { continue };
-        for (other, _) in writers {
+        let writers =
+            (0..sections.nodes.len()).filter(|at| graph.writes[*at].contains(&i) && gives(&sections.nodes[*at]));
+        let mut first_of: BTreeMap<usize, usize> = BTreeMap::new();
+        for writer in writers {
+            // Without a home, the file is wrong about it.
+            let Some(home) = cut.homes[writer] else { continue };
+            let Some(first) = first_of.get(&home) else {
+                first_of.insert(home, writer);
+                continue;
+            };
+            let other = &sections.nodes[writer];
             let Some(to) = other.to.iter().flatten().find(|to| to.text == topic.name.text) else { continue };
-            let name = first.name_in_file();
+            let name = sections.nodes[*first].name_in_file();
             let message =
                 format!("topic `{}` is written by `{name}`, and a record of `{value}` is whole", topic.name.text);
             report.add_with_help(to.span, message, format!("let `{name}` read the inputs of this node as well"));

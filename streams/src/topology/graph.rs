@@ -102,6 +102,12 @@ impl Graph {
                             let message = format!("`{}` is a sink; a node reads a topic or nodes", name.text);
                             report.add(name.span, message, None);
                         }
+                        Some(Declared::Unsent(of, sender)) => {
+                            let of = &sections.nodes[*of].name.text;
+                            let message = format!("`{}` comes from the `{sender}` that reads `{of}`", name.text);
+                            let help = format!("let exactly one node of type `{sender}` read `{of}`");
+                            report.add_with_help(name.span, message, help);
+                        }
                         None if sections.complete && !sections.may_be_output(&name.text) => {
                             let others = sections.inputs().filter(|other| *other != node.name.text);
                             let help = suggestion::help(&name.text, others, "inputs");
@@ -150,7 +156,7 @@ impl Graph {
                     writes.push(*topic);
                     continue;
                 }
-                Some(Declared::Node(_) | Declared::Output(..)) => {
+                Some(Declared::Node(_) | Declared::Output(..) | Declared::Unsent(..)) => {
                     let help = "a node names what it reads in its own `from`";
                     (format!("`{}` is a node; `to` names topics", name.text), Some(help.to_owned()))
                 }
@@ -278,7 +284,28 @@ impl Graph {
         };
         let names_next = |from: &&Name| from.text.split('.').next() == Some(name(1).text.as_str());
         let from = sections.nodes[circle[first]].from.iter().flatten().find(names_next);
-        report.add_with_help(from.map_or(name(0).span, |from| from.span), message, "records flow one way only");
+        // An output that a reader of the node sends does not show whom it is read from.
+        let sent = circle.iter().flat_map(|node| sections.nodes[*node].from.iter().flatten()).find_map(|from| {
+            let Some(Declared::Output(sender, place)) = sections.names.get(&from.text) else { return None };
+            let sender = circle.contains(sender).then(|| &sections.nodes[*sender])?;
+            let is_of_other = sender.named_outputs[*place].name == from.text;
+            is_of_other.then(|| {
+                (
+                    from,
+                    format!(
+                        "`{}` comes from `{}`, which cannot read what follows from it",
+                        from.text, sender.name.text
+                    ),
+                )
+            })
+        });
+        match sent {
+            Some((from, help)) => report.add_with_help(from.span, message, help),
+            None => {
+                let span = from.map_or(name(0).span, |from| from.span);
+                report.add_with_help(span, message, "records flow one way only");
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::document::Yaml;
 use super::edges;
 use super::graph::Graph;
 use super::kinds::{self, Taken};
+use super::reads::{inputs_of, read_by};
 use super::report::Report;
 use super::routing::{Router, Routing, partitions_of, root_partitions};
 use super::sections::{Declared, Sections};
@@ -71,6 +72,9 @@ impl<D: Dataflow> Topology<D> {
             sections.add_topics_of_drops();
         }
         let cut = Cut::new(&sections, &graph, report);
+        if let Some(cut) = &cut {
+            edges::check_writers(&sections, &graph, cut, report);
+        }
         let partitions = graph.root.and_then(|root| root_partitions(&sections, root));
         let (cut, partitions) = (cut?, partitions?);
         let router = Router { sections: &sections, graph: &graph, cut: &cut, partitions };
@@ -163,12 +167,12 @@ fn check_blueprints<D: Dataflow>(
     let published = |node: &usize| (sections.nodes[*node].name.text.as_str(), &sections.nodes[*node].facts);
     let all: Vec<_> = in_flow.iter().map(published).collect();
     let kinds = kinds::of_nodes::<D>(all.iter().map(|(_, facts)| *facts), declarations.keys());
-    let place = |node: &usize| in_flow.iter().position(|other| other == node);
-    let reads: Vec<Vec<usize>> =
-        in_flow.iter().map(|node| graph.nodes_read(*node).iter().filter_map(place).collect()).collect();
+    let reads_of =
+        |node: &usize| read_by(sections.nodes[*node].from.iter().flatten().map(|name| name.text.as_str()), &all);
+    let reads: Vec<_> = in_flow.iter().map(reads_of).collect();
     for (node, blueprint) in in_flow.iter().zip(blueprints) {
         let stores_here = cut.homes[*node].map_or(&[][..], |home| &stores[home]);
-        let inputs: Vec<_> = graph.nodes_read(*node).iter().map(published).collect();
+        let inputs = inputs_of(&reads_of(node), &all);
         let behind: Vec<_> = inputs.iter().map(|(_, facts)| *facts).collect();
         let handles = blueprint.stores_behind(&behind).into_iter().filter_map(|store| {
             let at = stores_here.iter().position(|other| other.name == store.name)?;
@@ -181,6 +185,7 @@ fn check_blueprints<D: Dataflow>(
             nodes: all.clone(),
             reads: reads.clone(),
             writes: graph.writes[*node].iter().filter_map(|topic| sections.topics[*topic].value.as_deref()).collect(),
+            outputs: Vec::new(),
             kinds: &kinds,
             declarations,
             stores: handles.collect(),

@@ -26,6 +26,7 @@ mod mermaid;
 mod node_section;
 mod params;
 mod parse;
+mod reads;
 mod report;
 mod routing;
 mod sections;
@@ -42,6 +43,7 @@ pub use fields::{Fields, Name, is_name};
 pub use fingerprint::{Difference, Fate, Fingerprint, PlannedStore};
 pub use kinds::Route;
 pub use params::{ParamError, ParamSpec, Params};
+pub use reads::Read;
 pub use report::Report;
 pub use sink_url::{SinkUrl, UnsetVariable};
 pub use size::ConfigBytes;
@@ -50,6 +52,7 @@ pub use suggestion::help as suggest;
 use crate::log::TopicSpec;
 use crate::processor::{Dataflow, Processor};
 use crate::store::{StateStore, StoreHandle};
+use reads::{inputs_of, read_by};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,6 +121,8 @@ pub struct NamedOutput {
     pub name: String,
     /// The edge type of its values.
     pub value: &'static str,
+    /// The type of the node that sends it: the one that reads this node. None where this node does.
+    pub sent_by: Option<&'static str>,
 }
 
 /// A type of sinks that the application has, as far as the loader needs to know it.
@@ -152,12 +157,15 @@ pub struct BuildSite<'a, D: Dataflow> {
     pub node: &'a str,
     /// The application's settings.
     pub settings: &'a Settings,
-    /// Name and facts of the nodes named in `from`, in that order.
+    /// Name and facts of the nodes named in `from`, in that order, each once.
     pub inputs: Vec<(&'a str, &'a D::Facts)>,
     /// Name and facts of all nodes of the topology, in the order records flow.
     pub nodes: Vec<(&'a str, &'a D::Facts)>,
-    /// For each of these nodes the nodes that it reads, by their places in the list.
-    pub reads: Vec<Vec<usize>>,
+    /// For each of these nodes what it reads, each once.
+    pub reads: Vec<Vec<Read<'a>>>,
+    /// The node's named outputs that are read, each with its place; those that readers of it send are theirs. None are
+    /// known before it runs.
+    pub outputs: Vec<(&'a str, usize)>,
     /// The edge types of the topics that the node writes.
     pub writes: Vec<&'a str>,
     /// See [`Topology::kinds`].
@@ -179,6 +187,17 @@ impl<D: Dataflow> BuildSite<'_, D> {
     pub fn store<S: StateStore>(&self, name: &str) -> StoreHandle<S> {
         // A name that was not declared is a mistake in the node type, found by its first test.
         StoreHandle::at(self.stores.get(name).copied().unwrap_or(usize::MAX))
+    }
+
+    /// The place of a named output for [`Context::forward_to`](crate::processor::Context), if something reads it. An output
+    /// that this node sends for another one has the name `<node>.<output>`.
+    pub fn output(&self, name: &str) -> Option<usize> {
+        self.outputs.iter().find(|(known, _)| *known == name).map(|(_, place)| *place)
+    }
+
+    /// The node's place in [`BuildSite::nodes`].
+    pub fn place(&self) -> Option<usize> {
+        self.nodes.iter().position(|(name, _)| *name == self.node)
     }
 }
 
@@ -243,8 +262,11 @@ impl<D: Dataflow> Topology<D> {
     pub fn build_site<'a>(&'a self, subtopology: &'a Subtopology<D>, node: usize, hash_seed: u64) -> BuildSite<'a, D> {
         let this = &subtopology.nodes[node];
         let nodes: Vec<_> = self.facts().collect();
-        let reads: Vec<Vec<usize>> = self.nodes().map(|node| read_by(node, &nodes)).collect();
-        let inputs: Vec<_> = read_by(this, &nodes).into_iter().map(|at| nodes[at]).collect();
+        let reads: Vec<Vec<Read<'_>>> = self.nodes().map(|node| node.reads(&nodes)).collect();
+        let inputs = inputs_of(&this.reads(&nodes), &nodes);
+        let is_read = |(_, named): &(usize, &'a NamedRoute)| !named.route.targets().is_empty();
+        let outputs = this.named.iter().enumerate().filter(is_read);
+        let outputs = outputs.map(|(place, named)| (named.name.as_str(), place)).collect();
         let behind: Vec<_> = inputs.iter().map(|(_, facts)| *facts).collect();
         let stores = this.blueprint.stores_behind(&behind).into_iter().filter_map(|store| {
             let index = subtopology.stores.iter().position(|known| known.name == store.name)?;
@@ -259,6 +281,7 @@ impl<D: Dataflow> Topology<D> {
             nodes,
             reads,
             writes: writes.map(|(value, _)| *value).collect(),
+            outputs,
             kinds: &self.kinds,
             declarations: &self.declarations,
             stores: stores.collect(),
@@ -267,18 +290,6 @@ impl<D: Dataflow> Topology<D> {
             secret: [0; 32],
         }
     }
-}
-
-/// The places of the nodes that a node reads, each once.
-fn read_by<D: Dataflow>(node: &Node<D>, nodes: &[(&str, &D::Facts)]) -> Vec<usize> {
-    let mut places: Vec<usize> = Vec::new();
-    for input in &node.from {
-        let at = |name: &str| nodes.iter().position(|(known, _)| *known == name);
-        // `node.output` is an output of a node, and a topic may have a dot in its name.
-        let place = at(input).or_else(|| input.rsplit_once('.').and_then(|(node, _)| at(node)));
-        places.extend(place.filter(|place| !places.contains(place)));
-    }
-    places
 }
 
 /// A topic of the file.
@@ -368,6 +379,12 @@ pub struct Node<D: Dataflow> {
     pub named: Vec<NamedRoute>,
     /// What happens to values it cannot take.
     pub on_error: OnError,
+}
+
+impl<D: Dataflow> Node<D> {
+    fn reads<'a>(&'a self, nodes: &[(&str, &D::Facts)]) -> Vec<Read<'a>> {
+        read_by(self.from.iter().map(String::as_str), nodes)
+    }
 }
 
 /// A named output and its readers.

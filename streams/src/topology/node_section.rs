@@ -141,6 +141,14 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
         self.implied_by.as_deref().unwrap_or(&self.name.text)
     }
 
+    /// What readers call one of its outputs. One that it sends for another node has that node's name in its own.
+    pub fn name_of(&self, output: &NamedOutput) -> String {
+        match output.name.contains('.') {
+            true => output.name.clone(),
+            false => format!("{}.{}", self.name_in_file(), output.name),
+        }
+    }
+
     fn parse_params(&mut self, report: &mut Report<'_>) {
         let Some(node_type) = self.node_type else { return };
         match (node_type.parse)(&self.name.text, &self.params) {

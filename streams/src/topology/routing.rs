@@ -125,7 +125,7 @@ impl<D: Dataflow> Router<'_, '_, D> {
                 match at {
                     Some(at) => routes[output].push(Target::Node(at)),
                     None if self.cut.homes[reader].is_some() => {
-                        let name = format!("{}.{}", section.name_in_file(), section.named_outputs[output].name);
+                        let name = section.name_of(&section.named_outputs[output]);
                         let message = format!("node `{}` reads `{name}` by another key", other.name.text);
                         let span = other.from.iter().flatten().find(|from| from.text == name);
                         let span = span.map_or(other.name.span, |from| from.span);

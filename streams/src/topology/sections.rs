@@ -9,7 +9,7 @@ use super::node_section::NodeSection;
 use super::report::Report;
 use super::sink_section::SinkSection;
 use super::topic_section::{TopicSection, is_topic_name};
-use super::{NodeType, Settings, SinkType};
+use super::{NamedOutput, NodeType, Settings, SinkType};
 use crate::processor::Dataflow;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,6 +59,8 @@ pub(super) enum Declared {
     Node(usize),
     /// A named output, by its node's place, and its own among the outputs of that.
     Output(usize, usize),
+    /// A named output, by its node's place, that the one node of a type which reads it would send, if there were one.
+    Unsent(usize, &'static str),
     Sink,
     /// Several things, which is reported; a use of the name may mean any of them.
     Ambiguous,
@@ -123,21 +125,40 @@ impl<'r, D: Dataflow> Sections<'r, D> {
     }
 
     fn name_outputs(&mut self, report: &mut Report<'_>) {
-        for (at, node) in self.nodes.iter().enumerate() {
-            for (place, output) in node.named_outputs.iter().enumerate() {
-                let name = format!("{}.{}", node.name_in_file(), output.name);
-                if let Some(topic) = self.topics.iter().find(|topic| topic.name.text == name) {
-                    let message = format!(
-                        "a topic cannot be named `{name}`: that is an output of node `{}`",
-                        node.name_in_file()
-                    );
-                    report.add(topic.name.span, message, None);
-                    self.names.insert(name, Declared::Ambiguous);
-                    continue;
-                }
-                self.names.insert(name, Declared::Output(at, place));
+        let of_node =
+            |(at, node): (usize, &NodeSection<'r, D>)| (0..node.named_outputs.len()).map(move |place| (at, place));
+        let outputs: Vec<_> = self.nodes.iter().enumerate().flat_map(of_node).collect();
+        for (at, place) in outputs {
+            let node = &self.nodes[at];
+            let output = &node.named_outputs[place];
+            let name = node.name_of(output);
+            if let Some(topic) = self.topics.iter().find(|topic| topic.name.text == name) {
+                let message =
+                    format!("a topic cannot be named `{name}`: that is an output of node `{}`", node.name_in_file());
+                report.add(topic.name.span, message, None);
+                self.names.insert(name, Declared::Ambiguous);
+                continue;
             }
+            let declared = match output.sent_by {
+                None => Declared::Output(at, place),
+                Some(sender) => self.sent_by(at, sender, NamedOutput { name: name.clone(), sent_by: None, ..*output }),
+            };
+            self.names.insert(name, declared);
         }
+    }
+
+    /// Gives an output of a node to the one node of a type that reads it.
+    fn sent_by(&mut self, of: usize, sender: &'static str, output: NamedOutput) -> Declared {
+        let name = &self.nodes[of].name.text;
+        let sends = |node: &NodeSection<'r, D>| {
+            let is_type = node.node_type.is_some_and(|node_type| node_type.name == sender);
+            is_type && node.from.iter().flatten().any(|from| from.text == *name)
+        };
+        let senders: Vec<usize> = (0..self.nodes.len()).filter(|at| sends(&self.nodes[*at])).collect();
+        let [sender] = senders[..] else { return Declared::Unsent(of, sender) };
+        let outputs = &mut self.nodes[sender].named_outputs;
+        outputs.push(output);
+        Declared::Output(sender, outputs.len() - 1)
     }
 
     fn name_all(&mut self, report: &mut Report<'_>) {
@@ -170,7 +191,7 @@ impl Declared {
         match self {
             Declared::Topic(_) => "topic",
             Declared::Node(_) => "node",
-            Declared::Output(..) => "output",
+            Declared::Output(..) | Declared::Unsent(..) => "output",
             Declared::Sink => "sink",
             Declared::Ambiguous => "name",
         }

@@ -14,7 +14,7 @@ impl Blueprint<Test> for Split {
     }
 
     fn named_outputs(&self) -> Vec<NamedOutput> {
-        let output = |name: &str, value| NamedOutput { name: name.to_owned(), value };
+        let output = |name: &str, value| NamedOutput { name: name.to_owned(), value, sent_by: None };
         vec![output("part", "change"), output("events", "event")]
     }
 

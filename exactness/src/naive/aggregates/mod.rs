@@ -48,10 +48,13 @@ pub struct Part {
     arguments: Vec<Option<Datum>>,
 }
 
+/// All events that a node takes, and the numbers of those of each subject.
+type Taken = (Vec<Part>, HashMap<String, Vec<usize>>);
+
 /// The events that each node takes.
 pub struct Aggregates {
-    /// By node: all events, and the numbers of those of each subject.
-    taken: [(Vec<Part>, HashMap<String, Vec<usize>>); NODES.len()],
+    /// By node.
+    taken: [Taken; NODES.len()],
 }
 
 impl Default for Aggregates {

@@ -137,11 +137,9 @@ pub fn number(json: &str, decimals: u32) -> Option<i128> {
 
 /// A value as JSON has it: null, a number or a text.
 pub fn datum(json: &RawValue) -> Option<Datum> {
-    match Option::<&RawValue>::deserialize(json).expect("JSON") {
-        None => None,
-        Some(raw) => Some(match number(raw.get(), 9) {
-            Some(number) => Datum::Number(number),
-            None => Datum::Text(serde_json::from_str(raw.get()).unwrap_or_else(|e| panic!("{raw}: {e}"))),
-        }),
-    }
+    let value = |raw: &RawValue| match number(raw.get(), 9) {
+        Some(number) => Datum::Number(number),
+        None => Datum::Text(serde_json::from_str(raw.get()).unwrap_or_else(|e| panic!("{raw}: {e}"))),
+    };
+    Option::<&RawValue>::deserialize(json).expect("JSON").map(value)
 }

@@ -5,28 +5,30 @@
 //! behind the hop adds contributions up and emits the values.
 
 mod argument;
+mod closed;
 mod limit;
 mod params;
 mod subjects;
 mod values;
 mod windows;
 
-use crate::counting::aggregation::{AggregateValue, AggregateWindow, Aggregation, Function};
+use crate::counting::aggregation::{AggregateValue, Aggregation, CLOSED, Function, TOTAL};
 use crate::counting::counted_metric::{Act, CountedMetric};
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::event_schema;
-use crate::expression::Expression;
+use crate::expression::{Expression, SubjectKind};
 use crate::facts::{MetricSpec, NodeFacts};
 use crate::item::{Action, Item};
 use crate::mistake::Mistake;
+use crate::subject_kinds;
 use argument::Argument;
 use limit::{Limit, Places, SubjectLimit, is_other};
 use params::AggregateParams;
 use std::sync::Arc;
 use tally_model::{Contribution, Event, Partial, SessionRule, Slot, check_subject_id};
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
-use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, ParamError, Params, Parsed, StoreSpec};
+use tally_streams::topology::{Blueprint, BuildSite, NamedOutput, NodeType, ParamError, Params, Parsed, StoreSpec};
 
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
@@ -79,6 +81,7 @@ impl Blueprint<Actions> for Aggregate {
             event_types: self.event_types.clone(),
             aggregation: Some(self.aggregation.clone()),
             private_kinds: self.private_kinds.clone(),
+            subject_kinds: Some(self.subject_kinds()),
             ..NodeFacts::default()
         }
     }
@@ -89,19 +92,12 @@ impl Blueprint<Actions> for Aggregate {
         self.limit.map(|_| places).into_iter().collect()
     }
 
-    /// An id is forgotten after `late_after`: an event that counts later could count twice.
+    fn named_outputs(&self) -> Vec<NamedOutput> {
+        let (name, value) = (CLOSED.to_owned(), EdgeType::Event.name());
+        vec![NamedOutput { name, value, sent_by: Some(TOTAL) }]
+    }
+
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
-        let Aggregation { windows, grace_ms, .. } = &*self.aggregation;
-        let late_after_ms = site.settings.late_after.as_millis() as i64;
-        let too_long = |(i, window): (usize, &AggregateWindow)| {
-            let open_ms = window.reach_ms() + grace_ms;
-            (open_ms > late_after_ms).then(|| {
-                let duration = |ms: i64| ConfigDuration(std::time::Duration::from_millis(ms.unsigned_abs()));
-                let (open, late_after) = (duration(open_ms), duration(late_after_ms));
-                let message = format!("takes events for {open} with its grace, and `late_after` is {late_after}");
-                ParamError::new(format!("windows[{i}]"), message).with_help(format!("`late_after: {open}` or more"))
-            })
-        };
         let mut errors = event_schema::check_types(site, &self.event_types);
         let condition = self.condition.as_ref();
         errors.extend(event_schema::check_condition(site, condition));
@@ -116,7 +112,8 @@ impl Blueprint<Actions> for Aggregate {
             }));
             errors.extend(check_scale(site, value, argument));
         }
-        errors.extend(windows.iter().enumerate().filter_map(too_long));
+        errors.extend(closed::check(&self.aggregation, self.limit.is_some(), site));
+        errors.extend(subject_kinds::check(site));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
@@ -144,6 +141,11 @@ impl Blueprint<Actions> for Aggregate {
 }
 
 impl Aggregate {
+    /// Where it counts for the event's own subject, that is one of them.
+    fn subject_kinds(&self) -> Vec<SubjectKind> {
+        subjects::kinds(&self.subjects)
+    }
+
     /// The expressions of subjects, each with its parameter.
     fn subject_expressions(&self) -> impl Iterator<Item = (String, &Expression)> {
         let several = self.subjects.len() > 1;

@@ -19,6 +19,8 @@ const FORMS: &str = "a duration, { hopping: 1h, every: 5m }, { session: 30m, max
 const SECOND_MS: i64 = 1_000;
 /// The longest window, and the longest grace.
 pub const DAYS_31_MS: i64 = 31 * 86_400_000;
+/// The longest session: about ten years, for sessions of closed days.
+const SESSION_MAX_MS: i64 = 3_660 * 86_400_000;
 
 /// A window: the length of tumbling windows, or a mapping.
 #[derive(Clone, Debug)]
@@ -132,10 +134,11 @@ fn check_window(window: &WindowParams) -> Result<WindowSpec, (&'static str, Stri
             }
         }
         (None, None, None, Some(gap), Some(max), None) => {
-            let (gap_ms, max_ms) = (length(".session", gap)?, length(".max", max)?);
-            match max_ms <= gap_ms {
-                true => Err((".max", "must be longer than the gap".to_owned())),
-                false => Ok(WindowSpec::Session { gap_ms, max_ms }),
+            let (gap_ms, max_ms) = (length(".session", gap)?, millis(max));
+            match () {
+                () if max_ms <= gap_ms => Err((".max", "must be longer than the gap".to_owned())),
+                () if max_ms > SESSION_MAX_MS => Err((".max", "must be at most 3660d".to_owned())),
+                () => Ok(WindowSpec::Session { gap_ms, max_ms }),
             }
         }
         (None, None, None, None, None, Some(size)) => Ok(WindowSpec::Sliding { size_ms: length(".sliding", size)? }),

@@ -62,7 +62,7 @@ impl Held {
         let record = (self.event.actor_id().as_bytes().to_vec(), json);
         // The topology may have changed since, so that no node takes it any more.
         let kind = event_types.kind(self.event.event_type()).unwrap_or(usize::MAX);
-        let value = Item::Event(Action { event: self.event, kind, effective_ms, seq: None });
+        let value = Item::Event(Action { event: self.event, kind, effective_ms, seq: None, closed: false });
         context.release(Released { value, origin, record });
     }
 

@@ -13,6 +13,7 @@ mod held;
 
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
+use crate::event_schema;
 use crate::event_types::EventTypes;
 use crate::facts::NodeFacts;
 use crate::item::{Action, Item};
@@ -208,7 +209,7 @@ impl Blueprint<Actions> for RateCheck {
 
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
         let owned: Vec<_> = site.nodes.iter().flat_map(|(_, facts)| facts.owned_types()).collect();
-        let mut errors = Vec::new();
+        let mut errors = event_schema::refuse_closed(site);
         for (i, rule) in self.rules.iter().enumerate() {
             if rule.grace.is_some_and(|grace| grace.0 > site.settings.late_after) {
                 errors.push(ParamError::new(format!("rules[{i}].grace"), "must be at most `late_after`"));

@@ -8,6 +8,7 @@ mod windows;
 
 pub use sketch::Sketch;
 
+use crate::counting::aggregation::TOTAL;
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::facts::{MetricKind, MetricSpec, NodeFacts};
@@ -26,7 +27,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
-    name: "total",
+    name: TOTAL,
     about: "adds up changes per subject, for all time and in windows",
     input: EdgeType::Change.name(),
     outputs: &[EdgeType::Counters.name(), EdgeType::CounterWindow.name()],
@@ -369,8 +370,8 @@ impl Processor<Actions> for TotalProcessor {
         self.aggregates.flush(context);
     }
 
-    fn owes_more(&self) -> bool {
-        self.aggregates.owes()
+    fn owes_since(&self) -> Option<i64> {
+        self.aggregates.owes_since()
     }
 
     fn discard(&mut self) {

@@ -7,7 +7,7 @@ use crate::dataflow::Actions;
 use crate::facts::Emit;
 use hashbrown::HashSet;
 use std::sync::Arc;
-use tally_model::{Partial, Slot};
+use tally_model::{MetricValue, Partial, Slot};
 use tally_streams::processor::Context;
 use tally_streams::store::{DeltaStore, Hash128, SegmentHash, StoreHandle, StoreKey};
 
@@ -108,7 +108,10 @@ impl Fixed {
 
     /// Sends the final values of a window.
     pub fn close(&self, context: &mut Context<'_, Actions>, node: &Node, subject: Subject<'_>, start_ms: i64) {
-        self.send(context, node, &self.window(node, subject.subject_id, subject.kind, start_ms));
+        let window = self.window(node, subject.subject_id, subject.kind, start_ms);
+        if let Some(results) = self.results(context, node, &window) {
+            node.close(context, subject, (start_ms, start_ms + size_ms(node, subject.kind)), results);
+        }
     }
 
     /// Sends the changed windows.
@@ -120,12 +123,14 @@ impl Fixed {
     }
 
     fn send(&self, context: &mut Context<'_, Actions>, node: &Node, window: &Window) {
-        let Some(results) = context.store(self.store).get(&window.key).map(|values| node.results(values)) else {
-            return;
-        };
+        let Some(results) = self.results(context, node, window) else { return };
         let end_ms = window.start_ms + size_ms(node, window.kind);
         let subject = Subject { subject_id: &window.subject_id, kind: window.kind };
         node.send(context, subject, (window.start_ms, end_ms), results);
+    }
+
+    fn results(&self, context: &mut Context<'_, Actions>, node: &Node, window: &Window) -> Option<Vec<MetricValue>> {
+        context.store(self.store).get(&window.key).map(|values| node.results(values))
     }
 
     /// Forgets the windows that are closed by the clock.

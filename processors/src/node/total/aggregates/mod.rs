@@ -1,6 +1,7 @@
 //! The aggregates of a `total` node: it adds up what `aggregate` nodes contribute, for all time and in windows, and emits
 //! the values.
 
+mod closed;
 mod closing;
 mod fixed;
 mod sessions;
@@ -103,6 +104,8 @@ struct Node {
     aggregation: Arc<Aggregation>,
     /// The ids of the values.
     ids: Vec<u32>,
+    /// The output for closed windows, if some node reads them.
+    closed: Option<usize>,
 }
 
 impl Node {
@@ -141,6 +144,18 @@ impl Node {
         for (value, result) in self.aggregation.values.iter().zip(results) {
             self.emit(context, subject, times, value, Some(result));
         }
+    }
+
+    /// Emits the values of a window for the last time.
+    fn close(
+        &self,
+        context: &mut Context<'_, Actions>,
+        subject: Subject<'_>,
+        times: (i64, i64),
+        results: Vec<MetricValue>,
+    ) {
+        self.send_closed(context, subject, times, &results);
+        self.send(context, subject, times, results);
     }
 
     /// Emits that a window no longer exists.
@@ -190,8 +205,8 @@ pub(super) struct Aggregates {
     hash_seed: u64,
     /// How many more windows the open transaction may close.
     left: usize,
-    /// More are due than a commit closes.
-    owes: bool,
+    /// When the first window was due that is not closed yet; before any time where that is not known.
+    owes: Option<i64>,
 }
 
 impl Aggregates {
@@ -208,11 +223,15 @@ impl Aggregates {
                 totals: aggregation.totals.then(|| site.store(&names.totals)),
                 fixed: fixed.then(|| Fixed::new(site.store(&names.windows), closing, site.hash_seed)),
                 spanned: spanned.map(|closing| Spanned::new(site.store(&names.spans), closing, site.hash_seed, rules)),
-                node: Node { ids: aggregation.values.iter().map(AggregateValue::id).collect(), aggregation },
+                node: Node {
+                    ids: aggregation.values.iter().map(AggregateValue::id).collect(),
+                    closed: site.output(&aggregation.closed_name()),
+                    aggregation,
+                },
             }
         };
         let nodes = aggregations.into_iter().map(node).collect();
-        Self { nodes, closing, hash_seed: site.hash_seed, left: CLOSED_PER_COMMIT, owes: false }
+        Self { nodes, closing, hash_seed: site.hash_seed, left: CLOSED_PER_COMMIT, owes: None }
     }
 
     /// Whether there are any.
@@ -272,8 +291,9 @@ impl Aggregates {
 
     /// Closes what is due by the clock, the earliest first, as far as one commit goes; then forgets closed windows.
     pub fn close(&mut self, context: &mut Context<'_, Actions>, clock_ms: i64) {
-        self.owes = !self.close_due(context, clock_ms);
-        if self.owes {
+        self.close_due(context, clock_ms);
+        self.owes = self.closing.and_then(|closing| context.store(closing).next_due_ms(clock_ms));
+        if self.owes.is_some() {
             // Windows that are still to be emitted must not be forgotten.
             return;
         }
@@ -284,11 +304,10 @@ impl Aggregates {
         }
     }
 
-    /// Whether everything that is due is closed.
-    fn close_due(&mut self, context: &mut Context<'_, Actions>, clock_ms: i64) -> bool {
-        let Some(closing) = self.closing else { return true };
+    fn close_due(&mut self, context: &mut Context<'_, Actions>, clock_ms: i64) {
+        let Some(closing) = self.closing else { return };
         while self.left > 0 {
-            let Some((due_ms, waiting)) = context.store(closing).take_due(clock_ms) else { return true };
+            let Some((due_ms, waiting)) = context.store(closing).take_due(clock_ms) else { return };
             self.left -= 1;
             let Closing { node, subject_id, window, at_ms } = waiting;
             let Some(found) = self.nodes.iter_mut().find(|known| known.node.aggregation.node == node) else { continue };
@@ -301,12 +320,12 @@ impl Aggregates {
                 (None, None) => {}
             }
         }
-        false
     }
 
     /// Goes on closing where the last commit ended, and emits what has changed.
     pub fn flush(&mut self, context: &mut Context<'_, Actions>) {
-        if self.owes && self.left > 0 {
+        // Also what a task that has just opened owes.
+        if self.closing.is_some() && self.left > 0 {
             let clock_ms = context.clock_ms();
             self.close(context, clock_ms);
         }
@@ -321,8 +340,8 @@ impl Aggregates {
         self.left = CLOSED_PER_COMMIT;
     }
 
-    /// Whether more is due than one commit closes.
-    pub fn owes(&self) -> bool {
+    /// When the first window was due that is not closed, where more are due than one commit closes.
+    pub fn owes_since(&self) -> Option<i64> {
         self.owes
     }
 
@@ -336,7 +355,7 @@ impl Aggregates {
             }
         }
         // Whether the last commit had left something is not known any more: the next one finds out.
-        self.owes = self.closing.is_some();
+        self.owes = self.closing.map(|_| i64::MIN);
         self.left = CLOSED_PER_COMMIT;
     }
 }

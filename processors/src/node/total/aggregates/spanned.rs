@@ -126,7 +126,7 @@ impl Spanned {
         let windows = closed.into_iter().filter_map(|start_ms| Some((start_ms, rule.window(spans, start_ms)?)));
         let windows: Vec<_> = windows.collect();
         for (start_ms, (end_ms, values)) in windows {
-            node.send(context, subject, (start_ms, end_ms), node.results(&values));
+            node.close(context, subject, (start_ms, end_ms), node.results(&values));
         }
         let Some(entry) = context.store(self.store).modify(&key) else { return };
         let Some(spans) = &mut *entry else { return };
