@@ -38,6 +38,25 @@ const KINDS: [(&str, &str); 5] = [
     ("a group", "half_life: 6h, group: properties.source, groups: [feed]"),
 ];
 
+/// Nodes that are added to the topology without boards, and what `totals` reads of them. Every event passes `filter` and
+/// `derive`; the node behind them takes none. Six events of ten are views.
+const NODES: [(&str, &str, &str); 3] = [
+    (
+        "filter and derive",
+        "  deep: { type: filter, from: checked, where: \"duration_ms == null || duration_ms >= 0\" }\n  \
+         tagged: { type: derive, from: deep, set: { who: \"actor_id + '@' + type\" } }\n  \
+         tail: { type: count, from: tagged, event: saved }",
+        "tail",
+    ),
+    ("an aggregate", "  plain: { type: aggregate, from: checked, events: [view], values: { n: count } }", "plain"),
+    (
+        "12 hopping windows",
+        "  hops: { type: aggregate, from: checked, events: [view], subject: \"'actor:' + id(actor_id)\", values: { n: count }, \
+         windows: [{ hopping: 1h, every: 5m }], totals: false }",
+        "hops",
+    ),
+];
+
 fn main() -> ExitCode {
     let events = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(EVENTS);
     let text = include_str!("../topology.yaml");
@@ -54,6 +73,11 @@ fn main() -> ExitCode {
             lines.flat_map(|line| line.starts_with("sinks:").then_some(board.as_str()).into_iter().chain([line]));
         (what, lines.collect::<Vec<_>>().join("\n"))
     });
+    let nodes = NODES.map(|(what, node, read)| {
+        let text = without_boards.replace("\nsinks:", &format!("\n{node}\n\nsinks:"));
+        (what, text.replace("from: [likes, collects, follows,", &format!("from: [{read}, likes, collects, follows,")))
+    });
+    let mut of_nodes = nodes.map(|(what, text)| (what, Costs::of(&text, events)));
     let (mut shipped, mut checkpoints) = (Costs::of(text, events), Costs::of(text, events));
     let mut boardless = Costs::of(&without_boards, events);
     let mut of_kinds = kinds.map(|(what, text)| (what, Costs::of(&text, events)));
@@ -62,6 +86,10 @@ fn main() -> ExitCode {
         boardless.measure(run, None);
         for (what, costs) in &mut of_kinds {
             eprintln!("  a board with {what}:");
+            costs.measure(run, None);
+        }
+        for (what, costs) in &mut of_nodes {
+            eprintln!("  {what}:");
             costs.measure(run, None);
         }
         let dir = tempfile::tempdir().expect("a directory");
@@ -74,6 +102,10 @@ fn main() -> ExitCode {
     for (what, costs) in &of_kinds {
         let cost = costs.pipeline();
         println!("  processors, a board with {what:<14}{cost:6.2}   {:+.2}", cost - boardless.pipeline());
+    }
+    for (what, costs) in &of_nodes {
+        let cost = costs.pipeline();
+        println!("  processors, and {what:<23}{cost:6.2}   {:+.2}", cost - boardless.pipeline());
     }
     println!("  processors, with checkpoints           {:6.2}   {:.1} x", checkpoints.pipeline(), checkpoints.ratio());
     let named = [("state in memory", &shipped), ("without boards", &boardless), ("with checkpoints", &checkpoints)];

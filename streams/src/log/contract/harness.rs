@@ -13,6 +13,8 @@ use crate::log::{
 
 /// How long a single poll waits.
 const POLL: Duration = Duration::from_millis(20);
+/// How long a broker may take to show readers what was committed.
+const MARKERS: Duration = Duration::from_secs(2);
 
 /// Makes a log for one behaviour.
 pub type Factory<'a> = &'a dyn Fn() -> Harness;
@@ -124,7 +126,13 @@ impl Harness {
 
     /// All that a partition holds at present.
     pub fn read_all(&self, at: &TopicPartition) -> Vec<Read> {
-        let (start, end) = self.log.bounds(at).expect("the bounds");
+        let written = self.log.written_ends(std::slice::from_ref(at)).expect("the written end")[0];
+        let since = Instant::now();
+        let (start, mut end) = self.log.bounds(at).expect("the bounds");
+        // A broker acknowledges a commit before readers see it. What an open transaction has written stays hidden.
+        while end < written && since.elapsed() < MARKERS {
+            end = self.log.bounds(at).expect("the bounds").1;
+        }
         self.read_between(at, start, end)
     }
 
