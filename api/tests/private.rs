@@ -9,9 +9,7 @@ use fixture::*;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tally_access::{Limits, Principal, Scope};
-use tally_api::{CollectEvents, Collects, CollectsParts, collects_router, router};
-use tally_http::TrustedProxies;
-use tally_streams::log::Log;
+use tally_api::{Collects, CollectsParts, collects_router, router};
 use utoipa::openapi::OpenApiBuilder;
 
 const PRIVATE: &str = "ip:192.0.2.1";
@@ -21,18 +19,7 @@ const DETAIL: &str = "Subjects of kind `ip` require the scope `admin`, which the
 const PUBLIC: &str = "ips:192.0.2.1";
 
 fn collects(world: &World) -> Arc<Collects> {
-    let parts = CollectsParts {
-        database: world.write_address(),
-        events: CollectEvents { on: "collect".into(), off: "uncollect".into() },
-        topic: ("user-actions".into(), 2),
-        appender: world.log.appender().unwrap(),
-        receipt_key: key(),
-        clock: Arc::new(|| Ok(NOW_MS)),
-        limits: None,
-        trusted_proxies: TrustedProxies::default(),
-        private_kinds: config().private_kinds,
-        takeover_after: std::time::Duration::ZERO,
-    };
+    let parts = CollectsParts { private_kinds: config().private_kinds, ..collects::collects_parts(world) };
     Collects::start(parts, &prometheus::Registry::new()).unwrap()
 }
 

@@ -18,7 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -87,11 +87,22 @@ async fn serve_http1(
         .max_buf_size(BUFFER_BYTES.max(header_bytes_max))
         .max_header_size(header_bytes_max.max(BUFFER_BYTES_MIN));
     let io = TokioIo::new(ClientStream::new(stream, write_timeout, Some(header_bytes_max), unread));
-    let mut connection = pin!(protocol.serve_connection(io, service));
+    until_done(protocol.serve_connection(io, service), |connection| connection.graceful_shutdown(), peer, shutdown)
+        .await;
+}
+
+/// Waits for the end of a connection; once `shutdown` is cancelled, it takes no further requests.
+pub(crate) async fn until_done<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    shut_down_gracefully: impl FnOnce(Pin<&mut C>),
+    peer: SocketAddr,
+    shutdown: CancellationToken,
+) {
+    let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
+            shut_down_gracefully(connection.as_mut());
             connection.await
         }
     };

@@ -2,6 +2,7 @@
 
 use crate::body::DeadlineBody;
 use crate::client_stream::{ClientStream, Unread};
+use crate::connection::until_done;
 use crate::grpc;
 use crate::server::ServerConfig;
 use axum::Router;
@@ -15,7 +16,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -84,15 +84,6 @@ pub(crate) async fn serve(
         .keep_alive_interval(Some(write_timeout))
         .keep_alive_timeout(header_timeout);
     let io = TokioIo::new(ClientStream::new(stream, write_timeout, None, Unread::default()));
-    let mut connection = pin!(protocol.serve_connection(io, service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection ended early");
-    }
+    until_done(protocol.serve_connection(io, service), |connection| connection.graceful_shutdown(), peer, shutdown)
+        .await;
 }

@@ -8,20 +8,19 @@ use std::sync::Arc;
 use tally_model::{EventDeclaration, MetricValue, PropertyKind, PropertyType, ValueType};
 use tally_streams::topology::{BuildSite, ParamError, Read};
 
-/// Checks the parameter `where` of a node against the events that reach it.
-pub fn check_condition(site: &BuildSite<'_, Actions>, condition: Option<&Expression>) -> Vec<ParamError> {
-    check(site, None, condition.map(|condition| ("where".to_owned(), condition)))
+/// Checks the parameter `where` of a node against the events that it takes.
+pub fn check_condition(schema: &Schema, condition: Option<&Expression>) -> Vec<ParamError> {
+    check(schema, None, condition.map(|condition| ("where".to_owned(), condition)))
 }
 
-/// Checks expressions of a node, by their parameters, against the events that reach it and for which the condition holds.
+/// Checks expressions of a node, by their parameters, against the events that it takes and for which the condition holds.
 pub fn check<'e>(
-    site: &BuildSite<'_, Actions>,
+    schema: &Schema,
     condition: Option<&Expression>,
     expressions: impl IntoIterator<Item = (String, &'e Expression)>,
 ) -> Vec<ParamError> {
-    let schema = reaching(site);
     let faults = expressions.into_iter().flat_map(|(path, expression)| {
-        let faults = expression.check_where(&schema, condition).err().unwrap_or_default();
+        let faults = expression.check_where(schema, condition).err().unwrap_or_default();
         faults.into_iter().map(move |fault| fault.in_param(&path))
     });
     faults.collect()
@@ -53,13 +52,11 @@ pub fn reaching(site: &BuildSite<'_, Actions>) -> Schema {
     site.place().map(|at| Walk::new(site).taken_by(at)).unwrap_or_default()
 }
 
-/// The most decimals that a property is declared with, in the events that a node takes; None where it is no `decimal`, or
-/// a node sets it.
-pub fn declared_decimals(site: &BuildSite<'_, Actions>, property: &str) -> Option<u8> {
+/// The most decimals that a property of these events is declared with; None where it is no `decimal`, or a node sets it.
+pub fn declared_decimals(site: &BuildSite<'_, Actions>, schema: &Schema, property: &str) -> Option<u8> {
     if site.nodes.iter().any(|(_, facts)| facts.derived.iter().any(|derived| derived.name == property)) {
         return None;
     }
-    let schema = reaching(site);
     let declared = schema.types().filter_map(|name| site.declarations.get(name)?.properties.as_ref()?.get(property));
     let decimals = declared.filter_map(|declared| match declared.kind {
         PropertyKind::Decimal(decimals) => Some(decimals),

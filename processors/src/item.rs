@@ -45,7 +45,8 @@ pub struct Action {
     /// Its number among the events of its actor and subject, if the database assigns such numbers: the number then
     /// orders the toggle. No other rule applies, because the event's row is written already.
     pub seq: Option<i64>,
-    /// Whether it is a closed window rather than an event that someone sent: then nobody waits for a verdict on it.
+    /// Whether it is a closed window rather than an event that a client sent: a closed window has no receipt, and gets no
+    /// verdict.
     pub closed: bool,
 }
 

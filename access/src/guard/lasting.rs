@@ -33,9 +33,9 @@ impl Leave {
             return true;
         }
         self.given_at_ms = now.monotonic_ms;
-        let needed = std::iter::once(self.scope).chain(self.also);
+        let mut needed = std::iter::once(self.scope).chain(self.also);
         let found = self.guard.0.find(&self.credential, now);
-        found.is_ok_and(|principal| needed.into_iter().all(|scope| principal.scopes.allow(scope)))
+        found.is_ok_and(|principal| needed.all(|scope| principal.scopes.allow(scope)))
     }
 
     /// The answer, for as long as this holds.

@@ -1,6 +1,7 @@
 //! Collects on either database: what a request changes, what the relay writes, and what several processes do at once.
 
-use super::fixture::{Answer, NOW_MS, World, key};
+use super::fixture::collects::collects_parts;
+use super::fixture::{Answer, World, key};
 use super::{block_on, futures};
 use axum::http::StatusCode;
 use prometheus::Registry;
@@ -10,8 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tally_access::{AccessMetrics, ActionLimits, Buckets};
-use tally_api::{CollectEvents, Collects, CollectsParts, PrivateKinds, WriteAddress, collects_router, router};
-use tally_http::TrustedProxies;
+use tally_api::{Collects, CollectsParts, WriteAddress, collects_router, router};
 use tally_model::{Receipt, SequenceKey, hex};
 use tally_streams::log::{AppendBatch, Appender, Completion, Log, LogError, Polled, TopicPartition};
 use tally_testkit::server_databases;
@@ -30,21 +30,6 @@ struct Away;
 impl Appender for Away {
     fn append(&self, _: &str, _: AppendBatch, done: Completion) {
         done(Err(LogError::Unavailable("it is away".into())));
-    }
-}
-
-fn parts(world: &World) -> CollectsParts {
-    CollectsParts {
-        database: world.write_address(),
-        events: CollectEvents { on: "collect".into(), off: "uncollect".into() },
-        topic: ("user-actions".into(), 2),
-        appender: world.log.appender().unwrap(),
-        receipt_key: key(),
-        clock: Arc::new(|| Ok(NOW_MS)),
-        limits: None,
-        trusted_proxies: TrustedProxies::default(),
-        private_kinds: PrivateKinds::default(),
-        takeover_after: Duration::ZERO,
     }
 }
 
@@ -128,7 +113,7 @@ async fn wait_for_outbox(world: &World, rows: i64) {
 #[test]
 fn a_change_is_made_once_and_told_once() {
     on_each(async |world| {
-        let collects = process(parts(&world));
+        let collects = process(collects_parts(&world));
         let answer = set(&world, &collects, true, "article:1", "u1").await;
         assert_eq!(
             (&answer["count"], &answer["subject_id"], &answer["actor_id"]),
@@ -157,7 +142,7 @@ fn a_change_is_made_once_and_told_once() {
 #[test]
 fn lists_and_viewers_see_it_at_once() {
     on_each(async |world| {
-        let collects = process(parts(&world));
+        let collects = process(collects_parts(&world));
         // By this name it is a list, and by this name an actor.
         for (subject, actor) in [("article:1", "u1"), ("article:1", "actors"), ("article:2", "u1"), ("article:3", "u1")]
         {
@@ -189,7 +174,7 @@ fn lists_and_viewers_see_it_at_once() {
 #[test]
 fn what_is_not_valid_is_told_and_changes_nothing() {
     on_each(async |world| {
-        let collects = process(parts(&world));
+        let collects = process(collects_parts(&world));
         for (method, path, status, detail) in [
             ("PUT", "/v1/subjects/nothing/collects/u1", 400, "`subject_id` \"nothing\""),
             ("PUT", "/v1/subjects/article:1/collects/a%20b", 400, "`actor_id` \"a b\""),
@@ -213,7 +198,7 @@ fn who_collects_too_much_is_told_when_to_come_again() {
         let switches = vec!["collect".into(), "uncollect".into()];
         let limits =
             Some(ActionLimits { per_ip: Some(5), per_actor: Some(2), ipv6_prefix_bits: 64, switches, buckets });
-        let collects = process(CollectsParts { limits, ..parts(&world) });
+        let collects = process(CollectsParts { limits, ..collects_parts(&world) });
         for (method, path, expected) in [
             ("PUT", "article:1/collects/u1", 200),
             ("PUT", "article:1/collects/u1", 200),
@@ -238,20 +223,20 @@ fn who_collects_too_much_is_told_when_to_come_again() {
 #[test]
 fn without_the_log_it_is_safe_and_another_process_tells_it_in_order() {
     on_each(async |world| {
-        let without = process(CollectsParts { appender: Arc::new(Away), ..parts(&world) });
+        let without = process(CollectsParts { appender: Arc::new(Away), ..collects_parts(&world) });
         for active in [true, false, true] {
             let answer = set(&world, &without, active, "article:1", "u1").await;
             assert_eq!((&answer["count"], &answer["receipt"]), (&json!(i32::from(active)), &Value::Null));
         }
         assert_eq!(world.numbers("SELECT COUNT(*) FROM outbox").await, [3]);
         // It does not send an actor's event before older ones that are another's to send.
-        let later = process(CollectsParts { takeover_after: Duration::from_secs(3_600), ..parts(&world) });
+        let later = process(CollectsParts { takeover_after: Duration::from_secs(3_600), ..collects_parts(&world) });
         assert_eq!(set(&world, &later, false, "article:1", "u1").await["receipt"], Value::Null);
         assert_ne!(set(&world, &later, true, "article:1", "u2").await["receipt"], Value::Null);
         // The response is sent before the row is deleted.
         wait_for_outbox(&world, 4).await;
         drop((without, later));
-        let _heir = process(parts(&world));
+        let _heir = process(collects_parts(&world));
         wait_for_empty_outbox(&world).await;
         let told = told(&world);
         assert_eq!(whole(&told[&("u1".to_owned(), "article:1".to_owned())]), [true, false, true, false]);
@@ -264,7 +249,7 @@ fn a_database_that_is_away_is_503() {
         let world = World::new().await;
         for url in ["sqlite:/nowhere/tally.db", "mysql://u:secret@127.0.0.1:1/db"] {
             let database = WriteAddress::parse(url).unwrap();
-            let collects = process(CollectsParts { database, ..parts(&world) });
+            let collects = process(CollectsParts { database, ..collects_parts(&world) });
             let answer = ask(&world, &collects, "PUT", "/v1/subjects/article:1/collects/u1").await;
             assert_eq!((answer.status, answer.retry_after.as_deref()), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
             assert!(answer.body["detail"].as_str().unwrap().contains("the request is idempotent"), "{}", answer.body);
@@ -276,7 +261,7 @@ fn a_database_that_is_away_is_503() {
 #[test]
 fn rows_and_counts_agree_at_every_moment_with_concurrent_writers() {
     on_each(async |world| {
-        let processes: Vec<_> = (0..3).map(|_| process(parts(&world))).collect();
+        let processes: Vec<_> = (0..3).map(|_| process(collects_parts(&world))).collect();
         let done = AtomicBool::new(false);
         let write = async {
             for round in 0..8 {

@@ -88,7 +88,7 @@ fn deadline(headers: &HeaderMap, now: Instant) -> Result<Option<Instant>, ApiPro
         "n" => Duration::from_nanos(number),
         _ => return Err(refused()),
     };
-    // One that is too far away for the clock is none.
+    // A deadline that the clock cannot represent never passes.
     Ok(now.checked_add(timeout))
 }
 

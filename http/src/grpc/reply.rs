@@ -91,7 +91,8 @@ fn framed(message: &impl Message) -> Bytes {
     bytes.put_u8(0);
     // Responses are far below 4 GiB.
     bytes.put_u32(length as u32);
-    bytes.extend_from_slice(&message.encode_to_vec());
+    // There is room for it.
+    let _ = message.encode(&mut bytes);
     bytes.freeze()
 }
 

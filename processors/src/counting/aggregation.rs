@@ -203,14 +203,6 @@ impl AggregateWindow {
         Self { spec, id: xxh3_64(name.as_bytes()) as u32, name: name.into(), keep: None }
     }
 
-    /// How long after its end a window may still change.
-    pub fn open_ms(&self, grace_ms: i64) -> i64 {
-        match self.spec {
-            WindowSpec::Session { gap_ms, .. } => 2 * gap_ms + grace_ms,
-            WindowSpec::Tumbling { .. } | WindowSpec::Hopping { .. } | WindowSpec::Sliding { .. } => grace_ms,
-        }
-    }
-
     /// How long after an event its windows take other events, without the grace.
     pub fn reach_ms(&self) -> i64 {
         match self.spec {

@@ -88,7 +88,7 @@ impl Blueprint<Actions> for Count {
 
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
         let mut errors = event_schema::check_reach(site, [("event".to_owned(), &self.event)]);
-        errors.extend(event_schema::check_condition(site, self.condition.as_ref()));
+        errors.extend(event_schema::check_condition(&event_schema::reaching(site), self.condition.as_ref()));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 

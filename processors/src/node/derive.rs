@@ -138,7 +138,7 @@ impl Blueprint<Actions> for Derive {
         let mut errors = event_schema::check_types(site, &self.events);
         let properties = self.set.properties.iter().map(|derived| (format!("set.{}", derived.name), &derived.value));
         let subject = self.set.subject_id.iter().map(|subject| (format!("set.{SUBJECT_ID}"), subject));
-        errors.extend(event_schema::check(site, None, properties.chain(subject)));
+        errors.extend(event_schema::check(&event_schema::reaching(site), None, properties.chain(subject)));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 

@@ -74,7 +74,7 @@ impl Blueprint<Actions> for Filter {
 
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
         let mut errors = event_schema::check_types(site, &self.events);
-        errors.extend(event_schema::check_condition(site, self.condition.as_ref()));
+        errors.extend(event_schema::check_condition(&event_schema::reaching(site), self.condition.as_ref()));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 

@@ -159,7 +159,7 @@ impl Blueprint<Actions> for Split {
         let mut errors = event_schema::check_types(site, &self.events);
         let conditions =
             self.routes.iter().filter_map(|(name, route)| Some((format!("routes.{name}"), route.as_ref()?)));
-        errors.extend(event_schema::check(site, None, conditions));
+        errors.extend(event_schema::check(&event_schema::reaching(site), None, conditions));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 

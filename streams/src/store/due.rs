@@ -69,8 +69,12 @@ impl<K: StoreKey + Ord, V: StoreValue> DueStore<K, V> {
     /// When the earliest value is due, if that is at or before the clock. None also if it cannot be read: see
     /// [`StateStore::take_fault`].
     pub fn next_due_ms(&mut self, clock_ms: i64) -> Option<i64> {
+        self.first_due(clock_ms).map(|(due_ms, _)| due_ms)
+    }
+
+    fn first_due(&mut self, clock_ms: i64) -> Option<(i64, K)> {
         match self.timeline.first_due(clock_ms) {
-            Ok(first) => first.map(|(due_ms, _)| *due_ms),
+            Ok(first) => first.cloned(),
             Err(fault) => {
                 self.entries.fail(fault);
                 None
@@ -81,13 +85,7 @@ impl<K: StoreKey + Ord, V: StoreValue> DueStore<K, V> {
     /// Removes the value that is due earliest, if that is at or before the clock; returns when it was due, and the value.
     /// None also if it cannot be read: see [`StateStore::take_fault`].
     pub fn take_due(&mut self, clock_ms: i64) -> Option<(i64, V)> {
-        let (place_ms, key) = match self.timeline.first_due(clock_ms) {
-            Ok(first) => first?.clone(),
-            Err(fault) => {
-                self.entries.fail(fault);
-                return None;
-            }
-        };
+        let (place_ms, key) = self.first_due(clock_ms)?;
         let found = self.entries.find(&key);
         if due_ms(self.entries.at(found, &key)) != Some(place_ms) {
             let fault = self.entries.corrupt("the time of a value");

@@ -170,13 +170,9 @@ pub(super) fn check_unread<D: Dataflow>(sections: &Sections<'_, D>, graph: &Grap
         if passes_on.is_empty() || is_read(i) || node.to.as_ref().is_none_or(|to| !to.is_empty()) {
             continue;
         }
-        let takers =
-            sections.nodes.iter().filter(|taker| taker.input().is_some_and(|input| passes_on.contains(&input)));
-        let takers: Vec<&str> = takers
-            .filter(|taker| taker.name.text != node.name.text)
-            .map(|taker| taker.name_in_file())
-            .take(8)
-            .collect();
+        let takes = |taker: &&NodeSection<'_, D>| taker.input().is_some_and(|input| passes_on.contains(&input));
+        let takers = sections.nodes.iter().filter(|taker| taker.name.text != node.name.text).filter(takes);
+        let takers: Vec<&str> = takers.map(|taker| taker.name_in_file()).take(8).collect();
         let help = match takers.is_empty() {
             true => "remove it, or write a topic (`to: …`)".to_owned(),
             false => {

@@ -31,9 +31,7 @@ impl<D: Dataflow> Topology<D> {
         registry: &[NodeType<D>],
         sink_types: &[S],
     ) -> Result<Self, Diagnostics> {
-        let mut report = Report::new(file_name, text);
-        let loaded = Self::load_into(text, registry, sink_types, false, &mut report);
-        loaded.filter(|_| report.is_empty()).ok_or_else(|| report.finish())
+        Self::load_with(file_name, text, registry, sink_types, false)
     }
 
     /// Reads and checks a file as [`Topology::load`] does. The topology also writes what its nodes drop where the file has
@@ -44,8 +42,18 @@ impl<D: Dataflow> Topology<D> {
         registry: &[NodeType<D>],
         sink_types: &[S],
     ) -> Result<Self, Diagnostics> {
+        Self::load_with(file_name, text, registry, sink_types, true)
+    }
+
+    fn load_with<S: SinkType>(
+        file_name: &str,
+        text: &str,
+        registry: &[NodeType<D>],
+        sink_types: &[S],
+        with_drops: bool,
+    ) -> Result<Self, Diagnostics> {
         let mut report = Report::new(file_name, text);
-        let loaded = Self::load_into(text, registry, sink_types, true, &mut report);
+        let loaded = Self::load_into(text, registry, sink_types, with_drops, &mut report);
         loaded.filter(|_| report.is_empty()).ok_or_else(|| report.finish())
     }
 
@@ -170,9 +178,9 @@ fn check_blueprints<D: Dataflow>(
     let reads_of =
         |node: &usize| read_by(sections.nodes[*node].from.iter().flatten().map(|name| name.text.as_str()), &all);
     let reads: Vec<_> = in_flow.iter().map(reads_of).collect();
-    for (node, blueprint) in in_flow.iter().zip(blueprints) {
+    for ((node, blueprint), own) in in_flow.iter().zip(blueprints).zip(&reads) {
         let stores_here = cut.homes[*node].map_or(&[][..], |home| &stores[home]);
-        let inputs = inputs_of(&reads_of(node), &all);
+        let inputs = inputs_of(own, &all);
         let behind: Vec<_> = inputs.iter().map(|(_, facts)| *facts).collect();
         let handles = blueprint.stores_behind(&behind).into_iter().filter_map(|store| {
             let at = stores_here.iter().position(|other| other.name == store.name)?;

@@ -17,7 +17,7 @@ use crate::counting::counted_metric::{Act, CountedMetric};
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::event_schema;
-use crate::expression::{Expression, SubjectKind};
+use crate::expression::{Expression, Schema, SubjectKind};
 use crate::facts::{MetricSpec, NodeFacts};
 use crate::item::{Action, Item};
 use crate::mistake::Mistake;
@@ -99,18 +99,18 @@ impl Blueprint<Actions> for Aggregate {
 
     fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
         let mut errors = event_schema::check_types(site, &self.event_types);
-        let condition = self.condition.as_ref();
-        errors.extend(event_schema::check_condition(site, condition));
-        errors.extend(event_schema::check(site, condition, self.subject_expressions()));
+        let (schema, condition) = (event_schema::reaching(site), self.condition.as_ref());
+        errors.extend(event_schema::check_condition(&schema, condition));
+        errors.extend(event_schema::check(&schema, condition, self.subject_expressions()));
         for (value, argument) in self.aggregation.values.iter().zip(&self.arguments) {
             let Some(argument) = argument else { continue };
             let path = format!("values.{}.{}", value.name(), value.function.name());
-            let faults = event_schema::check(site, condition, [(path, argument.expression())]).into_iter();
+            let faults = event_schema::check(&schema, condition, [(path, argument.expression())]).into_iter();
             errors.extend(faults.map(|fault| match argument.property() {
                 Some(_) => ParamError { within: None, ..fault },
                 None => fault,
             }));
-            errors.extend(check_scale(site, value, argument));
+            errors.extend(check_scale(site, &schema, value, argument));
         }
         errors.extend(closed::check(&self.aggregation, self.limit.is_some(), site));
         errors.extend(subject_kinds::check(site));
@@ -168,9 +168,15 @@ impl Aggregate {
 }
 
 /// A value must hold the decimals that its property is declared with.
-fn check_scale(site: &BuildSite<'_, Actions>, value: &AggregateValue, argument: &Argument) -> Option<ParamError> {
+fn check_scale(
+    site: &BuildSite<'_, Actions>,
+    schema: &Schema,
+    value: &AggregateValue,
+    argument: &Argument,
+) -> Option<ParamError> {
     let property = argument.property().filter(|_| value.function != Function::Distinct)?;
-    let decimals = event_schema::declared_decimals(site, property).filter(|decimals| *decimals > value.scale)?;
+    let decimals =
+        event_schema::declared_decimals(site, schema, property).filter(|decimals| *decimals > value.scale)?;
     let message = format!("`{property}` is declared with {decimals} decimals, and the value has {}", value.scale);
     Some(ParamError::new(format!("values.{}", value.name()), message).with_help(format!("`scale: {decimals}`")))
 }
@@ -322,6 +328,7 @@ impl Processor<Actions> for AggregateProcessor {
         let late = late.filter(|(_, count)| **count > 0);
         late.map(|(window, count)| (window.name.clone(), std::mem::take(count))).collect()
     }
+
     fn take_over_limit(&mut self) -> u64 {
         self.limit.as_mut().map_or(0, |limit| std::mem::take(&mut limit.excess))
     }

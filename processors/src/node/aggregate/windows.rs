@@ -100,7 +100,7 @@ fn keep(window: &WindowParams) -> Option<Duration> {
 
 /// A row of a window that may still change must not be deleted.
 fn check_keep(path: &str, kind: &AggregateWindow, grace_ms: i64) -> Option<ParamError> {
-    let least = Duration::from_millis(kind.open_ms(grace_ms).unsigned_abs()).max(KEEP_MIN);
+    let least = Duration::from_millis(kind.closes_after_ms(grace_ms).unsigned_abs()).max(KEEP_MIN);
     let error = || ParamError::new(format!("{path}.keep"), format!("must be at least {}", ConfigDuration(least)));
     kind.keep.filter(|keep| *keep < least).map(|_| match least > KEEP_MIN {
         true => error().with_help("the window may change for that long after its end"),
