@@ -1,7 +1,6 @@
 //! The names in a topology that expectations may use.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 use tally_model::{MetricValue, OutputType, WindowSpec};
 use tally_processors::{Actions, metrics};
 use tally_streams::topology::{ConfigDuration, Report, Span, Topology, parse_duration};
@@ -74,7 +73,7 @@ impl Metric {
 
 /// How a kind of windows is named in a test file: `1h`, `hopping 1h every 5m`, `session 30m max 12h`, `sliding 10s`.
 pub fn window_name(window: WindowSpec) -> String {
-    let shown = |ms: i64| ConfigDuration(Duration::from_millis(ms.unsigned_abs()));
+    let shown = ConfigDuration::from_ms;
     match window {
         WindowSpec::Tumbling { size_ms } => shown(size_ms).to_string(),
         WindowSpec::Hopping { size_ms, every_ms } => format!("hopping {} every {}", shown(size_ms), shown(every_ms)),

@@ -1,13 +1,12 @@
 //! Names of windows in requests and answers.
 
-use std::time::Duration;
 use tally_model::WindowSpec;
 use tally_streams::topology::ConfigDuration;
 
 /// A window as requests name it, with the durations of the topology: `1h`, `hopping:1h:5m`, `session:30m:12h`,
 /// `sliding:10s`.
 pub fn window_name(window: WindowSpec) -> String {
-    let duration = |ms: i64| ConfigDuration(Duration::from_millis(ms.unsigned_abs()));
+    let duration = ConfigDuration::from_ms;
     match window {
         WindowSpec::Tumbling { size_ms } => duration(size_ms).to_string(),
         WindowSpec::Hopping { size_ms, every_ms } => format!("hopping:{}:{}", duration(size_ms), duration(every_ms)),

@@ -48,6 +48,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 impl ConfigDuration {
+    /// Of so many milliseconds, at least 0.
+    pub fn from_ms(ms: i64) -> Self {
+        Self(Duration::from_millis(ms.unsigned_abs()))
+    }
+
     /// For `#[serde(deserialize_with = "ConfigDuration::positive")]`, where zero makes no sense.
     pub fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Self::deserialize(deserializer)? {

@@ -5,7 +5,6 @@ use crate::counting::aggregation::{Aggregation, CLOSED, WINDOW_END, WINDOW_START
 use crate::dataflow::Actions;
 use crate::event_schema::closed_before;
 use crate::facts::Emit;
-use std::time::Duration;
 use tally_streams::topology::{BuildSite, ConfigDuration, ParamError, Read};
 
 /// Everything that is wrong.
@@ -25,15 +24,11 @@ pub fn check(aggregation: &Aggregation, is_limited: bool, site: &BuildSite<'_, A
     if let Some(slowest) = slowest.filter(|slowest| slowest.closes_after_ms() > aggregation.grace_ms)
         && !aggregation.windows.is_empty()
     {
-        let (name, after) = (slowest.closed_name(), duration(slowest.closes_after_ms()));
+        let (name, after) = (slowest.closed_name(), ConfigDuration::from_ms(slowest.closes_after_ms()));
         let message = format!("`{name}` gives windows up to {after} after their time, too late for a shorter grace");
         errors.push(ParamError::new("grace", message).with_help(format!("`grace: {after}` or more")));
     }
     errors
-}
-
-fn duration(ms: i64) -> ConfigDuration {
-    ConfigDuration(Duration::from_millis(ms.unsigned_abs()))
 }
 
 /// An id is forgotten after `late_after`: an event that counts later could count twice.
@@ -42,7 +37,7 @@ fn check_late_after(aggregation: &Aggregation, site: &BuildSite<'_, Actions>) ->
     let windows = aggregation.windows.iter().enumerate();
     let open_ms = windows.map(|(i, window)| (i, window.reach_ms() + aggregation.grace_ms));
     let too_long = open_ms.filter(|(_, open_ms)| *open_ms > late_after_ms).map(|(i, open_ms)| {
-        let (open, late_after) = (duration(open_ms), duration(late_after_ms));
+        let (open, late_after) = (ConfigDuration::from_ms(open_ms), ConfigDuration::from_ms(late_after_ms));
         let message = format!("takes events for {open} with its grace, and `late_after` is {late_after}");
         ParamError::new(format!("windows[{i}]"), message).with_help(format!("`late_after: {open}` or more"))
     });
