@@ -10,12 +10,13 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use std::time::Duration;
 use tally_proto::Message;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 /// The flag and the length in front of a message.
 pub(super) const PREFIX_BYTES: usize = 5;
-/// How long the message of a unary call may take, as long as the body of other requests.
+/// How long a message may take from its first byte to its last, and the message of a unary call from the head of the
+/// request: as long as the body of other requests. What has arrived of it is kept in memory for so long.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The messages of a request, in order.
@@ -25,6 +26,8 @@ pub struct Messages {
     arrived: BytesMut,
     coding: Option<Coding>,
     bytes_max: usize,
+    /// [`MESSAGE_TIMEOUT`], but for tests.
+    message_timeout: Duration,
 }
 
 impl Messages {
@@ -45,10 +48,10 @@ impl Messages {
                 ));
             }
         };
-        Ok(Self { body, arrived: BytesMut::new(), coding, bytes_max })
+        Ok(Self { body, arrived: BytesMut::new(), coding, bytes_max, message_timeout: MESSAGE_TIMEOUT })
     }
 
-    /// The next message; None after the last. `admit` is called with numbers of bytes before they are kept, received or
+    /// The next message; None after the last. One that has begun and does not end is 408. `admit` is called with numbers of bytes before they are kept, received or
     /// decompressed, and may refuse them. Not to be called again after an error, or after its future was dropped.
     pub async fn next<M: Message + Default>(
         &mut self,
@@ -63,6 +66,7 @@ impl Messages {
         &mut self,
         admit: &mut impl FnMut(usize) -> Result<(), ApiProblem>,
     ) -> Result<Option<Bytes>, ApiProblem> {
+        let mut deadline = None;
         loop {
             if let Some((flag, length)) = self.prefix() {
                 if length > self.bytes_max {
@@ -74,7 +78,17 @@ impl Messages {
                     return self.decoded(flag, message, admit).map(Some);
                 }
             }
-            match self.body.frame().await {
+            // A client may wait for as long as it likes before it sends the next message.
+            if deadline.is_none() && !self.arrived.is_empty() {
+                deadline = Some(Instant::now() + self.message_timeout);
+            }
+            let frame = match deadline {
+                Some(deadline) => {
+                    timeout_at(deadline, self.body.frame()).await.map_err(|_| ApiProblem::body_timeout())?
+                }
+                None => self.body.frame().await,
+            };
+            match frame {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
                     admit(data.len())?;
@@ -131,8 +145,14 @@ pub async fn read_message<M: Message + Default>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::HttpBody;
     use axum::http::header::CONTENT_TYPE;
+    use hyper::body::Frame;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
     use tally_proto::grpc::health::HealthCheckRequest;
+    use tokio::sync::mpsc;
 
     fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
         let mut bytes = vec![flag];
@@ -181,6 +201,40 @@ mod tests {
         assert_eq!(read(compressed(9), None).await, Err(400));
         assert_eq!(read(framed(0, &named("a")), Some("zstd")).await, Ok("a".to_owned()));
         assert_eq!(read(framed(0, &named("a")), Some("snappy")).await, Err(415));
+    }
+
+    /// A body that a test sends frame by frame.
+    struct Sent(mpsc::Receiver<Vec<u8>>);
+
+    impl HttpBody for Sent {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.0.poll_recv(context).map(|sent| sent.map(|bytes| Ok(Frame::data(bytes.into()))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_may_be_idle_but_not_within_a_message() {
+        let (sender, sent) = mpsc::channel(1);
+        let mut messages = Messages::of(&of_grpc(), Body::new(Sent(sent)), 100).unwrap();
+        messages.message_timeout = Duration::ZERO;
+        let mut admit = |_| Ok(());
+        let late = tokio::spawn(async move {
+            tokio::task::yield_now().await;
+            sender.send(framed(0, &named("a"))).await.unwrap();
+            sender.send(framed(0, &named("b"))[..6].to_vec()).await.unwrap();
+            sender
+        });
+        let first = messages.next::<HealthCheckRequest>(&mut admit).await.unwrap().unwrap();
+        assert_eq!(first.service, "a");
+        let cut = messages.next::<HealthCheckRequest>(&mut admit).await.unwrap_err();
+        assert_eq!(cut.status(), 408);
+        drop(late.await.unwrap());
     }
 
     #[tokio::test]
