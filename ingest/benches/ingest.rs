@@ -17,12 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tally_http::{Edge, TrustedProxies};
 use tally_ingest::http::router;
-use tally_ingest::{EventTypes, IngestConfig, IngestService};
-use tally_model::{Event, ReceiptKey};
+use tally_ingest::{EventTypes, IngestConfig, IngestService, grpc};
+use tally_model::{Event as LogEvent, ReceiptKey, format_ms};
+use tally_proto::Message;
+use tally_proto::tally::v1::property_value::Kind;
+use tally_proto::tally::v1::{Event, PropertyValue, PublishRequest};
 use tally_streams::log::{AppendBatch, Appender, Completion};
 use tally_testkit::NOW_MS;
 use tally_testkit::baseline::{Ratios, report};
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 #[global_allocator]
@@ -39,7 +43,8 @@ fn main() -> ExitCode {
     println!("{:<24}{:>8}{:>14}{:>14}{:>14}", "CPU ns per event", "events", "best", "median", "x plain loop");
     let mut ratios = Vec::new();
     let mut each = |name: &str, count: usize, content_type: &str, body: String| {
-        ratios.push((format!("{name}, {count}"), measure(name, rounds, count, content_type, body)));
+        let input = Input { path: "/v1/events", content_type, body: body.into(), status: 202 };
+        ratios.push((format!("{name}, {count}"), measure(name, rounds, count, &input)));
     };
     for count in [1, 10, 100, 500, 1000] {
         each("array", count, "application/json", format!("[{}]", events(count, ",", false)));
@@ -50,6 +55,11 @@ fn main() -> ExitCode {
     each("anonymous", 100, "application/json", format!("[{}]", events(100, ",", true)));
     let invalid = events(100, ",", false).replacen("view", "veiw", 1);
     each("one invalid", 100, "application/json", format!("[{invalid}]"));
+    for count in [1, 100, 500] {
+        let (path, content_type) = ("/tally.v1.Events/Publish", "application/grpc");
+        let input = Input { path, content_type, body: message(count).into(), status: 200 };
+        ratios.push((format!("message, {count}"), measure("message", rounds, count, &input)));
+    }
     match is_bench {
         true => report("ingest", Ratios::new(EVENTS_PER_ROUND as u64, ratios)),
         false => ExitCode::SUCCESS,
@@ -62,7 +72,7 @@ fn plain_loop(lines: &str, repeats: usize) -> u64 {
     let mut parsed = 0;
     for _ in 0..repeats {
         for line in lines.lines() {
-            let event = Event::from_log(line.as_bytes(), NOW_MS).expect("a valid event");
+            let event = LogEvent::from_log(line.as_bytes(), NOW_MS).expect("a valid event");
             parsed += u64::from(!std::hint::black_box(event).actor_id().is_empty());
         }
     }
@@ -97,7 +107,38 @@ fn ingest_api() -> (Runtime, Router) {
         IngestService::new(config, Arc::new(NoLog), key, Arc::new(|| Ok(NOW_MS)), &registry).expect("a new registry");
     let edge = Edge::new(&registry, Duration::from_secs(30)).expect("a new registry");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    (runtime, edge.wrap(router(service, TrustedProxies::default()).into_router(None)))
+    let http = router(service.clone(), TrustedProxies::default());
+    let methods = grpc::router(service, TrustedProxies::default(), CancellationToken::new());
+    (runtime, edge.wrap(http.merge(methods).into_router(None)))
+}
+
+/// A request.
+struct Input<'a> {
+    path: &'a str,
+    content_type: &'a str,
+    body: Bytes,
+    /// That of its answer.
+    status: u16,
+}
+
+/// The same events as those of [`events`], as a message of gRPC.
+fn message(count: usize) -> Vec<u8> {
+    let event = |i: usize| {
+        let value = |kind| PropertyValue { kind: Some(kind) };
+        let position = value(Kind::Integer((i % 20) as i64));
+        Event {
+            event_id: format!("01J9ZQ4N8G{i:08}"),
+            r#type: "view".into(),
+            actor_id: Some(format!("user-{}", i * 7919 % 100_003)),
+            subject_id: format!("article:{}", i % 1000),
+            occurred_at: format_ms(NOW_MS - i as i64).parse().ok(),
+            duration_ms: Some(6_200),
+            properties: [("source".into(), value(Kind::Text("feed".into()))), ("position".into(), position)].into(),
+            ..Event::default()
+        }
+    };
+    let message = PublishRequest { events: (0..count).map(event).collect() }.encode_to_vec();
+    [&[0], &(message.len() as u32).to_be_bytes()[..], &message].concat()
 }
 
 /// Events like those of the contract's example, about 190 bytes each.
@@ -115,17 +156,16 @@ fn events(count: usize, separator: &str, anonymous: bool) -> String {
 }
 
 /// Prints what a request costs, and returns its ratio to the plain loop.
-fn measure(name: &str, rounds: usize, count: usize, content_type: &str, body: String) -> f64 {
+fn measure(name: &str, rounds: usize, count: usize, input: &Input<'_>) -> f64 {
     let (runtime, router) = ingest_api();
-    let body = Bytes::from(body);
     let peer: SocketAddr = "203.0.113.9:4711".parse().expect("an address");
     let request = || {
-        Request::post("/v1/events")
+        Request::post(input.path)
             .header("host", "ingest")
-            .header("content-type", content_type)
+            .header("content-type", input.content_type)
             .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0")
             .extension(ConnectInfo(peer))
-            .body(Body::from(body.clone()))
+            .body(Body::from(input.body.clone()))
             .expect("a request")
     };
     let requests = if rounds == 1 { 1 } else { EVENTS_PER_ROUND.div_ceil(count) };
@@ -138,7 +178,7 @@ fn measure(name: &str, rounds: usize, count: usize, content_type: &str, body: St
             let begun = cpu_ns();
             for request in inputs {
                 let answer = runtime.block_on(router.clone().oneshot(request)).expect("a router never fails");
-                assert_eq!(answer.status(), 202);
+                assert_eq!(answer.status(), input.status);
             }
             let cost = (cpu_ns() - begun) / (requests * count) as u64;
             ratios.push(cost as f64 / plain.max(1) as f64);

@@ -49,6 +49,12 @@ impl Place {
         if before + bytes <= self.admission.bytes_max { Ok(()) } else { Err(self.admission.full()) }
     }
 
+    /// The bytes that have arrived.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Marks the body as complete.
     pub(crate) fn complete(&mut self) -> Result<(), Refusal> {
         self.complete = true;

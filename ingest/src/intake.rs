@@ -68,33 +68,49 @@ impl<'a> Intake<'a> {
 
     /// Accepts one event, or notes the reason why not.
     pub(crate) fn take(&mut self, json: &[u8]) {
-        let index = self.seen;
-        self.seen += 1;
-        if let Err(refusal) = self.admit(json, index) {
+        if let Err(refusal) = self.parse(json).and_then(|fields| self.admit(fields)) {
             let refusal = if self.cloud { refusal.renamed(cloud_event::attribute) } else { refusal };
-            self.rejected.push(Rejected {
-                index,
-                event_id: event_id_of(json),
-                error: refusal.to_string(),
-                retry_after: None,
-            });
+            self.reject(event_id_of(json), &refusal);
         }
+        self.seen += 1;
     }
 
-    fn admit(&mut self, json: &[u8], index: usize) -> Result<(), InvalidEvent> {
-        let mut fields = match self.cloud {
+    /// The same for an event whose fields were read out of another form, with what it has as its id.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn take_fields<'b>(&mut self, fields: Result<EventFields<'b>, InvalidEvent>, event_id: Option<&str>)
+    where
+        'a: 'b,
+    {
+        if let Err(refusal) = fields.and_then(|fields| self.admit(fields)) {
+            self.reject(event_id.map(|id| shorten(id, EVENT_ID_BYTES_MAX).into_owned()), &refusal);
+        }
+        self.seen += 1;
+    }
+
+    fn reject(&mut self, event_id: Option<String>, refusal: &InvalidEvent) {
+        self.rejected.push(Rejected { index: self.seen, event_id, error: refusal.to_string(), retry_after: None });
+    }
+
+    fn parse<'b>(&self, json: &'b [u8]) -> Result<EventFields<'b>, InvalidEvent> {
+        match self.cloud {
             true => {
                 let mut fields = cloud_event::parse(json)?;
                 self.config.types.translate(&mut fields.event_type);
-                fields
+                Ok(fields)
             }
-            false => EventFields::parse(json, UnknownFields::Refuse)?,
-        };
+            false => Ok(EventFields::parse(json, UnknownFields::Refuse)?),
+        }
+    }
+
+    fn admit<'b>(&mut self, mut fields: EventFields<'b>) -> Result<(), InvalidEvent>
+    where
+        'a: 'b,
+    {
         self.fill(&mut fields)?;
         fields.check(self.now_ms)?;
         self.config.types.check_declared(&fields)?;
         self.check_origin(&fields)?;
-        self.write(&fields, index);
+        self.write(&fields);
         Ok(())
     }
 
@@ -155,7 +171,7 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn write(&mut self, fields: &EventFields<'_>, index: usize) {
+    fn write(&mut self, fields: &EventFields<'_>) {
         let actor_id = fields.actor_id.as_deref().unwrap_or_default();
         let action = Action {
             principal: self.caller.principal.as_deref(),
@@ -171,7 +187,7 @@ impl<'a> Intake<'a> {
         let value = self.buffer.len();
         fields.write_json(&mut self.buffer);
         let partition = partition_of(actor_id, self.config.partitions);
-        self.spans.push(Span { index, partition, key, value, end: self.buffer.len(), places });
+        self.spans.push(Span { index: self.seen, partition, key, value, end: self.buffer.len(), places });
     }
 
     /// The number of events so far.

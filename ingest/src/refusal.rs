@@ -37,6 +37,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The request has nothing in it.
+    pub(crate) fn empty() -> Self {
+        Self::Malformed("The body is empty.".into())
+    }
+
     /// Seconds after which the batch may be sent again; None if a retry changes nothing.
     pub fn retry_after_s(&self) -> Option<u32> {
         match self {

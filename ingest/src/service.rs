@@ -61,18 +61,30 @@ impl IngestService {
 
     /// Accepts one batch. Ok means that the log has every accepted event durably.
     pub async fn take(&self, caller: Caller, batch: Batch) -> Result<Accepted, Refusal> {
+        let Batch { format, events, place } = batch;
+        let form = (format.is_cloud(), events.len());
+        self.take_by(caller, place, form, move |intake| take_all(intake, format, &events)).await
+    }
+
+    /// The same for events in any form: `take_all` runs each of them through the intake. `form` is whether they are
+    /// CloudEvents, and how many bytes they have.
+    pub(crate) async fn take_by(
+        &self,
+        caller: Caller,
+        mut place: Place,
+        (cloud, body_bytes): (bool, usize),
+        take_all: impl FnOnce(&mut Intake<'_>) -> Result<(), Refusal>,
+    ) -> Result<Accepted, Refusal> {
         let service = &*self.0;
-        let Batch { format, events, mut place } = batch;
         place.complete()?;
         let request = service.names.draw().map_err(|error| {
             tracing::error!(%error, "the system's random number generator failed");
             Refusal::Internal
         })?;
-        let (now_ms, body_bytes) = (self.now_ms()?, events.len());
-        let incoming = Incoming { cloud: format.is_cloud(), now_ms, id: &request, body_bytes };
-        let intake = Intake::new(&service.config, &service.receipt_key, &caller, &incoming);
-        let mut taken = take_all(intake, format, &events)?;
-        drop(events);
+        let incoming = Incoming { cloud, now_ms: self.now_ms()?, id: &request, body_bytes };
+        let mut intake = Intake::new(&service.config, &service.receipt_key, &caller, &incoming);
+        take_all(&mut intake)?;
+        let mut taken = intake.finish();
         let retry_after_s = self.limit(&mut taken).await;
         let (records, rejected) = taken.finish();
         let accepted = records.records.len();
@@ -183,9 +195,9 @@ impl From<Failure> for Refusal {
 }
 
 /// Runs all events of a body through the intake.
-fn take_all(mut intake: Intake<'_>, format: Format, body: &[u8]) -> Result<Taken, Refusal> {
+fn take_all(intake: &mut Intake<'_>, format: Format, body: &[u8]) -> Result<(), Refusal> {
     if body.trim_ascii().is_empty() {
-        return Err(Refusal::Malformed("The body is empty.".into()));
+        return Err(Refusal::empty());
     }
     let array = match format {
         Format::Json => ArrayElements::of(body),
@@ -197,13 +209,13 @@ fn take_all(mut intake: Intake<'_>, format: Format, body: &[u8]) -> Result<Taken
     };
     match (format, array) {
         (_, Some(mut elements)) => {
-            take_each(&mut intake, elements.by_ref())?;
+            take_each(intake, elements.by_ref())?;
             // An array is accepted only as a whole: what follows a syntax error is a guess.
             if !elements.is_whole() || intake.has_rejected() {
                 check_json(body).map_err(|error| broken(&error))?;
             }
         }
-        (Format::Lines, None) => take_each(&mut intake, lines(body))?,
+        (Format::Lines, None) => take_each(intake, lines(body))?,
         (_, None) => {
             intake.take(body);
             if intake.has_rejected() {
@@ -213,7 +225,7 @@ fn take_all(mut intake: Intake<'_>, format: Format, body: &[u8]) -> Result<Taken
     }
     match intake.seen() {
         0 => Err(Refusal::Malformed("The body contains no events.".into())),
-        _ => Ok(intake.finish()),
+        _ => Ok(()),
     }
 }
 

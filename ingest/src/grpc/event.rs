@@ -1,32 +1,58 @@
-//! Events of messages as the lines of JSON that the service takes: both APIs are checked by the same rules, field by
-//! field.
+//! Events of messages as the fields that the intake takes: both APIs are checked by the same rules, field by field.
 
+use crate::EVENTS_MAX;
+use crate::intake::Intake;
+use crate::invalid::InvalidEvent;
+use crate::refusal::Refusal;
 use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use tally_model::EventFields;
 use tally_proto::tally::v1::property_value::Kind;
 use tally_proto::tally::v1::{Event, PropertyValue};
 
-/// An event by the names of the JSON API. A field without presence counts as absent if it is empty.
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(skip_serializing_if = "str::is_empty")]
-    event_id: &'a str,
-    #[serde(rename = "type", skip_serializing_if = "str::is_empty")]
-    event_type: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    actor_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    subject_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    occurred_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ip: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_agent: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration_ms: Option<i64>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    properties: BTreeMap<&'a str, Scalar<'a>>,
+/// Runs all events of a message through the intake.
+pub(super) fn take_all(intake: &mut Intake<'_>, events: &[Event]) -> Result<(), Refusal> {
+    match events.len() {
+        0 => return Err(Refusal::empty()),
+        1..=EVENTS_MAX => {}
+        _ => return Err(Refusal::TooManyEvents),
+    }
+    for event in events {
+        intake.take_fields(fields(event), sent(&event.event_id));
+    }
+    Ok(())
+}
+
+/// A field without presence counts as absent if it is empty.
+fn sent(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn fields(event: &Event) -> Result<EventFields<'_>, InvalidEvent> {
+    let Event { event_id, r#type, actor_id, subject_id, occurred_at, ip, user_agent, duration_ms, properties } = event;
+    // A time that no calendar has is as far away as can be, and rejected for that.
+    let time_ms = |seconds: i64, nanos: i32| seconds.saturating_mul(1_000).saturating_add(i64::from(nanos / 1_000_000));
+    Ok(EventFields {
+        event_id: sent(event_id).map(Cow::Borrowed),
+        event_type: sent(r#type).map(Cow::Borrowed),
+        actor_id: actor_id.as_deref().map(Cow::Borrowed),
+        subject_id: sent(subject_id).map(Cow::Borrowed),
+        occurred_at_ms: occurred_at.as_ref().map(|time| time_ms(time.seconds, time.nanos)),
+        ip: ip.as_deref().map(Cow::Borrowed),
+        user_agent: user_agent.as_deref().map(Cow::Borrowed),
+        duration_ms: *duration_ms,
+        properties: (!properties.is_empty()).then(|| as_json(properties)).transpose()?.map(Cow::Owned),
+        // A map of protobuf has each name once.
+        unique_properties: false,
+    })
+}
+
+/// As the log keeps them.
+fn as_json(properties: &BTreeMap<String, PropertyValue>) -> Result<Box<RawValue>, InvalidEvent> {
+    let scalars: BTreeMap<_, _> = properties.iter().map(|(name, value)| (name, Scalar(value))).collect();
+    to_raw_value(&scalars).map_err(|error| InvalidEvent::field("properties", error.to_string()))
 }
 
 struct Scalar<'a>(&'a PropertyValue);
@@ -44,41 +70,22 @@ impl Serialize for Scalar<'_> {
     }
 }
 
-/// One line per event.
-pub(super) fn lines(events: &[Event]) -> Result<Vec<u8>, serde_json::Error> {
-    let mut lines = Vec::new();
-    for event in events {
-        let line = Line {
-            event_id: &event.event_id,
-            event_type: &event.r#type,
-            actor_id: event.actor_id.as_deref(),
-            subject_id: &event.subject_id,
-            occurred_at: event.occurred_at.as_ref().map(ToString::to_string),
-            ip: event.ip.as_deref(),
-            user_agent: event.user_agent.as_deref(),
-            duration_ms: event.duration_ms,
-            properties: event.properties.iter().map(|(name, value)| (&**name, Scalar(value))).collect(),
-        };
-        serde_json::to_writer(&mut lines, &line)?;
-        lines.push(b'\n');
-    }
-    Ok(lines)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn json_of(event: Event) -> Value {
-        serde_json::from_slice(&lines(&[event]).unwrap()).unwrap()
+    fn json_of(event: &Event) -> Value {
+        let mut line = Vec::new();
+        fields(event).unwrap().write_json(&mut line);
+        serde_json::from_slice(&line).unwrap()
     }
 
     #[test]
     fn what_is_absent_stays_absent() {
-        assert_eq!(json_of(Event::default()), json!({}));
+        assert_eq!(json_of(&Event::default()), json!({}));
         let event = Event { actor_id: Some(String::new()), duration_ms: Some(0), ..Event::default() };
-        assert_eq!(json_of(event), json!({"actor_id": "", "duration_ms": 0}));
+        assert_eq!(json_of(&event), json!({"actor_id": "", "duration_ms": 0}));
     }
 
     #[test]
@@ -97,7 +104,7 @@ mod tests {
             r#type: "read".into(),
             actor_id: Some("u1".into()),
             subject_id: "article:1".into(),
-            occurred_at: "2026-11-21T08:00:00.123Z".parse().ok(),
+            occurred_at: "2026-11-21T08:00:00.123987Z".parse().ok(),
             ip: Some("::1".into()),
             user_agent: Some("x".into()),
             duration_ms: Some(7),
@@ -105,9 +112,27 @@ mod tests {
         };
         let expected = json!({
             "event_id": "e1", "type": "read", "actor_id": "u1", "subject_id": "article:1",
-            "occurred_at": "2026-11-21T08:00:00.123Z", "ip": "::1", "user_agent": "x", "duration_ms": 7,
+            "occurred_at": 1_795_248_000_123_i64, "ip": "::1", "user_agent": "x", "duration_ms": 7,
             "properties": {"a": "x\ny", "b": i64::MAX, "c": 1.5, "d": true, "e": null, "f": null},
         });
-        assert_eq!(json_of(event), expected);
+        assert_eq!(json_of(&event), expected);
+    }
+
+    #[test]
+    fn a_time_beyond_the_calendar_is_rejected() {
+        for (seconds, nanos) in [(i64::MAX, 0), (i64::MIN, 0), (-1, 0), (0, -1_000_000), (253_402_300_800, 0)] {
+            let mut event = Event {
+                event_id: "e1".into(),
+                r#type: "view".into(),
+                actor_id: Some("u1".into()),
+                subject_id: "a:1".into(),
+                occurred_at: Some(Default::default()),
+                ..Event::default()
+            };
+            let time = event.occurred_at.as_mut().unwrap();
+            (time.seconds, time.nanos) = (seconds, nanos);
+            let refused = fields(&event).unwrap().check(1_795_248_000_000).unwrap_err().to_string();
+            assert!(refused.starts_with("`occurred_at` "), "{seconds} {nanos}: {refused}");
+        }
     }
 }

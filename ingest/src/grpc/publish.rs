@@ -1,11 +1,10 @@
 //! `tally.v1.Events`.
 
 use super::EventsService;
-use super::event::lines;
+use super::event::take_all;
 use crate::BODY_BYTES_MAX;
 use crate::admission::Place;
 use crate::answer::{Accepted, Rejected};
-use crate::batch::{Batch, Format};
 use crate::caller::Caller;
 use crate::http::caller_of;
 use crate::refusal::Refusal;
@@ -24,7 +23,7 @@ pub(super) async fn publish(State(state): State<EventsService>, request: Request
     let admit = |bytes| place.grow(bytes).map_err(Into::into);
     let request: PublishRequest = read_message(&parts.headers, body, BODY_BYTES_MAX, admit).await?;
     let caller = caller_of(&parts, &state.trusted_proxies);
-    let Accepted { accepted, rejected, receipt } = state.take(caller, &request.events, place).await?;
+    let Accepted { accepted, rejected, receipt } = state.take(caller, request.events, place).await?;
     Ok(reply(&PublishResponse { accepted: count(accepted), rejected: rejected_events(rejected), receipt }))
 }
 
@@ -60,7 +59,7 @@ pub(super) async fn publish_stream(
             };
             let Some(PublishStreamRequest { events }) = message else { return Ok(()) };
             let place = place.map_or_else(|| state.service.open(), Ok)?;
-            let response = match state.take(caller.clone(), &events, place).await {
+            let response = match state.take(caller.clone(), events, place).await {
                 Ok(Accepted { accepted, rejected, receipt }) => {
                     PublishStreamResponse { accepted: count(accepted), rejected: rejected_events(rejected), receipt }
                 }
@@ -78,12 +77,9 @@ pub(super) async fn publish_stream(
 }
 
 impl EventsService {
-    async fn take(&self, caller: Caller, events: &[Event], place: Place) -> Result<Accepted, Refusal> {
-        let lines = lines(events).map_err(|error| {
-            tracing::error!(%error, "events cannot be written as JSON");
-            Refusal::Internal
-        })?;
-        self.service.take(caller, Batch { format: Format::Lines, events: lines.into(), place }).await
+    async fn take(&self, caller: Caller, events: Vec<Event>, place: Place) -> Result<Accepted, Refusal> {
+        let form = (false, place.bytes());
+        self.service.take_by(caller, place, form, move |intake| take_all(intake, &events)).await
     }
 }
 
