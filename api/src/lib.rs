@@ -6,12 +6,15 @@
 //! serves, and always before the rows are read: rows may be newer than what the answer claims, never older.
 //!
 //! From the bottom up: `database`; `reads`, the stores and the ladder over them; `answers`, what was read as JSON; `live`,
-//! `processes` and `collects`; `state`, which `start` puts together; `routes`, the only part that makes responses.
+//! `processes` and `collects`; `state`, which `start` puts together; `routes`, the only part that makes responses;
+//! `grpc`, the same routes as methods.
 
 mod answers;
 mod collects;
 mod config;
 mod database;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 mod live;
 mod metrics;
 mod processes;

@@ -22,17 +22,17 @@ pub const PATH: &str = "/v1/subjects/{subject_id}/collects/{actor_id}";
 #[derive(Serialize, ToSchema)]
 pub struct CollectAnswer {
     /// The subject.
-    subject_id: String,
+    pub subject_id: String,
     /// The actor.
-    actor_id: String,
+    pub actor_id: String,
     /// Whether the actor has collected the subject.
-    active: bool,
+    pub active: bool,
     /// Number of actors who have collected the subject, right after this change.
-    count: i64,
+    pub count: i64,
     /// For `after` on reads of counters and boards. Null if nothing changed, or if the log did not confirm the change
     /// within 0.5 s; the change is stored anyway and reaches the log later.
     #[schema(required = true)]
-    receipt: Option<String>,
+    pub receipt: Option<String>,
 }
 
 /// The parameters of both routes.
@@ -95,7 +95,8 @@ route! {
     delete, "uncollect", false
 }
 
-async fn set(
+/// Switches a collect for the caller of a request.
+pub async fn set(
     collects: &Collects,
     (parts, reader): (&Parts, &Reader),
     path: InPath<(String, String)>,

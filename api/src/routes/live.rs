@@ -74,7 +74,7 @@ async fn problem(api: &Arc<Api>, of: &[Watched], error: LiveError) -> ApiProblem
             let detail = format!("This process has reached its limit of {streams} live streams.");
             ApiProblem::unavailable(detail, RETRY_AFTER_S)
         }
-        (LiveError::Stopping, _) => ApiProblem::unavailable("This process is shutting down.", 1),
+        (LiveError::Stopping, _) => ApiProblem::shutting_down(),
         (LiveError::NoBoard, [Watched::Board(board)]) => unknown(api, board).await,
         (LiveError::Read(error), _) => error.into(),
         (LiveError::NoBoard | LiveError::Json(_), _) => ApiProblem::internal(),

@@ -1,26 +1,28 @@
 //! The routes, one file each.
 
 mod after;
-mod collects;
-mod counters;
+pub mod collects;
+pub mod counters;
 mod dead_letters;
 mod described;
 mod history;
-mod live;
+pub mod live;
 mod paging;
 mod problem;
 mod processes;
 mod progress;
 mod query;
-mod rankings;
-mod reactions;
+pub mod rankings;
+pub mod reactions;
 mod reader;
-mod receipts;
+pub mod receipts;
 mod reply;
 mod series;
 mod topology;
 
 pub use collects::collects_router;
+#[cfg(feature = "grpc")]
+pub use {reader::Reader, reply::Has};
 
 use crate::state::Api;
 use std::sync::Arc;

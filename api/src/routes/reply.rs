@@ -57,7 +57,7 @@ pub fn written<T: Serialize>(answer: &T) -> Result<Written, ApiProblem> {
 
 /// An answer that is true for a moment only.
 pub fn of_moment<T: Serialize>(answer: &T) -> Result<Response, ApiProblem> {
-    Has(None).reply(answer, Keep::Never)
+    Has::NOTHING.reply(answer, Keep::Never)
 }
 
 /// What the client has: `If-None-Match`.
@@ -72,6 +72,9 @@ impl<S: Sync> FromRequestParts<S> for Has {
 }
 
 impl Has {
+    /// The client has no answer yet.
+    pub const NOTHING: Self = Self(None);
+
     /// The answer; or that the client has it.
     pub fn reply<T: Serialize>(&self, answer: &T, keep: Keep) -> Result<Response, ApiProblem> {
         Ok(self.reply_written(&written(answer)?, keep))
