@@ -71,6 +71,7 @@ bench-services:
 	$(CARGO) bench --bench rolling
 	$(CARGO) bench --bench peers
 	$(CARGO) bench --bench edge
+	$(CARGO) bench --bench grpc
 	$(CARGO) bench --bench live
 
 fmt:

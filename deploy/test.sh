@@ -73,6 +73,7 @@ trap 'exit 143' TERM HUP
 # Budgets are for two cores and an empty cache; together they stay below an hour.
 stage "setup" 120 make --no-print-directory setup
 stage "formatting" 30 cargo fmt --all --check
+stage "protos" 30 deploy/protos.sh
 stage "lints" 600 cargo clippy --workspace --all-targets -- -D warnings
 # What `make run` builds. By hand, `cargo test -p tally --no-default-features --lib features` tests what it refuses.
 stage "lints without features" 90 cargo clippy -p tally --no-default-features --bin tally -- -D warnings

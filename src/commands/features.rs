@@ -9,6 +9,7 @@ pub fn with_missing_features(command: clap::Command) -> clap::Command {
 
 fn missing() -> Vec<MissingFeature> {
     let features = [
+        (cfg!(feature = "grpc"), MissingFeature::GRPC),
         (cfg!(feature = "kafka"), MissingFeature::KAFKA),
         (cfg!(feature = "mysql"), MissingFeature::MYSQL),
         (cfg!(feature = "redis"), MissingFeature::REDIS),
@@ -46,7 +47,7 @@ mod tests {
     }
 
     /// `cargo test -p tally --no-default-features --lib`
-    #[cfg(not(any(feature = "kafka", feature = "mysql", feature = "redis")))]
+    #[cfg(not(any(feature = "grpc", feature = "kafka", feature = "mysql", feature = "redis")))]
     #[test]
     fn an_address_that_needs_a_missing_feature_is_wrong_usage_without_its_password() {
         use crate::commands::{Failure, cache};
@@ -70,6 +71,6 @@ mod tests {
             assert_eq!(refused, expected);
         }
         let version = command_line().render_version();
-        assert!(version.ends_with(" (without Kafka, MySQL, Redis)\n"), "{version}");
+        assert!(version.ends_with(" (without gRPC, Kafka, MySQL, Redis)\n"), "{version}");
     }
 }

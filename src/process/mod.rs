@@ -2,6 +2,8 @@
 
 mod clock;
 mod graph;
+#[cfg_attr(not(feature = "grpc"), path = "without_grpc.rs")]
+mod grpc;
 mod identity;
 mod ingest;
 #[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]

@@ -1,5 +1,6 @@
 //! The parts of a process: one for each of its roles, started in one place and stopped in one.
 
+use super::grpc::Methods;
 use super::ingest::{caller_rules, ingest_service};
 use super::page;
 use super::read_side::read_side;
@@ -73,7 +74,7 @@ impl Parts {
         stopping: &CancellationToken,
     ) -> Result<Router, Failure> {
         let site = &self.site;
-        let mut routes = Routes::default();
+        let (mut routes, mut methods) = (Routes::default(), Methods::default());
         let mut checks: Vec<Check> = Vec::new();
         let callers =
             roles.callers.as_ref().map(|(args, cache)| caller_rules(site, args, cache, access)).transpose()?;
@@ -81,10 +82,12 @@ impl Parts {
         if let (Some(args), Some(callers)) = (&roles.ingest, &callers) {
             let service = ingest_service(site, args, callers)?;
             schemas = tally_ingest::http::schemas(&service);
-            routes = routes.merge(tally_ingest::http::router(service, callers.trusted_proxies.clone()));
+            routes = routes.merge(tally_ingest::http::router(service.clone(), callers.trusted_proxies.clone()));
+            methods.events(service, callers.trusted_proxies.clone(), stopping);
         }
         if let (Some((_, reads)), Some(callers)) = (&roles.api, &callers) {
-            let (reads, check) = read_side(site, (reads, &roles.page), callers, self.sinks.as_ref(), stopping)?;
+            let (reads, check) =
+                read_side(site, (reads, &roles.page), callers, self.sinks.as_ref(), stopping, &mut methods)?;
             routes = routes.merge(reads);
             checks.push(check);
         }
@@ -96,6 +99,7 @@ impl Parts {
         checks.extend(site.topics.iter().filter(|_| needs_log).map(|topics| topics.check()));
         checks.extend(self.streams.as_ref().map(StreamSide::check));
         checks.extend(self.sinks.as_ref().map(SinkSide::check));
+        routes = routes.merge(methods.into_routes(&checks, stopping)?);
         routes = routes.merge(Routes::new(Access::Open, probes(checks)));
         routes = routes.merge(Routes::new(Access::Needs(Scope::Metrics), metrics_page(site.registry.clone())));
         if roles.ingest.is_some() || roles.api.is_some() {

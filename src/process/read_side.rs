@@ -2,6 +2,7 @@
 
 use super::Site;
 use super::graph::graph;
+use super::grpc::Methods;
 use super::ingest::CallerRules;
 use super::sinking::SinkSide;
 use super::stores::Stores;
@@ -29,7 +30,8 @@ const TAKEOVER_AFTER: Duration = Duration::from_secs(2);
 /// Clients may cache a board for a second; this much of it is spent here.
 const BOARD_PAGES_FOR: Duration = Duration::from_millis(100);
 
-/// The API's routes, over the database and the cache that `sinks` fill in this process, and its health check.
+/// The API's routes, over the database and the cache that `sinks` fill in this process, and its health check. The same
+/// over gRPC goes to `methods`.
 /// `stopping` ends its live streams.
 pub fn read_side(
     site: &Site,
@@ -37,6 +39,7 @@ pub fn read_side(
     callers: &CallerRules,
     sinks: Option<&SinkSide>,
     stopping: &CancellationToken,
+    methods: &mut Methods,
 ) -> Result<(Routes, Check), Failure> {
     let stores = site.stores.as_ref().ok_or_else(|| Failure::no("an API needs stores"))?;
     let config = api_config(&site.topology, stores)?;
@@ -60,8 +63,10 @@ pub fn read_side(
     };
     let api = Api::new(parts, &site.registry).map_err(Failure::no)?;
     let check = api.check();
+    methods.reads(&api);
     let mut routes = router(api);
     if let Some(collects) = collects(site, stores, callers)? {
+        methods.collects(collects.clone());
         routes = routes.merge(collects_router(collects));
     }
     Ok((routes, check))

@@ -30,6 +30,18 @@ const NUMBERS: &[(&str, &[Number])] = &[
         ],
     ),
     (
+        "docs/grpc.md",
+        &[
+            ("within 5 s after its key or token", "http", "POLLED: Duration = Duration::from_secs(5);"),
+            ("must arrive within 10 s", "http", "MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);"),
+            ("has up to 10,000 calls", "ingest", "STREAMS_MAX: usize = 10_000;"),
+            ("the error, up to 4 KiB", "http", "DETAILS_BYTES_MAX: usize = 4 << 10;"),
+            ("up to 100 calls at a time", "http", "STREAMS_MAX: u32 = 100;"),
+            ("pings it every 20 s", "http", "write_timeout: Duration::from_secs(20),"),
+            ("comes within 10 s", "http", "header_timeout: Duration::from_secs(10),"),
+        ],
+    ),
+    (
         "docs/http.md",
         &[
             ("1-64 of `A-Za-z0-9._:-`", "model", "EVENT_ID_BYTES_MAX: usize = 64;"),
