@@ -1,7 +1,7 @@
 //! What nodes publish about themselves. Other nodes and the application see nothing else of a node, so no node type
 //! depends on another.
 
-use crate::counting::aggregation::Aggregation;
+use crate::counting::aggregation::{Aggregation, Form};
 use crate::expression::{Expression, SubjectKind};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct NodeFacts {
     pub boards: Vec<String>,
     /// What it needs from nodes that count, besides the changes of their metrics.
     pub wants: Vec<MetricWant>,
-    /// Set where it aggregates: how the values are computed, and in which windows.
+    /// Set where it aggregates, also in a short form: how the values are computed, and in which windows.
     pub aggregation: Option<Arc<Aggregation>>,
     /// Whether it is meant for every type of events: declared ones that no node names reach it as well.
     pub takes_declared: bool,
@@ -178,6 +178,12 @@ pub struct Groups {
 }
 
 impl NodeFacts {
+    /// Whether it counts by changes, rather than by contributions to values.
+    pub fn counts_by_changes(&self) -> bool {
+        let is_short = |aggregation: &Arc<Aggregation>| aggregation.form == Form::Short;
+        !self.metrics.is_empty() && self.aggregation.as_ref().is_none_or(is_short)
+    }
+
     /// The types of events whose order the database decides: all that the node takes, or none.
     pub fn owned_types(&self) -> &[String] {
         let owned = self.toggle.as_ref().is_some_and(|toggle| toggle.owned);

@@ -1,9 +1,11 @@
-//! What an `aggregate` node computes: its values, its windows, and which windows an event belongs to.
+//! What an `aggregate` node, or a short form of it, computes: its values, its windows, and which windows an event belongs to.
 
+use crate::dataflow::Actions;
 use crate::facts::{Emit, MetricKind};
 use std::sync::Arc;
 use std::time::Duration;
 use tally_model::{Buckets, Millionths, SCALE_MAX, SessionRule, ValueType, WindowSpec};
+use tally_streams::topology::BuildSite;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Decimals of an average beyond those of its numbers.
@@ -14,16 +16,29 @@ const AVERAGE_DECIMALS: u8 = 3;
 pub struct Aggregation {
     /// The node's name.
     pub node: Arc<str>,
+    /// How its values travel and are stored.
+    pub form: Form,
     /// Ordered by name.
     pub values: Vec<AggregateValue>,
     /// The windows besides all time, in the order of the file.
     pub windows: Vec<AggregateWindow>,
-    /// How long a window takes records after its end, by append time.
+    /// How long a window takes records after its end, by append time. Of a short form it is known where the node is placed
+    /// in a topology: see [`Aggregation::placed`].
     pub grace_ms: i64,
     /// When the values of windows are emitted.
     pub emit: Emit,
     /// Whether all time is counted.
     pub totals: bool,
+}
+
+/// How the values of a node travel to the `total` and are stored there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Of `aggregate`: as contributions, and in stores of the node.
+    Values,
+    /// Of `count` and `unique`, whose formats are older: as changes, which carry minutes, and in stores that all such nodes
+    /// share with toggles. The windows are tumbling, and take records for `late_after` after their end.
+    Short,
 }
 
 /// The type of the node that adds up what an `aggregate` node contributes, and closes its windows.
@@ -36,6 +51,15 @@ pub const WINDOW_START: &str = "window_start";
 pub const WINDOW_END: &str = "window_end";
 
 impl Aggregation {
+    /// The same with the grace that it has in a topology.
+    pub fn placed(&self, site: &BuildSite<'_, Actions>) -> Self {
+        let grace_ms = match self.form {
+            Form::Values => self.grace_ms,
+            Form::Short => site.settings.late_after.as_millis() as i64,
+        };
+        Self { grace_ms, ..self.clone() }
+    }
+
     /// The name of the output with its closed windows, which is the type of those events as well.
     pub fn closed_name(&self) -> String {
         format!("{}.{CLOSED}", self.node)
@@ -55,7 +79,7 @@ impl Aggregation {
 /// A value of an `aggregate` node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AggregateValue {
-    /// The metric: `<node>.<value>`.
+    /// The metric: `<node>.<value>`; of a short form the name of the node.
     pub metric: Arc<str>,
     /// How it is computed.
     pub function: Function,
@@ -260,6 +284,11 @@ impl AggregateWindow {
     }
 }
 
+/// The start of the last fixed window that holds a time, if one begins every `every_ms`.
+pub fn start_ms(time_ms: i64, every_ms: i64) -> i64 {
+    time_ms.div_euclid(every_ms) * every_ms
+}
+
 /// The first and the last start of the fixed windows that hold a time and are open, and how many are closed.
 fn open_starts(
     (size_ms, every_ms): (i64, i64),
@@ -267,13 +296,13 @@ fn open_starts(
     append_ms: i64,
     grace_ms: i64,
 ) -> (Option<(i64, i64)>, u64) {
-    let last = time_ms.div_euclid(every_ms);
-    let first = (time_ms - size_ms).div_euclid(every_ms) + 1;
+    let last = start_ms(time_ms, every_ms);
+    let first = start_ms(time_ms - size_ms, every_ms) + every_ms;
     // The first whose end and grace lie behind the append time.
-    let open = append_ms.saturating_sub(grace_ms).saturating_sub(size_ms).div_euclid(every_ms) + 1;
-    let late = (open.min(last + 1) - first).max(0) as u64;
+    let open = start_ms(append_ms.saturating_sub(grace_ms).saturating_sub(size_ms), every_ms) + every_ms;
+    let late = ((open.min(last + every_ms) - first) / every_ms).max(0) as u64;
     let from = first.max(open);
-    ((from <= last).then_some((from * every_ms, last * every_ms)), late)
+    ((from <= last).then_some((from, last)), late)
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 //! Boards need the actors and the group. The count within a group has a metric name of its own ([`grouped_metric`]);
 //! actors are sent as visitors of the minute. Both are combined like all changes, and totals ignore them.
 
+use super::aggregation::start_ms;
 use super::windows::MINUTE_MS;
 use crate::dataflow::Actions;
 use crate::facts::MetricWant;
-use crate::item::{Action, Item};
+use crate::item::Item;
 use std::sync::Arc;
 use tally_model::{Change, ChangeBody, Event, Scalar, grouped_metric};
 use tally_streams::processor::Context;
@@ -77,19 +78,11 @@ impl CountedMetric {
         self.groups.iter().find(|group| group.value == *value).map_or(0, |group| group.tag)
     }
 
-    /// Adds to the metric of an event's subject, at the time and in the group of the event.
-    pub fn add(&self, context: &mut Context<'_, Actions>, action: &Action, delta: i64) {
-        let event = &action.event;
-        let act = Act { event, since_ms: action.effective_ms, delta, group: self.group_of(event) };
-        self.forward(context, &event.subject_id, &act);
-    }
-
     /// Forwards the changes that an act causes.
     pub fn forward(&self, context: &mut Context<'_, Actions>, subject_id: &Arc<str>, act: &Act<'_>) {
         let Act { event, since_ms, delta, group } = act;
         let minute = since_ms.div_euclid(MINUTE_MS);
-        // The windows of an act so far back may be closed.
-        let total_only = context.clock_ms() - since_ms > self.late_after_ms;
+        let total_only = self.is_late(context, *since_ms);
         let group = self.groups.iter().find(|known| known.tag == *group).map(|known| &known.metric);
         for metric in std::iter::once(&self.metric).chain(group) {
             let mut send = |body| {
@@ -103,6 +96,28 @@ impl CountedMetric {
                 send(ChangeBody::Visitor { window: Some((MINUTE_MS, minute * MINUTE_MS)), hash });
             }
         }
+    }
+
+    /// Forwards a visit: for all time, and in the tumbling windows of these lengths that hold it.
+    pub fn forward_visit(
+        &self,
+        context: &mut Context<'_, Actions>,
+        subject_id: &Arc<str>,
+        (since_ms, hash): (i64, u64),
+        lengths_ms: impl Iterator<Item = i64>,
+    ) {
+        let is_late = self.is_late(context, since_ms);
+        let windows = lengths_ms.filter(|_| !is_late).map(|length_ms| Some((length_ms, start_ms(since_ms, length_ms))));
+        for window in std::iter::once(None).chain(windows) {
+            let (subject_id, metric, body) =
+                (subject_id.clone(), self.metric.clone(), ChangeBody::Visitor { window, hash });
+            context.forward(Item::Change(Change { subject_id, metric, body }));
+        }
+    }
+
+    /// Whether the windows of an act may be closed, because it lies so far back.
+    fn is_late(&self, context: &Context<'_, Actions>, since_ms: i64) -> bool {
+        context.clock_ms() - since_ms > self.late_after_ms
     }
 }
 

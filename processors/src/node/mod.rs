@@ -3,7 +3,6 @@
 
 pub mod aggregate;
 pub mod board;
-pub mod count;
 pub mod decode;
 pub mod dedupe;
 pub mod derive;
@@ -12,7 +11,6 @@ pub mod rate_check;
 pub mod route;
 pub mod toggle;
 pub mod total;
-pub mod unique;
 
 use crate::dataflow::Actions;
 use tally_streams::topology::NodeType;
@@ -26,8 +24,8 @@ pub const REGISTRY: &[NodeType<Actions>] = &[
     derive::NODE_TYPE,
     route::NODE_TYPE,
     toggle::NODE_TYPE,
-    count::NODE_TYPE,
-    unique::NODE_TYPE,
+    aggregate::count::NODE_TYPE,
+    aggregate::unique::NODE_TYPE,
     aggregate::NODE_TYPE,
     total::NODE_TYPE,
     board::NODE_TYPE,

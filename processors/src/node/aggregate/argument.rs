@@ -11,9 +11,17 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 #[derive(Clone)]
 pub struct Argument {
     expression: Expression,
-    /// The property, where it is nothing else: an event without it takes no part, and its numbers are read from their
-    /// digits.
-    property: Option<String>,
+    /// What it is read from without an evaluation, where it is no more than that.
+    field: Option<Field>,
+}
+
+/// A field that is an argument by itself.
+#[derive(Clone)]
+enum Field {
+    Actor,
+    Subject,
+    /// An event without this property takes no part, and its numbers are read from their digits.
+    Property(String),
 }
 
 /// A number has at most 24 digits, decimals included: a sum of 10^14 of them fits 128 bits.
@@ -54,7 +62,12 @@ impl Argument {
         if expression.check(&Schema::default())?.kind == Type::Float {
             return Err(vec![Fault::new(COMPUTED)]);
         }
-        Ok(Self { expression, property: property.map(str::to_owned) })
+        let field = match source.trim() {
+            "actor_id" => Some(Field::Actor),
+            "subject_id" => Some(Field::Subject),
+            _ => property.map(|name| Field::Property(name.to_owned())),
+        };
+        Ok(Self { expression, field })
     }
 
     /// The expression to check against declared properties.
@@ -64,7 +77,10 @@ impl Argument {
 
     /// The property whose name it is, and nothing else: places in its expression are then not those of the file.
     pub fn property(&self) -> Option<&str> {
-        self.property.as_deref()
+        match &self.field {
+            Some(Field::Property(name)) => Some(name),
+            _ => None,
+        }
     }
 
     /// What an event adds to a value; None where it takes no part.
@@ -97,12 +113,16 @@ impl Argument {
     }
 
     fn given<'a>(&self, event: &'a Event) -> Result<Option<Given<'a>>, Mistake> {
-        match &self.property {
-            Some(name) => Ok(event.properties.get(name).map(|value| match (value, event.decimal(name)) {
-                (_, Some(digits)) => Given::Digits(digits.into()),
-                (Scalar::Text(text), _) => Given::Text(text.into()),
-                (value, _) => Given::of(value.clone()),
-            })),
+        match &self.field {
+            Some(Field::Actor) => Ok(Some(Given::Text(event.actor_id().into()))),
+            Some(Field::Subject) => Ok(Some(Given::Text((&*event.subject_id).into()))),
+            Some(Field::Property(name)) => {
+                Ok(event.properties.get(name).map(|value| match (value, event.decimal(name)) {
+                    (_, Some(digits)) => Given::Digits(digits.into()),
+                    (Scalar::Text(text), _) => Given::Text(text.into()),
+                    (value, _) => Given::of(value.clone()),
+                }))
+            }
             None => Ok(self.expression.scalar(event)?.map(Given::of)),
         }
     }

@@ -5,7 +5,7 @@ use super::limit::{Limit, Memory};
 use super::subjects::{self, SubjectParams};
 use super::values::{ValueParams, check_values};
 use super::windows::{self, DAYS_31_MS, WindowParams, millis};
-use crate::counting::aggregation::Aggregation;
+use crate::counting::aggregation::{Aggregation, Form};
 use crate::event_types::named;
 use crate::expression::{Expression, Fault, SubjectKind};
 use crate::facts::Emit;
@@ -76,14 +76,13 @@ impl AggregateParams {
             errors.push(ParamError::new("grace", "must be at most 31d"));
         }
         let totals_given = totals.unwrap_or(true);
-        for (path, given, what) in [
-            ("grace", grace.is_some(), "says how long windows take events"),
-            ("emit", emit.is_some(), "says when windows are sent"),
-            ("totals", !totals_given, "leaves nothing to compute"),
-        ] {
-            if given && windows.is_empty() {
-                errors.push(ParamError::new(path, format!("{what}, and there are no `windows`")));
-            }
+        if windows.is_empty() {
+            let given = [
+                ("grace", grace.is_some(), "says how long windows take events"),
+                ("emit", emit.is_some(), windows::EMIT),
+                ("totals", !totals_given, "leaves nothing to compute"),
+            ];
+            windows::refuse_without(given, &mut errors);
         }
         let memory = if totals_given { Memory::ForGood } else { Memory::Day };
         let limit = max_subjects.map(|places| Limit { places, memory });
@@ -111,6 +110,7 @@ impl AggregateParams {
         let private_kinds = kinds_of_subjects.into_iter().filter_map(literal).collect();
         let aggregation = Aggregation {
             node: node.into(),
+            form: Form::Values,
             values,
             windows: kinds,
             grace_ms,

@@ -14,6 +14,8 @@ const WINDOWS_MAX: usize = 8;
 const HOPS_MAX: i64 = 1_440;
 /// The shortest `keep`.
 const KEEP_MIN: Duration = Duration::from_secs(3_600);
+/// What `emit` does.
+pub const EMIT: &str = "says when windows are sent";
 /// What a window looks like.
 const FORMS: &str = "a duration, { hopping: 1h, every: 5m }, { session: 30m, max: 12h } or { sliding: 10s }";
 const SECOND_MS: i64 = 1_000;
@@ -70,25 +72,41 @@ pub fn millis(duration: ConfigDuration) -> i64 {
 
 /// The windows, as far as they are valid.
 pub fn check(windows: &[WindowParams], grace_ms: i64, errors: &mut Vec<ParamError>) -> Vec<AggregateWindow> {
-    let mut kinds: Vec<AggregateWindow> = Vec::new();
     if windows.len() > WINDOWS_MAX {
         errors.push(ParamError::new("windows", format!("at most {WINDOWS_MAX}")));
     }
+    each_once(windows, errors, |path, window, errors| {
+        let spec = check_window(window);
+        let spec = spec.map_err(|(key, message)| errors.push(ParamError::new(format!("{path}{key}"), message))).ok()?;
+        let window = AggregateWindow { keep: keep(window), ..AggregateWindow::new(spec) };
+        errors.extend(check_keep(path, &window, grace_ms));
+        Some(window)
+    })
+}
+
+/// The windows of a parameter `windows` that `check` finds valid, each by its path. One that is named twice is a mistake.
+pub fn each_once<W>(
+    windows: &[W],
+    errors: &mut Vec<ParamError>,
+    check: impl Fn(&str, &W, &mut Vec<ParamError>) -> Option<AggregateWindow>,
+) -> Vec<AggregateWindow> {
+    let mut checked: Vec<AggregateWindow> = Vec::new();
     for (i, window) in windows.iter().enumerate() {
         let path = format!("windows[{i}]");
-        match check_window(window) {
-            Err((key, message)) => errors.push(ParamError::new(format!("{path}{key}"), message)),
-            Ok(spec) if kinds.iter().any(|kind| kind.spec == spec) => {
-                errors.push(ParamError::new(path, "is named twice"))
-            }
-            Ok(spec) => {
-                let kind = AggregateWindow { keep: keep(window), ..AggregateWindow::new(spec) };
-                errors.extend(check_keep(&path, &kind, grace_ms));
-                kinds.push(kind);
-            }
+        let Some(window) = check(&path, window, errors) else { continue };
+        match checked.iter().any(|known| known.spec == window.spec) {
+            true => errors.push(ParamError::new(path, "is named twice")),
+            false => checked.push(window),
         }
     }
-    kinds
+    checked
+}
+
+/// Reports parameters about windows, each with what it does, that are given to a node without windows.
+pub fn refuse_without<const N: usize>(given: [(&str, bool, &str); N], errors: &mut Vec<ParamError>) {
+    for (path, _, what) in given.into_iter().filter(|(_, is_given, _)| *is_given) {
+        errors.push(ParamError::new(path, format!("{what}, and there are no `windows`")));
+    }
 }
 
 fn keep(window: &WindowParams) -> Option<Duration> {

@@ -256,9 +256,8 @@ fn check_held(rule: &Rule, site: &BuildSite<'_, Actions>) -> Result<(), (usize, 
     }
     let mut first = None;
     for (j, event) in rule.events.iter().enumerate() {
-        let counts = |facts: &NodeFacts| !facts.metrics.is_empty() && facts.aggregation.is_none();
         let takes = |facts: &NodeFacts| facts.event_types.contains(event);
-        let mut counting = site.nodes.iter().filter(|(_, facts)| counts(facts) && takes(facts));
+        let mut counting = site.nodes.iter().filter(|(_, facts)| facts.counts_by_changes() && takes(facts));
         let Some((name, facts)) = counting.next() else {
             match site.nodes.iter().any(|(_, facts)| takes(facts)) {
                 true => return Err((j, of_no_toggle(event))),

@@ -4,7 +4,6 @@
 
 mod aggregates;
 mod sketch;
-mod windows;
 
 pub use sketch::Sketch;
 
@@ -14,7 +13,7 @@ use crate::edge::EdgeType;
 use crate::facts::{MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
 use crate::params::NoParams;
-use aggregates::Aggregates;
+use aggregates::{Aggregates, HOUR_MS, SHORT_CLOSING, SHORT_SKETCHES, SHORT_SUMS, ShortClosingStore, short_name};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +21,6 @@ use tally_model::{Counters, Delta, MetricValue, OutputType, SubjectChanges, Visi
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::store::{AccumulatorStore, Hash128, KeyValueStore, StateStore, StoreHandle, StoreValue};
 use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StoreSpec};
-use windows::{Closing, HOUR_MS, Windows};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The node type.
@@ -38,9 +36,8 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     parse,
 };
 
-/// Names of the stores that not every `total` has.
-const WINDOW_SKETCHES: &str = "window-sketches";
-const CLOSING: &str = "closing";
+/// The store of visitors, behind the name of the node.
+const SKETCHES: &str = "sketches";
 
 /// A checked `total` node.
 pub struct Total {
@@ -100,12 +97,12 @@ impl StoreValue for SubjectTotals {
 
 impl Total {
     fn store_name(&self, what: &str) -> String {
-        format!("{}-{what}", self.node)
+        short_name(&self.node, what)
     }
 
     /// The metrics that change by deltas and visitors.
     fn metrics(&self, site: &BuildSite<'_, Actions>) -> Vec<(String, MetricSpec)> {
-        let counting = site.inputs.iter().filter(|(_, facts)| facts.aggregation.is_none());
+        let counting = site.inputs.iter().filter(|(_, facts)| facts.counts_by_changes());
         metrics_of(counting)
     }
 }
@@ -127,20 +124,20 @@ impl Blueprint<Actions> for Total {
     fn stores(&self) -> Vec<StoreSpec> {
         vec![
             store(self.node.clone(), "key-value", Totals::make),
-            store(self.store_name("windows"), "window", windows::Sums::make),
-            store(self.store_name("sketches"), "accumulator", Sketches::make),
+            store(self.store_name(SHORT_SUMS), "window", aggregates::Sums::make),
+            store(self.store_name(SKETCHES), "accumulator", Sketches::make),
         ]
     }
 
     fn stores_behind(&self, inputs: &[&NodeFacts]) -> Vec<StoreSpec> {
-        let counting = || inputs.iter().filter(|facts| facts.aggregation.is_none());
+        let counting = || inputs.iter().filter(|facts| facts.counts_by_changes());
         let metrics = || counting().flat_map(|facts| &facts.metrics);
         let mut stores = self.stores();
-        if windows::has_sketches(metrics()) {
-            stores.push(store(self.store_name(WINDOW_SKETCHES), "window-accumulator", windows::Sketches::make));
+        if aggregates::has_sketches(metrics()) {
+            stores.push(store(self.store_name(SHORT_SKETCHES), "window-accumulator", aggregates::Sketches::make));
         }
-        if windows::has_closing(metrics()) {
-            stores.push(store(self.store_name(CLOSING), "due", Closing::make));
+        if aggregates::has_closing(metrics()) {
+            stores.push(store(self.store_name(SHORT_CLOSING), "due", ShortClosingStore::make));
         }
         stores.extend(aggregates::stores(&self.node, inputs));
         stores
@@ -171,9 +168,9 @@ impl Blueprint<Actions> for Total {
     }
 
     fn store_windows(&self, site: &BuildSite<'_, Actions>) -> BTreeMap<String, Vec<String>> {
-        let mut windows = BTreeMap::from([(self.store_name("windows"), Vec::new())]);
+        let mut windows = BTreeMap::from([(self.store_name(SHORT_SUMS), Vec::new())]);
         for (_, spec) in self.metrics(site) {
-            let store = if spec.kind == MetricKind::Unique { WINDOW_SKETCHES } else { "windows" };
+            let store = if spec.kind == MetricKind::Unique { SHORT_SKETCHES } else { SHORT_SUMS };
             let of_metric = spec.tumbling_ms().map(|window_ms| format!("{}/{} min", spec.name, window_ms / 60_000));
             windows.entry(self.store_name(store)).or_default().extend(of_metric);
         }
@@ -182,15 +179,10 @@ impl Blueprint<Actions> for Total {
 
     fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
         let metrics = self.metrics(site);
-        let specs = || metrics.iter().map(|(_, spec)| spec);
-        let windows = Windows::new(
-            site.store(&self.store_name("windows")),
-            windows::has_sketches(specs()).then(|| site.store(&self.store_name(WINDOW_SKETCHES))),
-            windows::has_closing(specs()).then(|| site.store(&self.store_name(CLOSING))),
-            site.hash_seed,
-            site.settings.late_after.as_millis() as i64,
-        );
-        let metric = |(_, spec): (String, MetricSpec)| (spec.name.clone(), Metric { id: metric_id(&spec.name), spec });
+        let aggregates = Aggregates::new(&self.node, site);
+        let metric = |(node, spec): (String, MetricSpec)| {
+            (spec.name.clone(), Metric { id: metric_id(&spec.name), spec, node: aggregates.place_of(&node) })
+        };
         let metrics: HashMap<_, _, _> = metrics.into_iter().map(metric).collect();
         let mut named: Vec<_> =
             metrics.values().map(|metric: &Metric| (metric.spec.name.clone(), metric.id, metric.spec.kind)).collect();
@@ -199,9 +191,8 @@ impl Blueprint<Actions> for Total {
             metrics,
             named,
             totals: site.store(&self.node),
-            windows,
-            aggregates: Aggregates::new(&self.node, site),
-            sketches: site.store(&self.store_name("sketches")),
+            aggregates,
+            sketches: site.store(&self.store_name(SKETCHES)),
             hash_seed: site.hash_seed,
             changed: Vec::new(),
             changed_index: HashMap::default(),
@@ -212,6 +203,8 @@ impl Blueprint<Actions> for Total {
 struct Metric {
     id: u32,
     spec: MetricSpec,
+    /// The place of its node among the aggregates, if that is a short form.
+    node: Option<usize>,
 }
 
 struct TotalProcessor {
@@ -219,7 +212,6 @@ struct TotalProcessor {
     /// Their names, ids and kinds, by name.
     named: Vec<(String, u32, MetricKind)>,
     totals: StoreHandle<Totals>,
-    windows: Windows,
     aggregates: Aggregates,
     sketches: StoreHandle<Sketches>,
     hash_seed: u64,
@@ -264,9 +256,8 @@ impl TotalProcessor {
         known().for_each(|(delta, metric)| *totals.entry(metric.id) += delta.delta);
         for delta in deltas {
             let Some(metric) = self.metrics.get(&*delta.metric) else { continue };
-            if !delta.total_only {
-                let at = (delta.minute, delta.delta);
-                self.windows.add_delta(context, subject_id, &delta.metric, &metric.spec, at);
+            if let Some(node) = metric.node.filter(|_| !delta.total_only) {
+                self.aggregates.add_delta(context, node, subject_id, (delta.minute, delta.delta));
             }
         }
         let metrics: Vec<_> = known().map(|(delta, _)| &delta.metric).collect();
@@ -279,7 +270,8 @@ impl TotalProcessor {
         let metric = self.metrics.get(&*visitors.metric).filter(|metric| metric.spec.kind == MetricKind::Unique);
         let Some(metric) = metric else { return };
         if let Some(window) = visitors.window {
-            return self.windows.add_visitors(context, subject_id, &metric.spec, window, visitors);
+            let Some(node) = metric.node else { return };
+            return self.aggregates.add_visitors(context, node, subject_id, window, visitors);
         }
         let id = metric.id;
         let key = Hash128::of(self.hash_seed, &[subject_id.as_bytes(), visitors.metric.as_bytes()]);
@@ -344,20 +336,13 @@ impl Processor<Actions> for TotalProcessor {
 
     fn schedules(&self) -> Vec<Schedule> {
         // Closing windows are sent before they are deleted: punctuators fire in this order.
-        let closes = self.windows.closing.is_some() || !self.aggregates.is_empty();
-        let timer = closes.then_some(Schedule { kind: PunctuationType::Timer, interval_ms: 1 });
+        let timer = self.aggregates.need_timer().then_some(Schedule { kind: PunctuationType::Timer, interval_ms: 1 });
         let clock = Schedule { kind: PunctuationType::Clock, interval_ms: HOUR_MS };
         timer.into_iter().chain([clock]).collect()
     }
 
-    fn punctuate(&mut self, context: &mut Context<'_, Actions>, kind: PunctuationType, time_ms: i64) {
-        match kind {
-            PunctuationType::Timer => {
-                self.windows.close(context, time_ms);
-                self.aggregates.close(context, time_ms);
-            }
-            _ => self.windows.expire(context, time_ms),
-        }
+    fn punctuate(&mut self, context: &mut Context<'_, Actions>, _kind: PunctuationType, time_ms: i64) {
+        self.aggregates.close(context, time_ms);
     }
 
     fn flush(&mut self, context: &mut Context<'_, Actions>) {
@@ -366,7 +351,6 @@ impl Processor<Actions> for TotalProcessor {
             context.forward(Item::Counters(counters));
         }
         self.changed_index.clear();
-        self.windows.flush(context);
         self.aggregates.flush(context);
     }
 
@@ -377,7 +361,6 @@ impl Processor<Actions> for TotalProcessor {
     fn discard(&mut self) {
         self.changed.clear();
         self.changed_index.clear();
-        self.windows.discard();
         self.aggregates.discard();
     }
 }

@@ -1,8 +1,13 @@
 //! Windows and sessions that wait for the clock: to emit their values, or to be forgotten.
 
+use super::Node;
+use super::fixed::Window;
+use super::short::{ShortClosing, ShortClosingStore};
+use crate::dataflow::Actions;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tally_streams::store::{DueStore, Hash128, StoreValue};
+use tally_streams::processor::Context;
+use tally_streams::store::{DueStore, Hash128, StoreHandle, StoreValue};
 
 /// By a hash of node, subject and window; of a fixed window also of its start.
 pub(in crate::node::total) type ClosingStore = DueStore<Hash128, Closing>;
@@ -16,6 +21,23 @@ pub(in crate::node::total) struct Closing {
     pub window: u32,
     /// Fixed windows: the start. Sessions and sliding windows: when it is due, since one entry stands for all of a subject.
     pub at_ms: i64,
+}
+
+impl Closing {
+    fn new(node: &Node, window: &Window) -> Self {
+        Self {
+            node: node.aggregation.node.clone(),
+            subject_id: window.subject_id.clone(),
+            window: node.windows()[window.kind].id,
+            at_ms: window.start_ms,
+        }
+    }
+
+    fn key(hash_seed: u64, node: &Node, window: &Window) -> Hash128 {
+        let (name, start) = (&node.windows()[window.kind].name, window.start_ms.to_le_bytes());
+        let parts = [node.aggregation.node.as_bytes(), window.subject_id.as_bytes(), name.as_bytes(), &start];
+        Hash128::of(hash_seed, &parts)
+    }
 }
 
 /// The stored form.
@@ -40,6 +62,50 @@ impl StoreValue for Closing {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let Stored { node, subject_id, window, at_ms } = postcard::from_bytes(bytes).ok()?;
         Some(Self { node: node.into(), subject_id: subject_id.into(), window, at_ms })
+    }
+}
+
+/// The store of what waits.
+#[derive(Clone, Copy)]
+pub(super) enum ClosingHandle {
+    Values(StoreHandle<ClosingStore>),
+    /// That of the short forms.
+    Short(StoreHandle<ShortClosingStore>),
+}
+
+impl ClosingHandle {
+    /// Has a fixed window wait until it closes.
+    pub fn wait_for(self, context: &mut Context<'_, Actions>, hash_seed: u64, node: &Node, window: &Window) {
+        let due_ms = window.end_ms + node.aggregation.grace_ms;
+        match self {
+            Self::Values(store) => {
+                let key = Closing::key(hash_seed, node, window);
+                if context.store(store).get(&key).is_none() {
+                    context.store(store).put(&key, due_ms, Closing::new(node, window));
+                }
+            }
+            Self::Short(store) => {
+                if context.store(store).get(&window.key.hash).is_none() {
+                    context.store(store).put(&window.key.hash, due_ms, ShortClosing::new(node, window));
+                }
+            }
+        }
+    }
+
+    /// Takes what is due earliest, with the time at which it was.
+    pub fn take_due(self, context: &mut Context<'_, Actions>, clock_ms: i64) -> Option<(i64, Closing)> {
+        match self {
+            Self::Values(store) => context.store(store).take_due(clock_ms),
+            Self::Short(store) => context.store(store).take_due(clock_ms).map(|(due_ms, short)| (due_ms, short.into())),
+        }
+    }
+
+    /// When the earliest is due, if that is by now.
+    pub fn next_due_ms(self, context: &mut Context<'_, Actions>, clock_ms: i64) -> Option<i64> {
+        match self {
+            Self::Values(store) => context.store(store).next_due_ms(clock_ms),
+            Self::Short(store) => context.store(store).next_due_ms(clock_ms),
+        }
     }
 }
 

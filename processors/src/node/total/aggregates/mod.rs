@@ -1,27 +1,32 @@
 //! The aggregates of a `total` node: it adds up what `aggregate` nodes contribute, for all time and in windows, and emits
-//! the values.
+//! the values. Of `count` and `unique`, short forms of `aggregate`, it has the windows.
 
 mod closed;
 mod closing;
 mod fixed;
+mod node;
 mod sessions;
+mod short;
 mod sliding;
 mod spanned;
 mod spans;
 mod values;
 
-use crate::counting::aggregation::{AggregateValue, AggregateWindow, Aggregation, Ratio};
+pub(super) use short::{HOUR_MS, ShortClosingStore, Sketches, Sums, has_closing, has_sketches};
+
+use crate::counting::aggregation::{AggregateWindow, Aggregation, Form, Function, start_ms};
+use crate::counting::windows::MINUTE_MS;
 use crate::dataflow::Actions;
 use crate::facts::{Emit, NodeFacts};
-use crate::item::Item;
-use closing::{Closing, ClosingStore};
-use fixed::{Fixed, FixedStore};
+use closing::{Closing, ClosingHandle, ClosingStore};
+use fixed::{Added, Fixed, FixedStore, WindowHandle};
+use node::{Node, Subject};
 use sessions::Sessions;
 use sliding::Sliding;
 use spanned::{Rule, SpanStore, Spanned};
 use std::borrow::Cow;
 use std::sync::Arc;
-use tally_model::{Contribution, CounterWindow, MetricValue, Partial, WindowSpec};
+use tally_model::{Contribution, MetricValue, Partial, Visitors, WindowSpec};
 use tally_streams::processor::Context;
 use tally_streams::store::{DeltaStore, Hash128, StateStore, StoreHandle};
 use tally_streams::topology::{BuildSite, StoreSpec};
@@ -33,7 +38,8 @@ type TotalStore = DeltaStore<Hash128, Values>;
 /// The most windows that a commit closes; the next one goes on.
 const CLOSED_PER_COMMIT: usize = 10_000;
 
-/// The names of the stores of a `total` node for the aggregates of a node. No node's name contains a dot.
+/// The names of the stores of a `total` node for the aggregates of a node. No node's name contains a dot. The short forms
+/// share their stores.
 struct StoreNames {
     totals: String,
     windows: String,
@@ -52,6 +58,16 @@ fn closing_name(total: &str) -> String {
     format!("{total}.closing")
 }
 
+/// The names of the stores of short forms, behind that of the `total` node.
+pub(super) const SHORT_SUMS: &str = "windows";
+pub(super) const SHORT_SKETCHES: &str = "window-sketches";
+pub(super) const SHORT_CLOSING: &str = "closing";
+
+/// The name of a store that the short forms share.
+pub(super) fn short_name(total: &str, what: &str) -> String {
+    format!("{total}-{what}")
+}
+
 fn is_fixed(window: &AggregateWindow) -> bool {
     window.fixed().is_some()
 }
@@ -65,7 +81,9 @@ fn waits(aggregation: &Aggregation) -> bool {
 /// The stores that a `total` node needs for the aggregates of its inputs.
 pub(super) fn stores(total: &str, inputs: &[&NodeFacts]) -> Vec<StoreSpec> {
     let mut stores = Vec::new();
-    for aggregation in inputs.iter().filter_map(|facts| facts.aggregation.as_ref()) {
+    let aggregations = || inputs.iter().filter_map(|facts| facts.aggregation.as_ref());
+    let aggregations = || aggregations().filter(|aggregation| aggregation.form == Form::Values);
+    for aggregation in aggregations() {
         let names = StoreNames::new(total, &aggregation.node);
         let values = || aggregation.kept();
         let kinds = |fixed: bool| {
@@ -85,109 +103,11 @@ pub(super) fn stores(total: &str, inputs: &[&NodeFacts]) -> Vec<StoreSpec> {
             store(names.spans, "aggregate by span", values().chain(kinds(false)).collect(), SpanStore::make);
         }
     }
-    if inputs.iter().filter_map(|facts| facts.aggregation.as_ref()).any(|aggregation| waits(aggregation)) {
+    if aggregations().any(|aggregation| waits(aggregation)) {
         let (name, windows) = (closing_name(total), Vec::new());
         stores.push(StoreSpec { name, kind: "due", schema_version: 1, windows, make: ClosingStore::make });
     }
     stores
-}
-
-/// A subject, and the place of a window among those of its node.
-#[derive(Clone, Copy)]
-struct Subject<'a> {
-    subject_id: &'a Arc<str>,
-    kind: usize,
-}
-
-/// What a node computes, and how its values are emitted.
-struct Node {
-    aggregation: Arc<Aggregation>,
-    /// The ids of the values.
-    ids: Vec<u32>,
-    /// The output for closed windows, if some node reads them.
-    closed: Option<usize>,
-}
-
-impl Node {
-    fn windows(&self) -> &[AggregateWindow] {
-        &self.aggregation.windows
-    }
-
-    /// The result of each value.
-    fn results(&self, values: &Values) -> Vec<MetricValue> {
-        let of = |at: usize| values.result(self.ids[at], &self.aggregation.values[at]);
-        let result = |(at, value): (usize, &AggregateValue)| match value.ratio() {
-            Some(Ratio { dividend, divisor, .. }) => of(dividend).divided(&of(divisor), value.scale),
-            None => of(at),
-        };
-        self.aggregation.values.iter().enumerate().map(result).collect()
-    }
-
-    /// The metrics that change when these values do.
-    fn changed(&self, values: &[(u32, Partial)]) -> Vec<Arc<str>> {
-        let is_changed = |at: usize| values.iter().any(|(known, _)| *known == self.ids[at]);
-        let changed = self.aggregation.values.iter().enumerate().filter(|(at, value)| match value.ratio() {
-            Some(Ratio { dividend, divisor, .. }) => is_changed(dividend) || is_changed(divisor),
-            None => is_changed(*at),
-        });
-        changed.map(|(_, value)| value.metric.clone()).collect()
-    }
-
-    /// Emits the values of a window. Times are those of its start and of the first millisecond behind it.
-    fn send(
-        &self,
-        context: &mut Context<'_, Actions>,
-        subject: Subject<'_>,
-        times: (i64, i64),
-        results: Vec<MetricValue>,
-    ) {
-        for (value, result) in self.aggregation.values.iter().zip(results) {
-            self.emit(context, subject, times, value, Some(result));
-        }
-    }
-
-    /// Emits the values of a window for the last time.
-    fn close(
-        &self,
-        context: &mut Context<'_, Actions>,
-        subject: Subject<'_>,
-        times: (i64, i64),
-        results: Vec<MetricValue>,
-    ) {
-        self.send_closed(context, subject, times, &results);
-        self.send(context, subject, times, results);
-    }
-
-    /// Emits that a window no longer exists.
-    fn delete(&self, context: &mut Context<'_, Actions>, subject: Subject<'_>, times: (i64, i64)) {
-        for value in &self.aggregation.values {
-            self.emit(context, subject, times, value, None);
-        }
-    }
-
-    /// Emits a value of a window; None where the window no longer exists.
-    fn emit(
-        &self,
-        context: &mut Context<'_, Actions>,
-        subject: Subject<'_>,
-        (window_start_ms, window_end_ms): (i64, i64),
-        value: &AggregateValue,
-        result: Option<MetricValue>,
-    ) {
-        let (version, deleted) = (context.version(), result.is_none());
-        let result = result.unwrap_or_default();
-        context.forward(Item::Counter(CounterWindow {
-            subject_id: subject.subject_id.to_string(),
-            metric: value.metric.to_string(),
-            window: self.windows()[subject.kind].spec,
-            window_start_ms,
-            window_end_ms,
-            approximate: value.kind().is_estimate(&result),
-            value: result,
-            deleted,
-            version,
-        }));
-    }
 }
 
 /// The aggregates of one node.
@@ -198,10 +118,52 @@ struct NodeAggregates {
     spanned: Option<Spanned>,
 }
 
+impl NodeAggregates {
+    fn new(
+        total: &str,
+        site: &BuildSite<'_, Actions>,
+        aggregation: Aggregation,
+        closing: Option<StoreHandle<ClosingStore>>,
+    ) -> Self {
+        let names = StoreNames::new(total, &aggregation.node);
+        let on_close = closing.filter(|_| aggregation.emit == Emit::OnClose).map(ClosingHandle::Values);
+        let fixed = aggregation.windows.iter().any(is_fixed).then(|| WindowHandle::Values(site.store(&names.windows)));
+        let rules: Vec<_> = aggregation.windows.iter().map(|window| rule(&aggregation, window)).collect();
+        let spanned = closing.filter(|_| rules.iter().any(Option::is_some));
+        Self {
+            totals: aggregation.totals.then(|| site.store(&names.totals)),
+            fixed: fixed.map(|store| Fixed::new(store, on_close, site.hash_seed)),
+            spanned: spanned.map(|closing| Spanned::new(site.store(&names.spans), closing, site.hash_seed, rules)),
+            node: Node::new(site, aggregation),
+        }
+    }
+
+    fn short(
+        total: &str,
+        site: &BuildSite<'_, Actions>,
+        aggregation: Aggregation,
+        closing: Option<StoreHandle<ShortClosingStore>>,
+    ) -> Self {
+        let on_close = closing.filter(|_| aggregation.emit == Emit::OnClose).map(ClosingHandle::Short);
+        let is_unique = aggregation.values.iter().any(|value| value.function == Function::Distinct);
+        let store = (!aggregation.windows.is_empty()).then(|| match is_unique {
+            true => WindowHandle::Sketches(site.store(&short_name(total, SHORT_SKETCHES))),
+            false => WindowHandle::Sums(site.store(&short_name(total, SHORT_SUMS))),
+        });
+        Self {
+            totals: None,
+            fixed: store.map(|store| Fixed::new(store, on_close, site.hash_seed)),
+            spanned: None,
+            node: Node::new(site, aggregation),
+        }
+    }
+}
+
 /// See the module.
 pub(super) struct Aggregates {
     nodes: Vec<NodeAggregates>,
-    closing: Option<StoreHandle<ClosingStore>>,
+    /// Everything that waits for the clock.
+    closing: Vec<ClosingHandle>,
     hash_seed: u64,
     /// How many more windows the open transaction may close.
     left: usize,
@@ -211,32 +173,60 @@ pub(super) struct Aggregates {
 
 impl Aggregates {
     pub fn new(total: &str, site: &BuildSite<'_, Actions>) -> Self {
-        let aggregations: Vec<_> = site.inputs.iter().filter_map(|(_, facts)| facts.aggregation.clone()).collect();
-        let closing = aggregations.iter().any(|aggregation| waits(aggregation));
-        let closing = closing.then(|| site.store::<ClosingStore>(&closing_name(total)));
-        let node = |aggregation: Arc<Aggregation>| {
-            let names = StoreNames::new(total, &aggregation.node);
-            let fixed = aggregation.windows.iter().any(is_fixed);
-            let rules: Vec<_> = aggregation.windows.iter().map(|window| rule(&aggregation, window)).collect();
-            let spanned = closing.filter(|_| rules.iter().any(Option::is_some));
-            NodeAggregates {
-                totals: aggregation.totals.then(|| site.store(&names.totals)),
-                fixed: fixed.then(|| Fixed::new(site.store(&names.windows), closing, site.hash_seed)),
-                spanned: spanned.map(|closing| Spanned::new(site.store(&names.spans), closing, site.hash_seed, rules)),
-                node: Node {
-                    ids: aggregation.values.iter().map(AggregateValue::id).collect(),
-                    closed: site.output(&aggregation.closed_name()),
-                    aggregation,
-                },
-            }
+        let aggregations = site.inputs.iter().filter_map(|(_, facts)| facts.aggregation.as_ref());
+        let aggregations: Vec<Aggregation> = aggregations.map(|aggregation| aggregation.placed(site)).collect();
+        let of_form = |form| aggregations.iter().filter(move |aggregation| aggregation.form == form);
+        let short = of_form(Form::Short).any(|aggregation| aggregation.emit == Emit::OnClose);
+        let short = short.then(|| site.store(&short_name(total, SHORT_CLOSING)));
+        let closing = of_form(Form::Values).any(waits).then(|| site.store(&closing_name(total)));
+        let node = |aggregation: Aggregation| match aggregation.form {
+            Form::Values => NodeAggregates::new(total, site, aggregation, closing),
+            Form::Short => NodeAggregates::short(total, site, aggregation, short),
         };
         let nodes = aggregations.into_iter().map(node).collect();
+        let closing = short.map(ClosingHandle::Short).into_iter().chain(closing.map(ClosingHandle::Values)).collect();
         Self { nodes, closing, hash_seed: site.hash_seed, left: CLOSED_PER_COMMIT, owes: None }
     }
 
-    /// Whether there are any.
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+    /// Whether they are to be closed whenever the clock moves; else an hour is often enough to forget closed windows.
+    pub fn need_timer(&self) -> bool {
+        !self.closing.is_empty() || self.nodes.iter().any(|known| known.node.aggregation.form == Form::Values)
+    }
+
+    /// The place of a node among them.
+    pub fn place_of(&self, node: &str) -> Option<usize> {
+        self.nodes.iter().position(|known| *known.node.aggregation.node == *node)
+    }
+
+    /// Adds to the windows of a `count` node that hold a minute.
+    pub fn add_delta(
+        &mut self,
+        context: &mut Context<'_, Actions>,
+        at: usize,
+        subject_id: &Arc<str>,
+        (minute, delta): (i64, i64),
+    ) {
+        let NodeAggregates { node, fixed: Some(fixed), .. } = &mut self.nodes[at] else { return };
+        for (kind, size_ms) in node.tumbling_ms() {
+            let start_ms = start_ms(minute * MINUTE_MS, size_ms);
+            fixed.add(context, node, Subject { subject_id, kind }, (start_ms, start_ms), Added::Delta(delta));
+        }
+    }
+
+    /// Adds to a window of a `unique` node, its length and start.
+    pub fn add_visitors(
+        &mut self,
+        context: &mut Context<'_, Actions>,
+        at: usize,
+        subject_id: &Arc<str>,
+        (length_ms, start_ms): (i64, i64),
+        visitors: &Visitors,
+    ) {
+        let NodeAggregates { node, fixed: Some(fixed), .. } = &mut self.nodes[at] else { return };
+        // Changes may still arrive for a window that the topology no longer has.
+        let Some((kind, _)) = node.tumbling_ms().find(|(_, size_ms)| *size_ms == length_ms) else { return };
+        let added = Added::Visitors(&visitors.hashes);
+        fixed.add(context, node, Subject { subject_id, kind }, (start_ms, start_ms), added);
     }
 
     fn key(&self, subject_id: &str) -> Hash128 {
@@ -260,7 +250,9 @@ impl Aggregates {
             let Some(kind) = node.windows().iter().position(|window| window.id == slot.window) else { continue };
             let subject = Subject { subject_id, kind };
             match (fixed.as_mut().filter(|_| is_fixed(&node.windows()[kind])), spanned.as_mut()) {
-                (Some(fixed), _) => fixed.add(context, node, subject, slot, &values),
+                (Some(fixed), _) => {
+                    fixed.add(context, node, subject, (slot.from_ms, slot.to_ms), Added::Values(&values))
+                }
                 (None, Some(spanned)) => spanned.add(context, node, subject, slot, &values),
                 (None, None) => {}
             }
@@ -292,7 +284,7 @@ impl Aggregates {
     /// Closes what is due by the clock, the earliest first, as far as one commit goes; then forgets closed windows.
     pub fn close(&mut self, context: &mut Context<'_, Actions>, clock_ms: i64) {
         self.close_due(context, clock_ms);
-        self.owes = self.closing.and_then(|closing| context.store(closing).next_due_ms(clock_ms));
+        self.owes = self.closing.iter().filter_map(|closing| closing.next_due_ms(context, clock_ms)).min();
         if self.owes.is_some() {
             // Windows that are still to be emitted must not be forgotten.
             return;
@@ -305,9 +297,9 @@ impl Aggregates {
     }
 
     fn close_due(&mut self, context: &mut Context<'_, Actions>, clock_ms: i64) {
-        let Some(closing) = self.closing else { return };
         while self.left > 0 {
-            let Some((due_ms, waiting)) = context.store(closing).take_due(clock_ms) else { return };
+            let due = self.closing.iter().find_map(|closing| closing.take_due(context, clock_ms));
+            let Some((due_ms, waiting)) = due else { return };
             self.left -= 1;
             let Closing { node, subject_id, window, at_ms } = waiting;
             let Some(found) = self.nodes.iter_mut().find(|known| known.node.aggregation.node == node) else { continue };
@@ -325,7 +317,7 @@ impl Aggregates {
     /// Goes on closing where the last commit ended, and emits what has changed.
     pub fn flush(&mut self, context: &mut Context<'_, Actions>) {
         // Also what a task that has just opened owes.
-        if self.closing.is_some() && self.left > 0 {
+        if !self.closing.is_empty() && self.left > 0 {
             let clock_ms = context.clock_ms();
             self.close(context, clock_ms);
         }
@@ -355,7 +347,7 @@ impl Aggregates {
             }
         }
         // Whether the last commit had left something is not known any more: the next one finds out.
-        self.owes = self.closing.map(|_| i64::MIN);
+        self.owes = (!self.closing.is_empty()).then_some(i64::MIN);
         self.left = CLOSED_PER_COMMIT;
     }
 }

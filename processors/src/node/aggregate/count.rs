@@ -1,17 +1,15 @@
-//! `type: count`: every event of a type counts one, for all time and in windows.
+//! `type: count`: a short form of `aggregate` with one value, the number of events of a type.
 
-use crate::counting::counted_metric::CountedMetric;
+use super::Aggregate;
+use super::short::Short;
+use crate::counting::aggregation::Function;
 use crate::counting::windows;
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
-use crate::event_schema;
 use crate::expression::Expression;
-use crate::facts::{Emit, MetricKind, MetricSpec, NodeFacts};
-use crate::item::Item;
+use crate::facts::Emit;
 use crate::params::{code, one_of, params};
-use tally_model::{ValueType, check_event_type};
-use tally_streams::processor::{Context, Processor, Reject};
-use tally_streams::topology::{Blueprint, BuildSite, ConfigDuration, NodeType, ParamError, Params, Parsed, StoreSpec};
+use tally_streams::topology::{ConfigDuration, NodeType, Params, Parsed};
 
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
@@ -45,80 +43,12 @@ params! {
     }
 }
 
-/// A checked `count` node.
-pub struct Count {
-    node: String,
-    event: String,
-    condition: Option<Expression>,
-    windows_ms: Vec<i64>,
-    emit: Emit,
-}
-
 fn parse(node: &str, params: &Params) -> Parsed<Actions> {
     let CountParams { event, condition, windows, emit } = params.parse()?;
     let mut errors = Vec::new();
-    if let Err(rule) = check_event_type(&event) {
-        errors.push(ParamError::new("event", rule));
-    }
     let condition = Expression::condition(condition, &mut errors);
-    let windows_ms = windows::lengths_ms(&windows, emit, &mut errors);
-    let emit = emit.unwrap_or_default();
-    match errors.is_empty() {
-        true => Ok(Box::new(Count { node: node.to_owned(), event, condition, windows_ms, emit })),
-        false => Err(errors),
-    }
-}
-
-impl Blueprint<Actions> for Count {
-    fn facts(&self) -> NodeFacts {
-        let metric = MetricSpec {
-            name: self.node.clone(),
-            kind: MetricKind::Sum,
-            value: ValueType::Integer,
-            totals: true,
-            windows: windows::tumbling(&self.windows_ms),
-            emit: self.emit,
-        };
-        NodeFacts { metrics: vec![metric], event_types: vec![self.event.clone()], ..NodeFacts::default() }
-    }
-
-    fn stores(&self) -> Vec<StoreSpec> {
-        Vec::new()
-    }
-
-    fn check(&self, site: &BuildSite<'_, Actions>) -> Result<(), Vec<ParamError>> {
-        let mut errors = event_schema::check_reach(site, [("event".to_owned(), &self.event)]);
-        errors.extend(event_schema::check_condition(&event_schema::reaching(site), self.condition.as_ref()));
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
-    }
-
-    fn build(&self, site: &BuildSite<'_, Actions>) -> Box<dyn Processor<Actions>> {
-        Box::new(CountProcessor {
-            node: self.node.clone(),
-            metric: CountedMetric::new(self.node.as_str().into(), site),
-            condition: self.condition.clone(),
-        })
-    }
-}
-
-struct CountProcessor {
-    node: String,
-    metric: CountedMetric,
-    condition: Option<Expression>,
-}
-
-impl Processor<Actions> for CountProcessor {
-    fn process(&mut self, context: &mut Context<'_, Actions>, item: &Item) -> Result<(), Reject<Item>> {
-        let Item::Event(action) = item else { return Ok(()) };
-        if let Some(condition) = &self.condition {
-            let met = condition.test(&action.event);
-            if !met.map_err(|mistake| action.reject(context, &self.node, mistake.of("where")))? {
-                return Ok(());
-            }
-        }
-        self.metric.add(context, action, 1);
-        Ok(())
-    }
+    let short = Short { event, windows, emit, function: Function::Count, argument: None };
+    short.check(node, errors).map(|aggregate| Box::new(Aggregate { condition, ..aggregate }) as _)
 }
 
 #[cfg(test)]
