@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 /// No methods.
 #[derive(Default)]
-pub struct Methods;
+pub struct Methods {}
 
 impl Methods {
     /// Adds nothing.

@@ -6,6 +6,7 @@ use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::response::Response;
 use serde::de::DeserializeOwned;
+use std::pin::Pin;
 use tally_http::ApiProblem;
 use tally_http::grpc::{read_message, reply};
 use tally_proto::Message;
@@ -17,8 +18,12 @@ pub async fn read<M: Message + Default>(request: Request) -> Result<(Parts, M), 
     Ok((parts, message))
 }
 
+/// The future of a route. Boxed, because the compiler does not lay out futures of reads that are nested any deeper.
+pub type Route = Pin<Box<dyn Future<Output = Result<Response, ApiProblem>> + Send>>;
+
 /// The answer of a route as a message.
-pub async fn answer<M: Message + DeserializeOwned>(response: Response) -> Result<Response, ApiProblem> {
+pub async fn answer<M: Message + DeserializeOwned>(route: Route) -> Result<Response, ApiProblem> {
+    let response = route.await?;
     // Routes answer out of memory.
     let json = to_bytes(response.into_body(), usize::MAX).await.map_err(|error| broken(&error))?;
     message::<M>(&json).map(|message| reply(&message))

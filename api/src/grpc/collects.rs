@@ -56,5 +56,6 @@ async fn switch(
     if let Some(principal) = parts.extensions.get::<Arc<Principal>>() {
         principal.check_actor(&actor_id)?;
     }
-    Ok(set(collects, (parts, reader), Ok(Path((subject_id, actor_id))), active).await?.0)
+    // Boxed as the futures of reads are.
+    Ok(Box::pin(set(collects, (parts, reader), Ok(Path((subject_id, actor_id))), active)).await?.0)
 }

@@ -17,9 +17,13 @@ use tally_proto::tally::v1::{
 pub async fn get_counters(api: State<Arc<Api>>, reader: Reader, request: Request) -> Result<Response, ApiProblem> {
     let (_, GetCountersRequest { subject_id, after }) = read(request).await?;
     let query = Parameters::default().with_after(after).query();
-    answer::<GetCountersResponse>(
-        counters::subject_counters(api, Ok(Path(subject_id)), query, reader, Has::NOTHING).await?,
-    )
+    answer::<GetCountersResponse>(Box::pin(counters::subject_counters(
+        api,
+        Ok(Path(subject_id)),
+        query,
+        reader,
+        Has::NOTHING,
+    )))
     .await
 }
 
@@ -32,7 +36,7 @@ pub async fn batch_get_counters(
     let (_, BatchGetCountersRequest { subject_ids, actor_id, after }) = read(request).await?;
     let parameters = Parameters::default().with_each("subject_id", subject_ids).with_each("actor_id", actor_id);
     let query = parameters.with_after(after).query();
-    answer::<BatchGetCountersResponse>(counters::many_counters(api, query, reader, Has::NOTHING).await?).await
+    answer::<BatchGetCountersResponse>(Box::pin(counters::many_counters(api, query, reader, Has::NOTHING))).await
 }
 
 /// `GetSeries`.
@@ -40,8 +44,12 @@ pub async fn get_series(api: State<Arc<Api>>, reader: Reader, request: Request) 
     let (_, GetSeriesRequest { subject_id, window, metrics, from, to, after }) = read(request).await?;
     let parameters = Parameters::default().with("window", window).with_each("metric", metrics);
     let query = parameters.with_each("from", from).with_each("to", to).with_after(after).query();
-    answer::<GetSeriesResponse>(
-        counters::subject_counters(api, Ok(Path(subject_id)), query, reader, Has::NOTHING).await?,
-    )
+    answer::<GetSeriesResponse>(Box::pin(counters::subject_counters(
+        api,
+        Ok(Path(subject_id)),
+        query,
+        reader,
+        Has::NOTHING,
+    )))
     .await
 }

@@ -15,7 +15,7 @@ pub async fn list_actors(api: State<Arc<Api>>, reader: Reader, request: Request)
     let (_, ListActorsRequest { subject_id, metric, page, after }) = read(request).await?;
     let query = Parameters::default().with_page(page).with_after(after).query();
     let path = Ok(Path((subject_id, metric)));
-    answer::<ListActorsResponse>(reactions::actors(api, path, query, reader, Has::NOTHING).await?).await
+    answer::<ListActorsResponse>(Box::pin(reactions::actors(api, path, query, reader, Has::NOTHING))).await
 }
 
 /// `ListSubjects`.
@@ -23,5 +23,5 @@ pub async fn list_subjects(api: State<Arc<Api>>, reader: Reader, request: Reques
     let (_, ListSubjectsRequest { actor_id, metric, page, after }) = read(request).await?;
     let query = Parameters::default().with_page(page).with_after(after).query();
     let path = Ok(Path((actor_id, metric)));
-    answer::<ListSubjectsResponse>(reactions::subjects(api, path, query, reader, Has::NOTHING).await?).await
+    answer::<ListSubjectsResponse>(Box::pin(reactions::subjects(api, path, query, reader, Has::NOTHING))).await
 }

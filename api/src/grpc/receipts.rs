@@ -14,5 +14,5 @@ use tally_proto::tally::v1::{GetReceiptRequest, GetReceiptResponse};
 pub async fn get_receipt(api: State<Arc<Api>>, request: Request) -> Result<Response, ApiProblem> {
     let (_, GetReceiptRequest { receipt }) = read(request).await?;
     let query = Parameters::default().query();
-    answer::<GetReceiptResponse>(receipts::receipt(api, Ok(Path(receipt)), query).await?).await
+    answer::<GetReceiptResponse>(Box::pin(receipts::receipt(api, Ok(Path(receipt)), query))).await
 }

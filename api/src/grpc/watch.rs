@@ -1,6 +1,6 @@
 //! Streams of `tally.v1.Counters` and `tally.v1.Rankings`: the live streams of the JSON API.
 
-use super::answer::{data, message, read};
+use super::answer::{Route, data, message, read};
 use super::parameters::Parameters;
 use crate::routes::Reader;
 use crate::routes::live::live;
@@ -39,7 +39,8 @@ async fn watch<M>(
 where
     M: Message + DeserializeOwned + 'static,
 {
-    let (route, mut events) = live(api, HeaderMap::new(), parameters.query(), reader).await?.into_parts();
+    let route: Route = Box::pin(live(api, HeaderMap::new(), parameters.query(), reader));
+    let (route, mut events) = route.await?.into_parts();
     let mut response = reply_stream(&parts.extensions, async move |replies| {
         loop {
             let event = tokio::select! {
