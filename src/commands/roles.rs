@@ -78,7 +78,7 @@ pub struct StreamArgs {
     #[arg(long, env = "TALLY_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
     /// Memory that the state of all tasks may take in MiB, by estimate. Above it, entries that checkpoints have are evicted and read from them
-    #[arg(long, env = "TALLY_STATE_MIB", value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=1 << 20))]
+    #[arg(long, env = "TALLY_STATE_MIB", value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(16..=1 << 20))]
     pub state_mib: u32,
     /// Accept stores and subtopologies that the current generation does not have; they start empty
     #[arg(long)]

@@ -19,7 +19,7 @@ use std::time::Duration;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pages of tables and indexes that stay in memory. SQLite's 2 MB make it read and write each page again and again.
-const CACHE_KIB: u32 = 64 << 10;
+const CACHE_KIB: u32 = 32 << 10;
 /// Pages in the write-ahead log before they are moved into the file: a batch of strangers touches 3,000, and the same
 /// pages soon again.
 const WAL_PAGES: u32 = 16_384;

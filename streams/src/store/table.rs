@@ -39,6 +39,9 @@ const COLD_SAMPLES: u32 = 512;
 /// At least this part of the checkpointed entries leaves in a round, the coldest, so that a round is not about a few.
 const COLD_PART: f64 = 1.0 / 8.0;
 
+/// The undo log of a larger transaction is freed when it ends.
+const UNDO_KEPT: usize = 1_024;
+
 /// A map whose entries are checkpointed, committed, or of the open transaction: each has the number of the transaction
 /// that wrote it last, so that a commit costs nothing per entry.
 pub(super) struct Table<K: StoreKey, V> {
@@ -297,6 +300,7 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
 
     pub fn commit(&mut self) {
         self.undo.clear();
+        self.undo.shrink_to(UNDO_KEPT);
         if let Some(scan) = &mut self.scan {
             scan.committed = scan.next;
         }

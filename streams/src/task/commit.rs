@@ -12,6 +12,9 @@ const PROGRESS_MOVED_MS: i64 = 200;
 /// Progress goes to all destinations at least this often.
 const PROGRESS_ALWAYS_MS: i64 = 5_000;
 
+/// The buffer for larger records is freed after them.
+const PART_BYTES_KEPT: usize = 64 << 10;
+
 impl<D: Dataflow> Task<D> {
     /// Whether there is something to commit.
     pub fn wants_commit(&self, now: Now) -> bool {
@@ -252,5 +255,7 @@ fn send_parts(
         written += bytes.len();
         producer.send(ProducerRecord { topic, partition, key: None, value: Some(bytes), headers: &[] })?;
     }
+    bytes.clear();
+    bytes.shrink_to(PART_BYTES_KEPT);
     Ok(written)
 }

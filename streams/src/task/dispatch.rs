@@ -6,6 +6,9 @@ use crate::log::{Header, Headers, ProducerRecord, Record, TransactionalProducer,
 use crate::processor::{Context, Dataflow, Hop, Origin, Processor, Reject, Released, Sent, Way};
 use crate::topology::{OnError, Route, Target};
 
+/// A buffer of more values is an exception, such as when many held records are due at once: its memory is freed.
+const SENT_KEPT: usize = 256;
+
 impl<D: Dataflow> Task<D> {
     /// Lets a node forward something outside of a record; whether it did.
     pub(super) fn call(
@@ -32,9 +35,8 @@ impl<D: Dataflow> Task<D> {
                     Sent::Input(_) => {}
                 }
             }
-            sent.clear();
         }
-        self.pool.push(sent);
+        self.give_back(sent);
         Ok(has_sent)
     }
 
@@ -96,9 +98,15 @@ impl<D: Dataflow> Task<D> {
             }
             Err(reject) => self.reject(node, reject, passage, producer)?,
         }
-        sent.clear();
-        self.pool.push(sent);
+        self.give_back(sent);
         Ok(())
+    }
+
+    /// The buffer of a call of a node, for the next one.
+    fn give_back(&mut self, mut sent: Vec<Sent<D::Value>>) {
+        sent.clear();
+        sent.shrink_to(SENT_KEPT);
+        self.pool.push(sent);
     }
 
     pub(super) fn route(
