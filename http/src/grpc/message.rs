@@ -58,7 +58,8 @@ impl Messages {
         mut admit: impl FnMut(usize) -> Result<(), ApiProblem>,
     ) -> Result<Option<M>, ApiProblem> {
         let Some(message) = self.next_bytes(&mut admit).await? else { return Ok(None) };
-        let message = M::decode(message);
+        // Out of a slice, which is read faster than shared bytes.
+        let message = M::decode(&*message);
         message.map(Some).map_err(|error| ApiProblem::bad_request(format!("Not a message of this method: {error}.")))
     }
 

@@ -51,8 +51,15 @@ fn fields(event: &Event) -> Result<EventFields<'_>, InvalidEvent> {
 
 /// As the log keeps them.
 fn as_json(properties: &BTreeMap<String, PropertyValue>) -> Result<Box<RawValue>, InvalidEvent> {
-    let scalars: BTreeMap<_, _> = properties.iter().map(|(name, value)| (name, Scalar(value))).collect();
-    to_raw_value(&scalars).map_err(|error| InvalidEvent::field("properties", error.to_string()))
+    to_raw_value(&Scalars(properties)).map_err(|error| InvalidEvent::field("properties", error.to_string()))
+}
+
+struct Scalars<'a>(&'a BTreeMap<String, PropertyValue>);
+
+impl Serialize for Scalars<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, Scalar(value))))
+    }
 }
 
 struct Scalar<'a>(&'a PropertyValue);
