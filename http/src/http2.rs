@@ -27,6 +27,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const REST_OF_PREFACE: Duration = Duration::from_millis(5);
 /// Requests of one connection at a time; later ones wait in the client.
 const STREAMS_MAX: u32 = 100;
+/// The longest frame of a body, which is buffered whole: a batch of 500 events fits one.
+const FRAME_BYTES_MAX: u32 = 64 << 10;
 
 /// Whether the client begins with the preface of HTTP/2, without taking a byte out of the connection. An error if no
 /// byte arrives within `patience`.
@@ -79,6 +81,7 @@ pub(crate) async fn serve(
     protocol
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
         .max_header_list_size(u32::try_from(header_bytes_max).unwrap_or(u32::MAX))
         // Clients of gRPC keep connections open: a ping finds those whose client is gone.
         .keep_alive_interval(Some(write_timeout))

@@ -78,6 +78,9 @@ impl Messages {
                     let message = self.arrived.split_to(length).freeze();
                     return self.decoded(flag, message, admit).map(Some);
                 }
+                // Room for the rest of the message at once, but in proportion to what has arrived: its length is only announced.
+                let missing = PREFIX_BYTES + length - self.arrived.len();
+                self.arrived.reserve(missing.min(8 * self.arrived.len()));
             }
             // A client may wait for as long as it likes before it sends the next message.
             if deadline.is_none() && !self.arrived.is_empty() {
