@@ -7,7 +7,7 @@ SERVICES := $(or $(TALLY_SERVICES_DIR),target/services)
 BENCHES := --bench processors --bench ingest --bench whole_process
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run release test check setup services services-stop bench bench-baseline bench-services fmt
+.PHONY: run release package test check setup services services-stop bench bench-baseline bench-services fmt
 
 ## run: the whole pipeline with sample traffic; builds the page where Node is; prints its address
 run:
@@ -20,6 +20,12 @@ run:
 release:
 	$(CARGO) build --release --bin tally
 	@deploy/symbols.sh $(TARGET)/release/tally $(TARGET)/dist
+
+## package: Debian packages of the binary and of its debugging symbols, in target/dist
+package:
+	@deploy/web.sh build
+	$(CARGO) build --release --bin tally
+	@deploy/package.sh build $(TARGET)/release/tally $(TARGET)/dist
 
 ## check: the quick subset: formatting, lints, unit tests
 check:

@@ -84,6 +84,7 @@ stage "schema" 60 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" dep
 stage "clients" 150 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/clients.sh
 stage "kubernetes" 30 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/kubernetes.sh
 stage "observability" 90 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/observe.sh
+stage "package" 50 deploy/package.sh test "${CARGO_TARGET_DIR:-target}/debug/tally"
 stage "services" 60 deploy/services.sh start "$services_dir"
 use_services
 stage "tests" 1140 cargo test --workspace --lib --bins --tests --no-fail-fast

@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod check;
+mod completions;
 mod database_address;
 mod demo;
 mod describe;
@@ -10,6 +11,7 @@ mod features;
 mod init;
 mod key;
 mod log;
+mod man;
 mod plan;
 mod roles;
 mod run;
@@ -68,6 +70,10 @@ enum Command {
     Key(key::KeyArgs),
     /// Inspect, verify or compact an embedded log
     Log(log::LogArgs),
+    /// Print the completions of a shell, such as `tally completions bash`
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages
+    Man(man::ManArgs),
 }
 
 /// Why a command failed, and with which exit code.
@@ -115,6 +121,8 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Key(args) => key::run(args),
         Command::Log(args) => log::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
