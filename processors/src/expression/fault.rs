@@ -1,5 +1,6 @@
 //! Mistakes in an expression, with their places.
 
+use super::{syntax, tokens};
 use cel::ParseErrors;
 use tally_streams::topology::ParamError;
 
@@ -26,15 +27,37 @@ impl Fault {
     }
 }
 
-/// What the parser found. It goes on after a mistake; what it finds then mostly follows from the first.
+/// What the parser found. It goes on after a mistake; what it finds then mostly follows from the first. Its messages are
+/// about the rules of a grammar that no file shows, so none of them is passed on.
 pub fn of_parser(source: &str, errors: &ParseErrors) -> Vec<Fault> {
-    let Some(error) = errors.errors.first() else { return vec![Fault::new("does not compile")] };
+    if let Some(fault) = syntax::mistake(source) {
+        return vec![fault];
+    }
+    let Some(error) = errors.errors.first() else { return vec![Fault::new("cannot be read")] };
+    if error.msg.contains("Recursion limit") {
+        return vec![Fault::new("is nested too deeply")];
+    }
     let (line, column) = error.pos;
-    let (line, column) = (usize::try_from(line).unwrap_or(1), u32::try_from(column).unwrap_or(1));
+    let (line, column) = (usize::try_from(line).unwrap_or(1), usize::try_from(column).unwrap_or(1));
     let before: usize =
         source.split_inclusive('\n').take(line.saturating_sub(1)).map(|line| line.chars().count()).sum();
-    let at = u32::try_from(before).unwrap_or(0).saturating_add(column.saturating_sub(1));
-    let end = u32::try_from(source.chars().count()).unwrap_or(u32::MAX);
-    let said = error.msg.split('\n').next().unwrap_or_default();
-    vec![Fault { message: format!("does not compile: {said}"), help: None, at: Some((at.min(end), 1)) }]
+    let at = before + column.saturating_sub(1);
+    let (tokens, _) = tokens::tokens(source);
+    let token = tokens.iter().find(|token| at < token.at + token.text.chars().count()).or(tokens.last());
+    let Some(token) = token else { return vec![Fault::new("cannot be read")] };
+    let shown = &token.text;
+    vec![match error.msg.split(':').next().unwrap_or_default() {
+        "invalid argument to has() macro" => {
+            token.fault("`has` takes a property", Some("write `has(properties.name)`"))
+        }
+        "argument must be a simple name" => {
+            token.fault(format!("expected a name instead of `{shown}`"), Some("`list.all(x, x > 1)` tests each `x`"))
+        }
+        "reserved identifier" => token.fault(format!("`{shown}` is a reserved word"), None),
+        "invalid int literal" | "invalid uint literal" => {
+            token.fault(format!("`{shown}` is too large: whole numbers have 64 bits"), None)
+        }
+        "invalid double literal" => token.fault(format!("`{shown}` is too large"), None),
+        _ => token.fault(format!("unexpected `{shown}`"), None),
+    }]
 }

@@ -9,7 +9,9 @@ mod id;
 mod schema;
 mod signature;
 mod subject;
+mod syntax;
 mod tested;
+mod tokens;
 
 pub use fault::Fault;
 pub use schema::{Properties, Property, Schema, Type};

@@ -35,6 +35,7 @@ mod sink_url;
 mod size;
 mod suggestion;
 mod topic_section;
+mod written;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use document::{Entry, Mapping, Span, Value, Yaml};

@@ -2,6 +2,7 @@
 
 use super::diagnostics::{Diagnostic, Diagnostics};
 use super::document::Span;
+use super::written;
 use std::collections::BTreeSet;
 
 /// More diagnostics than a reader can use; a file of another kind has thousands.
@@ -35,14 +36,10 @@ impl<'a> Report<'a> {
         self.add(span, message, Some(help.into()));
     }
 
-    /// A part of a text in the file, by its characters from 0. None where the file does not have the text as it reads: it
-    /// has escapes, or is folded.
+    /// A part of a text in the file, by its characters from 0. None where the file does not have the text as it reads.
     pub fn part(&self, span: Span, text: &str, (start, length): (u32, u32)) -> Option<Span> {
-        let line = self.lines.get((span.line as usize).checked_sub(1)?)?;
-        let written: Vec<char> = line.chars().skip((span.column as usize).checked_sub(1)?).collect();
-        let quote = u32::from(written.first().is_some_and(|first| matches!(first, '"' | '\'')));
-        let as_it_reads = written[quote as usize..].iter().copied().take(text.chars().count()).eq(text.chars());
-        as_it_reads.then_some(Span { column: span.column + quote + start, length, ..span })
+        let (line, column) = written::find(&self.lines, (span.line, span.column), text, start)?;
+        Some(Span { line, column, length })
     }
 
     /// Whether nothing was reported.
