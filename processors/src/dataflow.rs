@@ -16,6 +16,7 @@ pub enum Actions {}
 impl Dataflow for Actions {
     const EDGE_TYPES: &'static [&'static str] = EdgeType::NAMES;
     const RAW: &'static str = EdgeType::Raw.name();
+    const ROOT: &'static str = EdgeType::Event.name();
     const SIDE_OUTPUT: SideOutput = SideOutput { topic: tally_model::VERDICTS_TOPIC, value: EdgeType::Verdict.name() };
     const ONE_WRITER: &'static [&'static str] = &[EdgeType::Counters.name()];
     const REKEYED: &'static [&'static str] = &[EdgeType::Change.name()];

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use tally_cache::MemoryCache;
 use tally_cache::redis::RedisAddress;
+use tally_model::OutputType;
 use tally_streams::topology;
 
 /// Every type of sinks.
@@ -21,6 +22,8 @@ pub struct SinkType {
     pub kind: StoreKind,
     /// What its addresses may begin with, without the colon.
     pub schemes: &'static [&'static str],
+    /// The values of the topics that it stores.
+    pub values: &'static [OutputType],
     /// Reads an address. An error names the mistake and never contains a password.
     pub parse: fn(url: &StoreUrl) -> Result<StoreAddress, String>,
 }
@@ -86,6 +89,10 @@ impl topology::SinkType for SinkType {
 
     fn schemes(&self) -> &'static [&'static str] {
         self.schemes
+    }
+
+    fn values(&self) -> Vec<&'static str> {
+        self.values.iter().map(|value| value.name()).collect()
     }
 
     fn check(&self, url: &str) -> Result<(), String> {

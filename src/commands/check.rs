@@ -5,7 +5,7 @@ use super::addresses::TopologyFile;
 use clap::Args;
 use tally_processors::{Actions, REGISTRY};
 use tally_sinks::SINK_TYPES;
-use tally_streams::topology::Topology;
+use tally_streams::topology::{Topology, count};
 
 /// Arguments of `tally check`.
 #[derive(Args)]
@@ -21,10 +21,13 @@ pub fn run(args: CheckArgs) -> Result<(), Failure> {
     let topology = Topology::<Actions>::load(&name, &text, REGISTRY, SINK_TYPES).map_err(Failure::no)?;
     let nodes = topology.subtopologies.iter().flat_map(|subtopology| &subtopology.nodes);
     let nodes = nodes.filter(|node| !node.implied).count();
-    let (topics, sinks) = (topology.topics.len(), topology.sinks.len());
+    let subtopologies = topology.subtopologies.len();
     println!(
-        "{name}: well formed: {nodes} processors in {} subtopologies, {topics} topics, {sinks} sinks",
-        topology.subtopologies.len()
+        "{name}: well formed: {} in {subtopologies} {}, {}, {}",
+        count(nodes, "processor"),
+        if subtopologies == 1 { "subtopology" } else { "subtopologies" },
+        count(topology.topics.len(), "topic"),
+        count(topology.sinks.len(), "sink"),
     );
     Ok(())
 }

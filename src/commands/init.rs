@@ -31,6 +31,6 @@ pub fn run(args: InitArgs) -> Result<(), Failure> {
         let _ = std::fs::remove_file(&args.file);
         Failure::no(format!("{name}: {error}"))
     })?;
-    println!("{name}: written. Change it, then `tally check` says whether it is well formed, and `tally run` uses it");
+    println!("{name}: written. Change it, validate it with `tally check`, and start it with `tally run`");
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::comparison::Difference;
 use super::order::Order;
 use super::run::{CaseFailure, Cause, Outcome};
 use std::fmt::Write;
+use tally_streams::topology::count;
 
 /// How many actions of tasks are shown: the last ones.
 const TRACE_SHOWN: usize = 24;
@@ -26,7 +27,6 @@ pub struct Summary {
 impl Summary {
     /// One line.
     pub fn text(&self) -> String {
-        let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
         let cases = count(self.passed + self.failed, "case");
         let mut text = format!("{cases} in {}: {} passed", count(self.files, "file"), self.passed);
         if self.failed > 0 {

@@ -13,6 +13,8 @@ pub trait Dataflow: Sized + 'static {
     const EDGE_TYPES: &'static [&'static str];
     /// The edge type of records as they lie in a topic, which no value has.
     const RAW: &'static str;
+    /// The edge type of a root topic, of which a node that takes [`Dataflow::RAW`] makes values.
+    const ROOT: &'static str;
     /// What nodes give besides their results.
     const SIDE_OUTPUT: SideOutput;
     /// Edge types of which a record is all that there is of its key: a topic of such values has one writer in each

@@ -45,7 +45,7 @@ fn an_empty_directory_is_enough() {
 fn init_writes_a_file_with_comments_and_never_over_another() {
     let dir = Scratch::new();
     for (line, code, said) in [
-        ("init", 0, "topology.yaml: written. Change it, then `tally check` says"),
+        ("init", 0, "topology.yaml: written. Change it, validate it with `tally check`, and start it"),
         ("init", 1, "topology.yaml: is there already: move it away, or name another file"),
         ("init mine.yaml", 0, "mine.yaml: written. "),
         ("check --topology mine.yaml", 0, "mine.yaml: well formed: 14 processors"),

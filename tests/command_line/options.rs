@@ -134,8 +134,14 @@ sinks:
 fn an_option_without_effect_is_refused() {
     let dir = stage();
     fs::write(dir.path().join("bare.yaml"), BARE).unwrap();
-    fs::write(dir.path().join("cached.yaml"), BARE.replace("  database: { type: database,", "  cache: { type: cache,"))
-        .unwrap();
+    fs::write(
+        dir.path().join("cached.yaml"),
+        BARE.replace(
+            "  database: { type: database, from: [counters, dead-letters] }",
+            "  cache: { type: cache, from: counters }",
+        ),
+    )
+    .unwrap();
     fs::write(dir.path().join("plain.properties"), "# TLS\nssl.ca.location=/secret\n").unwrap();
     for topology in ["bare.yaml", "cached.yaml"] {
         let checked = tally(dir.path(), &format!("check --topology {topology}"));

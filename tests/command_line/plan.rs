@@ -23,7 +23,10 @@ fn what_is_kept_new_and_lost_is_one_line_each_and_losses_come_last() {
 
     let (code, stdout, stderr) = told("plan");
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
-    assert!(stdout.lines().all(|line| line.starts_with("= ") || line.starts_with("~ ")), "{stdout}");
+    let (last, lines) =
+        stdout.lines().collect::<Vec<_>>().split_last().map(|(last, lines)| (*last, lines.to_vec())).unwrap();
+    assert!(lines.iter().all(|line| line.starts_with("= ") || line.starts_with("~ ")), "{stdout}");
+    assert_eq!(last, "nothing is lost");
     assert!(
         stdout.lines().any(|line| line.starts_with("= user-actions/likes ") && line.ends_with("  kept")),
         "{stdout}"
@@ -48,8 +51,10 @@ fn what_is_kept_new_and_lost_is_one_line_each_and_losses_come_last() {
         find("user-actions/saves").starts_with("+ ") && find("user-actions/saves").ends_with("  starts empty"),
         "{stdout}"
     );
-    assert!(find("user-actions/views").starts_with("~ "), "{stdout}");
-    assert!(find("by-subject_id/totals-windows").starts_with("+ "), "{stdout}");
+    let stateless: Vec<_> = stdout.lines().filter(|line| line.starts_with("~ ")).collect();
+    assert!(stateless.len() == 1 && stateless[0].contains(" views,"), "{stdout}");
+    let windows = find("by-subject_id/totals-windows");
+    assert!(windows.starts_with("+ ") && windows.contains("window 7d (views) of the store is new"), "{stdout}");
     let last = stdout.lines().last().unwrap();
     assert!(last.starts_with("! user-actions/follows ") && last.ends_with("  lost: the store is gone"), "{stdout}");
 
@@ -59,5 +64,23 @@ fn what_is_kept_new_and_lost_is_one_line_each_and_losses_come_last() {
     let (code, stdout, _) = told("plan");
     assert_eq!(code, Some(0));
     assert!(stdout.starts_with("./data/log: no state of application `other`\n~ "), "{stdout}");
-    assert!(stdout.lines().last().unwrap().starts_with("+ "), "{stdout}");
+    let last: Vec<_> = stdout.lines().rev().take(2).collect();
+    assert!(last[0] == "nothing is lost" && last[1].starts_with("+ "), "{stdout}");
+
+    // What a process would refuse before it looks at the state.
+    let changed = SHIPPED_TOPOLOGY
+        .replace("partitions: 1, cleanup: compact }", "partitions: 1, cleanup: delete }")
+        .replace("partitions: 8", "partitions: 4");
+    fs::write(dir.path().join("topology.yaml"), &changed).unwrap();
+    let (code, stdout, stderr) = told("plan");
+    let refused = tally(dir.path(), "run --listen 127.0.0.1:0");
+    let run = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!((code, refused.status.code()), (Some(1), Some(2)), "{stdout}{stderr}{run}");
+    let topics: Vec<_> = stdout.lines().filter_map(|line| line.strip_prefix("! topic ")).collect();
+    let details: Vec<_> =
+        topics.iter().filter_map(|line| line.split_once(' ')).map(|(_, detail)| detail.trim()).collect();
+    assert!(details.iter().any(|detail| run.contains(detail)), "{stdout}{run}");
+    let cleanup = "has the cleanup `compact` and is requested with `delete`: request `compact`, or use another topic";
+    assert!(details.contains(&cleanup), "{stdout}");
+    assert!(details.iter().any(|detail| detail.starts_with("has 8 partitions and is requested with 4: ")), "{stdout}");
 }

@@ -154,7 +154,7 @@ fn windows_of_visitors_and_windows_sent_on_close_are_new_state() {
         Difference::Added(vec![format!("{} {place} is new: accept it with `--accept-added`; it starts empty", what)])
     };
     assert_eq!(day.compare(&none), accept("store `totals-window-sketches`"));
-    assert_eq!(both.compare(&day), accept("window visitors/60 min of store `totals-window-sketches`"));
+    assert_eq!(both.compare(&day), accept("window 1h (visitors) of store `totals-window-sketches`"));
     assert_eq!(closing.compare(&day), accept("store `totals-closing`"));
     assert!(matches!(none.compare(&day), Difference::Changed(_)));
     assert!(matches!(day.compare(&both), Difference::Changed(_)));

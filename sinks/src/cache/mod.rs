@@ -11,12 +11,14 @@ pub use redis::RedisTarget;
 use crate::store::{SinkType, StoreAddress, StoreKind, StoreUrl};
 use tally_cache::is_redis;
 use tally_cache::redis::RedisAddress;
+use tally_model::OutputType;
 
 /// Sinks that fill a cache.
 pub const SINK_TYPE: SinkType = SinkType {
     name: "cache",
     kind: StoreKind::Cache,
     schemes: &["memory", "redis", "rediss", "redis+cluster", "rediss+cluster"],
+    values: &[OutputType::Counters, OutputType::Ranking],
     parse,
 };
 

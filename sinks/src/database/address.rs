@@ -4,10 +4,16 @@ use super::connection::Address;
 use super::options::check_options;
 use super::{mysql, sqlite};
 use crate::store::{SinkType, StoreAddress, StoreKind, StoreUrl};
+use tally_model::OutputType;
 
 /// Sinks that write to a database.
-pub const SINK_TYPE: SinkType =
-    SinkType { name: "database", kind: StoreKind::Database, schemes: &["sqlite", "mysql"], parse };
+pub const SINK_TYPE: SinkType = SinkType {
+    name: "database",
+    kind: StoreKind::Database,
+    schemes: &["sqlite", "mysql"],
+    values: &OutputType::ALL,
+    parse,
+};
 
 fn parse(url: &StoreUrl) -> Result<StoreAddress, String> {
     address(url.as_str())?;

@@ -1,5 +1,6 @@
 //! The specification of a topic.
 
+use std::fmt;
 use std::time::Duration;
 
 /// How records of a topic are deleted.
@@ -11,6 +12,26 @@ pub enum Cleanup {
     Compact,
     /// By time and by key.
     CompactAndDelete,
+}
+
+impl Cleanup {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Delete, Self::Compact, Self::CompactAndDelete];
+
+    /// As in a topology file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Compact => "compact",
+            Self::CompactAndDelete => "compact_and_delete",
+        }
+    }
+}
+
+impl fmt::Display for Cleanup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// A topic to be created or verified.

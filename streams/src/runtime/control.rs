@@ -59,6 +59,12 @@ impl Control {
         }
     }
 
+    /// Refuses a record that demands a wire version which this program does not write.
+    pub fn check_wire_version(&self, known: RangeInclusive<u8>) -> Result<(), ControlError> {
+        let written = self.wire_version;
+        if known.contains(&written) { Ok(()) } else { Err(ControlError::WireVersion { written, known }) }
+    }
+
     /// The seed of every hash in the state.
     pub fn hash_seed(&self) -> u64 {
         xxhash_rust::xxh3::xxh3_64_with_seed(&self.secret, 0x7a11)
@@ -158,11 +164,9 @@ fn passes(error: &LogError) -> bool {
 
 /// The new record, and whether it differs from the stored one.
 fn fit(mut control: Control, proposal: &Proposal<'_>) -> Result<(Control, bool), ControlError> {
-    let (known, written) = (&proposal.wire_versions, control.wire_version);
-    if !known.contains(&written) {
-        return Err(ControlError::WireVersion { written, known: known.clone() });
-    }
-    let raised = proposal.raise_wire_version && written < *known.end();
+    let known = &proposal.wire_versions;
+    control.check_wire_version(known.clone())?;
+    let raised = proposal.raise_wire_version && control.wire_version < *known.end();
     if raised {
         control.wire_version = *known.end();
     }

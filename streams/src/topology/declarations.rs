@@ -2,9 +2,11 @@
 
 use super::document::{Mapping, Value, Yaml};
 use super::fields::Name;
+use super::node_section::NodeSection;
 use super::params::Params;
 use super::report::Report;
 use super::sections::entries;
+use super::suggestion;
 use crate::processor::Dataflow;
 use std::collections::BTreeSet;
 
@@ -45,15 +47,26 @@ pub(super) fn read<D: Dataflow>(yaml: Option<&Yaml>, report: &mut Report<'_>) ->
     read.collect()
 }
 
-/// Reports declared kinds that are not among those that nodes name.
+/// Reports declared kinds that are not among those that nodes name: where a node names something similar that is not
+/// declared, at that node.
 pub(super) fn check<D: Dataflow>(
     sections: &[DeclarationSection<D>],
+    nodes: &[NodeSection<'_, D>],
     taken: &BTreeSet<&String>,
     report: &mut Report<'_>,
 ) {
+    let known: BTreeSet<&String> = sections.iter().map(|section| &section.name.text).collect();
     let declared = sections.iter().filter(|section| section.declaration.is_some());
     for name in declared.map(|section| &section.name).filter(|name| !taken.contains(&name.text)) {
-        let help = super::suggestion::help(&name.text, taken.iter().map(|name| name.as_str()), "types");
+        let undeclared = taken.difference(&known).map(|name| name.as_str());
+        let meant = suggestion::closest(&name.text, undeclared);
+        let place = meant.and_then(|meant| Some((meant, nodes.iter().find_map(|node| node.place_of(meant))?)));
+        if let Some((meant, place)) = place {
+            let message = format!("event type `{meant}` is not declared");
+            report.add_with_help(place, message, format!("did you mean `{}`?", name.text));
+            continue;
+        }
+        let help = suggestion::help(&name.text, taken.iter().map(|name| name.as_str()), "types");
         report.add(name.span, format!("no node takes events of the type `{}`", name.text), help);
     }
 }

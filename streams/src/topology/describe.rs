@@ -3,6 +3,7 @@
 use super::duration::ConfigDuration;
 use super::fields::count;
 use super::size::ConfigBytes;
+use super::store_part::StorePart;
 use super::{Node, OnError, Route, Subtopology, Target, Topology};
 use crate::log::{Cleanup, TopicSpec};
 use crate::processor::Dataflow;
@@ -29,9 +30,10 @@ impl<D: Dataflow> Topology<D> {
             text.push_str(&table(["  node", "type", "takes", "from", "to", "on error"], nodes));
             let stores = subtopology.stores.iter().map(|store| {
                 let version = format!("v{}", store.schema_version);
-                [format!("  {}", store.name), store.kind.to_owned(), version, store.windows.join(" ")]
+                let content: Vec<_> = store.windows.iter().map(|part| StorePart(part).to_string()).collect();
+                [format!("  {}", store.name), store.kind.to_owned(), version, content.join(", ")]
             });
-            text.push_str(&table(["  store", "kind", "schema", "windows"], stores.collect()));
+            text.push_str(&table(["  store", "kind", "schema", "content"], stores.collect()));
         }
         let topics = self.topics.iter().map(|(name, topic)| {
             let kept = kept(&topic.spec).unwrap_or_else(|| "for ever".to_owned());
@@ -40,7 +42,7 @@ impl<D: Dataflow> Topology<D> {
                 key = format!("{key} (partitioned by {})", topic.partition_by.join(", "));
             }
             let partitions = topic.spec.partitions.to_string();
-            [name.clone(), topic.value.clone(), key, partitions, cleanup(topic.spec.cleanup).to_owned(), kept]
+            [name.clone(), topic.value.clone(), key, partitions, topic.spec.cleanup.to_string(), kept]
         });
         text.push('\n');
         text.push_str(&table(["topic", "value", "key", "partitions", "cleanup", "kept"], topics.collect()));
@@ -109,14 +111,6 @@ fn kept(spec: &TopicSpec) -> Option<String> {
     let bytes = spec.retention_bytes.map(|bytes| format!("at most {}", ConfigBytes(bytes)));
     let parts: Vec<_> = time.into_iter().chain(bytes).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
-}
-
-fn cleanup(cleanup: Cleanup) -> &'static str {
-    match cleanup {
-        Cleanup::Delete => "delete",
-        Cleanup::Compact => "compact",
-        Cleanup::CompactAndDelete => "compact_and_delete",
-    }
 }
 
 /// Columns as wide as their widest cell, without blanks at the end of lines; nothing where there are no rows.

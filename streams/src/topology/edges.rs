@@ -27,7 +27,9 @@ pub(super) fn check<D: Dataflow>(sections: &Sections<'_, D>, graph: &Graph, repo
     let mut meant = BTreeSet::new();
     for (i, node) in sections.nodes.iter().enumerate() {
         match &graph.inputs[i] {
-            Some(Input::Topic(topic)) if graph.root == Some(*topic) => check_topic_input(node, sections, report),
+            Some(Input::Topic(topic)) if graph.root == Some(*topic) => {
+                check_topic_input(node, *topic, sections, graph, report);
+            }
             Some(Input::Nodes(reads)) => {
                 let reads: Vec<_> = reads.iter().copied().zip(graph.outputs_read(i).iter().copied()).collect();
                 check_node_inputs(node, &reads, sections, report);
@@ -49,14 +51,20 @@ pub(super) fn check<D: Dataflow>(sections: &Sections<'_, D>, graph: &Graph, repo
 }
 
 /// "`a` or `b`".
-fn alternatives(types: &[&str]) -> String {
+pub(super) fn alternatives(types: &[&str]) -> String {
     match types {
         [] => "nothing".into(),
         types => types.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or "),
     }
 }
 
-fn check_topic_input<D: Dataflow>(node: &NodeSection<'_, D>, sections: &Sections<'_, D>, report: &mut Report<'_>) {
+fn check_topic_input<D: Dataflow>(
+    node: &NodeSection<'_, D>,
+    root: usize,
+    sections: &Sections<'_, D>,
+    graph: &Graph,
+    report: &mut Report<'_>,
+) {
     let (Some(input), Some(name)) = (node.input(), input_name(node, 0)) else { return };
     if input != D::RAW {
         let message = format!(
@@ -66,6 +74,13 @@ fn check_topic_input<D: Dataflow>(node: &NodeSection<'_, D>, sections: &Sections
             D::RAW
         );
         report.add(name.span, message, givers(node, input, sections));
+        return;
+    }
+    // Records as they are may be anything. A topic that a node writes is a mistake already.
+    let value = sections.topics[root].value.as_deref().filter(|value| ![D::ROOT, D::RAW].contains(value));
+    if let Some(value) = value.filter(|_| !graph.writes.iter().any(|topics| topics.contains(&root))) {
+        let message = format!("node `{}` cannot read `{}`, which holds `{value}`", node.name.text, name.text);
+        report.add_with_help(name.span, message, format!("a topic that is read from outside has `value: {}`", D::ROOT));
     }
 }
 

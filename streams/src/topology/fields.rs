@@ -201,6 +201,6 @@ pub fn is_name(text: &str, also: &str) -> bool {
 }
 
 /// "1 partition", "3 partitions".
-pub(super) fn count(number: impl Into<u64> + Display + Copy, what: &str) -> String {
-    format!("{number} {what}{}", if number.into() == 1 { "" } else { "s" })
+pub fn count(number: impl TryInto<u64> + Display + Copy, what: &str) -> String {
+    format!("{number} {what}{}", if number.try_into().is_ok_and(|number| number == 1) { "" } else { "s" })
 }

@@ -2,6 +2,7 @@
 
 use super::Topology;
 use super::fields::count;
+use super::store_part::StorePart;
 use crate::processor::Dataflow;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -184,17 +185,20 @@ impl StorePrint {
         differ("the kind", format!("`{}`", self.kind), format!("`{}`", was.kind));
         differ("the schema version", self.schema_version.to_string(), was.schema_version.to_string());
         if was.windows.iter().any(|window| !self.windows.contains(window)) {
-            differ("the list of windows", list(&self.windows), list(&was.windows));
+            let has_values = was.windows.iter().chain(&self.windows).any(|part| StorePart(part).is_value());
+            let what = if has_values { "the list of values and windows" } else { "the list of windows" };
+            differ(what, list(&self.windows), list(&was.windows));
             return;
         }
-        for window in self.windows.iter().filter(|window| !was.windows.contains(window)) {
-            differences.added(format!("window {window} of {whose} is new"));
+        for part in self.windows.iter().filter(|part| !was.windows.contains(part)).map(|part| StorePart(part)) {
+            differences.added(format!("{} {part} of {whose} is new", part.what()));
         }
     }
 }
 
 fn list(windows: &[String]) -> String {
-    if windows.is_empty() { "empty".into() } else { format!("[{}]", windows.join(", ")) }
+    let shown: Vec<_> = windows.iter().map(|part| StorePart(part).to_string()).collect();
+    if shown.is_empty() { "empty".into() } else { format!("[{}]", shown.join(", ")) }
 }
 
 #[derive(Default)]

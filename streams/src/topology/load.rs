@@ -4,13 +4,14 @@ use super::alias_section;
 use super::cut::{Cut, changelog};
 use super::declarations;
 use super::document::Yaml;
-use super::edges;
+use super::edges::{self, alternatives};
 use super::graph::Graph;
 use super::kinds::{self, Taken};
 use super::reads::{inputs_of, read_by};
 use super::report::Report;
 use super::routing::{Router, Routing, partitions_of, root_partitions};
 use super::sections::{Declared, Sections};
+use super::sink_section::SinkSection;
 use super::{
     BuildSite, Diagnostics, NamedOutput, NamedRoute, Node, NodeType, Output, Route, Sink, SinkType, StoreSpec,
     Subtopology, Target, Topic, Topology, suggestion,
@@ -73,7 +74,7 @@ impl<D: Dataflow> Topology<D> {
         let mut sections = Sections::read(&yaml, registry, sink_types, report)?;
         let graph = Graph::resolve(&sections, report);
         edges::check(&sections, &graph, report);
-        check_sinks(&sections, report);
+        check_sinks(&sections, sink_types, report);
         check_kinds(&sections, &graph, report);
         if with_drops {
             // After the checks of what the file has.
@@ -100,10 +101,23 @@ impl<D: Dataflow> Topology<D> {
     }
 }
 
-fn check_sinks<D: Dataflow>(sections: &Sections<'_, D>, report: &mut Report<'_>) {
-    for name in sections.sinks.iter().flat_map(|sink| &sink.from) {
+fn check_sinks<D: Dataflow, S: SinkType>(sections: &Sections<'_, D>, sink_types: &[S], report: &mut Report<'_>) {
+    let values_of = |sink: &SinkSection| sink_types.iter().find(|known| Some(known.name()) == sink.kind).map(S::values);
+    let all = sections.sinks.iter().flat_map(|sink| sink.from.iter().map(move |name| (sink, name)));
+    for (sink, name) in all {
         match sections.names.get(&name.text) {
-            Some(Declared::Topic(_) | Declared::Ambiguous) => {}
+            Some(Declared::Topic(topic)) => {
+                if let Some(value) = sections.topics[*topic].value.as_deref()
+                    && let Some(values) = values_of(sink).filter(|values| !values.contains(&value))
+                {
+                    let message =
+                        format!("sink `{}` cannot read `{}`, which holds `{value}`", sink.name.text, name.text);
+                    let kind = sink.kind.unwrap_or_default();
+                    let help = format!("a sink of `type: {kind}` stores topics of {}", alternatives(&values));
+                    report.add_with_help(name.span, message, help);
+                }
+            }
+            Some(Declared::Ambiguous) => {}
             Some(_) => {
                 let message = format!("`{}` is no topic; a sink reads topics", name.text);
                 report.add_with_help(name.span, message, "let the node write a topic, and read that");
@@ -126,7 +140,7 @@ fn check_kinds<D: Dataflow>(sections: &Sections<'_, D>, graph: &Graph, report: &
             sections.nodes.iter().zip(graph.open(sections)).any(|(node, open)| open && D::takes_declared(&node.facts));
         let taken: BTreeSet<&String> = facts.clone().flat_map(|facts| D::kinds_taken(facts)).collect();
         if !takes_all {
-            declarations::check(&sections.declarations, &taken, report);
+            declarations::check(&sections.declarations, &sections.nodes, &taken, report);
         }
         let mut known: BTreeSet<String> = facts.flat_map(D::types_from_outside).collect();
         let declared = sections.declarations.iter().map(|section| &section.name.text);

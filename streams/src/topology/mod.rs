@@ -33,6 +33,7 @@ mod sections;
 mod sink_section;
 mod sink_url;
 mod size;
+mod store_part;
 mod suggestion;
 mod topic_section;
 mod written;
@@ -40,7 +41,7 @@ mod written;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use document::{Entry, Mapping, Span, Value, Yaml};
 pub use duration::{ConfigDuration, parse_duration};
-pub use fields::{Fields, Name, is_name};
+pub use fields::{Fields, Name, count, is_name};
 pub use fingerprint::{Difference, Fate, Fingerprint, PlannedStore};
 pub use kinds::Route;
 pub use params::{ParamError, ParamSpec, Params};
@@ -132,6 +133,8 @@ pub trait SinkType {
     fn name(&self) -> &'static str;
     /// What its addresses may begin with, without the colon.
     fn schemes(&self) -> &'static [&'static str];
+    /// The edge types of the topics that it stores.
+    fn values(&self) -> Vec<&'static str>;
     /// Checks an address of such a scheme. An error names the mistake and does not quote the address.
     fn check(&self, url: &str) -> Result<(), String>;
 }

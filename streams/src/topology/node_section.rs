@@ -172,6 +172,11 @@ impl<'r, D: Dataflow> NodeSection<'r, D> {
         }
     }
 
+    /// Where a text stands among its parameters.
+    pub fn place_of(&self, text: &str) -> Option<Span> {
+        self.params.place_of(text)
+    }
+
     /// The edge type it takes, if its type is known.
     pub fn input(&self) -> Option<&'static str> {
         self.node_type.map(|node_type| node_type.input)

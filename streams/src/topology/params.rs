@@ -131,6 +131,11 @@ impl Params {
         report.add(span.unwrap_or(place), message, help);
     }
 
+    /// Where a text stands among them.
+    pub(super) fn place_of(&self, text: &str) -> Option<Span> {
+        place_of(&self.yaml, text)
+    }
+
     /// The key that a misspelt one stands for.
     fn meant(&self, fault: &Fault, path: &[Step]) -> Option<&'static str> {
         match (&fault.kind, path.last()) {
@@ -185,6 +190,16 @@ fn render(path: &[Step]) -> String {
         }
     }
     text
+}
+
+/// The first value that is this text.
+fn place_of(yaml: &Yaml, text: &str) -> Option<Span> {
+    match &yaml.value {
+        Value::String(found) if found == text => Some(yaml.span),
+        Value::List(items) => items.iter().find_map(|item| place_of(item, text)),
+        Value::Map(mapping) => mapping.entries.iter().find_map(|entry| place_of(&entry.value, text)),
+        _ => None,
+    }
 }
 
 /// Finds a rendered path in the tree, and the text there. A key may itself have dots in it, so the keys that exist decide

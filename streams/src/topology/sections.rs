@@ -11,7 +11,7 @@ use super::sink_section::SinkSection;
 use super::topic_section::{TopicSection, is_topic_name};
 use super::{NamedOutput, NodeType, Settings, SinkType};
 use crate::processor::Dataflow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const KEYS: &[&str] = &[
@@ -115,7 +115,9 @@ impl<'r, D: Dataflow> Sections<'r, D> {
         let nodes = nodes.map(|node| node.name.text.as_str());
         let outputs = self.names.iter().filter(|(_, declared)| matches!(declared, Declared::Output(..)));
         let outputs = outputs.map(|(name, _)| name.as_str());
-        nodes.chain(outputs).chain(self.topics.iter().map(|topic| topic.name.text.as_str()))
+        let topics = self.topics.iter().map(|topic| topic.name.text.as_str()).filter(|name| is_topic_name(name));
+        let mut seen = BTreeSet::new();
+        nodes.filter(|name| is_name(name, "_-")).chain(outputs).chain(topics).filter(move |name| seen.insert(*name))
     }
 
     /// Whether a name may be that of an output of a node whose parameters are wrong.

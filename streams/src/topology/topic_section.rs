@@ -11,8 +11,6 @@ const KEYS: &[&str] = &["key", "value", "partitions", "partition_by", "cleanup",
 const PARTITIONS_MAX: u32 = 1024;
 /// Less would be gone before it is read.
 const BYTES_MIN: u64 = 64 << 20;
-const CLEANUPS: &[(&str, Cleanup)] =
-    &[("delete", Cleanup::Delete), ("compact", Cleanup::Compact), ("compact_and_delete", Cleanup::CompactAndDelete)];
 
 /// A topic of the file.
 pub(super) struct TopicSection {
@@ -100,7 +98,9 @@ impl TopicSection {
                 None => Partitions::Wrong,
             },
         };
-        let cleanup = fields.get("cleanup").map(|cleanup| cleanup.choice(CLEANUPS, report));
+        let cleanup = fields
+            .get("cleanup")
+            .map(|cleanup| cleanup.choice(&Cleanup::ALL.map(|known| (known.name(), known)), report));
         let any = Duration::from_millis(1)..=Duration::MAX;
         let retention = fields.get("retention").and_then(|retention| retention.duration(any, report));
         let retention_bytes = fields.get("retention_bytes").and_then(|bytes| bytes.bytes(BYTES_MIN, report));

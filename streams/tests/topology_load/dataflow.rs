@@ -14,6 +14,7 @@ pub struct Test;
 impl Dataflow for Test {
     const EDGE_TYPES: &'static [&'static str] = &["event", "change", "counters", "ranking", "verdict", "raw", "top"];
     const RAW: &'static str = "raw";
+    const ROOT: &'static str = "event";
     const SIDE_OUTPUT: SideOutput = SideOutput { topic: "verdicts", value: "verdict" };
     const REQUEST_HEADER: &'static str = "b";
     type Value = usize;
@@ -234,6 +235,10 @@ impl SinkType for TestSink {
 
     fn schemes(&self) -> &'static [&'static str] {
         self.1
+    }
+
+    fn values(&self) -> Vec<&'static str> {
+        vec!["counters", "ranking", "verdict", "raw"]
     }
 
     fn check(&self, url: &str) -> Result<(), String> {

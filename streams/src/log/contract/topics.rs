@@ -47,7 +47,7 @@ pub fn topics_that_differ_are_refused(factory: Factory<'_>) {
     };
     let new = spec(beside.clone(), 1, Cleanup::Delete);
     refused(&[new.clone(), spec(first.clone(), 4, Cleanup::Delete)], "3 partitions");
-    refused(&[new.clone(), spec(first.clone(), 3, Cleanup::Compact)], "Delete");
+    refused(&[new.clone(), spec(first.clone(), 3, Cleanup::Compact)], "delete");
     refused(&[new.clone(), spec(harness.name("no partitions"), 0, Cleanup::Delete)], "");
     refused(&[new.clone(), spec(harness.name("a/b"), 1, Cleanup::Delete)], "A-Za-z0-9._-");
     refused(&[new.clone(), spec(String::new(), 1, Cleanup::Delete)], "A-Za-z0-9._-");

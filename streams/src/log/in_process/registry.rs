@@ -90,15 +90,25 @@ impl Registry {
         self.topic(&at.topic)?.id(at.partition)
     }
 
+    /// What [`Registry::with`] refuses of `specs`: all of it.
+    pub fn refusals(&self, specs: &[TopicSpec]) -> Vec<LogError> {
+        specs.iter().filter_map(|spec| self.known(spec).err()).collect()
+    }
+
+    /// The topic of a spec, if it exists.
+    fn known(&self, spec: &TopicSpec) -> Result<Option<&Arc<Topic>>, LogError> {
+        check(spec)?;
+        let topic = self.topics.get(spec.name.as_str());
+        topic.map(|topic| verify(topic, spec).map(|()| topic)).transpose()
+    }
+
     /// The registry that also has `specs`. Another retention is taken over; other differences are refused.
     pub fn with(&self, specs: &[TopicSpec]) -> Result<Self, LogError> {
         let mut new = self.clone();
         for spec in specs {
-            check(spec)?;
             let name: Arc<str> = spec.name.as_str().into();
-            let topic = match new.topics.get(&name) {
+            let topic = match new.known(spec)? {
                 Some(topic) => {
-                    verify(topic, spec)?;
                     let TopicSpec { retention, retention_bytes, .. } = *spec;
                     Topic { retention, retention_bytes, ..Topic::clone(topic) }
                 }
@@ -179,7 +189,7 @@ impl StoredTopic {
     }
 
     fn cleanup(&self) -> Option<Cleanup> {
-        [Cleanup::Delete, Cleanup::Compact, Cleanup::CompactAndDelete].get(usize::from(self.cleanup)).copied()
+        Cleanup::ALL.get(usize::from(self.cleanup)).copied()
     }
 }
 
@@ -211,7 +221,7 @@ fn verify(topic: &Topic, spec: &TopicSpec) -> Result<(), LogError> {
     if topic.cleanup != spec.cleanup {
         let (has, wants) = (topic.cleanup, spec.cleanup);
         let detail =
-            format!("has the cleanup {has:?} and is requested with {wants:?}: request {has:?}, or use another topic");
+            format!("has the cleanup `{has}` and is requested with `{wants}`: request `{has}`, or use another topic");
         return Err(mismatch(&spec.name, detail));
     }
     Ok(())

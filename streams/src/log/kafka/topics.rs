@@ -244,11 +244,11 @@ fn verify_topic(spec: &TopicSpec, config: &ConfigResource) -> Result<(), LogErro
         _ => None,
     };
     if has != Some(spec.cleanup) {
-        let (is, asked) = (has.map_or_else(|| found.join(","), |has| format!("{has:?}")), spec.cleanup);
+        let (is, asked) = (has.map_or_else(|| found.join(","), |has| has.to_string()), spec.cleanup);
         let set = policy(asked);
         return Err(mismatch(
             spec,
-            format!("has cleanup {is}, and {asked:?} is requested: set cleanup.policy={set} on it"),
+            format!("has cleanup {is}, and {asked} is requested: set cleanup.policy={set} on it"),
         ));
     }
     let kind = setting("message.timestamp.type");

@@ -12,7 +12,7 @@ use crate::log::in_process::packing::unpacked;
 use crate::log::in_process::registry::{Registry, Topic};
 use crate::log::in_process::storage::{PartitionId, Storage};
 use crate::log::in_process::writer::Writer;
-use crate::log::{LogError, Space, UpkeepOptions, system_clock};
+use crate::log::{LogError, Space, TopicSpec, UpkeepOptions, system_clock};
 
 /// The name of a copy that is being made.
 const COPY: &str = "data.mdb.compacting";
@@ -89,6 +89,11 @@ impl OfflineLog {
     /// What its file takes.
     pub fn space(&self) -> Result<Option<Space>, LogError> {
         self.storage.space()
+    }
+
+    /// Why a process with these topics could not open it: an error for each topic that is different here.
+    pub fn refusals(&self, topics: &[TopicSpec]) -> Vec<LogError> {
+        self.registry.refusals(topics)
     }
 
     /// What each topic holds, by name. Reads the heads of all batches.
