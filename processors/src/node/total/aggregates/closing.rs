@@ -1,7 +1,6 @@
 //! Windows and sessions that wait for the clock: to emit their values, or to be forgotten.
 
-use super::Node;
-use super::fixed::Window;
+use super::node::{Node, Subject};
 use super::short::{ShortClosing, ShortClosingStore};
 use crate::dataflow::Actions;
 use serde::{Deserialize, Serialize};
@@ -23,19 +22,27 @@ pub(in crate::node::total) struct Closing {
     pub at_ms: i64,
 }
 
+/// A fixed window of a subject.
+#[derive(Clone, Copy)]
+pub(super) struct Window<'a> {
+    pub subject: Subject<'a>,
+    pub start_ms: i64,
+    pub end_ms: i64,
+}
+
 impl Closing {
-    fn new(node: &Node, window: &Window) -> Self {
+    fn new(node: &Node, Window { subject, start_ms, .. }: Window<'_>) -> Self {
         Self {
             node: node.aggregation.node.clone(),
-            subject_id: window.subject_id.clone(),
-            window: node.windows()[window.kind].id,
-            at_ms: window.start_ms,
+            subject_id: subject.subject_id.clone(),
+            window: node.windows()[subject.kind].id,
+            at_ms: start_ms,
         }
     }
 
-    fn key(hash_seed: u64, node: &Node, window: &Window) -> Hash128 {
-        let (name, start) = (&node.windows()[window.kind].name, window.start_ms.to_le_bytes());
-        let parts = [node.aggregation.node.as_bytes(), window.subject_id.as_bytes(), name.as_bytes(), &start];
+    fn key(hash_seed: u64, node: &Node, Window { subject, start_ms, .. }: Window<'_>) -> Hash128 {
+        let (name, start) = (&node.windows()[subject.kind].name, start_ms.to_le_bytes());
+        let parts = [node.aggregation.node.as_bytes(), subject.subject_id.as_bytes(), name.as_bytes(), &start];
         Hash128::of(hash_seed, &parts)
     }
 }
@@ -74,8 +81,15 @@ pub(super) enum ClosingHandle {
 }
 
 impl ClosingHandle {
-    /// Has a fixed window wait until it closes.
-    pub fn wait_for(self, context: &mut Context<'_, Actions>, hash_seed: u64, node: &Node, window: &Window) {
+    /// Has a fixed window wait until it closes. In the store of the short forms its key is that of its values.
+    pub fn wait_for(
+        self,
+        context: &mut Context<'_, Actions>,
+        hash_seed: u64,
+        node: &Node,
+        window: Window<'_>,
+        key: Hash128,
+    ) {
         let due_ms = window.end_ms + node.aggregation.grace_ms;
         match self {
             Self::Values(store) => {
@@ -85,8 +99,8 @@ impl ClosingHandle {
                 }
             }
             Self::Short(store) => {
-                if context.store(store).get(&window.key.hash).is_none() {
-                    context.store(store).put(&window.key.hash, due_ms, ShortClosing::new(node, window));
+                if context.store(store).get(&key).is_none() {
+                    context.store(store).put(&key, due_ms, ShortClosing::new(node, window));
                 }
             }
         }

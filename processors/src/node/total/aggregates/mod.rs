@@ -5,6 +5,7 @@ mod closed;
 mod closing;
 mod fixed;
 mod node;
+mod panes;
 mod sessions;
 mod short;
 mod sliding;

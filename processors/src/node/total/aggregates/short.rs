@@ -1,8 +1,7 @@
 //! What the short forms `count` and `unique` keep of windows, as they did before there was `aggregate`.
 
-use super::Node;
-use super::closing::Closing;
-use super::fixed::Window;
+use super::closing::{Closing, Window};
+use super::node::Node;
 use crate::counting::aggregation::{AggregateWindow, Function};
 use crate::facts::{Emit, MetricKind, MetricSpec};
 use crate::node::total::sketch::Sketch;
@@ -60,12 +59,12 @@ impl StoreValue for ShortClosing {
 }
 
 impl ShortClosing {
-    pub(super) fn new(node: &Node, window: &Window) -> Self {
+    pub(super) fn new(node: &Node, Window { subject, start_ms, end_ms }: Window<'_>) -> Self {
         Self {
-            subject_id: window.subject_id.clone(),
+            subject_id: subject.subject_id.clone(),
             metric: node.aggregation.node.clone(),
-            length_ms: window.end_ms - window.start_ms,
-            start_ms: window.start_ms,
+            length_ms: end_ms - start_ms,
+            start_ms,
             is_unique: node.aggregation.values.iter().any(|value| value.function == Function::Distinct),
         }
     }

@@ -38,6 +38,10 @@ enum Stored<'a> {
 impl Values {
     /// Adds what events contribute.
     pub fn add(&mut self, partials: &[(u32, Partial)]) {
+        if self.0.is_empty() {
+            // Most nodes have one value or two, and their windows are many.
+            self.0.reserve_exact(partials.len());
+        }
         for (id, partial) in partials {
             let held = match partial {
                 Partial::Distinct(_) => self.entry(*id, || Held::Distinct(Sketch::default())),
