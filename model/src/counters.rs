@@ -5,6 +5,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::Write;
 
 /// A unique count is exact up to this, and an estimate above.
 pub const UNIQUES_EXACT_MAX: i64 = 256;
@@ -146,7 +147,18 @@ pub fn window_of(
 impl CounterWindow {
     /// The record's key.
     pub fn key(&self) -> Vec<u8> {
-        let (window, start) = (self.window.to_string(), self.window_start_ms.to_string());
-        crate::join_key(&[&self.subject_id, &self.metric, &window, &start])
+        let mut key = Vec::new();
+        self.append_key(&mut key);
+        key
+    }
+
+    /// Appends the record's key.
+    pub(crate) fn append_key(&self, key: &mut Vec<u8>) {
+        for part in [&self.subject_id, &self.metric] {
+            key.extend_from_slice(part.as_bytes());
+            key.push(0);
+        }
+        // Only a failing writer fails here, and a vector does not.
+        _ = write!(key, "{}\0{}", self.window, self.window_start_ms);
     }
 }

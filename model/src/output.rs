@@ -94,7 +94,7 @@ impl OutputValue for CounterWindow {
     const TYPE: OutputType = OutputType::CounterWindow;
 
     fn write_key(&self, key: &mut Vec<u8>) {
-        key.extend_from_slice(&self.key());
+        self.append_key(key);
     }
 
     fn partition_key(&self) -> Option<&str> {
