@@ -121,6 +121,11 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
         Ok(())
     }
 
+    /// The store's place among the checkpoint's databases.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
     /// Where a key is, for [`Entries::at`] and [`Entries::write_at`]. Valid until the store changes otherwise.
     pub fn find(&mut self, key: &K) -> Found {
         let found = self.table.find(key);

@@ -13,9 +13,6 @@ pub(super) trait StoreKind: Send + 'static {
     type Key: StoreKey;
     /// The value of a key.
     type Entry: Entry<Self::Key>;
-    /// Whether opening the store loads all entries, and none is evicted: those with an order derived from the entries need
-    /// them all.
-    const LOADS_ALL: bool = false;
 
     /// The entries.
     fn entries(&self) -> &Entries<Self::Key, Self::Entry>;
@@ -65,11 +62,7 @@ pub(super) trait StoreKind: Send + 'static {
 
 impl<S: StoreKind> StateStore for S {
     fn open(&mut self, name: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<(), StoreError> {
-        self.open_entries(name, index, behind)?;
-        if S::LOADS_ALL {
-            self.entries_mut().hydrate(usize::MAX)?;
-        }
-        Ok(())
+        self.open_entries(name, index, behind)
     }
 
     fn write_changes(&mut self, out: &mut ChangelogWriter) {
@@ -128,11 +121,11 @@ impl<S: StoreKind> StateStore for S {
     }
 
     fn evictable_bytes(&mut self) -> usize {
-        if S::LOADS_ALL { 0 } else { self.entries_mut().memory_bytes() }
+        self.entries_mut().memory_bytes()
     }
 
     fn evict(&mut self, checkpoint: &Arc<Checkpoint>, bytes_max: usize) -> Result<usize, StoreError> {
-        if S::LOADS_ALL { Ok(0) } else { self.entries_mut().evict(checkpoint, bytes_max) }
+        self.entries_mut().evict(checkpoint, bytes_max)
     }
 
     fn take_reads(&mut self) -> u64 {

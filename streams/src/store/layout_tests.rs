@@ -1,6 +1,6 @@
 //! The bytes that each kind of store writes to the changelog and to the checkpoint: earlier releases wrote the same ones.
 
-use super::checkpoint::CheckpointReader;
+use super::checkpoint::{CheckpointReader, RANKS, TIMES};
 use super::*;
 use std::collections::BTreeSet;
 
@@ -34,9 +34,9 @@ impl Written {
         self.entries(CheckpointReader::new)
     }
 
-    /// The keys of the checkpoint in the order of the store.
-    fn order(&self) -> Vec<(String, String)> {
-        self.entries(CheckpointReader::of_order)
+    /// The places of the checkpoint in an order of the store.
+    fn order(&self, order: u64) -> Vec<(String, String)> {
+        self.entries(|checkpoint, index| CheckpointReader::of_order(checkpoint, index, order))
     }
 
     fn entries(
@@ -148,15 +148,15 @@ fn the_order_of_times() {
     written.commit(&mut store);
     written.checkpoint(&mut store);
     let [before, after] = [r"\x7f\xff\xff\xff\xff\xff\xff\xffa", r"\x80\x00\x00\x00\x00\x00\x00\x05b"];
-    assert_eq!(written.order(), pairs([("", before), (before, ""), (after, "")]));
+    assert_eq!(written.order(TIMES), pairs([("", before), (before, ""), (after, "")]));
     assert_eq!(store.take_due(0), Some((-1, 2)));
     written.commit(&mut store);
     written.checkpoint(&mut store);
-    assert_eq!(written.order(), pairs([("", after), (after, "")]));
+    assert_eq!(written.order(TIMES), pairs([("", after), (after, "")]));
     assert_eq!(store.take_due(5), Some((5, 1)));
     written.commit(&mut store);
     written.checkpoint(&mut store);
-    assert_eq!(written.order(), pairs([("", "")]));
+    assert_eq!(written.order(TIMES), pairs([("", "")]));
 }
 
 /// A set of numbers, and its sum as the score.
@@ -188,8 +188,12 @@ impl Accumulator for Numbers {
 impl Ranked for Numbers {
     type Rule = ();
 
-    fn score(&self, _: (), _: i64) -> Option<i128> {
-        Some(self.0.iter().map(|number| i128::from(*number)).sum())
+    fn rank(&self, _: (), _: i64) -> Option<Rank> {
+        Rank::new(self.0.iter().map(|number| i128::from(*number)).sum(), 0)
+    }
+
+    fn score(rank: Rank, _: (), _: i64) -> Option<i128> {
+        Some(rank.truncated(0))
     }
 
     fn next_tick(&self, _: (), _: i64) -> Option<i64> {
@@ -267,4 +271,32 @@ fn ranked_values() {
             format!(r"\x01s\x02\x00\x00\x00\x02\x01b\x08{}\x01\x01a", item(3))
         ]
     );
+}
+
+#[test]
+fn the_orders_of_ranked_values() {
+    let mut store = RankedStore::<Arc<str>, Numbers>::default();
+    let mut written = Written::new(&mut store);
+    store.advance((), 3);
+    store.modify(&key("b"), |numbers| numbers.0.extend([1, 2]));
+    store.modify(&key("g\0a"), |numbers| numbers.0.extend([4]));
+    written.commit(&mut store);
+    written.checkpoint(&mut store);
+    // 3 is 0b11 << 126, divided by 2^126; 4 is 1 << 127, divided by 2^125.
+    let rank = |exponent: &str, high: &str| {
+        format!(
+            r"\x80\x00\x00\x00\x00\x00\x00{exponent}{high}\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"
+        )
+    };
+    let (b, a) = (rank("}", "?"), rank("|", r"\x7f"));
+    let mark = ("", r"\x03\x00\x00\x00\x00\x00\x00\x00");
+    assert_eq!(written.order(RANKS), pairs([mark, (&format!(r"\x00{b}b"), ""), (&format!(r"g\x00{a}g\x00a"), "")]));
+    let last = r"\xff\xff\xff\xff\xff\xff\xff\xff";
+    let [b, a] = ["b", r"g\x00a"].map(|key| format!("{last}{key}"));
+    assert_eq!(written.order(TIMES), pairs([("", &b), (&b, ""), (&a, "")]));
+    store.modify(&key("b"), |numbers| numbers.0.clear());
+    store.modify(&key("g\0a"), |numbers| numbers.0.clear());
+    written.commit(&mut store);
+    written.checkpoint(&mut store);
+    assert_eq!((written.order(RANKS), written.order(TIMES)), (pairs([mark]), pairs([("", "")])));
 }

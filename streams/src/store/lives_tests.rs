@@ -23,7 +23,7 @@ impl<S: StateStore + Default> Lives<S> {
     pub fn new() -> Self {
         let (dir, checkpoint) = empty();
         let mut store = S::default();
-        store.open(NAME, 0, None).unwrap();
+        store.open(NAME, 1, None).unwrap();
         Self { store, changelog: Vec::new(), whole: Vec::new(), checkpoint, is_written: false, dir }
     }
 
@@ -66,7 +66,7 @@ impl<S: StateStore + Default> Lives<S> {
     /// The next life begins with the checkpoint and the changelog since.
     pub fn restart(&mut self) {
         self.store = S::default();
-        self.store.open(NAME, 0, self.is_written.then(|| self.checkpoint.clone())).unwrap();
+        self.store.open(NAME, 1, self.is_written.then(|| self.checkpoint.clone())).unwrap();
         replay(&mut self.store, &self.changelog);
     }
 
@@ -75,7 +75,7 @@ impl<S: StateStore + Default> Lives<S> {
         (self.dir, self.checkpoint) = empty();
         (self.changelog, self.is_written) = (Vec::new(), false);
         self.store = S::default();
-        self.store.open(NAME, 0, None).unwrap();
+        self.store.open(NAME, 1, None).unwrap();
         for records in self.whole.clone().chunks(records) {
             replay(&mut self.store, records);
             self.checkpoint();
@@ -100,6 +100,6 @@ fn replay(store: &mut impl StateStore, records: &[Vec<u8>]) {
 fn empty() -> (TempDir, Arc<Checkpoint>) {
     let dir = tempfile::tempdir().unwrap();
     let site = CheckpointSite { dir: dir.path().to_owned(), boot_id: "boot".into(), owner: "task".into() };
-    let checkpoint = Arc::new(Checkpoint::open(&site, &[NAME]).unwrap().0);
+    let checkpoint = Arc::new(Checkpoint::open(&site, &["other", NAME]).unwrap().0);
     (dir, checkpoint)
 }

@@ -21,6 +21,8 @@ mod layout_tests;
 #[path = "lives_tests.rs"]
 mod lives;
 mod order;
+mod places;
+mod rank;
 mod ranked;
 mod slots;
 #[cfg(test)]
@@ -36,7 +38,7 @@ pub use codec::{Hash128, SegmentHash, StoreKey, StoreValue};
 pub use delta::{DeltaStore, Deltas};
 pub use due::DueStore;
 pub use key_value::KeyValueStore;
-pub use order::{Ranked, RankedKey};
+pub use rank::{Rank, Ranked, RankedKey};
 pub use ranked::RankedStore;
 pub use window::WindowStore;
 

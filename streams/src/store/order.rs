@@ -1,13 +1,12 @@
-//! The order of a ranked store: the first keys of each group by score, and when scores change by themselves.
+//! The order of a ranked store as of a tick: the first keys of each group by score.
 //!
-//! Readers want the first few of many. So only the head of each group is kept in order: all places up to a floor. Places
-//! below the floor cost nothing until the head has become too short; then all scores are computed again.
+//! Readers want the first few of many. So only the head of each group is in memory: all places up to a floor. Places below
+//! the floor cost nothing until the head has become too short; then the heads are filled again.
 
-use super::codec::{StoreKey, StoreValue};
-use hashbrown::{HashMap, HashSet};
+use super::rank::{Rank, Ranked, RankedKey};
+use hashbrown::HashMap;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 /// Places of a new head. A head that has grown to four times as many is cut to twice as many.
 #[cfg(not(test))]
@@ -15,56 +14,6 @@ pub(super) const HEAD: usize = 4_096;
 /// So short in tests that all of them reach its end.
 #[cfg(test)]
 pub(super) const HEAD: usize = 3;
-
-/// A value with a score.
-pub trait Ranked: StoreValue + Default {
-    /// The parameters of a score besides value and tick.
-    type Rule: Copy + PartialEq + Send;
-    /// Its score at a tick; None if it has no place.
-    fn score(&self, rule: Self::Rule, tick: i64) -> Option<i128>;
-    /// The first tick after `tick` at which its score may change without a write; None if nothing of it counts at `tick`
-    /// or later, so that the key can be removed.
-    fn next_tick(&self, rule: Self::Rule, tick: i64) -> Option<i64>;
-    /// Whether every value has another score at every tick.
-    fn ages_each_tick(rule: Self::Rule) -> bool;
-    /// Whether it equals a value that was never written.
-    fn is_empty(&self) -> bool;
-    /// Appends the difference that [`Ranked::apply`] turns `before` into this value with: the changelog holds it.
-    fn difference(&self, before: &Self, items: &mut Vec<u64>);
-    /// Applies a difference; false if it is invalid.
-    fn apply(&mut self, items: &[u64]) -> bool;
-}
-
-/// A key of a ranked store. Each group of keys has an order of its own.
-pub trait RankedKey: StoreKey + Ord {
-    /// Its group.
-    fn group(&self) -> &str;
-}
-
-/// The group is the text before the first NUL; without a NUL, the empty name.
-impl RankedKey for Arc<str> {
-    fn group(&self) -> &str {
-        self.split_once('\0').map_or("", |(group, _)| group)
-    }
-}
-
-/// The score of a key, and the tick at which it may change by itself.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) struct Standing {
-    pub score: Option<i128>,
-    pub next_tick: Option<i64>,
-}
-
-impl Standing {
-    pub const NOWHERE: Self = Self { score: None, next_tick: None };
-
-    pub fn of<V: Ranked>(value: Option<&V>, rule: V::Rule, tick: i64) -> Self {
-        value.map_or(Self::NOWHERE, |value| Self {
-            score: value.score(rule, tick),
-            next_tick: value.next_tick(rule, tick),
-        })
-    }
-}
 
 /// By score descending, then by key ascending.
 type Place<K> = (Reverse<i128>, K);
@@ -110,91 +59,99 @@ impl<K: Ord + Clone> Group<K> {
             self.floor = self.head.last().cloned();
         }
     }
+}
 
-    /// The first of all places.
-    fn fill(&mut self, mut places: Vec<Place<K>>, head: usize) {
-        if places.len() > head {
-            places.select_nth_unstable(head);
-            places.truncate(head);
-            self.floor = places.iter().max().cloned();
+/// The heads of all groups. A group that it lacks has no places.
+pub(super) struct Heads<K> {
+    groups: HashMap<String, Group<K>, ahash::RandomState>,
+    /// How many places heads get while they are filled.
+    places: usize,
+}
+
+impl<K: RankedKey> Heads<K> {
+    /// Heads that are filled with at least so many places, or all if there are fewer.
+    pub fn new(places: usize) -> Self {
+        Self { groups: HashMap::default(), places: places.max(HEAD) }
+    }
+
+    /// Adds a place while heads are filled.
+    pub fn offer(&mut self, key: K, score: i128) -> Offered {
+        let group = self.groups.entry_ref(key.group()).or_default();
+        let place = (Reverse(score), key);
+        let last = group.head.last().filter(|_| group.head.len() >= self.places);
+        let offered = match last {
+            Some(last) if last.0 < place.0 => Offered::Below,
+            Some(last) if *last < place => Offered::Tied,
+            _ => Offered::Kept,
+        };
+        let is_full = last.is_some();
+        if offered == Offered::Kept {
+            group.head.insert(place);
+            if is_full {
+                group.head.pop_last();
+            }
         }
-        places.sort_unstable();
-        self.head = BTreeSet::from_iter(places);
+        if is_full {
+            group.floor = group.head.last().cloned();
+        }
+        offered
     }
 }
 
-/// The keys in order, as of a tick. Every key has the place of [`Standing::of`] its value at that tick.
-pub(super) struct Order<K: StoreKey, V: Ranked> {
+/// What became of a place that was offered to a head.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Offered {
+    /// It belongs to it, unless better ones follow.
+    Kept,
+    /// The head is full of better ones, the last of which has the same score.
+    Tied,
+    /// The head is full of places with better scores.
+    Below,
+}
+
+/// The keys in order, as of a tick. Every key has the place of its rank at that tick.
+pub(super) struct Order<K, V: Ranked> {
     pub rule: V::Rule,
     pub tick: i64,
-    groups: HashMap<String, Group<K>, ahash::RandomState>,
-    /// The keys to check again, by tick; empty if every tick changes all keys. None of the sets is empty.
-    due: BTreeMap<i64, HashSet<K, K::Hasher>>,
+    /// None until they are needed.
+    pub heads: Option<Heads<K>>,
 }
 
 impl<K: RankedKey, V: Ranked> Order<K, V> {
-    /// The order of all keys with their standings at a tick. Heads have at least `head` places, or all keys if there
-    /// are fewer.
-    pub fn new(rule: V::Rule, tick: i64, head: usize, keys: impl Iterator<Item = (K, Standing)>) -> Self {
-        let mut order = Self { rule, tick, groups: HashMap::default(), due: BTreeMap::new() };
-        let mut places: HashMap<String, Vec<Place<K>>, ahash::RandomState> = HashMap::default();
-        for (key, Standing { score, next_tick }) in keys {
-            if let Some(score) = score {
-                places.entry_ref(key.group()).or_default().push((Reverse(score), key.clone()));
-            }
-            if let Some(tick) = next_tick.filter(|_| !V::ages_each_tick(rule)) {
-                order.due.entry(tick).or_default().insert(key);
-            }
-        }
-        for (group, places) in places {
-            order.groups.entry(group).or_default().fill(places, head.max(HEAD));
-        }
-        order
+    pub fn new(rule: V::Rule, tick: i64) -> Self {
+        Self { rule, tick, heads: None }
     }
 
-    pub fn place(&mut self, key: &K, from: Standing, to: Standing) {
-        if from.score != to.score {
-            let group = self.groups.entry_ref(key.group()).or_default();
-            if let Some(score) = from.score {
-                group.remove(&(Reverse(score), key.clone()));
-            }
-            if let Some(score) = to.score {
-                group.insert((Reverse(score), key.clone()));
-            }
-        }
-        if from.next_tick != to.next_tick && !V::ages_each_tick(self.rule) {
-            if let Some(tick) = from.next_tick
-                && let Some(keys) = self.due.get_mut(&tick)
-            {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.due.remove(&tick);
-                }
-            }
-            if let Some(tick) = to.next_tick {
-                self.due.entry(tick).or_default().insert(key.clone());
-            }
-        }
+    /// The score of a rank.
+    pub fn score(&self, rank: Rank) -> Option<i128> {
+        V::score(rank, self.rule, self.tick)
     }
 
-    /// How many keys have another standing at `tick`.
-    pub fn due_until(&self, tick: i64) -> usize {
-        self.due.range(..=tick).map(|(_, keys)| keys.len()).sum()
-    }
-
-    /// Removes and returns those keys; [`Order::place`] sets when they are due next.
-    pub fn take_due(&mut self, tick: i64) -> Vec<K> {
-        self.due.extract_if(..=tick, |_, _| true).flat_map(|(_, keys)| keys).collect()
+    /// The rank of a key has changed.
+    pub fn place(&mut self, key: &K, from: Option<Rank>, to: Option<Rank>) {
+        let [from, to] = [from, to].map(|rank| self.score(rank?));
+        let Some(heads) = &mut self.heads else { return };
+        if from == to {
+            return;
+        }
+        let group = heads.groups.entry_ref(key.group()).or_default();
+        if let Some(score) = from {
+            group.remove(&(Reverse(score), key.clone()));
+        }
+        if let Some(score) = to {
+            group.insert((Reverse(score), key.clone()));
+        }
     }
 
     /// Whether the first `n` of a group are unknown: its head is shorter, and there may be more below the floor.
     pub fn is_short(&self, group: &str, n: usize) -> bool {
-        self.groups.get(group).is_some_and(|group| group.touched && group.floor.is_some() && group.head.len() < n)
+        let Some(heads) = &self.heads else { return true };
+        heads.groups.get(group).is_some_and(|group| group.touched && group.floor.is_some() && group.head.len() < n)
     }
 
-    /// The first `n` of a group, once something among them may have changed since the last call.
+    /// The first `n` of a group, once something among them may have changed since the last call. Heads are filled.
     pub fn take_top(&mut self, group: &str, n: usize) -> Option<Vec<(K, i128)>> {
-        let group = self.groups.entry_ref(group).or_default();
+        let group = self.heads.as_mut()?.groups.entry_ref(group).or_default();
         if !std::mem::take(&mut group.touched) {
             return None;
         }
@@ -206,8 +163,14 @@ impl<K: RankedKey, V: Ranked> Order<K, V> {
 
     /// Marks all tops as changed: earlier reads of them are invalid.
     pub fn touch_all(&mut self) {
-        for group in self.groups.values_mut() {
+        for group in self.heads.iter_mut().flat_map(|heads| heads.groups.values_mut()) {
             (group.touched, group.cutoff) = (true, None);
         }
+    }
+
+    /// How much memory the heads take, about, in bytes. Nodes of the trees are two thirds full.
+    pub fn memory_bytes(&self) -> usize {
+        let groups = self.heads.iter().flat_map(|heads| heads.groups.values());
+        groups.map(|group| group.head.len() * size_of::<Place<K>>() * 3 / 2).sum()
     }
 }

@@ -108,8 +108,12 @@ impl StoreValue for Sum {
 impl Ranked for Sum {
     type Rule = ();
 
-    fn score(&self, _: (), _: i64) -> Option<i128> {
-        Some(self.0.into())
+    fn rank(&self, _: (), _: i64) -> Option<Rank> {
+        Rank::new(self.0.into(), 0)
+    }
+
+    fn score(rank: Rank, _: (), _: i64) -> Option<i128> {
+        Some(rank.truncated(0))
     }
 
     fn next_tick(&self, _: (), _: i64) -> Option<i64> {

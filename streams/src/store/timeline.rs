@@ -1,14 +1,15 @@
-//! The keys of a store by the time at which each is due: those that are due first come first.
+//! The keys of a store by the time at which each is due: those that are due first come first. Times are numbers in the
+//! unit of the store.
 //!
 //! Only the earliest places are in memory (the head), and what has changed since the last checkpoint. The checkpoint has
-//! all places in their order, in a segment of its own ([`ORDER`]): when the head is used up, the next page is read from
+//! all places in their order, in a segment of its own ([`TIMES`]): when the head is used up, the next page is read from
 //! there.
 //!
 //! The head and the changes depend on nothing but the present set of places and that of the checkpoint. So a rollback has
 //! to take back each change of the set, and needs no copy of either.
 
 use super::StoreError;
-use super::checkpoint::{Checkpoint, CheckpointReader, CheckpointWriter, ORDER};
+use super::checkpoint::{Checkpoint, CheckpointReader, CheckpointWriter, TIMES};
 use super::codec::StoreKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -22,7 +23,7 @@ const PAGE: usize = if cfg!(test) { 3 } else { 256 };
 const FIRST: &[u8] = b"";
 
 /// When a key is due, and the key.
-type Place<K> = (i64, K);
+pub(super) type Place<K> = (i64, K);
 
 /// Which places the head has.
 enum Horizon<K> {
@@ -47,9 +48,16 @@ pub(super) struct Timeline<K> {
 
 impl<K> Default for Timeline<K> {
     fn default() -> Self {
+        Self::new("", 0)
+    }
+}
+
+impl<K> Timeline<K> {
+    /// Without places, of the store at `index`.
+    pub fn new(store: &str, index: usize) -> Self {
         Self {
-            store: String::new(),
-            index: 0,
+            store: store.to_owned(),
+            index,
             head: BTreeSet::new(),
             horizon: Horizon::All,
             changes: BTreeMap::new(),
@@ -62,10 +70,10 @@ impl<K: StoreKey + Ord> Timeline<K> {
     /// Begins with the places of a checkpoint; None: it is empty. Returns whether it has the places of its entries: a
     /// former format has none.
     pub fn open(&mut self, store: &str, index: usize, behind: Option<Arc<Checkpoint>>) -> Result<bool, StoreError> {
-        (self.store, self.index) = (store.to_owned(), index);
+        *self = Self::new(store, index);
         let Some(checkpoint) = behind else { return Ok(true) };
-        let mut behind = CheckpointReader::of_order(checkpoint, index)?;
-        let first = behind.get(Some(ORDER), FIRST)?;
+        let mut behind = CheckpointReader::of_order(checkpoint, index, TIMES)?;
+        let first = behind.get(Some(TIMES), FIRST)?;
         self.behind = Some(behind);
         let Some((_, first)) = first else { return Ok(false) };
         if !first.is_empty() {
@@ -75,17 +83,17 @@ impl<K: StoreKey + Ord> Timeline<K> {
     }
 
     /// A key that was due at one time is due at another now; None: it has no place.
-    pub fn change(&mut self, key: &K, from_ms: Option<i64>, to_ms: Option<i64>) {
-        if from_ms == to_ms {
+    pub fn change(&mut self, key: &K, from: Option<i64>, to: Option<i64>) {
+        if from == to {
             return;
         }
-        if let Some(from_ms) = from_ms {
-            let place = (from_ms, key.clone());
+        if let Some(from) = from {
+            let place = (from, key.clone());
             self.head.remove(&place);
             self.note(place, false);
         }
-        if let Some(to_ms) = to_ms {
-            let place = (to_ms, key.clone());
+        if let Some(to) = to {
+            let place = (to, key.clone());
             if self.is_in_head(&place) {
                 self.head.insert(place.clone());
                 self.cut();
@@ -112,16 +120,16 @@ impl<K: StoreKey + Ord> Timeline<K> {
     }
 
     /// The first place, if that is at or before the clock.
-    pub fn first_due(&mut self, clock_ms: i64) -> Result<Option<&Place<K>>, StoreError> {
+    pub fn first_due(&mut self, clock: i64) -> Result<Option<&Place<K>>, StoreError> {
         while self.head.is_empty() {
             match &self.horizon {
                 // All others are later still.
-                Horizon::Before((due_ms, _)) | Horizon::UpTo((due_ms, _)) if *due_ms > clock_ms => return Ok(None),
+                Horizon::Before((due, _)) | Horizon::UpTo((due, _)) if *due > clock => return Ok(None),
                 Horizon::All => return Ok(None),
                 _ => self.read_page()?,
             }
         }
-        Ok(self.head.first().filter(|(due_ms, _)| *due_ms <= clock_ms))
+        Ok(self.head.first().filter(|(due, _)| *due <= clock))
     }
 
     /// Extends an empty head by the places that come next.
@@ -146,7 +154,7 @@ impl<K: StoreKey + Ord> Timeline<K> {
             Ok(true)
         };
         let more = match &self.behind {
-            Some(behind) => behind.read(&mut Some((ORDER, cursor)), PAGE, each)?,
+            Some(behind) => behind.read(&mut Some((TIMES, cursor)), PAGE, each)?,
             None => false,
         };
         let mut last = last.filter(|_| more);
@@ -180,16 +188,14 @@ impl<K: StoreKey + Ord> Timeline<K> {
             return Ok(());
         }
         for (place, is_there) in &self.changes {
-            let nothing = is_there.then_some(|_: &mut Vec<u8>| {});
-            out.put(ORDER, |out| out.extend_from_slice(&encode(place)), nothing)?;
+            put(place, *is_there, out)?;
         }
         let first = match (self.head.first(), &self.horizon) {
             (Some(first), _) => Some(first),
             (None, Horizon::Before(before) | Horizon::UpTo(before)) => Some(before),
             (None, Horizon::All) => None,
         };
-        let first = first.map(encode).unwrap_or_default();
-        out.put(ORDER, |out| out.extend_from_slice(FIRST), Some(|out: &mut Vec<u8>| out.extend_from_slice(&first)))
+        put_first(first, out)
     }
 
     /// What [`Timeline::checkpoint`] wrote last is written.
@@ -201,7 +207,7 @@ impl<K: StoreKey + Ord> Timeline<K> {
         match &mut self.behind {
             Some(behind) => behind.refresh(),
             None => {
-                self.behind = Some(CheckpointReader::of_order(checkpoint.clone(), self.index)?);
+                self.behind = Some(CheckpointReader::of_order(checkpoint.clone(), self.index, TIMES)?);
                 Ok(())
             }
         }
@@ -218,14 +224,33 @@ impl<K: StoreKey + Ord> Timeline<K> {
     }
 }
 
+/// Writes a place, or that it is gone.
+pub(super) fn put<K: StoreKey>(
+    place: &Place<K>,
+    is_there: bool,
+    out: &mut CheckpointWriter<'_>,
+) -> Result<(), StoreError> {
+    let nothing = is_there.then_some(|_: &mut Vec<u8>| {});
+    out.put(TIMES, |out| out.extend_from_slice(&encode(place)), nothing)
+}
+
+/// Writes which place is the first.
+pub(super) fn put_first<K: StoreKey>(
+    first: Option<&Place<K>>,
+    out: &mut CheckpointWriter<'_>,
+) -> Result<(), StoreError> {
+    let first = first.map(encode).unwrap_or_default();
+    out.put(TIMES, |out| out.extend_from_slice(FIRST), Some(|out: &mut Vec<u8>| out.extend_from_slice(&first)))
+}
+
 /// The stored form: the time, so that its bytes have its order (u64 BE, from `i64::MIN` on), then the key.
-fn encode<K: StoreKey>((due_ms, key): &Place<K>) -> Vec<u8> {
-    let mut stored = due_ms.wrapping_sub(i64::MIN).to_be_bytes().to_vec();
+fn encode<K: StoreKey>((due, key): &Place<K>) -> Vec<u8> {
+    let mut stored = due.wrapping_sub(i64::MIN).to_be_bytes().to_vec();
     key.encode(&mut stored);
     stored
 }
 
 fn decode<K: StoreKey>(stored: &[u8]) -> Option<Place<K>> {
-    let (due_ms, key) = stored.split_first_chunk::<8>()?;
-    Some((i64::from_be_bytes(*due_ms).wrapping_add(i64::MIN), K::decode(key)?))
+    let (due, key) = stored.split_first_chunk::<8>()?;
+    Some((i64::from_be_bytes(*due).wrapping_add(i64::MIN), K::decode(key)?))
 }

@@ -6,7 +6,8 @@
 
 use super::actors::Actors;
 use super::decay::FRACTION_BITS;
-use tally_streams::store::{Ranked, StoreValue};
+use serde::{Deserialize, Serialize};
+use tally_streams::store::{Rank, Ranked, StoreValue};
 
 /// Epochs that are older count nothing: each is dropped whole.
 const EPOCHS_MAX: i64 = 64;
@@ -20,7 +21,7 @@ const ACTED: i64 = i64::MIN;
 const FORGOTTEN: i64 = i64::MIN + 1;
 
 /// How a board forgets. A tick is the slot that the clock is in.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Aging {
     /// A change counts half after one epoch.
     HalfLife,
@@ -39,7 +40,7 @@ pub(super) enum Aging {
 }
 
 /// The parameters of a score besides sums and tick.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Scoring {
     pub aging: Aging,
     /// The number of distinct actors required; 0 for none.
@@ -64,10 +65,10 @@ impl Aging {
         }
     }
 
-    /// The first tick after `tick` at which a slot counts otherwise.
+    /// The first tick after `tick` at which a slot counts otherwise, beside its decay.
     fn next_tick(self, slot: i64, tick: i64) -> i64 {
         match self {
-            Self::HalfLife => tick.saturating_add(1),
+            Self::HalfLife => slot.saturating_add(EPOCHS_MAX + 1),
             Self::Window { buckets } => slot.saturating_add(buckets),
             Self::Trend { buckets, .. } if slot.saturating_add(buckets) > tick => slot.saturating_add(buckets),
             Self::Trend { buckets, baseline } => slot.saturating_add(buckets + baseline),
@@ -182,23 +183,39 @@ fn halved(value: i128, times: i64) -> i128 {
 impl Ranked for Slots {
     type Rule = Scoring;
 
-    fn score(&self, rule: Scoring, tick: i64) -> Option<i128> {
+    /// With a half-life, the decayed value at the last epoch: each epoch later it is halved, and truncated again (see
+    /// [`decayed`]). An epoch that the clock has not reached counts more with each tick until then, within limits: its rank
+    /// is that of the tick alone.
+    fn rank(&self, rule: Scoring, tick: i64) -> Option<Rank> {
         let aging = rule.aging;
         let acted = || self.1.as_ref().map_or(0, |actors| actors.since(aging.first_acted(tick)));
         if rule.actors_min > 0 && acted() < rule.actors_min {
             return None;
         }
         let slots = self.counting(aging, tick);
+        match aging {
+            Aging::HalfLife => {
+                let at = slots.last()?.0.min(tick);
+                Rank::new(decayed(slots, at), at)
+            }
+            Aging::Window { .. } => Rank::new(total(slots), 0),
+            Aging::Trend { buckets, baseline } => Rank::new(risen(slots, buckets, baseline, tick), 0),
+        }
+    }
+
+    fn score(rank: Rank, Scoring { aging, .. }: Scoring, tick: i64) -> Option<i128> {
         let score = match aging {
-            Aging::HalfLife => decayed(slots, tick) >> FRACTION_BITS,
-            Aging::Window { .. } => total(slots),
-            Aging::Trend { buckets, baseline } => risen(slots, buckets, baseline, tick),
+            Aging::HalfLife => rank.truncated(tick.saturating_add(FRACTION_BITS.into())),
+            Aging::Window { .. } | Aging::Trend { .. } => rank.truncated(0),
         };
         (score > 0).then_some(score)
     }
 
     fn next_tick(&self, Scoring { aging, .. }: Scoring, tick: i64) -> Option<i64> {
         let slots = self.counting(aging, tick);
+        if aging == Aging::HalfLife && slots.last().is_some_and(|(epoch, _)| *epoch > tick) {
+            return Some(tick.saturating_add(1));
+        }
         // Slots leave in their order: first the window, then the baseline.
         let observed = match aging {
             Aging::Trend { buckets, .. } => slots.get(before_window(slots, buckets, tick)),
@@ -264,6 +281,17 @@ impl Ranked for Slots {
             }
         }
         rest.is_empty()
+    }
+}
+
+impl StoreValue for Scoring {
+    fn encode(&self, out: &mut Vec<u8>) {
+        *out = postcard::to_extend(self, std::mem::take(out)).unwrap_or_default();
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (scoring, rest) = postcard::take_from_bytes(bytes).ok()?;
+        rest.is_empty().then_some(scoring)
     }
 }
 

@@ -19,6 +19,12 @@ fn slots(sums: &[(i64, i128)]) -> Slots {
     slots
 }
 
+impl Slots {
+    fn score_at(&self, rule: Scoring, tick: i64) -> Option<i128> {
+        Slots::score(self.rank(rule, tick)?, rule, tick)
+    }
+}
+
 /// Over the common denominator 2^64, so that nothing is cut off but at the end. Sums of up to 58 bits fit.
 fn naive_decayed(sums: &BTreeMap<i64, i128>, tick: i64) -> Option<i128> {
     let counting = sums.range(tick - 64..);
@@ -38,17 +44,17 @@ proptest! {
         let mut sums: BTreeMap<i64, i128> = BTreeMap::new();
         changes.iter().for_each(|(epoch, amount)| *sums.entry(*epoch).or_default() += amount);
         let tick = NOW + later;
-        prop_assert_eq!(slots(&changes).score(of(Aging::HalfLife), tick), naive_decayed(&sums, tick));
+        prop_assert_eq!(slots(&changes).score_at(of(Aging::HalfLife), tick), naive_decayed(&sums, tick));
     }
 
     #[test]
     fn one_epoch_later_it_is_its_half_cut_off(changes in changes()) {
         // Nothing so old that it is dropped meanwhile.
         let slots = slots(&changes.into_iter().filter(|(epoch, _)| *epoch > NOW - 20).collect::<Vec<_>>());
-        let mut score = slots.score(of(Aging::HalfLife), NOW).unwrap_or_default();
+        let mut score = slots.score_at(of(Aging::HalfLife), NOW).unwrap_or_default();
         for tick in NOW + 1..NOW + 40 {
             score /= 2;
-            prop_assert_eq!(slots.score(of(Aging::HalfLife), tick).unwrap_or_default(), score);
+            prop_assert_eq!(slots.score_at(of(Aging::HalfLife), tick).unwrap_or_default(), score);
         }
     }
 
@@ -66,7 +72,7 @@ proptest! {
     fn a_window_is_the_sum_of_its_buckets(changes in changes(), buckets in 1..80i64, tick in NOW - 90..NOW + 90) {
         let counts = |slot: i64| slot > tick - buckets;
         let sum: i128 = changes.iter().filter(|(slot, _)| counts(*slot)).map(|(_, amount)| amount).sum();
-        let score = slots(&changes).score(of(Aging::Window { buckets }), tick);
+        let score = slots(&changes).score_at(of(Aging::Window { buckets }), tick);
         prop_assert_eq!(score, (sum > 0).then_some(sum));
     }
 
@@ -84,12 +90,38 @@ proptest! {
             while let Some(next) = slots.next_tick(rule, tick) {
                 prop_assert!(next > tick);
                 for between in tick..next {
-                    prop_assert_eq!(slots.score(rule, between), slots.score(rule, tick));
+                    prop_assert_eq!(slots.score_at(rule, between), slots.score_at(rule, tick));
                 }
                 tick = next;
             }
-            prop_assert_eq!(slots.score(rule, tick), None);
+            prop_assert_eq!(slots.score_at(rule, tick), None);
         }
+    }
+
+    #[test]
+    fn a_rank_stays_until_the_next_tick_and_the_score_follows_from_it(
+        changes in prop::collection::vec((NOW - 70..NOW + 6, -(1i128 << 44)..1 << 44), 1..20), actors_min in 0..3usize
+    ) {
+        let mut slots = slots(&changes);
+        changes.iter().for_each(|(slot, amount)| slots.act(*amount as u64 % 5, *slot, 2));
+        let (rule, mut tick) = (Scoring { aging: Aging::HalfLife, actors_min }, NOW);
+        let mut sums: BTreeMap<i64, i128> = BTreeMap::new();
+        changes.iter().for_each(|(epoch, amount)| *sums.entry(*epoch).or_default() += amount);
+        while let Some(next) = slots.next_tick(rule, tick) {
+            prop_assert!(next > tick);
+            let rank = slots.rank(rule, tick);
+            for between in tick..next {
+                prop_assert_eq!(slots.rank(rule, between), rank);
+                let score = rank.and_then(|rank| Slots::score(rank, rule, between));
+                prop_assert_eq!(score, slots.score_at(rule, between));
+                let actors: std::collections::BTreeSet<_> =
+                    changes.iter().filter(|(slot, _)| *slot >= between - 64).map(|(_, n)| *n as u64 % 5).collect();
+                let enough = actors.len() >= actors_min;
+                prop_assert_eq!(score, naive_decayed(&sums, between).filter(|_| enough));
+            }
+            tick = next;
+        }
+        prop_assert_eq!(slots.rank(rule, tick), None);
     }
 
     #[test]
@@ -116,8 +148,8 @@ proptest! {
 fn sixty_four_epochs_count_and_the_sixty_fifth_is_dropped_whole() {
     let aging = Aging::HalfLife;
     let huge = slots(&[(NOW, ONE << 64)]);
-    assert_eq!(huge.score(of(aging), NOW + 64), Some(1));
-    assert_eq!(huge.score(of(aging), NOW + 65), None);
+    assert_eq!(huge.score_at(of(aging), NOW + 64), Some(1));
+    assert_eq!(huge.score_at(of(aging), NOW + 65), None);
     assert_eq!(huge.next_tick(of(aging), NOW + 64), Some(NOW + 65));
     assert_eq!(huge.next_tick(of(aging), NOW + 65), None);
     let mut slots = slots(&[(NOW, 5), (NOW + 1, 7)]);
@@ -128,24 +160,29 @@ fn sixty_four_epochs_count_and_the_sixty_fifth_is_dropped_whole() {
 #[test]
 fn what_is_ahead_of_the_clock_counts_as_much_as_it_will_have_counted() {
     let ahead = slots(&[(NOW, 3 * ONE), (NOW + 1, ONE), (NOW + 3, ONE)]);
-    let scores: Vec<_> = (NOW..NOW + 5).map(|tick| ahead.score(of(Aging::HalfLife), tick)).collect();
+    let scores: Vec<_> = (NOW..NOW + 5).map(|tick| ahead.score_at(of(Aging::HalfLife), tick)).collect();
     assert_eq!(scores, [3 + 2 + 8, 6, 3, 1, 0].map(|score| (score > 0).then_some(score)));
-    assert_eq!(slots(&[(i64::MAX, ONE)]).score(of(Aging::HalfLife), NOW), Some(1 << 64));
-    assert_eq!(slots(&[(i64::MIN, ONE)]).score(of(Aging::HalfLife), NOW), None);
-    assert_eq!(ahead.score(of(Aging::Window { buckets: 1 }), NOW), Some(5 << 32));
+    assert_eq!(slots(&[(i64::MAX, ONE)]).score_at(of(Aging::HalfLife), NOW), Some(1 << 64));
+    assert_eq!(slots(&[(i64::MIN, ONE)]).score_at(of(Aging::HalfLife), NOW), None);
+    assert_eq!(ahead.score_at(of(Aging::Window { buckets: 1 }), NOW), Some(5 << 32));
 }
 
 #[test]
 fn sums_without_measure_wrap_around_and_scores_do_not() {
     let most = i128::MAX;
     let mut slots = slots(&[(NOW, most), (NOW, most), (NOW, -most)]);
-    assert_eq!(slots.score(of(Aging::HalfLife), NOW), Some(most >> 32));
+    assert_eq!(slots.score_at(of(Aging::HalfLife), NOW), Some(most >> 32));
     slots.add(NOW, -most);
     assert!(slots.is_empty());
 }
 
 #[test]
 fn the_stored_bytes_are_what_they_have_always_been() {
+    let mut rule = Vec::new();
+    let trend = Scoring { aging: Aging::Trend { buckets: 12, baseline: 300 }, actors_min: 5 };
+    trend.encode(&mut rule);
+    assert_eq!((rule.as_slice(), Scoring::decode(&rule)), (&b"\x02\x18\xd8\x04\x05"[..], Some(trend)));
+    assert_eq!(Scoring::decode(&rule[1..]), None);
     let mut bytes = Vec::new();
     slots(&[(83_113, 4_000), (83_114, -ONE)]).encode(&mut bytes);
     assert_eq!(bytes, b"\x02\xd2\x92\x0a\xc0\x3e\xd4\x92\x0a\xff\xff\xff\xff\x1f");
@@ -167,7 +204,7 @@ fn the_stored_bytes_are_what_they_have_always_been() {
 #[test]
 fn who_trends_has_risen_above_what_was_to_be_expected() {
     let rule = of(Aging::Trend { buckets: 2, baseline: 8 });
-    let score = |sums: &[(i64, i128)]| slots(sums).score(rule, NOW);
+    let score = |sums: &[(i64, i128)]| slots(sums).score_at(rule, NOW);
     // 40 in eight buckets let expect 10 in two.
     let baseline = [(NOW - 9, 15_000), (NOW - 5, 5_000), (NOW - 2, 20_000)];
     let and = |observed: i128| score(&[baseline.as_slice(), &[(NOW, observed)]].concat());
@@ -192,7 +229,7 @@ fn who_trends_has_risen_above_what_was_to_be_expected() {
 fn trends_keep_their_order_whatever_the_weight() {
     let rule = of(Aging::Trend { buckets: 2, baseline: 8 });
     for weight in [1, 1_000, 1_000_000] {
-        let score = |views: i128| slots(&[(NOW, views * weight * 1_000)]).score(rule, NOW).unwrap();
+        let score = |views: i128| slots(&[(NOW, views * weight * 1_000)]).score_at(rule, NOW).unwrap();
         let scores: Vec<_> = [2, 50, 95, 96, 97, 100, 300, 1_000_000, 1_000_000_000].map(score).into();
         assert!(scores.is_sorted_by(|a, b| a < b), "{weight}: {scores:?}");
         let risen = (300 * weight - 1) * 1_000;
@@ -206,10 +243,10 @@ fn a_subject_enters_when_enough_have_acted_and_leaves_with_their_acts() {
     let mut slots = slots(&[(NOW, 5_000)]);
     slots.act(1, NOW - 5, 2);
     slots.act(1, NOW - 4, 2);
-    assert_eq!(slots.score(rule, NOW), None, "one, twice");
+    assert_eq!(slots.score_at(rule, NOW), None, "one, twice");
     slots.act(2, NOW - 3, 2);
-    assert_eq!(slots.score(rule, NOW), Some(5_000));
-    assert_eq!((slots.score(rule, NOW + 5), slots.score(rule, NOW + 6)), (Some(5_000), None));
+    assert_eq!(slots.score_at(rule, NOW), Some(5_000));
+    assert_eq!((slots.score_at(rule, NOW + 5), slots.score_at(rule, NOW + 6)), (Some(5_000), None));
     // Nothing but actors is kept as long as they count: order must not matter to what comes.
     slots.add(NOW, -5_000);
     assert!(!slots.is_empty() && slots.next_tick(rule, NOW) == Some(NOW + 6));

@@ -15,18 +15,19 @@ mod merged;
 mod reader;
 mod runs;
 mod trust;
+mod writer;
 
 pub(super) use reader::{CheckpointReader, Cursor};
 pub(super) use runs::segment_bytes;
+pub use writer::CheckpointWriter;
 
 use super::StoreError;
 use crate::lmdb::{Inspection, inspect};
 use crate::processor::RootProgress;
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, WithTls};
-use runs::{BlockKey, RunBuilder, block_key};
+use runs::BlockKey;
 use serde::{Deserialize, Serialize};
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use trust::{DEATHS_MAX, Opening, Trust, set_clean, set_deaths, trust};
@@ -35,17 +36,19 @@ use trust::{DEATHS_MAX, Opening, Trust, set_clean, set_deaths, trust};
 const MAP_BYTES: usize = 64 << 30;
 /// The segment of entries that never expire. The key of any other begins with its segment (u64 BE).
 pub(super) const NO_SEGMENT: u64 = u64::MAX;
-/// Where a store keeps its keys in another order than that of their bytes, beside entries that never expire: keys of this
-/// segment are those of the order. It has no filters, since all reads of it are in sequence.
-pub(super) const ORDER: u64 = u64::MAX - 1;
+/// Where a store keeps its keys in other orders than that of their bytes, beside entries that never expire: keys of these
+/// segments are places in the order of times, and in that of ranks. They have no filters, since all reads of them are in
+/// sequence.
+pub(super) const TIMES: u64 = u64::MAX - 1;
+pub(super) const RANKS: u64 = u64::MAX - 2;
 const META: &str = "meta";
 const META_KEY: &[u8] = b"meta";
 /// The owner of a checkpoint.
 const OWNER_KEY: &[u8] = b"owner";
 /// Stands before the meta record: the last byte is the version of the checkpoint's format. Version 1 had no such bytes, and
 /// an entry of LMDB for each of a store. No meta record of it begins like this, and what read it takes this for damage.
-/// Runs of version 2 have no directories, and stores of versions 2 and 3 no [`ORDER`].
-const FORMAT: &[u8; 4] = b"\xff\xff\xff\x04";
+/// Runs of version 2 have no directories, stores of versions 2 and 3 no [`TIMES`], and those of versions 2 to 4 no [`RANKS`].
+const FORMAT: &[u8; 4] = b"\xff\xff\xff\x05";
 /// The oldest version that is read.
 const OLDEST: u8 = 2;
 
@@ -241,11 +244,10 @@ impl Checkpoint {
         stores: impl FnOnce(&mut CheckpointWriter<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let txn = self.env.write_txn().map_err(|e| failed(&self.dir, e))?;
-        let mut writer = CheckpointWriter { checkpoint: self, txn, index: 0, run: RunBuilder::default() };
+        let mut writer = CheckpointWriter::new(self, txn);
         stores(&mut writer)?;
-        writer.end_store()?;
         let bytes = [&FORMAT[..], &meta.encode().map_err(|e| wrong(&self.dir, &e))?].concat();
-        let (mut txn, mut sealed) = (writer.txn, Vec::new());
+        let (mut txn, mut sealed) = (writer.end()?, Vec::new());
         for (key, value) in [(META_KEY, &bytes[..]), (OWNER_KEY, self.owner.as_bytes())] {
             seal(key, value, &mut sealed);
             self.meta.put(&mut txn, key, &sealed).map_err(|e| failed(&self.dir, e))?;
@@ -316,52 +318,6 @@ fn create(env: &Env<WithTls>, dir: &Path, name: &str) -> Result<Store, StoreErro
     match created.map_err(|e| failed(dir, e))? {
         CommitOrAbort::Commit(store) => Ok(store),
         CommitOrAbort::Abort(()) => Err(wrong(dir, &"the database was not created")),
-    }
-}
-
-/// Writes the stores' part of a checkpoint.
-pub struct CheckpointWriter<'a> {
-    checkpoint: &'a Checkpoint,
-    txn: heed::RwTxn<'a>,
-    index: usize,
-    run: RunBuilder,
-}
-
-impl CheckpointWriter<'_> {
-    /// What follows belongs to the store at `index`.
-    pub fn begin(&mut self, index: usize) -> Result<(), StoreError> {
-        self.end_store()?;
-        self.index = index;
-        Ok(())
-    }
-
-    /// Sets the value of a key in a segment, or removes it. The two functions append key and value.
-    pub fn put(
-        &mut self,
-        segment: u64,
-        key: impl FnOnce(&mut Vec<u8>),
-        value: Option<impl FnOnce(&mut Vec<u8>)>,
-    ) -> Result<(), StoreError> {
-        self.run.add(segment, key, value);
-        if self.run.is_full() { self.write_run() } else { Ok(()) }
-    }
-
-    /// Removes the segments below this one.
-    pub fn delete_below(&mut self, segment: u64) -> Result<(), StoreError> {
-        let store = self.checkpoint.store(self.index)?;
-        let end = block_key(segment, 0, 0);
-        let range = (Bound::Unbounded, Bound::Excluded(&end[..]));
-        store.delete_range(&mut self.txn, &range).map(drop).map_err(|e| failed(&self.checkpoint.dir, e))
-    }
-
-    /// What the store at hand gets is written.
-    fn end_store(&mut self) -> Result<(), StoreError> {
-        self.write_run()?;
-        self.run.merge_quiet(self.checkpoint, &mut self.txn, self.index)
-    }
-
-    fn write_run(&mut self) -> Result<(), StoreError> {
-        self.run.write(self.checkpoint, &mut self.txn, self.index)
     }
 }
 

@@ -4,8 +4,8 @@ use super::block::Block;
 use super::directory::{DIRECTORY, Directory, Tail};
 use super::filter::{self, Filter};
 use super::merged::Merged;
-use super::runs::{FoundRun, Place, Run, block_key, last_run, read_block, segment_bytes};
-use super::{CHECKSUM_BYTES, Checkpoint, ORDER, StoreError, failed, unseal, wrong};
+use super::runs::{FoundRun, Place, Run, block_key, is_order, last_run, read_block, segment_bytes};
+use super::{CHECKSUM_BYTES, Checkpoint, RANKS, StoreError, failed, unseal, wrong};
 use heed::RoTxn;
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ const BLOCK_BYTES: u64 = 16 << 10;
 pub(in crate::store) struct CheckpointReader {
     checkpoint: Arc<Checkpoint>,
     index: usize,
-    /// Whether it reads [`ORDER`], or everything else.
-    is_of_order: bool,
+    /// The order that it reads; None: the entries.
+    order: Option<u64>,
     /// Ascending.
     segments: Vec<Segment>,
 }
@@ -67,16 +67,16 @@ impl IndexedRun {
 impl CheckpointReader {
     /// A reader of the entries of the store at `index`.
     pub fn new(checkpoint: Arc<Checkpoint>, index: usize) -> Result<Self, StoreError> {
-        Self::begin(checkpoint, index, false)
+        Self::begin(checkpoint, index, None)
     }
 
-    /// A reader of the [`ORDER`] of the store at `index`.
-    pub fn of_order(checkpoint: Arc<Checkpoint>, index: usize) -> Result<Self, StoreError> {
-        Self::begin(checkpoint, index, true)
+    /// A reader of an order of the store at `index`: [`super::TIMES`] or [`RANKS`].
+    pub fn of_order(checkpoint: Arc<Checkpoint>, index: usize, order: u64) -> Result<Self, StoreError> {
+        Self::begin(checkpoint, index, Some(order))
     }
 
-    fn begin(checkpoint: Arc<Checkpoint>, index: usize, is_of_order: bool) -> Result<Self, StoreError> {
-        let mut reader = Self { checkpoint, index, is_of_order, segments: Vec::new() };
+    fn begin(checkpoint: Arc<Checkpoint>, index: usize, order: Option<u64>) -> Result<Self, StoreError> {
+        let mut reader = Self { checkpoint, index, order, segments: Vec::new() };
         reader.refresh()?;
         Ok(reader)
     }
@@ -88,15 +88,16 @@ impl CheckpointReader {
         let checkpoint = &*self.checkpoint;
         let txn = checkpoint.env.read_txn().map_err(|e| failed(&checkpoint.dir, e))?;
         let mut segments: Vec<Segment> = Vec::new();
-        let last = if self.is_of_order { ORDER } else { u64::MAX };
-        let mut up_to = Some(block_key(last, u32::MAX, u32::MAX));
+        let mut up_to = Some(block_key(self.order.unwrap_or(u64::MAX), u32::MAX, u32::MAX));
         while let Some(key) = up_to
             && let Some(found) = last_run(checkpoint, &txn, self.index, &key)?
         {
             let (segment, number) = (found.segment, found.run.number);
-            if self.is_of_order != (segment == ORDER) {
-                // Nothing lies before the order that its reader wants.
-                up_to = (!self.is_of_order).then(|| block_key(ORDER - 1, u32::MAX, u32::MAX));
+            if self.order.is_some_and(|order| order != segment) {
+                break;
+            }
+            if self.order.is_none() && is_order(segment) {
+                up_to = Some(block_key(RANKS - 1, u32::MAX, u32::MAX));
                 continue;
             }
             up_to = match number.checked_sub(1) {
@@ -174,10 +175,21 @@ impl CheckpointReader {
         &self,
         cursor: &mut Cursor,
         entries_max: usize,
-        mut each: impl FnMut(u64, &[u8], &[u8]) -> Result<bool, StoreError>,
+        each: impl FnMut(u64, &[u8], &[u8]) -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
         let Checkpoint { env, dir, .. } = &*self.checkpoint;
         let txn = env.read_txn().map_err(|e| failed(dir, e))?;
+        self.read_in(&txn, cursor, entries_max, each)
+    }
+
+    /// [`CheckpointReader::read`] in a transaction.
+    pub(super) fn read_in(
+        &self,
+        txn: &RoTxn<'_>,
+        cursor: &mut Cursor,
+        entries_max: usize,
+        mut each: impl FnMut(u64, &[u8], &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
         let read = cursor.take();
         let (from, after) = read.as_ref().map_or((0, None), |(segment, key)| (*segment, Some(key.as_slice())));
         let (mut left, mut stored) = (entries_max, Vec::new());
@@ -188,7 +200,7 @@ impl CheckpointReader {
             stored.clear();
             stored.extend_from_slice(&segment.number.to_be_bytes()[..segment_bytes(segment.number)]);
             let place = Place { checkpoint: &self.checkpoint, index: self.index, segment: segment.number };
-            while merged.next(&place, &txn)? {
+            while merged.next(&place, txn)? {
                 let (key, Some(value)) = merged.entry() else { continue };
                 if after.is_some_and(|after| key <= after) {
                     continue;

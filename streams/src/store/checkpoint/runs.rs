@@ -11,7 +11,7 @@
 use super::block::{Block, BlockBuilder};
 use super::directory::{DIRECTORY, DirectoryBuilder, Tail};
 use super::merged::Merged;
-use super::{Checkpoint, ORDER, StoreError, failed, seal, unseal, wrong};
+use super::{Checkpoint, RANKS, StoreError, TIMES, failed, seal, unseal, wrong};
 use heed::{RoTxn, RwTxn};
 use std::ops::Bound;
 
@@ -188,7 +188,7 @@ impl RunBuilder {
             let segment = newest.segment;
             up_to = segment.checked_sub(1);
             let is_quiet = newest.tail.is_none_or(|tail| tail.transaction + QUIET <= txn.id() as u64);
-            if !is_quiet || segment >= ORDER {
+            if !is_quiet || segment >= RANKS {
                 continue;
             }
             let mut runs = vec![newest.run];
@@ -232,7 +232,12 @@ impl RunBuilder {
 
 /// How many bytes of the segment the key of an entry begins with: blocks do not repeat them.
 pub(in crate::store) fn segment_bytes(segment: u64) -> usize {
-    if segment >= ORDER { 0 } else { size_of::<u64>() }
+    if segment >= RANKS { 0 } else { size_of::<u64>() }
+}
+
+/// Whether a segment has places in an order, rather than entries.
+pub(super) fn is_order(segment: u64) -> bool {
+    (RANKS..=TIMES).contains(&segment)
 }
 
 /// The first bytes of a key.
@@ -300,7 +305,7 @@ struct RunWriter<'a, 'c> {
 
 impl<'a, 'c> RunWriter<'a, 'c> {
     fn new(builder: &'a mut RunBuilder, place: Place<'c>, number: u32, entries_max: u64) -> Self {
-        let filtered = if place.segment == ORDER { 0 } else { entries_max };
+        let filtered = if is_order(place.segment) { 0 } else { entries_max };
         Self { builder, place, run: Run { number, blocks: 0 }, directory: DirectoryBuilder::new(filtered) }
     }
 

@@ -1,5 +1,6 @@
 //! What a checkpoint keeps, and when it is discarded.
 
+use super::runs::block_key;
 use super::*;
 use std::fs;
 use std::process::Command;
@@ -285,7 +286,7 @@ fn that_of_another_task_or_log_is_discarded() {
 /// Every format but the present one: the former had an entry for each of a store, and a meta record without a version.
 #[test]
 fn one_of_another_format_is_discarded() {
-    for version in [None, Some(1), Some(5)] {
+    for version in [None, Some(1), Some(6)] {
         let dir = tempfile::tempdir().unwrap();
         let open = || open(&site(dir.path(), "boot")).unwrap();
         let (checkpoint, _) = open();
@@ -333,7 +334,7 @@ fn one_of_the_former_format_is_opened_and_becomes_one_of_the_present_format() {
     assert_eq!((meta, get(&checkpoint, 1, b"k")), (Some(META(9)), Ok(Some(b"v".to_vec()))));
     assert_eq!((get(&checkpoint, 1, b"a"), get(&checkpoint, 1, b"m"), version(&checkpoint)), (Ok(None), Ok(None), 2));
     write(&checkpoint, &[(b"k", b"w")]);
-    assert_eq!((get(&checkpoint, 1, b"k"), version(&checkpoint)), (Ok(Some(b"w".to_vec())), 4));
+    assert_eq!((get(&checkpoint, 1, b"k"), version(&checkpoint)), (Ok(Some(b"w".to_vec())), 5));
     assert_eq!(get(&checkpoint, 1, b"l"), Ok(Some(b"v".to_vec())));
 }
 

@@ -2,13 +2,16 @@
 
 use super::{Entries, Entry, Pass, SAMPLES, corrupt};
 use crate::store::StoreError;
-use crate::store::checkpoint::{Checkpoint, CheckpointReader};
+use crate::store::checkpoint::{Checkpoint, CheckpointReader, CheckpointWriter, Cursor};
 use crate::store::codec::StoreKey;
 use crate::store::table::Table;
 use std::sync::Arc;
 
 /// What an allocation takes beside the bytes of a key or value, about.
 const ALLOCATION_BYTES: usize = 16;
+
+/// So many entries of the checkpoint are read at once.
+const READ_AT_ONCE: usize = 16_384;
 
 /// Whether the entries of the checkpoint are being loaded into memory.
 #[derive(Clone, Copy, PartialEq)]
@@ -39,6 +42,33 @@ impl<K: StoreKey, E: Entry<K>> Entries<K, E> {
             self.let_go();
         }
         Ok(more)
+    }
+
+    /// Whether there are no entries, neither in memory nor in the checkpoint.
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0 && self.behind.as_ref().is_none_or(|behind| behind.any_segment().is_none())
+    }
+
+    /// Calls `each` with some of the entries that only the checkpoint has, by key, behind the cursor; true where there may be
+    /// more. `writer`: what the next checkpoint is being written to, before the entries are.
+    pub fn read_behind(
+        &self,
+        cursor: &mut Cursor,
+        writer: Option<&CheckpointWriter<'_>>,
+        mut each: impl FnMut(K, E),
+    ) -> Result<bool, StoreError> {
+        let Some(behind) = &self.behind else { return Ok(false) };
+        let each = |segment: u64, stored: &[u8], value: &[u8]| {
+            let (_, key) = E::decode_key(stored).ok_or_else(|| self.corrupt("a key"))?;
+            if self.table.get(&key).is_none() {
+                each(key, E::decode_value(segment, value).ok_or_else(|| self.corrupt("a value"))?);
+            }
+            Ok(true)
+        };
+        match writer {
+            Some(writer) => writer.read(behind, cursor, READ_AT_ONCE, each),
+            None => behind.read(cursor, READ_AT_ONCE, each),
+        }
     }
 
     /// Lets go of a checkpoint that nothing is read from any more. A snapshot that is being written reads all of it.
