@@ -43,16 +43,7 @@ fi
 binary=$(realpath "${TALLY_BINARY:-$root/target/debug/tally}")
 python=python3
 if ! python3 -c 'import yaml' 2>/dev/null; then
-  # Pinned, and apart from whatever Python there is.
-  tools=${TALLY_KUBERNETES_DIR:-$HOME/.cache/tally/kubernetes}
-  python=$tools/bin/python
-  if [[ ! -f $tools/whole ]]; then
-    echo "kubernetes: pip fetches PyYAML" >&2
-    rm -rf "$tools"
-    python3 -m venv "$tools"
-    "$tools/bin/pip" install --quiet --disable-pip-version-check PyYAML==6.0.3
-    touch "$tools/whole"
-  fi
+  python=$("$here/pinned.sh" kubernetes)/bin/python
 fi
 checked=(manifests)
 "$python" "$here/kubernetes/check.py" manifests "$binary"

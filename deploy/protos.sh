@@ -4,15 +4,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
 
-# Pinned, and apart from whatever Python there is.
-tools=${TALLY_BUF_DIR:-$HOME/.cache/tally/buf-$(sha256sum "$here/buf.txt" | cut -c 1-12)}
-if [[ ! -f $tools/whole ]]; then
-  echo "protos: pip fetches buf" >&2
-  rm -rf "$tools"
-  python3 -m venv "$tools"
-  "$tools/bin/pip" install --quiet --disable-pip-version-check -r "$here/buf.txt"
-  touch "$tools/whole"
-fi
+tools=$("$here/pinned.sh" buf)
 "$tools/bin/buf" lint "$root/proto"
 
 # On the main branch itself, what is not committed yet is compared with what is.

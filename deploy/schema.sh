@@ -10,15 +10,7 @@ root=$(dirname "$here")
 binary=$(realpath "${TALLY_BINARY:-$root/target/debug/tally}")
 until_s=$((SECONDS + ${1:-0}))
 
-# Everything pinned, and apart from whatever Python there is.
-tools=${TALLY_SCHEMATHESIS_DIR:-$HOME/.cache/tally/schemathesis-$(sha256sum "$here/schemathesis.txt" | cut -c 1-12)}
-if [[ ! -f $tools/whole ]]; then
-  echo "schema: pip fetches Schemathesis" >&2
-  rm -rf "$tools"
-  python3 -m venv "$tools"
-  "$tools/bin/pip" install --quiet --disable-pip-version-check -r "$here/schemathesis.txt"
-  touch "$tools/whole"
-fi
+tools=$("$here/pinned.sh" schemathesis)
 
 dir=$(mktemp -d)
 cp "$root/topology.yaml" "$dir/"
