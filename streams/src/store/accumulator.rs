@@ -6,6 +6,7 @@ use super::codec::{StoreKey, StoreValue};
 use super::entries::Entries;
 use super::kind::StoreKind;
 use super::slots::Place;
+use super::table::end_undo;
 use super::{StateStore, StoreError};
 
 /// A value that accumulates items. The order of items does not matter, and a repeated item changes nothing.
@@ -93,7 +94,7 @@ impl<K: StoreKey, A: Accumulator> StoreKind for AccumulatorStore<K, A> {
     }
 
     fn committed(&mut self) {
-        self.open.clear();
+        end_undo(&mut self.open);
     }
 
     fn undo(&mut self) {
@@ -102,6 +103,7 @@ impl<K: StoreKey, A: Accumulator> StoreKind for AccumulatorStore<K, A> {
                 value.revert(undo);
             }
         }
+        end_undo(&mut self.open);
         self.entries.rollback();
     }
 }

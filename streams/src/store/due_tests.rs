@@ -1,7 +1,7 @@
 //! What is due against a sort, whatever was evicted, rolled back or restored in between.
 
 use super::*;
-use crate::store::lives::Lives;
+use crate::store::lives::{Event, Lives, event};
 use crate::store::{Hash128, KeyValueStore};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -19,14 +19,9 @@ enum Step {
     Take(i64, usize),
     Commit,
     Rollback,
-    Checkpoint,
-    Evict,
     Hydrate,
-    Snapshot,
-    /// From the last checkpoint, and the changelog since.
-    Restart,
-    /// From the changelog alone, with a checkpoint every few records.
-    Restore(usize),
+    /// After a rollback.
+    Meet(Event),
 }
 
 /// Enough keys that heads of three places are cut down and read again.
@@ -37,12 +32,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..60i64, 1..9usize).prop_map(|(clock_ms, count)| Step::Take(clock_ms, count)),
         8 => Just(Step::Commit),
         3 => Just(Step::Rollback),
-        3 => Just(Step::Checkpoint),
-        3 => Just(Step::Evict),
         1 => Just(Step::Hydrate),
-        1 => Just(Step::Snapshot),
-        2 => Just(Step::Restart),
-        1 => (1..9usize).prop_map(Step::Restore),
+        11 => event().prop_map(Step::Meet),
     ]
 }
 
@@ -78,18 +69,13 @@ proptest! {
                     committed = open.clone();
                 }
                 Step::Hydrate => _ = lives.store.hydrate(5).unwrap(),
-                _ => {
+                Step::Rollback | Step::Meet(_) => {
                     lives.store.rollback();
                     open = committed.clone();
                 }
             }
-            match step {
-                Step::Checkpoint => lives.checkpoint(),
-                Step::Evict => _ = lives.evict(),
-                Step::Snapshot => lives.snapshot(),
-                Step::Restart => lives.restart(),
-                Step::Restore(records) => lives.restore(records),
-                _ => {}
+            if let Step::Meet(event) = step {
+                lives.meet(event);
             }
         }
         while let Some(due) = take_due(&mut open, i64::MAX) {

@@ -1,6 +1,7 @@
 //! What the tests of stores share: a store with its changelog and its checkpoint, from life to life.
 
 use super::{ChangelogReader, ChangelogWriter, Checkpoint, CheckpointSite, StateStore};
+use proptest::prelude::*;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -18,6 +19,29 @@ pub(super) struct Lives<S> {
 
 const NAME: &str = "store";
 
+/// What happens to a store without an open transaction.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Event {
+    Checkpoint,
+    Evict,
+    Snapshot,
+    /// From the last checkpoint, and the changelog since.
+    Restart,
+    /// From the changelog alone, with a checkpoint every few records.
+    Restore(usize),
+}
+
+/// Any of these, the cheap ones more often.
+pub(super) fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        3 => Just(Event::Checkpoint),
+        3 => Just(Event::Evict),
+        1 => Just(Event::Snapshot),
+        3 => Just(Event::Restart),
+        1 => (1..9usize).prop_map(Event::Restore),
+    ]
+}
+
 impl<S: StateStore + Default> Lives<S> {
     /// A store that has never run.
     pub fn new() -> Self {
@@ -25,6 +49,17 @@ impl<S: StateStore + Default> Lives<S> {
         let mut store = S::default();
         store.open(NAME, 1, None).unwrap();
         Self { store, changelog: Vec::new(), whole: Vec::new(), checkpoint, is_written: false, dir }
+    }
+
+    /// Has this happen. There must be no open transaction.
+    pub fn meet(&mut self, event: Event) {
+        match event {
+            Event::Checkpoint => self.checkpoint(),
+            Event::Evict => _ = self.evict(),
+            Event::Snapshot => self.snapshot(),
+            Event::Restart => self.restart(),
+            Event::Restore(records) => self.restore(records),
+        }
     }
 
     /// Commits the open transaction, in the changelog too.

@@ -9,6 +9,7 @@ use super::StoreError;
 use super::checkpoint::{Checkpoint, CheckpointReader, CheckpointWriter, RANKS, TIMES};
 use super::order::{Heads, Offered};
 use super::rank::{Rank, RankedKey, Standing};
+use super::table::end_undo;
 use super::timeline::{self, Timeline};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -161,11 +162,12 @@ impl<K: RankedKey> Places<K> {
             self.timeline.change(&key, was.next_tick, before.next_tick);
             each(&key, was.rank, before.rank);
         }
+        end_undo(&mut self.undo);
     }
 
     /// Ends the open transaction. All keys are placed.
     pub fn commit(&mut self) {
-        self.undo.clear();
+        end_undo(&mut self.undo);
     }
 
     /// The heads of all groups. `are_tied`: several ranks may have one score.

@@ -1,7 +1,7 @@
 //! The order of scores against a sort, whatever was taken back in between.
 
 use super::*;
-use crate::store::lives::Lives;
+use crate::store::lives::{Event, Lives, event};
 use crate::store::{Checkpoint, CheckpointSite, KeyValueStore, Rank, StoreValue};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -121,16 +121,11 @@ enum Step {
     Look,
     Commit,
     Rollback,
-    Checkpoint,
-    Evict,
     Hydrate,
-    Snapshot,
-    /// From the last checkpoint, and the changelog since.
-    Restart,
-    /// The same, with another number of ticks that amounts count for.
+    /// After a rollback.
+    Meet(Event),
+    /// A restart with another number of ticks that amounts count for.
     Change(i64),
-    /// From the changelog alone, with a checkpoint every few records.
-    Restore(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -141,13 +136,9 @@ fn step() -> impl Strategy<Value = Step> {
         12 => Just(Step::Look),
         8 => Just(Step::Commit),
         3 => Just(Step::Rollback),
-        3 => Just(Step::Checkpoint),
-        3 => Just(Step::Evict),
         1 => Just(Step::Hydrate),
-        1 => Just(Step::Snapshot),
-        3 => Just(Step::Restart),
+        11 => event().prop_map(Step::Meet),
         1 => (1..8i64).prop_map(Step::Change),
-        1 => (1..9usize).prop_map(Step::Restore),
     ]
 }
 
@@ -215,21 +206,17 @@ proptest! {
                     read_before = read.clone();
                 }
                 Step::Hydrate => _ = store.hydrate(5).unwrap(),
-                _ => {
+                Step::Rollback | Step::Meet(_) | Step::Change(_) => {
                     store.rollback();
                     (open, read) = (committed.clone(), read_before.clone());
                 }
             }
             match step {
-                Step::Checkpoint => lives.checkpoint(),
-                Step::Evict => _ = lives.evict(),
-                Step::Snapshot => lives.snapshot(),
-                Step::Restart => lives.restart(),
+                Step::Meet(event) => lives.meet(event),
                 Step::Change(lasts) => {
                     rule.lasts = lasts;
                     lives.restart();
                 }
-                Step::Restore(records) => lives.restore(records),
                 _ => {}
             }
         }

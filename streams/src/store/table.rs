@@ -39,8 +39,14 @@ const COLD_SAMPLES: u32 = 512;
 /// At least this part of the checkpointed entries leaves in a round, the coldest, so that a round is not about a few.
 const COLD_PART: f64 = 1.0 / 8.0;
 
-/// The undo log of a larger transaction is freed when it ends.
+/// So many entries of an undo log keep their memory.
 const UNDO_KEPT: usize = 1_024;
+
+/// Empties the undo log of a transaction that has ended. The memory of a large one is freed.
+pub(super) fn end_undo<T>(undo: &mut Vec<T>) {
+    undo.clear();
+    undo.shrink_to(UNDO_KEPT);
+}
 
 /// A map whose entries are checkpointed, committed, or of the open transaction: each has the number of the transaction
 /// that wrote it last, so that a commit costs nothing per entry.
@@ -299,8 +305,6 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
     }
 
     pub fn commit(&mut self) {
-        self.undo.clear();
-        self.undo.shrink_to(UNDO_KEPT);
         if let Some(scan) = &mut self.scan {
             scan.committed = scan.next;
         }
@@ -326,6 +330,7 @@ impl<K: StoreKey, V: Clone> Table<K, V> {
     }
 
     fn end_transaction(&mut self) {
+        end_undo(&mut self.undo);
         self.transaction += 1;
         self.changed_in_place = false;
     }
