@@ -44,17 +44,13 @@ pub fn run(args: PlanArgs) -> Result<(), Failure> {
     }
     let refused_version = control.as_ref().and_then(|control| control.check_wire_version(WIRE_VERSIONS).err());
     let running = control.map(|control| control.fingerprint);
+    let fingerprint = topology.fingerprint();
     let mut lines: Vec<_> = stateless(&topology).into_iter().collect();
     let topics = log.refusals(&topology.topic_specs());
     let mut refusals: Vec<_> = refused_version.map(|error| error.to_string()).into_iter().collect();
     lines.extend(topics.iter().map(Line::of_topic));
-    lines.extend(
-        topology
-            .fingerprint()
-            .plan(running.as_ref().unwrap_or(&Fingerprint::default()))
-            .into_iter()
-            .map(Line::of_store),
-    );
+    let stores = fingerprint.plan(running.as_ref().unwrap_or(&Fingerprint::default()));
+    lines.extend(stores.into_iter().map(Line::of_store));
     let lost = lines.iter().filter(|line| line.mark == '!').count() - topics.len();
     if lost > 0 {
         let stores = count(lost, "store");
@@ -66,7 +62,7 @@ pub fn run(args: PlanArgs) -> Result<(), Failure> {
     }
     let mut needs_consent = lines.iter().any(|line| line.mark == '+');
     // A difference that no store shows, such as a subtopology without any.
-    match running.map(|running| topology.fingerprint().compare(&running)) {
+    match running.map(|running| fingerprint.compare(&running)) {
         Some(Difference::Changed(differences)) if lost == 0 => refusals.extend(differences),
         Some(Difference::Added(differences)) if !needs_consent => {
             needs_consent = true;

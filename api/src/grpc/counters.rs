@@ -1,10 +1,10 @@
 //! `tally.v1.Counters`.
 
-use super::answer::{answer, read};
+use super::answer::{Route, answer, read};
 use super::parameters::Parameters;
 use crate::routes::{Has, Reader, counters};
 use crate::state::Api;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::response::Response;
 use std::sync::Arc;
 use tally_http::ApiProblem;
@@ -17,14 +17,7 @@ use tally_proto::tally::v1::{
 pub async fn get_counters(api: State<Arc<Api>>, reader: Reader, request: Request) -> Result<Response, ApiProblem> {
     let (_, GetCountersRequest { subject_id, after }) = read(request).await?;
     let query = Parameters::default().with_after(after).query();
-    answer::<GetCountersResponse>(Box::pin(counters::subject_counters(
-        api,
-        Ok(Path(subject_id)),
-        query,
-        reader,
-        Has::NOTHING,
-    )))
-    .await
+    answer::<GetCountersResponse>(of_subject(api, reader, subject_id, query)).await
 }
 
 /// `BatchGetCounters`.
@@ -44,12 +37,10 @@ pub async fn get_series(api: State<Arc<Api>>, reader: Reader, request: Request) 
     let (_, GetSeriesRequest { subject_id, window, metrics, from, to, after }) = read(request).await?;
     let parameters = Parameters::default().with("window", window).with_each("metric", metrics);
     let query = parameters.with_each("from", from).with_each("to", to).with_after(after).query();
-    answer::<GetSeriesResponse>(Box::pin(counters::subject_counters(
-        api,
-        Ok(Path(subject_id)),
-        query,
-        reader,
-        Has::NOTHING,
-    )))
-    .await
+    answer::<GetSeriesResponse>(of_subject(api, reader, subject_id, query)).await
+}
+
+/// The counters of a subject, all or in windows.
+fn of_subject(api: State<Arc<Api>>, reader: Reader, subject_id: String, query: RawQuery) -> Route {
+    Box::pin(counters::subject_counters(api, Ok(Path(subject_id)), query, reader, Has::NOTHING))
 }

@@ -149,12 +149,9 @@ pub async fn read_message<M: Message + Default>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::HttpBody;
+    use crate::grpc::reply::Produced;
     use axum::http::header::CONTENT_TYPE;
     use hyper::body::Frame;
-    use std::convert::Infallible;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
     use tally_proto::grpc::health::HealthCheckRequest;
     use tokio::sync::mpsc;
 
@@ -207,31 +204,16 @@ mod tests {
         assert_eq!(read(framed(0, &named("a")), Some("snappy")).await, Err(415));
     }
 
-    /// A body that a test sends frame by frame.
-    struct Sent(mpsc::Receiver<Vec<u8>>);
-
-    impl HttpBody for Sent {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            context: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            self.0.poll_recv(context).map(|sent| sent.map(|bytes| Ok(Frame::data(bytes.into()))))
-        }
-    }
-
     #[tokio::test]
     async fn a_stream_may_be_idle_but_not_within_a_message() {
         let (sender, sent) = mpsc::channel(1);
-        let mut messages = Messages::of(&of_grpc(), Body::new(Sent(sent)), 100).unwrap();
+        let mut messages = Messages::of(&of_grpc(), Body::new(Produced(sent)), 100).unwrap();
         messages.message_timeout = Duration::ZERO;
         let mut admit = |_| Ok(());
         let late = tokio::spawn(async move {
             tokio::task::yield_now().await;
-            sender.send(framed(0, &named("a"))).await.unwrap();
-            sender.send(framed(0, &named("b"))[..6].to_vec()).await.unwrap();
+            sender.send(Frame::data(framed(0, &named("a")).into())).await.unwrap();
+            sender.send(Frame::data(framed(0, &named("b"))[..6].to_vec().into())).await.unwrap();
             sender
         });
         let first = messages.next::<HealthCheckRequest>(&mut admit).await.unwrap().unwrap();

@@ -71,7 +71,8 @@ impl<M: Message> Replies<M> {
     }
 }
 
-struct Produced(mpsc::Receiver<Frame<Bytes>>);
+/// A body that is produced frame by frame.
+pub(super) struct Produced(pub mpsc::Receiver<Frame<Bytes>>);
 
 impl HttpBody for Produced {
     type Data = Bytes;

@@ -60,6 +60,11 @@ impl Aggregation {
         Self { grace_ms, ..self.clone() }
     }
 
+    /// Whether it counts distinct items; of a short form, that is `unique`.
+    pub fn counts_distinct(&self) -> bool {
+        self.values.iter().any(|value| value.function == Function::Distinct)
+    }
+
     /// The name of the output with its closed windows, which is the type of those events as well.
     pub fn closed_name(&self) -> String {
         format!("{}.{CLOSED}", self.node)

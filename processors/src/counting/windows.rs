@@ -2,6 +2,8 @@
 
 use tally_streams::topology::{ConfigDuration, ParamError};
 
+/// An hour.
+pub const HOUR_MS: i64 = 3_600_000;
 /// Changes are counted by the minute.
 pub const MINUTE_MS: i64 = 60_000;
 const MINUTES_MAX: i64 = 31 * 1_440;

@@ -2,6 +2,7 @@
 //! milliseconds, both int; days and hours are those of UTC.
 
 use super::id::id_of;
+use crate::counting::windows::HOUR_MS;
 use cel::common::types::{CelBool, CelInt, CelString, INT_TYPE, STRING_TYPE, Type};
 use cel::common::value::{CowVal, Val};
 use cel::{Env, ExecutionError};
@@ -11,7 +12,6 @@ use std::collections::HashMap;
 use tally_model::{format_ms, parse_ms};
 use tally_streams::topology::parse_duration;
 
-const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// 1970-01-01 was a Thursday, the fourth day of the week.
 const FIRST_WEEKDAY: i64 = 4;

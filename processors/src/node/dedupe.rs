@@ -4,6 +4,7 @@
 //! once. An event that arrives more than `late_after` after its time gets the verdict `late`; a repeat gets
 //! `duplicate`. Events with a number of the database pass: their toggle detects repeats by it.
 
+use crate::counting::windows::HOUR_MS;
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::event_schema;
@@ -26,8 +27,6 @@ pub const NODE_TYPE: NodeType<Actions> = NodeType {
     params: Vec::new,
     parse,
 };
-
-const HOUR_MS: i64 = 3_600_000;
 
 /// Ids that were seen, each kept until repeats are late.
 type Seen = WindowStore<Hash128, (), HOUR_MS>;

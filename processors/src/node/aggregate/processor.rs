@@ -4,6 +4,7 @@ use super::argument::Argument;
 use super::limit::{SubjectLimit, is_other};
 use crate::counting::aggregation::{AggregateValue, Aggregation, Form, Function};
 use crate::counting::counted_metric::{Act, CountedMetric};
+use crate::counting::windows::HOUR_MS;
 use crate::dataflow::Actions;
 use crate::expression::Expression;
 use crate::item::{Action, Item};
@@ -11,8 +12,6 @@ use crate::mistake::Mistake;
 use std::sync::Arc;
 use tally_model::{Contribution, Event, Partial, Slot, check_subject_id};
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
-
-const HOUR_MS: i64 = 3_600_000;
 
 /// See the module.
 pub struct AggregateProcessor {

@@ -8,12 +8,13 @@ mod sketch;
 pub use sketch::Sketch;
 
 use crate::counting::aggregation::TOTAL;
+use crate::counting::windows::HOUR_MS;
 use crate::dataflow::Actions;
 use crate::edge::EdgeType;
 use crate::facts::{MetricKind, MetricSpec, NodeFacts};
 use crate::item::Item;
 use crate::params::NoParams;
-use aggregates::{Aggregates, HOUR_MS, SHORT_CLOSING, SHORT_SKETCHES, SHORT_SUMS, ShortClosingStore, short_name};
+use aggregates::{Aggregates, SHORT_CLOSING, SHORT_SKETCHES, SHORT_SUMS, ShortClosingStore, short_name};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;

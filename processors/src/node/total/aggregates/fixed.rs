@@ -3,9 +3,10 @@
 
 use super::closing::{ClosingHandle, Window};
 use super::panes::Panes;
-use super::short::{HOUR_MS, Sketches, Sums};
+use super::short::{Sketches, Sums};
 use super::values::Values;
 use super::{Node, Subject};
+use crate::counting::windows::HOUR_MS;
 use crate::dataflow::Actions;
 use crate::node::total::sketch::Sketch;
 use hashbrown::hash_map::Entry as MapEntry;

@@ -13,9 +13,9 @@ mod spanned;
 mod spans;
 mod values;
 
-pub(super) use short::{HOUR_MS, ShortClosingStore, Sketches, Sums, has_closing, has_sketches};
+pub(super) use short::{ShortClosingStore, Sketches, Sums, has_closing, has_sketches};
 
-use crate::counting::aggregation::{AggregateWindow, Aggregation, Form, Function, start_ms};
+use crate::counting::aggregation::{AggregateWindow, Aggregation, Form, start_ms};
 use crate::counting::windows::MINUTE_MS;
 use crate::dataflow::Actions;
 use crate::facts::{Emit, NodeFacts};
@@ -146,8 +146,7 @@ impl NodeAggregates {
         closing: Option<StoreHandle<ShortClosingStore>>,
     ) -> Self {
         let on_close = closing.filter(|_| aggregation.emit == Emit::OnClose).map(ClosingHandle::Short);
-        let is_unique = aggregation.values.iter().any(|value| value.function == Function::Distinct);
-        let store = (!aggregation.windows.is_empty()).then(|| match is_unique {
+        let store = (!aggregation.windows.is_empty()).then(|| match aggregation.counts_distinct() {
             true => WindowHandle::Sketches(site.store(&short_name(total, SHORT_SKETCHES))),
             false => WindowHandle::Sums(site.store(&short_name(total, SHORT_SUMS))),
         });
@@ -238,10 +237,8 @@ impl Aggregates {
     pub fn add(&mut self, context: &mut Context<'_, Actions>, one: &Contribution) -> Vec<Arc<str>> {
         let (key, subject_id) = (self.key(&one.subject_id), &one.subject_id);
         // Contributions may still arrive for a node, a window or a value that the topology no longer has.
-        let Some(found) = self.nodes.iter_mut().find(|known| known.node.aggregation.node == one.node) else {
-            return Vec::new();
-        };
-        let NodeAggregates { node, totals, fixed, spanned } = found;
+        let Some(at) = self.place_of(&one.node) else { return Vec::new() };
+        let NodeAggregates { node, totals, fixed, spanned } = &mut self.nodes[at];
         let is_known = |(id, _): &&(u32, Partial)| node.ids.contains(id);
         let values = match one.values.iter().all(|value| is_known(&value)) {
             true => Cow::Borrowed(one.values.as_slice()),
@@ -303,8 +300,8 @@ impl Aggregates {
             let Some((due_ms, waiting)) = due else { return };
             self.left -= 1;
             let Closing { node, subject_id, window, at_ms } = waiting;
-            let Some(found) = self.nodes.iter_mut().find(|known| known.node.aggregation.node == node) else { continue };
-            let NodeAggregates { node, fixed, spanned, .. } = found;
+            let Some(at) = self.place_of(&node) else { continue };
+            let NodeAggregates { node, fixed, spanned, .. } = &mut self.nodes[at];
             let Some(kind) = node.windows().iter().position(|known| known.id == window) else { continue };
             let subject = Subject { subject_id: &subject_id, kind };
             match (fixed.as_ref().filter(|_| is_fixed(&node.windows()[kind])), spanned.as_mut()) {

@@ -2,15 +2,14 @@
 
 use super::closing::{Closing, Window};
 use super::node::Node;
-use crate::counting::aggregation::{AggregateWindow, Function};
+use crate::counting::aggregation::AggregateWindow;
+use crate::counting::windows::HOUR_MS;
 use crate::facts::{Emit, MetricKind, MetricSpec};
 use crate::node::total::sketch::Sketch;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tally_model::WindowSpec;
 use tally_streams::store::{AccumulatorStore, DueStore, Hash128, SegmentHash, StoreValue, WindowStore};
-
-pub(in crate::node::total) const HOUR_MS: i64 = 3_600_000;
 
 /// Counts by window, each kept until its window is closed.
 pub(in crate::node::total) type Sums = WindowStore<Hash128, i64, HOUR_MS>;
@@ -65,7 +64,7 @@ impl ShortClosing {
             metric: node.aggregation.node.clone(),
             length_ms: end_ms - start_ms,
             start_ms,
-            is_unique: node.aggregation.values.iter().any(|value| value.function == Function::Distinct),
+            is_unique: node.aggregation.counts_distinct(),
         }
     }
 }
