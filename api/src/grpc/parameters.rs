@@ -1,7 +1,8 @@
 //! Query strings of messages.
 
 use axum::extract::RawQuery;
-use std::fmt::{Display, Write};
+use std::fmt::Display;
+use tally_http::grpc::percent_encoded;
 use tally_proto::tally::v1::{After, Page};
 
 /// The parameters of a route.
@@ -16,17 +17,9 @@ impl Parameters {
         }
         self.0.push_str(name);
         self.0.push('=');
-        for byte in value.to_string().bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
-                    self.0.push(char::from(byte));
-                }
-                _ => {
-                    // Writing to memory cannot fail.
-                    let _ = write!(self.0, "%{byte:02X}");
-                }
-            }
-        }
+        self.0.push_str(&percent_encoded(&value.to_string(), |byte| {
+            byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte)
+        }));
         self
     }
 

@@ -51,8 +51,8 @@ impl Messages {
         Ok(Self { body, arrived: BytesMut::new(), coding, bytes_max, message_timeout: MESSAGE_TIMEOUT })
     }
 
-    /// The next message; None after the last. One that has begun and does not end is 408. `admit` is called with numbers of bytes before they are kept, received or
-    /// decompressed, and may refuse them. Not to be called again after an error, or after its future was dropped.
+    /// The next message; None after the last. One that has begun and does not end is 408. `admit` is called with numbers of
+    /// bytes before they are kept, received or decompressed, and may refuse them. Not to be called again after an error, or after its future was dropped.
     pub async fn next<M: Message + Default>(
         &mut self,
         mut admit: impl FnMut(usize) -> Result<(), ApiProblem>,

@@ -17,3 +17,4 @@ pub use health::health;
 pub use message::{Messages, read_message};
 pub use reflection::{DescriptorError, reflection};
 pub use reply::{Left, Replies, reply, reply_stream};
+pub use status::percent_encoded;

@@ -163,7 +163,7 @@ fn any(name: &str, message: &impl Message) -> Any {
 
 fn trailers(code: Code, message: &str, details: &[Any]) -> HeaderMap {
     let mut headers = HeaderMap::from_iter([(CODE, HeaderValue::from(code as i32))]);
-    if let Ok(text) = HeaderValue::try_from(percent_encoded(message)) {
+    if let Ok(text) = HeaderValue::try_from(percent_encoded(message, is_plain)) {
         headers.insert(MESSAGE, text);
     }
     if !details.is_empty() {
@@ -177,15 +177,20 @@ fn trailers(code: Code, message: &str, details: &[Any]) -> HeaderMap {
 }
 
 /// `Status-Message`: printable ASCII but `%` stays.
-fn percent_encoded(text: &str) -> String {
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'%'
+}
+
+/// A text in which every byte is `%` and two hexadecimal digits, but for those of ASCII that are `plain`.
+pub fn percent_encoded(text: &str, plain: impl Fn(u8) -> bool) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        match byte {
-            b'%' | ..b' ' | 0x7f.. => {
+        match byte.is_ascii() && plain(byte) {
+            true => encoded.push(char::from(byte)),
+            false => {
                 // Writing to memory cannot fail.
                 let _ = write!(encoded, "%{byte:02X}");
             }
-            _ => encoded.push(char::from(byte)),
         }
     }
     encoded

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use tally_processors::{DeclarationParams, REGISTRY, TOPIC_TYPES};
 use tally_sinks::SINK_TYPES;
+use tally_streams::log::Cleanup;
 use tally_streams::topology::{NodeType, ParamSpec, SinkType};
 
 /// The schema of a file.
@@ -46,7 +47,7 @@ fn topic() -> Value {
             "value": {"enum": TOPIC_TYPES},
             "partition_by": names(),
             "partitions": {"type": "integer", "minimum": 1, "maximum": 1024},
-            "cleanup": {"enum": ["delete", "compact", "compact_and_delete"]},
+            "cleanup": {"enum": Cleanup::ALL.map(Cleanup::name)},
             "retention": duration(),
             "retention_bytes": {"type": "string"},
         },

@@ -189,7 +189,8 @@ impl StoredTopic {
     }
 
     fn cleanup(&self) -> Option<Cleanup> {
-        Cleanup::ALL.get(usize::from(self.cleanup)).copied()
+        // The numbers of `of`, whatever the order of `Cleanup::ALL`.
+        [Cleanup::Delete, Cleanup::Compact, Cleanup::CompactAndDelete].get(usize::from(self.cleanup)).copied()
     }
 }
 
