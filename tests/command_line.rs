@@ -4,6 +4,8 @@
 mod access;
 #[path = "command_line/beginning.rs"]
 mod beginning;
+#[path = "command_line/effect.rs"]
+mod effect;
 #[path = "command_line/log.rs"]
 mod log;
 #[path = "command_line/options.rs"]

@@ -226,17 +226,24 @@ pub enum LogAddress {
     Kafka(Brokers),
 }
 
+impl LogAddress {
+    /// Reads an address; None where it is none. No error contains a password.
+    pub fn parse(text: &str) -> Result<Option<Self>, Failure> {
+        Ok(match text.split_once(':') {
+            Some(("embedded", dir)) if !dir.is_empty() => Some(Self::Embedded(PathBuf::from(dir))),
+            Some(("kafka", rest)) => Some(Self::Kafka(Brokers::parse(rest)?)),
+            _ => None,
+        })
+    }
+}
+
 impl SiteArgs {
     /// Where the log is. No error contains a password.
     pub fn log(&self) -> Result<LogAddress, Failure> {
-        let address = match self.log.split_once(':') {
-            Some(("embedded", dir)) if !dir.is_empty() => LogAddress::Embedded(PathBuf::from(dir)),
-            Some(("kafka", rest)) => LogAddress::Kafka(Brokers::parse(rest)?),
-            _ => {
-                let form = "`embedded:DIR` or `kafka://host:9092,host2:9092`";
-                return Err(Failure::usage(format!("--log {}: not known; use {form}", shown(&self.log))));
-            }
-        };
+        let address = LogAddress::parse(&self.log)?.ok_or_else(|| {
+            let form = "`embedded:DIR` or `kafka://host:9092,host2:9092`";
+            Failure::usage(format!("--log {}: not known; use {form}", shown(&self.log)))
+        })?;
         match (&address, &self.log_properties) {
             (LogAddress::Embedded(_), Some(file)) => Err(Failure::usage(format!(
                 "--log-properties {}: only kafka:// has properties, and the log is {}",

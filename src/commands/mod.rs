@@ -21,7 +21,8 @@ mod test;
 
 pub use access::{AccessArgs, file_failure};
 pub use addresses::{
-    CacheAddress, ClockArgs, DATABASE, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, cache,
+    CacheAddress, ClockArgs, DATABASE, LogAddress, PageArgs, ReadArgs, SiteArgs, StateArgs, StoreArgs, TopologyFile,
+    cache,
 };
 pub use demo::traffic;
 pub use roles::{CallerArgs, IntakeArgs, StreamArgs};
@@ -56,7 +57,7 @@ enum Command {
     Check(check::CheckArgs),
     /// Run the cases in `*_test.yaml` on their topologies, in memory
     Test(test::TestArgs),
-    /// Print what a changed topology means for the state in a log
+    /// Print what a changed topology means for the state in a log, and for its last events
     Plan(plan::PlanArgs),
     /// Print the topology: subtopologies, nodes, stores, topics
     Describe(describe::DescribeArgs),

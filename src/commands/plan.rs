@@ -1,16 +1,20 @@
 //! `tally plan`: what does a changed topology mean for the state that there is?
 
+mod against;
+mod state;
+
 use super::Failure;
 use super::addresses::TopologyFile;
-use super::log::opened;
+use crate::effect::{Effect, compare, replay};
+use against::Against;
 use clap::Args;
+use state::StatePlan;
 use std::path::PathBuf;
-use tally_processors::Actions;
-use tally_streams::log::LogError;
-use tally_streams::log::embedded::OfflineLog;
-use tally_streams::runtime::Control;
-use tally_streams::task::WIRE_VERSIONS;
-use tally_streams::topology::{Difference, Fate, Fingerprint, PlannedStore, Topology, count};
+use std::sync::Arc;
+use tally_processors::{Actions, REGISTRY};
+use tally_sinks::SINK_TYPES;
+use tally_streams::log::LoggedRecord;
+use tally_streams::topology::{Diagnostics, Topology};
 
 /// Arguments of `tally plan`.
 #[derive(Args)]
@@ -21,109 +25,97 @@ use tally_streams::topology::{Difference, Fate, Fingerprint, PlannedStore, Topol
 !  the entries of the store would be lost, or the topic exists with other settings: `tally run` refuses the topology, and the
    exit code is 1
 
+Before these lines: what the topology that runs and the changed one make of the last events, both without earlier state.
+`→` stands between what was before and what would be.
+
 A process may have the log open meanwhile.")]
 pub struct PlanArgs {
     #[command(flatten)]
     file: TopologyFile,
-    /// Directory of the log, as in --log embedded:DIR
-    #[arg(long, value_name = "DIR", default_value = "./data/log")]
-    against: PathBuf,
+    /// The log: the directory of an embedded one, or kafka://host:9092,host2:9092
+    #[arg(long, value_name = "LOG", default_value = "./data/log")]
+    against: String,
+    /// Kafka client properties such as TLS and SASL: a file with one name=value per line
+    #[arg(long, env = "TALLY_LOG_PROPERTIES", value_name = "FILE")]
+    log_properties: Option<PathBuf>,
+    /// Process so many of the last events with both topologies, in memory; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    events: u32,
+    /// The file of the topology that runs, if the log does not have it: an older release wrote it
+    #[arg(long, value_name = "FILE")]
+    running: Option<PathBuf>,
 }
 
-/// Prints one line for each store and one for all nodes without any; what `tally run` would refuse comes last.
+/// Prints the effect on the last events, then one line for each store and one for all nodes without any; what `tally run`
+/// would refuse comes last.
 pub fn run(args: PlanArgs) -> Result<(), Failure> {
     let topology = args.file.load()?;
     let application = &topology.settings.application;
-    let log = opened(OfflineLog::open_shared(&args.against))?;
-    let (topic, key) = Control::place(application);
-    let control = log.newest(&topic, key).map_err(Failure::no)?;
-    let control = control.map(|value| Control::decode(&value)).transpose();
-    let control = control.map_err(|reason| Failure::no(format!("{topic}: {reason}")))?;
-    if control.is_none() {
-        println!("{}: no state of application `{application}`", args.against.display());
+    let log = Against::open(&args.against, args.log_properties.as_deref())?;
+    let control = log.control(application)?;
+    match &control {
+        None => println!("{}: no state of application `{application}`", args.against),
+        Some(_) if args.events == 0 => {}
+        Some(control) => match effect(&args, &log, application, control.secret)? {
+            Seen::Nothing => {}
+            Seen::Effect(effect) => println!("{effect}"),
+            Seen::Unknown(reason) => println!("the effect on events is not known: {reason}"),
+        },
     }
-    let refused_version = control.as_ref().and_then(|control| control.check_wire_version(WIRE_VERSIONS).err());
-    let running = control.map(|control| control.fingerprint);
-    let fingerprint = topology.fingerprint();
-    let mut lines: Vec<_> = stateless(&topology).into_iter().collect();
-    let topics = log.refusals(&topology.topic_specs());
-    let mut refusals: Vec<_> = refused_version.map(|error| error.to_string()).into_iter().collect();
-    lines.extend(topics.iter().map(Line::of_topic));
-    let stores = fingerprint.plan(running.as_ref().unwrap_or(&Fingerprint::default()));
-    lines.extend(stores.into_iter().map(Line::of_store));
-    let lost = lines.iter().filter(|line| line.mark == '!').count() - topics.len();
-    if lost > 0 {
-        let stores = count(lost, "store");
-        refusals.push(format!("{stores} would be lost: revert the change, or start over with an empty log"));
-    }
-    if !topics.is_empty() {
-        let topics = count(topics.len(), "topic");
-        refusals.push(format!("{topics} cannot be changed: revert the change, or use another topic"));
-    }
-    let mut needs_consent = lines.iter().any(|line| line.mark == '+');
-    // A difference that no store shows, such as a subtopology without any.
-    match running.map(|running| fingerprint.compare(&running)) {
-        Some(Difference::Changed(differences)) if lost == 0 => refusals.extend(differences),
-        Some(Difference::Added(differences)) if !needs_consent => {
-            needs_consent = true;
-            lines.extend(differences.into_iter().map(|told| Line { mark: '+', name: "topology".to_owned(), told }));
-        }
-        Some(_) => {}
-        None => needs_consent = false,
-    }
-    lines.sort_by_key(|line| MARKS.iter().position(|mark| *mark == line.mark));
-    let width = lines.iter().map(|line| line.name.chars().count()).max().unwrap_or_default();
-    for Line { mark, name, told } in &lines {
-        println!("{mark} {name:width$}  {told}");
-    }
-    match (refusals.is_empty(), needs_consent) {
-        (false, _) => return Err(Failure::no(refusals.join("\n"))),
-        (true, true) => println!("nothing is lost: start `tally run` once with --accept-added"),
-        (true, false) => println!("nothing is lost"),
-    }
-    Ok(())
+    let state = StatePlan::new(&topology, control.as_ref(), &log.refusals(&topology.topic_specs())?);
+    print!("{state}");
+    state.outcome()
 }
 
-/// The nodes without state: a change of one of them leaves no trace in the log.
-fn stateless(topology: &Topology<Actions>) -> Option<Line> {
-    let mut names = Vec::new();
-    for subtopology in &topology.subtopologies {
-        for (index, node) in subtopology.nodes.iter().enumerate() {
-            if topology.build_site(subtopology, index, 0).stores.is_empty() {
-                names.push(node.name.to_string());
-            }
-        }
-    }
-    let told = format!("changes apply from now on: {}", names.join(", "));
-    (!names.is_empty()).then(|| Line { mark: '~', name: "nodes without state".to_owned(), told })
+/// What a replay of the last events shows.
+enum Seen {
+    /// Both topologies are the same, or the log has no events.
+    Nothing,
+    Effect(Effect),
+    /// There is nothing to compare with, for this reason.
+    Unknown(String),
 }
 
-/// The order of the lines.
-const MARKS: [char; 4] = ['=', '~', '+', '!'];
-
-struct Line {
-    mark: char,
-    name: String,
-    told: String,
+/// Both topologies process the last events.
+fn effect(args: &PlanArgs, log: &Against, application: &str, secret: [u8; 32]) -> Result<Seen, Failure> {
+    let running = match &args.running {
+        Some(file) => Some(TopologyFile { topology: Some(file.clone()) }.read()?.1.into_owned()),
+        None => log.topology(application)?,
+    };
+    let Some(running) = running else {
+        return Ok(Seen::Unknown(
+            "the log does not have the topology that runs: name its file with --running".to_owned(),
+        ));
+    };
+    let (name, text) = args.file.read()?;
+    if text == running {
+        return Ok(Seen::Nothing);
+    }
+    let changed = loaded(&name, &text).map_err(Failure::usage)?;
+    let running = match loaded("the topology that runs", &running) {
+        Ok(running) => running,
+        Err(mistakes) => return Ok(Seen::Unknown(format!("this release refuses\n{mistakes}"))),
+    };
+    let records = log.newest_records(&running.root, args.events as usize)?;
+    if records.is_empty() {
+        return Ok(Seen::Nothing);
+    }
+    Ok(effect_on(&records, &running, &changed, secret).map_or_else(Seen::Unknown, Seen::Effect))
 }
 
-impl Line {
-    fn of_topic(error: &LogError) -> Self {
-        let (name, told) = match error {
-            LogError::Mismatch { topic, detail } => (format!("topic {topic}"), detail.clone()),
-            other => ("log".to_owned(), other.to_string()),
-        };
-        Self { mark: '!', name, told }
-    }
+/// A topology whose verdicts and dead letters show, even where its file has no topics for them.
+fn loaded(name: &str, text: &str) -> Result<Arc<Topology<Actions>>, Diagnostics> {
+    Topology::load_with_drops(name, text, REGISTRY, SINK_TYPES).map(Arc::new)
+}
 
-    fn of_store(planned: PlannedStore) -> Self {
-        let PlannedStore { subtopology, store, fate, reasons } = planned;
-        let (mark, told) = match fate {
-            Fate::Kept => ('=', "kept".to_owned()),
-            Fate::Added if reasons.is_empty() => ('+', "starts empty".to_owned()),
-            Fate::Added => ('+', format!("kept, but: {}", reasons.join("; "))),
-            Fate::Lost => ('!', format!("lost: {}", reasons.join("; "))),
-        };
-        Self { mark, name: format!("{subtopology}/{store}"), told }
-    }
+/// An error is the reason why one of the topologies would stop at these records.
+fn effect_on(
+    records: &[LoggedRecord],
+    running: &Arc<Topology<Actions>>,
+    changed: &Arc<Topology<Actions>>,
+    secret: [u8; 32],
+) -> Result<Effect, String> {
+    let replayed =
+        |name: &str, topology| replay(topology, records, secret).map_err(|error| format!("{name} would stop: {error}"));
+    Ok(compare(records, &replayed("the topology that runs", running)?, &replayed("the changed topology", changed)?))
 }

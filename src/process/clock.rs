@@ -84,7 +84,7 @@ pub fn hold_against_log(
     wall: &WallClock,
     is_confirmed: bool,
 ) -> Result<Control, Failure> {
-    let failed = |error: LogError| log::failure(args, error);
+    let failed = |error: LogError| log::failure(&args.log, error);
     let partitions = topology.subtopologies[0].partitions;
     let places: Vec<_> = (0..partitions).map(|number| TopicPartition::new(topology.root.clone(), number)).collect();
     let last = last_records(log, &places).map_err(failed)?;
@@ -111,7 +111,7 @@ pub fn hold_against_log(
         Ok(ConfirmedTime { partition: at.partition, from_offset, until_offset, clock_ms, log_ms })
     });
     let confirmed = confirmed.collect::<Result<Vec<_>, LogError>>().map_err(failed)?;
-    let control = confirm(log, group, confirmed).map_err(|error| log::control_failure(args, error))?;
+    let control = confirm(log, group, confirmed).map_err(|error| log::control_failure(&args.log, error))?;
     wall.set_log_time(clock_ms);
     let ahead_s = (log_ms - clock_ms) / 1_000;
     tracing::warn!(ahead_s, "--confirm-clock: the log's time was ahead and continues from the wall clock");

@@ -26,16 +26,16 @@ pub fn open(
         LogAddress::Embedded(dir) => {
             std::fs::create_dir_all(dir).map_err(|e| Failure::usage(format!("{}: {e}", dir.display())))?;
             let options = EmbeddedOptions { wall: Some(wall.clone()), proof, ..EmbeddedOptions::default() };
-            let log = EmbeddedLog::open(dir, options).map_err(|e| failure(args, e))?;
+            let log = EmbeddedLog::open(dir, options).map_err(|e| failure(&args.log, e))?;
             Ok(Arc::new(log))
         }
-        LogAddress::Kafka(brokers) => kafka::open(args, brokers),
+        LogAddress::Kafka(brokers) => kafka::open(&args.log, args.log_properties.as_deref(), brokers),
     }
 }
 
-/// The exit code for an error of the log at the start: one that may pass is not a configuration mistake.
-pub fn failure(args: &SiteArgs, error: LogError) -> Failure {
-    let text = format!("log {}: {error}", args.log);
+/// The exit code for an error of a log at the start: one that may pass is not a configuration mistake.
+pub fn failure(log: &str, error: LogError) -> Failure {
+    let text = format!("log {log}: {error}");
     match error {
         LogError::Unavailable(_)
         | LogError::Uncertain(_)
@@ -52,10 +52,10 @@ pub fn failure(args: &SiteArgs, error: LogError) -> Failure {
 }
 
 /// The exit code for an error of the control record.
-pub fn control_failure(args: &SiteArgs, error: ControlError) -> Failure {
+pub fn control_failure(log: &str, error: ControlError) -> Failure {
     match error {
-        ControlError::Log(error) => failure(args, error),
-        other => Failure::usage(format!("log {}: {other}", args.log)),
+        ControlError::Log(error) => failure(log, error),
+        other => Failure::usage(format!("log {log}: {other}")),
     }
 }
 

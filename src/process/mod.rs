@@ -8,7 +8,7 @@ mod identity;
 mod ingest;
 #[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 pub mod kafka;
-mod log;
+pub mod log;
 mod log_space;
 pub mod logging;
 pub mod page;
@@ -16,6 +16,7 @@ mod parts;
 mod process_metrics;
 mod reach;
 mod read_side;
+mod recording;
 mod roles;
 mod serve;
 mod sinking;

@@ -7,6 +7,7 @@ use super::log::{self, LogWatch};
 use super::log_space::LogSpaceWatch;
 use super::process_metrics;
 use super::reach::reach_stores;
+use super::recording::record;
 use super::roles::Roles;
 use super::stores::Stores;
 use super::topics::TopicWatch;
@@ -65,7 +66,7 @@ impl Site {
         let proof = proof_of_log(roles, stores.as_ref(), &address, state.as_ref());
         let log = log::open(args, &address, &wall, proof)?;
         let registry = Registry::new();
-        log.ensure_topics(&topology.topic_specs()).map_err(|e| log::failure(args, e))?;
+        log.ensure_topics(&topology.topic_specs()).map_err(|e| log::failure(&args.log, e))?;
         let is_here = matches!(address, LogAddress::Embedded(_));
         let space = is_here.then(|| LogSpaceWatch::start(log.clone(), &registry)).transpose()?;
         // Before any read that may block.
@@ -87,7 +88,10 @@ impl Site {
             random,
         };
         let control = establish(&*log, &topology.settings.application, &proposal);
-        let control = control.map_err(|error| log::control_failure(args, error))?;
+        let control = control.map_err(|error| log::control_failure(&args.log, error))?;
+        if roles.process.is_some() {
+            record(&*log, &topology, &args.file);
+        }
         let goes_by_time = roles.ingest.is_some() || roles.process.is_some();
         let control = match goes_by_time {
             true => {

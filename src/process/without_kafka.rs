@@ -3,6 +3,7 @@
 use crate::commands::{Failure, SiteArgs};
 use prometheus::Registry;
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 use tally_model::MissingFeature;
 use tally_streams::log::{Log, TopicSpec};
@@ -19,7 +20,7 @@ impl Brokers {
 }
 
 /// Connects to a cluster.
-pub fn open(_: &SiteArgs, brokers: &Brokers) -> Result<Arc<dyn Log>, Failure> {
+pub fn open(_: &str, _: Option<&Path>, brokers: &Brokers) -> Result<Arc<dyn Log>, Failure> {
     match brokers.0 {}
 }
 

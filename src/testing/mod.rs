@@ -20,5 +20,6 @@ mod step;
 pub use case::Case;
 pub use file::TestFile;
 pub use junit::{Suite, junit};
+pub use names::window_name;
 pub use printed::{Summary, print_case};
 pub use run::{CaseFailure, Cause, Outcome, run_case};

@@ -177,16 +177,8 @@ impl<'a> Run<'a> {
     }
 
     fn settle_in_order(&mut self) -> Result<(), TaskError> {
-        let mut has_committed = true;
-        while std::mem::take(&mut has_committed) {
-            self.process_all(u64::MAX)?;
-            for task in self.simulation.tasks() {
-                has_committed |= self.commit_if_wanted(task)?;
-                // Tasks behind it read on before they commit.
-                self.process_all(u64::MAX)?;
-            }
-        }
-        Ok(())
+        self.uncommitted.fill(0);
+        self.simulation.settle()
     }
 
     /// Every task reads what there is, and commits after `size` records.
@@ -206,13 +198,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn commit_if_wanted(&mut self, task: TaskId) -> Result<bool, TaskError> {
-        let wanted = self.simulation.wants_commit(task);
-        if wanted {
+    fn commit_if_wanted(&mut self, task: TaskId) -> Result<(), TaskError> {
+        if self.simulation.wants_commit(task) {
             self.simulation.commit(task)?;
             self.uncommitted[task.index()] = 0;
         }
-        Ok(wanted)
+        Ok(())
     }
 
     /// One task does something; false if none has anything to do.

@@ -81,7 +81,16 @@ struct StoredRecord {
 impl<D: Dataflow> Simulation<D> {
     /// A topology that has never run, at a time of the wall clock.
     pub fn new(topology: Arc<Topology<D>>, wall_ms: i64) -> Self {
-        let site = TaskSite::in_memory(topology.clone(), "simulation");
+        Self::of_site(TaskSite::in_memory(topology, "simulation"), wall_ms)
+    }
+
+    /// The same with the secret of a log: what that signs is what the service wrote.
+    pub fn with_secret(topology: Arc<Topology<D>>, wall_ms: i64, secret: [u8; 32]) -> Self {
+        Self::of_site(TaskSite { secret, ..TaskSite::in_memory(topology, "simulation") }, wall_ms)
+    }
+
+    fn of_site(site: TaskSite<D>, wall_ms: i64) -> Self {
+        let topology = site.topology.clone();
         let mut tasks = Vec::new();
         for (index, subtopology) in topology.subtopologies.iter().enumerate() {
             for partition in 0..subtopology.partitions {
@@ -111,9 +120,21 @@ impl<D: Dataflow> Simulation<D> {
 
     /// Appends a record to the root topic, in the partition of its key. The wall clock moves to `append_time_ms`.
     pub fn append(&mut self, key: Option<&[u8]>, value: &[u8], headers: &[(&str, &[u8])], append_time_ms: i64) {
-        let topology = &self.site.topology;
-        let partitions = topology.subtopologies.first().map_or(1, |root| root.partitions);
-        let at = TopicPartition::new(topology.root.clone(), partition_of(key.unwrap_or_default(), partitions));
+        let partitions = self.site.topology.subtopologies.first().map_or(1, |root| root.partitions);
+        let partition = partition_of(key.unwrap_or_default(), partitions);
+        self.append_to(partition, key, value, headers, append_time_ms);
+    }
+
+    /// The same in any partition.
+    pub fn append_to(
+        &mut self,
+        partition: u32,
+        key: Option<&[u8]>,
+        value: &[u8],
+        headers: &[(&str, &[u8])],
+        append_time_ms: i64,
+    ) {
+        let at = TopicPartition::new(self.site.topology.root.clone(), partition);
         let mut encoded = Vec::new();
         Headers::encode(headers, &mut encoded);
         self.wall_ms = self.wall_ms.max(append_time_ms);
@@ -180,6 +201,36 @@ impl<D: Dataflow> Simulation<D> {
             let at = TopicPartition::new(topic, partition);
             let stored = StoredRecord { append_time_ms: self.wall_ms, key: None, value, headers: Vec::new() };
             self.topics.entry(at).or_default().push(stored);
+        }
+        Ok(())
+    }
+
+    /// Until there is nothing left to do: every task reads what there is and commits, in the order records flow, and clocks
+    /// follow the wall clock.
+    pub fn settle(&mut self) -> Result<(), TaskError> {
+        let mut has_committed = true;
+        while std::mem::take(&mut has_committed) {
+            self.process_all()?;
+            for task in self.tasks() {
+                if self.wants_commit(task) {
+                    self.commit(task)?;
+                    has_committed = true;
+                }
+                // Tasks behind it read on before they commit.
+                self.process_all()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn process_all(&mut self) -> Result<(), TaskError> {
+        for task in self.tasks() {
+            while self.is_ready(task) {
+                self.process(task)?;
+            }
+            if self.is_idle_due(task) {
+                self.idle(task)?;
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ mod standing;
 pub use standing::StandingWatch;
 
 use super::log::failure;
-use crate::commands::{Failure, SiteArgs};
+use crate::commands::Failure;
 use std::path::Path;
 use std::sync::Arc;
 use tally_streams::log::Log;
@@ -41,14 +41,14 @@ impl Brokers {
     }
 }
 
-/// Connects to a cluster.
-pub fn open(args: &SiteArgs, brokers: &Brokers) -> Result<Arc<dyn Log>, Failure> {
-    Ok(Arc::new(KafkaLog::open(options(args, brokers)?).map_err(|error| failure(args, error))?))
+/// Connects to a cluster, whose address was given as `log`, with a file of client properties.
+pub fn open(log: &str, properties: Option<&Path>, brokers: &Brokers) -> Result<Arc<dyn Log>, Failure> {
+    Ok(Arc::new(KafkaLog::open(options(properties, brokers)?).map_err(|error| failure(log, error))?))
 }
 
-fn options(args: &SiteArgs, brokers: &Brokers) -> Result<KafkaOptions, Failure> {
+fn options(properties: Option<&Path>, brokers: &Brokers) -> Result<KafkaOptions, Failure> {
     let options = KafkaOptions::new(&brokers.0);
-    match &args.log_properties {
+    match properties {
         Some(file) => with_properties(options, file),
         None => Ok(options),
     }

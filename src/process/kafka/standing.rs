@@ -37,7 +37,7 @@ impl StandingWatch {
         topics: &[TopicSpec],
         registry: &Registry,
     ) -> Result<Self, Failure> {
-        let options = options(args, brokers)?;
+        let options = options(args.log_properties.as_deref(), brokers)?;
         let gauge = IntGaugeVec::new(
             Opts::new(
                 "tally_log_hanging_transactions",

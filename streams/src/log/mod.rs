@@ -21,6 +21,7 @@ mod in_process;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod murmur2;
+mod newest;
 mod record;
 mod space;
 mod topic;
@@ -32,6 +33,7 @@ pub use error::LogError;
 pub use in_process::upkeep::UpkeepOptions;
 pub use in_process::{embedded, memory};
 pub use murmur2::{murmur2, partition_of};
+pub use newest::{LoggedRecord, newest_records};
 pub use record::{AppendBatch, Header, HeaderList, Headers, OwnedRecord, ProducerRecord, Record, TopicPartition};
 pub use space::Space;
 pub use topic::{Cleanup, TopicSpec};

@@ -12,6 +12,8 @@ pub trait Log: Send + Sync {
     /// Creates the topics that do not exist yet and verifies those that do: a different number of partitions or
     /// cleanup is [`LogError::Mismatch`].
     fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), LogError>;
+    /// What [`Log::ensure_topics`] would refuse, without a change of the log: an error for each topic that is different.
+    fn refusals(&self, topics: &[TopicSpec]) -> Result<Vec<LogError>, LogError>;
     /// Number of partitions, or `UnknownTopic`.
     fn partitions(&self, topic: &str) -> Result<u32, LogError>;
     /// Which of these topics do not exist now, or have another number of partitions, with that number. Never cached:

@@ -1,6 +1,6 @@
 //! The control record: which generation runs, with which topology, and the secrets that belong to this log.
 //!
-//! The compacted topic `<application>-control` holds one record, key `control`, JSON. The first process writes it;
+//! The compacted topic `<application>-control` holds this record, key `control`, JSON. The first process writes it;
 //! afterwards it changes only when an operator accepts additions to the topology, raises the wire version or confirms
 //! the clock.
 
@@ -225,7 +225,22 @@ pub fn confirm(log: &dyn Log, application: &str, times: Vec<ConfirmedTime>) -> R
     Ok(control)
 }
 
+/// The control record of an application; None where no process has written it.
+pub fn newest_control(log: &dyn Log, application: &str) -> Result<Option<Control>, ControlError> {
+    match read(log, &Control::place(application).0) {
+        Err(ControlError::Log(LogError::UnknownTopic(_))) => Ok(None),
+        outcome => outcome,
+    }
+}
+
 fn read(log: &dyn Log, topic: &str) -> Result<Option<Control>, ControlError> {
+    let Some((offset, value)) = newest_value(log, topic, KEY)? else { return Ok(None) };
+    let unreadable = |reason| ControlError::Unreadable { address: format!("{topic}/0@{offset}"), reason };
+    Control::decode(&value).map(Some).map_err(unreadable)
+}
+
+/// The newest value of a key in the first partition of a topic, and its offset.
+pub(super) fn newest_value(log: &dyn Log, topic: &str, key: &[u8]) -> Result<Option<(u64, Vec<u8>)>, LogError> {
     let partition = TopicPartition::new(topic, 0);
     let (start, end) = log.bounds(&partition)?;
     let mut consumer = log.consumer("")?;
@@ -233,14 +248,12 @@ fn read(log: &dyn Log, topic: &str) -> Result<Option<Control>, ControlError> {
     let (mut next, mut found) = (start, None);
     while next < end {
         let Polled::Records { records, next_offset, .. } = consumer.poll(READ_WAIT)? else {
-            return Err(LogError::Uncertain(format!("{partition}@{next}: nothing came for 30 s")).into());
+            return Err(LogError::Uncertain(format!("{partition}@{next}: nothing came for 30 s")));
         };
         for record in records {
             let record = record?;
-            let unreadable =
-                |reason: String| ControlError::Unreadable { address: format!("{partition}@{}", record.offset), reason };
-            if record.key == Some(KEY) {
-                found = Some(Control::decode(record.value.unwrap_or_default()).map_err(unreadable)?);
+            if record.key == Some(key) {
+                found = Some((record.offset, record.value.unwrap_or_default().to_vec()));
             }
         }
         next = next_offset;

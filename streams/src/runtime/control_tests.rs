@@ -1,5 +1,6 @@
 //! One record for all processes of an application.
 
+use super::super::recorded_topology::{record_topology, recorded_topology};
 use super::*;
 use crate::log::memory::MemoryLog;
 use crate::log::{Cleanup, TopicSpec, system_clock};
@@ -79,4 +80,20 @@ fn the_record_is_what_it_has_always_been() {
     assert_eq!((read.confirmed_times.len(), serde_json::to_string(&read).unwrap()), (1, with_times));
     let before: Control = serde_json::from_str(&text.replace(r#""wire_version":1,"#, "")).unwrap();
     assert_eq!(before, control, "records of before there was a wire version");
+}
+
+#[test]
+fn the_topology_file_stands_beside_the_control_record() {
+    let (log, fingerprint) = (log(), Fingerprint::default());
+    assert_eq!(recorded_topology(&log, "app"), Ok(None));
+    assert_eq!(recorded_topology(&log, "other"), Ok(None), "without a topic");
+    let control = establish(&log, "app", &proposal(&fingerprint)).unwrap();
+    let end = || log.ends(&[TopicPartition::new("app-control", 0)]).unwrap()[0];
+    for (file, records) in [("a: 1", 1), ("a: 1", 0), ("a: 2", 1), ("a: 1", 1)] {
+        let before = end();
+        record_topology(&log, "app", file).unwrap();
+        assert_eq!((recorded_topology(&log, "app"), end() - before), (Ok(Some(file.to_owned())), records));
+        assert_eq!(newest_control(&log, "app").unwrap(), Some(control.clone()));
+        assert_eq!(establish(&log, "app", &proposal(&fingerprint)).unwrap(), control);
+    }
 }

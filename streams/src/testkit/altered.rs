@@ -56,6 +56,10 @@ impl Log for AlteredLog {
         self.inner.ensure_topics(topics)
     }
 
+    fn refusals(&self, topics: &[TopicSpec]) -> Result<Vec<LogError>, LogError> {
+        self.inner.refusals(topics)
+    }
+
     fn partitions(&self, topic: &str) -> Result<u32, LogError> {
         self.inner.partitions(topic)
     }

@@ -39,7 +39,10 @@ pub fn topics_that_differ_are_refused(factory: Factory<'_>) {
     let (first, beside) = (harness.name("first"), harness.name("beside"));
     harness.log.ensure_topics(&[spec(first.clone(), 3, Cleanup::Delete)]).unwrap();
     let refused = |specs: &[TopicSpec], said: &str| match harness.log.ensure_topics(specs) {
-        Err(LogError::Mismatch { topic, detail }) => {
+        Err(error @ LogError::Mismatch { .. }) => {
+            let known = harness.log.refusals(specs).unwrap();
+            assert!(known.contains(&error), "{known:?}: {error}");
+            let LogError::Mismatch { topic, detail } = error else { unreachable!() };
             assert_eq!(topic, specs[specs.len() - 1].name);
             assert!(detail.contains(said), "{detail}");
         }

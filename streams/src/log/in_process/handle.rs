@@ -30,6 +30,10 @@ impl<L: InProcess> Log for L {
         ask(&*self.handle().submit, |reply| Request::Ensure(topics.to_vec(), reply))
     }
 
+    fn refusals(&self, topics: &[TopicSpec]) -> Result<Vec<LogError>, LogError> {
+        Ok(self.handle().view.registry().refusals(topics))
+    }
+
     fn partitions(&self, topic: &str) -> Result<u32, LogError> {
         Ok(self.handle().view.registry().topic(topic)?.partitions)
     }

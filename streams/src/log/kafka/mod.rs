@@ -63,6 +63,10 @@ impl Log for KafkaLog {
         self.topics.ensure(topics)
     }
 
+    fn refusals(&self, topics: &[TopicSpec]) -> Result<Vec<LogError>, LogError> {
+        self.topics.refusals(topics)
+    }
+
     fn altered_topics(&self, topics: &[TopicSpec]) -> Result<Vec<(String, Option<u32>)>, LogError> {
         let mut altered = Vec::new();
         for topic in topics {

@@ -69,23 +69,39 @@ impl Topics {
         let mut missing = Vec::new();
         let mut present = Vec::new();
         for spec in specs {
-            match self.lookup.partitions(&spec.name) {
-                Ok(count) if count == spec.partitions => present.push(spec),
-                Ok(count) => {
-                    return Err(mismatch(
-                        spec,
-                        format!(
-                            "has {count} partitions and is requested with {}: request {count}, or use another topic",
-                            spec.partitions
-                        ),
-                    ));
-                }
-                Err(LogError::UnknownTopic(_)) => missing.push(spec),
-                Err(error) => return Err(error),
-            }
+            if self.exists(spec)? { present.push(spec) } else { missing.push(spec) }
         }
         self.verify(&present)?;
         self.create(&missing)
+    }
+
+    /// See [`Log::refusals`](super::super::Log::refusals).
+    pub fn refusals(&self, specs: &[TopicSpec]) -> Result<Vec<LogError>, LogError> {
+        let mut refusals = Vec::new();
+        for spec in specs {
+            let checked = check_spec(spec).and_then(|()| self.exists(spec));
+            match checked.and_then(|exists| if exists { self.verify(&[spec]) } else { Ok(()) }) {
+                Err(refused @ LogError::Mismatch { .. }) => refusals.push(refused),
+                outcome => outcome?,
+            }
+        }
+        Ok(refusals)
+    }
+
+    /// Whether a topic exists; an error if it has another number of partitions.
+    fn exists(&self, spec: &TopicSpec) -> Result<bool, LogError> {
+        match self.lookup.partitions(&spec.name) {
+            Ok(count) if count == spec.partitions => Ok(true),
+            Ok(count) => {
+                let wanted = spec.partitions;
+                let detail = format!(
+                    "has {count} partitions and is requested with {wanted}: request {count}, or use another topic"
+                );
+                Err(mismatch(spec, detail))
+            }
+            Err(LogError::UnknownTopic(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn verify(&self, present: &[&TopicSpec]) -> Result<(), LogError> {

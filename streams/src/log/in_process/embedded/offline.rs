@@ -12,7 +12,8 @@ use crate::log::in_process::packing::unpacked;
 use crate::log::in_process::registry::{Registry, Topic};
 use crate::log::in_process::storage::{PartitionId, Storage};
 use crate::log::in_process::writer::Writer;
-use crate::log::{LogError, Space, TopicSpec, UpkeepOptions, system_clock};
+use crate::log::newest::Newest;
+use crate::log::{LogError, LoggedRecord, Space, TopicSpec, UpkeepOptions, system_clock};
 
 /// The name of a copy that is being made.
 const COPY: &str = "data.mdb.compacting";
@@ -113,7 +114,7 @@ impl OfflineLog {
         };
         for (id, _) in partitions(topic) {
             stat.file_bytes += self.storage.stored_bytes(id)?;
-            self.each_batch(id, |_, value, _| {
+            self.each_batch(id, 0, |_, value, _| {
                 stat.batches += 1;
                 stat.live_bytes += value.len() as u64;
                 if let Some(head) = Head::decode(value) {
@@ -130,7 +131,7 @@ impl OfflineLog {
     pub fn newest(&self, topic: &str, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
         let Some(topic) = self.registry.topics().find(|known| &*known.name == topic) else { return Ok(None) };
         let (mut newest, mut damage) = (None, None);
-        self.each_batch(topic.first, |base, value, _| match unpacked(base, value) {
+        self.each_batch(topic.first, 0, |base, value, _| match unpacked(base, value) {
             Ok((head, value)) => {
                 let records = BatchRecords::new(base, head, &value).flatten();
                 if let Some(record) = records.filter(|record| record.key == Some(key)).last() {
@@ -145,11 +146,39 @@ impl OfflineLog {
         }
     }
 
-    /// Calls `each` with every batch of a partition, and with the offset from which it is new: the rest was there already,
-    /// in batches that the process which writes the log has merged meanwhile. The transactions are short, so that pages
-    /// which that process frees do not wait for long.
-    fn each_batch(&self, id: PartitionId, mut each: impl FnMut(u64, &[u8], u64)) -> Result<(), LogError> {
-        let (mut next, mut more) = (0, true);
+    /// The newest records of a topic by append time, oldest first; none where there is no such topic.
+    pub fn newest_records(&self, topic: &str, records_max: usize) -> Result<Vec<LoggedRecord>, LogError> {
+        let mut newest = Newest::new(records_max);
+        let known = self.registry.topics().find(|known| &*known.name == topic).filter(|_| records_max > 0);
+        for (id, partition) in known.into_iter().flat_map(|topic| partitions(topic)) {
+            let Some((start, last)) = self.storage.bounds(id)? else { continue };
+            let mut end = last;
+            self.each_batch(id, last, |base, value, _| {
+                end = Head::decode(value).map_or(base + 1, |head| head.end(base));
+            })?;
+            let from = newest.from(start, end);
+            let mut damage = None;
+            self.each_batch(id, from, |base, value, new| match unpacked(base, value) {
+                Ok((head, value)) => {
+                    let records = BatchRecords::new(base, head, &value).flatten();
+                    records
+                        .filter(|record| record.offset >= new)
+                        .for_each(|record| newest.add(partition, &record.into()));
+                }
+                Err(detail) => damage = Some(format!("{topic}/{partition} offset {base}: {detail}")),
+            })?;
+            if let Some(damage) = damage {
+                return Err(LogError::Fatal(damage));
+            }
+        }
+        Ok(newest.finish())
+    }
+
+    /// Calls `each` with every batch of a partition that has records from an offset on, and with the offset from which it is
+    /// new: the rest was there already, in batches that the process which writes the log has merged meanwhile. The
+    /// transactions are short, so that pages which that process frees do not wait for long.
+    fn each_batch(&self, id: PartitionId, from: u64, mut each: impl FnMut(u64, &[u8], u64)) -> Result<(), LogError> {
+        let (mut next, mut more) = (from, true);
         while more {
             let mut count = 0;
             more = false;
@@ -180,7 +209,7 @@ impl OfflineLog {
             for (id, partition) in partitions(topic) {
                 let address = format!("{}/{partition}", topic.name);
                 let (is_shared, mut end) = (self.is_shared(), 0);
-                let scanned = self.each_batch(id, |base, value, new| {
+                let scanned = self.each_batch(id, 0, |base, value, new| {
                     verified.bytes += value.len() as u64;
                     // Beside a process that merges, a batch may reach back.
                     end = if is_shared { end.min(base) } else { end };
