@@ -1,12 +1,13 @@
 //! `tally plan`: what does a changed topology mean for the state that there is?
 
 mod against;
+mod process;
 mod state;
 
 use super::Failure;
 use super::addresses::TopologyFile;
 use crate::effect::{Effect, compare, replay};
-use against::Against;
+use against::{Against, AgainstArgs};
 use clap::Args;
 use state::StatePlan;
 use std::path::PathBuf;
@@ -28,16 +29,12 @@ use tally_streams::topology::{Diagnostics, Topology};
 Before these lines: what the topology that runs and the changed one make of the last events, both without earlier state.
 `→` stands between what was before and what would be.
 
-A process may have the log open meanwhile.")]
+A process may have the log open meanwhile. Over http://, it returns up to 10,000 events, and at most 8 MiB of them.")]
 pub struct PlanArgs {
     #[command(flatten)]
     file: TopologyFile,
-    /// The log: the directory of an embedded one, or kafka://host:9092,host2:9092
-    #[arg(long, value_name = "LOG", default_value = "./data/log")]
-    against: String,
-    /// Kafka client properties such as TLS and SASL: a file with one name=value per line
-    #[arg(long, env = "TALLY_LOG_PROPERTIES", value_name = "FILE")]
-    log_properties: Option<PathBuf>,
+    #[command(flatten)]
+    against: AgainstArgs,
     /// Process so many of the last events with both topologies, in memory; 0 for none
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(..=100_000))]
     events: u32,
@@ -51,10 +48,11 @@ pub struct PlanArgs {
 pub fn run(args: PlanArgs) -> Result<(), Failure> {
     let topology = args.file.load()?;
     let application = &topology.settings.application;
-    let log = Against::open(&args.against, args.log_properties.as_deref())?;
+    let topics = topology.topic_specs();
+    let log = Against::open(&args.against, application, &topics, args.events)?;
     let control = log.control(application)?;
     match &control {
-        None => println!("{}: no state of application `{application}`", args.against),
+        None => println!("{}: no state of application `{application}`", args.against.log),
         Some(_) if args.events == 0 => {}
         Some(control) => match effect(&args, &log, application, control.secret)? {
             Seen::Nothing => {}
@@ -62,7 +60,7 @@ pub fn run(args: PlanArgs) -> Result<(), Failure> {
             Seen::Unknown(reason) => println!("the effect on events is not known: {reason}"),
         },
     }
-    let state = StatePlan::new(&topology, control.as_ref(), &log.refusals(&topology.topic_specs())?);
+    let state = StatePlan::new(&topology, control.as_ref(), &log.refusals(&topics)?);
     print!("{state}");
     state.outcome()
 }

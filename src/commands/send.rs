@@ -10,7 +10,7 @@ mod input;
 mod lanes;
 mod report;
 
-pub(super) use client::IngestClient;
+pub(super) use client::{IngestClient, bearer, service_uri};
 pub(super) use delivery::{Batch, Delivery};
 pub(super) use report::Report;
 

@@ -1,10 +1,14 @@
 //! Figures that can be counted by hand, for each kind of decision and of result.
 
+use super::decisions::Decisions;
+use super::results::Results;
 use super::*;
 use std::sync::Arc;
+use tally_model::{CounterWindow, MetricValue, Verdict, VerdictKind, WindowSpec};
 use tally_processors::{Actions, REGISTRY};
 use tally_sinks::SINK_TYPES;
 use tally_streams::log::{LoggedRecord, partition_of};
+use tally_streams::simulation::Written;
 use tally_streams::topology::Topology;
 
 /// 2026-11-30T08:00:00Z.
@@ -131,4 +135,59 @@ fn a_duplicate_and_an_invalid_record_are_decided_alike_by_the_same_nodes() {
     assert!(without.starts_with("  3 would be decided differently\n"), "{without}");
     assert!(without.contains("\n    late → counted: 2, such as v8 of u0, v9 of u1\n"), "{without}");
     assert!(without.contains("\n    duplicate → counted: 1, such as v0 of u0\n"), "{without}");
+}
+
+#[test]
+fn the_last_verdict_of_an_event_holds_and_what_was_released_is_counted() {
+    let verdict = |kind, offset| Verdict {
+        partition: 1,
+        offset,
+        request: None,
+        event_id: None,
+        actor_id: None,
+        verdict: kind,
+        reason: "toggle".to_owned(),
+        node: "calm".to_owned(),
+        appended_at_ms: START_MS,
+        version: 1,
+    };
+    let mut decisions = Decisions::default();
+    for (kind, offset) in [
+        (VerdictKind::Held, 1),
+        (VerdictKind::Released, 1),
+        (VerdictKind::Held, 2),
+        (VerdictKind::Limited, 2),
+        (VerdictKind::Held, 3),
+        (VerdictKind::Dead, 4),
+    ] {
+        decisions.add_verdict(&verdict(kind, offset));
+    }
+    let decided = [0, 1, 2, 3, 4].map(|offset| decisions.of((1, offset)).to_string());
+    assert_eq!(decided, ["counted", "counted", "limited toggle", "held toggle", "counted"]);
+    assert_eq!(decisions.of((0, 2)), decisions.of((1, 0)), "another partition");
+}
+
+#[test]
+fn a_deleted_window_is_no_result() {
+    let window = |deleted| {
+        let value = if deleted { MetricValue::Null } else { MetricValue::Integer(3) };
+        let window = CounterWindow {
+            subject_id: "user:1".into(),
+            metric: "n".into(),
+            window: WindowSpec::Session { gap_ms: 1_800_000, max_ms: 43_200_000 },
+            window_start_ms: START_MS,
+            window_end_ms: START_MS + MINUTE_MS,
+            value,
+            approximate: false,
+            deleted,
+            version: 1,
+        };
+        let value = serde_json::to_vec(&window).unwrap();
+        Written { partition: 0, key: Vec::new(), value, headers: Vec::new() }
+    };
+    let mut results = Results::default();
+    results.add_window(&window(false));
+    assert_eq!(results.0.values().map(|values| values.len()).collect::<Vec<_>>(), [1]);
+    results.add_window(&window(true));
+    assert_eq!(results.0.values().map(|values| values.len()).collect::<Vec<_>>(), [0]);
 }

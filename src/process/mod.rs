@@ -13,6 +13,7 @@ mod log_space;
 pub mod logging;
 pub mod page;
 mod parts;
+pub mod planning;
 mod process_metrics;
 mod reach;
 mod read_side;

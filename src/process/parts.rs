@@ -3,6 +3,7 @@
 use super::grpc::Methods;
 use super::ingest::{caller_rules, ingest_service};
 use super::page;
+use super::planning::plan_router;
 use super::read_side::read_side;
 use super::roles::Roles;
 use super::sinking::{SinkSide, sinks};
@@ -88,7 +89,7 @@ impl Parts {
         if let (Some((_, reads)), Some(callers)) = (&roles.api, &callers) {
             let (reads, check) =
                 read_side(site, (reads, &roles.page), callers, self.sinks.as_ref(), stopping, &mut methods)?;
-            routes = routes.merge(reads);
+            routes = routes.merge(reads).merge(plan_router(site));
             checks.push(check);
         }
         // Reads can be answered from the stores alone; everything else begins or ends in the log.

@@ -17,7 +17,7 @@ fn like(event: &str, actor: &str, subject: usize) -> String {
 }
 
 /// Makes a key and adds it to the file.
-fn key(dir: &Path, name: &str, scope: &str) -> String {
+pub(super) fn key(dir: &Path, name: &str, scope: &str) -> String {
     let output = tally(dir, &format!("key --name {name} --scope {scope} --append keys.yaml"));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -249,6 +249,7 @@ const ROUTES: &[(&str, &str, Option<&str>, bool)] = &[
     ("GET", "/v1/progress/history", Some("admin"), true),
     ("GET", "/v1/processes", Some("admin"), true),
     ("GET", "/v1/topology", Some("admin"), true),
+    ("POST", "/v1/plan", Some("admin"), true),
     ("GET", "/v1/dead-letters", Some("admin"), true),
     ("GET", "/v1/dead-letters/reasons", Some("admin"), true),
     ("GET", "/metrics", Some("metrics"), false),

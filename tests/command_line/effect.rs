@@ -1,11 +1,12 @@
 //! `tally plan`: the effect of a changed topology on the events of a log, with figures that can be counted by hand.
 
+use super::access::key;
 use super::beginning::run;
 use super::tally;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use tally_testkit::{Client, Scratch, Service, now_ms, service, wait_until};
+use tally_testkit::{Client, Scratch, Service, Site, now_ms, service, wait_until};
 
 const BEFORE: &str = "\
 application: counted
@@ -58,7 +59,7 @@ const EFFECT: [&str; 7] = [
 ];
 
 /// A directory whose process has counted all events, with the topology `before`.
-fn counted(dir: &Path, before: &str, flags: &[&str]) -> Service {
+fn counted(dir: &Path, before: &str, flags: &[&str]) -> (Site, Service) {
     fs::write(dir.join("topology.yaml"), before).unwrap();
     let (site, service) = run(dir, |site| site.flags.extend(flags.iter().map(|flag| (*flag).to_owned())));
     let client = Client(site.listen.clone());
@@ -73,7 +74,7 @@ fn counted(dir: &Path, before: &str, flags: &[&str]) -> Service {
     wait_until("all events are counted", || {
         (counters().status == 200 && counters().json()["counters"]["views"] == 36).then_some(())
     });
-    service
+    (site, service)
 }
 
 /// Runs `tally plan`: exit code, output and errors.
@@ -98,16 +99,19 @@ fn has_effect(dir: &Path, flags: &str, events: usize, expected: &[&str]) {
 fn what_would_be_decided_and_computed_differently_is_counted() {
     let dir = Scratch::new();
     let (dir, file) = (dir.path(), dir.path().join("topology.yaml"));
-    let service = counted(dir, BEFORE, &[]);
+    let (site, service) = counted(dir, BEFORE, &[]);
 
     // The same file has no effect.
     let (code, stdout, stderr) = plan(dir, "");
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     assert!(!stdout.contains("effect"), "{stdout}");
 
-    // While the process runs, and after its end.
+    // While the process runs, beside it and through its API, and after its end.
     fs::write(&file, after(BEFORE)).unwrap();
     has_effect(dir, "", 62, &EFFECT);
+    let through = format!("--against http://{}", site.listen);
+    has_effect(dir, &through, 62, &EFFECT);
+    assert_eq!(plan(dir, &through), plan(dir, ""));
     assert_eq!(service.terminate().0.code(), Some(0));
     has_effect(dir, "", 62, &EFFECT);
     assert!(!plan(dir, "--events 0").1.contains("effect"));
@@ -145,7 +149,7 @@ fn a_log_on_kafka_is_read_like_an_embedded_one() {
     let dir = dir.path();
     let (name, log) = (format!("effect-{}", now_ms()), format!("kafka://{broker}"));
     let before = BEFORE.replace("application: counted", &format!("application: {name}\ntopic_prefix: {name}."));
-    let service = counted(dir, &before, &["--log", &log]);
+    let (_, service) = counted(dir, &before, &["--log", &log]);
     let flags = format!("--against {log}");
     let (code, stdout, stderr) = plan(dir, &flags);
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
@@ -161,4 +165,44 @@ fn a_log_on_kafka_is_read_like_an_embedded_one() {
     let (code, stdout, stderr) = plan(dir, &flags);
     assert_eq!((code, stderr.starts_with("1 topic cannot be changed")), (Some(1), true), "{stdout}{stderr}");
     assert!(stdout.lines().any(|line| line.starts_with(&format!("! topic {name}.counters"))), "{stdout}");
+}
+
+#[test]
+fn the_api_of_a_process_gives_what_a_plan_needs_and_no_secret() {
+    let dir = Scratch::new();
+    let (dir, file) = (dir.path(), dir.path().join("topology.yaml"));
+    let [reader, admin] = ["read", "admin"].map(|scope| key(dir, scope, scope));
+    fs::write(&file, BEFORE).unwrap();
+    let (site, service) = run(dir, |site| site.flags.extend(["--keys", "keys.yaml"].map(str::to_owned)));
+    let against = format!("--against http://{}", site.listen);
+    for (key, expected) in [("", "401: "), (&reader, "403: ")] {
+        let flags = if key.is_empty() { against.clone() } else { format!("{against} --api-key {key}") };
+        let (code, stdout, stderr) = plan(dir, &flags);
+        assert!((code, &*stdout) == (Some(1), "") && stderr.contains(expected), "{stdout}{stderr}");
+    }
+    let flags = format!("{against} --api-key {admin}");
+
+    // Topics that differ in the log, another application, and a log without events.
+    fs::write(&file, BEFORE.replace("cleanup: compact", "cleanup: delete")).unwrap();
+    let through = plan(dir, &flags);
+    assert!(through.0 == Some(1) && through.1.contains("! topic counters "), "{through:?}");
+    assert_eq!(through, plan(dir, ""));
+    fs::write(&file, BEFORE.replace("application: counted", "application: other")).unwrap();
+    let (code, stdout, _) = plan(dir, &flags);
+    assert!(code == Some(0) && stdout.contains(": no state of application `other`\n"), "{stdout}");
+    fs::write(&file, after(BEFORE)).unwrap();
+    assert_eq!(plan(dir, &flags), plan(dir, ""));
+
+    let client = Client(site.listen.clone());
+    let ask = |body: &str| client.exchange("POST", "/v1/plan", &[("x-api-key", &admin)], body.as_bytes()).unwrap();
+    let answer = ask(r#"{"application":"counted","topics":[],"events":5}"#).json();
+    assert_eq!(answer["control"]["secret"], serde_json::json!(vec![0; 32]));
+    assert_eq!(answer["control"]["generation"], 1);
+    assert_eq!((&answer["topology"], &answer["root"]), (&BEFORE.into(), &"user-actions".into()));
+    for body in
+        ["", "[]", "{}", r#"{"application":"a","topics":[{"name":"t","partitions":1,"cleanup":"x"}],"events":1}"#]
+    {
+        assert_eq!(ask(body).status, 400, "{body}");
+    }
+    assert_eq!(service.terminate().0.code(), Some(0));
 }

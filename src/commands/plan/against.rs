@@ -1,13 +1,35 @@
-//! The log that a topology is compared with: an embedded one in its directory, or a cluster. It is only read.
+//! The log that a topology is compared with: an embedded one in its directory, that of a process, or a cluster. It is only
+//! read.
 
+use super::process::ask;
 use crate::commands::log::opened;
 use crate::commands::{Failure, LogAddress};
+use crate::process::planning::{PlanAnswer, PlanEvent, PlanRequest, PlanTopic};
 use crate::process::{kafka, log};
-use std::path::{Path, PathBuf};
+use clap::Args;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tally_streams::log::embedded::OfflineLog;
 use tally_streams::log::{Log, LogError, LoggedRecord, TopicSpec, newest_records};
 use tally_streams::runtime::{Control, TOPOLOGY_KEY, newest_control, recorded_topology};
+
+/// Keys, values and headers of the events that are read at most.
+const EVENT_BYTES_MAX: usize = 64 << 20;
+
+/// Where the log is.
+#[derive(Args)]
+pub struct AgainstArgs {
+    /// The log: the directory of an embedded one, http://host:port of a process that has it open, or
+    /// kafka://host:9092,host2:9092
+    #[arg(long = "against", value_name = "LOG", default_value = "./data/log")]
+    pub log: String,
+    /// Kafka client properties such as TLS and SASL: a file with one name=value per line
+    #[arg(long, env = "TALLY_LOG_PROPERTIES", value_name = "FILE")]
+    log_properties: Option<PathBuf>,
+    /// API key with scope admin, for a process
+    #[arg(long, env = "TALLY_API_KEY", value_name = "KEY", hide_env_values = true)]
+    api_key: Option<String>,
+}
 
 /// The log.
 pub enum Against {
@@ -15,11 +37,19 @@ pub enum Against {
     Embedded(OfflineLog),
     /// A cluster, with its address.
     Cluster(Arc<dyn Log>, String),
+    /// What a process reported of its log.
+    Process(Box<PlanAnswer>),
 }
 
 impl Against {
-    /// Opens what `--against` names.
-    pub fn open(given: &str, properties: Option<&Path>) -> Result<Self, Failure> {
+    /// Opens what `--against` names, to compare these topics of an application and so many events.
+    pub fn open(args: &AgainstArgs, application: &str, topics: &[TopicSpec], events: u32) -> Result<Self, Failure> {
+        let (given, properties) = (&*args.log, args.log_properties.as_deref());
+        if given.starts_with("http://") || given.starts_with("https://") {
+            let topics = topics.iter().map(PlanTopic::from).collect();
+            let request = PlanRequest { application: application.to_owned(), topics, events };
+            return Ok(Self::Process(ask(given, args.api_key.as_deref(), &request)?.into()));
+        }
         let address = LogAddress::parse(given)?.unwrap_or_else(|| LogAddress::Embedded(PathBuf::from(given)));
         match address {
             LogAddress::Embedded(_) if properties.is_some() => {
@@ -44,6 +74,7 @@ impl Against {
             Self::Cluster(log, given) => {
                 newest_control(&**log, application).map_err(|error| log::control_failure(given, error))
             }
+            Self::Process(answer) => Ok(answer.control.clone()),
         }
     }
 
@@ -57,6 +88,7 @@ impl Against {
             Self::Cluster(log, given) => {
                 recorded_topology(&**log, application).map_err(|error| log::failure(given, error))
             }
+            Self::Process(answer) => Ok(answer.topology.clone()),
         }
     }
 
@@ -65,15 +97,24 @@ impl Against {
         match self {
             Self::Embedded(log) => Ok(log.refusals(topics)),
             Self::Cluster(log, given) => log.refusals(topics).map_err(|error| log::failure(given, error)),
+            Self::Process(answer) => Ok(answer.refusals.iter().map(LogError::from).collect()),
         }
     }
 
     /// The newest records of a topic, oldest first.
     pub fn newest_records(&self, topic: &str, records_max: usize) -> Result<Vec<LoggedRecord>, Failure> {
         match self {
-            Self::Embedded(log) => log.newest_records(topic, records_max).map_err(Failure::no),
+            Self::Embedded(log) => log.newest_records(topic, records_max, EVENT_BYTES_MAX).map_err(Failure::no),
             Self::Cluster(log, given) => {
-                newest_records(&**log, topic, records_max).map_err(|error| log::failure(given, error))
+                let records = newest_records(&**log, topic, records_max, EVENT_BYTES_MAX);
+                records.map_err(|error| log::failure(given, error))
+            }
+            Self::Process(answer) if answer.root != topic => {
+                let root = &answer.root;
+                Err(Failure::no(format!("the process runs a topology with the root topic `{root}`, and not `{topic}`")))
+            }
+            Self::Process(answer) => {
+                answer.events.iter().map(PlanEvent::record).collect::<Result<_, _>>().map_err(Failure::no)
             }
         }
     }

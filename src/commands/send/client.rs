@@ -69,15 +69,8 @@ struct Refusal {
 impl IngestClient {
     /// `to` is `http://host:port`, perhaps with a path in front of `/v1`.
     pub fn new(to: &str, api_key: Option<&str>) -> Result<Self, Failure> {
-        let uri = events_uri(to).map_err(|why| Failure::usage(format!("--to {to}: {why}")))?;
-        let authorization = api_key.map(|key| HeaderValue::try_from(format!("Bearer {key}")));
-        let mut authorization = authorization
-            .transpose()
-            .map_err(|_| Failure::usage("--api-key: holds characters that no header may hold"))?;
-        if let Some(value) = &mut authorization {
-            value.set_sensitive(true);
-        }
-        Ok(Self { client: HttpClient::plain(LIMITS), uri, authorization })
+        let uri = service_uri(to, "/v1/events").map_err(|why| Failure::usage(format!("--to {to}: {why}")))?;
+        Ok(Self { client: HttpClient::plain(LIMITS), uri, authorization: bearer(api_key)? })
     }
 
     /// Where events go.
@@ -137,7 +130,18 @@ fn retry_after(response: &Response<Bytes>) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-fn events_uri(to: &str) -> Result<Uri, String> {
+/// The header that carries `--api-key`.
+pub fn bearer(api_key: Option<&str>) -> Result<Option<HeaderValue>, Failure> {
+    let header = api_key.map(|key| HeaderValue::try_from(format!("Bearer {key}"))).transpose();
+    let mut header = header.map_err(|_| Failure::usage("--api-key: holds characters that no header may hold"))?;
+    if let Some(value) = &mut header {
+        value.set_sensitive(true);
+    }
+    Ok(header)
+}
+
+/// The address of a route; `to` is `http://host:port`, perhaps with a path in front of the route's.
+pub fn service_uri(to: &str, route: &str) -> Result<Uri, String> {
     let form = "needs the form http://host:port";
     if to.starts_with("https://") {
         return Err(
@@ -151,7 +155,7 @@ fn events_uri(to: &str) -> Result<Uri, String> {
     if base.len() <= "http://".len() {
         return Err(form.to_owned());
     }
-    let uri: Uri = format!("{base}/v1/events").parse().map_err(|_| form.to_owned())?;
+    let uri: Uri = format!("{base}{route}").parse().map_err(|_| form.to_owned())?;
     match (uri.scheme_str(), uri.host(), uri.query()) {
         (Some("http"), Some(host), None) if !host.is_empty() => Ok(uri),
         _ => Err(form.to_owned()),
@@ -169,12 +173,12 @@ mod tests {
             ("http://example.org/", "http://example.org/v1/events"),
             ("http://[::1]:80/tally", "http://[::1]:80/tally/v1/events"),
         ] {
-            assert_eq!(events_uri(to).unwrap().to_string(), expected);
+            assert_eq!(service_uri(to, "/v1/events").unwrap().to_string(), expected);
         }
         for to in ["", "127.0.0.1:8080", "localhost", "ftp://x", "http://", "http://a b", "http://x?y=1"] {
-            assert_eq!(events_uri(to).unwrap_err(), "needs the form http://host:port", "{to}");
+            assert_eq!(service_uri(to, "/v1/events").unwrap_err(), "needs the form http://host:port", "{to}");
         }
-        assert!(events_uri("https://example.org").unwrap_err().contains("https is not spoken"));
+        assert!(service_uri("https://example.org", "/v1/events").unwrap_err().contains("https is not spoken"));
     }
 
     fn answer(status: u16, headers: &[(&str, &str)], body: &'static str) -> Answer {

@@ -6,9 +6,6 @@ use std::time::Duration;
 /// How long records may take to come that are known to be there.
 const READ_WAIT: Duration = Duration::from_secs(30);
 
-/// Keys, values and headers that are kept at most; older records are left out.
-const KEPT_BYTES_MAX: usize = 64 << 20;
-
 /// A record that a log holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedRecord {
@@ -49,8 +46,8 @@ pub(super) struct Newest {
 }
 
 impl Newest {
-    pub fn new(records_max: usize) -> Self {
-        Self { records: Vec::new(), bytes: 0, records_max, bytes_max: KEPT_BYTES_MAX }
+    pub fn new(records_max: usize, bytes_max: usize) -> Self {
+        Self { records: Vec::new(), bytes: 0, records_max, bytes_max }
     }
 
     /// The offset from which a partition with this end can have some of them.
@@ -95,9 +92,15 @@ impl Newest {
     }
 }
 
-/// The newest records of a topic by append time, oldest first, and up to 64 MiB of them; none of a topic that does not exist.
-pub fn newest_records(log: &dyn Log, topic: &str, records_max: usize) -> Result<Vec<LoggedRecord>, LogError> {
-    let mut newest = Newest::new(records_max);
+/// The newest records of a topic by append time, oldest first; none of a topic that does not exist. Their keys, values and
+/// headers together have at most `bytes_max` bytes.
+pub fn newest_records(
+    log: &dyn Log,
+    topic: &str,
+    records_max: usize,
+    bytes_max: usize,
+) -> Result<Vec<LoggedRecord>, LogError> {
+    let mut newest = Newest::new(records_max, bytes_max);
     let partitions = match log.partitions(topic) {
         Ok(partitions) if records_max > 0 => partitions,
         Ok(_) | Err(LogError::UnknownTopic(_)) => return Ok(Vec::new()),
@@ -145,7 +148,7 @@ mod tests {
             .into_iter()
             .flat_map(|(partition, from_ms)| (0..20).map(move |n| (partition, n, from_ms + n as i64, 10)))
             .collect();
-        let newest = |records_max, bytes_max| Newest { bytes_max, ..Newest::new(records_max) };
+        let newest = Newest::new;
         let last = |n: u64| (20 - n..20).map(|offset| (1, offset)).collect::<Vec<_>>();
         assert_eq!(kept(newest(5, 1_000), &records), last(5));
         assert_eq!(kept(newest(20, 69), &records), last(6), "by size");

@@ -146,9 +146,14 @@ impl OfflineLog {
         }
     }
 
-    /// The newest records of a topic by append time, oldest first; none where there is no such topic.
-    pub fn newest_records(&self, topic: &str, records_max: usize) -> Result<Vec<LoggedRecord>, LogError> {
-        let mut newest = Newest::new(records_max);
+    /// See [`newest_records`](crate::log::newest_records).
+    pub fn newest_records(
+        &self,
+        topic: &str,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<LoggedRecord>, LogError> {
+        let mut newest = Newest::new(records_max, bytes_max);
         let known = self.registry.topics().find(|known| &*known.name == topic).filter(|_| records_max > 0);
         for (id, partition) in known.into_iter().flat_map(|topic| partitions(topic)) {
             let Some((start, last)) = self.storage.bounds(id)? else { continue };
