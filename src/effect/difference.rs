@@ -2,6 +2,7 @@
 
 use super::decisions::Decision;
 use super::replay::Replay;
+use super::results::Key;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -77,14 +78,14 @@ pub fn compare(records: &[LoggedRecord], running: &Replay, changed: &Replay) -> 
     Effect { events: records.len(), times_ms: times_ms.unwrap_or_default(), decisions, results }
 }
 
-fn some_differ(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Option<ResultDifference> {
-    let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+fn some_differ(before: &BTreeMap<Key, String>, after: &BTreeMap<Key, String>) -> Option<ResultDifference> {
+    let keys: BTreeSet<&Key> = before.keys().chain(after.keys()).collect();
     let mut group = Group::default();
     for key in &keys {
         let (was, is) = (before.get(*key), after.get(*key));
         if was != is {
             let shown = |value: Option<&String>| value.map_or("nothing".to_owned(), |value| cut(value));
-            group.add(|| format!("{}: {} → {}", cut(key), shown(was), shown(is)));
+            group.add(|| format!("{}: {} → {}", cut(&key.to_string()), shown(was), shown(is)));
         }
     }
     (group.count > 0).then_some(ResultDifference::Some(group, keys.len()))

@@ -137,20 +137,23 @@ fn a_duplicate_and_an_invalid_record_are_decided_alike_by_the_same_nodes() {
     assert!(without.contains("\n    duplicate → counted: 1, such as v0 of u0\n"), "{without}");
 }
 
-#[test]
-fn the_last_verdict_of_an_event_holds_and_what_was_released_is_counted() {
-    let verdict = |kind, offset| Verdict {
+fn verdict(kind: VerdictKind, offset: u64, reason: &str) -> Verdict {
+    Verdict {
         partition: 1,
         offset,
         request: None,
         event_id: None,
         actor_id: None,
         verdict: kind,
-        reason: "toggle".to_owned(),
+        reason: reason.to_owned(),
         node: "calm".to_owned(),
         appended_at_ms: START_MS,
         version: 1,
-    };
+    }
+}
+
+#[test]
+fn the_last_verdict_of_an_event_holds_and_what_was_released_is_counted() {
     let mut decisions = Decisions::default();
     for (kind, offset) in [
         (VerdictKind::Held, 1),
@@ -160,7 +163,7 @@ fn the_last_verdict_of_an_event_holds_and_what_was_released_is_counted() {
         (VerdictKind::Held, 3),
         (VerdictKind::Dead, 4),
     ] {
-        decisions.add_verdict(&verdict(kind, offset));
+        decisions.add_verdict(&verdict(kind, offset, "toggle"));
     }
     let decided = [0, 1, 2, 3, 4].map(|offset| decisions.of((1, offset)).to_string());
     assert_eq!(decided, ["counted", "counted", "limited toggle", "held toggle", "counted"]);
@@ -190,4 +193,35 @@ fn a_deleted_window_is_no_result() {
     assert_eq!(results.0.values().map(|values| values.len()).collect::<Vec<_>>(), [1]);
     results.add_window(&window(true));
     assert_eq!(results.0.values().map(|values| values.len()).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn places_are_in_their_order_and_rare_kinds_of_decisions_share_a_line() {
+    // A subject has as many views as its number; without those of the last, all places move up by one.
+    let mut records = Vec::new();
+    for subject in 1..=12 {
+        for n in 0..subject {
+            let (id, after_ms) = (format!("{subject}-{n}"), records.len() as i64);
+            records.push(event(&id, "view", "u1", &format!("article:{subject}"), after_ms, 0));
+        }
+    }
+    let moved = effect(&records, |text| {
+        text.replace("from: fresh, event: view", "from: fresh, where: \"subject_id != 'article:12'\", event: view")
+    });
+    let places =
+        "board hot: 12 of 12, such as place 1: article:12 → article:11, place 2: article:11 → article:10, place 3";
+    assert!(moved.contains(places), "{moved}");
+
+    let decision = |n: u64, reason: &str| {
+        let mut decisions = Decisions::default();
+        (0..n).for_each(|offset| {
+            decisions.add_verdict(&verdict(VerdictKind::Limited, offset, &format!("{reason}{offset}")))
+        });
+        decisions
+    };
+    let places: Vec<_> = (0..records.len() as u64).map(|offset| (1, offset)).collect();
+    let replayed = |decisions| Replay { decisions, results: Results::default(), places: places.clone() };
+    let text = compare(&records, &replayed(decision(0, "")), &replayed(decision(23, "rule"))).to_string();
+    assert_eq!(text.matches("    counted → limited rule").count(), 20, "{text}");
+    assert!(text.contains("\n    in other ways: 3\n  results: 0 differ"), "{text}");
 }
