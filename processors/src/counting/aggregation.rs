@@ -5,7 +5,7 @@ use crate::facts::{Emit, MetricKind};
 use std::sync::Arc;
 use std::time::Duration;
 use tally_model::{Buckets, Millionths, SCALE_MAX, SessionRule, ValueType, WindowSpec};
-use tally_streams::topology::BuildSite;
+use tally_streams::topology::{BuildSite, StorePart};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Decimals of an average beyond those of its numbers.
@@ -76,7 +76,7 @@ impl Aggregation {
     }
 
     /// What the state keeps for its values, for the fingerprint of the topology.
-    pub fn kept(&self) -> impl Iterator<Item = String> + '_ {
+    pub fn kept(&self) -> impl Iterator<Item = StorePart> + '_ {
         self.values.iter().filter(|value| value.ratio().is_none()).map(AggregateValue::kept)
     }
 }
@@ -168,12 +168,12 @@ impl AggregateValue {
     }
 
     /// What the state keeps for it, for the fingerprint of the topology.
-    pub fn kept(&self) -> String {
-        let name = self.name();
-        match self.scale {
-            0 => format!("{name}: {}", self.function.name()),
-            scale => format!("{name}: {} (scale {scale})", self.function.name()),
-        }
+    pub fn kept(&self) -> StorePart {
+        let function = match self.scale {
+            0 => self.function.name().to_owned(),
+            scale => format!("{} (scale {scale})", self.function.name()),
+        };
+        StorePart::Value { name: self.name().to_owned(), function }
     }
 
     /// The kind of the metric.
@@ -208,7 +208,7 @@ impl AggregateValue {
 
     /// Identifies it in the state and in the hop.
     pub fn id(&self) -> u32 {
-        xxh3_64(self.kept().as_bytes()) as u32
+        xxh3_64(self.kept().written().as_bytes()) as u32
     }
 }
 
@@ -230,6 +230,19 @@ impl AggregateWindow {
     pub fn new(spec: WindowSpec) -> Self {
         let name = spec.to_string();
         Self { spec, id: xxh3_64(name.as_bytes()) as u32, name: name.into(), keep: None }
+    }
+
+    /// What the state keeps for it, for the fingerprint of the topology: with the text of `name`.
+    pub fn kept(&self) -> StorePart {
+        let ms = i64::unsigned_abs;
+        match self.spec {
+            WindowSpec::Tumbling { size_ms } => StorePart::Tumbling { size_ms: ms(size_ms) },
+            WindowSpec::Hopping { size_ms, every_ms } => {
+                StorePart::Hopping { size_ms: ms(size_ms), every_ms: ms(every_ms) }
+            }
+            WindowSpec::Session { gap_ms, max_ms } => StorePart::Session { gap_ms: ms(gap_ms), max_ms: ms(max_ms) },
+            WindowSpec::Sliding { size_ms } => StorePart::Sliding { size_ms: ms(size_ms) },
+        }
     }
 
     /// How long after an event its windows take other events, without the grace.
@@ -360,10 +373,11 @@ mod tests {
         let windows = windows.map(AggregateWindow::new);
         let names = ["3600000", "hopping:3600000:300000", "session:1800000:43200000", "sliding:10000"];
         assert_eq!(windows.each_ref().map(|window| &*window.name), names);
+        assert_eq!(windows.each_ref().map(|window| window.kept().written()), names);
         assert_eq!(windows.map(|window| window.id), names.map(|name| xxh3_64(name.as_bytes()) as u32));
         let value = |function, scale| AggregateValue { metric: "dwell.ms".into(), function, scale };
-        assert_eq!(value(Function::Sum, 0).kept(), "ms: sum");
-        assert_eq!(value(Function::Quantile(Millionths(5)), 2).kept(), "ms: quantile (scale 2)");
+        assert_eq!(value(Function::Sum, 0).kept().written(), "ms: sum");
+        assert_eq!(value(Function::Quantile(Millionths(5)), 2).kept().written(), "ms: quantile (scale 2)");
         assert_eq!(value(Function::Sum, 0).id(), xxh3_64(b"ms: sum") as u32);
     }
 }

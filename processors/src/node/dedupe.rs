@@ -13,7 +13,7 @@ use crate::params::NoParams;
 use tally_model::VerdictKind;
 use tally_streams::processor::{Context, Forgotten, Origin, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::store::{Hash128, StoreHandle, WindowStore};
-use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StoreSpec};
+use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StorePart, StoreSpec};
 
 /// The node type.
 pub const NODE_TYPE: NodeType<Actions> = NodeType {
@@ -47,7 +47,7 @@ impl Blueprint<Actions> for Dedupe {
             name: self.node.clone(),
             kind: "window",
             schema_version: 1,
-            windows: vec!["late_after".to_owned()],
+            windows: vec![StorePart::Rule("late_after".to_owned())],
             make: Seen::make,
         }]
     }

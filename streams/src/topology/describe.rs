@@ -1,9 +1,9 @@
 //! A topology as text for people.
 
+use super::StorePart;
 use super::duration::ConfigDuration;
 use super::fields::count;
 use super::size::ConfigBytes;
-use super::store_part::StorePart;
 use super::{Node, OnError, Route, Subtopology, Target, Topology};
 use crate::log::{Cleanup, TopicSpec};
 use crate::processor::Dataflow;
@@ -30,7 +30,7 @@ impl<D: Dataflow> Topology<D> {
             text.push_str(&table(["  node", "type", "takes", "from", "to", "on error"], nodes));
             let stores = subtopology.stores.iter().map(|store| {
                 let version = format!("v{}", store.schema_version);
-                let content: Vec<_> = store.windows.iter().map(|part| StorePart(part).to_string()).collect();
+                let content: Vec<_> = store.windows.iter().map(StorePart::to_string).collect();
                 [format!("  {}", store.name), store.kind.to_owned(), version, content.join(", ")]
             });
             text.push_str(&table(["  store", "kind", "schema", "content"], stores.collect()));

@@ -28,7 +28,7 @@ struct SubtopologyPrint {
 struct StorePrint {
     kind: String,
     schema_version: u32,
-    windows: Vec<String>,
+    windows: Vec<StorePart>,
 }
 
 /// How a topology differs from the one that the state was made with.
@@ -71,14 +71,14 @@ impl<D: Dataflow> Topology<D> {
     pub fn fingerprint(&self) -> Fingerprint {
         let subtopologies = self.subtopologies.iter().map(|subtopology| {
             let nodes = subtopology.nodes.iter().enumerate();
-            let mut windows_of: BTreeMap<String, Vec<String>> = nodes
+            let mut windows_of: BTreeMap<String, Vec<StorePart>> = nodes
                 .flat_map(|(index, node)| node.blueprint.store_windows(&self.build_site(subtopology, index, 0)))
                 .collect();
             let stores = subtopology.stores.iter().map(|store| {
                 // The order of the windows in the file has no meaning.
                 let mut windows = store.windows.clone();
                 windows.extend(windows_of.remove(&store.name).unwrap_or_default());
-                windows.sort_unstable();
+                windows.sort_by_cached_key(StorePart::written);
                 let print = StorePrint { kind: store.kind.into(), schema_version: store.schema_version, windows };
                 (store.name.clone(), print)
             });
@@ -185,19 +185,20 @@ impl StorePrint {
         differ("the kind", format!("`{}`", self.kind), format!("`{}`", was.kind));
         differ("the schema version", self.schema_version.to_string(), was.schema_version.to_string());
         if was.windows.iter().any(|window| !self.windows.contains(window)) {
-            let has_values = was.windows.iter().chain(&self.windows).any(|part| StorePart(part).is_value());
+            let mut parts = was.windows.iter().chain(&self.windows);
+            let has_values = parts.any(|part| matches!(part, StorePart::Value { .. }));
             let what = if has_values { "the list of values and windows" } else { "the list of windows" };
             differ(what, list(&self.windows), list(&was.windows));
             return;
         }
-        for part in self.windows.iter().filter(|part| !was.windows.contains(part)).map(|part| StorePart(part)) {
+        for part in self.windows.iter().filter(|part| !was.windows.contains(part)) {
             differences.added(format!("{} {part} of {whose} is new", part.what()));
         }
     }
 }
 
-fn list(windows: &[String]) -> String {
-    let shown: Vec<_> = windows.iter().map(|part| StorePart(part).to_string()).collect();
+fn list(windows: &[StorePart]) -> String {
+    let shown: Vec<_> = windows.iter().map(StorePart::to_string).collect();
     if shown.is_empty() { "empty".into() } else { format!("[{}]", shown.join(", ")) }
 }
 

@@ -49,6 +49,7 @@ pub use reads::Read;
 pub use report::Report;
 pub use sink_url::{SinkUrl, UnsetVariable};
 pub use size::ConfigBytes;
+pub use store_part::StorePart;
 pub use suggestion::help as suggest;
 
 use crate::log::TopicSpec;
@@ -104,7 +105,7 @@ pub trait Blueprint<D: Dataflow>: Send + Sync {
         Ok(())
     }
     /// The windows of its stores that other nodes decide, by store; part of the fingerprint beside [`StoreSpec::windows`].
-    fn store_windows(&self, _site: &BuildSite<'_, D>) -> BTreeMap<String, Vec<String>> {
+    fn store_windows(&self, _site: &BuildSite<'_, D>) -> BTreeMap<String, Vec<StorePart>> {
         BTreeMap::new()
     }
     /// Outputs that readers choose by name: `from: <node>.<output>`.
@@ -150,7 +151,7 @@ pub struct StoreSpec {
     /// Raised when the encoding of keys or values changes.
     pub schema_version: u32,
     /// What else decides the content, like window lengths; part of the fingerprint.
-    pub windows: Vec<String>,
+    pub windows: Vec<StorePart>,
     /// Makes it, empty.
     pub make: fn() -> Box<dyn StateStore>,
 }

@@ -1,47 +1,118 @@
-//! The parts of a store, as text for people.
+//! The parts of a store that decide its content.
 
 use super::duration::ConfigDuration;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// A part of a store, as [`StoreSpec::windows`](super::StoreSpec::windows) and the fingerprint have it: a kind of windows
-/// (`hopping:3600000:1200000`), a window of a metric (`views/60 min`), a value (`n: count`), or anything else.
-pub(super) struct StorePart<'a>(pub &'a str);
+/// A part of a store that decides its content. The fingerprint has its [text](StorePart::written); `Display` is for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum StorePart {
+    /// Windows that follow each other: `3600000`.
+    Tumbling {
+        /// Length.
+        size_ms: u64,
+    },
+    /// Windows that overlap: `hopping:3600000:1200000`.
+    Hopping {
+        /// Length.
+        size_ms: u64,
+        /// From one start to the next.
+        every_ms: u64,
+    },
+    /// Windows with gaps between them: `session:1800000:43200000`.
+    Session {
+        /// The longest time between two events of one.
+        gap_ms: u64,
+        /// Where sessions are cut.
+        max_ms: u64,
+    },
+    /// Windows that end with each event: `sliding:10000`.
+    Sliding {
+        /// Length.
+        size_ms: u64,
+    },
+    /// Windows of a metric, in a store of several metrics: `views/60 min`.
+    OfMetric {
+        /// The metric.
+        metric: String,
+        /// Length.
+        minutes: u64,
+    },
+    /// A value that is computed: `n: count`.
+    Value {
+        /// Its name.
+        name: String,
+        /// What computes it.
+        function: String,
+    },
+    /// Any other rule, such as `late_after`.
+    Rule(String),
+}
 
-impl StorePart<'_> {
-    /// Whether it is a value that is computed, and no window.
-    pub fn is_value(&self) -> bool {
-        self.0.contains(": ")
+impl StorePart {
+    /// The text in the fingerprint. It identifies the part, and must not change.
+    pub fn written(&self) -> String {
+        match self {
+            Self::Tumbling { size_ms } => size_ms.to_string(),
+            Self::Hopping { size_ms, every_ms } => format!("hopping:{size_ms}:{every_ms}"),
+            Self::Session { gap_ms, max_ms } => format!("session:{gap_ms}:{max_ms}"),
+            Self::Sliding { size_ms } => format!("sliding:{size_ms}"),
+            Self::OfMetric { metric, minutes } => format!("{metric}/{minutes} min"),
+            Self::Value { name, function } => format!("{name}: {function}"),
+            Self::Rule(rule) => rule.clone(),
+        }
     }
 
     /// What it is.
-    pub fn what(&self) -> &'static str {
-        if self.is_value() { "value" } else { "window" }
+    pub(super) fn what(&self) -> &'static str {
+        if matches!(self, Self::Value { .. }) { "value" } else { "window" }
     }
 
-    fn shown(&self) -> Option<String> {
-        let text = |ms: u64| ConfigDuration(Duration::from_millis(ms));
-        if let Some((metric, minutes)) = self.0.split_once('/') {
-            let minutes: u64 = minutes.strip_suffix(" min")?.parse().ok()?;
-            return Some(format!("{} ({metric})", text(minutes.checked_mul(60_000)?)));
+    fn read(text: &str) -> Option<Self> {
+        if let Some((name, function)) = text.split_once(": ") {
+            return Some(Self::Value { name: name.to_owned(), function: function.to_owned() });
         }
-        let (kind, lengths) = self.0.split_once(':').unwrap_or(("", self.0));
+        if let Some((metric, minutes)) = text.split_once('/') {
+            let minutes = minutes.strip_suffix(" min")?.parse().ok()?;
+            return Some(Self::OfMetric { metric: metric.to_owned(), minutes });
+        }
+        let (kind, lengths) = text.split_once(':').unwrap_or(("", text));
         let lengths = lengths.split(':').map(|length| length.parse().ok()).collect::<Option<Vec<u64>>>()?;
-        Some(match (kind, lengths.as_slice()) {
-            ("", &[size]) => text(size).to_string(),
-            ("hopping", &[size, every]) => format!("hopping {} every {}", text(size), text(every)),
-            ("session", &[gap, max]) => format!("session {} max {}", text(gap), text(max)),
-            ("sliding", &[size]) => format!("sliding {}", text(size)),
-            _ => return None,
-        })
+        match (kind, lengths.as_slice()) {
+            ("", &[size_ms]) => Some(Self::Tumbling { size_ms }),
+            ("hopping", &[size_ms, every_ms]) => Some(Self::Hopping { size_ms, every_ms }),
+            ("session", &[gap_ms, max_ms]) => Some(Self::Session { gap_ms, max_ms }),
+            ("sliding", &[size_ms]) => Some(Self::Sliding { size_ms }),
+            _ => None,
+        }
     }
 }
 
-impl fmt::Display for StorePart<'_> {
+impl From<String> for StorePart {
+    fn from(text: String) -> Self {
+        // What another release wrote differently stays as it is: fingerprints are compared.
+        Self::read(&text).filter(|part| part.written() == text).unwrap_or(Self::Rule(text))
+    }
+}
+
+impl From<StorePart> for String {
+    fn from(part: StorePart) -> Self {
+        part.written()
+    }
+}
+
+impl fmt::Display for StorePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.shown() {
-            Some(shown) => f.write_str(&shown),
-            None => f.write_str(self.0),
+        let text = |ms: u64| ConfigDuration(Duration::from_millis(ms));
+        match self {
+            Self::Tumbling { size_ms } => text(*size_ms).fmt(f),
+            Self::Hopping { size_ms, every_ms } => write!(f, "hopping {} every {}", text(*size_ms), text(*every_ms)),
+            Self::Session { gap_ms, max_ms } => write!(f, "session {} max {}", text(*gap_ms), text(*max_ms)),
+            Self::Sliding { size_ms } => write!(f, "sliding {}", text(*size_ms)),
+            Self::OfMetric { metric, minutes } => write!(f, "{} ({metric})", text(minutes.saturating_mul(60_000))),
+            Self::Value { .. } | Self::Rule(_) => f.write_str(&self.written()),
         }
     }
 }
@@ -52,7 +123,7 @@ mod tests {
 
     #[test]
     fn windows_have_durations_and_values_are_no_windows() {
-        for (part, what, shown) in [
+        for (text, what, shown) in [
             ("3600000", "window", "1h"),
             ("hopping:3600000:1200000", "window", "hopping 1h every 20m"),
             ("session:1800000:43200000", "window", "session 30m max 12h"),
@@ -63,9 +134,12 @@ mod tests {
             ("1h", "window", "1h"),
             ("late_after", "window", "late_after"),
             ("other:1:2", "window", "other:1:2"),
+            ("0060000", "window", "0060000"),
+            ("views/060 min", "window", "views/060 min"),
         ] {
-            let part = StorePart(part);
+            let part = StorePart::from(text.to_owned());
             assert_eq!((part.what(), part.to_string().as_str()), (what, shown));
+            assert_eq!(part.written(), text);
         }
     }
 }

@@ -6,7 +6,8 @@ use tally_streams::processor::{
     Context, Dataflow, Hop, OutputProgress, OutputRecord, Processor, Reject, RootProgress, SideOutput,
 };
 use tally_streams::topology::{
-    Blueprint, BuildSite, ConfigDuration, Diagnostics, NodeType, ParamError, Params, SinkType, StoreSpec, Topology,
+    Blueprint, BuildSite, ConfigDuration, Diagnostics, NodeType, ParamError, Params, SinkType, StorePart, StoreSpec,
+    Topology,
 };
 
 pub struct Test;
@@ -150,7 +151,7 @@ impl Blueprint<Test> for Plan {
     }
 }
 
-fn store(name: String, schema_version: u32, windows: Vec<String>) -> StoreSpec {
+fn store(name: String, schema_version: u32, windows: Vec<StorePart>) -> StoreSpec {
     StoreSpec { name, kind: "key-value", schema_version, windows, make: || unreachable!("nothing runs here") }
 }
 
@@ -171,7 +172,7 @@ fn count(node: &str, params: &Params) -> Parsed {
     if params.event.is_empty() {
         return Err(vec![ParamError::new("event", "must not be empty")]);
     }
-    let windows = params.windows.iter().map(ConfigDuration::to_string).collect();
+    let windows = params.windows.iter().map(|window| StorePart::Rule(window.to_string())).collect();
     let store = store(params.store.unwrap_or(node.to_owned()), params.schema, windows);
     Ok(Box::new(Plan { stores: vec![store], inputs: Vec::new() }))
 }

@@ -7,7 +7,7 @@ use crate::params::{code, params};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_model::check_subject_kind;
-use tally_streams::topology::{ConfigDuration, ParamError};
+use tally_streams::topology::{ConfigDuration, ParamError, StorePart};
 
 const TOP_DEFAULT: u32 = 100;
 const TOP_MAX: u32 = 1_000;
@@ -162,7 +162,7 @@ impl Rules {
     }
 
     /// The parameters that the state depends on, as text. One entry: further ones could be added to existing state.
-    pub fn windows(&self) -> Vec<String> {
+    pub fn windows(&self) -> Vec<StorePart> {
         let slot = self.slot_minutes;
         let time = match self.scoring.aging {
             Aging::HalfLife => format!("half-life {slot} min"),
@@ -173,7 +173,7 @@ impl Rules {
         };
         let actors = (self.scoring.actors_min > 0).then(|| format!("{} actors", self.scoring.actors_min));
         let groups = self.groups.as_ref().map(|groups| format!("by {}", groups.property));
-        vec![std::iter::once(time).chain(actors).chain(groups).collect::<Vec<_>>().join(", ")]
+        vec![StorePart::Rule(std::iter::once(time).chain(actors).chain(groups).collect::<Vec<_>>().join(", "))]
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use tally_model::{Counters, Delta, MetricValue, OutputType, SubjectChanges, Visitors};
 use tally_streams::processor::{Context, Processor, PunctuationType, Reject, Schedule};
 use tally_streams::store::{AccumulatorStore, Hash128, KeyValueStore, StateStore, StoreHandle, StoreValue};
-use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StoreSpec};
+use tally_streams::topology::{Blueprint, BuildSite, NodeType, ParamError, Params, Parsed, StorePart, StoreSpec};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The node type.
@@ -168,11 +168,14 @@ impl Blueprint<Actions> for Total {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    fn store_windows(&self, site: &BuildSite<'_, Actions>) -> BTreeMap<String, Vec<String>> {
+    fn store_windows(&self, site: &BuildSite<'_, Actions>) -> BTreeMap<String, Vec<StorePart>> {
         let mut windows = BTreeMap::from([(self.store_name(SHORT_SUMS), Vec::new())]);
         for (_, spec) in self.metrics(site) {
             let store = if spec.kind == MetricKind::Unique { SHORT_SKETCHES } else { SHORT_SUMS };
-            let of_metric = spec.tumbling_ms().map(|window_ms| format!("{}/{} min", spec.name, window_ms / 60_000));
+            let of_metric = spec.tumbling_ms().map(|window_ms| StorePart::OfMetric {
+                metric: spec.name.clone(),
+                minutes: window_ms.unsigned_abs() / 60_000,
+            });
             windows.entry(self.store_name(store)).or_default().extend(of_metric);
         }
         windows

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use tally_model::{Contribution, MetricValue, Partial, Visitors, WindowSpec};
 use tally_streams::processor::Context;
 use tally_streams::store::{DeltaStore, Hash128, StateStore, StoreHandle};
-use tally_streams::topology::{BuildSite, StoreSpec};
+use tally_streams::topology::{BuildSite, StorePart, StoreSpec};
 use values::Values;
 
 /// Values for all time, by a hash of the subject.
@@ -89,9 +89,9 @@ pub(super) fn stores(total: &str, inputs: &[&NodeFacts]) -> Vec<StoreSpec> {
         let values = || aggregation.kept();
         let kinds = |fixed: bool| {
             let windows = aggregation.windows.iter().filter(move |window| is_fixed(window) == fixed);
-            windows.map(|window| window.name.to_string())
+            windows.map(AggregateWindow::kept)
         };
-        let mut store = |name: String, kind, windows: Vec<String>, make: fn() -> Box<dyn StateStore>| {
+        let mut store = |name: String, kind, windows: Vec<StorePart>, make: fn() -> Box<dyn StateStore>| {
             stores.push(StoreSpec { name, kind, schema_version: 1, windows, make });
         };
         if aggregation.totals {
