@@ -28,7 +28,7 @@ pub use batch::{Batch, DeadLetterRow, Move, RecordError};
 pub use cache::{MemoryTarget, RedisTarget};
 pub use config::SinkConfig;
 pub use database::{
-    Database, DatabaseError, DatabaseOwner, Retention, WindowRetention, check_options, log_name, reach,
+    Database, DatabaseError, DatabaseOwner, Reached, Retention, WindowRetention, check_options, log_name, reach,
 };
 pub use failure::SinkError;
 pub use fold::{Fold, Names, Newest};
@@ -37,4 +37,4 @@ pub use row::{CounterRow, ReactionRow, WindowRow};
 pub use runner::{SinkTask, Step};
 pub use store::{OpenError, SINK_TYPES, SinkType, StoreAddress, StoreKind, StoreUrl, TargetSite};
 pub use target::{Expired, Standing, StoredPosition, Target, TargetError};
-pub use thread::{SinkState, SinkThread};
+pub use thread::{HeadStart, SinkState, SinkThread};

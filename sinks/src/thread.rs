@@ -6,13 +6,16 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tally_streams::log::Now;
 
 /// How long a poll waits for records; also how long a stop may go unnoticed.
 const POLL: Duration = Duration::from_millis(100);
 /// How long a sink waits that the process can do without, after a record that it cannot read.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long a sink waits at most before its first step, and between two looks at what it waits for.
+const BEGIN_MAX: Duration = Duration::from_secs(2);
+const BEGIN_STEP: Duration = Duration::from_millis(5);
 
 /// A running sink.
 pub struct SinkThread {
@@ -23,6 +26,32 @@ pub struct SinkThread {
 
 /// What a sink calls after each failure that the process can do without.
 type OnFailure = Box<dyn FnMut() + Send>;
+
+/// What the sinks of a process leave the processor to at its start: they take their first step when it is done, or after
+/// two seconds. Clones share it.
+#[derive(Clone, Debug)]
+pub struct HeadStart(Arc<AtomicBool>);
+
+impl HeadStart {
+    /// Nothing goes first.
+    pub fn none() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// Something goes first, until it calls [`HeadStart::end`].
+    pub fn running() -> Self {
+        Self(Arc::new(AtomicBool::new(false)))
+    }
+
+    /// The sinks begin.
+    pub fn end(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// How a sink is. Clones see the same.
 #[derive(Clone)]
@@ -56,23 +85,28 @@ impl SinkState {
 }
 
 impl SinkThread {
-    /// Runs a sink until it is stopped or cannot go on.
-    pub fn spawn(task: SinkTask) -> std::io::Result<Self> {
-        Self::start(task, None)
+    /// Runs a sink, once the head start has ended, until it is stopped or cannot go on.
+    pub fn spawn(task: SinkTask, head_start: HeadStart) -> std::io::Result<Self> {
+        Self::start(task, head_start, None)
     }
 
-    /// Runs a sink that the process can do without until it is stopped. After each failure it calls `failed` and tries
-    /// again, also where another sink could not go on.
-    pub fn spawn_optional(task: SinkTask, failed: impl FnMut() + Send + 'static) -> std::io::Result<Self> {
-        Self::start(task, Some(Box::new(failed)))
+    /// The same for a sink that the process can do without. After each failure it calls `failed` and tries again, also
+    /// where another sink could not go on.
+    pub fn spawn_optional(
+        task: SinkTask,
+        head_start: HeadStart,
+        failed: impl FnMut() + Send + 'static,
+    ) -> std::io::Result<Self> {
+        Self::start(task, head_start, Some(Box::new(failed)))
     }
 
-    fn start(task: SinkTask, failed: Option<OnFailure>) -> std::io::Result<Self> {
+    fn start(task: SinkTask, head_start: HeadStart, failed: Option<OnFailure>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let state = SinkState { sink: task.name().into(), now: Arc::new(AtomicU8::new(WORKING)) };
         let (seen, shown) = (stop.clone(), state.clone());
         let name = format!("sink-{}", task.name());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
+            wait_for(&head_start, &seen);
             let outcome = run(task, failed, &seen, &shown);
             shown.set(ENDED);
             outcome
@@ -98,6 +132,13 @@ impl SinkThread {
     /// Waits for its end. A panic in it goes on here.
     pub fn join(self) -> Result<(), SinkError> {
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+fn wait_for(head_start: &HeadStart, stop: &AtomicBool) {
+    let begun = Instant::now();
+    while !head_start.has_ended() && !stop.load(Ordering::Relaxed) && begun.elapsed() < BEGIN_MAX {
+        std::thread::sleep(BEGIN_STEP);
     }
 }
 

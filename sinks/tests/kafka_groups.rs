@@ -56,7 +56,8 @@ fn sinks_take_over_from_each_other() {
             ..config()
         };
         let metrics = SinkMetrics::register(&registry).unwrap();
-        let thread = SinkThread::spawn(SinkTask::new(config, log.clone(), place.target(), &metrics)).unwrap();
+        let thread =
+            SinkThread::spawn(SinkTask::new(config, log.clone(), place.target(), &metrics), HeadStart::none()).unwrap();
         (thread, registry)
     };
     let metric = |registry: &Registry, name: &str| -> f64 {

@@ -334,7 +334,7 @@ fn a_thread_writes_what_it_has_read_before_it_stops() {
     let place = DatabasePlace::new();
     let mut world = World::new();
     world.history(40);
-    let thread = SinkThread::spawn(world.task(Box::new(place.open()))).unwrap();
+    let thread = SinkThread::spawn(world.task(Box::new(place.open())), HeadStart::none()).unwrap();
     let expected = expected(40);
     while place.all_rows() != expected {
         assert!(!thread.is_finished());
@@ -344,4 +344,26 @@ fn a_thread_writes_what_it_has_read_before_it_stops() {
     thread.join().unwrap();
     assert!(world.metric("tally_sink_batches_total") > 1.0);
     assert_eq!(world.metric("tally_sink_records_total"), (40 * COMMIT_RECORDS) as f64);
+}
+
+#[test]
+fn a_thread_leaves_the_processor_to_others_until_their_head_start_ends_or_it_is_stopped() {
+    let place = DatabasePlace::new();
+    let mut world = World::new();
+    world.history(1);
+    let head_start = HeadStart::running();
+    let task = world.task(Box::new(place.open()));
+    let before = place.all_rows();
+    let thread = SinkThread::spawn(task, head_start.clone()).unwrap();
+    thread.stop();
+    thread.join().unwrap();
+    assert_eq!(place.all_rows(), before);
+    let thread = SinkThread::spawn(world.task(Box::new(place.open())), head_start.clone()).unwrap();
+    head_start.end();
+    while place.all_rows() == before {
+        assert!(!thread.is_finished());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    thread.stop();
+    thread.join().unwrap();
 }

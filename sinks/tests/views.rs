@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tally_cache::{Admit, CacheLimits, CachedCounters, Loaded, MemoryCache};
-use tally_sinks::{MemoryTarget, SinkTask, SinkThread, Step};
+use tally_sinks::{HeadStart, MemoryTarget, SinkTask, SinkThread, Step};
 use tally_streams::log::{Log, TopicPartition, partition_of};
 
 fn view() -> Arc<MemoryCache> {
@@ -114,7 +114,7 @@ fn a_process_can_do_without_a_view_that_fails_and_the_view_recovers() {
     cache.follow("article:1", &address);
     let failures = Arc::new(AtomicUsize::new(0));
     let (failing, counted) = (cache.clone(), failures.clone());
-    let thread = SinkThread::spawn_optional(task(&world, &cache), move || {
+    let thread = SinkThread::spawn_optional(task(&world, &cache), HeadStart::none(), move || {
         failing.set_ready(false);
         counted.fetch_add(1, Ordering::Relaxed);
     });

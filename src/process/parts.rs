@@ -15,6 +15,7 @@ use axum::Router;
 use std::time::{Duration, Instant};
 use tally_access::{Access, AccessMetrics, Routes, Scope};
 use tally_http::{Check, Edge, PageFiles, metrics_page, openapi_page, probes};
+use tally_sinks::HeadStart;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
@@ -59,9 +60,13 @@ impl Parts {
     pub fn start(roles: &Roles, failed: &CancellationToken) -> Result<Self, Failure> {
         // A mistake in its flag is reported before anything is opened.
         let page = if roles.api.is_some() { roles.page.files()? } else { None };
-        let site = Site::open(roles)?;
-        let sinks = sinks(&site, roles)?;
-        let streams = roles.process.as_ref().map(|(args, _)| stream_threads(&site, args, failed)).transpose()?;
+        let mut site = Site::open(roles)?;
+        // Restoring is what a start waits for: nothing is counted before it.
+        let head_start = if roles.process.is_some() { HeadStart::running() } else { HeadStart::none() };
+        let sinks = sinks(&site, roles, &head_start)?;
+        site.reached.clear();
+        let streams = roles.process.as_ref().map(|(args, _)| stream_threads(&site, args, head_start, failed));
+        let streams = streams.transpose()?;
         Ok(Self { site, sinks, streams, page })
     }
 

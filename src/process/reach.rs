@@ -4,10 +4,12 @@
 use super::roles::Roles;
 use super::stores::Stores;
 use crate::commands::{CacheAddress, Failure, cache};
-use tally_sinks::StoreUrl;
+use std::thread::ScopedJoinHandle;
+use tally_sinks::{Reached, StoreUrl};
 
 /// Connects to every store that these roles use, to all at the same time. A store that does not answer now may recover.
-pub fn reach_stores(roles: &Roles, stores: Option<&Stores>) -> Result<(), Failure> {
+/// Returns the databases; keep them until those that use them have connected.
+pub fn reach_stores(roles: &Roles, stores: Option<&Stores>) -> Result<Vec<Reached>, Failure> {
     let (mut databases, mut caches) = (Vec::<StoreUrl>::new(), Vec::new());
     if let Some(stores) = stores.filter(|_| roles.sink.is_some()) {
         databases.extend(stores.databases().cloned());
@@ -30,16 +32,19 @@ pub fn reach_stores(roles: &Roles, stores: Option<&Stores>) -> Result<(), Failur
         }
     }
     std::thread::scope(|scope| {
-        let mut asked = Vec::new();
+        let (mut of_databases, mut of_caches) = (Vec::new(), Vec::new());
         for (_, url) in databases.iter().enumerate().filter(|(at, url)| !databases[..*at].contains(*url)) {
-            asked.push(scope.spawn(move || tally_sinks::reach(url).map_err(Failure::usage)));
+            of_databases.push(scope.spawn(move || tally_sinks::reach(url).map_err(Failure::usage)));
         }
         for address in &addresses {
-            asked.push(scope.spawn(move || tally_cache::redis::reach(address).map_err(Failure::usage)));
+            of_caches.push(scope.spawn(move || tally_cache::redis::reach(address).map_err(Failure::usage)));
         }
-        asked.into_iter().try_for_each(|asked| match asked.join() {
-            Ok(outcome) => outcome,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
+        let reached = of_databases.into_iter().map(outcome).collect::<Result<_, _>>()?;
+        of_caches.into_iter().try_for_each(outcome)?;
+        Ok(reached)
     })
+}
+
+fn outcome<T>(asked: ScopedJoinHandle<'_, Result<T, Failure>>) -> Result<T, Failure> {
+    asked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -10,7 +10,9 @@ use tally_cache::{Admit, MemoryCache};
 use tally_http::Check;
 use tally_model::OutputType;
 use tally_processors::kept_windows;
-use tally_sinks::{OpenError, Retention, SinkConfig, SinkMetrics, SinkTask, SinkThread, TargetSite, WindowRetention};
+use tally_sinks::{
+    HeadStart, OpenError, Retention, SinkConfig, SinkMetrics, SinkTask, SinkThread, TargetSite, WindowRetention,
+};
 use tally_streams::runtime::StateDir;
 use tally_streams::topology::Sink;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +33,7 @@ pub struct SinkSide {
 
 /// Starts the sinks of a process, each in the process that has its target: one that processes share in the role `sink`,
 /// a memory cache where it is read. None if the process has neither.
-pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
+pub fn sinks(site: &Site, roles: &Roles, head_start: &HeadStart) -> Result<Option<SinkSide>, Failure> {
     let Some(stores) = &site.stores else { return Ok(None) };
     if let Some((_, reads)) = &roles.api {
         check_read(site, &stores.database_from, &stores.database)?;
@@ -56,9 +58,10 @@ pub fn sinks(site: &Site, roles: &Roles) -> Result<Option<SinkSide>, Failure> {
         let Some(target) = target.map_err(|error| failure(sink, error))? else { continue };
         let mut task = SinkTask::new(config, site.log.clone(), target, &metrics);
         check_sink(&mut task, site.watch.is_some())?;
-        threads.push(SinkThread::spawn(task).map_err(Failure::no)?);
+        threads.push(SinkThread::spawn(task, head_start.clone()).map_err(Failure::no)?);
     }
-    let view = roles.api.as_ref().map(|(_, reads)| view(site, stores, reads)).transpose()?.flatten();
+    let view =
+        roles.api.as_ref().map(|(_, reads)| view(site, stores, reads, head_start.clone())).transpose()?.flatten();
     let (view, of_view) = view.unzip();
     Ok(Some(SinkSide { threads, view, cache: cache.or(of_view) }))
 }

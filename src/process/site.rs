@@ -16,6 +16,7 @@ use prometheus::Registry;
 use std::sync::Arc;
 use tally_model::ReceiptKey;
 use tally_processors::Actions;
+use tally_sinks::Reached;
 use tally_streams::log::{Doubt, Log, WallClock};
 use tally_streams::runtime::{Control, Proposal, StateDir, establish};
 use tally_streams::task::WIRE_VERSIONS;
@@ -30,6 +31,8 @@ pub struct Site {
     pub topology: Arc<Topology<Actions>>,
     /// Where its sinks write and its API reads. None where the process has neither.
     pub stores: Option<Stores>,
+    /// The databases, as long as it takes others to connect to them.
+    pub reached: Vec<Reached>,
     /// The log.
     pub log: Arc<dyn Log>,
     /// Checks whether a log on a network answers.
@@ -60,7 +63,7 @@ impl Site {
         let address = roles.check()?;
         roles.check_effects(&topology)?;
         let stores = Stores::resolve(roles, &topology)?;
-        reach_stores(roles, stores.as_ref())?;
+        let reached = reach_stores(roles, stores.as_ref())?;
         let state = roles.state().map(|args| StateDir::open(&args.state)).transpose().map_err(Failure::usage)?;
         let wall = wall_clock(roles.clocks.as_ref());
         let proof = proof_of_log(roles, stores.as_ref(), &address, state.as_ref());
@@ -115,6 +118,7 @@ impl Site {
         Ok(Self {
             topology,
             stores,
+            reached,
             log,
             watch,
             topics,

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tally_http::Check;
 use tally_processors::Actions;
+use tally_sinks::HeadStart;
 use tally_streams::log::WallClock;
 use tally_streams::runtime::{Limits, Polling, StreamMetrics, StreamThread, boot_id};
 use tally_streams::task::{StateMemory, TaskError, TaskSite};
@@ -33,8 +34,13 @@ const WORKING: u8 = 1;
 /// It takes in nothing: its state has all the memory that it may, and checkpoints cannot be written.
 const HELD: u8 = 2;
 
-/// Starts the stream threads of a process. One that cannot go on cancels `failed`.
-pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken) -> Result<StreamSide, Failure> {
+/// Starts the stream threads of a process. `head_start` ends once all of them work. One that cannot go on cancels `failed`.
+pub fn stream_threads(
+    site: &Site,
+    args: &StreamArgs,
+    head_start: HeadStart,
+    failed: &CancellationToken,
+) -> Result<StreamSide, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let partitions = site.topology.subtopologies[0].partitions as usize;
     let count = args.threads.map_or(cores, usize::from).min(partitions);
@@ -76,9 +82,15 @@ pub fn stream_threads(site: &Site, args: &StreamArgs, failed: &CancellationToken
     let mut threads = Vec::new();
     for (index, member) in members.into_iter().enumerate() {
         let (stop, failed, working, wall) = (stop.clone(), failed.clone(), working.clone(), site.wall.clone());
+        let head_start = head_start.clone();
         let builder = std::thread::Builder::new().name(format!("stream-{index}"));
         let thread = builder.spawn(move || {
-            let outcome = drive(member, &wall, &stop, &working[index]);
+            let outcome = drive(member, &wall, &stop, |now| {
+                working[index].store(now, Ordering::Relaxed);
+                if working.iter().all(|working| working.load(Ordering::Relaxed) == WORKING) {
+                    head_start.end();
+                }
+            });
             working[index].store(IDLE, Ordering::Relaxed);
             if let Err(error) = &outcome {
                 tracing::error!(%error, "a stream thread cannot go on");
@@ -107,7 +119,7 @@ fn drive(
     mut thread: StreamThread<Actions>,
     wall: &WallClock,
     stop: &AtomicBool,
-    working: &AtomicU8,
+    mut is_now: impl FnMut(u8),
 ) -> Result<(), TaskError> {
     let mut leaving = false;
     loop {
@@ -117,7 +129,7 @@ fn drive(
         }
         let polling = thread.poll_once(wall.read(), POLL)?;
         let is_working = if thread.is_working() { WORKING } else { IDLE };
-        working.store(if thread.is_held() { HELD } else { is_working }, Ordering::Relaxed);
+        is_now(if thread.is_held() { HELD } else { is_working });
         match polling {
             Polling::Left => return Ok(()),
             Polling::Paused => std::thread::sleep(PAUSE),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tally_cache::{Admit, CacheLimits, MemoryCache};
 use tally_model::OutputType;
-use tally_sinks::{MemoryTarget, SinkConfig, SinkMetrics, SinkTask, SinkThread, StoreKind};
+use tally_sinks::{HeadStart, MemoryTarget, SinkConfig, SinkMetrics, SinkTask, SinkThread, StoreKind};
 
 /// How large the view may grow: some 200,000 subjects.
 const LIMITS: CacheLimits = CacheLimits { size_bytes_max: 64 << 20 };
@@ -18,7 +18,12 @@ const RECORDS_MAX: usize = 10_000;
 
 /// Starts the sink that fills the view. None where the API reads no Redis. The API works without the view: while the sink
 /// fails, it reads from Redis.
-pub fn view(site: &Site, stores: &Stores, reads: &ReadArgs) -> Result<Option<(SinkThread, Arc<MemoryCache>)>, Failure> {
+pub fn view(
+    site: &Site,
+    stores: &Stores,
+    reads: &ReadArgs,
+    head_start: HeadStart,
+) -> Result<Option<(SinkThread, Arc<MemoryCache>)>, Failure> {
     let config = api_config(&site.topology, stores)?;
     if !stores.has(&site.topology, StoreKind::Cache, &config.counters_topic)
         || reads.cache(&stores.cache)? == CacheAddress::Memory
@@ -41,6 +46,6 @@ pub fn view(site: &Site, stores: &Stores, reads: &ReadArgs) -> Result<Option<(Si
     let cache = MemoryCache::of_all(LIMITS, Admit::Asked);
     let task = SinkTask::new(config, site.log.clone(), Box::new(MemoryTarget::new(cache.clone())), &metrics);
     let failing = cache.clone();
-    let thread = SinkThread::spawn_optional(task, move || failing.set_ready(false)).map_err(Failure::no)?;
+    let thread = SinkThread::spawn_optional(task, head_start, move || failing.set_ready(false)).map_err(Failure::no)?;
     Ok(Some((thread, cache)))
 }

@@ -16,8 +16,8 @@ pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 pub trait Address: Send {
     /// The statements that it understands.
     fn dialect(&self) -> &'static Dialect;
-    /// Connects, and changes nothing.
-    fn reach(&self) -> Work<'_, Result<(), ConnectError>>;
+    /// Connects, and changes nothing. Returns the connection where closing it costs something.
+    fn reach(&self) -> Work<'_, Result<Option<Box<dyn Connection>>, ConnectError>>;
     /// Connects to look at what is there, whatever the tables are.
     fn look(&self) -> Work<'_, Result<Box<dyn Connection>, Error>>;
     /// Connects, and brings the tables up to date.

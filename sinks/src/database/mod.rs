@@ -64,19 +64,23 @@ pub struct DatabaseError {
     pub cause: String,
 }
 
+/// A database that was reached. It keeps a connection to a SQLite file: closing the last one writes the whole write-ahead
+/// log into the file, which takes long after a crash and is in vain where others are opened at once.
+pub struct Reached(#[expect(dead_code, reason = "only kept open")] Option<Box<dyn Connection>>);
+
 /// Connects to a database once and changes nothing there, for processes that only read it. A server that does not
 /// answer now may come back, and a missing file may be created later; a mistake that an operator must correct is an
 /// error.
-pub fn reach(url: &StoreUrl) -> Result<(), DatabaseError> {
+pub fn reach(url: &StoreUrl) -> Result<Reached, DatabaseError> {
     let failed = |cause: String| DatabaseError { url: url.to_string(), cause };
     let address = address(url.as_str()).map_err(failed)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| failed(e.to_string()))?;
     match runtime.block_on(address.reach()) {
         Err(error) if error.is_transient => {
             tracing::warn!("database `{url}`: {}: it will be tried again", error.cause);
-            Ok(())
+            Ok(Reached(None))
         }
-        outcome => outcome.map_err(|error| failed(error.cause)),
+        outcome => outcome.map(Reached).map_err(|error| failed(error.cause)),
     }
 }
 

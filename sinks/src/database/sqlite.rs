@@ -66,17 +66,18 @@ impl Address for SqliteConnectOptions {
         &DIALECT
     }
 
-    fn reach(&self) -> Work<'_, Result<(), ConnectError>> {
+    fn reach(&self) -> Work<'_, Result<Option<Box<dyn Connection>>, ConnectError>> {
         Box::pin(async {
             let file = self.get_filename();
             if !file.exists() {
-                return Ok(());
+                return Ok(None);
             }
             let failed = |error: Error| ConnectError { is_transient: false, cause: explain(&error, file) };
             let options = self.clone().create_if_missing(false).busy_timeout(BUSY_TIMEOUT);
             let mut connection = options.connect().await.map_err(failed)?;
             // Only what is read shows what the file is.
-            sqlx::raw_sql("SELECT COUNT(*) FROM sqlite_master").execute(&mut connection).await.map(drop).map_err(failed)
+            sqlx::raw_sql("SELECT COUNT(*) FROM sqlite_master").execute(&mut connection).await.map_err(failed)?;
+            Ok(Some(Box::new(connection) as Box<dyn Connection>))
         })
     }
 

@@ -37,7 +37,7 @@ impl Default for Limits {
             purge_interval: Duration::from_secs(5),
             snapshot_tail_bytes: 16 << 20,
             snapshot_step_bytes: 64 << 10,
-            hydrate_entries: 20_000,
+            hydrate_entries: 5_000,
         }
     }
 }

@@ -37,9 +37,9 @@ impl Address for MySqlConnectOptions {
         &DIALECT
     }
 
-    fn reach(&self) -> Work<'_, Result<(), ConnectError>> {
+    fn reach(&self) -> Work<'_, Result<Option<Box<dyn Connection>>, ConnectError>> {
         // The next caller makes a new connection.
-        Box::pin(async { Ok(within(self.connect()).await.map(drop)?) })
+        Box::pin(async { Ok(within(self.connect()).await.map(|_| None)?) })
     }
 
     fn look(&self) -> Work<'_, Result<Box<dyn Connection>, Error>> {

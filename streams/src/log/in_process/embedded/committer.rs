@@ -48,7 +48,9 @@ impl Drop for Committer {
 }
 
 fn run(mut writer: Writer, queue: &Queue) {
-    let (mut sweep_at, every) = (Instant::now(), writer.upkeep.options.every);
+    let every = writer.upkeep.options.every;
+    // Not at once: at its start a process restores its state.
+    let mut sweep_at = Instant::now() + every;
     while let Some(requests) = queue.take(sweep_at) {
         if !requests.is_empty() {
             let admitted = requests.iter().map(Request::admitted_bytes).sum();
