@@ -227,7 +227,7 @@ pub enum LogAddress {
 }
 
 impl LogAddress {
-    /// Reads an address; None where it is none. No error contains a password.
+    /// Reads an address; None if the text is not one. No error contains a password.
     pub fn parse(text: &str) -> Result<Option<Self>, Failure> {
         Ok(match text.split_once(':') {
             Some(("embedded", dir)) if !dir.is_empty() => Some(Self::Embedded(PathBuf::from(dir))),

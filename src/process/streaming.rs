@@ -86,8 +86,9 @@ pub fn stream_threads(
         let builder = std::thread::Builder::new().name(format!("stream-{index}"));
         let thread = builder.spawn(move || {
             let outcome = drive(member, &wall, &stop, |now| {
-                working[index].store(now, Ordering::Relaxed);
-                if working.iter().all(|working| working.load(Ordering::Relaxed) == WORKING) {
+                let before = working[index].swap(now, Ordering::SeqCst);
+                // Of two threads that change at once, one sees both.
+                if now != before && working.iter().all(|working| working.load(Ordering::SeqCst) == WORKING) {
                     head_start.end();
                 }
             });
