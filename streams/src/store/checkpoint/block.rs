@@ -97,12 +97,20 @@ impl<'a> Block<'a> {
         let (mut from, mut to) = (0, self.len());
         while from < to {
             let middle = (from + to) / 2;
-            match self.entry(middle)?.0 < key {
+            match self.key(middle)? < key {
                 true => from = middle + 1,
                 false => to = middle,
             }
         }
         Some(from)
+    }
+
+    /// The key of the entry at a place. None: it cannot be read.
+    fn key(self, at: usize) -> Option<&'a [u8]> {
+        let begin = usize::from(u16::from_le_bytes(*self.begins.get(at)?));
+        let mut rest = self.entries.get(begin..)?;
+        let len = read_len(&mut rest)?;
+        rest.get(..len)
     }
 }
 
@@ -114,7 +122,20 @@ pub(super) fn write_len(mut len: usize, out: &mut Vec<u8>) {
     out.push(len as u8);
 }
 
+/// Reads what [`write_len`] wrote.
+#[inline]
 pub(super) fn read_len(bytes: &mut &[u8]) -> Option<usize> {
+    match bytes {
+        // Nearly all.
+        [len @ 0..0x80, rest @ ..] => {
+            *bytes = rest;
+            Some(usize::from(*len))
+        }
+        _ => read_long_len(bytes),
+    }
+}
+
+fn read_long_len(bytes: &mut &[u8]) -> Option<usize> {
     let mut len = 0usize;
     for shift in (0..35).step_by(7) {
         let byte = *bytes.split_off_first()?;

@@ -8,6 +8,7 @@
 
 use super::block::{BYTES_MAX, read_len, write_len};
 use super::filter::Filter;
+use super::first_keys::FirstKeys;
 
 /// The number of a directory's first part, among those of blocks.
 pub(super) const DIRECTORY: u32 = 1 << 31;
@@ -96,7 +97,7 @@ impl DirectoryBuilder {
 pub(super) struct Directory {
     pub tail: Tail,
     pub filter: Filter,
-    pub firsts: Vec<Box<[u8]>>,
+    pub firsts: FirstKeys,
 }
 
 impl Directory {
@@ -108,10 +109,10 @@ impl Directory {
         let mut firsts = Vec::new();
         while !rest.is_empty() {
             let len = read_len(&mut rest)?;
-            firsts.push(rest.split_off(..len)?.into());
+            firsts.push(rest.split_off(..len)?);
         }
         (firsts.len() == tail.blocks as usize).then_some(())?;
-        Some(Self { tail, filter: Filter::decode(filter)?, firsts })
+        Some(Self { tail, filter: Filter::decode(filter)?, firsts: FirstKeys::new(firsts) })
     }
 }
 
@@ -134,8 +135,8 @@ mod tests {
             let directory = Directory::read(&parts.concat()).unwrap();
             assert_eq!(Some(directory.tail), Tail::read(&parts[parts.len() - 1]));
             assert_eq!((directory.tail.entries, directory.tail.transaction), (keys.into(), 7));
-            let firsts: Vec<Box<[u8]>> = (0..keys).step_by(3).map(|key| key.to_be_bytes().into()).collect();
-            assert_eq!(directory.firsts, firsts);
+            let firsts: Vec<_> = (0..keys).step_by(3).map(u32::to_be_bytes).collect();
+            assert_eq!(directory.firsts, FirstKeys::new(firsts.iter().map(<[u8; 4]>::as_slice)));
             assert!((0..keys).all(|key| directory.filter.may_have(super::super::filter::hash(&key.to_be_bytes()))));
         }
     }

@@ -11,6 +11,7 @@
 mod block;
 mod directory;
 mod filter;
+mod first_keys;
 mod merged;
 mod reader;
 mod runs;

@@ -3,6 +3,7 @@
 use super::block::Block;
 use super::directory::{DIRECTORY, Directory, Tail};
 use super::filter::{self, Filter};
+use super::first_keys::FirstKeys;
 use super::merged::Merged;
 use super::runs::{FoundRun, Place, Run, block_key, is_order, last_run, read_block, segment_bytes};
 use super::{CHECKSUM_BYTES, Checkpoint, RANKS, StoreError, failed, unseal, wrong};
@@ -34,33 +35,27 @@ struct IndexedRun {
     /// None: the run is of a format without directories.
     tail: Option<Tail>,
     filter: Option<Filter>,
-    blocks: Vec<IndexedBlock>,
+    firsts: FirstKeys,
+    /// By block, whether its checksum was verified.
+    is_checked: Vec<bool>,
     /// What filter and first keys take in memory. They never change, and the sum is needed after every commit.
     memory_bytes: usize,
-}
-
-struct IndexedBlock {
-    first: Box<[u8]>,
-    is_checked: bool,
 }
 
 /// The segment and key of the entry that was read last.
 pub(in crate::store) type Cursor = Option<(u64, Vec<u8>)>;
 
 impl IndexedRun {
-    fn new(run: Run, tail: Option<Tail>, filter: Option<Filter>, blocks: Vec<IndexedBlock>) -> Self {
-        let of_blocks: usize = blocks.iter().map(|block| size_of::<IndexedBlock>() + block.first.len() + 16).sum();
-        let memory_bytes = filter.as_ref().map_or(0, Filter::size_bytes) + of_blocks;
-        Self { run, tail, filter, blocks, memory_bytes }
+    fn new(run: Run, tail: Option<Tail>, filter: Option<Filter>, firsts: FirstKeys) -> Self {
+        let of_filter = filter.as_ref().map_or(0, Filter::size_bytes);
+        // A run without a filter was read whole.
+        let is_checked = vec![filter.is_none(); firsts.len()];
+        let memory_bytes = of_filter + firsts.size_bytes() + is_checked.len();
+        Self { run, tail, filter, firsts, is_checked, memory_bytes }
     }
 
     fn may_have(&self, hash: u64) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.may_have(hash))
-    }
-
-    /// The block that has a key, if any has.
-    fn block_of(&self, key: &[u8]) -> Option<usize> {
-        self.blocks.partition_point(|block| *block.first <= *key).checked_sub(1)
     }
 }
 
@@ -195,7 +190,8 @@ impl CheckpointReader {
         let (mut left, mut stored) = (entries_max, Vec::new());
         for segment in self.segments.iter().filter(|segment| segment.number >= from) {
             let after = after.filter(|_| segment.number == from);
-            let begin = |run: &IndexedRun| (run.run, after.and_then(|key| run.block_of(key)).unwrap_or(0) as u32);
+            let begin =
+                |run: &IndexedRun| (run.run, after.and_then(|key| run.firsts.block_of(key)).unwrap_or(0) as u32);
             let mut merged = Merged::new(segment.runs.iter().map(begin));
             stored.clear();
             stored.extend_from_slice(&segment.number.to_be_bytes()[..segment_bytes(segment.number)]);
@@ -229,15 +225,15 @@ impl IndexedRun {
     ) -> Result<Option<Option<&'t [u8]>>, StoreError> {
         let Place { checkpoint, index, segment } = *place;
         let damaged = || wrong(&checkpoint.dir, &"a block does not match its checksum");
-        let Some(at) = self.block_of(key) else { return Ok(None) };
+        let Some(at) = self.firsts.block_of(key) else { return Ok(None) };
         let block_key = block_key(segment, self.run.number, at as u32);
         let sealed = checkpoint.sealed_block(txn, index, &block_key)?.ok_or_else(damaged)?;
-        let bytes = match self.blocks[at].is_checked {
+        let bytes = match self.is_checked[at] {
             true => sealed.get(CHECKSUM_BYTES..),
             false => unseal(&block_key, sealed),
         };
         let block = bytes.and_then(Block::read).ok_or_else(damaged)?;
-        self.blocks[at].is_checked = true;
+        self.is_checked[at] = true;
         let at = block.search(key).ok_or_else(damaged)?;
         if at == block.len() {
             return Ok(None);
@@ -267,10 +263,10 @@ fn index_run(
         let first = |block| {
             let bytes = read_block(checkpoint, txn, index, &block_key(segment, run.number, block))?;
             let (first, _) = Block::read(bytes).and_then(|block| block.entry(0)).ok_or_else(damaged)?;
-            Ok(IndexedBlock { first: first.into(), is_checked: true })
+            Ok(first)
         };
-        let blocks = (0..run.blocks).map(first).collect::<Result<_, StoreError>>()?;
-        return Ok(IndexedRun::new(run, tail, None, blocks));
+        let firsts = (0..run.blocks).map(first).collect::<Result<Vec<_>, StoreError>>()?;
+        return Ok(IndexedRun::new(run, tail, None, FirstKeys::new(firsts)));
     }
     let mut bytes = Vec::new();
     for part in 0..parts {
@@ -280,6 +276,5 @@ fn index_run(
     if tail.blocks != run.blocks {
         return Err(damaged());
     }
-    let blocks = firsts.into_iter().map(|first| IndexedBlock { first, is_checked: false }).collect();
-    Ok(IndexedRun::new(run, Some(tail), Some(filter), blocks))
+    Ok(IndexedRun::new(run, Some(tail), Some(filter), firsts))
 }
