@@ -5,6 +5,7 @@ use super::table::{
     TYPED_COUNTERS, Table, VERDICTS,
 };
 use crate::batch::{Batch, DeadLetterRow};
+use crate::row::{CounterRow, ReactionRow, WindowRow};
 use std::fmt;
 use std::sync::Arc;
 use tally_model::{MetricValue, Ranking, Verdict, VerdictKind};
@@ -65,18 +66,29 @@ impl fmt::Display for Value<'_> {
     }
 }
 
-/// All rows of a batch but those of boards, sorted by key: see [`crate::fold::Fold::sorted`].
-pub fn rows_of(batch: &Batch) -> Vec<Rows<'_>> {
-    let ([counters, typed_counters], [windows, typed_windows]) = (counters(batch), windows(batch));
-    let of_subjects = [counters, typed_counters, windows, typed_windows];
-    let others = [reactions(batch), verdicts(batch), dead_letters(batch), progress(batch)];
-    of_subjects.into_iter().chain(others).filter(|rows| !rows.values.is_empty()).collect()
+/// So many rows of a batch become values at a time: all at once would take more memory than the batch.
+const ROWS_AT_ONCE: usize = 8_192;
+
+/// All rows of a batch but those of boards, sorted by key: see [`crate::fold::Fold::sorted`]. A table may come several times.
+pub fn rows_of(batch: &Batch) -> impl Iterator<Item = Rows<'_>> {
+    let of_subjects = parts(batch.counters.sorted(), counters).chain(parts(batch.windows.sorted(), windows)).flatten();
+    let reactions = parts(batch.reactions.sorted(), reactions);
+    let others = [verdicts, dead_letters, progress].into_iter().map(move |rows| rows(batch));
+    of_subjects.chain(reactions).chain(others).filter(|rows| !rows.values.is_empty())
+}
+
+/// The rows that `of` makes of so many at a time.
+fn parts<'a, R: 'a, T>(mut rows: impl Iterator<Item = &'a R>, of: fn(&[&'a R]) -> T) -> impl Iterator<Item = T> {
+    std::iter::from_fn(move || {
+        let part: Vec<_> = rows.by_ref().take(ROWS_AT_ONCE).collect();
+        (!part.is_empty()).then(|| of(&part))
+    })
 }
 
 /// The integers, and the rest.
-fn counters(batch: &Batch) -> [Rows<'_>; 2] {
+fn counters<'a>(rows: &[&'a CounterRow]) -> [Rows<'a>; 2] {
     let (mut integers, mut others) = (Vec::new(), Vec::new());
-    for row in batch.counters.sorted() {
+    for row in rows {
         for (metric, value) in &row.totals {
             if row.whole || row.changed.contains(metric) {
                 let values = if value.integer().is_some() { &mut integers } else { &mut others };
@@ -104,10 +116,10 @@ fn typed(value: &MetricValue) -> [Value<'_>; 3] {
 }
 
 /// The integers in tumbling windows, and the rest.
-fn windows(batch: &Batch) -> [Rows<'_>; 2] {
-    let mut integers = Vec::with_capacity(batch.windows.rows().len() * COUNTER_WINDOWS.columns().count());
+fn windows<'a>(rows: &[&'a WindowRow]) -> [Rows<'a>; 2] {
+    let mut integers = Vec::with_capacity(rows.len() * COUNTER_WINDOWS.columns().count());
     let mut others = Vec::new();
-    for row in batch.windows.sorted() {
+    for row in rows {
         let short = row.window.tumbling_ms().zip(row.value.integer()).filter(|_| !row.deleted);
         let values = if short.is_some() { &mut integers } else { &mut others };
         values.push(Value::Shared(&row.subject_id));
@@ -131,9 +143,9 @@ fn windows(batch: &Batch) -> [Rows<'_>; 2] {
     [Rows { table: &COUNTER_WINDOWS, values: integers }, Rows { table: &TYPED_COUNTER_WINDOWS, values: others }]
 }
 
-fn reactions(batch: &Batch) -> Rows<'_> {
-    let mut values = Vec::with_capacity(batch.reactions.rows().len() * REACTIONS.columns().count());
-    for row in batch.reactions.sorted() {
+fn reactions<'a>(rows: &[&'a ReactionRow]) -> Rows<'a> {
+    let mut values = Vec::with_capacity(rows.len() * REACTIONS.columns().count());
+    for row in rows {
         values.push(Value::Shared(&row.actor_id));
         values.push(Value::Shared(&row.metric));
         values.push(Value::Shared(&row.subject_id));

@@ -16,8 +16,8 @@ use memory::Loading;
 use snapshot::Pass;
 use std::sync::Arc;
 
-/// So many entries show how large those of a store are.
-const SAMPLES: u32 = 256;
+/// So many entries show how large those of a store are. A few large ones, such as sketches, may take most of the memory.
+const SAMPLES: u32 = 1_024;
 
 /// What a table holds under a key, and its form in checkpoint and changelog.
 pub(super) trait Entry<K: StoreKey>: Clone + Send + 'static {

@@ -195,6 +195,10 @@ impl Accumulator for Sketch {
             Self::Exact(hashes) => {
                 let at = hashes.binary_search(&hash).err()?;
                 if hashes.len() < EXACT_MAX {
+                    // Most of the state of many a topology: doubling would leave a third of it unused.
+                    if hashes.len() == hashes.capacity() {
+                        hashes.reserve_exact(hashes.len() / 8 + 2);
+                    }
                     hashes.insert(at, hash);
                     return Some(SketchUndo::Remove(hash));
                 }
