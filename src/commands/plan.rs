@@ -28,6 +28,7 @@ use tally_streams::topology::{Diagnostics, Topology};
 
 Before these lines: what the topology that runs and the changed one make of the last events, both without earlier state.
 `→` stands between what was before and what would be.
+Then how much state each subtopology has in the log: all of it is read where a checkpoint is missing.
 
 A process may have the log open meanwhile. Over http://, it returns up to 10,000 events, and at most 8 MiB of them.")]
 pub struct PlanArgs {
@@ -61,6 +62,9 @@ pub fn run(args: PlanArgs) -> Result<(), Failure> {
         },
     }
     let state = StatePlan::new(&topology, control.as_ref(), &log.refusals(&topics)?);
+    if let Some(control) = &control {
+        print!("{}", state::sizes(&log.state(application, control)?));
+    }
     print!("{state}");
     state.outcome()
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tally_access::{Access, Routes, Scope};
 use tally_http::{ApiProblem, read_body};
 use tally_model::{MAC_HEADER, SEQ_HEADER, SequenceKey, from_object};
-use tally_streams::log::{Cleanup, Log, LogError, LoggedRecord, TopicSpec, newest_records};
+use tally_streams::log::{Cleanup, Log, LogError, LoggedRecord, TopicSize, TopicSpec, newest_records, topic_size};
 use tally_streams::runtime::{Control, ControlError, newest_control, recorded_topology};
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
@@ -62,12 +62,44 @@ pub struct PlanAnswer {
     /// The topology file of the application that a process recorded last, without passwords; null if none did.
     #[schema(required = true)]
     pub topology: Option<String>,
+    /// The subtopologies whose state the log has, with what that takes.
+    #[serde(default)]
+    pub state: Vec<PlanState>,
     /// The topics that exist with other settings.
     pub refusals: Vec<PlanRefusal>,
     /// The topic of the events: the root topic of the topology that this process runs.
     pub root: String,
     /// The newest events by append time, oldest first.
     pub events: Vec<PlanEvent>,
+}
+
+/// The state of a subtopology, in its changelog.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlanState {
+    /// The subtopology.
+    pub subtopology: String,
+    /// At most so many records: offsets from the oldest to the newest.
+    pub records: u64,
+    /// Bytes on the disk of this machine; null for a log that is elsewhere.
+    #[schema(required = true)]
+    pub bytes: Option<u64>,
+}
+
+impl PlanState {
+    /// What the state of an application takes, by subtopology: what its control record has, in the topics that `size` measures.
+    pub fn of<E>(
+        application: &str,
+        control: &Control,
+        mut size: impl FnMut(&str) -> Result<Option<TopicSize>, E>,
+    ) -> Result<Vec<Self>, E> {
+        let mut states = Vec::new();
+        for (subtopology, changelog) in control.fingerprint.changelogs(application) {
+            if let Some(TopicSize { offsets, bytes }) = size(&changelog)? {
+                states.push(Self { subtopology, records: offsets, bytes });
+            }
+        }
+        Ok(states)
+    }
 }
 
 /// Why a process could not work with a topic.
@@ -235,10 +267,15 @@ async fn plan(
 impl PlanReads {
     fn answer(&self, application: &str, topics: &[TopicSpec], events: u32) -> Result<PlanAnswer, ControlError> {
         let control = newest_control(&*self.log, application)?;
+        let state = match &control {
+            Some(control) => PlanState::of(application, control, |topic| topic_size(&*self.log, topic))?,
+            None => Vec::new(),
+        };
         let records = newest_records(&*self.log, &self.root, events as usize, EVENT_BYTES_MAX)?;
         Ok(PlanAnswer {
             control: control.map(|control| Control { secret: NO_SECRET, ..control }),
             topology: recorded_topology(&*self.log, application)?,
+            state,
             refusals: self.log.refusals(topics)?.into_iter().map(PlanRefusal::from).collect(),
             root: self.root.clone(),
             events: records.into_iter().map(|record| PlanEvent::new(record, self.secret)).collect(),

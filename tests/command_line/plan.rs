@@ -25,7 +25,11 @@ fn what_is_kept_new_and_lost_is_one_line_each_and_losses_come_last() {
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     let (last, lines) =
         stdout.lines().collect::<Vec<_>>().split_last().map(|(last, lines)| (*last, lines.to_vec())).unwrap();
+    let (state, lines) = lines.split_first().unwrap();
     assert!(lines.iter().all(|line| line.starts_with("= ") || line.starts_with("~ ")), "{stdout}");
+    // It has processed nothing.
+    let [first, second, third] = ["user-actions", "by-subject_id", "by-board"].map(|name| state.contains(name));
+    assert!(state.starts_with("state in the log: ") && first && second && third, "{stdout}");
     assert_eq!(last, "nothing is lost");
     assert!(
         stdout.lines().any(|line| line.starts_with("= user-actions/likes ") && line.ends_with("  kept")),

@@ -4,13 +4,13 @@
 use super::process::ask;
 use crate::commands::log::opened;
 use crate::commands::{Failure, LogAddress};
-use crate::process::planning::{PlanAnswer, PlanEvent, PlanRequest, PlanTopic};
+use crate::process::planning::{PlanAnswer, PlanEvent, PlanRequest, PlanState, PlanTopic};
 use crate::process::{kafka, log};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tally_streams::log::embedded::OfflineLog;
-use tally_streams::log::{Log, LogError, LoggedRecord, TopicSpec, newest_records};
+use tally_streams::log::{Log, LogError, LoggedRecord, TopicSpec, newest_records, topic_size};
 use tally_streams::runtime::{Control, TOPOLOGY_KEY, newest_control, recorded_topology};
 
 /// Keys, values and headers of the events that are read at most.
@@ -75,6 +75,18 @@ impl Against {
                 newest_control(&**log, application).map_err(|error| log::control_failure(given, error))
             }
             Self::Process(answer) => Ok(answer.control.clone()),
+        }
+    }
+
+    /// What the state takes that a control record of an application describes, by subtopology.
+    pub fn state(&self, application: &str, control: &Control) -> Result<Vec<PlanState>, Failure> {
+        match self {
+            Self::Embedded(log) => {
+                PlanState::of(application, control, |topic| log.topic_size(topic)).map_err(Failure::no)
+            }
+            Self::Cluster(log, given) => PlanState::of(application, control, |topic| topic_size(&**log, topic))
+                .map_err(|error| log::failure(given, error)),
+            Self::Process(answer) => Ok(answer.state.clone()),
         }
     }
 

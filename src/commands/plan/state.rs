@@ -1,6 +1,8 @@
 //! What a topology means for the state and the topics of a log: a line for each store, losses last.
 
 use crate::commands::Failure;
+use crate::process::planning::PlanState;
+use indicatif::{DecimalBytes, HumanCount};
 use std::fmt;
 use tally_processors::Actions;
 use tally_streams::log::LogError;
@@ -96,6 +98,19 @@ impl fmt::Display for StatePlan {
             (true, false) => writeln!(f, "nothing is lost"),
         }
     }
+}
+
+/// What the state takes in the log: a line.
+pub fn sizes(states: &[PlanState]) -> String {
+    let of_one = |PlanState { subtopology, records, bytes }: &PlanState| {
+        let records = HumanCount(*records);
+        match bytes {
+            Some(bytes) => format!("{subtopology} {} in up to {records} records", DecimalBytes(*bytes)),
+            None => format!("{subtopology} up to {records} records"),
+        }
+    };
+    let all: Vec<_> = states.iter().map(of_one).collect();
+    if all.is_empty() { String::new() } else { format!("state in the log: {}\n", all.join(", ")) }
 }
 
 /// The nodes without state: a change of one of them does not show in the fingerprint.

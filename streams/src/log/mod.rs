@@ -23,6 +23,7 @@ pub mod kafka;
 mod murmur2;
 mod newest;
 mod record;
+mod size;
 mod space;
 mod topic;
 mod traits;
@@ -35,6 +36,7 @@ pub use in_process::{embedded, memory};
 pub use murmur2::{murmur2, partition_of};
 pub use newest::{LoggedRecord, newest_records};
 pub use record::{AppendBatch, Header, HeaderList, Headers, OwnedRecord, ProducerRecord, Record, TopicPartition};
+pub use size::{TopicSize, topic_size};
 pub use space::Space;
 pub use topic::{Cleanup, TopicSpec};
 pub use traits::{

@@ -56,6 +56,11 @@ pub trait Log: Send + Sync {
     fn space(&self) -> Result<Option<Space>, LogError> {
         Ok(None)
     }
+    /// Bytes that a partition takes in this process or on the disk of this machine. None for a log that is elsewhere.
+    fn stored_bytes(&self, partition: &TopicPartition) -> Result<Option<u64>, LogError> {
+        let _ = partition;
+        Ok(None)
+    }
     /// Deletes records below `before`; lower than the start or beyond the end is clamped.
     fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError>;
     /// A consumer; `group` matters only to `subscribe`.

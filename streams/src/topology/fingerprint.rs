@@ -1,6 +1,7 @@
 //! The properties of a topology that its state depends on.
 
 use super::Topology;
+use super::cut::changelog;
 use super::fields::count;
 use super::store_part::StorePart;
 use crate::processor::Dataflow;
@@ -95,6 +96,12 @@ impl<D: Dataflow> Topology<D> {
 }
 
 impl Fingerprint {
+    /// The subtopologies that have state, each with the topic of that: its changelog.
+    pub fn changelogs(&self, application: &str) -> Vec<(String, String)> {
+        let with_state = self.subtopologies.iter().filter(|(_, print)| !print.stores.is_empty());
+        with_state.map(|(name, _)| (name.clone(), changelog(application, name))).collect()
+    }
+
     /// How this topology differs from the running one.
     pub fn compare(&self, running: &Self) -> Difference {
         let mut differences = Differences::default();

@@ -54,6 +54,11 @@ impl<L: InProcess> Log for L {
         self.handle().view.storage.space()
     }
 
+    fn stored_bytes(&self, partition: &TopicPartition) -> Result<Option<u64>, LogError> {
+        let view = &self.handle().view;
+        view.storage.stored_bytes(view.registry().id(partition)?).map(Some)
+    }
+
     fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<(), LogError> {
         ask(&*self.handle().submit, |reply| Request::Delete(partition.clone(), before, reply))
     }

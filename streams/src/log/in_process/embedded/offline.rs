@@ -13,7 +13,7 @@ use crate::log::in_process::registry::{Registry, Topic};
 use crate::log::in_process::storage::{PartitionId, Storage};
 use crate::log::in_process::writer::Writer;
 use crate::log::newest::Newest;
-use crate::log::{LogError, LoggedRecord, Space, TopicSpec, UpkeepOptions, system_clock};
+use crate::log::{LogError, LoggedRecord, Space, TopicSize, TopicSpec, UpkeepOptions, system_clock};
 
 /// The name of a copy that is being made.
 const COPY: &str = "data.mdb.compacting";
@@ -156,11 +156,7 @@ impl OfflineLog {
         let mut newest = Newest::new(records_max, bytes_max);
         let known = self.registry.topics().find(|known| &*known.name == topic).filter(|_| records_max > 0);
         for (id, partition) in known.into_iter().flat_map(|topic| partitions(topic)) {
-            let Some((start, last)) = self.storage.bounds(id)? else { continue };
-            let mut end = last;
-            self.each_batch(id, last, |base, value, _| {
-                end = Head::decode(value).map_or(base + 1, |head| head.end(base));
-            })?;
+            let Some((start, end)) = self.span(id)? else { continue };
             let from = newest.from(start, end);
             let mut damage = None;
             self.each_batch(id, from, |base, value, new| match unpacked(base, value) {
@@ -177,6 +173,27 @@ impl OfflineLog {
             }
         }
         Ok(newest.finish())
+    }
+
+    /// What a topic holds; None where there is no such topic.
+    pub fn topic_size(&self, topic: &str) -> Result<Option<TopicSize>, LogError> {
+        let Some(topic) = self.registry.topics().find(|known| &*known.name == topic) else { return Ok(None) };
+        let mut size = TopicSize::default();
+        for (id, _) in partitions(topic) {
+            let (start, end) = self.span(id)?.unwrap_or_default();
+            size.add(end.saturating_sub(start), Some(self.storage.stored_bytes(id)?));
+        }
+        Ok(Some(size))
+    }
+
+    /// The offset of a partition's first record, and the one behind its last; None without any.
+    fn span(&self, id: PartitionId) -> Result<Option<(u64, u64)>, LogError> {
+        let Some((start, last)) = self.storage.bounds(id)? else { return Ok(None) };
+        let mut end = last;
+        self.each_batch(id, last, |base, value, _| {
+            end = Head::decode(value).map_or(base + 1, |head| head.end(base));
+        })?;
+        Ok(Some((start, end)))
     }
 
     /// Calls `each` with every batch of a partition that has records from an offset on, and with the offset from which it is
