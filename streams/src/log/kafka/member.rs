@@ -33,7 +33,8 @@ const LOSSES_WITHIN: Duration = Duration::from_secs(60);
 
 /// After a restart of the broker, a client was observed to rejoin without a callback, and the broker refused every
 /// commit under the membership reported last. So the two are compared this often, and if they have differed for this
-/// long the member starts over, as if it had lost its name.
+/// long the member starts over. A member that has not been assigned anything since it joined has nothing to compare: a
+/// group may take longer than this to let it in, and one that begins again each time would never be let in.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const STALE_AFTER: Duration = Duration::from_secs(10);
 
@@ -56,6 +57,8 @@ pub(super) struct Member {
     client: Option<BaseConsumer<Rebalances>>,
     /// When the name was lost, lately.
     losses: VecDeque<Instant>,
+    /// When the last client was given up. The next one comes [`REJOIN_AFTER`] later, and at once if the name is another.
+    gave_up_at: Option<Instant>,
     /// Ours, from `Assigned` until `Revoked`.
     owned: BTreeSet<u32>,
     /// A revocation was returned and is not confirmed yet.
@@ -161,6 +164,7 @@ impl Member {
             orphans: Orphans::new(),
             client: Some(connect(lookup, group, driver, name)?),
             losses: VecDeque::new(),
+            gave_up_at: None,
             owned: BTreeSet::new(),
             revoking: false,
             membership: None,
@@ -173,7 +177,7 @@ impl Member {
     /// The changes since the last call, one by one. Does not wait.
     pub fn poll(&mut self) -> Result<Option<Change>, LogError> {
         let Some(client) = &self.client else {
-            if !self.leaving && self.losses.back().is_none_or(|lost_at| lost_at.elapsed() >= REJOIN_AFTER) {
+            if !self.leaving && self.gave_up_at.is_none_or(|gave_up_at| gave_up_at.elapsed() >= REJOIN_AFTER) {
                 self.client = Some(connect(&self.lookup, &self.group, &self.driver, &self.present_name())?);
             }
             return Ok(None);
@@ -191,18 +195,26 @@ impl Member {
         if let Some((code, reason)) = failed {
             let code = client.client().fatal_error().map_or(code, |(code, _)| code);
             return match code {
-                Code::FencedInstanceId => self.start_over("the member's name was given to another; joining again"),
+                Code::FencedInstanceId => self.lose_name().map(Some),
                 _ => Err(LogError::Fatal(format!("group `{}`: {reason}", self.group))),
             };
         }
         let Some((change, membership)) = lock(&client.context().queue).pop_front() else {
             if self.is_stale() {
-                return self.start_over("the membership is another than the group reported; joining again");
+                let group = self.group.as_str();
+                // That is no other process, so it may happen any number of times.
+                tracing::warn!(
+                    group,
+                    member = self.name,
+                    "the membership is another than the group reported; joining again"
+                );
+                self.gave_up_at = Some(Instant::now());
+                return Ok(Some(self.join_again()));
             }
             let group = self.group.as_str();
             if self.orphans.are_found(&self.lookup, group, &self.driver, self.owned.len()) {
                 tracing::warn!(group, member = self.name, "some partitions have no owner; joining again for them");
-                self.renamed += 1;
+                (self.renamed, self.gave_up_at) = (self.renamed + 1, None);
                 return Ok(Some(self.join_again()));
             }
             return Ok(None);
@@ -234,10 +246,11 @@ impl Member {
         since.is_some_and(|since| now >= since + STALE_AFTER)
     }
 
-    /// Reports everything as lost; the member joins again with a new client. See the module.
-    fn start_over(&mut self, why: &str) -> Result<Option<Change>, LogError> {
+    /// Another has the name: joins again, unless that has happened too often. See the module.
+    fn lose_name(&mut self) -> Result<Change, LogError> {
         let group = self.group.as_str();
-        self.losses.push_back(Instant::now());
+        let now = Instant::now();
+        self.losses.push_back(now);
         self.losses.retain(|lost_at| lost_at.elapsed() < LOSSES_WITHIN);
         if self.losses.len() >= LOSSES_MAX {
             return Err(LogError::Fatal(format!(
@@ -245,16 +258,18 @@ impl Member {
                  directory of its own (--state), never a copy of another's"
             )));
         }
-        tracing::warn!(group, member = self.name, "{why}");
-        Ok(Some(self.join_again()))
+        tracing::warn!(group, member = self.name, "the member's name was given to another; joining again");
+        self.gave_up_at = Some(now);
+        Ok(self.join_again())
     }
 
+    /// Reports everything as lost. The next client joins under a membership of its own.
     fn join_again(&mut self) -> Change {
         if let Some(client) = self.client.take() {
             // Closing takes as long as its requests under way.
             std::thread::spawn(move || close(client));
         }
-        (self.revoking, self.stale_since) = (false, None);
+        (self.revoking, self.membership, self.stale_since) = (false, None, None);
         Change::Revoked { partitions: std::mem::take(&mut self.owned).into_iter().collect(), lost: true }
     }
 
@@ -297,5 +312,65 @@ impl Drop for Member {
         if let Some(client) = self.client.take() {
             close(client);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::KafkaOptions;
+    use super::*;
+
+    /// Of a broker that does not answer.
+    fn member() -> Member {
+        let options = KafkaOptions { patience: Duration::ZERO, ..KafkaOptions::new("127.0.0.1:1") };
+        let lookup = Arc::new(Lookup::new(options).unwrap());
+        let client = Some(connect(&lookup, "group", "topic", "name").unwrap());
+        Member {
+            lookup,
+            group: "group".to_owned(),
+            driver: "topic".to_owned(),
+            name: "name".to_owned(),
+            renamed: 0,
+            orphans: Orphans::new(),
+            client,
+            losses: VecDeque::new(),
+            gave_up_at: None,
+            owned: BTreeSet::from([3]),
+            revoking: false,
+            membership: Some(GroupMetadata { group: "group".to_owned(), generation: 7, member: "id".to_owned() }),
+            looked_at: long_ago(),
+            stale_since: Some(long_ago()),
+            leaving: false,
+        }
+    }
+
+    fn long_ago() -> Instant {
+        Instant::now().checked_sub(STALE_AFTER + LOOK_EVERY).expect("a machine that has run for a while")
+    }
+
+    #[test]
+    fn a_group_that_takes_long_to_let_a_member_in_is_waited_for() {
+        let mut member = member();
+        let Ok(Some(Change::Revoked { partitions, lost: true })) = member.poll() else { panic!("it is not given up") };
+        assert_eq!((partitions, member.metadata().generation), (vec![3], -1));
+        for _ in 0..2 * LOSSES_MAX {
+            member.gave_up_at = Some(long_ago());
+            assert!(matches!(member.poll(), Ok(None)));
+            assert!(member.client.is_some(), "it does not join again");
+            // The client has no membership yet. However long that takes, it goes on joining.
+            (member.looked_at, member.stale_since) = (long_ago(), None);
+            assert!(!member.is_stale() && member.stale_since.is_none());
+        }
+        assert!(member.losses.is_empty(), "nobody has its name");
+    }
+
+    #[test]
+    fn a_member_that_loses_its_name_again_and_again_gives_up() {
+        let mut member = member();
+        for _ in 1..LOSSES_MAX {
+            assert!(matches!(member.lose_name(), Ok(Change::Revoked { lost: true, .. })));
+            assert!(matches!(member.poll(), Ok(None)) && member.client.is_none(), "it joins again at once");
+        }
+        assert!(member.lose_name().is_err());
     }
 }
