@@ -7,7 +7,7 @@ SERVICES := $(or $(TALLY_SERVICES_DIR),target/services)
 BENCHES := --bench processors --bench ingest --bench whole_process
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run release package test check setup services services-stop bench bench-baseline bench-services fmt
+.PHONY: run release package test check setup services services-stop bench bench-baseline bench-services load fmt
 
 ## run: the whole pipeline with sample traffic; builds the page where Node is; prints its address
 run:
@@ -69,6 +69,11 @@ bench:
 bench-baseline:
 	$(CARGO) build --release --bin tally
 	$(CARGO) bench --workspace --no-fail-fast $(BENCHES) -- --write-baseline
+
+## load: likes on one article and mixed reads at once: docs/load-test.md; needs wrk
+load:
+	$(CARGO) build --release --bin tally
+	@python3 deploy/load/load.py --binary $(TARGET)/release/tally
 
 ## bench-services: takeover, rolling restart, and tally beside Kafka Streams (Maven) and a Go service (Go, wrk); 40 minutes
 bench-services:

@@ -436,6 +436,8 @@ install() {
   has prometheus && has promtool || packages+=(prometheus)
   # For tests with clocks that lie.
   has_faketime || packages+=(faketime)
+  # For deploy/load/load.py.
+  has wrk || packages+=(wrk)
   ((${#packages[@]} == 0)) || apt_install "${packages[@]}"
   has_java || die "$(java -version 2>&1 | head -n 1) is too old for Kafka: it needs Java 17"
   has_redis_7 || die "too old: $(redis-server --version); the settings here need Redis 7"

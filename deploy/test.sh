@@ -72,17 +72,19 @@ trap 'exit 143' TERM HUP
 
 # Budgets are for two cores and an empty cache; together they stay below an hour.
 stage "setup" 120 make --no-print-directory setup
-stage "formatting" 30 cargo fmt --all --check
+stage "formatting" 10 cargo fmt --all --check
 stage "protos" 30 deploy/protos.sh
 stage "lints" 600 cargo clippy --workspace --all-targets -- -D warnings
 # What `make run` builds. By hand, `cargo test -p tally --no-default-features --lib features` tests what it refuses.
 stage "lints without features" 90 cargo clippy -p tally --no-default-features --bin tally -- -D warnings
 # The lints have seen benchmarks and examples; no test runs them, so that they are not compiled once more.
-stage "build" 990 cargo test --workspace --lib --bins --tests --no-run
+stage "build" 980 cargo test --workspace --lib --bins --tests --no-run
 stage "browser" 150 browser
 stage "schema" 60 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/schema.sh
 stage "clients" 150 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/clients.sh
 stage "kubernetes" 30 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/kubernetes.sh
+# Every article has exactly the likes that were sent; how fast that was is not judged.
+stage "load" 30 python3 deploy/load/load.py --seconds 1 --likes 500 --binary "${CARGO_TARGET_DIR:-target}/debug/tally"
 stage "observability" 90 env TALLY_BINARY="${CARGO_TARGET_DIR:-target}/debug/tally" deploy/observe.sh
 stage "package" 50 deploy/package.sh test "${CARGO_TARGET_DIR:-target}/debug/tally"
 stage "services" 60 deploy/services.sh start "$services_dir"
