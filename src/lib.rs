@@ -1,5 +1,6 @@
 //! Ties the parts together: one file a subcommand in [`commands`].
 
+pub mod backup;
 pub mod commands;
 pub mod effect;
 pub mod process;

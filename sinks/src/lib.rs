@@ -28,7 +28,8 @@ pub use batch::{Batch, DeadLetterRow, Move, RecordError};
 pub use cache::{MemoryTarget, RedisTarget};
 pub use config::SinkConfig;
 pub use database::{
-    Database, DatabaseError, DatabaseOwner, Reached, Retention, WindowRetention, check_options, log_name, reach,
+    Database, DatabaseError, DatabaseOwner, Reached, Retention, WindowRetention, check_options, copy_database,
+    database_file, log_name, log_of, reach, rename_log,
 };
 pub use failure::SinkError;
 pub use fold::{Fold, Names, Newest};

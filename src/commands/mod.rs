@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod backup;
 mod check;
 mod completions;
 mod database_address;
@@ -13,6 +14,7 @@ mod key;
 mod log;
 mod man;
 mod plan;
+mod restore;
 mod roles;
 mod run;
 mod schema;
@@ -71,6 +73,10 @@ enum Command {
     Key(key::KeyArgs),
     /// Inspect, verify or compact an embedded log
     Log(log::LogArgs),
+    /// Copy an embedded log and its database to a new directory, also while a process uses them
+    Backup(backup::BackupArgs),
+    /// Restore an embedded log and its database from a backup
+    Restore(restore::RestoreArgs),
     /// Print the completions of a shell, such as `tally completions bash`
     Completions(completions::CompletionsArgs),
     /// Write the manual pages
@@ -122,6 +128,8 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Key(args) => key::run(args),
         Command::Log(args) => log::run(args),
+        Command::Backup(args) => backup::run(args),
+        Command::Restore(args) => restore::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     };

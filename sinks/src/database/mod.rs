@@ -7,6 +7,7 @@ mod address;
 mod connection;
 mod dialect;
 mod expiry;
+mod file;
 #[cfg_attr(not(feature = "mysql"), path = "without_mysql.rs")]
 mod mysql;
 mod options;
@@ -31,6 +32,7 @@ pub use address::SINK_TYPE;
 use expiry::Expiry;
 
 pub use expiry::{Retention, WindowRetention};
+pub use file::{copy_database, database_file, log_of, rename_log};
 pub use options::check_options;
 pub use owner::{DatabaseOwner, log_name};
 

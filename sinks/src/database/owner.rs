@@ -52,7 +52,8 @@ async fn look(address: &dyn Address) -> Result<DatabaseOwner, Error> {
     Ok(DatabaseOwner { log_id, is_filled })
 }
 
-async fn stored(connection: &mut dyn Connection) -> Result<Option<String>, Error> {
+/// The log that a database names.
+pub(super) async fn stored(connection: &mut dyn Connection) -> Result<Option<String>, Error> {
     let ids = connection.fetch("SELECT log_id FROM sink_log".to_owned(), &[], |row| row.text(0)).await?;
     Ok(ids.into_iter().next())
 }

@@ -225,6 +225,18 @@ pub fn confirm(log: &dyn Log, application: &str, times: Vec<ConfirmedTime>) -> R
     Ok(control)
 }
 
+/// Gives the log of an application another id, because its records end earlier than they once did: it was restored from a
+/// backup. Receipts with the former id are then those of another log. The secret stays, since it also seeds the hashes in the
+/// state, and signs collects that wait in the log.
+pub fn renew_log_id(log: &dyn Log, application: &str, log_id: [u8; 8]) -> Result<Control, ControlError> {
+    let topic = format!("{application}-control");
+    let mut producer = log.producer(&topic)?;
+    let missing = || LogError::Uncertain(format!("{topic} has no control record"));
+    let control = Control { log_id, ..read(log, &topic)?.ok_or_else(missing)? };
+    write(producer.as_mut(), &topic, &control)?;
+    Ok(control)
+}
+
 /// The control record of an application; None where no process has written it.
 pub fn newest_control(log: &dyn Log, application: &str) -> Result<Option<Control>, ControlError> {
     match read(log, &Control::place(application).0) {

@@ -60,6 +60,15 @@ fn a_confirmed_time_is_kept_by_the_next_writer() {
 }
 
 #[test]
+fn a_restored_log_has_another_id_and_the_same_secret() {
+    let (log, fingerprint) = (log(), Fingerprint::default());
+    let before = establish(&log, "app", &proposal(&fingerprint)).unwrap();
+    let renewed = renew_log_id(&log, "app", [9; 8]).unwrap();
+    assert_eq!(renewed, Control { log_id: [9; 8], ..before });
+    assert_eq!(newest_control(&log, "app").unwrap(), Some(renewed));
+}
+
+#[test]
 fn releases_are_not_skipped() {
     let (log, fingerprint) = (log(), Fingerprint::default());
     establish(&log, "app", &Proposal { wire_versions: 1..=1, ..proposal(&fingerprint) }).unwrap();

@@ -10,7 +10,7 @@ mod replaced;
 mod state_dir;
 mod thread;
 
-pub use control::{Control, ControlError, Proposal, confirm, establish, newest_control};
+pub use control::{Control, ControlError, Proposal, confirm, establish, newest_control, renew_log_id};
 pub use limits::Limits;
 pub use metrics::StreamMetrics;
 pub use recorded_topology::{TOPOLOGY_KEY, record_topology, recorded_topology};

@@ -1,6 +1,8 @@
 //! The storage on LMDB: durable commits, short read transactions, no writable map (a full disk must be an error, not
 //! a signal).
 
+mod snapshot;
+
 use std::fs::OpenOptions;
 use std::io;
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -23,6 +25,7 @@ use crate::log::in_process::keys;
 use crate::log::in_process::registry::Registry;
 use crate::log::in_process::storage::{Op, PartitionId, Storage, reaches};
 use crate::log::{LogError, Space};
+pub(super) use snapshot::Snapshot;
 
 /// Concurrent read transactions; each lasts as long as one copy.
 const READERS_MAX: u32 = 512;

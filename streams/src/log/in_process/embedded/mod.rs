@@ -8,6 +8,7 @@
 //! ```
 
 mod committer;
+mod copying;
 mod directory;
 mod lmdb;
 mod offline;
@@ -21,6 +22,7 @@ use crate::log::LogError;
 use crate::log::in_process::handle::{Handle, InProcess};
 use crate::log::in_process::writer::Writer;
 use committer::Committer;
+pub use copying::{FixedCopy, LogCopy};
 use lmdb::LmdbStorage;
 pub use offline::{OfflineLog, TopicStat, Verified};
 pub use options::EmbeddedOptions;

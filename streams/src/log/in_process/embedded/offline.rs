@@ -1,13 +1,15 @@
 //! What operators do with a log in its directory: measure and verify it, and compact it if no process has it open.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::copying::remove_locks;
 use super::lmdb::{LmdbStorage, check_file};
 use super::options::EmbeddedOptions;
 use crate::log::in_process::batch::{BatchRecords, Head};
-use crate::log::in_process::keys;
+use crate::log::in_process::keys::{self, Start};
 use crate::log::in_process::packing::unpacked;
 use crate::log::in_process::registry::{Registry, Topic};
 use crate::log::in_process::storage::{PartitionId, Storage};
@@ -85,6 +87,42 @@ impl OfflineLog {
     /// Whether another process has it open, and may write it meanwhile.
     pub fn is_shared(&self) -> bool {
         self.storage.is_shared()
+    }
+
+    /// For a copy of it.
+    pub(super) const fn storage(&self) -> &LmdbStorage {
+        &self.storage
+    }
+
+    /// Its topics.
+    pub(super) const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// By topic, the offset after the last record of each partition.
+    pub fn ends(&self) -> Result<BTreeMap<String, Vec<u64>>, LogError> {
+        let ends = |topic: &Topic| {
+            let ends = partitions(topic).map(|(id, _)| self.end(id)).collect::<Result<_, _>>()?;
+            Ok((topic.name.to_string(), ends))
+        };
+        self.registry.topics().map(|topic| ends(topic)).collect()
+    }
+
+    fn end(&self, id: PartitionId) -> Result<u64, LogError> {
+        if let Some((_, end)) = self.span(id)? {
+            return Ok(end);
+        }
+        // Everything was removed.
+        let key = keys::start(id);
+        let start = self.storage.get(&key)?.map(|value| Start::decode(&key, &value)).transpose()?;
+        Ok(start.map_or(0, |start| start.offset))
+    }
+
+    /// Closes it, and leaves nothing in its directory but the data. No process may use the log meanwhile.
+    pub fn close_copy(self) -> Result<(), LogError> {
+        let Self { dir, storage, .. } = self;
+        drop(storage);
+        remove_locks(&dir).map_err(|e| LogError::Fatal(format!("cannot write {}: {e}", dir.display())))
     }
 
     /// What its file takes.
